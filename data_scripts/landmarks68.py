@@ -1,0 +1,48 @@
+"""The 68 landmarks in the iBUG order, as vertices of MakeHuman's mesh, and the bands of the jaw.
+
+Placed by anatomy on renderings (frontal and turned), each within its own set of vertices: eyes on
+the rims of the lids, the mouth's inner points on the line where the lips meet, the ridge of the
+nose on the midline. Within a set the vertex nearest to a detector's point over 72 rendered faces of
+different shape, expression, skin and yaw was taken, both sides alike. Points 1 to 17 are where the
+detector puts the jaw on a frontal face.
+"""
+
+import numpy as np
+
+# fmt: off
+LANDMARKS = (
+    5564, 5763, 5246, 5206, 735, 5298, 5295, 5221, 747,  # 1-9: jaw, the viewer's left to the chin
+    11831, 11901, 11903, 7455, 11817, 11854, 12360, 12161,  # 10-17: chin to the viewer's right
+    5261, 231, 229, 230, 235, 7007, 7003, 7002, 7004, 11869,  # 18-27: brows
+    136, 131, 164, 294,  # 28-31: ridge of the nose
+    344, 313, 317, 7076, 7105,  # 32-36: base of the nose
+    1088, 1081, 1099, 1103, 1096, 1094,  # 37-42: the eye on the viewer's left
+    7795, 7791, 7773, 7780, 7786, 7788,  # 43-48: the eye on the viewer's right
+    3709, 5351, 450, 455, 7210, 11953, 10377,  # 49-55: upper edge of the lips
+    7239, 7241, 492, 486, 484,  # 56-60: lower edge of the lips
+    530, 539, 537, 7283, 7275, 7279, 540, 534,  # 61-68: inner edge of the lips
+)
+# fmt: on
+CHIN = 8  # counted from 0
+
+
+def contour_bands(mean: np.ndarray, landmarks: np.ndarray, skin: np.ndarray) -> list[list[int]]:
+    """For each of points 1 to 17 the vertices that its silhouette can lie on when the head turns.
+
+    A band holds the skin in the same direction from the middle of the face, from the point itself
+    inwards. mean (V, 3) mm, landmarks (68,), skin (V,) bool.
+    """
+    middle = np.array([0.0, mean[landmarks[30], 1]])
+    p = mean[:, :2] - middle
+    radius, angle = np.linalg.norm(p, axis=1), np.arctan2(p[:, 1], p[:, 0])
+    jaw = landmarks[:17]
+    bands = []
+    for i, vertex in enumerate(jaw):
+        others = [abs(np.angle(np.exp(1j * (angle[vertex] - angle[jaw[k]])))) for k in (i - 1, i + 1)
+                  if 0 <= k < 17]  # fmt: skip
+        near = np.abs(np.angle(np.exp(1j * (angle - angle[vertex])))) < min(others) / 2
+        inward = (radius > 0.6 * radius[vertex]) & (radius < 1.02 * radius[vertex])
+        depth = mean[:, 2] > mean[vertex, 2] - (12 if 4 <= i <= 12 else 2)
+        band = np.nonzero(near & inward & depth & skin)[0]
+        bands.append([int(vertex)] + [int(v) for v in band if v != vertex])
+    return bands

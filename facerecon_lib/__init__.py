@@ -1,0 +1,17 @@
+"""Reconstruct a 3D face from one photo: the library under the course's notebooks.
+
+Each module is one idea and is imported on its own, from the ground up:
+
+    from facerecon_lib.camera import pose, project_ndc
+    from facerecon_lib.lighting import shade
+
+Importing the package itself loads nothing heavy. Units, frames and pixel conventions are those of
+`camera.py`; shapes stand in the signatures.
+"""
+
+from importlib import metadata as _metadata
+
+try:
+    __version__ = _metadata.version("facerecon-lib")
+except _metadata.PackageNotFoundError:  # a source tree on the path, not installed
+    __version__ = "0+unknown"

@@ -1,0 +1,144 @@
+"""Spherical-harmonics lighting: nine numbers a colour channel relight a Lambertian face (Eq. 3).
+
+    lighting = ambient_lighting(batch=1)                # (1, 9, 3), shades with exactly 1
+    colours = shade(albedo, normals, lighting)          # (1, V, 3)
+    lighting = solve_lighting(albedo, normals, colours) # and back, by least squares
+
+Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", 2001: nine
+coefficients hold at least 98 % of what any distant light does to a Lambertian surface.
+
+Rows stand in the order (l, m) = (0,0) (1,-1) (1,0) (1,1) (2,-2) ... (2,2). The functions are real,
+orthonormal on the sphere, without the Condon-Shortley sign and without cosine-lobe factors, which
+the coefficients absorb. Normals are posed, in viewer axes: +x the viewer's right, +y up, +z to the
+viewer. Albedo times light is done on sRGB values, as in the report: simple, and not physical.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .coefficients import UNIT_AMBIENT
+
+_BAND_0 = math.sqrt(1 / (4 * math.pi))
+_BAND_1 = math.sqrt(3 / (4 * math.pi))
+_BAND_2 = math.sqrt(15 / (4 * math.pi))  # xy, yz, xz; half of it for x^2 - y^2
+_BAND_2_ZONAL = math.sqrt(5 / (16 * math.pi))
+
+
+def sh_basis(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
+    """The nine real spherical harmonics of bands 0 to 2 at unit normals.
+
+    Raises ValueError when the last axis is not 3. Normals are taken to be of unit length.
+    """
+    if normals.shape[-1:] != (3,):
+        raise ValueError(f"normals: expected shape (..., 3), got {tuple(normals.shape)}")
+    x, y, z = normals.unbind(-1)
+    return torch.stack(
+        [
+            torch.full_like(x, _BAND_0),
+            _BAND_1 * y,
+            _BAND_1 * z,
+            _BAND_1 * x,
+            _BAND_2 * x * y,
+            _BAND_2 * y * z,
+            _BAND_2_ZONAL * (3 * z * z - 1),
+            _BAND_2 * x * z,
+            _BAND_2 / 2 * (x * x - y * y),
+        ],
+        dim=-1,
+    )
+
+
+def shade(
+    albedo: Float[Tensor, "batch vertex 3"],
+    normals: Float[Tensor, "batch vertex 3"],
+    lighting: Float[Tensor, "batch 9 3"],
+) -> Float[Tensor, "batch vertex 3"]:
+    """Colour of each vertex, Eq. 3: albedo times the sum over k of lighting_k basis_k(normal).
+
+    Not clamped: what leaves [0, 1] keeps its gradient, and is clamped only for display. A batch of
+    one on any side is broadcast. Raises ValueError when a shape does not fit.
+    """
+    _expect_lighting(lighting)
+    _expect_colours(albedo, normals, "albedo")
+    return albedo * (sh_basis(normals) @ lighting)
+
+
+def ambient_lighting(
+    batch: int = 1,
+    level: float = 1.0,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "batch 9 3"]:
+    """Light of the same strength from everywhere: a face under level 1 shows its albedo."""
+    lighting = torch.zeros(batch, 9, 3, device=device, dtype=dtype)
+    lighting[:, 0] = level * UNIT_AMBIENT
+    return lighting
+
+
+def solve_lighting(
+    albedo: Float[Tensor, "batch vertex 3"],
+    normals: Float[Tensor, "batch vertex 3"],
+    colours: Float[Tensor, "batch vertex 3"],
+    weights: Float[Tensor, "batch vertex"] | None = None,
+    *,
+    prior: Float[Tensor, "batch 9 3"] | None = None,
+    ridge: float = 1e-4,
+) -> Float[Tensor, "batch 9 3"]:
+    """The lighting under which `albedo` looks most like `colours`, by least squares.
+
+    Minimises mean_v w_v (albedo_v basis_v . g - colour_v)^2 + ridge ||g - prior||^2, a channel at a
+    time, the weights divided by their sum. A face shows only half a sphere of normals, on which the
+    nine functions are nearly dependent; the ridge keeps what the colours do not tell at `prior`
+    (unit ambient light where not given), and all of it where every weight is zero.
+
+    weights: not negative, for instance 1 where a vertex is seen and 0 elsewhere.
+    ridge: in units of squared colour; 0 only where normals cover the sphere.
+    Solved in float64, returned in the dtype of `albedo`; differentiable in all inputs.
+    Raises ValueError when a shape does not fit or a weight is negative.
+    """
+    _expect_colours(albedo, normals, "albedo")
+    _expect_colours(colours, normals, "colours")
+    if prior is None:
+        prior = ambient_lighting(1, device=albedo.device)
+    _expect_lighting(prior)
+    if weights is None:
+        weights = torch.ones_like(albedo[..., 0])
+    if weights.shape[-1] != albedo.shape[-2] or weights.ndim != 2:
+        expected = (albedo.shape[0], albedo.shape[1])
+        raise ValueError(f"weights: expected shape {expected}, got {tuple(weights.shape)}")
+    if bool((weights < 0).any()):
+        raise ValueError(f"weights: expected 0 or more, got {float(weights.min())}")
+    weights = weights.double()
+    # The clamp only meets all-zero weights, where the sums below are zero as well.
+    weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    rows = (
+        albedo.double().transpose(-1, -2)[..., None] * sh_basis(normals.double())[..., None, :, :]
+    )
+    weighted = rows * weights[:, None, :, None]  # (batch, channel, vertex, 9)
+    start = prior.double().transpose(-1, -2)
+    start = start.expand(rows.shape[0], -1, -1)
+    residual = colours.double().transpose(-1, -2) - (rows @ start[..., None]).squeeze(-1)
+    normal = weighted.transpose(-1, -2) @ rows
+    normal = normal + ridge * torch.eye(9, dtype=normal.dtype, device=normal.device)
+    change = torch.linalg.solve(normal, (weighted.transpose(-1, -2) @ residual[..., None]))
+    return (start + change.squeeze(-1)).transpose(-1, -2).to(albedo.dtype)
+
+
+def _expect_lighting(lighting: Tensor) -> None:
+    if lighting.shape[-2:] != (9, 3):
+        raise ValueError(
+            f"lighting: expected shape (batch, 9, 3), got {tuple(lighting.shape)}: "
+            "one row a spherical harmonic, one column a colour"
+        )
+
+
+def _expect_colours(values: Tensor, normals: Tensor, name: str) -> None:
+    if values.ndim != 3 or values.shape[-1] != 3 or values.shape[1] != normals.shape[-2]:
+        raise ValueError(
+            f"{name}: expected shape (batch, {normals.shape[-2]}, 3) as the normals have, "
+            f"got {tuple(values.shape)}: one colour a vertex"
+        )

@@ -1,0 +1,226 @@
+"""The morphable model: Eq. 1 for shape, Eq. 2 for albedo, and what belongs to the mesh.
+
+    model = MorphableModel.load()                          # the model that ships, subdivided once
+    vertices = model.shape(identity, expression)           # (B, V, 3) mm, model frame
+    albedo = model.albedo(coefficients)                    # (B, V, 3) sRGB
+
+V. Blanz and T. Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .coefficients import FaceCoefficients, ModelSizes
+from .subdivision import loop_subdivide
+
+FORMAT = "facerecon-face-model-1"
+
+
+class ModelError(ValueError):
+    """A face-model file that cannot be used; the message says why and what to do."""
+
+
+def shipped_model_path() -> Path:
+    """The face model in the package: CC0, 80 identity, 43 expression and 30 albedo modes."""
+    return Path(str(files("facerecon_lib"))) / "assets" / "face_model.safetensors"
+
+
+@dataclass(eq=False)
+class MorphableModel:
+    """A linear face model on one mesh. Bases are in units of one standard deviation.
+
+    Lengths are millimetres in the model frame (+x the viewer's right, +y up, +z out of the face);
+    colours are sRGB, nominally in [0, 1].
+    """
+
+    mean: Float[Tensor, "vertex 3"]
+    identity_basis: Float[Tensor, "identity vertex 3"]
+    expression_basis: Float[Tensor, "expression vertex 3"]
+    albedo_mean: Float[Tensor, "vertex 3"]
+    albedo_basis: Float[Tensor, "albedo vertex 3"]
+    albedo_samples: Float[Tensor, "sample albedo"]
+    faces: Int[Tensor, "face 3"]
+    landmarks: Int[Tensor, " 68"]
+    contour_bands: Int[Tensor, "17 candidate"]
+    uv: Float[Tensor, "vertex 2"]
+    mirror: Int[Tensor, " vertex"]
+    regions: dict[str, Float[Tensor, " vertex"]]
+    controls: dict[str, Float[Tensor, " expression"]]
+    metadata: dict[str, str]
+
+    @classmethod
+    def load(
+        cls, path: str | Path | None = None, subdivision: int = 1, albedo: str = "monk"
+    ) -> MorphableModel:
+        """Read a model file and subdivide its mesh.
+
+        path: a .safetensors file in the project's format; None is the model that ships.
+        subdivision: Loop steps; 0 the native mesh, 1 about four times its vertices, 2 sixteen.
+        albedo: the albedo basis, "monk" (all ten tones) or "light" (tones 1 to 4 alone).
+        Raises ModelError with one line when the file is missing, damaged or of another kind.
+        """
+        if subdivision not in (0, 1, 2, 3):
+            raise ModelError(f"subdivision: expected 0, 1, 2 or 3 steps, got {subdivision!r}")
+        path = shipped_model_path() if path is None else Path(path)
+        data, metadata = _read(path)
+        name = f"albedo_mean_{albedo}"
+        if name not in data:
+            known = [k.removeprefix("albedo_mean_") for k in data if k.startswith("albedo_mean_")]
+            raise ModelError(f"{path.name}: no albedo basis {albedo!r}; it has {', '.join(known)}")
+        mean, faces = data["mean"], data["faces"].long()
+        mirror, crease = data["mirror"].long(), data["creases"].long()
+        vertex = [data["uv"], data["regions"].float().T]
+        bases = torch.cat([data["identity_basis"], data["expression_basis"]]).float()
+        colours = torch.cat([data[name][None], data[f"albedo_basis_{albedo}"].float()])
+        for _ in range(subdivision):
+            step = loop_subdivide(faces, len(mean), crease)
+            mean, bases = step.apply(mean), step.apply(bases)
+            vertex = [step.apply(v) for v in vertex]
+            if colours.shape[1] < len(mean):
+                colours = step.apply(colours)
+            mirror, faces, crease = step.mirror(mirror), step.faces, step.creases
+        # colours may be stored on a finer mesh; its first vertices are those of the coarser one
+        colours = colours[:, : len(mean)]
+        n_id = len(data["identity_basis"])
+        regions = dict(zip(json.loads(metadata["regions"]), vertex[1].T.contiguous(), strict=True))
+        controls = dict(zip(json.loads(metadata["controls"]), data["controls"], strict=True))
+        return cls(
+            mean=mean,
+            identity_basis=bases[:n_id].contiguous(),
+            expression_basis=bases[n_id:].contiguous(),
+            albedo_mean=colours[0].contiguous(),
+            albedo_basis=colours[1:].contiguous(),
+            albedo_samples=data[f"albedo_samples_{albedo}"].float(),
+            faces=faces,
+            landmarks=data["landmarks"].long(),
+            contour_bands=data["contour_bands"].long(),
+            uv=vertex[0],
+            mirror=mirror,
+            regions={k: v.clamp(0, 1) for k, v in regions.items()},
+            controls=controls,
+            metadata=metadata | {"file": path.name, "subdivision": str(subdivision)},
+        )
+
+    @property
+    def sizes(self) -> ModelSizes:
+        """Numbers of identity, expression and albedo coefficients."""
+        return ModelSizes(
+            len(self.identity_basis), len(self.expression_basis), len(self.albedo_basis)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def shape(
+        self,
+        identity: Float[Tensor, "batch identity"],
+        expression: Float[Tensor, "batch expression"] | None = None,
+    ) -> Float[Tensor, "batch vertex 3"]:
+        """Eq. 1: p = mean + A_id a_id + A_exp a_exp, mm, model frame."""
+        points = self.mean.reshape(-1) + _combine(identity, self.identity_basis, "identity")
+        if expression is not None:
+            points = points + _combine(expression, self.expression_basis, "expression")
+        return points.unflatten(-1, (-1, 3))
+
+    def albedo(self, coefficients: Float[Tensor, "batch albedo"]) -> Float[Tensor, "batch vertex 3"]:
+        """Eq. 2: b = mean + A_alb a_alb, sRGB. Not clamped: a clamp would cut the gradient."""
+        colours = self.albedo_mean.reshape(-1) + _combine(coefficients, self.albedo_basis, "albedo")
+        return colours.unflatten(-1, (-1, 3))
+
+    def expression_from_controls(self, weights: dict[str, float]) -> Float[Tensor, "1 expression"]:
+        """Coefficients of named facial actions, `{"jawOpen": 0.5}`; 0 is rest, 1 the full action.
+
+        Raises ModelError for a name that the model lacks.
+        """
+        total = torch.zeros(self.sizes.expression, device=self.device)
+        for name, weight in weights.items():
+            if name not in self.controls:
+                raise ModelError(f"no control {name!r}; there are {', '.join(self.controls)}")
+            total = total + weight * self.controls[name]
+        return total[None]
+
+    def actions(
+        self, expression: Float[Tensor, "batch expression"]
+    ) -> Float[Tensor, "batch control"]:
+        """The facial actions that coefficients stand for: the inverse of the controls' matrix."""
+        matrix = torch.stack(list(self.controls.values()))
+        return torch.linalg.solve(matrix.T, expression.T).T
+
+    def landmark_points(
+        self, vertices: Float[Tensor, "batch vertex 3"]
+    ) -> Float[Tensor, "batch 68 3"]:
+        """The 68 landmarks, iBUG order, of vertices in any frame."""
+        return vertices[:, self.landmarks]
+
+    def random(self, count: int, generator: torch.Generator, spread: float = 1.0):
+        """Coefficients (identity, expression, albedo) of `count` plausible faces.
+
+        Identity is drawn from N(0, spread²). Expressions are sparse facial actions in [0, 1], and
+        albedos skins that the basis was made of, with a little noise: skin colours lie on a curve,
+        of which N(0, 1) knows only the width (it would draw grey and blue skins too).
+        """
+        sizes, device = self.sizes, self.device
+
+        def normal(n: int) -> Tensor:
+            return torch.randn(count, n, generator=generator, device=generator.device).to(device)
+
+        shape = (count, len(self.controls))
+        active = torch.rand(shape, generator=generator, device=generator.device) < 0.12
+        amount = torch.rand(shape, generator=generator, device=generator.device)
+        matrix = torch.stack(list(self.controls.values()))
+        n_skins = (len(self.albedo_samples), (count,))
+        chosen = torch.randint(*n_skins, generator=generator, device=generator.device)
+        albedo = self.albedo_samples[chosen.to(device)] + 0.1 * normal(sizes.albedo)
+        actions = (spread * amount * active).to(device)
+        return spread * normal(sizes.identity), actions @ matrix, spread * albedo
+
+    def neutral(self, batch: int = 1) -> FaceCoefficients:
+        """The mean face, frontal, in ambient light."""
+        start = FaceCoefficients.mean(batch, *self.sizes)
+        return start.to(self.device)
+
+    def to(self, device: torch.device | str) -> MorphableModel:
+        """The same model on another device."""
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device)
+            elif field.name in ("regions", "controls"):
+                moved[field.name] = {k: v.to(device) for k, v in value.items()}
+        return replace(self, **moved)
+
+
+def _combine(weights: Tensor, basis: Tensor, name: str) -> Tensor:
+    if weights.ndim != 2 or weights.shape[1] != len(basis):
+        raise ValueError(
+            f"{name}: expected (batch, {len(basis)}) coefficients, got {tuple(weights.shape)}"
+        )
+    return weights @ basis.reshape(len(basis), -1)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such face model; leave --model out for the one that ships")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path.name}: not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"{path.name}: not a face model of this project (format "
+            f"{metadata.get('format')!r}, expected {FORMAT!r}); data_scripts/ makes one"
+        )
+    return data, metadata

@@ -1,0 +1,192 @@
+"""Reading a photo: any common picture file becomes upright 8-bit sRGB, or one clear line of refusal.
+
+    photo = load_image("me.jpg")
+    photo.pixels        # uint8 (H, W, 3), upright, RGB
+    photo.name          # "me.jpg"
+
+What is decided here: the EXIF orientation is applied; an embedded colour profile (Display P3 of
+phones, CMYK of print) is converted to sRGB; transparency is laid on white; 16-bit samples keep
+their high byte; of an animation or a stack of pages the first one is taken.
+"""
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+MAX_MEGAPIXELS = 50.0
+BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be used. The message is one line: which photo, what is wrong, what to do."""
+
+
+@dataclass
+class Photo:
+    """Upright sRGB `pixels` (H, W, 3) uint8, and the `name` that messages and results give it."""
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    name: str = "photo"
+    path: Path | None = None
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def megapixels(self) -> float:
+        return self.height * self.width / 1e6
+
+
+def load_image(
+    source: str | Path | bytes, name: str | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> Photo:
+    """Read a picture file, or the bytes of one (an upload), into an upright sRGB photo.
+
+    The size is checked on the file's header, before a pixel is decoded. Raises `PhotoError`, one
+    line, for anything that is not a usable picture: missing, a folder, empty, not an image, cut
+    short, without pixels, larger than `max_megapixels`, or with samples wider than 16 bits.
+    """
+    if isinstance(source, bytes):
+        path, name, data = None, name or "the uploaded photo", source
+    else:
+        path = Path(source)
+        name = name or path.name or str(path)
+        data = _read_bytes(path)
+    if not data:
+        raise PhotoError(f"{path or name}: the file is empty (0 bytes); save the photo again")
+    return Photo(_decode(data, str(path or name), max_megapixels), name, path)
+
+
+def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise PhotoError(f"{path}: is a folder; name one photo in it")
+    try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device would wait for ever
+            raise PhotoError(f"{path}: is not a regular file; name a JPEG or PNG photo")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PhotoError(f"{path}: there is no such file; check the name") from None
+    except PermissionError:
+        raise PhotoError(f"{path}: permission to read it is denied; change its rights") from None
+    except (OSError, ValueError) as error:  # a name with a null byte, a disk that fails
+        reason = getattr(error, "strerror", None) or error
+        raise PhotoError(f"{path}: cannot be read ({reason}); copy it and try again") from None
+
+
+def _decode(data: bytes, name: str, max_megapixels: float) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
+        try:
+            image = Image.open(io.BytesIO(data))
+        except Image.DecompressionBombError as error:  # Pillow's own, higher limit comes first
+            pixels = int(re.search(r"\d+", str(error)).group())
+            raise _too_large(name, pixels / 1e6, max_megapixels) from None
+        except UnidentifiedImageError:
+            raise PhotoError(f"{name}: is not an image that can be read{_hint(data)}") from None
+        except Exception as error:  # decoders of broken headers raise types of every kind
+            raise PhotoError(f"{name}: is not a readable image ({_line(error)})") from None
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise PhotoError(f"{name}: has no pixels ({width} x {height}); save the photo again")
+        if width * height > max_megapixels * 1e6:
+            raise _too_large(name, width * height / 1e6, max_megapixels, f"{width} x {height}, ")
+        try:
+            image.load()
+            return _to_rgb(image, name)
+        except PhotoError:
+            raise
+        except Exception as error:
+            raise PhotoError(
+                f"{name}: the {image.format} file is damaged or cut short ({_line(error)}); "
+                "copy or save it again"
+            ) from None
+
+
+def _too_large(name: str, megapixels: float, limit: float, size: str = "") -> PhotoError:
+    return PhotoError(
+        f"{name}: has {size}{megapixels:.1f} megapixels, more than the limit of {limit:g}; "
+        "make it smaller first"
+    )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _hint(data: bytes) -> str:
+    """What the first bytes say that the file is, when it is not a picture that Pillow knows."""
+    if data[4:8] == b"ftyp":
+        return ": it is a HEIC photo or a video; save it as JPEG or PNG"
+    if data[:4] == b"%PDF":
+        return ": it is a PDF; save the photo in it as JPEG or PNG"
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in data[:512]):
+        return ": it holds text, whatever its name says; give a JPEG or PNG photo"
+    return "; give a JPEG or PNG photo"
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    """Decoded picture of any mode -> upright uint8 RGB (H, W, 3)."""
+    profile = image.info.get("icc_profile")
+    wide_tiff = image.format == "TIFF" and max(image.tag_v2.get(BITS_PER_SAMPLE, (8,))) > 8
+    planes = image.tag_v2.get(PLANAR_CONFIGURATION) == 2 if wide_tiff else False
+    if planes and len(image.getbands()) > 1:  # Pillow interleaves their bytes wrongly
+        raise PhotoError(f"{name}: is a 16-bit TIFF in separate planes; save it as PNG")
+    white_is_zero = wide_tiff and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
+    try:
+        image = ImageOps.exif_transpose(image)
+    except Exception:  # a photo whose EXIF block is broken is still a photo, as it lies
+        pass
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image = _grey_from_wide(image, name)
+        image = ImageOps.invert(image) if white_is_zero else image
+    if image.mode in ("La", "RGBa"):  # premultiplied alpha
+        image = image.convert(image.mode.upper())
+    alpha = None
+    if image.mode in ("P", "PA", "LA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("RGB")
+    image = _to_srgb(image, profile)
+    if image.mode == "LAB":
+        raise PhotoError(f"{name}: is in CIELAB colours; save it as RGB")
+    image = image.convert("RGB")
+    if alpha is not None:
+        image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
+    return np.array(image, dtype=np.uint8)
+
+
+def _grey_from_wide(image: Image.Image, name: str) -> Image.Image:
+    """Grey with 16-bit (or 32-bit, within 16-bit range) samples -> 8 bits, keeping the high byte.
+
+    Pillow's own conversion clips at 255 instead, which turns almost every pixel white.
+    """
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise PhotoError(
+            f"{name}: has 32-bit samples from {values.min():g} to {values.max():g}, whose white is "
+            "unknown; save it with 8 or 16 bits"
+        )
+    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert by the embedded colour profile where there is one that fits the picture's mode."""
+    if not profile or image.mode not in ("RGB", "CMYK", "L"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # broken or foreign profile
+        return image

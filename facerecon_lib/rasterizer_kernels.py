@@ -1,0 +1,628 @@
+"""Warp kernels of the rasterizer: one Python source, compiled at first use for the CPU or for CUDA.
+
+Vertices arrive packed: (NDC x, NDC y, camera z) each, and triangles as indices into them; mesh b of
+the batch owns triangles first[b] to first[b + 1] - 1. Arrays over fragments are flat, in the order
+(batch, height, width, k). Values are stored in float32 or float64 and computed in float64, where the
+edge functions of float32 vertices are as good as exact: two triangles that share an edge never
+disagree about a pixel on it. Warp differentiates nothing here; the adjoints are written out.
+"""
+
+from typing import Any
+
+import torch
+import warp as wp
+
+wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # no banner, no compile messages
+# Without fused multiply-adds an edge walked from either end gives the same number, sign apart.
+wp.set_module_options({"enable_backward": False, "fuse_fp": False})
+
+EPSILON = wp.constant(wp.float64(1e-8))  # PyTorch3D's kEpsilon, in NDC: areas, lengths, depths
+MINIMUM_SUM = wp.constant(wp.float64(1e-5))  # PyTorch3D's floor under the sum of clipped weights
+ZERO = wp.constant(wp.float64(0.0))
+ONE = wp.constant(wp.float64(1.0))
+HALF = wp.constant(wp.float64(0.5))
+SLACK = wp.constant(wp.float64(1e-3))  # pixels; wider than the rounding of a pixel centre
+ROUND_UP = wp.constant(wp.float64(1.0 + 1e-9))
+NOTHING = wp.constant(wp.uint64(2**64 - 1))  # -1 in torch's eyes
+LOW_WORD = wp.constant(wp.uint64(2**32 - 1))
+
+
+@wp.struct
+class Triangle:
+    """x, y and z of the three corners; and the three edges, edge i opposite corner i.
+
+    Edges run (dx, dy) with the inside to their positive side, and start at (ux, uy), the leftmost of
+    their two ends, so that both triangles of a shared edge compute the same numbers, sign apart.
+    """
+
+    x: wp.vec3d
+    y: wp.vec3d
+    z: wp.vec3d
+    ux: wp.vec3d
+    uy: wp.vec3d
+    dx: wp.vec3d
+    dy: wp.vec3d
+    area: wp.float64  # doubled; positive where the triangle faces the camera
+    side: wp.float64  # its sign
+
+
+@wp.func
+def like(sample: wp.vec3f, x: wp.float64, y: wp.float64, z: wp.float64):
+    return wp.vec3f(wp.float32(x), wp.float32(y), wp.float32(z))
+
+
+@wp.func
+def like(sample: wp.vec3d, x: wp.float64, y: wp.float64, z: wp.float64):  # noqa: F811
+    return wp.vec3d(x, y, z)
+
+
+@wp.func
+def starts_at_b(ax: wp.float64, ay: wp.float64, bx: wp.float64, by: wp.float64):
+    return bx < ax or (bx == ax and by < ay)
+
+
+@wp.func
+def triangle_of(a: wp.vec3d, b: wp.vec3d, c: wp.vec3d):
+    t = Triangle()
+    t.x = wp.vec3d(a[0], b[0], c[0])
+    t.y = wp.vec3d(a[1], b[1], c[1])
+    t.z = wp.vec3d(a[2], b[2], c[2])
+    t.area = (c[0] - a[0]) * (b[1] - a[1]) - (c[1] - a[1]) * (b[0] - a[0])
+    t.side = wp.where(t.area < ZERO, -ONE, ONE)
+    bc = starts_at_b(b[0], b[1], c[0], c[1])
+    ca = starts_at_b(c[0], c[1], a[0], a[1])
+    ab = starts_at_b(a[0], a[1], b[0], b[1])
+    t.ux = wp.vec3d(wp.where(bc, c[0], b[0]), wp.where(ca, a[0], c[0]), wp.where(ab, b[0], a[0]))
+    t.uy = wp.vec3d(wp.where(bc, c[1], b[1]), wp.where(ca, a[1], c[1]), wp.where(ab, b[1], a[1]))
+    t.dx = t.side * wp.vec3d(c[0] - b[0], a[0] - c[0], b[0] - a[0])
+    t.dy = t.side * wp.vec3d(c[1] - b[1], a[1] - c[1], b[1] - a[1])
+    return t
+
+
+@wp.func
+def is_drawable(t: Triangle, cull_backfaces: int):
+    """Not degenerate, wholly in front of the camera, not culled; false where anything is NaN."""
+    facing = cull_backfaces == 0 or t.area > ZERO
+    in_front = t.z[0] >= EPSILON and t.z[1] >= EPSILON and t.z[2] >= EPSILON
+    return facing and in_front and wp.abs(t.area) > EPSILON and wp.isfinite(t.area)
+
+
+@wp.func
+def span(low: wp.float64, high: wp.float64, half: wp.float64, per_unit: wp.float64, size: int):
+    """First and last pixel whose centre may lie in [low, high]; pixels count down the NDC axis."""
+    first = wp.ceil((half - high) * per_unit - HALF - SLACK)
+    last = wp.floor((half - low) * per_unit - HALF + SLACK)
+    limit = wp.float64(size)  # clamped before the cast: coordinates may be huge
+    return int(wp.clamp(first, ZERO, limit)), int(wp.clamp(last, -ONE, limit - ONE))
+
+
+@wp.func
+def edges_at(t: Triangle, px: wp.float64, py: wp.float64):
+    """Doubled areas of the point with the three edges: all positive inside."""
+    return wp.vec3d(
+        (px - t.ux[0]) * t.dy[0] - (py - t.uy[0]) * t.dx[0],
+        (px - t.ux[1]) * t.dy[1] - (py - t.uy[1]) * t.dx[1],
+        (px - t.ux[2]) * t.dy[2] - (py - t.uy[2]) * t.dx[2],
+    )
+
+
+@wp.func
+def owns(e: wp.float64, dx: wp.float64, dy: wp.float64):
+    """Top-left rule: a point exactly on an edge belongs to the triangle right of or below it."""
+    return e > ZERO or (e == ZERO and (dy < ZERO or (dy == ZERO and dx > ZERO)))
+
+
+@wp.func
+def covers(t: Triangle, e: wp.vec3d):
+    """Whether the pixel centre with edge functions e belongs to the triangle."""
+    if not (e[0] >= ZERO and e[1] >= ZERO and e[2] >= ZERO):
+        return False
+    return (
+        owns(e[0], t.dx[0], t.dy[0])
+        and owns(e[1], t.dx[1], t.dy[1])
+        and owns(e[2], t.dx[2], t.dy[2])
+    )
+
+
+@wp.func
+def doubled_area(px: Any, py: Any, a: Any, b: Any):
+    """Of the triangle p, a, b, in the type of its arguments."""
+    return (px - a[0]) * (b[1] - a[1]) - (py - a[1]) * (b[0] - a[0])
+
+
+@wp.func
+def weights(px: Any, py: Any, a: Any, b: Any, c: Any, perspective: int):
+    """Barycentric coordinates of p before clipping, rounded step by step as PyTorch3D rounds."""
+    area = type(px)(wp.float64(doubled_area(c[0], c[1], a, b)) + EPSILON)
+    w0 = doubled_area(px, py, b, c) / area
+    w1 = doubled_area(px, py, c, a) / area
+    w2 = doubled_area(px, py, a, b) / area
+    if perspective != 0:
+        w0 = w0 * b[2] * c[2]
+        w1 = w1 * a[2] * c[2]
+        w2 = w2 * a[2] * b[2]
+        total = wp.max(w0 + w1 + w2, type(px)(EPSILON))
+        w0 = w0 / total
+        w1 = w1 / total
+        w2 = w2 / total
+    return w0, w1, w2
+
+
+@wp.func
+def clipped(w0: Any, w1: Any, w2: Any, clip: int):
+    """Negative weights set to zero and the rest scaled to sum to one."""
+    if clip == 0:
+        return w0, w1, w2
+    m0 = wp.max(w0, type(w0)(0.0))
+    m1 = wp.max(w1, type(w0)(0.0))
+    m2 = wp.max(w2, type(w0)(0.0))
+    total = wp.max(m0 + m1 + m2, type(w0)(MINIMUM_SUM))
+    return m0 / total, m1 / total, m2 / total
+
+
+@wp.func
+def along(px: Any, py: Any, a: Any, b: Any):
+    """Where on the segment from a (0) to b (1) the point nearest to p lies."""
+    dx = b[0] - a[0]
+    dy = b[1] - a[1]
+    squared = dx * dx + dy * dy
+    s = type(px)(1.0)
+    if wp.float64(squared) > EPSILON:
+        s = wp.clamp((dx * (px - a[0]) + dy * (py - a[1])) / squared, type(px)(0.0), type(px)(1.0))
+    return s
+
+
+@wp.func
+def to_segment(px: Any, py: Any, a: Any, b: Any):
+    """Squared distance from p to the segment from a to b."""
+    s = along(px, py, a, b)
+    rx = px - (a[0] + s * (b[0] - a[0]))
+    ry = py - (a[1] + s * (b[1] - a[1]))
+    return rx * rx + ry * ry
+
+
+@wp.func
+def to_outline(px: Any, py: Any, a: Any, b: Any, c: Any):
+    """Squared distance from p to the outline of the triangle."""
+    d = wp.min(to_segment(px, py, a, b), to_segment(px, py, a, c))
+    return wp.min(d, to_segment(px, py, b, c))
+
+
+@wp.kernel
+def draw(
+    verts: wp.array(dtype=Any),
+    faces: wp.array(dtype=wp.vec3i),
+    first: wp.array(dtype=wp.int32),
+    xs: wp.array(dtype=Any),
+    ys: wp.array(dtype=Any),
+    half: wp.vec2d,
+    per_unit: wp.float64,
+    perspective: int,
+    cull_backfaces: int,
+    nearest: wp.array(dtype=wp.uint64),
+):
+    """Hard case, one thread a triangle: each pixel keeps the least (float32 depth, triangle)."""
+    b, j = wp.tid()
+    i = first[b] + j
+    if i >= first[b + 1]:
+        return
+    corners = faces[i]
+    t = triangle_of(
+        wp.vec3d(verts[corners[0]]), wp.vec3d(verts[corners[1]]), wp.vec3d(verts[corners[2]])
+    )
+    if not is_drawable(t, cull_backfaces):
+        return
+    height = ys.shape[0]
+    width = xs.shape[0]
+    col0, col1 = span(wp.min(t.x), wp.max(t.x), half[0], per_unit, width)
+    row0, row1 = span(wp.min(t.y), wp.max(t.y), half[1], per_unit, height)
+    per_z = wp.vec3d(t.z[1] * t.z[2], t.z[2] * t.z[0], t.z[0] * t.z[1])
+    volume = t.z[0] * per_z[0]
+    for row in range(row0, row1 + 1):
+        py = wp.float64(ys[row])
+        base = (b * height + row) * width
+        for col in range(col0, col1 + 1):
+            e = edges_at(t, wp.float64(xs[col]), py)
+            if covers(t, e):
+                total = e[0] + e[1] + e[2]
+                depth = wp.dot(e, t.z) / (total + t.side * EPSILON)
+                if perspective != 0:
+                    depth = volume * total / wp.dot(e, per_z)
+                # Positive floats order like their bits; the triangle breaks ties.
+                bits = wp.uint64(wp.cast(wp.float32(depth), wp.uint32)) << wp.uint64(32)
+                wp.atomic_min(nearest, base + col, bits | wp.uint64(i))
+
+
+@wp.func
+def sample(
+    t: Triangle,
+    e: wp.vec3d,
+    px: Any,
+    py: Any,
+    a: Any,
+    b: Any,
+    c: Any,
+    blur_radius: wp.float64,
+    perspective: int,
+    clip: int,
+):
+    """Whether a triangle counts at a pixel centre (covers it, or is nearer than the blur), its depth
+    there, and its squared distance."""
+    distance = to_outline(px, py, a, b, c)
+    counts = covers(t, e) or wp.float64(distance) < blur_radius
+    w0, w1, w2 = weights(px, py, a, b, c, perspective)
+    c0, c1, c2 = clipped(w0, w1, w2, clip)
+    depth = c0 * a[2] + c1 * b[2] + c2 * c[2]
+    return counts and depth >= type(px)(0.0), depth, distance
+
+
+@wp.kernel
+def gather(
+    verts: wp.array(dtype=Any),
+    faces: wp.array(dtype=wp.vec3i),
+    first: wp.array(dtype=wp.int32),
+    twin: wp.array(dtype=wp.int32),
+    xs: wp.array(dtype=Any),
+    ys: wp.array(dtype=Any),
+    half: wp.vec2d,
+    per_unit: wp.float64,
+    blur_radius: wp.float64,
+    perspective: int,
+    clip: int,
+    cull_backfaces: int,
+    write: int,
+    cursor: wp.array(dtype=wp.int32),
+    depths: wp.array(dtype=Any),
+    triangles: wp.array(dtype=wp.int32),
+):
+    """Soft case, one thread a triangle: advances the cursor of each pixel that it counts in.
+
+    Run once to count (write = 0), and again to write each pixel's list, with the cursors at the
+    exclusive prefix sum of the counts. twin[i] is the other half of a triangle that the near plane
+    cut into two, or -1: of two halves only the one nearer to the pixel centre counts.
+    """
+    b, j = wp.tid()
+    i = first[b] + j
+    if i >= first[b + 1]:
+        return
+    corners = faces[i]
+    v0 = verts[corners[0]]
+    v1 = verts[corners[1]]
+    v2 = verts[corners[2]]
+    t = triangle_of(wp.vec3d(v0), wp.vec3d(v1), wp.vec3d(v2))
+    if not is_drawable(t, cull_backfaces):
+        return
+    other = int(-1)
+    if twin.shape[0] > 0:
+        other = twin[i]
+    height = ys.shape[0]
+    width = xs.shape[0]
+    radius = wp.sqrt(blur_radius)
+    col0, col1 = span(wp.min(t.x) - radius, wp.max(t.x) + radius, half[0], per_unit, width)
+    row0, row1 = span(wp.min(t.y) - radius, wp.max(t.y) + radius, half[1], per_unit, height)
+    # An edge function is the distance to the edge's line times the edge's length.
+    reach0 = -ROUND_UP * radius * wp.sqrt(t.dx[0] * t.dx[0] + t.dy[0] * t.dy[0])
+    reach1 = -ROUND_UP * radius * wp.sqrt(t.dx[1] * t.dx[1] + t.dy[1] * t.dy[1])
+    reach2 = -ROUND_UP * radius * wp.sqrt(t.dx[2] * t.dx[2] + t.dy[2] * t.dy[2])
+    for row in range(row0, row1 + 1):
+        py = ys[row]
+        base = (b * height + row) * width
+        for col in range(col0, col1 + 1):
+            px = xs[col]
+            e = edges_at(t, wp.float64(px), wp.float64(py))
+            if e[0] >= reach0 and e[1] >= reach1 and e[2] >= reach2:
+                counts, depth, distance = sample(
+                    t, e, px, py, v0, v1, v2, blur_radius, perspective, clip
+                )
+                if counts and other >= 0:
+                    corners = faces[other]
+                    o0 = verts[corners[0]]
+                    o1 = verts[corners[1]]
+                    o2 = verts[corners[2]]
+                    o = triangle_of(wp.vec3d(o0), wp.vec3d(o1), wp.vec3d(o2))
+                    oe = edges_at(o, wp.float64(px), wp.float64(py))
+                    rival, _depth, its = sample(
+                        o, oe, px, py, o0, o1, o2, blur_radius, perspective, clip
+                    )
+                    if rival and is_drawable(o, cull_backfaces):
+                        counts = distance < its or (distance == its and i < other)
+                if counts:
+                    slot = wp.atomic_add(cursor, base + col, 1)
+                    if write != 0:
+                        depths[slot] = depth
+                        triangles[slot] = i
+
+
+@wp.kernel
+def keep_nearest(
+    ends: wp.array(dtype=wp.int32),
+    counts: wp.array(dtype=wp.int32),
+    depths: wp.array(dtype=Any),
+    triangles: wp.array(dtype=wp.int32),
+    faces_per_pixel: int,
+    kept: wp.array(dtype=wp.uint64),
+    kept_depths: wp.array(dtype=Any),
+):
+    """One thread a pixel: insert its list into the sorted few that are kept, ties by triangle."""
+    pixel = wp.tid()
+    base = pixel * faces_per_pixel
+    end = ends[pixel]
+    filled = int(0)
+    for slot in range(end - counts[pixel], end):
+        depth = depths[slot]
+        triangle = wp.uint64(triangles[slot])
+        k = filled
+        while k > 0:
+            before = kept_depths[base + k - 1]
+            if depth > before or (depth == before and triangle > kept[base + k - 1]):
+                break
+            if k < faces_per_pixel:
+                kept[base + k] = kept[base + k - 1]
+                kept_depths[base + k] = before
+            k -= 1
+        if k < faces_per_pixel:
+            kept[base + k] = triangle
+            kept_depths[base + k] = depth
+            filled = wp.min(filled + 1, faces_per_pixel)
+
+
+@wp.kernel
+def describe(
+    verts: wp.array(dtype=Any),
+    faces: wp.array(dtype=wp.vec3i),
+    xs: wp.array(dtype=Any),
+    ys: wp.array(dtype=Any),
+    faces_per_pixel: int,
+    perspective: int,
+    clip: int,
+    pix_to_face: wp.array(dtype=wp.uint64),
+    zbuf: wp.array(dtype=Any),
+    bary: wp.array(dtype=Any),
+    dists: wp.array(dtype=Any),
+):
+    """One thread a fragment: depth, barycentric coordinates and signed squared distance."""
+    n = wp.tid()
+    key = pix_to_face[n]
+    if key == NOTHING:
+        return
+    i = wp.int32(key & LOW_WORD)
+    pixel = n / faces_per_pixel
+    py = ys[pixel / xs.shape[0] % ys.shape[0]]
+    px = xs[pixel % xs.shape[0]]
+    corners = faces[i]
+    v0 = verts[corners[0]]
+    v1 = verts[corners[1]]
+    v2 = verts[corners[2]]
+    zero = type(px)(0.0)
+    w0, w1, w2 = weights(px, py, v0, v1, v2, perspective)
+    c0, c1, c2 = clipped(w0, w1, w2, clip)
+    distance = to_outline(px, py, v0, v1, v2)
+    if w0 > zero and w1 > zero and w2 > zero:
+        distance = -distance
+    pix_to_face[n] = wp.uint64(i)
+    zbuf[n] = c0 * v0[2] + c1 * v1[2] + c2 * v2[2]
+    bary[n] = bary.dtype(c0, c1, c2)
+    dists[n] = distance
+
+
+@wp.kernel
+def gradient(
+    verts: wp.array(dtype=Any),
+    faces: wp.array(dtype=wp.vec3i),
+    xs: wp.array(dtype=Any),
+    ys: wp.array(dtype=Any),
+    faces_per_pixel: int,
+    perspective: int,
+    clip: int,
+    pix_to_face: wp.array(dtype=wp.int64),
+    grad_zbuf: wp.array(dtype=Any),
+    grad_bary: wp.array(dtype=Any),
+    grad_dists: wp.array(dtype=Any),
+    grad_verts: wp.array(dtype=Any),
+):
+    """One thread a fragment: `describe` backwards, added to the triangle's three corners.
+
+    A gradient that nothing asks for comes as an empty array.
+    """
+    n = wp.tid()
+    i = wp.int32(pix_to_face[n])
+    if i < 0:
+        return
+    gc = wp.vec3d()
+    gdepth = wp.float64(0.0)
+    gdistance = wp.float64(0.0)
+    if grad_zbuf.shape[0] > 0:
+        gdepth = wp.float64(grad_zbuf[n])
+    if grad_bary.shape[0] > 0:
+        gc = wp.vec3d(grad_bary[n])
+    if grad_dists.shape[0] > 0:
+        gdistance = wp.float64(grad_dists[n])
+
+    pixel = n / faces_per_pixel
+    py = wp.float64(ys[pixel / xs.shape[0] % ys.shape[0]])
+    px = wp.float64(xs[pixel % xs.shape[0]])
+    corners = faces[i]
+    v0 = wp.vec3d(verts[corners[0]])
+    v1 = wp.vec3d(verts[corners[1]])
+    v2 = wp.vec3d(verts[corners[2]])
+    z = wp.vec3d(v0[2], v1[2], v2[2])
+    w0, w1, w2 = weights(px, py, v0, v1, v2, perspective)
+    c0, c1, c2 = clipped(w0, w1, w2, clip)
+    w = wp.vec3d(w0, w1, w2)
+    c = wp.vec3d(c0, c1, c2)
+
+    # zbuf = c . z
+    gz = gdepth * c
+    gc += gdepth * z
+    # c = max(w, 0) / sum of max(w, 0)
+    gw = gc
+    if clip != 0:
+        total = wp.max(w0, ZERO) + wp.max(w1, ZERO) + wp.max(w2, ZERO)
+        shared = wp.where(total < MINIMUM_SUM, ZERO, wp.dot(gc, c))
+        per_total = ONE / wp.max(total, MINIMUM_SUM)
+        gw = wp.vec3d(
+            wp.where(w0 < ZERO, ZERO, (gc[0] - shared) * per_total),
+            wp.where(w1 < ZERO, ZERO, (gc[1] - shared) * per_total),
+            wp.where(w2 < ZERO, ZERO, (gc[2] - shared) * per_total),
+        )
+    # w = q / (q0 + q1 + q2), q0 = l0 z1 z2 and so on round
+    l0, l1, l2 = weights(px, py, v0, v1, v2, 0)
+    gl = gw
+    if perspective != 0:
+        q = wp.vec3d(l0 * z[1] * z[2], l1 * z[2] * z[0], l2 * z[0] * z[1])
+        total = q[0] + q[1] + q[2]
+        shared = wp.where(total < EPSILON, ZERO, wp.dot(gw, w))
+        gq = (gw - wp.vec3d(shared, shared, shared)) / wp.max(total, EPSILON)
+        gl = wp.vec3d(gq[0] * z[1] * z[2], gq[1] * z[2] * z[0], gq[2] * z[0] * z[1])
+        gz += wp.vec3d(
+            gq[1] * l1 * z[2] + gq[2] * l2 * z[1],
+            gq[2] * l2 * z[0] + gq[0] * l0 * z[2],
+            gq[0] * l0 * z[1] + gq[1] * l1 * z[0],
+        )
+    # l = e / (e0 + e1 + e2 + EPSILON)
+    shared = gl[0] * l0 + gl[1] * l1 + gl[2] * l2
+    area = doubled_area(v2[0], v2[1], v0, v1) + EPSILON
+    ge = (gl - wp.vec3d(shared, shared, shared)) / area
+    # e0 is the doubled area of p, v1, v2; e1 of p, v2, v0; e2 of p, v0, v1.
+    ax = px - v0[0]
+    bx = px - v1[0]
+    cx = px - v2[0]
+    ay = py - v0[1]
+    by = py - v1[1]
+    cy = py - v2[1]
+    gx = wp.vec3d(ge[2] * by - ge[1] * cy, ge[0] * cy - ge[2] * ay, ge[1] * ay - ge[0] * by)
+    gy = wp.vec3d(ge[1] * cx - ge[2] * bx, ge[2] * ax - ge[0] * cx, ge[0] * bx - ge[1] * ax)
+
+    if gdistance != ZERO:
+        # The nearest point of the outline slides along its edge at no first-order cost.
+        d01 = to_segment(px, py, v0, v1)
+        d02 = to_segment(px, py, v0, v2)
+        d12 = to_segment(px, py, v1, v2)
+        s = along(px, py, v0, v1)
+        share = wp.vec3d(ONE - s, s, ZERO)
+        if d02 < d01 and d02 <= d12:
+            s = along(px, py, v0, v2)
+            share = wp.vec3d(ONE - s, ZERO, s)
+        elif d12 < d01:
+            s = along(px, py, v1, v2)
+            share = wp.vec3d(ZERO, ONE - s, s)
+        pull = wp.float64(2.0) * gdistance
+        if w0 > ZERO and w1 > ZERO and w2 > ZERO:
+            pull = -pull
+        gx += pull * (share[0] * v0[0] + share[1] * v1[0] + share[2] * v2[0] - px) * share
+        gy += pull * (share[0] * v0[1] + share[1] * v1[1] + share[2] * v2[1] - py) * share
+
+    wp.atomic_add(grad_verts, corners[0], like(verts[corners[0]], gx[0], gy[0], gz[0]))
+    wp.atomic_add(grad_verts, corners[1], like(verts[corners[1]], gx[1], gy[1], gz[1]))
+    wp.atomic_add(grad_verts, corners[2], like(verts[corners[2]], gx[2], gy[2], gz[2]))
+
+
+@wp.kernel
+def blend(
+    faces: wp.array(dtype=wp.vec3i),
+    vertices: int,
+    channels: int,
+    pix_to_face: wp.array(dtype=wp.int64),
+    bary: wp.array(dtype=Any),
+    attributes: wp.array(dtype=Any),
+    values: wp.array(dtype=Any),
+):
+    """One thread a fragment: the weighted sum of its triangle's three vertex attributes."""
+    n = wp.tid()
+    i = wp.int32(pix_to_face[n])
+    if i < 0:
+        return
+    mesh = i / faces.shape[0]
+    corners = channels * (faces[i - mesh * faces.shape[0]] + mesh * vertices * wp.vec3i(1, 1, 1))
+    w = bary[n]
+    for c in range(channels):
+        values[n * channels + c] = (
+            w[0] * attributes[corners[0] + c]
+            + w[1] * attributes[corners[1] + c]
+            + w[2] * attributes[corners[2] + c]
+        )
+
+
+@wp.kernel
+def blend_gradient(
+    faces: wp.array(dtype=wp.vec3i),
+    vertices: int,
+    channels: int,
+    pix_to_face: wp.array(dtype=wp.int64),
+    bary: wp.array(dtype=Any),
+    attributes: wp.array(dtype=Any),
+    grad_values: wp.array(dtype=Any),
+    grad_bary: wp.array(dtype=Any),
+    grad_attributes: wp.array(dtype=Any),
+):
+    """`blend` backwards; a gradient that nothing asks for has an empty array."""
+    n = wp.tid()
+    i = wp.int32(pix_to_face[n])
+    if i < 0:
+        return
+    mesh = i / faces.shape[0]
+    corners = channels * (faces[i - mesh * faces.shape[0]] + mesh * vertices * wp.vec3i(1, 1, 1))
+    w = bary[n]
+    gw = w - w
+    for c in range(channels):
+        g = grad_values[n * channels + c]
+        if grad_bary.shape[0] > 0:
+            gw[0] += g * attributes[corners[0] + c]
+            gw[1] += g * attributes[corners[1] + c]
+            gw[2] += g * attributes[corners[2] + c]
+        if grad_attributes.shape[0] > 0:
+            wp.atomic_add(grad_attributes, corners[0] + c, w[0] * g)
+            wp.atomic_add(grad_attributes, corners[1] + c, w[1] * g)
+            wp.atomic_add(grad_attributes, corners[2] + c, w[2] * g)
+    if grad_bary.shape[0] > 0:
+        grad_bary[n] = gw
+
+
+VECTORS = ("verts", "bary", "grad_verts", "grad_bary")  # the rest of the Any arrays hold scalars
+
+
+def _overloads(kernel: wp.Kernel) -> dict[torch.dtype, wp.Kernel]:
+    """The kernel for float32 and for float64 tensors, so that one compilation serves both."""
+    versions = {}
+    for dtype, real, vector in (
+        (torch.float32, wp.float32, wp.vec3f),
+        (torch.float64, wp.float64, wp.vec3d),
+    ):
+        versions[dtype] = wp.overload(
+            kernel,
+            {
+                arg.label: wp.array(dtype=vector if arg.label in VECTORS else real)
+                for arg in kernel.adj.args
+                if isinstance(arg.type, wp.array) and arg.type.dtype is Any
+            },
+        )
+    return versions
+
+
+VERSIONS = {
+    kernel: _overloads(kernel)
+    for kernel in (draw, gather, keep_nearest, describe, gradient, blend, blend_gradient)
+}
+
+
+def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *arguments) -> None:
+    """Run a kernel's `real` version over tensors in place, on their device and current stream.
+
+    Tensors are flattened to what the kernel expects, triples where it expects vectors, uncopied when
+    they are contiguous (outputs must be).
+    """
+    wp.init()
+    version = VERSIONS[kernel][real]
+    device = next(a.device for a in arguments if isinstance(a, torch.Tensor))
+    stream = None
+    if device.type == "cuda":
+        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+    inputs = []
+    for parameter, value in zip(version.adj.args, arguments, strict=True):
+        if isinstance(value, torch.Tensor):
+            dtype = parameter.type.dtype
+            flat = value.detach().contiguous()
+            flat = flat.view(-1, 3) if wp.types.type_is_vector(dtype) else flat.view(-1)
+            value = wp.from_torch(flat, dtype=dtype, return_ctype=True)
+        inputs.append(value)
+    wp.launch(version, dim=dim, inputs=inputs, device=wp.device_from_torch(device), stream=stream)
