@@ -33,9 +33,10 @@ $(BIN)/python:
 	  { echo "set-up: '$(PYTHON)' comes without venv; install it (Debian, Ubuntu: apt install python3-venv) or run: make PYTHON=/path/to/another" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)
 
+# --no-compile: Python compiles what is imported on first use, a small part of what is installed.
 $(READY): requirements.lock pyproject.toml | $(BIN)/python
 	@echo "set-up: installing what requirements.lock lists into $(VENV) (some minutes the first time, about 7 GB)"
-	@$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-compile --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@
 	@echo "set-up: ready"

@@ -23,6 +23,7 @@ from .coefficients import FaceCoefficients, ModelSizes
 from .subdivision import loop_subdivide
 
 FORMAT = "facerecon-face-model-1"
+_BASES = ("identity_basis", "expression_basis", "albedo_basis")
 
 
 class ModelError(ValueError):
@@ -161,6 +162,26 @@ class MorphableModel:
     ) -> Float[Tensor, "batch 68 3"]:
         """The 68 landmarks, iBUG order, of vertices in any frame."""
         return vertices[:, self.landmarks]
+
+    def landmark_model(self) -> MorphableModel:
+        """The same model on the vertices of the landmarks and the jaw's bands alone, no triangles.
+
+        For fitting landmarks: some hundred vertices instead of all.
+        """
+        rows, index = torch.cat([self.landmarks, self.contour_bands.reshape(-1)]).unique(
+            return_inverse=True
+        )
+        cut = {name: getattr(self, name)[:, rows] for name in _BASES}
+        cut |= {name: getattr(self, name)[rows] for name in ("mean", "albedo_mean", "uv")}
+        return replace(
+            self,
+            **cut,
+            faces=self.faces[:0],
+            landmarks=index[:68],
+            contour_bands=index[68:].view_as(self.contour_bands),
+            mirror=torch.arange(len(rows), device=rows.device),
+            regions={name: mask[rows] for name, mask in self.regions.items()},
+        )
 
     def random(self, count: int, generator: torch.Generator, spread: float = 1.0):
         """Coefficients (identity, expression, albedo) of `count` plausible faces.

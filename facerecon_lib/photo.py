@@ -1,8 +1,8 @@
-"""Reading a photo: any common picture file becomes upright 8-bit sRGB, or one clear line of refusal.
+"""A photo's pixels: read from any common file, and cut to the aligned crop.
 
-    photo = load_image("me.jpg")
-    photo.pixels        # uint8 (H, W, 3), upright, RGB
-    photo.name          # "me.jpg"
+    photo = load_image("me.jpg")                 # upright RGB, or one clear line of refusal
+    photo.pixels                                 # uint8 (H, W, 3)
+    crop = align(photo.pixels, landmarks)        # 224 x 224, float in [0, 1]
 
 What is decided here: the EXIF orientation is applied; an embedded colour profile (Display P3 of
 phones, CMYK of print) is converted to sRGB; transparency is laid on white; 16-bit samples keep
@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 MAX_MEGAPIXELS = 50.0
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
 
 
 class PhotoError(ValueError):
-    """A photo that cannot be used. The message is one line: which photo, what is wrong, what to do."""
+    """A photo that cannot be used. The message is one line: which photo, what is wrong, a way out."""
 
 
 @dataclass
@@ -46,6 +48,16 @@ class Photo:
     @property
     def megapixels(self) -> float:
         return self.height * self.width / 1e6
+
+
+@dataclass
+class Crop:
+    """The aligned face: `image` in [0, 1], `valid` 1 on the photo and 0 where its edge is repeated."""
+
+    image: Float[Tensor, "1 3 size size"]
+    valid: Float[Tensor, "1 1 size size"]
+    landmarks: Float[Tensor, "1 68 2"]  # crop pixels
+    matrix: Float[Tensor, "2 3"]  # photo pixels -> crop pixels
 
 
 def load_image(
@@ -190,3 +202,87 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # broken or foreign profile
         return image
+
+
+# The aligned crop -------------------------------------------------------------------------------
+
+
+def align(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    landmarks: Float[np.ndarray, "68 2"],
+    size: int = 224,
+    margin: float = 1.3,
+) -> Crop:
+    """Square crop of `margin` times the larger side of the landmarks' box, scaled to `size`.
+
+    No roll is taken out: the pose's rotation carries it. Where the crop leaves the photo its edge
+    is repeated and `valid` is 0. Shrinking averages, so nothing aliases. Raises `ValueError` for
+    landmarks that are not finite or span no area.
+    """
+    points = torch.as_tensor(landmarks, dtype=torch.float64)
+    low, high = points.amin(0), points.amax(0)
+    side = float((high - low).max()) * margin
+    if not (np.isfinite(side) and side > 0):
+        raise ValueError(
+            f"landmarks span {side:g} pixels: expected 68 finite points, not all equal"
+        )
+    scale = size / side
+    corner = (low + high) / 2 - side / 2
+    matrix = torch.tensor(
+        [[scale, 0.0, -scale * corner[0]], [0.0, scale, -scale * corner[1]]], dtype=torch.float32
+    )
+    # From here on the rounded matrix is the truth, for image and points alike.
+    left, top = crop_to_photo(torch.zeros(2, dtype=torch.float64), matrix).tolist()
+    step = 1.0 / float(matrix[0, 0])
+    height, width = pixels.shape[:2]
+    rows, first_row = _sampling_weights(top, step, size, height)
+    columns, first_column = _sampling_weights(left, step, size, width)
+    used = pixels[first_row:, first_column:][: rows.shape[1], : columns.shape[1]]
+    channels = [torch.from_numpy(used[..., c].astype(np.float32)) / 255 for c in range(3)]
+    image = torch.stack([rows @ channel @ columns.T for channel in channels])
+    centres = (torch.arange(size, dtype=torch.float64) + 0.5) * step
+    inside_y = (centres + top > 0) & (centres + top < height)
+    inside_x = (centres + left > 0) & (centres + left < width)
+    valid = (inside_y[:, None] & inside_x).float()
+    mapped = photo_to_crop(points, matrix).float()
+    return Crop(image.clamp(0, 1)[None], valid[None, None], mapped[None], matrix)
+
+
+def _sampling_weights(
+    start: float, step: float, size: int, length: int
+) -> tuple[Float[Tensor, "size used"], int]:
+    """Weights that resample one axis, and the first source pixel that they refer to.
+
+    Output pixel i is centred at start + (i + 0.5) step. Its filter is a triangle as wide as the
+    coarser of the two grids: linear interpolation when enlarging, an average when shrinking.
+    Source pixels outside the photo fall onto its border pixel.
+    """
+    centres = start + (np.arange(size) + 0.5) * step
+    reach = max(step, 1.0)
+    taps = np.floor(centres - reach)[:, None] + np.arange(int(2 * reach) + 3)
+    weights = np.clip(1 - abs(taps + 0.5 - centres[:, None]) / reach, 0, None)
+    weights /= weights.sum(1, keepdims=True)
+    inside = np.clip(taps, 0, length - 1).astype(np.int64)
+    first = int(inside.min())
+    matrix = np.zeros((size, int(inside.max()) - first + 1))
+    np.add.at(matrix, (np.arange(size)[:, None], inside - first), weights)
+    return torch.from_numpy(matrix).float(), first
+
+
+def photo_to_crop(
+    points: Float[Tensor, "*any 2"], matrix: Float[Tensor, "2 3"]
+) -> Float[Tensor, "*any 2"]:
+    """Photo pixels -> crop pixels, `points` as tensor or array; computed in double precision."""
+    points = torch.as_tensor(points)
+    linear = matrix.to(points.device, torch.float64)
+    return (points.double() @ linear[:, :2].T + linear[:, 2]).to(points.dtype)
+
+
+def crop_to_photo(
+    points: Float[Tensor, "*any 2"], matrix: Float[Tensor, "2 3"]
+) -> Float[Tensor, "*any 2"]:
+    """Crop pixels -> photo pixels: the inverse of `photo_to_crop`."""
+    points = torch.as_tensor(points)
+    linear = matrix.to(points.device, torch.float64)
+    inverse = torch.linalg.inv(linear[:, :2])
+    return ((points.double() - linear[:, 2]) @ inverse.T).to(points.dtype)

@@ -285,7 +285,7 @@ class _Rasterize(torch.autograd.Function):
         grid = [xs, ys, half, least / 2]
 
         if s.faces_per_pixel == 1 and s.blur_radius == 0 and real == torch.float32:
-            switches = [s.perspective, s.cull]
+            switches = [s.perspective, s.clip, s.cull]
             kernels.launch(
                 kernels.draw, real, per_triangle, *triangles, *grid, *switches, pix_to_face
             )
@@ -369,8 +369,8 @@ def _cut(mesh: _Mesh, s: _Settings, near: float | None, frustum: bool) -> _Cut |
     verts, faces = mesh.verts, mesh.faces.long()
     behind = torch.zeros_like(faces, dtype=torch.bool)
     if near is not None:
-        if not near > 0:
-            raise ValueError(f"z_clip_value: expected a depth above 0, got {near}")
+        if not near >= 0:
+            raise ValueError(f"z_clip_value: expected a depth of 0 or more, got {near}")
         is_behind = verts[:, 2] < near
         if not frustum and not bool(is_behind.any()):
             return None
@@ -394,6 +394,7 @@ def _cut(mesh: _Mesh, s: _Settings, near: float | None, frustum: bool) -> _Cut |
     order = (lone[:, None] + torch.arange(3, device=faces.device)) % 3
     corner = faces[whole].gather(1, order)
     p1, p2, p3 = verts[corner].unbind(1)
+    near = near or 0.0
     unit = torch.eye(3, dtype=verts.dtype, device=verts.device)[order]
     points, weights = [verts], [unit]
     for far, k in ((p2, 1), (p3, 2)):

@@ -7,6 +7,9 @@ edge functions of float32 vertices are as good as exact: two triangles that shar
 disagree about a pixel on it. Warp differentiates nothing here; the adjoints are written out.
 """
 
+import os
+import sys
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -161,6 +164,13 @@ def clipped(w0: Any, w1: Any, w2: Any, clip: int):
 
 
 @wp.func
+def depth_at(px: Any, py: Any, a: Any, b: Any, c: Any, perspective: int, clip: int):
+    w0, w1, w2 = weights(px, py, a, b, c, perspective)
+    c0, c1, c2 = clipped(w0, w1, w2, clip)
+    return c0 * a[2] + c1 * b[2] + c2 * c[2]
+
+
+@wp.func
 def along(px: Any, py: Any, a: Any, b: Any):
     """Where on the segment from a (0) to b (1) the point nearest to p lies."""
     dx = b[0] - a[0]
@@ -198,6 +208,7 @@ def draw(
     half: wp.vec2d,
     per_unit: wp.float64,
     perspective: int,
+    clip: int,
     cull_backfaces: int,
     nearest: wp.array(dtype=wp.uint64),
 ):
@@ -207,30 +218,27 @@ def draw(
     if i >= first[b + 1]:
         return
     corners = faces[i]
-    t = triangle_of(
-        wp.vec3d(verts[corners[0]]), wp.vec3d(verts[corners[1]]), wp.vec3d(verts[corners[2]])
-    )
+    v0 = verts[corners[0]]
+    v1 = verts[corners[1]]
+    v2 = verts[corners[2]]
+    t = triangle_of(wp.vec3d(v0), wp.vec3d(v1), wp.vec3d(v2))
     if not is_drawable(t, cull_backfaces):
         return
     height = ys.shape[0]
     width = xs.shape[0]
     col0, col1 = span(wp.min(t.x), wp.max(t.x), half[0], per_unit, width)
     row0, row1 = span(wp.min(t.y), wp.max(t.y), half[1], per_unit, height)
-    per_z = wp.vec3d(t.z[1] * t.z[2], t.z[2] * t.z[0], t.z[0] * t.z[1])
-    volume = t.z[0] * per_z[0]
     for row in range(row0, row1 + 1):
-        py = wp.float64(ys[row])
+        py = ys[row]
         base = (b * height + row) * width
         for col in range(col0, col1 + 1):
-            e = edges_at(t, wp.float64(xs[col]), py)
-            if covers(t, e):
-                total = e[0] + e[1] + e[2]
-                depth = wp.dot(e, t.z) / (total + t.side * EPSILON)
-                if perspective != 0:
-                    depth = volume * total / wp.dot(e, per_z)
+            px = xs[col]
+            if covers(t, edges_at(t, wp.float64(px), wp.float64(py))):
+                depth = wp.float32(depth_at(px, py, v0, v1, v2, perspective, clip))
                 # Positive floats order like their bits; the triangle breaks ties.
-                bits = wp.uint64(wp.cast(wp.float32(depth), wp.uint32)) << wp.uint64(32)
-                wp.atomic_min(nearest, base + col, bits | wp.uint64(i))
+                if depth >= wp.float32(0.0):
+                    bits = wp.uint64(wp.cast(depth, wp.uint32)) << wp.uint64(32)
+                    wp.atomic_min(nearest, base + col, bits | wp.uint64(i))
 
 
 @wp.func
@@ -250,9 +258,7 @@ def sample(
     there, and its squared distance."""
     distance = to_outline(px, py, a, b, c)
     counts = covers(t, e) or wp.float64(distance) < blur_radius
-    w0, w1, w2 = weights(px, py, a, b, c, perspective)
-    c0, c1, c2 = clipped(w0, w1, w2, clip)
-    depth = c0 * a[2] + c1 * b[2] + c2 * c[2]
+    depth = depth_at(px, py, a, b, c, perspective, clip)
     return counts and depth >= type(px)(0.0), depth, distance
 
 
@@ -578,41 +584,52 @@ def blend_gradient(
         grad_bary[n] = gw
 
 
-VECTORS = ("verts", "bary", "grad_verts", "grad_bary")  # the rest of the Any arrays hold scalars
+KERNELS = (draw, gather, keep_nearest, describe, gradient, blend, blend_gradient)
+VECTORS = ("verts", "bary", "grad_verts", "grad_bary")  # the other Any arrays hold scalars
 
 
-def _overloads(kernel: wp.Kernel) -> dict[torch.dtype, wp.Kernel]:
-    """The kernel for float32 and for float64 tensors, so that one compilation serves both."""
+@lru_cache
+def _versions(real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
+    """All kernels for tensors of one type, so that each type costs one compilation."""
+    scalar, vector = {
+        torch.float32: (wp.float32, wp.vec3f),
+        torch.float64: (wp.float64, wp.vec3d),
+    }[real]
     versions = {}
-    for dtype, real, vector in (
-        (torch.float32, wp.float32, wp.vec3f),
-        (torch.float64, wp.float64, wp.vec3d),
-    ):
-        versions[dtype] = wp.overload(
-            kernel,
-            {
-                arg.label: wp.array(dtype=vector if arg.label in VECTORS else real)
-                for arg in kernel.adj.args
-                if isinstance(arg.type, wp.array) and arg.type.dtype is Any
-            },
-        )
+    for kernel in KERNELS:
+        types = {
+            arg.label: wp.array(dtype=vector if arg.label in VECTORS else scalar)
+            for arg in kernel.adj.args
+            if isinstance(arg.type, wp.array) and arg.type.dtype is Any
+        }
+        versions[kernel] = wp.overload(kernel, types)
     return versions
 
 
-VERSIONS = {
-    kernel: _overloads(kernel)
-    for kernel in (draw, gather, keep_nearest, describe, gradient, blend, blend_gradient)
-}
+@lru_cache
+def _start_warp() -> None:
+    if torch.cuda.is_available():
+        wp.init()
+        return
+    # Without a GPU Warp's C++ side says so on file descriptor 2, in every notebook.
+    sys.stderr.flush()
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        wp.init()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *arguments) -> None:
     """Run a kernel's `real` version over tensors in place, on their device and current stream.
 
-    Tensors are flattened to what the kernel expects, triples where it expects vectors, uncopied when
-    they are contiguous (outputs must be).
+    Tensors are passed flat, as triples where the kernel expects vectors; outputs must be contiguous.
     """
-    wp.init()
-    version = VERSIONS[kernel][real]
+    _start_warp()
+    version = _versions(real)[kernel]
     device = next(a.device for a in arguments if isinstance(a, torch.Tensor))
     stream = None
     if device.type == "cuda":
