@@ -249,7 +249,7 @@ def masks_on(crop, step, mean, basis, controls, actions, data, seed) -> skin_alb
         centre = np.linalg.lstsq(design, (x[ball] ** 2).sum(1), rcond=None)[0][:3]
         d = (x[ball] - centre) / np.linalg.norm(x[ball] - centre, axis=1, keepdims=True)
         angle[ball] = np.degrees(np.arccos(np.clip(d[:, 2], -1, 1)))
-        lid_shadow[ball] = 1 - 0.35 * np.clip((d[:, 1] - 0.12) / 0.3, 0, 1)
+        lid_shadow[ball] = 1 - 0.45 * np.clip((d[:, 1] - 0.05) / 0.3, 0, 1)
         centres[sign] = centre
     height = centres[1][1]
 
@@ -273,7 +273,7 @@ def masks_on(crop, step, mean, basis, controls, actions, data, seed) -> skin_alb
     # from the sideburns down to the corners of the mouth, and under the nose
     line = np.interp(side, (0, 14, 24, 50, 75), np.array((17, 17, 12, 24, 48)) + mouth_y)
     line = np.minimum(line, np.where(side < 22, nose_tip[1] - 11, 1e9))
-    beard = 1 / (1 + np.exp((x[:, 1] - line) / 3.5))
+    beard = 1 / (1 + np.exp((x[:, 1] - line) / (3.5 + 0.12 * side)))
     lash = np.zeros(len(x))
     for c in centres.values():
         near = rim[np.linalg.norm(x[rim] - c, axis=1) < 24]

@@ -29,6 +29,10 @@ PUPIL, IRIS = 8.5, 24.5
 EYE_RINGS = (4.5, PUPIL, 10.0, 14.0, 19.0, IRIS - 1.0, IRIS + 1.5, 31.0, 39.0, 50.0, 64.0, 80.0)
 EYE_SEGMENTS = 16
 EYE_SIZE = 0.965  # of MakeHuman's eyeball, so that closed lids cover it in every identity
+# MakeHuman's upper teeth end where the lips meet; people's reach a few millimetres below, and a
+# smile shows them. Shifts in units of the nose's height (about 52 mm), from bridge to base.
+TEETH_DOWN = {"helper-upper-teeth": 0.07, "helper-lower-teeth": 0.05}
+NOSE_BRIDGE, NOSE_BASE = 136, 317
 EYE_VERTICES = {"left": (14598, 14670), "right": (14670, 14742)}  # ranges in MakeHuman's mesh
 
 
@@ -266,7 +270,8 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
         quads[group] = [q for q in quads[group] if (neutral[q, 2] > MOUTH_DEPTH).all()]
         used = np.unique(np.array(quads[group]))
         local = {int(b): len(operator_rows) + i for i, b in enumerate(used)}
-        operator_rows += [{int(b): 1.0} for b in used]
+        down = TEETH_DOWN.get(group, 0.0)
+        operator_rows += [{int(b): 1.0, NOSE_BASE: down, NOSE_BRIDGE: -down} for b in used]
         new_mirror += [local[int(mirror[b])] for b in used]
         key_uv += list(vertex_uv[used])
         body_vertex += list(used)

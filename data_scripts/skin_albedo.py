@@ -118,7 +118,7 @@ def sample_albedo(masks: Masks, points: np.ndarray, tones, count: int, seed: int
         iris = iris_colours.T @ (weights / weights.sum())
         a = masks.eye_angle[eye]
         ring = 1.15 - 0.55 * np.clip((a - 18) / (IRIS - 18), 0, 1)
-        white = np.array([0.82, 0.79, 0.765]) * (1.0 - 0.16 * np.clip((a - 32) / 30, 0, 1))[:, None]
+        white = np.array([0.72, 0.68, 0.66]) * (1.0 - 0.2 * np.clip((a - 32) / 30, 0, 1))[:, None]
         in_iris = np.clip((IRIS + 1.2 - a) / 1.4, 0, 1)[:, None]
         in_pupil = np.clip((PUPIL + 1.4 - a) / 1.2, 0, 1)[:, None]
         eyeball = white + in_iris * (iris * ring[:, None] - white)

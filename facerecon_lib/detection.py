@@ -76,7 +76,8 @@ class Face:
 
     box: Float32[np.ndarray, "4"]  # x0, y0, x1, y1
     points: Float32[np.ndarray, "5 2"]  # eyes, nose tip, mouth corners; the viewer's left first
-    score: float
+    score: float  # 0 to 1
+    turned: int = 0  # degrees counterclockwise that the photo was turned by to find it
 
 
 @dataclass
@@ -90,19 +91,17 @@ class Detection:
     faces_found: int
     score: float  # MTCNN's confidence, 0 to 1
     face: int = 1  # which of them this is, 1 the largest
-    turned: int = 0  # degrees counterclockwise that the photo was turned by to find faces in it
+    turned: int = 0  # degrees counterclockwise that the photo was turned by to find it
 
 
 # Faces ------------------------------------------------------------------------------------------
 
 
-def detect_faces(
-    pixels: UInt8[np.ndarray, "height width 3"], device: str = "cpu"
-) -> tuple[list[Face], int]:
-    """All faces, largest first, and the degrees the photo was turned by to find them (0, 90 ...).
+def detect_faces(pixels: UInt8[np.ndarray, "height width 3"], device: str = "cpu") -> list[Face]:
+    """All faces, largest first, in the coordinates of the photo as it is; empty when there is none.
 
     The photo is searched as it is; unless that finds a certain face, also brightened, turned by
-    quarters, and in finer detail, and the search with the best score counts. Empty list: no face.
+    quarters, and in finer detail, and the search with the best score counts.
     """
     coarse, fine = SEARCH_SIZES
     best, best_score, best_turn = [], LEAST, 0
@@ -124,7 +123,7 @@ def detect_faces(
     if best_score < OTHERS and max(pixels.shape[:2]) > coarse:
         search(fine)
     kept = [face for face in best if face.score >= min(best_score, OTHERS)]
-    return [_turn_back(face, best_turn, pixels.shape) for face in kept], 90 * best_turn
+    return [_turn_back(face, best_turn, pixels.shape) for face in kept]
 
 
 def _stretched(pixels: np.ndarray) -> np.ndarray:
@@ -145,12 +144,18 @@ def _search(pixels: np.ndarray, longest: int, device: str) -> list[Face]:
     pad = max(round(ROOM * max(size)), 32)
     small = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
     smallest = 20 if longest > SEARCH_SIZES[0] else max(20, round(0.03 * max(size)))
+    threads = torch.get_num_threads()
     try:
+        # Its convolutions are too small to share: on a busy machine two threads took 10 times as
+        # long as one, waiting for each other.
+        torch.set_num_threads(1)
         boxes, scores, points = _mtcnn(smallest, device).detect(small, landmarks=True)
     except RuntimeError as error:  # facenet-pytorch joins an empty list when no window is left
         if "non-empty" not in str(error):
             raise
         return []
+    finally:
+        torch.set_num_threads(threads)
     if boxes is None:
         return []
     ratio = np.array([width / size[0], height / size[1]])
@@ -174,7 +179,7 @@ def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
 
     corners = back(face.box.reshape(2, 2))
     box = np.concatenate([corners.min(0), corners.max(0)])
-    return Face(box, back(face.points), face.score)
+    return Face(box, back(face.points), face.score, 90 * quarters)
 
 
 @lru_cache(maxsize=2)
@@ -221,7 +226,7 @@ def detect(
             f"{pixels.shape}; read the photo with load_image"
         )
     detector = _choose_detector(detector, allow_download)
-    faces, turned = detect_faces(pixels, device)
+    faces = detect_faces(pixels, device)
     if not faces:
         raise DetectionError(
             f"{photo.name}: no face found in {photo.width} x {photo.height} pixels; try a photo "
@@ -241,7 +246,7 @@ def detect(
         landmarks = _upright_landmarks(pixels, chosen.points, network, passes=1)
         kind = "3d"
     return Detection(
-        chosen.box, landmarks, detector, kind, len(faces), chosen.score, number, turned
+        chosen.box, landmarks, detector, kind, len(faces), chosen.score, number, chosen.turned
     )
 
 
@@ -407,10 +412,8 @@ def detectors() -> list[dict[str, str | bool]]:
          "optional: pip install face-alignment, then detect once with allow_download=True"),
         ("dlib", "68 landmarks, 2d", _dlib_ready(), DLIB_TERMS, dlib_todo),
     ]  # fmt: skip
-    return [
-        dict(name=name, task=task, ready=ready, licence=terms, todo="" if ready else todo)
-        for name, task, ready, terms, todo in rows
-    ]
+    keys = ("name", "task", "ready", "licence", "todo")
+    return [dict(zip(keys, (*row[:4], "" if row[2] else row[4]), strict=True)) for row in rows]
 
 
 # The sample -------------------------------------------------------------------------------------

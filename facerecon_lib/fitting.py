@@ -268,7 +268,7 @@ class _Run:
 
     @torch.no_grad()
     def start_colours(self) -> None:
-        """Skin from the photo under white light of strength 1, then the light that is left over."""
+        """Skin from the photo under the prior's ambient light, then the light that is left over."""
         c = self.coefficients()
         face = synthesise(self.model, c, self.settings.fov_deg)
         seen, weight = sample_photo_colours(face, self.photo, self.valid)
@@ -276,13 +276,13 @@ class _Run:
         basis = self.model.albedo_basis.reshape(len(self.model.albedo_basis), -1)
         for b in range(len(seen)):
             w = weight[b, :, None].expand(-1, 3).reshape(-1)
-            difference = (seen[b] - self.model.albedo_mean).reshape(-1)
+            difference = (seen[b] / losses.LIGHT_LEVEL - self.model.albedo_mean).reshape(-1)
             normal = (basis * w) @ basis.T / w.sum().clamp(min=1)
             right = (basis * w) @ difference / w.sum().clamp(min=1)
             ridge = 2e-4 * torch.eye(len(basis), device=basis.device)
             self.p["albedo"][b] = torch.linalg.solve(normal + ridge, right)
         albedo = self.model.albedo(self.p["albedo"]).clamp(0.02, 1)
-        prior = ambient_lighting(len(seen), device=seen.device)
+        prior = ambient_lighting(len(seen), losses.LIGHT_LEVEL, device=seen.device)
         self.p["lighting"] = solve_lighting(
             albedo, face.normals, seen, weight, prior=prior, ridge=3e-3
         )
@@ -293,7 +293,7 @@ class _Run:
             face = synthesise(self.model, c, self.settings.fov_deg)
             points = face.landmarks(self.kind)
             error = landmark_error(points, self.target)
-            inner = landmark_error(points, self.target, inner=True)
+            inner = landmark_error(points, self.target, points="inner")
             mask = self.rendered(face)[1] > 0
         tail = self.stage_losses
         fifth = max(len(tail) // 5, 1)

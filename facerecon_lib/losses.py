@@ -19,6 +19,9 @@ from torch import Tensor
 from .coefficients import UNIT_AMBIENT
 from .mesh import edges
 
+LIGHT_LEVEL = 0.85
+"""What light_level pulls to: photographs expose a lit white surface below full white."""
+
 LOG_SCALE_SD = 0.02
 """Prior of log scale, Eq. 1's size being in the identity basis already: N(0, 0.02)."""
 
@@ -45,7 +48,7 @@ FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
         "albedo": 0.004,
         "scale": 0.02,
         "light_grey": 0.5,
-        "light_ambient": 0.15,
+        "light_level": 0.5,
         "light_bands": 0.03,
     }
 )
@@ -61,7 +64,7 @@ TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType(
         "albedo": 0.004,
         "scale": 0.02,
         "light_grey": 0.5,
-        "light_ambient": 0.15,
+        "light_level": 0.5,
         "light_bands": 0.03,
     }
 )
@@ -225,19 +228,30 @@ def scale_prior(scale: Float[Tensor, "batch 1"]) -> Float[Tensor, ""]:
     return ((scale.log() / LOG_SCALE_SD) ** 2).mean()
 
 
+def light_level(lighting: Float[Tensor, "batch 9 3"]) -> Float[Tensor, " batch"]:
+    """Mean shading of a sphere's visible half by seen area, averaged over channels.
+
+    There the mean of n_z is 2/3 and that of 3 n_z² - 1 is 1/2; the other functions cancel.
+    """
+    grey = lighting.mean(-1)
+    return grey[:, 0] / UNIT_AMBIENT + 0.4886 * 2 / 3 * grey[:, 2] + 0.3154 / 2 * grey[:, 6]
+
+
 def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor, ""]]:
     """Pulls on the light, without which it would explain any skin tone.
 
     light_grey: squared difference of each channel's coefficients from the mean over channels.
-    light_ambient: squared difference of the mean first row, in units of full ambient light, from 1.
-    light_bands: squared coefficients of bands 1 and 2, averaged over channels.
+    light_level: squared difference of `light_level` from LIGHT_LEVEL. A pull on ambient light alone
+        would not do: a light from behind darkens a face as well.
+    light_bands: squared coefficients of bands 1 and 2 as shares of the ambient one, over channels.
+        As shares, since their own size would favour bright skin in dim light.
     """
     grey = lighting.mean(-1, keepdim=True)
-    ambient = grey[:, 0, 0] / UNIT_AMBIENT - 1
+    shares = lighting[:, 1:] / grey[:, :1].clamp(min=0.1) * UNIT_AMBIENT
     return {
         "light_grey": ((lighting - grey) ** 2).sum((1, 2)).mean(),
-        "light_ambient": (ambient**2).mean(),
-        "light_bands": (lighting[:, 1:] ** 2).sum(1).mean(),
+        "light_level": ((light_level(lighting) - LIGHT_LEVEL) ** 2).mean(),
+        "light_bands": (shares**2).sum(1).mean(),
     }
 
 

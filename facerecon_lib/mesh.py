@@ -1,14 +1,13 @@
-"""Triangle meshes: normals, edges, neighbour means, Loop subdivision, export.
+"""Triangle meshes: normals, neighbour means, export.
 
     normals = vertex_normals(vertices, faces)           # (B, V, 3), unit
-    finer = loop_subdivide(faces, n_vertices=V)         # one step: about four times the triangles
-    vertices, faces = finer.apply(vertices), finer.faces
+    smooth = neighbour_mean(vertices, faces)            # (B, V, 3)
     export_mesh("face.ply", vertices[0], faces, colors)
 
 Triangles are counter-clockwise seen from outside. Vertices are (batch, V, 3) with one (F, 3) table
 of triangles for the whole batch. What depends on the triangles alone (who touches whom) is worked
 out on the first call with a `faces` tensor and kept as long as that tensor lives: hold on to one
-tensor rather than make it anew each step. Edges and subdivision are told in `subdivision.py`.
+tensor rather than make it anew each step. Edges and Loop subdivision stand in `subdivision.py`.
 """
 
 import os
@@ -24,25 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .subdivision import (
-    Subdivision,
-    boundary_edges,
-    check_faces,
-    edges,
-    loop_subdivide,
-    sparse_matrix,
-)
-
-__all__ = [
-    "Subdivision",
-    "boundary_edges",
-    "edges",
-    "export_mesh",
-    "face_normals",
-    "loop_subdivide",
-    "neighbour_mean",
-    "vertex_normals",
-]
+from .subdivision import check_faces, edges, sparse_matrix
 
 _CACHE: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
@@ -53,7 +34,8 @@ class _Multiply(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dense: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
         ctx.pair = matrix, transposed
-        return matrix @ dense
+        with torch.autocast(dense.device.type, enabled=False):  # sparse products know no half
+            return matrix @ dense
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
@@ -70,8 +52,7 @@ class _Operator(NamedTuple):
     ) -> Float[Tensor, "batch m channel"]:
         batch, _, channels = values.shape
         flat = values.transpose(0, 1).reshape(values.shape[1], batch * channels)
-        with torch.autocast(values.device.type, enabled=False):  # sparse products know no half
-            product = _Multiply.apply(flat, self.matrix, self.transposed)
+        product = _Multiply.apply(flat, self.matrix, self.transposed)
         return product.view(-1, batch, channels).transpose(0, 1)
 
 

@@ -1,31 +1,32 @@
-"""Triangles to fragments, in NVIDIA Warp: CPU and CUDA from one source, nothing to compile at install.
+"""Triangles to fragments, in NVIDIA Warp: CPU and CUDA from one source, no compiler at install.
 
     fragments = rasterize(verts_ndc, faces, 224, perspective_correct=True)
     fragments.pix_to_face, fragments.zbuf, fragments.bary_coords, fragments.dists
 
-The fragments are those of `pytorch3d.renderer.mesh.rasterize_meshes` (Ravi et al. 2020), by the same
-conventions, so each can stand in for the other, and `WarpMeshRasterizer` can replace PyTorch3D's
-`MeshRasterizer` under its shaders. Where they differ, on purpose:
+The fragments are those of `pytorch3d.renderer.mesh.rasterize_meshes` (Ravi et al. 2020), by the
+same conventions, so each can stand in for the other, and `WarpMeshRasterizer` can replace
+PyTorch3D's `MeshRasterizer` under its shaders. Where they differ, on purpose:
 
-- A pixel centre exactly on an edge that two triangles share belongs to one of them (top-left rule);
-  PyTorch3D leaves it empty.
-- Gradients through the near plane are complete; PyTorch3D holds one of the two cutting points fixed.
-- `cull_to_frustum` leaves out what lies beyond the image and nothing else; PyTorch3D 0.7.9 leaves out
+- A pixel centre exactly on an edge that two triangles share belongs to one of them (top-left
+  rule); PyTorch3D 0.7.9 leaves it empty.
+- Gradients are those of the fragments everywhere. PyTorch3D's hold one of two cutting points at the
+  near plane fixed, and ignore a clamp where the rim of a blurred triangle leaves the view.
+- `cull_to_frustum` leaves out what lies beyond the image and nothing else; PyTorch3D leaves out
   triangles whose first or second vertex has x, y and z all above 1 or all below -1.
 
 The hard case (one triangle a pixel, no blur) goes triangle by triangle over its bounding box, with
 the depth and the triangle packed into one 64-bit word for an atomic minimum. Otherwise every
-triangle writes itself into the lists of the pixels that it can touch (count, prefix sum, write), and
-each pixel keeps the nearest few: the K faces that the soft rasterizer blends (Liu et al. 2019).
+triangle writes itself into the lists of the pixels that it can touch (count, prefix sum, write),
+and each pixel keeps the nearest few, which is what the soft rasterizer blends (Liu et al. 2019).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -86,9 +87,9 @@ def rasterize(
         is left out whole.
     cull_to_frustum: leave out triangles wholly beyond one side of the image.
 
-    Degenerate triangles (doubled area up to 1e-8) are left out. As in PyTorch3D, 1e-8 is added to the
-    doubled area that weights are divided by, so that without perspective correction they sum to
-    1 - 1e-8 / area. Raises ValueError or TypeError for a wrong shape, type, device or setting.
+    Degenerate triangles (doubled area up to 1e-8) are left out. As in PyTorch3D, 1e-8 is added to
+    the doubled area that weights are divided by, so that without perspective correction they sum
+    to 1 - 1e-8 / area. Raises ValueError or TypeError for a wrong shape, type, device or setting.
     """
     _check(verts_ndc, faces)
     batch, vertex = verts_ndc.shape[:2]
@@ -186,25 +187,40 @@ class _Settings:
     faces_per_pixel: int
     perspective: bool
     clip: bool
-    cull: bool
+    cull_backfaces: bool
 
     @classmethod
-    def checked(cls, image_size, blur_radius, faces_per_pixel, perspective, clip, cull) -> _Settings:
+    def checked(cls, image_size, blur_radius, faces_per_pixel, *switches) -> _Settings:
         size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
         if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
             raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
-        if not 0 <= blur_radius < float("inf"):
-            raise ValueError(f"blur_radius: expected a squared NDC distance >= 0, got {blur_radius}")
+        if not 0 <= blur_radius < math.inf:
+            raise ValueError(
+                f"blur_radius: expected a squared NDC distance of 0 or more, got {blur_radius}"
+            )
         if faces_per_pixel < 1:
             raise ValueError(f"faces_per_pixel: expected at least 1, got {faces_per_pixel}")
         height, width = map(int, size)
-        flags = bool(perspective), bool(clip), bool(cull)
-        return cls(height, width, float(blur_radius), int(faces_per_pixel), *flags)
+        return cls(height, width, float(blur_radius), int(faces_per_pixel), *map(bool, switches))
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """NDC x and y of the image's first corner."""
+        least = min(self.height, self.width)
+        return self.width / least, self.height / least
+
+    def view(self) -> kernels.View:
+        view = kernels.View()
+        for name, value in vars(self).items():
+            setattr(view, name, value)
+        view.right, view.top = self.corner
+        view.per_unit = min(self.height, self.width) / 2
+        return view
 
 
 @dataclass(frozen=True)
 class _Mesh:
-    """A packed batch: mesh b owns triangles first[b] to first[b + 1] - 1, at most `most` of them."""
+    """A packed batch: mesh b owns triangles first[b] to first[b + 1] - 1, at most `most`."""
 
     verts: Float[Tensor, "vertex 3"]
     faces: Int[Tensor, "face 3"]
@@ -221,7 +237,9 @@ def _check(verts_ndc: Tensor, faces: Tensor) -> None:
             hint = ": add a batch axis?" if shape[-1] == 3 else ": transpose it?"
         raise ValueError(f"verts_ndc: expected (batch, vertex, 3), got {shape}{hint}")
     if verts_ndc.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"verts_ndc: expected float32 or float64, got {verts_ndc.dtype}: convert it")
+        raise TypeError(
+            f"verts_ndc: expected float32 or float64, got {verts_ndc.dtype}: convert it"
+        )
     shape = tuple(faces.shape)
     if faces.ndim != 2 or shape[1] != 3:
         hint = ""
@@ -272,62 +290,53 @@ class _Rasterize(torch.autograd.Function):
     def forward(ctx, verts: Tensor, mesh: _Mesh, s: _Settings):
         verts = verts.contiguous()
         real, device = verts.dtype, verts.device
-        batch, shape = len(mesh.first) - 1, (len(mesh.first) - 1, s.height, s.width)
-        if batch * s.height * s.width * s.faces_per_pixel > MOST_ENTRIES:
-            raise ValueError(f"image_size: {(*shape, s.faces_per_pixel)} fragments are too many")
+        batch = len(mesh.first) - 1
+        shape = (batch, s.height, s.width, s.faces_per_pixel)
+        if math.prod(shape) > MOST_ENTRIES:
+            raise ValueError(f"image_size: {shape} fragments are too many, take a smaller batch")
+        view, per_triangle = s.view(), (batch, mesh.most)
         xs = _pixel_centres(s.width, s.height, real, device)
         ys = _pixel_centres(s.height, s.width, real, device)
-        least = min(s.height, s.width)
-        half = wp.vec2d(s.width / least, s.height / least)
-        triangles, per_triangle = [verts, mesh.faces, mesh.first], (batch, mesh.most)
-        pix_to_face = torch.full((*shape, s.faces_per_pixel), -1, device=device)
-        zbuf = torch.full(pix_to_face.shape, -1, dtype=real, device=device)
-        grid = [xs, ys, half, least / 2]
+        pix_to_face = torch.full(shape, -1, device=device)
+        zbuf, bary, dists = (verts.new_empty((*shape, *last)) for last in ((), (3,), ()))
 
+        scene = [verts, mesh.faces, mesh.first, xs, ys, view]
         if s.faces_per_pixel == 1 and s.blur_radius == 0 and real == torch.float32:
-            switches = [s.perspective, s.clip, s.cull]
-            kernels.launch(
-                kernels.draw, real, per_triangle, *triangles, *grid, *switches, pix_to_face
-            )
+            kernels.launch(kernels.draw, real, per_triangle, *scene, pix_to_face)
         else:
-            twin = mesh.first[:0] if mesh.twin is None else mesh.twin
-            switches = [s.blur_radius, s.perspective, s.clip, s.cull]
-            arguments = [*triangles, twin, *grid, *switches]
-            counts = torch.zeros(shape, dtype=torch.int32, device=device)
+            scene.append(mesh.first[:0] if mesh.twin is None else mesh.twin)
+            counts = torch.zeros(shape[:3], dtype=torch.int32, device=device).flatten()
             nowhere = [verts[:0, 0], mesh.first[:0]]
-            kernels.launch(kernels.gather, real, per_triangle, *arguments, 0, counts, *nowhere)
-            ends = counts.flatten().cumsum(0)
+            kernels.launch(kernels.gather, real, per_triangle, *scene, 0, counts, *nowhere)
+            ends = counts.cumsum(0)
             total = int(ends[-1]) if len(ends) else 0
             if total > MOST_ENTRIES:
                 raise ValueError(
                     f"blur_radius: {total} pairs of pixel and triangle are too many: "
                     "lower it, or the batch, or the image size"
                 )
-            cursor = (ends - counts.flatten()).int()
+            cursor = (ends - counts).int()
             lists = [verts.new_empty(total), mesh.first.new_empty(total)]
-            kernels.launch(kernels.gather, real, per_triangle, *arguments, 1, cursor, *lists)
-            kept = [s.faces_per_pixel, pix_to_face, zbuf]
-            kernels.launch(kernels.keep_nearest, real, counts.numel(), cursor, counts, *lists, *kept)
+            kernels.launch(kernels.gather, real, per_triangle, *scene, 1, cursor, *lists)
+            kept = [view, pix_to_face, zbuf]
+            kernels.launch(kernels.keep_nearest, real, len(counts), cursor, counts, *lists, *kept)
 
-        bary = torch.full((*zbuf.shape, 3), -1, dtype=real, device=device)
-        dists = torch.full_like(zbuf, -1)
-        arguments = [verts, mesh.faces, xs, ys, s.faces_per_pixel, s.perspective, s.clip]
-        outputs = [pix_to_face, zbuf, bary, dists]
-        kernels.launch(kernels.describe, real, zbuf.numel(), *arguments, *outputs)
+        scene, outputs = [verts, mesh.faces, xs, ys], [pix_to_face, zbuf, bary, dists]
+        kernels.launch(kernels.describe, real, zbuf.numel(), *scene, view, *outputs)
         ctx.mark_non_differentiable(pix_to_face)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(verts, mesh.faces, xs, ys, pix_to_face)
-        ctx.switches = arguments[4:]
+        ctx.save_for_backward(*scene, pix_to_face)
+        ctx.view = view
         return tuple(outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, _grad_pix_to_face, *grads):
-        *mesh_and_grid, pix_to_face = ctx.saved_tensors
-        verts = mesh_and_grid[0]
+        *scene, pix_to_face = ctx.saved_tensors
+        verts = scene[0]
         grads = [verts[:0] if grad is None else grad for grad in grads]
         grad_verts = torch.zeros_like(verts)
-        arguments = [*mesh_and_grid, *ctx.switches, pix_to_face, *grads, grad_verts]
+        arguments = [*scene, ctx.view, pix_to_face, *grads, grad_verts]
         kernels.launch(kernels.gradient, verts.dtype, pix_to_face.numel(), *arguments)
         return grad_verts, None, None
 
@@ -360,7 +369,7 @@ class _Cut:
 
 
 def _cut(mesh: _Mesh, s: _Settings, near: float | None, frustum: bool) -> _Cut | None:
-    """Leave out what is wholly behind the near plane or beside the frustum, and cut what crosses it.
+    """Leave out what is behind the near plane or beside the frustum, and cut what crosses it.
 
     With p1 the corner that is alone on its side, the plane meets p1 p2 in p4 and p1 p3 in p5. With
     p1 in front what remains is the triangle p4 p5 p1, else the two triangles p4 p2 p5 and p5 p2 p3.
@@ -379,7 +388,7 @@ def _cut(mesh: _Mesh, s: _Settings, near: float | None, frustum: bool) -> _Cut |
     gone = count == 3
     if frustum:
         x, y, z = verts.detach()[faces].unbind(-1)
-        right, top = (side / min(s.width, s.height) for side in (s.width, s.height))
+        right, top = s.corner
         for beyond in (x < -right, x > right, y < -top, y > top):
             gone |= (beyond & (z > 0)).all(1)  # behind the camera NDC says nothing
     pieces = torch.where(gone, 0, torch.where(count == 1, 2, 1))

@@ -1,10 +1,12 @@
 """Warp kernels of the rasterizer: one Python source, compiled at first use for the CPU or for CUDA.
 
-Vertices arrive packed: (NDC x, NDC y, camera z) each, and triangles as indices into them; mesh b of
-the batch owns triangles first[b] to first[b + 1] - 1. Arrays over fragments are flat, in the order
-(batch, height, width, k). Values are stored in float32 or float64 and computed in float64, where the
-edge functions of float32 vertices are as good as exact: two triangles that share an edge never
-disagree about a pixel on it. Warp differentiates nothing here; the adjoints are written out.
+Vertices arrive packed, each as (NDC x, NDC y, camera z), and triangles as indices into them; mesh b
+owns triangles first[b] to first[b + 1] - 1. Arrays over fragments are flat, in the order (batch,
+height, width, k). Tensors are float32 or float64. Which triangle owns a pixel centre is decided in
+float64, where the edge functions of float32 vertices are as good as exact, so that two triangles
+never disagree about a pixel on their common edge. Weights, depths and distances are computed in the
+tensors' own type and rounded step by step as PyTorch3D rounds them, so that ties fall as they do
+there. Warp differentiates nothing here: the adjoints are written out, in float64.
 """
 
 import os
@@ -24,18 +26,34 @@ MINIMUM_SUM = wp.constant(wp.float64(1e-5))  # PyTorch3D's floor under the sum o
 ZERO = wp.constant(wp.float64(0.0))
 ONE = wp.constant(wp.float64(1.0))
 HALF = wp.constant(wp.float64(0.5))
-SLACK = wp.constant(wp.float64(1e-3))  # pixels; wider than the rounding of a pixel centre
-ROUND_UP = wp.constant(wp.float64(1.0 + 1e-9))
+SLACK = wp.constant(wp.float64(1e-3))  # pixels; more than the rounding of a pixel centre
 NOTHING = wp.constant(wp.uint64(2**64 - 1))  # -1 in torch's eyes
 LOW_WORD = wp.constant(wp.uint64(2**32 - 1))
 
 
 @wp.struct
-class Triangle:
-    """x, y and z of the three corners; and the three edges, edge i opposite corner i.
+class View:
+    """The image and the switches, the same for all threads."""
 
-    Edges run (dx, dy) with the inside to their positive side, and start at (ux, uy), the leftmost of
-    their two ends, so that both triangles of a shared edge compute the same numbers, sign apart.
+    width: int
+    height: int
+    faces_per_pixel: int
+    right: wp.float64  # NDC x of the image's left border, as the viewer sees it; y of its top is
+    top: wp.float64
+    per_unit: wp.float64  # pixels in one unit of NDC
+    blur_radius: wp.float64
+    perspective: int
+    clip: int
+    cull_backfaces: int
+
+
+@wp.struct
+class Triangle:
+    """Corners and edges of a triangle for the coverage test; edge i lies opposite corner i.
+
+    Edges run (dx, dy) with the inside on their positive side. They are measured from (ux, uy), the
+    leftmost of their ends whichever way they run, so that both triangles of a shared edge get the
+    same numbers, sign apart.
     """
 
     x: wp.vec3d
@@ -46,22 +64,17 @@ class Triangle:
     dx: wp.vec3d
     dy: wp.vec3d
     area: wp.float64  # doubled; positive where the triangle faces the camera
-    side: wp.float64  # its sign
 
 
 @wp.func
-def like(sample: wp.vec3f, x: wp.float64, y: wp.float64, z: wp.float64):
-    return wp.vec3f(wp.float32(x), wp.float32(y), wp.float32(z))
+def starts_at_b(a: wp.vec3d, b: wp.vec3d):
+    return b[0] < a[0] or (b[0] == a[0] and b[1] < a[1])
 
 
 @wp.func
-def like(sample: wp.vec3d, x: wp.float64, y: wp.float64, z: wp.float64):  # noqa: F811
-    return wp.vec3d(x, y, z)
-
-
-@wp.func
-def starts_at_b(ax: wp.float64, ay: wp.float64, bx: wp.float64, by: wp.float64):
-    return bx < ax or (bx == ax and by < ay)
+def doubled_area(px: Any, py: Any, a: Any, b: Any):
+    """Of the triangle p, a, b, in the type of its arguments."""
+    return (px - a[0]) * (b[1] - a[1]) - (py - a[1]) * (b[0] - a[0])
 
 
 @wp.func
@@ -70,33 +83,43 @@ def triangle_of(a: wp.vec3d, b: wp.vec3d, c: wp.vec3d):
     t.x = wp.vec3d(a[0], b[0], c[0])
     t.y = wp.vec3d(a[1], b[1], c[1])
     t.z = wp.vec3d(a[2], b[2], c[2])
-    t.area = (c[0] - a[0]) * (b[1] - a[1]) - (c[1] - a[1]) * (b[0] - a[0])
-    t.side = wp.where(t.area < ZERO, -ONE, ONE)
-    bc = starts_at_b(b[0], b[1], c[0], c[1])
-    ca = starts_at_b(c[0], c[1], a[0], a[1])
-    ab = starts_at_b(a[0], a[1], b[0], b[1])
+    t.area = doubled_area(c[0], c[1], a, b)
+    side = wp.where(t.area < ZERO, -ONE, ONE)
+    bc = starts_at_b(b, c)
+    ca = starts_at_b(c, a)
+    ab = starts_at_b(a, b)
     t.ux = wp.vec3d(wp.where(bc, c[0], b[0]), wp.where(ca, a[0], c[0]), wp.where(ab, b[0], a[0]))
     t.uy = wp.vec3d(wp.where(bc, c[1], b[1]), wp.where(ca, a[1], c[1]), wp.where(ab, b[1], a[1]))
-    t.dx = t.side * wp.vec3d(c[0] - b[0], a[0] - c[0], b[0] - a[0])
-    t.dy = t.side * wp.vec3d(c[1] - b[1], a[1] - c[1], b[1] - a[1])
+    t.dx = side * wp.vec3d(c[0] - b[0], a[0] - c[0], b[0] - a[0])
+    t.dy = side * wp.vec3d(c[1] - b[1], a[1] - c[1], b[1] - a[1])
     return t
 
 
 @wp.func
-def is_drawable(t: Triangle, cull_backfaces: int):
+def is_drawable(t: Triangle, view: View):
     """Not degenerate, wholly in front of the camera, not culled; false where anything is NaN."""
-    facing = cull_backfaces == 0 or t.area > ZERO
+    facing = view.cull_backfaces == 0 or t.area > ZERO
     in_front = t.z[0] >= EPSILON and t.z[1] >= EPSILON and t.z[2] >= EPSILON
     return facing and in_front and wp.abs(t.area) > EPSILON and wp.isfinite(t.area)
 
 
 @wp.func
-def span(low: wp.float64, high: wp.float64, half: wp.float64, per_unit: wp.float64, size: int):
+def span(low: wp.float64, high: wp.float64, border: wp.float64, per_unit: wp.float64, size: int):
     """First and last pixel whose centre may lie in [low, high]; pixels count down the NDC axis."""
-    first = wp.ceil((half - high) * per_unit - HALF - SLACK)
-    last = wp.floor((half - low) * per_unit - HALF + SLACK)
+    first = wp.ceil((border - high) * per_unit - HALF - SLACK)
+    last = wp.floor((border - low) * per_unit - HALF + SLACK)
     limit = wp.float64(size)  # clamped before the cast: coordinates may be huge
     return int(wp.clamp(first, ZERO, limit)), int(wp.clamp(last, -ONE, limit - ONE))
+
+
+@wp.func
+def pixel_box(t: Triangle, margin: wp.float64, view: View):
+    """First and last column, first and last row that the widened triangle may touch."""
+    low = wp.min(t.x) - margin
+    col0, col1 = span(low, wp.max(t.x) + margin, view.right, view.per_unit, view.width)
+    low = wp.min(t.y) - margin
+    row0, row1 = span(low, wp.max(t.y) + margin, view.top, view.per_unit, view.height)
+    return col0, col1, row0, row1
 
 
 @wp.func
@@ -111,7 +134,7 @@ def edges_at(t: Triangle, px: wp.float64, py: wp.float64):
 
 @wp.func
 def owns(e: wp.float64, dx: wp.float64, dy: wp.float64):
-    """Top-left rule: a point exactly on an edge belongs to the triangle right of or below it."""
+    """Top-left rule: a point exactly on an edge belongs to the triangle right of it or below it."""
     return e > ZERO or (e == ZERO and (dy < ZERO or (dy == ZERO and dx > ZERO)))
 
 
@@ -120,22 +143,13 @@ def covers(t: Triangle, e: wp.vec3d):
     """Whether the pixel centre with edge functions e belongs to the triangle."""
     if not (e[0] >= ZERO and e[1] >= ZERO and e[2] >= ZERO):
         return False
-    return (
-        owns(e[0], t.dx[0], t.dy[0])
-        and owns(e[1], t.dx[1], t.dy[1])
-        and owns(e[2], t.dx[2], t.dy[2])
-    )
-
-
-@wp.func
-def doubled_area(px: Any, py: Any, a: Any, b: Any):
-    """Of the triangle p, a, b, in the type of its arguments."""
-    return (px - a[0]) * (b[1] - a[1]) - (py - a[1]) * (b[0] - a[0])
+    first = owns(e[0], t.dx[0], t.dy[0])
+    return first and owns(e[1], t.dx[1], t.dy[1]) and owns(e[2], t.dx[2], t.dy[2])
 
 
 @wp.func
 def weights(px: Any, py: Any, a: Any, b: Any, c: Any, perspective: int):
-    """Barycentric coordinates of p before clipping, rounded step by step as PyTorch3D rounds."""
+    """Barycentric coordinates of p before clipping."""
     area = type(px)(wp.float64(doubled_area(c[0], c[1], a, b)) + EPSILON)
     w0 = doubled_area(px, py, b, c) / area
     w1 = doubled_area(px, py, c, a) / area
@@ -156,17 +170,18 @@ def clipped(w0: Any, w1: Any, w2: Any, clip: int):
     """Negative weights set to zero and the rest scaled to sum to one."""
     if clip == 0:
         return w0, w1, w2
-    m0 = wp.max(w0, type(w0)(0.0))
-    m1 = wp.max(w1, type(w0)(0.0))
-    m2 = wp.max(w2, type(w0)(0.0))
+    zero = type(w0)(0.0)
+    m0 = wp.max(w0, zero)
+    m1 = wp.max(w1, zero)
+    m2 = wp.max(w2, zero)
     total = wp.max(m0 + m1 + m2, type(w0)(MINIMUM_SUM))
     return m0 / total, m1 / total, m2 / total
 
 
 @wp.func
-def depth_at(px: Any, py: Any, a: Any, b: Any, c: Any, perspective: int, clip: int):
-    w0, w1, w2 = weights(px, py, a, b, c, perspective)
-    c0, c1, c2 = clipped(w0, w1, w2, clip)
+def depth_at(px: Any, py: Any, a: Any, b: Any, c: Any, view: View):
+    w0, w1, w2 = weights(px, py, a, b, c, view.perspective)
+    c0, c1, c2 = clipped(w0, w1, w2, view.clip)
     return c0 * a[2] + c1 * b[2] + c2 * c[2]
 
 
@@ -178,7 +193,7 @@ def along(px: Any, py: Any, a: Any, b: Any):
     squared = dx * dx + dy * dy
     s = type(px)(1.0)
     if wp.float64(squared) > EPSILON:
-        s = wp.clamp((dx * (px - a[0]) + dy * (py - a[1])) / squared, type(px)(0.0), type(px)(1.0))
+        s = wp.clamp((dx * (px - a[0]) + dy * (py - a[1])) / squared, type(px)(0.0), s)
     return s
 
 
@@ -205,60 +220,44 @@ def draw(
     first: wp.array(dtype=wp.int32),
     xs: wp.array(dtype=Any),
     ys: wp.array(dtype=Any),
-    half: wp.vec2d,
-    per_unit: wp.float64,
-    perspective: int,
-    clip: int,
-    cull_backfaces: int,
+    view: View,
     nearest: wp.array(dtype=wp.uint64),
 ):
     """Hard case, one thread a triangle: each pixel keeps the least (float32 depth, triangle)."""
-    b, j = wp.tid()
-    i = first[b] + j
-    if i >= first[b + 1]:
+    mesh, j = wp.tid()
+    i = first[mesh] + j
+    if i >= first[mesh + 1]:
         return
     corners = faces[i]
-    v0 = verts[corners[0]]
-    v1 = verts[corners[1]]
-    v2 = verts[corners[2]]
-    t = triangle_of(wp.vec3d(v0), wp.vec3d(v1), wp.vec3d(v2))
-    if not is_drawable(t, cull_backfaces):
+    a = verts[corners[0]]
+    b = verts[corners[1]]
+    c = verts[corners[2]]
+    t = triangle_of(wp.vec3d(a), wp.vec3d(b), wp.vec3d(c))
+    if not is_drawable(t, view):
         return
-    height = ys.shape[0]
-    width = xs.shape[0]
-    col0, col1 = span(wp.min(t.x), wp.max(t.x), half[0], per_unit, width)
-    row0, row1 = span(wp.min(t.y), wp.max(t.y), half[1], per_unit, height)
+    col0, col1, row0, row1 = pixel_box(t, ZERO, view)
     for row in range(row0, row1 + 1):
         py = ys[row]
-        base = (b * height + row) * width
+        base = (mesh * view.height + row) * view.width
         for col in range(col0, col1 + 1):
             px = xs[col]
             if covers(t, edges_at(t, wp.float64(px), wp.float64(py))):
-                depth = wp.float32(depth_at(px, py, v0, v1, v2, perspective, clip))
-                # Positive floats order like their bits; the triangle breaks ties.
+                depth = wp.float32(depth_at(px, py, a, b, c, view))
                 if depth >= wp.float32(0.0):
+                    # Positive floats order like their bits; the triangle breaks ties.
                     bits = wp.uint64(wp.cast(depth, wp.uint32)) << wp.uint64(32)
                     wp.atomic_min(nearest, base + col, bits | wp.uint64(i))
 
 
 @wp.func
-def sample(
-    t: Triangle,
-    e: wp.vec3d,
-    px: Any,
-    py: Any,
-    a: Any,
-    b: Any,
-    c: Any,
-    blur_radius: wp.float64,
-    perspective: int,
-    clip: int,
-):
-    """Whether a triangle counts at a pixel centre (covers it, or is nearer than the blur), its depth
-    there, and its squared distance."""
+def sample(t: Triangle, e: wp.vec3d, px: Any, py: Any, a: Any, b: Any, c: Any, view: View):
+    """Whether a triangle counts at a pixel centre, its depth and its squared distance there.
+
+    It counts where it covers the centre or comes nearer to it than the blur.
+    """
     distance = to_outline(px, py, a, b, c)
-    counts = covers(t, e) or wp.float64(distance) < blur_radius
-    depth = depth_at(px, py, a, b, c, perspective, clip)
+    depth = depth_at(px, py, a, b, c, view)
+    counts = covers(t, e) or wp.float64(distance) < view.blur_radius
     return counts and depth >= type(px)(0.0), depth, distance
 
 
@@ -267,15 +266,10 @@ def gather(
     verts: wp.array(dtype=Any),
     faces: wp.array(dtype=wp.vec3i),
     first: wp.array(dtype=wp.int32),
-    twin: wp.array(dtype=wp.int32),
     xs: wp.array(dtype=Any),
     ys: wp.array(dtype=Any),
-    half: wp.vec2d,
-    per_unit: wp.float64,
-    blur_radius: wp.float64,
-    perspective: int,
-    clip: int,
-    cull_backfaces: int,
+    view: View,
+    twin: wp.array(dtype=wp.int32),
     write: int,
     cursor: wp.array(dtype=wp.int32),
     depths: wp.array(dtype=Any),
@@ -287,50 +281,44 @@ def gather(
     exclusive prefix sum of the counts. twin[i] is the other half of a triangle that the near plane
     cut into two, or -1: of two halves only the one nearer to the pixel centre counts.
     """
-    b, j = wp.tid()
-    i = first[b] + j
-    if i >= first[b + 1]:
+    mesh, j = wp.tid()
+    i = first[mesh] + j
+    if i >= first[mesh + 1]:
         return
     corners = faces[i]
-    v0 = verts[corners[0]]
-    v1 = verts[corners[1]]
-    v2 = verts[corners[2]]
-    t = triangle_of(wp.vec3d(v0), wp.vec3d(v1), wp.vec3d(v2))
-    if not is_drawable(t, cull_backfaces):
+    a = verts[corners[0]]
+    b = verts[corners[1]]
+    c = verts[corners[2]]
+    t = triangle_of(wp.vec3d(a), wp.vec3d(b), wp.vec3d(c))
+    if not is_drawable(t, view):
         return
-    other = int(-1)
+    other = wp.int32(-1)
     if twin.shape[0] > 0:
         other = twin[i]
-    height = ys.shape[0]
-    width = xs.shape[0]
-    radius = wp.sqrt(blur_radius)
-    col0, col1 = span(wp.min(t.x) - radius, wp.max(t.x) + radius, half[0], per_unit, width)
-    row0, row1 = span(wp.min(t.y) - radius, wp.max(t.y) + radius, half[1], per_unit, height)
+    radius = wp.sqrt(view.blur_radius)
+    col0, col1, row0, row1 = pixel_box(t, radius, view)
     # An edge function is the distance to the edge's line times the edge's length.
-    reach0 = -ROUND_UP * radius * wp.sqrt(t.dx[0] * t.dx[0] + t.dy[0] * t.dy[0])
-    reach1 = -ROUND_UP * radius * wp.sqrt(t.dx[1] * t.dx[1] + t.dy[1] * t.dy[1])
-    reach2 = -ROUND_UP * radius * wp.sqrt(t.dx[2] * t.dx[2] + t.dy[2] * t.dy[2])
+    reach = -(ONE + EPSILON) * radius
+    reach0 = reach * wp.sqrt(t.dx[0] * t.dx[0] + t.dy[0] * t.dy[0]) - EPSILON * EPSILON
+    reach1 = reach * wp.sqrt(t.dx[1] * t.dx[1] + t.dy[1] * t.dy[1]) - EPSILON * EPSILON
+    reach2 = reach * wp.sqrt(t.dx[2] * t.dx[2] + t.dy[2] * t.dy[2]) - EPSILON * EPSILON
     for row in range(row0, row1 + 1):
         py = ys[row]
-        base = (b * height + row) * width
+        base = (mesh * view.height + row) * view.width
         for col in range(col0, col1 + 1):
             px = xs[col]
             e = edges_at(t, wp.float64(px), wp.float64(py))
             if e[0] >= reach0 and e[1] >= reach1 and e[2] >= reach2:
-                counts, depth, distance = sample(
-                    t, e, px, py, v0, v1, v2, blur_radius, perspective, clip
-                )
+                counts, depth, distance = sample(t, e, px, py, a, b, c, view)
                 if counts and other >= 0:
                     corners = faces[other]
-                    o0 = verts[corners[0]]
-                    o1 = verts[corners[1]]
-                    o2 = verts[corners[2]]
-                    o = triangle_of(wp.vec3d(o0), wp.vec3d(o1), wp.vec3d(o2))
+                    oa = verts[corners[0]]
+                    ob = verts[corners[1]]
+                    oc = verts[corners[2]]
+                    o = triangle_of(wp.vec3d(oa), wp.vec3d(ob), wp.vec3d(oc))
                     oe = edges_at(o, wp.float64(px), wp.float64(py))
-                    rival, _depth, its = sample(
-                        o, oe, px, py, o0, o1, o2, blur_radius, perspective, clip
-                    )
-                    if rival and is_drawable(o, cull_backfaces):
+                    rival, _depth, its = sample(o, oe, px, py, oa, ob, oc, view)
+                    if rival and is_drawable(o, view):
                         counts = distance < its or (distance == its and i < other)
                 if counts:
                     slot = wp.atomic_add(cursor, base + col, 1)
@@ -345,15 +333,16 @@ def keep_nearest(
     counts: wp.array(dtype=wp.int32),
     depths: wp.array(dtype=Any),
     triangles: wp.array(dtype=wp.int32),
-    faces_per_pixel: int,
+    view: View,
     kept: wp.array(dtype=wp.uint64),
     kept_depths: wp.array(dtype=Any),
 ):
     """One thread a pixel: insert its list into the sorted few that are kept, ties by triangle."""
     pixel = wp.tid()
-    base = pixel * faces_per_pixel
+    size = view.faces_per_pixel
+    base = pixel * size
     end = ends[pixel]
-    filled = int(0)
+    filled = wp.int32(0)
     for slot in range(end - counts[pixel], end):
         depth = depths[slot]
         triangle = wp.uint64(triangles[slot])
@@ -362,14 +351,14 @@ def keep_nearest(
             before = kept_depths[base + k - 1]
             if depth > before or (depth == before and triangle > kept[base + k - 1]):
                 break
-            if k < faces_per_pixel:
+            if k < size:
                 kept[base + k] = kept[base + k - 1]
                 kept_depths[base + k] = before
             k -= 1
-        if k < faces_per_pixel:
+        if k < size:
             kept[base + k] = triangle
             kept_depths[base + k] = depth
-            filled = wp.min(filled + 1, faces_per_pixel)
+            filled = wp.min(filled + 1, size)
 
 
 @wp.kernel
@@ -378,9 +367,7 @@ def describe(
     faces: wp.array(dtype=wp.vec3i),
     xs: wp.array(dtype=Any),
     ys: wp.array(dtype=Any),
-    faces_per_pixel: int,
-    perspective: int,
-    clip: int,
+    view: View,
     pix_to_face: wp.array(dtype=wp.uint64),
     zbuf: wp.array(dtype=Any),
     bary: wp.array(dtype=Any),
@@ -390,25 +377,45 @@ def describe(
     n = wp.tid()
     key = pix_to_face[n]
     if key == NOTHING:
+        empty = zbuf.dtype(-1.0)
+        zbuf[n] = empty
+        bary[n] = bary.dtype(empty, empty, empty)
+        dists[n] = empty
         return
     i = wp.int32(key & LOW_WORD)
-    pixel = n / faces_per_pixel
-    py = ys[pixel / xs.shape[0] % ys.shape[0]]
-    px = xs[pixel % xs.shape[0]]
+    pixel = n / view.faces_per_pixel
+    py = ys[pixel / view.width % view.height]
+    px = xs[pixel % view.width]
     corners = faces[i]
-    v0 = verts[corners[0]]
-    v1 = verts[corners[1]]
-    v2 = verts[corners[2]]
-    zero = type(px)(0.0)
-    w0, w1, w2 = weights(px, py, v0, v1, v2, perspective)
-    c0, c1, c2 = clipped(w0, w1, w2, clip)
-    distance = to_outline(px, py, v0, v1, v2)
-    if w0 > zero and w1 > zero and w2 > zero:
+    a = verts[corners[0]]
+    b = verts[corners[1]]
+    c = verts[corners[2]]
+    w0, w1, w2 = weights(px, py, a, b, c, view.perspective)
+    c0, c1, c2 = clipped(w0, w1, w2, view.clip)
+    distance = to_outline(px, py, a, b, c)
+    if wp.min(wp.min(w0, w1), w2) > type(px)(0.0):
         distance = -distance
     pix_to_face[n] = wp.uint64(i)
-    zbuf[n] = c0 * v0[2] + c1 * v1[2] + c2 * v2[2]
+    zbuf[n] = c0 * a[2] + c1 * b[2] + c2 * c[2]
     bary[n] = bary.dtype(c0, c1, c2)
     dists[n] = distance
+
+
+@wp.func
+def add_to(grad: wp.array(dtype=wp.vec3f), v: int, x: wp.float64, y: wp.float64, z: wp.float64):
+    wp.atomic_add(grad, v, wp.vec3f(wp.float32(x), wp.float32(y), wp.float32(z)))
+
+
+@wp.func
+def add_to(  # noqa: F811
+    grad: wp.array(dtype=wp.vec3d), v: int, x: wp.float64, y: wp.float64, z: wp.float64
+):
+    wp.atomic_add(grad, v, wp.vec3d(x, y, z))
+
+
+@wp.func
+def less(v: wp.vec3d, s: wp.float64):
+    return wp.vec3d(v[0] - s, v[1] - s, v[2] - s)
 
 
 @wp.kernel
@@ -417,9 +424,7 @@ def gradient(
     faces: wp.array(dtype=wp.vec3i),
     xs: wp.array(dtype=Any),
     ys: wp.array(dtype=Any),
-    faces_per_pixel: int,
-    perspective: int,
-    clip: int,
+    view: View,
     pix_to_face: wp.array(dtype=wp.int64),
     grad_zbuf: wp.array(dtype=Any),
     grad_bary: wp.array(dtype=Any),
@@ -444,92 +449,84 @@ def gradient(
     if grad_dists.shape[0] > 0:
         gdistance = wp.float64(grad_dists[n])
 
-    pixel = n / faces_per_pixel
-    py = wp.float64(ys[pixel / xs.shape[0] % ys.shape[0]])
-    px = wp.float64(xs[pixel % xs.shape[0]])
+    pixel = n / view.faces_per_pixel
+    py = wp.float64(ys[pixel / view.width % view.height])
+    px = wp.float64(xs[pixel % view.width])
     corners = faces[i]
-    v0 = wp.vec3d(verts[corners[0]])
-    v1 = wp.vec3d(verts[corners[1]])
-    v2 = wp.vec3d(verts[corners[2]])
-    z = wp.vec3d(v0[2], v1[2], v2[2])
-    w0, w1, w2 = weights(px, py, v0, v1, v2, perspective)
-    c0, c1, c2 = clipped(w0, w1, w2, clip)
-    w = wp.vec3d(w0, w1, w2)
-    c = wp.vec3d(c0, c1, c2)
+    a = wp.vec3d(verts[corners[0]])
+    b = wp.vec3d(verts[corners[1]])
+    c = wp.vec3d(verts[corners[2]])
+    z = wp.vec3d(a[2], b[2], c[2])
+    l0, l1, l2 = weights(px, py, a, b, c, 0)
+    q = wp.vec3d(l0 * z[1] * z[2], l1 * z[2] * z[0], l2 * z[0] * z[1])
+    w0, w1, w2 = weights(px, py, a, b, c, view.perspective)
+    c0, c1, c2 = clipped(w0, w1, w2, view.clip)
 
-    # zbuf = c . z
-    gz = gdepth * c
+    # depth = c0 z0 + c1 z1 + c2 z2
+    gz = gdepth * wp.vec3d(c0, c1, c2)
     gc += gdepth * z
     # c = max(w, 0) / sum of max(w, 0)
     gw = gc
-    if clip != 0:
+    if view.clip != 0:
         total = wp.max(w0, ZERO) + wp.max(w1, ZERO) + wp.max(w2, ZERO)
-        shared = wp.where(total < MINIMUM_SUM, ZERO, wp.dot(gc, c))
-        per_total = ONE / wp.max(total, MINIMUM_SUM)
-        gw = wp.vec3d(
-            wp.where(w0 < ZERO, ZERO, (gc[0] - shared) * per_total),
-            wp.where(w1 < ZERO, ZERO, (gc[1] - shared) * per_total),
-            wp.where(w2 < ZERO, ZERO, (gc[2] - shared) * per_total),
-        )
-    # w = q / (q0 + q1 + q2), q0 = l0 z1 z2 and so on round
-    l0, l1, l2 = weights(px, py, v0, v1, v2, 0)
+        shared = wp.where(total < MINIMUM_SUM, ZERO, gc[0] * c0 + gc[1] * c1 + gc[2] * c2)
+        gm = less(gc, shared) / wp.max(total, MINIMUM_SUM)
+        gw[0] = wp.where(w0 < ZERO, ZERO, gm[0])
+        gw[1] = wp.where(w1 < ZERO, ZERO, gm[1])
+        gw[2] = wp.where(w2 < ZERO, ZERO, gm[2])
+    # w = q / (q0 + q1 + q2), where q0 = l0 z1 z2 and so on round
     gl = gw
-    if perspective != 0:
-        q = wp.vec3d(l0 * z[1] * z[2], l1 * z[2] * z[0], l2 * z[0] * z[1])
+    if view.perspective != 0:
         total = q[0] + q[1] + q[2]
-        shared = wp.where(total < EPSILON, ZERO, wp.dot(gw, w))
-        gq = (gw - wp.vec3d(shared, shared, shared)) / wp.max(total, EPSILON)
+        shared = wp.where(total < EPSILON, ZERO, gw[0] * w0 + gw[1] * w1 + gw[2] * w2)
+        gq = less(gw, shared) / wp.max(total, EPSILON)
         gl = wp.vec3d(gq[0] * z[1] * z[2], gq[1] * z[2] * z[0], gq[2] * z[0] * z[1])
-        gz += wp.vec3d(
-            gq[1] * l1 * z[2] + gq[2] * l2 * z[1],
-            gq[2] * l2 * z[0] + gq[0] * l0 * z[2],
-            gq[0] * l0 * z[1] + gq[1] * l1 * z[0],
-        )
-    # l = e / (e0 + e1 + e2 + EPSILON)
-    shared = gl[0] * l0 + gl[1] * l1 + gl[2] * l2
-    area = doubled_area(v2[0], v2[1], v0, v1) + EPSILON
-    ge = (gl - wp.vec3d(shared, shared, shared)) / area
-    # e0 is the doubled area of p, v1, v2; e1 of p, v2, v0; e2 of p, v0, v1.
-    ax = px - v0[0]
-    bx = px - v1[0]
-    cx = px - v2[0]
-    ay = py - v0[1]
-    by = py - v1[1]
-    cy = py - v2[1]
+        gz[0] += gq[1] * l1 * z[2] + gq[2] * l2 * z[1]
+        gz[1] += gq[2] * l2 * z[0] + gq[0] * l0 * z[2]
+        gz[2] += gq[0] * l0 * z[1] + gq[1] * l1 * z[0]
+    # l = e / (e0 + e1 + e2 + EPSILON), where e0 is the doubled area of p, b, c and so on round
+    area = doubled_area(c[0], c[1], a, b) + EPSILON
+    ge = less(gl, gl[0] * l0 + gl[1] * l1 + gl[2] * l2) / area
+    ax = px - a[0]
+    bx = px - b[0]
+    cx = px - c[0]
+    ay = py - a[1]
+    by = py - b[1]
+    cy = py - c[1]
     gx = wp.vec3d(ge[2] * by - ge[1] * cy, ge[0] * cy - ge[2] * ay, ge[1] * ay - ge[0] * by)
     gy = wp.vec3d(ge[1] * cx - ge[2] * bx, ge[2] * ax - ge[0] * cx, ge[0] * bx - ge[1] * ax)
 
     if gdistance != ZERO:
         # The nearest point of the outline slides along its edge at no first-order cost.
-        d01 = to_segment(px, py, v0, v1)
-        d02 = to_segment(px, py, v0, v2)
-        d12 = to_segment(px, py, v1, v2)
-        s = along(px, py, v0, v1)
+        d01 = to_segment(px, py, a, b)
+        d02 = to_segment(px, py, a, c)
+        d12 = to_segment(px, py, b, c)
+        s = along(px, py, a, b)
         share = wp.vec3d(ONE - s, s, ZERO)
         if d02 < d01 and d02 <= d12:
-            s = along(px, py, v0, v2)
+            s = along(px, py, a, c)
             share = wp.vec3d(ONE - s, ZERO, s)
         elif d12 < d01:
-            s = along(px, py, v1, v2)
+            s = along(px, py, b, c)
             share = wp.vec3d(ZERO, ONE - s, s)
         pull = wp.float64(2.0) * gdistance
-        if w0 > ZERO and w1 > ZERO and w2 > ZERO:
+        if wp.min(wp.min(w0, w1), w2) > ZERO:
             pull = -pull
-        gx += pull * (share[0] * v0[0] + share[1] * v1[0] + share[2] * v2[0] - px) * share
-        gy += pull * (share[0] * v0[1] + share[1] * v1[1] + share[2] * v2[1] - py) * share
+        gx -= pull * (share[0] * ax + share[1] * bx + share[2] * cx) * share
+        gy -= pull * (share[0] * ay + share[1] * by + share[2] * cy) * share
 
-    wp.atomic_add(grad_verts, corners[0], like(verts[corners[0]], gx[0], gy[0], gz[0]))
-    wp.atomic_add(grad_verts, corners[1], like(verts[corners[1]], gx[1], gy[1], gz[1]))
-    wp.atomic_add(grad_verts, corners[2], like(verts[corners[2]], gx[2], gy[2], gz[2]))
+    add_to(grad_verts, corners[0], gx[0], gy[0], gz[0])
+    add_to(grad_verts, corners[1], gx[1], gy[1], gz[1])
+    add_to(grad_verts, corners[2], gx[2], gy[2], gz[2])
 
 
 @wp.kernel
 def blend(
     faces: wp.array(dtype=wp.vec3i),
-    vertices: int,
-    channels: int,
     pix_to_face: wp.array(dtype=wp.int64),
     bary: wp.array(dtype=Any),
+    vertices: int,
+    channels: int,
     attributes: wp.array(dtype=Any),
     values: wp.array(dtype=Any),
 ):
@@ -537,25 +534,29 @@ def blend(
     n = wp.tid()
     i = wp.int32(pix_to_face[n])
     if i < 0:
+        for k in range(channels):
+            values[n * channels + k] = values.dtype(0.0)
         return
     mesh = i / faces.shape[0]
-    corners = channels * (faces[i - mesh * faces.shape[0]] + mesh * vertices * wp.vec3i(1, 1, 1))
+    offset = mesh * vertices
+    corners = faces[i - mesh * faces.shape[0]]
+    a = (offset + corners[0]) * channels
+    b = (offset + corners[1]) * channels
+    c = (offset + corners[2]) * channels
     w = bary[n]
-    for c in range(channels):
-        values[n * channels + c] = (
-            w[0] * attributes[corners[0] + c]
-            + w[1] * attributes[corners[1] + c]
-            + w[2] * attributes[corners[2] + c]
+    for k in range(channels):
+        values[n * channels + k] = (
+            w[0] * attributes[a + k] + w[1] * attributes[b + k] + w[2] * attributes[c + k]
         )
 
 
 @wp.kernel
 def blend_gradient(
     faces: wp.array(dtype=wp.vec3i),
-    vertices: int,
-    channels: int,
     pix_to_face: wp.array(dtype=wp.int64),
     bary: wp.array(dtype=Any),
+    vertices: int,
+    channels: int,
     attributes: wp.array(dtype=Any),
     grad_values: wp.array(dtype=Any),
     grad_bary: wp.array(dtype=Any),
@@ -565,21 +566,27 @@ def blend_gradient(
     n = wp.tid()
     i = wp.int32(pix_to_face[n])
     if i < 0:
+        if grad_bary.shape[0] > 0:
+            grad_bary[n] = bary[n] - bary[n]
         return
     mesh = i / faces.shape[0]
-    corners = channels * (faces[i - mesh * faces.shape[0]] + mesh * vertices * wp.vec3i(1, 1, 1))
+    offset = mesh * vertices
+    corners = faces[i - mesh * faces.shape[0]]
+    a = (offset + corners[0]) * channels
+    b = (offset + corners[1]) * channels
+    c = (offset + corners[2]) * channels
     w = bary[n]
     gw = w - w
-    for c in range(channels):
-        g = grad_values[n * channels + c]
+    for k in range(channels):
+        g = grad_values[n * channels + k]
         if grad_bary.shape[0] > 0:
-            gw[0] += g * attributes[corners[0] + c]
-            gw[1] += g * attributes[corners[1] + c]
-            gw[2] += g * attributes[corners[2] + c]
+            gw[0] += g * attributes[a + k]
+            gw[1] += g * attributes[b + k]
+            gw[2] += g * attributes[c + k]
         if grad_attributes.shape[0] > 0:
-            wp.atomic_add(grad_attributes, corners[0] + c, w[0] * g)
-            wp.atomic_add(grad_attributes, corners[1] + c, w[1] * g)
-            wp.atomic_add(grad_attributes, corners[2] + c, w[2] * g)
+            wp.atomic_add(grad_attributes, a + k, w[0] * g)
+            wp.atomic_add(grad_attributes, b + k, w[1] * g)
+            wp.atomic_add(grad_attributes, c + k, w[2] * g)
     if grad_bary.shape[0] > 0:
         grad_bary[n] = gw
 
@@ -624,9 +631,10 @@ def _start_warp() -> None:
 
 
 def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *arguments) -> None:
-    """Run a kernel's `real` version over tensors in place, on their device and current stream.
+    """Run a kernel's version for `real` over tensors, on their device and current stream.
 
-    Tensors are passed flat, as triples where the kernel expects vectors; outputs must be contiguous.
+    Tensors are passed flat, as triples where the kernel expects vectors, without a copy if they are
+    contiguous; outputs have to be.
     """
     _start_warp()
     version = _versions(real)[kernel]

@@ -74,16 +74,14 @@ def render(
     """
     if v_camera.shape[:2] != attributes.shape[:2] or attributes.ndim != 3:
         raise ValueError(
-            f"attributes: expected (batch, vertex, channel) with {tuple(v_camera.shape[:2])} first, "
-            f"got {tuple(attributes.shape)}"
+            f"attributes: expected (batch, vertex, channel) that begins "
+            f"{tuple(v_camera.shape[:2])} like v_camera, got {tuple(attributes.shape)}"
         )
-    settings = dict(perspective_correct=True, z_clip_value=NEAR)
+    settings = {"perspective_correct": True, "z_clip_value": NEAR}
     if soft is not None:
-        settings |= dict(
-            blur_radius=soft.blur_radius,
-            faces_per_pixel=soft.faces_per_pixel,
-            clip_barycentric_coords=True,
-        )
+        settings["blur_radius"] = soft.blur_radius
+        settings["faces_per_pixel"] = soft.faces_per_pixel
+        settings["clip_barycentric_coords"] = True
     ndc = project_ndc(v_camera, fov_deg)
     if backend == "warp":
         fragments = rasterize(ndc, faces, image_size, **settings)
@@ -120,39 +118,44 @@ def interpolate(
             f"got {tuple(attributes.shape)}"
         )
     if attributes.dtype != bary.dtype:
-        raise TypeError(f"attributes: expected {bary.dtype} like the fragments, got {attributes.dtype}")
-    return _Interpolate.apply(fragments.pix_to_face, bary, faces.int(), attributes)
+        raise TypeError(
+            f"attributes: expected {bary.dtype} like the fragments, got {attributes.dtype}"
+        )
+    for name, tensor in (("attributes", attributes), ("faces", faces)):
+        if tensor.device != bary.device:
+            raise ValueError(
+                f"{name}: expected on {bary.device} like the fragments, got {tensor.device}"
+            )
+    return _Interpolate.apply(faces.int(), fragments.pix_to_face, bary, attributes)
 
 
 class _Interpolate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, pix_to_face: Tensor, bary: Tensor, faces: Tensor, attributes: Tensor) -> Tensor:
-        values = attributes.new_zeros((*pix_to_face.shape, attributes.shape[2]))
-        sizes = attributes.shape[1:]
-        tensors = [pix_to_face, bary, attributes.contiguous()]
-        kernels.launch(kernels.blend, bary.dtype, pix_to_face.numel(), faces, *sizes, *tensors, values)
-        ctx.save_for_backward(faces, *tensors)
+    def forward(
+        ctx, faces: Tensor, pix_to_face: Tensor, bary: Tensor, attributes: Tensor
+    ) -> Tensor:
+        values = attributes.new_empty((*pix_to_face.shape, attributes.shape[2]))
+        arguments = [faces, pix_to_face, bary, *attributes.shape[1:], attributes, values]
+        kernels.launch(kernels.blend, bary.dtype, pix_to_face.numel(), *arguments)
+        ctx.save_for_backward(faces, pix_to_face, bary, attributes)
         return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         faces, pix_to_face, bary, attributes = ctx.saved_tensors
-        _, needs_bary, _, needs_attributes = ctx.needs_input_grad
-        grad_bary = torch.zeros_like(bary if needs_bary else bary[:0])
-        grad_attributes = torch.zeros_like(attributes if needs_attributes else attributes[:0])
-        kernels.launch(
-            kernels.blend_gradient,
-            bary.dtype,
-            pix_to_face.numel(),
-            faces,
-            *attributes.shape[1:],
-            *(pix_to_face, bary, attributes, grad, grad_bary, grad_attributes),
-        )
+        needs_bary, needs_attributes = ctx.needs_input_grad[2:]
+        shape = attributes.shape
+        grad_bary = bary.new_empty(bary.shape if needs_bary else 0)
+        grad_attributes = bary.new_zeros(shape if needs_attributes else 0)
+        arguments = [faces, pix_to_face, bary, *shape[1:], attributes]
+        outputs = [grad_bary, grad_attributes]
+        size = pix_to_face.numel()
+        kernels.launch(kernels.blend_gradient, bary.dtype, size, *arguments, grad, *outputs)
         return (
             None,
-            grad_bary if needs_bary else None,
             None,
+            grad_bary if needs_bary else None,
             grad_attributes if needs_attributes else None,
         )
 
@@ -164,7 +167,7 @@ def _blend(
     depth: Float[Tensor, "batch vertex"],
     soft: SoftSettings,
 ) -> tuple[Float[Tensor, "batch height width channel"], Float[Tensor, "batch height width 1"]]:
-    """SoftRas: a softmax over depth of the triangles' values, each weighted by its say in the pixel.
+    """SoftRas: a softmax over depth of the triangles' values, weighted by their say in the pixel.
 
     Depth is counted in the mesh's own range, detached: a fixed range would either push a face at
     350 mm behind its far plane, or squeeze it into a sliver where gamma can no longer tell a nose
@@ -173,7 +176,7 @@ def _blend(
     covered = fragments.pix_to_face >= 0
     near, far = depth.detach().clamp(min=NEAR).aminmax(dim=1)
     margin = DEPTH_MARGIN * (far - near) + 1e-3 * far  # a flat mesh has no range of its own
-    near, far = ((near - margin), (far + margin))
+    near, far = near - margin, far + margin
     say = torch.sigmoid(-fragments.dists / soft.sigma) * covered
     nearness = (far[:, None, None, None] - fragments.zbuf) / (far - near)[:, None, None, None]
     nearness = nearness * covered
@@ -194,9 +197,8 @@ def _background(background: float | Tensor | None, values: Tensor) -> Tensor:
         return values.new_tensor(background)
     if background.shape == (channel,):
         return background.to(values)
-    if background.ndim == 4 and background.shape[0] in (1, batch):
-        if background.shape[1:] == (channel, height, width):
-            return background.to(values).permute(0, 2, 3, 1)
+    if background.shape in ((n, channel, height, width) for n in (1, batch)):
+        return background.to(values).permute(0, 2, 3, 1)
     raise ValueError(
         f"background: expected ({channel},) or ({batch}, {channel}, {height}, {width}), "
         f"got {tuple(background.shape)}"
@@ -214,6 +216,6 @@ def _rasterize_pytorch3d(
             "backend='pytorch3d': PyTorch3D is not installed: pip install facerecon-lib[pytorch3d] "
             "(Linux wheels only), or take backend='warp'"
         ) from error
-    settings = dict(faces_per_pixel=1) | settings
+    settings = {"faces_per_pixel": 1} | settings
     meshes = Meshes(ndc, faces[None].expand(len(ndc), -1, -1))
     return Fragments(*rasterize_meshes(meshes, image_size, **settings))

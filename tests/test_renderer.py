@@ -1,4 +1,4 @@
-"""What the renderer promises: interpolation, the hard image, and the soft one with its gradients."""
+"""What the renderer promises: interpolation, the hard image, the soft one and its gradients."""
 
 import math
 
@@ -78,7 +78,8 @@ def test_only_the_gradients_that_are_asked_for_are_computed():
     fragments = rasterize(verts.requires_grad_(), FACE, 8)
     colours = torch.rand(1, 3, 3, requires_grad=True)
     interpolate(fragments.detach(), FACE, colours).sum().backward()
-    assert verts.grad is None and colours.grad is not None
+    assert verts.grad is None
+    assert colours.grad is not None
     interpolate(fragments, FACE, colours.detach()).sum().backward()
     assert verts.grad is not None
 
@@ -87,7 +88,7 @@ def test_interpolation_refuses_attributes_that_do_not_fit():
     fragments = rasterize(torch.rand(2, 3, 3) + 0.5, FACE, 8)
     with pytest.raises(ValueError, match=r"with a batch of 2, got \(1, 3, 3\)"):
         interpolate(fragments, FACE, torch.rand(1, 3, 3))
-    with pytest.raises(TypeError, match="expected torch.float32 .* got torch.float64"):
+    with pytest.raises(TypeError, match=r"expected torch.float32 .* got torch.float64"):
         interpolate(fragments, FACE, torch.rand(2, 3, 3).double())
 
 
@@ -99,7 +100,8 @@ def test_a_face_of_one_colour_is_that_colour_inside_the_mask_and_background_outs
     colours = torch.tensor([0.2, 0.5, 0.8]).expand(2, verts.shape[1], 3)
     background = torch.tensor([1.0, 0.0, 0.5])
     image, mask = render(verts, faces, colours, (48, 56), background=background)
-    assert image.shape == (2, 3, 48, 56) and mask.shape == (2, 1, 48, 56)
+    assert image.shape == (2, 3, 48, 56)
+    assert mask.shape == (2, 1, 48, 56)
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     inside = mask[:, 0] == 1
     pixels = image.permute(0, 2, 3, 1)
@@ -145,7 +147,9 @@ def test_the_background_may_be_a_number_a_colour_or_a_photo():
         torch.testing.assert_close(white[empty], torch.ones_like(white[empty]))
         full = (mask == 1).expand_as(plain)
         torch.testing.assert_close(plain[full], over[full])
-    with pytest.raises(ValueError, match=r"background: expected \(3,\) or \(2, 3, 24, 24\), got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"background: expected \(3,\) or \(2, 3, 24, 24\), got \(4,\)"
+    ):
         render(verts, faces, colours, 24, background=torch.zeros(4))
 
 
@@ -154,7 +158,9 @@ def test_a_hard_image_has_gradients_in_colours_and_vertices_but_a_mask_has_none(
     verts, colours = verts.clone().requires_grad_(), torch.rand(verts.shape).requires_grad_()
     image, mask = render(verts, faces, colours, 24)
     image.square().sum().backward()
-    assert verts.grad.any() and colours.grad.any() and verts.grad.isfinite().all()
+    assert verts.grad.any()
+    assert colours.grad.any()
+    assert verts.grad.isfinite().all()
     assert not mask.requires_grad
 
 
@@ -163,14 +169,15 @@ def test_a_mesh_that_reaches_behind_the_camera_renders_finite():
     verts = (verts - torch.tensor([0.0, 0, 380])).requires_grad_()
     for soft in (None, SoftSettings()):
         image, mask = render(verts, faces, verts, 24, soft=soft)
-        assert image.isfinite().all() and mask.max() > 0.99
+        assert image.isfinite().all()
+        assert mask.max() > 0.99
         (gradient,) = torch.autograd.grad(image.sum() + mask.sum() * bool(soft), verts)
         assert gradient.isfinite().all()
 
 
 def test_wrong_arguments_are_named():
     verts, faces = head()
-    with pytest.raises(ValueError, match="attributes: expected .* got"):
+    with pytest.raises(ValueError, match=r"attributes: expected .* got"):
         render(verts, faces, verts[0])
     with pytest.raises(ValueError, match="backend: expected 'warp' or 'pytorch3d', got 'opengl'"):
         render(verts, faces, verts, backend="opengl")
@@ -193,7 +200,8 @@ def test_a_soft_image_with_a_small_sigma_is_the_hard_image_away_from_the_outline
     assert inner.sum() > 100
     torch.testing.assert_close(soft_mask[inner], mask[inner], rtol=0, atol=1e-3)
     error = (soft - hard).abs()[inner.expand_as(hard)]
-    assert error.median() < 1e-4 and error.max() < 0.02
+    assert error.median() < 1e-4
+    assert error.max() < 0.02
 
 
 @settings(max_examples=20)
@@ -216,7 +224,7 @@ def test_a_soft_mask_pulls_a_triangle_to_its_target_and_a_hard_one_cannot():
     _, target = render(flat_triangle(0.0), FACE, colour, 24, soft=softness)
     shift = torch.tensor(4.0, requires_grad=True)
     adam = torch.optim.Adam([shift], lr=0.3)
-    for _ in range(40):
+    for _ in range(70):
         verts = flat_triangle() + shift * torch.tensor([1.0, 0, 0])
         _, mask = render(verts, FACE, colour, 24, soft=softness)
         adam.zero_grad()
@@ -237,7 +245,8 @@ def test_the_nearer_of_two_triangles_wins_a_soft_pixel_the_more_the_smaller_gamm
         render(verts, faces, colours, 17, soft=SoftSettings(gamma=gamma))[0][0, 0, 7, 8].item()
         for gamma in (1e-2, 1e-1, 1.0)
     ]
-    assert shares[0] > shares[1] > shares[2] > 0.4 and shares[0] > 0.99
+    assert shares[0] > shares[1] > shares[2] > 0.4
+    assert shares[0] > 0.99
 
 
 @pytest.mark.parametrize("part", [0, 1])

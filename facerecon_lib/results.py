@@ -1,0 +1,214 @@
+"""One photo to one folder of results: what `facerecon fit` writes.
+
+    result = fit_photo(Path("me.jpg"), Path("outputs/me"), model, coarse_model)
+
+A folder appears whole or not at all. `result.json` holds everything that is needed to put the mesh
+back on the photo: for a point v of mesh.ply,
+
+    x = scale * rotation_matrix @ v + translation_mm                    camera frame, mm
+    u = size / 2 * (1 - x[0] / x[2] / tan(fov / 2)),  v likewise        crop pixels
+    photo pixel = inverse of crop.matrix applied to (u, v)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import __version__
+from .camera import DEFAULT_FOV, MODEL_TO_CAMERA, axis_angle_to_matrix, ndc_to_pixels, project_ndc
+from .detection import Crop, Detection, Photo, align, crop_to_photo, detect, load_image
+from .evaluation import landmark_error, photometric_error
+from .fitting import FitResult, FitSettings, fit
+from .mesh import export_mesh
+from .morphable_model import MorphableModel
+from .plotting import fit_figure, overlay_on_photo, save_figure
+from .synthesis import CROP_SIZE, Face, landmark_vertices, synthesise
+
+FRAME = (
+    "camera: +x left, +y up, +z into the screen, mm; x_camera = scale * rotation_matrix @ v + "
+    "translation_mm; rotation is the axis-angle of the head in viewer axes (+x right, +y up, +z to "
+    "the viewer), rotation_matrix is diag(-1, 1, -1) times its matrix"
+)
+
+
+class OutputError(ValueError):
+    """The results cannot be written; the message is one line and says what to do."""
+
+
+@dataclass
+class FittedPhoto:
+    """A photo, its crop, and the face that was fitted to it."""
+
+    photo: Photo
+    detection: Detection
+    crop: Crop
+    fitted: FitResult
+    face: Face
+
+
+def claim_folder(folder: Path) -> None:
+    """Make sure that results can be written under `folder`. Raises OutputError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"--out {folder}: cannot be written ({reason}); choose another folder"
+        ) from error
+
+
+def fit_face(
+    photo: Photo,
+    model: MorphableModel,
+    coarse_model: MorphableModel | None = None,
+    face: int | None = None,
+    settings: FitSettings | None = None,
+    progress: Callable[[str, int, int, float], None] | None = None,
+) -> FittedPhoto:
+    """Detect, align and fit the face of one photo. Raises DetectionError when there is none."""
+    device = model.device
+    found = detect(photo, face)
+    crop = align(photo.pixels, found.landmarks)
+    fitted = fit(
+        model,
+        crop.image.to(device),
+        crop.valid.to(device),
+        crop.landmarks.to(device),
+        kind=found.kind,
+        settings=settings,
+        coarse_model=coarse_model,
+        progress=progress,
+    )
+    return FittedPhoto(photo, found, crop, fitted, synthesise(model, fitted.coefficients))
+
+
+def fit_photo(
+    path: Path,
+    folder: Path,
+    model: MorphableModel,
+    coarse_model: MorphableModel | None = None,
+    face: int | None = None,
+    device: str = "cpu",
+    progress: Callable[[str, int, int, float], None] | None = None,
+    started: float | None = None,
+) -> dict:
+    """Fit the face in the photo at `path` and write `folder`. Returns what result.json holds.
+
+    Raises PhotoError, DetectionError or OutputError, one line each; nothing is written then.
+    """
+    started = time.perf_counter() if started is None else started
+    photo = load_image(path)
+    opened = time.perf_counter()
+    done = fit_face(photo, model, coarse_model, face, progress=progress)
+    fitted_at = time.perf_counter()
+    result = describe(done)
+    seconds = {"start": opened - started, **done.fitted.seconds}
+    seconds["detection"] = fitted_at - opened - sum(done.fitted.seconds.values())
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    try:
+        partial.chmod(0o755)
+        write_pictures(done, partial)
+        seconds["writing"] = time.perf_counter() - fitted_at
+        seconds["total"] = time.perf_counter() - started
+        result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
+        (partial / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{folder}: cannot be written ({reason})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return result
+
+
+@torch.no_grad()
+def describe(done: FittedPhoto) -> dict:
+    """What result.json holds, but for the seconds."""
+    c, face, model = done.fitted.coefficients, done.face, done.face.model
+    crop, found = done.crop, done.detection
+    index = landmark_vertices(model, face.v_camera, face.rotation, found.kind)[0]
+    matrix = MODEL_TO_CAMERA.to(c.rotation) @ axis_angle_to_matrix(c.rotation)[0]
+    in_crop = ndc_to_pixels(project_ndc(face.v_camera[:, index]), CROP_SIZE)
+    target = crop.landmarks.to(in_crop)
+    image, mask = face.render()
+    counted = mask * crop.valid.to(mask)
+    colours = photometric_error(image.clamp(0, 1), crop.image.to(image), counted)
+    return {
+        "photo": done.photo.name,
+        "model": model.metadata.get("name", model.metadata["file"]),
+        "version": __version__,
+        "units": "mm",
+        "coefficients": {
+            "id": _numbers(c.identity[0]),
+            "exp": _numbers(c.expression[0]),
+            "alb": _numbers(c.albedo[0]),
+        },
+        "pose": {
+            "rotation": _numbers(c.rotation[0]),
+            "rotation_matrix": _numbers(matrix),
+            "translation_mm": _numbers(c.translation[0]),
+            "scale": float(c.scale[0, 0]),
+        },
+        "camera": {
+            "fov_deg": DEFAULT_FOV,
+            "principal_point": [CROP_SIZE / 2, CROP_SIZE / 2],
+            "frame": FRAME,
+        },
+        "crop": {"matrix": _numbers(crop.matrix), "size": CROP_SIZE},
+        "lighting": _numbers(c.lighting[0]),
+        "detector": {"name": found.detector, "kind": found.kind, "score": float(found.score)},
+        "faces_found": found.faces_found,
+        "face": found.face,
+        "landmarks_px": _numbers(np.asarray(found.landmarks)),
+        "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
+        "landmarks_mm": _numbers(face.vertices[0, index]),
+        "actions": dict(
+            zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)
+        ),
+        "losses": {
+            **{name: float(value) for name, value in done.fitted.losses.items()},
+            "landmark_error": float(landmark_error(in_crop, target)[0]),
+            "landmark_error_inner": float(landmark_error(in_crop, target, points="inner")[0]),
+            "photometric_error": float(colours[0]),
+        },
+        "converged": done.fitted.converged[0],
+        "not_converged_because": done.fitted.reasons[0],
+    }
+
+
+@torch.no_grad()
+def write_pictures(done: FittedPhoto, folder: Path) -> None:
+    """mesh.ply, mesh.glb, overlay.png and figure.png."""
+    face, c = done.face, done.fitted.coefficients
+    for name in ("mesh.ply", "mesh.glb"):
+        export_mesh(folder / name, face.vertices[0], face.model.faces, face.albedo[0])
+    overlay = overlay_on_photo(done.photo.pixels, face, done.crop.matrix)
+    Image.fromarray(overlay).save(folder / "overlay.png")
+    title = done.photo.name
+    if not done.fitted.converged[0]:
+        title += ": not converged: " + "; ".join(done.fitted.reasons[0])
+    figure = fit_figure(done.photo.pixels, done.crop, face, c, done.detection.kind, title)
+    save_figure(figure, folder / "figure.png")
+
+
+def _numbers(values) -> list:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.round(np.asarray(values, np.float64), 7).tolist()

@@ -1,0 +1,178 @@
+"""How right a fit is: in millimetres on rendered faces with known truth, in landmarks on photos.
+
+    python tests/benchmarks/accuracy.py                        # 50 rendered faces a mesh density
+    python tests/benchmarks/accuracy.py --photos FOLDER --out FOLDER
+
+Rendered faces: random identity, expression, skin, pose and light; half a grey level of noise; the
+landmarks of the mesh moved by a pixel at random. Both densities are fitted with themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from facerecon_lib.evaluation import (
+    albedo_error,
+    landmark_error,
+    skin_tone_group,
+    vertex_error_mm,
+)
+from facerecon_lib.fitting import fit
+from facerecon_lib.lighting import ambient_lighting
+from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.synthesis import synthesise
+
+console = Console(width=130)
+
+
+def random_face(model: MorphableModel, count: int, generator: torch.Generator):
+    """Coefficients of plausible faces, poses and lights."""
+
+    def normal(*sds):
+        return torch.randn(count, len(sds), generator=generator) * torch.tensor(sds)
+
+    c = model.neutral(count)
+    c.identity, c.expression, c.albedo = model.random(count, generator)
+    device = c.identity.device
+    c.rotation = normal(0.15, 0.35, 0.08).to(device)
+    c.translation = c.translation + normal(5.0, 5.0, 20.0).to(device)
+    level = 0.7 + 0.3 * torch.rand(count, 1, 1, generator=generator)
+    light = ambient_lighting(count) * level
+    light[:, 1:4] += (normal(0.25, 0.2, 0.3) + torch.tensor([0.1, 0.25, 0.0]))[..., None]
+    light = light * (1 + 0.04 * torch.randn(count, 1, 3, generator=generator))
+    c.lighting = light.to(device)
+    return c
+
+
+def rendered_faces(subdivision: int, count: int, batch: int, device: str, seed: int) -> dict:
+    model = MorphableModel.load(subdivision=subdivision).to(device)
+    coarse = MorphableModel.load(subdivision=0).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    rows: dict[str, list] = {}
+
+    def add(name: str, values) -> None:
+        rows.setdefault(name, []).append(np.asarray(torch.as_tensor(values).cpu()))
+
+    skin = model.regions["skin"] > 0.5
+    for start in range(0, count, batch):
+        n = min(batch, count - start)
+        truth = random_face(model, n, generator)
+        with torch.no_grad():
+            face = synthesise(model, truth)
+            image, mask = face.render(background=0.5)
+            noise = torch.randn(image.shape, generator=generator).to(image) * 0.5 / 255
+            image = (image + noise).clamp(0, 1)
+            jitter = torch.randn(n, 68, 2, generator=generator).to(image)
+            points = face.landmarks("2d") + jitter
+        found = fit(model, image, torch.ones_like(mask), points, kind="2d", coarse_model=coarse)
+        with torch.no_grad():
+            fitted = synthesise(model, found.coefficients)
+            mean = model.mean.expand(n, -1, -1)
+            for name, vertices in (("fit", fitted.vertices), ("mean", mean)):
+                for how in ("similarity", "rigid"):
+                    error = vertex_error_mm(vertices, face.vertices, align=how)
+                    add(f"{name} {how}", error.median(1).values)
+            true = face.albedo.clamp(0, 1)
+            error = albedo_error(fitted.albedo.clamp(0, 1), true, skin.float())
+            add("rgb", error["rgb"])
+            add("ita", error["ita"])
+            add("tone", skin_tone_group(true[:, skin].mean(1)))
+        add("converged", torch.tensor(found.converged))
+        console.print(f"  {start + n} of {count} faces", end="\r")
+    return {name: np.concatenate(values) for name, values in rows.items()}
+
+
+def photos(folder: Path, out: Path | None) -> None:
+    from PIL import Image
+
+    from facerecon_lib.detection import load_image
+    from facerecon_lib.plotting import fit_figure, overlay_on_photo, save_figure
+    from facerecon_lib.results import fit_face
+
+    model, coarse = MorphableModel.load(), MorphableModel.load(subdivision=0)
+    table = Table(title="photos: landmark error, share of the outer eye distance")
+    for column in ("photo", "all 68", "inner 51", "mean face, 68", "converged"):
+        table.add_column(column)
+    rows = []
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".png")):
+        done = fit_face(load_image(path), model, coarse)
+        target = done.crop.landmarks
+        points = done.face.landmarks(done.detection.kind)
+        from facerecon_lib.fitting import start_from_landmarks
+
+        start = synthesise(model, start_from_landmarks(model, target))
+        row = [
+            float(landmark_error(points, target)[0]),
+            float(landmark_error(points, target, points="inner")[0]),
+            float(landmark_error(start.landmarks(done.detection.kind), target)[0]),
+        ]
+        rows.append(row)
+        table.add_row(path.name, *(f"{v:.1%}" for v in row), str(done.fitted.converged[0]))
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
+            Image.fromarray(overlay).save(out / f"{path.stem}_overlay.png")
+            c = done.fitted.coefficients
+            figure = fit_figure(
+                done.photo.pixels, done.crop, done.face, c, done.detection.kind, path.name
+            )
+            save_figure(figure, out / f"{path.stem}_figure.png")
+    table.add_row("median", *(f"{v:.1%}" for v in np.median(rows, 0)), "", style="bold")
+    console.print(table)
+
+
+def main(
+    count: Annotated[int, typer.Option(help="Rendered faces a density; 0 for none.")] = 50,
+    batch: int = 10,
+    device: str = "cpu",
+    seed: int = 5,
+    photo_folder: Annotated[Path | None, typer.Option("--photos", help="Photos to fit.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the photos' figures go.")] = None,
+) -> None:
+    if count:
+        table = Table(title=f"{count} rendered faces a density: median over faces, {device}")
+        for column in (
+            "mesh", "fit mm", "mean face mm", "ratio", "fit rigid mm", "mean rigid mm", "converged",
+        ):  # fmt: skip
+            table.add_column(column)
+        tones = Table(title="unlit albedo of the skin, by the Monk tone of the truth")
+        for column in ("mesh", "tone", "faces", "RGB error", "ITA error, degrees"):
+            tones.add_column(column)
+        for subdivision in (0, 1):
+            name = ("native", "x1")[subdivision]
+            r = rendered_faces(subdivision, count, batch, device, seed)
+            fitted, mean = np.median(r["fit similarity"]), np.median(r["mean similarity"])
+            table.add_row(
+                name,
+                f"{fitted:.2f}",
+                f"{mean:.2f}",
+                f"{fitted / mean:.2f}",
+                f"{np.median(r['fit rigid']):.2f}",
+                f"{np.median(r['mean rigid']):.2f}",
+                f"{r['converged'].mean():.0%}",
+            )
+            for low, high in ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10)):
+                inside = (r["tone"] >= low) & (r["tone"] <= high)
+                if inside.any():
+                    tones.add_row(
+                        name,
+                        f"{low} to {high}",
+                        str(inside.sum()),
+                        f"{np.median(r['rgb'][inside]):.3f}",
+                        f"{np.median(np.abs(r['ita'][inside])):.1f}",
+                    )
+        console.print(table)
+        console.print(tones)
+    if photo_folder is not None:
+        photos(photo_folder, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

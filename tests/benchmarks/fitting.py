@@ -1,0 +1,79 @@
+"""How long fitting takes: milliseconds a step and seconds a photo, by stage.
+
+    python tests/benchmarks/fitting.py [--device cuda]
+
+All terms but recognition, 224 x 224. Times depend on the machine and on what else runs on it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from facerecon_lib.detection import align, detect, sample_detection, sample_photo
+from facerecon_lib.fitting import LANDMARK_STAGE, LEARNING_RATES, FitSettings, _Run, fit
+from facerecon_lib.morphable_model import MorphableModel
+
+
+def main(
+    device: str = "cpu",
+    steps: Annotated[int, typer.Option(help="Steps that are timed, after five that are not.")] = 40,
+    detector: Annotated[bool, typer.Option(help="Time the detectors too.")] = True,
+) -> None:
+    console = Console(width=110)
+    name = torch.cuda.get_device_name(0) if device.startswith("cuda") else "processor"
+    console.print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {name}")
+    photo = sample_photo()
+    crop = align(photo.pixels, sample_detection().landmarks)
+    inputs = [t.to(device) for t in (crop.image, crop.valid, crop.landmarks)]
+    table = Table(title="milliseconds a step (median)")
+    for column in ("mesh", "vertices", "triangles", "landmarks only", "112 x 112", "224 x 224"):
+        table.add_column(column)
+    models = [MorphableModel.load(subdivision=s).to(device) for s in (0, 1)]
+    for label, model in zip(("native", "x1"), models, strict=True):
+        run = _Run(model, *inputs, "2d", FitSettings(), None)
+        run.set(model.neutral())
+        cells = [_median_ms(run, run.landmark_terms, LANDMARK_STAGE, steps, device)]
+        for size in (112, 224):
+            run.use(model, size)
+            cells.append(_median_ms(run, run.photo_terms, tuple(LEARNING_RATES), steps, device))
+        counts = (str(len(model.mean)), str(len(model.faces)))
+        table.add_row(label, *counts, *(f"{ms:.1f}" for ms in cells))
+    console.print(table)
+
+    seconds: dict[str, float] = {}
+    if detector:
+        detect(photo)  # loads the networks
+        start = time.perf_counter()
+        detect(photo)
+        seconds["detection"] = time.perf_counter() - start
+    found = fit(models[1], *inputs, kind="2d", coarse_model=models[0])
+    seconds |= found.seconds
+    table = Table(title="seconds a photo, by stage")
+    for stage in (*seconds, "total"):
+        table.add_column(stage)
+    table.add_row(*(f"{s:.2f}" for s in (*seconds.values(), sum(seconds.values()))))
+    console.print(table)
+
+
+def _median_ms(run: _Run, terms, names, steps: int, device: str) -> float:
+    """Median over single steps, each waited for."""
+    run.optimise("warm up", 5, terms, names)
+    times = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        run.optimise("timed", 1, terms, names)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    typer.run(main)
