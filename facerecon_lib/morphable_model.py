@@ -23,6 +23,8 @@ from .coefficients import FaceCoefficients, ModelSizes
 from .subdivision import loop_subdivide
 
 FORMAT = "facerecon-face-model-1"
+_PARTS = ("mean", "identity_basis", "expression_basis", "controls", "faces", "creases", "uv")
+_PARTS += ("mirror", "regions", "landmarks", "contour_bands")
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")
 
 
@@ -76,6 +78,7 @@ class MorphableModel:
         name = f"albedo_mean_{albedo}"
         if name not in data:
             known = [k.removeprefix("albedo_mean_") for k in data if k.startswith("albedo_mean_")]
+            known = sorted(known)
             raise ModelError(f"{path.name}: no albedo basis {albedo!r}; it has {', '.join(known)}")
         mean, faces = data["mean"], data["faces"].long()
         mirror, crease = data["mirror"].long(), data["creases"].long()
@@ -244,4 +247,29 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path.name}: not a face model of this project (format "
             f"{metadata.get('format')!r}, expected {FORMAT!r}); data_scripts/ makes one"
         )
+    _check_parts(path, data, metadata)
     return data, metadata
+
+
+def _check_parts(path: Path, data: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Every part is there, and counts the same vertices as the others."""
+    missing = [part for part in _PARTS if part not in data]
+    missing += [part for part in ("controls", "regions") if part not in metadata]
+    if missing:
+        raise ModelError(f"{path.name}: lacks {', '.join(missing)}; build or import it again")
+    vertices = len(data["mean"])
+    per_vertex = {name: 0 for name in ("mean", "uv", "mirror")}
+    per_vertex |= {name: 1 for name in ("identity_basis", "expression_basis", "regions")}
+    for name, axis in per_vertex.items():
+        if data[name].ndim <= axis or data[name].shape[axis] != vertices:
+            raise ModelError(
+                f"{path.name}: {name} has shape {tuple(data[name].shape)}, which does not fit "
+                f"{vertices} vertices; build or import it again"
+            )
+    for name in ("faces", "landmarks", "contour_bands", "creases", "mirror"):
+        index = data[name]
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < vertices:
+            raise ModelError(
+                f"{path.name}: {name} names vertices outside 0 to {vertices - 1}; "
+                "build or import it again"
+            )
