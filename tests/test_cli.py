@@ -1,0 +1,275 @@
+"""The command, from photo to folder, and every kind of bad input."""
+
+import json
+import math
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from typer.testing import CliRunner
+
+from facerecon_lib import cli, results
+from facerecon_lib.detection import ASSETS
+from facerecon_lib.fitting import FitSettings
+
+SAMPLE = ASSETS / "astronaut.jpg"
+runner = CliRunner()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Fits in a second or two, for what does not depend on how good the fit is."""
+    few = FitSettings(landmark_steps=40, coarse_steps=10, fine_steps=5)
+    whole = results.fit
+    monkeypatch.setattr(results, "fit", lambda *a, **k: whole(*a, **(k | {"settings": few})))
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """The bundled photo, fitted in full by the installed command."""
+    out = tmp_path_factory.mktemp("out")
+    command = [sys.executable, "-m", "facerecon_lib.cli", "fit", str(SAMPLE), "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out / "astronaut", done
+
+
+def test_a_photo_gives_mesh_pictures_and_result(sample):
+    folder, done = sample
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "figure.png", "mesh.glb", "mesh.ply", "overlay.png", "result.json",
+    ]  # fmt: skip
+    assert "astronaut.jpg: landmarks" in done.stdout
+    assert "NOT CONVERGED" not in done.stdout
+    assert not [p for p in folder.parent.iterdir() if p.name.startswith(".")]
+
+
+def test_the_result_holds_what_is_promised(sample):
+    result = json.loads((sample[0] / "result.json").read_text())
+    assert result["converged"] is True
+    assert result["not_converged_because"] == []
+    assert result["units"] == "mm"
+    assert result["photo"] == "astronaut.jpg"
+    lengths = {name: len(values) for name, values in result["coefficients"].items()}
+    assert lengths == {"id": 80, "exp": 43, "alb": 25}
+    assert np.shape(result["lighting"]) == (9, 3)
+    assert np.shape(result["landmarks_px"]) == (68, 2)
+    assert np.shape(result["landmarks_mm"]) == (68, 3)
+    assert result["detector"]["kind"] in ("2d", "3d")
+    assert {"pixel", "landmark", "landmark_error", "photometric_error"} <= set(result["losses"])
+    assert result["losses"]["landmark_error"] < 0.05
+    assert result["seconds"]["total"] > 0
+    assert {"model", "version", "pose", "camera", "crop", "actions"} <= set(result)
+
+
+def test_from_the_file_alone_landmarks_reproject_to_a_tenth_of_a_pixel(sample):
+    r = json.loads((sample[0] / "result.json").read_text())
+    v = np.array(r["landmarks_mm"])
+    pose, size = r["pose"], r["crop"]["size"]
+    x = pose["scale"] * v @ np.array(pose["rotation_matrix"]).T + np.array(pose["translation_mm"])
+    focal = size / 2 / math.tan(math.radians(r["camera"]["fov_deg"]) / 2)
+    crop = np.array(r["camera"]["principal_point"]) - focal * x[:, :2] / x[:, 2:]
+    matrix = np.array(r["crop"]["matrix"])
+    photo = np.linalg.solve(matrix[:, :2], (crop - matrix[:, 2]).T).T
+    assert np.abs(photo - np.array(r["landmarks_model_px"])).max() < 0.1
+
+
+def test_axis_angle_and_matrix_of_the_result_agree(sample):
+    from scipy.spatial.transform import Rotation
+
+    pose = json.loads((sample[0] / "result.json").read_text())["pose"]
+    turned = np.diag([-1, 1, -1]) @ Rotation.from_rotvec(pose["rotation"]).as_matrix()
+    np.testing.assert_allclose(turned, pose["rotation_matrix"], atol=1e-5)
+
+
+def test_both_meshes_open_and_hold_the_landmarks_and_colours(sample):
+    landmarks = np.array(json.loads((sample[0] / "result.json").read_text())["landmarks_mm"])
+    for name in ("mesh.ply", "mesh.glb"):
+        mesh = trimesh.load(sample[0] / name, force="mesh", process=False)
+        assert len(mesh.vertices) > 10_000
+        distance = np.linalg.norm(mesh.vertices[None] - landmarks[:, None], axis=-1).min(1)
+        assert distance.max() < 1e-2
+        assert mesh.visual.vertex_colors[:, :3].std() > 5
+
+
+def test_the_overlay_is_the_photo_outside_the_face(sample):
+    overlay = np.asarray(Image.open(sample[0] / "overlay.png")).astype(int)
+    photo = np.asarray(Image.open(SAMPLE).convert("RGB")).astype(int)
+    assert overlay.shape == photo.shape
+    assert np.abs(overlay - photo)[:, :60].mean() < 1
+    assert np.abs(overlay - photo)[60:180, 180:260].mean() > 2
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
+    blank = folder / "blank.png"
+    Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(blank)
+    text = folder / "text.jpg"
+    text.write_text("I am no picture\n")
+    empty = folder / "empty.png"
+    empty.touch()
+    cut = folder / "cut.jpg"
+    cut.write_bytes(SAMPLE.read_bytes()[:4000])
+    directory = folder / "directory"
+    directory.mkdir()
+    return {
+        "no face": (blank, "no face"),
+        "text called .jpg": (text, "text.jpg"),
+        "empty": (empty, "empty"),
+        "cut off": (cut, "cut.jpg"),
+        "a folder": (directory, "folder"),
+        "missing": (folder / "missing.jpg", "missing.jpg"),
+    }
+
+
+KINDS = ("no face", "text called .jpg", "empty", "cut off", "a folder", "missing")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_photo_exits_2_with_one_line_and_writes_nothing(tmp_path, kind):
+    photo, word = bad_inputs(tmp_path)[kind]
+    out = tmp_path / "out"
+    result = runner.invoke(cli.app, ["fit", str(photo), "--out", str(out)])
+    assert result.exit_code == 2
+    assert word in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+    assert result.stderr.startswith("facerecon: ")
+    assert "Traceback" not in result.stderr
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_photo_exits_2(tmp_path):
+    photo = tmp_path / "secret.png"
+    photo.write_bytes(SAMPLE.read_bytes())
+    photo.chmod(0)
+    result = runner.invoke(cli.app, ["fit", str(photo), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "secret.png" in result.stderr
+
+
+def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(blocked / "out")])
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_output_exits_2(tmp_path):
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_bad_photo_among_good_ones_does_not_stop_them(tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no")
+    out = tmp_path / "out"
+    result = runner.invoke(cli.app, ["fit", str(text), str(SAMPLE), "--out", str(out)])
+    assert result.exit_code == 2
+    assert [p.name for p in out.iterdir()] == ["astronaut"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_photos_of_one_name_get_folders_of_their_own_and_old_results_are_replaced(tmp_path):
+    other = tmp_path / "astronaut.png"
+    Image.open(SAMPLE).save(other)
+    out = tmp_path / "out"
+    (out / "astronaut").mkdir(parents=True)
+    (out / "astronaut" / "old.txt").touch()
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), str(other), "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    assert sorted(p.name for p in out.iterdir()) == ["astronaut", "astronaut-2"]
+    assert not (out / "astronaut" / "old.txt").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_several_faces_the_largest_is_taken_and_it_is_said(tmp_path):
+    photo = Image.open(SAMPLE).convert("RGB")
+    two = Image.new("RGB", (photo.width + 300, photo.height), "grey")
+    two.paste(photo, (0, 0))
+    two.paste(photo.resize((300, 300)), (photo.width, 0))
+    path = tmp_path / "two.png"
+    two.save(path)
+    out = tmp_path / "out"
+    result = runner.invoke(cli.app, ["fit", str(path), "--out", str(out)])
+    assert "2 faces; took the largest (--face N picks another)" in result.stdout
+    first = json.loads((out / "two" / "result.json").read_text())
+    assert np.mean(first["landmarks_px"], 0)[0] < photo.width
+    result = runner.invoke(cli.app, ["fit", str(path), "--out", str(out), "--face", "2"])
+    assert "took number 2 by size" in result.stdout
+    second = json.loads((out / "two" / "result.json").read_text())
+    assert np.mean(second["landmarks_px"], 0)[0] > photo.width
+    result = runner.invoke(cli.app, ["fit", str(path), "--out", str(out), "--face", "3"])
+    assert result.exit_code == 2
+    assert "no face 3" in result.stderr
+
+
+def test_a_fit_that_did_not_converge_says_so(tmp_path, monkeypatch):
+    none = FitSettings(landmark_steps=1, coarse_steps=0, fine_steps=0)
+    whole = results.fit
+    monkeypatch.setattr(results, "fit", lambda *a, **k: whole(*a, **(k | {"settings": none})))
+    monkeypatch.setattr("facerecon_lib.fitting.MAX_LANDMARK_ERROR", 0.01)
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path)])
+    assert result.exit_code == 0
+    assert "NOT CONVERGED" in result.stdout
+    stored = json.loads((tmp_path / "astronaut" / "result.json").read_text())
+    assert stored["converged"] is False
+    assert "outer eye distance" in stored["not_converged_because"][0]
+
+
+def test_a_bad_model_or_device_exits_2_with_one_line(tmp_path):
+    for extra, word in (
+        (["--model", str(SAMPLE)], "not a readable safetensors file"),
+        (["--model", "nowhere.safetensors"], "no such face model"),
+        (["--device", "cuda:99"], "--device cuda:99"),
+        (["--device", "toaster"], "--device toaster"),
+    ):
+        result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path), *extra])
+        assert result.exit_code == 2, extra
+        assert word in result.stderr
+        assert result.stderr.strip().count("\n") == 0
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_option_is_a_usage_error():
+    assert runner.invoke(cli.app, ["fit", str(SAMPLE)]).exit_code == 2
+    assert runner.invoke(cli.app, ["fit"]).exit_code == 2
+
+
+def test_the_doctor_names_what_is_here_and_what_to_do():
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 0
+    for word in ("torch", "warp-lang", "face model", "MTCNN", "dlib", "terms", "Ready"):
+        assert word in result.stdout
+
+
+def test_the_doctor_says_what_is_missing(monkeypatch):
+    from facerecon_lib import doctor
+
+    missing = ("no-such-package", True, "pip install no-such-package")
+    monkeypatch.setattr(doctor, "PACKAGES", (missing, *doctor.PACKAGES))
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 1
+    assert "missing" in result.stdout
+    assert "Not ready" in result.stdout
+
+
+def test_model_info_and_show(tmp_path):
+    result = runner.invoke(cli.app, ["model", "info"])
+    assert result.exit_code == 0
+    for word in ("CC0-1.0", "80 identity, 43 expression, 25 albedo", "jawOpen", "mm"):
+        assert word in result.stdout
+    path = tmp_path / "model.png"
+    assert runner.invoke(cli.app, ["model", "show", "--out", str(path)]).exit_code == 0
+    assert Image.open(path).size[0] > 1000
+    assert runner.invoke(cli.app, ["model", "info", "nowhere"]).exit_code == 2
