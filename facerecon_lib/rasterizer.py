@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import rasterizer_kernels as kernels
 
@@ -101,12 +102,12 @@ def rasterize(
         clip_barycentric_coords,
         cull_backfaces,
     )
-    packed = faces.int()
+    packed = checked_indices(faces, vertex)
     if batch != 1:
         offset = vertex * torch.arange(batch, dtype=torch.int32, device=faces.device)
         packed = (packed + offset[:, None, None]).reshape(-1, 3)
     first = len(faces) * torch.arange(batch + 1, dtype=torch.int32, device=faces.device)
-    mesh = _Mesh(verts_ndc.reshape(-1, 3), packed.contiguous(), first, len(faces))
+    mesh = _Mesh(verts_ndc.reshape(-1, 3), packed, first, len(faces))
     return _rasterize_packed(mesh, settings, z_clip_value, cull_to_frustum)
 
 
@@ -191,7 +192,7 @@ class _Settings:
 
     @classmethod
     def checked(cls, image_size, blur_radius, faces_per_pixel, *switches) -> _Settings:
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
         if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
             raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
         if not 0 <= blur_radius < math.inf:
@@ -254,13 +255,32 @@ def _check(verts_ndc: Tensor, faces: Tensor) -> None:
         raise ValueError(
             f"faces: expected on {verts_ndc.device} like verts_ndc, got {faces.device}: move one"
         )
+
+
+_known_faces = WeakTensorKeyDictionary()
+
+
+def checked_indices(faces: Int[Tensor, "face 3"], vertices: int) -> Int[Tensor, "face 3"]:
+    """The faces as int32, for the kernels. Raises ValueError unless they lie within the vertices.
+
+    Remembered for as long as the tensor lives unchanged: a fit draws the same faces hundreds of
+    times, and on CUDA each look at them makes the CPU wait.
+    """
+    version = None if faces.is_inference() else faces._version
+    known = _known_faces.get(faces)
+    if known is not None and version is not None and known[:2] == (version, vertices):
+        return known[2]
     if faces.numel():
         low, high = (int(v) for v in faces.aminmax())
-        if low < 0 or high >= verts_ndc.shape[1]:
+        if low < 0 or high >= vertices:
             raise ValueError(
-                f"faces: expected vertex indices 0 to {verts_ndc.shape[1] - 1}, "
-                f"got {low} to {high}: does the mesh belong to these vertices?"
+                f"faces: expected vertex indices 0 to {vertices - 1}, got {low} to {high}: "
+                "does the mesh belong to these vertices?"
             )
+    with torch.inference_mode(False):  # a later call may save them for its backward pass
+        indices = torch.empty(faces.shape, dtype=torch.int32, device=faces.device)
+        _known_faces[faces] = (version, vertices, indices.copy_(faces))
+    return indices
 
 
 def _rasterize_packed(
@@ -275,6 +295,7 @@ def _rasterize_packed(
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _pixel_centres(size: int, other: int, real: torch.dtype, device: torch.device) -> Tensor:
     """NDC of the pixel centres along a side, from the largest down, rounded as PyTorch3D rounds."""
     extent = torch.tensor(2.0 * max(1.0, size / other), dtype=real)
@@ -305,21 +326,21 @@ class _Rasterize(torch.autograd.Function):
             kernels.launch(kernels.draw, real, per_triangle, *scene, pix_to_face)
         else:
             scene.append(mesh.first[:0] if mesh.twin is None else mesh.twin)
-            counts = torch.zeros(shape[:3], dtype=torch.int32, device=device).flatten()
-            nowhere = [verts[:0, 0], mesh.first[:0]]
-            kernels.launch(kernels.gather, real, per_triangle, *scene, 0, counts, *nowhere)
-            ends = counts.cumsum(0)
+            lengths = torch.zeros(math.prod(shape[:3]), dtype=torch.int32, device=device)
+            nowhere = [verts[:0, 0], lengths[:0]]
+            kernels.launch(kernels.gather, real, per_triangle, *scene, 0, lengths, *nowhere)
+            ends = lengths.cumsum(0)
             total = int(ends[-1]) if len(ends) else 0
             if total > MOST_ENTRIES:
                 raise ValueError(
                     f"blur_radius: {total} pairs of pixel and triangle are too many: "
                     "lower it, or the batch, or the image size"
                 )
-            cursor = (ends - counts).int()
-            lists = [verts.new_empty(total), mesh.first.new_empty(total)]
+            starts = (ends - lengths).int()
+            cursor, lists = starts.clone(), [verts.new_empty(total), starts.new_empty(total)]
             kernels.launch(kernels.gather, real, per_triangle, *scene, 1, cursor, *lists)
-            kept = [view, pix_to_face, zbuf]
-            kernels.launch(kernels.keep_nearest, real, len(counts), cursor, counts, *lists, *kept)
+            kept = [starts, cursor, *lists, view, pix_to_face, zbuf]
+            kernels.launch(kernels.keep_nearest, real, len(starts), *kept)
 
         scene, outputs = [verts, mesh.faces, xs, ys], [pix_to_face, zbuf, bary, dists]
         kernels.launch(kernels.describe, real, zbuf.numel(), *scene, view, *outputs)

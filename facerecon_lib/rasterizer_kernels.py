@@ -275,11 +275,12 @@ def gather(
     depths: wp.array(dtype=Any),
     triangles: wp.array(dtype=wp.int32),
 ):
-    """Soft case, one thread a triangle: advances the cursor of each pixel that it counts in.
+    """Soft case, one thread a triangle: advances the cursor of each pixel that it may count in.
 
-    Run once to count (write = 0), and again to write each pixel's list, with the cursors at the
-    exclusive prefix sum of the counts. twin[i] is the other half of a triangle that the near plane
-    cut into two, or -1: of two halves only the one nearer to the pixel centre counts.
+    Run once to find how long each pixel's list can get (write = 0), and again to write the lists,
+    with the cursors at the exclusive prefix sum of those lengths. twin[i] is the other half of a
+    triangle that the near plane cut into two, or -1: of two halves only the one nearer to the pixel
+    centre counts.
     """
     mesh, j = wp.tid()
     i = first[mesh] + j
@@ -309,6 +310,9 @@ def gather(
             px = xs[col]
             e = edges_at(t, wp.float64(px), wp.float64(py))
             if e[0] >= reach0 and e[1] >= reach1 and e[2] >= reach2:
+                if write == 0:
+                    wp.atomic_add(cursor, base + col, 1)
+                    continue
                 counts, depth, distance = sample(t, e, px, py, a, b, c, view)
                 if counts and other >= 0:
                     corners = faces[other]
@@ -322,15 +326,14 @@ def gather(
                         counts = distance < its or (distance == its and i < other)
                 if counts:
                     slot = wp.atomic_add(cursor, base + col, 1)
-                    if write != 0:
-                        depths[slot] = depth
-                        triangles[slot] = i
+                    depths[slot] = depth
+                    triangles[slot] = i
 
 
 @wp.kernel
 def keep_nearest(
+    starts: wp.array(dtype=wp.int32),
     ends: wp.array(dtype=wp.int32),
-    counts: wp.array(dtype=wp.int32),
     depths: wp.array(dtype=Any),
     triangles: wp.array(dtype=wp.int32),
     view: View,
@@ -341,9 +344,8 @@ def keep_nearest(
     pixel = wp.tid()
     size = view.faces_per_pixel
     base = pixel * size
-    end = ends[pixel]
     filled = wp.int32(0)
-    for slot in range(end - counts[pixel], end):
+    for slot in range(starts[pixel], ends[pixel]):
         depth = depths[slot]
         triangle = wp.uint64(triangles[slot])
         k = filled
@@ -615,12 +617,16 @@ def _versions(real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
 
 @lru_cache
 def _start_warp() -> None:
-    if torch.cuda.is_available():
+    """Without a GPU, Warp's C++ side says so on file descriptor 2: once in every notebook."""
+    try:
+        stderr = None if torch.cuda.is_available() else os.dup(2)
+    except OSError:  # a process without a standard error
+        stderr = None
+    if stderr is None:
         wp.init()
         return
-    # Without a GPU Warp's C++ side says so on file descriptor 2, in every notebook.
+    null = os.open(os.devnull, os.O_WRONLY)
     sys.stderr.flush()
-    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)
         wp.init()

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from . import rasterizer_kernels as kernels
 from .camera import DEFAULT_FOV, project_ndc
-from .rasterizer import Fragments, rasterize
+from .rasterizer import Fragments, checked_indices, rasterize
 
 NEAR = 1.0
 """Depth in mm at which triangles are cut off, so that none passes through the camera."""
@@ -72,6 +72,8 @@ def render(
 
     Raises ValueError for shapes or a backend that do not fit, ImportError for a missing PyTorch3D.
     """
+    if v_camera.ndim != 3 or v_camera.shape[2] != 3:
+        raise ValueError(f"v_camera: expected (batch, vertex, 3), got {tuple(v_camera.shape)}")
     if v_camera.shape[:2] != attributes.shape[:2] or attributes.ndim != 3:
         raise ValueError(
             f"attributes: expected (batch, vertex, channel) that begins "
@@ -126,7 +128,14 @@ def interpolate(
             raise ValueError(
                 f"{name}: expected on {bary.device} like the fragments, got {tensor.device}"
             )
-    return _Interpolate.apply(faces.int(), fragments.pix_to_face, bary, attributes)
+    indices = checked_indices(faces, attributes.shape[1])
+    pix_to_face = fragments.pix_to_face
+    if pix_to_face.numel() and int(pix_to_face.max()) >= len(bary) * len(faces):
+        raise ValueError(
+            f"fragments: expected triangles below {len(bary) * len(faces)}, got "
+            f"{int(pix_to_face.max())}: were they rasterized from these faces?"
+        )
+    return _Interpolate.apply(indices, pix_to_face, bary, attributes)
 
 
 class _Interpolate(torch.autograd.Function):

@@ -420,6 +420,32 @@ def test_vertices_in_any_memory_layout_give_the_same_fragments_and_gradients():
     assert torch.equal(verts.grad, strided.grad)
 
 
+def test_faces_that_were_changed_in_place_are_looked_at_again():
+    verts, faces = soup(4)
+    whole = rasterize(verts, faces, 8).pix_to_face
+    faces[:] = faces.flip(0)
+    turned = rasterize(verts, faces, 8).pix_to_face
+    assert torch.equal(turned, torch.where(whole < 0, -1, len(faces) - 1 - whole))
+    with pytest.raises(ValueError, match="expected vertex indices 0 to 4"):
+        rasterize(verts[:, :5], faces, 8)
+    faces[0, 0] = 99
+    with pytest.raises(ValueError, match="to 99: does the mesh belong"):
+        rasterize(verts, faces, 8)
+
+
+def test_gradients_flow_after_a_look_in_inference_mode():
+    verts, faces = soup(4)
+    with torch.inference_mode():
+        first = rasterize(verts, faces, 37, perspective_correct=True)
+        assert torch.equal(
+            rasterize(verts.clone(), faces.clone(), 8).zbuf, rasterize(verts, faces, 8).zbuf
+        )
+    fragments = rasterize(verts.requires_grad_(), faces, 37, perspective_correct=True)
+    assert torch.equal(fragments.pix_to_face, first.pix_to_face)
+    fragments.zbuf.sum().backward()
+    assert verts.grad.any()
+
+
 # Odd input
 
 

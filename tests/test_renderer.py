@@ -92,6 +92,15 @@ def test_interpolation_refuses_attributes_that_do_not_fit():
         interpolate(fragments, FACE, torch.rand(2, 3, 3).double())
 
 
+def test_interpolation_refuses_fragments_of_another_mesh():
+    verts, faces = head()
+    fragments = rasterize(project_ndc(verts), faces, 16)
+    with pytest.raises(ValueError, match="were they rasterized from these faces"):
+        interpolate(fragments, faces[:10], verts)
+    with pytest.raises(ValueError, match="does the mesh belong to these vertices"):
+        interpolate(fragments, faces, verts[:, :10])
+
+
 # The hard image
 
 
@@ -179,6 +188,10 @@ def test_wrong_arguments_are_named():
     verts, faces = head()
     with pytest.raises(ValueError, match=r"attributes: expected .* got"):
         render(verts, faces, verts[0])
+    with pytest.raises(
+        ValueError, match=r"v_camera: expected \(batch, vertex, 3\), got \(192, 3\)"
+    ):
+        render(verts[0], faces, verts[0])
     with pytest.raises(ValueError, match="backend: expected 'warp' or 'pytorch3d', got 'opengl'"):
         render(verts, faces, verts, backend="opengl")
 
