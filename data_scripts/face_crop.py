@@ -39,8 +39,9 @@ EYE_VERTICES = {"left": (14598, 14670), "right": (14670, 14742)}  # ranges in Ma
 @dataclass
 class FaceCrop:
     """operator (V, body vertices) sparse; faces (F, 3); uv (V, 2) packed into the unit square;
-    body_uv (V, 2) in MakeHuman's textures; mirror (V,); crease (E, 2); part (V,) into PARTS; body_vertex (V,) the body's vertex at that place or -1; eye_angle
-    (V,) degrees from the gaze, nan off the eyes."""
+    body_uv (V, 2) in MakeHuman's textures; mirror (V,); crease (E, 2) edges; part (V,) into PARTS;
+    body_vertex (V,) the body's vertex at that place or -1; eye_angle (V,) degrees from the gaze,
+    nan off the eyes."""
 
     operator: sp.csr_matrix
     faces: np.ndarray
@@ -127,9 +128,7 @@ def triangulate(polygon: list[int], points: np.ndarray) -> list[list[int]]:
     if n == 3:
         return [polygon]
     p = points[polygon]
-    cost = [
-        sum(np.linalg.norm(p[i] - p[(i + k) % n]) for k in range(2, n - 1)) for i in range(n)
-    ]
+    cost = [sum(np.linalg.norm(p[i] - p[(i + k) % n]) for k in range(2, n - 1)) for i in range(n)]
     start = int(np.argmin(np.round(cost, 4)))
     p = polygon[start:] + polygon[:start]
     return [[p[0], p[k], p[k + 1]] for k in range(1, n - 1)]
@@ -171,9 +170,7 @@ def clip_skin(quads, labels, distance, mirror, neutral, rows: _Rows):
                 a, b = sorted((i, j))
                 t = moved[a] / (moved[a] - moved[b])
                 polygon.append(rows.get((a, b), {a: 1 - t, b: t}))
-        place = np.array(
-            [sum(w * neutral[b] for b, w in rows.rows[p].items()) for p in polygon]
-        )
+        place = np.array([sum(w * neutral[b] for b, w in rows.rows[p].items()) for p in polygon])
         for triangle in triangulate(list(range(len(polygon))), place):
             triangles.append([polygon[k] for k in triangle])
             triangle_labels.append(label)
@@ -287,11 +284,14 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
         a, b = EYE_VERTICES[side]
         operator_rows += [dict(zip(range(a, b), w, strict=True)) for w in weights]
         triangles += [[start[side] + i for i in t] for t in eye_triangles]
-        polar = np.r_[[[0.0, 0.0]], [
-            [r * np.cos(2 * np.pi * k / EYE_SEGMENTS), r * np.sin(2 * np.pi * k / EYE_SEGMENTS)]
-            for r in np.array(EYE_RINGS) / EYE_RINGS[-1]
-            for k in range(EYE_SEGMENTS)
-        ]]
+        polar = np.r_[
+            [[0.0, 0.0]],
+            [
+                [r * np.cos(2 * np.pi * k / EYE_SEGMENTS), r * np.sin(2 * np.pi * k / EYE_SEGMENTS)]
+                for r in np.array(EYE_RINGS) / EYE_RINGS[-1]
+                for k in range(EYE_SEGMENTS)
+            ],
+        ]
         key_uv += list(np.c_[polar * 0.04 + (0.06 if side == "right" else 0.16, 0.06)])
         body_vertex += [-1] * len(weights)
         angle += list(angles)
@@ -301,7 +301,7 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
         for r in range(len(EYE_RINGS))
         for k in range(EYE_SEGMENTS)
     ]
-    for side, other in (("left", "right"), ("right", "left")):
+    for other in ("right", "left"):
         new_mirror += [start[other] + a for a in across]
 
     row, column, value = zip(
@@ -341,7 +341,7 @@ def cap_mouth(triangles, labels, rows: _Rows) -> None:
 
 
 def shrink_cavity(rows: _Rows, part: np.ndarray, crease: np.ndarray, neutral: np.ndarray) -> None:
-    """Draws the inside of the mouth towards the lips: its floor would show through under the jaw."""
+    """Draws the inside of the mouth towards the lips: its floor would show under the jaw."""
     place = np.array([sum(w * neutral[b] for b, w in row.items()) for row in rows.rows])
     rim = np.unique(crease)
     rim = rim[np.isin(part[rim], [0, 2]) & (place[rim, 1] < BORDER_CENTRE[1] - 20)]

@@ -38,8 +38,8 @@ def contour_bands(mean: np.ndarray, landmarks: np.ndarray, skin: np.ndarray) -> 
     jaw = landmarks[:17]
     bands = []
     for i, vertex in enumerate(jaw):
-        others = [abs(np.angle(np.exp(1j * (angle[vertex] - angle[jaw[k]])))) for k in (i - 1, i + 1)
-                  if 0 <= k < 17]  # fmt: skip
+        beside = jaw[[k for k in (i - 1, i + 1) if 0 <= k < 17]]
+        others = np.abs(np.angle(np.exp(1j * (angle[vertex] - angle[beside]))))
         near = np.abs(np.angle(np.exp(1j * (angle - angle[vertex])))) < min(others) / 2
         inward = (radius > 0.6 * radius[vertex]) & (radius < 1.02 * radius[vertex])
         depth = mean[:, 2] > mean[vertex, 2] - (12 if 4 <= i <= 12 else 2)

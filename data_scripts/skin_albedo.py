@@ -13,7 +13,8 @@ import numpy as np
 from face_crop import IRIS, PARTS, PUPIL
 from skimage.color import lab2rgb, rgb2lab
 
-MONK = "f6ede4 f3e7db f7ead0 eadaba d7bd96 a07e56 825c43 604134 3a312a 292420".split()
+MONK = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96"]
+MONK += ["a07e56", "825c43", "604134", "3a312a", "292420"]
 
 # The brow's middle line and half width, mm from the centre of the eye: outward from the midline
 # of the face, up, half width. Read off renderings of the mean face.
@@ -129,7 +130,9 @@ def sample_albedo(masks: Masks, points: np.ndarray, tones, count: int, seed: int
             ("mouth_cavity", (0.42, 0.17, 0.16), 0.25),
         ):
             m = masks.part == PARTS.index(name)
-            colour[m] = np.array(base) * (floor + (1 - floor) * np.clip(1.3 * shade[m], 0, 1) ** 0.7)
+            colour[m] = np.array(base) * (
+                floor + (1 - floor) * np.clip(1.3 * shade[m], 0, 1) ** 0.7
+            )
         out[n] = np.clip(colour, 0, 1)
     return out
 

@@ -158,9 +158,7 @@ def pixels_to_ndc(
 def _height_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if height < 1 or width < 1:
-        raise ValueError(
-            f"image_size: expected an int or (height, width), got {image_size}"
-        )
+        raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
     return height, width
 
 

@@ -1,7 +1,7 @@
 """The command `facerecon`.
 
-    facerecon fit me.jpg --out outputs        # mesh, overlay, figure and result.json
-    facerecon doctor                          # what is here, what is missing, what to do
+facerecon fit me.jpg --out outputs        # mesh, overlay, figure and result.json
+facerecon doctor                          # what is here, what is missing, what to do
 """
 
 from __future__ import annotations
@@ -68,8 +68,12 @@ def fit(
     taken: set[str] = set()
     for photo in photos:
         stem = photo.stem or "photo"
-        name = stem if stem not in taken else next(
-            f"{stem}-{i}" for i in range(2, len(photos) + 2) if f"{stem}-{i}" not in taken
+        name = (
+            stem
+            if stem not in taken
+            else next(
+                f"{stem}-{i}" for i in range(2, len(photos) + 2) if f"{stem}-{i}" not in taken
+            )
         )
         taken.add(name)
         columns = (
@@ -85,13 +89,15 @@ def fit(
             def progress(stage, step, steps, loss, bars=bars, task=task, photo=photo):
                 note = f"loss {loss:.2f}"
                 bars.update(
-                    task, description=f"{photo.name}: {stage}", completed=step, total=steps, note=note
+                    task,
+                    description=f"{photo.name}: {stage}",
+                    completed=step,
+                    total=steps,
+                    note=note,
                 )
 
             try:
-                result = fit_photo(
-                    photo, out / name, fine, coarse, face, device, progress, started
-                )
+                result = fit_photo(photo, out / name, fine, coarse, face, device, progress, started)
             except (ValueError, OSError, FloatingPointError) as error:
                 failed = True
                 text = _one_line(error)

@@ -332,7 +332,7 @@ def sample_photo_colours(
     grid = (ndc[..., :2] * ndc.new_tensor([-1.0, -1.0]))[:, None]  # +x left, +y up -> image axes
     sampled = F.grid_sample(torch.cat([photo, valid], 1), grid, align_corners=False)[:, :, 0]
     colours, inside = sampled[:, :3].transpose(1, 2), sampled[:, 3]
-    depth, mask = face.render(photo.shape[-1], attributes=face.v_camera[..., 2:])
+    depth, _ = face.render(photo.shape[-1], attributes=face.v_camera[..., 2:])
     nearest = F.grid_sample(depth, grid, mode="nearest", align_corners=False)[:, 0, 0]
     free = face.v_camera[..., 2] < nearest + 2.0
     return colours, face.normals[..., 2].clamp(min=0) * free * (inside > 0.99)

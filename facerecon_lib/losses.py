@@ -40,10 +40,10 @@ REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
 
 FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "pixel": 60.0,
-        "landmark": 1.0,
-        "identity": 0.012,
-        "expression": 0.006,
+        "pixel": 300.0,
+        "landmark": 0.8,
+        "identity": 0.006,
+        "expression": 0.005,
         "action_range": 0.6,
         "albedo": 0.004,
         "scale": 0.02,
@@ -56,11 +56,11 @@ FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
 
 TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "pixel": 60.0,
-        "landmark": 1.0,
+        "pixel": 300.0,
+        "landmark": 0.8,
         "recognition": 1.0,
-        "identity": 0.012,
-        "expression": 0.006,
+        "identity": 0.006,
+        "expression": 0.005,
         "albedo": 0.004,
         "scale": 0.02,
         "light_grey": 0.5,
@@ -150,7 +150,8 @@ def landmark_loss(
 
 
 def recognition_loss(
-    rendered_features: Float[Tensor, "batch feature"], photo_features: Float[Tensor, "batch feature"]
+    rendered_features: Float[Tensor, "batch feature"],
+    photo_features: Float[Tensor, "batch feature"],
 ) -> Float[Tensor, ""]:
     """Eq. 6: L1 distance of face-recognition features of the rendering and of the photo.
 
@@ -205,7 +206,9 @@ def smoothness_loss(
     pairs = edges(faces)
     squared = ((values[:, pairs[:, 0]] - values[:, pairs[:, 1]]) ** 2).sum(-1)
     count = torch.bincount(pairs.reshape(-1), minlength=values.shape[1]).clamp(min=1)
-    share = (1 / count)[pairs].sum(-1).to(values.dtype)  # an edge counts in both its vertices' means
+    share = (
+        (1 / count)[pairs].sum(-1).to(values.dtype)
+    )  # an edge counts in both its vertices' means
     return (squared * share).sum(1).mean() / values.shape[1]
 
 

@@ -136,7 +136,9 @@ class MorphableModel:
             points = points + _combine(expression, self.expression_basis, "expression")
         return points.unflatten(-1, (-1, 3))
 
-    def albedo(self, coefficients: Float[Tensor, "batch albedo"]) -> Float[Tensor, "batch vertex 3"]:
+    def albedo(
+        self, coefficients: Float[Tensor, "batch albedo"]
+    ) -> Float[Tensor, "batch vertex 3"]:
         """Eq. 2: b = mean + A_alb a_alb, sRGB. Not clamped: a clamp would cut the gradient."""
         colours = self.albedo_mean.reshape(-1) + _combine(coefficients, self.albedo_basis, "albedo")
         return colours.unflatten(-1, (-1, 3))
@@ -258,8 +260,8 @@ def _check_parts(path: Path, data: dict[str, Tensor], metadata: dict[str, str]) 
     if missing:
         raise ModelError(f"{path.name}: lacks {', '.join(missing)}; build or import it again")
     vertices = len(data["mean"])
-    per_vertex = {name: 0 for name in ("mean", "uv", "mirror")}
-    per_vertex |= {name: 1 for name in ("identity_basis", "expression_basis", "regions")}
+    per_vertex = dict.fromkeys(("mean", "uv", "mirror"), 0)
+    per_vertex |= dict.fromkeys(("identity_basis", "expression_basis", "regions"), 1)
     for name, axis in per_vertex.items():
         if data[name].ndim <= axis or data[name].shape[axis] != vertices:
             raise ModelError(

@@ -1,7 +1,7 @@
 """Figures: the face in its photo, turned, lit and unlit, and its bare shape.
 
-    overlay = overlay_on_photo(photo.pixels, face, crop.matrix)          # (H, W, 3) uint8
-    figure = fit_figure(photo.pixels, crop, face, kind, "me.jpg")         # a matplotlib Figure
+overlay = overlay_on_photo(photo.pixels, face, crop.matrix)          # (H, W, 3) uint8
+figure = fit_figure(photo.pixels, crop, face, kind, "me.jpg")         # a matplotlib Figure
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from .camera import ndc_to_pixels, pixels_to_ndc, project_ndc
+from .camera import axis_angle_to_matrix, ndc_to_pixels, pixels_to_ndc, project_ndc
 from .coefficients import FaceCoefficients
 from .detection import Crop, crop_to_photo
 from .lighting import ambient_lighting, shade
@@ -26,6 +26,7 @@ from .rasterizer import rasterize
 from .renderer import interpolate
 from .synthesis import CROP_SIZE, Face, pose_and_light, synthesise
 
+VIEW_DISTANCE = 430.0  # mm from the middle of the face to the camera of turned views
 PAPER = 0.96  # background of renderings
 DETECTED, FITTED = "#00c46a", "#ff3355"
 
@@ -72,16 +73,16 @@ def show_face(
 def turned(
     model: MorphableModel, coefficients: FaceCoefficients, yaw_deg: float, pitch_deg: float = 0.0
 ) -> Face:
-    """The first face of a batch, seen from the side by yaw, at the depth where it fills the view."""
+    """The first face of a batch, turned, in the middle of the view and filling it."""
     one = coefficients[:1]
     vertices = model.shape(one.identity, one.expression)
     start = model.neutral()
     start.rotation = torch.tensor(
         [[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]], device=model.device
     )
-    half = vertices[0, :, 1].aminmax()
-    middle = (half.max + half.min) / 2
-    start.translation = vertices.new_tensor([[0.0, -float(middle), 455.0]])
+    seen = vertices[0] @ axis_angle_to_matrix(start.rotation)[0].T
+    middle = (seen.amin(0) + seen.amax(0)) / 2
+    start.translation = torch.stack([middle[0], -middle[1], middle[2] + VIEW_DISTANCE])[None]
     return pose_and_light(model, vertices, model.albedo(one.albedo), start)
 
 
@@ -106,9 +107,7 @@ def overlay_on_photo(
     points = points * points.new_tensor([size[1] / width, size[0] / height])
     ndc = torch.cat([pixels_to_ndc(points, size), ndc[..., 2:]], -1)
     fine = (2 * size[0], 2 * size[1])
-    fragments = rasterize(
-        ndc, face.model.faces, fine, perspective_correct=True, z_clip_value=1.0
-    )
+    fragments = rasterize(ndc, face.model.faces, fine, perspective_correct=True, z_clip_value=1.0)
     shown = face.colours[:1] if attributes is None else attributes
     image = interpolate(fragments, face.model.faces, shown.clamp(0, 1).contiguous())[..., 0, :]
     image = torch.cat([image, (fragments.pix_to_face >= 0).to(image)], -1).permute(0, 3, 1, 2)
@@ -172,16 +171,16 @@ def model_figure(model: MorphableModel, seed: int = 0) -> Figure:
     figure = Figure(figsize=(13, 9), layout="constrained", facecolor="white")
     axes = figure.subplots(4, columns)
     mean = model.neutral()
-    panels = [
-        (f"mean, {yaw:+d}°", turned(model, mean, yaw)) for yaw in (-60, -40, -20, 20, 40, 60)
-    ]
+    panels = [(f"mean, {yaw:+d}°", turned(model, mean, yaw)) for yaw in (-60, -40, -20, 20, 40, 60)]
     identity, _, albedo = model.random(2 * columns, generator)
     for i in range(2 * columns):
         drawn = model.neutral()
         drawn.identity, drawn.albedo = identity[i : i + 1], albedo[i : i + 1]
         panels.append((f"random face {i + 1}", turned(model, drawn, 0)))
     names = list(model.controls)
-    wanted = [n for n in ("jawOpen", "mouthSmileLeft", "eyeBlinkRight", "browInnerUp") if n in names]
+    wanted = [
+        n for n in ("jawOpen", "mouthSmileLeft", "eyeBlinkRight", "browInnerUp") if n in names
+    ]
     wanted += [n for n in names if n not in wanted]
     for name in wanted[:columns]:
         posed = model.neutral()

@@ -179,9 +179,7 @@ def describe(done: FittedPhoto) -> dict:
         "landmarks_px": _numbers(np.asarray(found.landmarks)),
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
         "landmarks_mm": _numbers(face.vertices[0, index]),
-        "actions": dict(
-            zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)
-        ),
+        "actions": dict(zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)),
         "losses": {
             **{name: float(value) for name, value in done.fitted.losses.items()},
             "landmark_error": float(landmark_error(in_crop, target)[0]),

@@ -1,6 +1,6 @@
 """Coefficients to a face in a picture: Eq. 1 and 2, pose, Eq. 3, projection, rasterization.
 
-    face = synthesise(model, coefficients)               # vertices, colours, landmarks: no image yet
+    face = synthesise(model, coefficients)               # vertices, colours: no image yet
     image, mask = face.render(224)                       # (B, 3, 224, 224), (B, 1, 224, 224)
 
 This is the way of section 2.1 from the encoder's numbers to the rendering; fitting, training and
@@ -57,7 +57,9 @@ class Face:
             self.v_camera, self.model.faces, shown, image_size, self.fov_deg, soft, background
         )
 
-    def landmarks(self, kind: str = "3d", image_size: int = CROP_SIZE) -> Float[Tensor, "batch 68 2"]:
+    def landmarks(
+        self, kind: str = "3d", image_size: int = CROP_SIZE
+    ) -> Float[Tensor, "batch 68 2"]:
         """The 68 landmarks in pixels of the crop, as `project_landmarks`."""
         return project_landmarks(
             self.model, self.v_camera, self.rotation, kind, self.fov_deg, image_size

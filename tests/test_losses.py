@@ -158,7 +158,9 @@ def test_the_cost_of_directed_light_does_not_depend_on_how_bright_it_is(factor):
     lighting = ambient_lighting(1)
     lighting[:, 1:] = 0.3 * torch.randn(1, 8, 1, generator=torch.Generator().manual_seed(1))
     bright = losses.light_priors(factor * lighting)["light_bands"]
-    torch.testing.assert_close(bright, losses.light_priors(lighting)["light_bands"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        bright, losses.light_priors(lighting)["light_bands"], rtol=1e-4, atol=0
+    )
 
 
 def test_the_weighted_sum_is_equation_7():

@@ -313,7 +313,7 @@ def test_a_model_file_without_a_part_is_refused_by_name(tmp_path):
         MorphableModel.load(path)
     data["mirror"] = torch.arange(5, dtype=torch.int32)
     save_file(data, path, metadata)
-    with pytest.raises(ModelError, match="partial.safetensors: mirror"):
+    with pytest.raises(ModelError, match=r"partial\.safetensors: mirror"):
         MorphableModel.load(path)
 
 

@@ -4,7 +4,8 @@
     python tests/benchmarks/accuracy.py --photos FOLDER --out FOLDER
 
 Rendered faces: random identity, expression, skin, pose and light; half a grey level of noise; the
-landmarks of the mesh moved by a pixel at random. Both densities are fitted with themselves.
+landmarks of the mesh moved by half a pixel at random, about what the detector scatters by. Faces of
+either density are fitted with the mesh that they were rendered from.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def rendered_faces(subdivision: int, count: int, batch: int, device: str, seed: 
             image, mask = face.render(background=0.5)
             noise = torch.randn(image.shape, generator=generator).to(image) * 0.5 / 255
             image = (image + noise).clamp(0, 1)
-            jitter = torch.randn(n, 68, 2, generator=generator).to(image)
+            jitter = 0.5 * torch.randn(n, 68, 2, generator=generator).to(image)
             points = face.landmarks("2d") + jitter
         found = fit(model, image, torch.ones_like(mask), points, kind="2d", coarse_model=coarse)
         with torch.no_grad():
