@@ -382,7 +382,7 @@ def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
 
 
 def main(
-    out: Path = Path("facerecon_lib/assets/face_model.safetensors"),
+    out: Path = Path(__file__).parents[1] / "facerecon_lib/assets/face_model.safetensors",
     samples: int = 3000,
     albedo_samples: int = 1200,
     seed: int = 0,
@@ -392,6 +392,7 @@ def main(
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_suffix(".partial")
     save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
+    partial.chmod(0o644)
     partial.replace(out)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 

@@ -2,7 +2,7 @@
 
 `build_face_model.py` uses it. Skin runs over the ten tones of the Monk Skin Tone scale; lips,
 cheeks, brows, beard shadow, eye sockets, irises and smooth blotches vary on top of it. The basis is
-the PCA of a few thousand such skins.
+the PCA of some thousand such skins.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Masks:
 
 
 def monk_tones() -> np.ndarray:
-    """The ten tones of the Monk Skin Tone scale (E. Monk, 2022), (10, 3) sRGB in [0, 1]."""
+    """The ten tones of the Monk Skin Tone scale (E. Monk, 2023), (10, 3) sRGB in [0, 1]."""
     return np.array([[int(h[i : i + 2], 16) / 255 for i in (0, 2, 4)] for h in MONK])
 
 

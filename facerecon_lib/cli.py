@@ -6,6 +6,7 @@ facerecon doctor                          # what is here, what is missing, what 
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -36,7 +37,9 @@ def _fail(message: object) -> None:
 
 
 def _one_line(message: object) -> str:
-    return " ".join(str(message).split())
+    """For people: bytes of file names that are no UTF-8 replaced, on one line."""
+    text = str(message).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return " ".join(text.split())
 
 
 @app.command()
@@ -47,27 +50,30 @@ def fit(
         Path | None, typer.Option(help="A face model (.safetensors); default: the one that ships.")
     ] = None,
     face: Annotated[
-        int | None, typer.Option(min=1, help="Which face: 1 the largest, 2 the next ...")
+        int | None, typer.Option(help="Which face: 1 the largest, 2 the next ...")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
 ) -> None:
     """Fit the face model to the face in each PHOTO by analysis by synthesis."""
     from .morphable_model import ModelError, MorphableModel
-    from .results import OutputError, claim_folder, fit_photo
+    from .results import OutputError, claim_folder, fit_photo, readable_name
 
     started = time.perf_counter()
     try:
+        if face is not None and face < 1:
+            raise OutputError(f"--face {face}: faces count from 1, the largest")
         _check_device(device)
-        claim_folder(out)
         fine = MorphableModel.load(model, subdivision=1).to(device)
         coarse = MorphableModel.load(model, subdivision=0).to(device)
+        claim_folder(out)
     except (ModelError, OutputError) as error:
         _fail(error)
         raise typer.Exit(2) from None
     failed = False
     taken: set[str] = set()
     for photo in photos:
-        stem = photo.stem or "photo"
+        shown = readable_name(photo)
+        stem = photo.stem.strip(". ") or "photo"
         name = (
             stem
             if stem not in taken
@@ -77,58 +83,57 @@ def fit(
         )
         taken.add(name)
         columns = (
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
         )
         quiet = not sys.stderr.isatty()
         with Progress(*columns, console=error_console, transient=True, disable=quiet) as bars:
-            task = bars.add_task(f"{photo.name}: finding the face", total=None, note="")
+            task = bars.add_task(f"{shown}: finding the face", total=None, note="")
 
-            def progress(stage, step, steps, loss, bars=bars, task=task, photo=photo):
-                note = f"loss {loss:.2f}"
-                bars.update(
-                    task,
-                    description=f"{photo.name}: {stage}",
-                    completed=step,
-                    total=steps,
-                    note=note,
-                )
+            def progress(stage, step, steps, loss, bars=bars, task=task, shown=shown):
+                what = dict(description=f"{shown}: {stage}", note=f"loss {loss:.2f}")
+                bars.update(task, completed=step, total=steps, **what)
 
             try:
-                result = fit_photo(photo, out / name, fine, coarse, face, device, progress, started)
-            except (ValueError, OSError, FloatingPointError) as error:
+                result = fit_photo(
+                    photo, out / name, fine, coarse, face, progress=progress, started=started
+                )
+            except Exception as error:  # whatever one photo does, the others are still done
                 failed = True
-                text = _one_line(error)
+                text = _one_line(error) or type(error).__name__
                 bars.stop()
-                _fail(text if photo.name in text else f"{photo.name}: {text}")
+                _fail(text if shown in text else f"{shown}: {text}")
                 continue
         started = time.perf_counter()
-        _report(photo, out / name, result)
+        _report(out / name, result)
     if failed:
         raise typer.Exit(2)
 
 
-def _report(photo: Path, folder: Path, result: dict) -> None:
+def _report(folder: Path, result: dict) -> None:
+    name = result["photo"]
     found = result["faces_found"]
     if found > 1:
         which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
         out_console.print(
-            f"{photo.name}: {found} faces; took {which} (--face N picks another)", markup=False
+            f"{name}: {found} faces; took {which} (--face N picks another)", markup=False
         )
     error = result["losses"]["landmark_error"]
+    colours = result["losses"]["photometric_error"]
+    colours = "not seen" if colours is None else f"{colours:.3f} off"
     out_console.print(
-        f"{photo.name}: landmarks {error:.1%} of the outer eye distance off, "
-        f"colours {result['losses']['photometric_error']:.3f}, {result['seconds']['total']:.1f} s"
-        f" -> {folder / 'figure.png'}",
+        f"{name}: landmarks {error:.1%} of the outer eye distance off, "
+        f"colours {colours}, {result['seconds']['total']:.1f} s"
+        f" -> {_one_line(folder / 'figure.png')}",
         markup=False,
         soft_wrap=True,
     )
     if not result["converged"]:
         reasons = "; ".join(result["not_converged_because"])
         out_console.print(
-            f"{photo.name}: NOT CONVERGED: {reasons}. Do not rely on this mesh.",
+            f"{name}: NOT CONVERGED: {reasons}. Do not rely on this mesh.",
             markup=False,
             style="bold yellow",
             soft_wrap=True,
@@ -140,6 +145,8 @@ def _check_device(device: str) -> None:
 
     from .results import OutputError
 
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise OutputError(f"--device {device}: expected cpu, cuda or cuda:N")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -195,11 +202,17 @@ def model_show(
     """Draw a face model: its mean, random faces, expressions."""
     from .morphable_model import ModelError, MorphableModel
     from .plotting import model_figure, save_figure
+    from .results import OutputError
 
     try:
+        if out.suffix.lower() != ".png":
+            raise OutputError(f"--out {out}: expected a name that ends in .png")
         save_figure(model_figure(MorphableModel.load(path)), out)
-    except (ModelError, OSError) as error:
+    except (ModelError, OutputError) as error:
         _fail(error)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        _fail(f"--out {out}: cannot be written ({error.strerror or error})")
         raise typer.Exit(2) from None
     out_console.print(f"{out}", markup=False)
 

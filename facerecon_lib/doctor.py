@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import platform
+import warnings
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from . import __version__
 
+# distribution, module, needed to fit a photo, what to do when it is missing
 PACKAGES = (
-    ("torch", True, "make lab installs it"),
-    ("torchvision", True, "make lab installs it"),
-    ("warp-lang", True, "pip install warp-lang"),
-    ("facenet-pytorch", True, "pip install --no-deps facenet-pytorch"),
-    ("dlib-bin", True, "pip install --no-deps dlib-bin"),
-    ("face-recognition-models", True, "pip install --no-deps face-recognition-models"),
-    ("trimesh", True, "pip install trimesh"),
-    ("easypytorch3d", False, "pip install 'facerecon-lib[pytorch3d]' (Linux): for comparison only"),
-    ("anny", False, "pip install 'facerecon-lib[model]': only to rebuild the face model"),
-    ("jupyterlab", False, "pip install 'facerecon-lib[course]': only for the notebooks"),
+    ("torch", "torch", True, "make setup installs it"),
+    ("torchvision", "torchvision", True, "make setup installs the one that fits torch"),
+    ("warp-lang", "warp", True, "pip install warp-lang"),
+    ("numpy", "numpy", True, "pip install numpy"),
+    ("scipy", "scipy", True, "pip install scipy"),
+    ("pillow", "PIL", True, "pip install pillow"),
+    ("safetensors", "safetensors", True, "pip install safetensors"),
+    ("jaxtyping", "jaxtyping", True, "pip install jaxtyping"),
+    ("matplotlib", "matplotlib", True, "pip install matplotlib"),
+    ("facenet-pytorch", "facenet_pytorch", True, "pip install --no-deps facenet-pytorch"),
+    ("dlib-bin", "dlib", True, "pip install --no-deps dlib-bin"),
+    ("face-recognition-models", None, True, "pip install --no-deps face-recognition-models"),
+    ("trimesh", "trimesh", True, "pip install trimesh"),
+    ("easypytorch3d", "pytorch3d", False, "pip install 'facerecon-lib[pytorch3d]': to compare"),
+    ("anny", None, False, "pip install 'facerecon-lib[model]': to rebuild the face model"),
+    ("jupyterlab", None, False, "pip install 'facerecon-lib[course]': for the notebooks"),
 )
 
 
@@ -30,25 +40,41 @@ def report(console: Console) -> bool:
     table = Table(title=f"facerecon-lib {__version__}, Python {platform.python_version()}")
     for column in ("what", "state", "what to do"):
         table.add_column(column, overflow="fold")
-    for name, needed, todo in PACKAGES:
+    for name, module, needed, todo in PACKAGES:
         try:
-            table.add_row(name, importlib.metadata.version(name), "")
+            version = importlib.metadata.version(name)
+            if module is not None:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    importlib.import_module(module)
+            table.add_row(name, version, "")
         except importlib.metadata.PackageNotFoundError:
             good &= not needed
             table.add_row(name, "[red]missing[/]" if needed else "not installed", todo)
+        except Exception as error:  # a package that is there and does not load, for any reason
+            good &= not needed
+            table.add_row(name, f"[red]does not load: {escape(_first_line(error))}[/]", todo)
     for name, state, todo, fine in (*_devices(), _model()):
         good &= fine
-        table.add_row(name, state if fine else f"[red]{state}[/]", todo)
+        table.add_row(name, escape(state) if fine else f"[red]{escape(state)}[/]", todo)
     console.print(table)
-    console.print(_detectors())
+    try:
+        console.print(_detectors())
+    except Exception as error:
+        good = False
+        console.print(f"detectors: {_first_line(error)}", markup=False)
     console.print("Ready to fit photos." if good else "Not ready: see what to do above.")
     return good
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _devices():
     try:
         import torch
-    except ImportError:
+    except Exception:  # reported in the table of packages
         return
     threads = torch.get_num_threads()
     yield "processor", f"{threads} thread{'s' * (threads > 1)}", "", True
@@ -59,13 +85,13 @@ def _devices():
 
 
 def _model() -> tuple[str, str, str, bool]:
-    from .morphable_model import ModelError, MorphableModel
-
     try:
+        from .morphable_model import MorphableModel
+
         model = MorphableModel.load(subdivision=0)
-    except ModelError as error:
+    except Exception as error:
         todo = "reinstall, or rebuild it with data_scripts/build_face_model.py"
-        return "face model", str(error), todo, False
+        return "face model", _first_line(error), todo, False
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
     return "face model", f"{model.metadata.get('name')}: {sizes}", "", True
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 OUTER_EYES = 36, 45  # iBUG points 37 and 46, counted from 0
 INNER = slice(17, 68)  # all but the jaw, whose points 2D detectors put on the visible outline
-# Monk Skin Tone scale (Monk, 2019), 1 the lightest to 10, sRGB.
+# Monk Skin Tone scale (Monk, 2023), 1 the lightest to 10, sRGB.
 MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96"]
 MONK_TONES += ["a07e56", "825c43", "604134", "3a312a", "292420"]
 D65_WHITE = 0.95047, 1.0, 1.08883

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import losses
-from .camera import DEFAULT_FOV, matrix_to_axis_angle, pose, project_ndc
+from .camera import DEFAULT_FOV, axis_angle_to_matrix, matrix_to_axis_angle, pose, project_ndc
 from .coefficients import FaceCoefficients
 from .evaluation import landmark_error
 from .lighting import ambient_lighting, solve_lighting
@@ -39,7 +39,7 @@ LEARNING_RATES = {
     "lighting": 0.03,
 }
 MAX_LANDMARK_ERROR = 0.08  # of the outer eye distance, over the inner 51 points
-MAX_YAW_DEG = 75.0
+MAX_AWAY_DEG = 75.0  # between where the face looks and the viewer; roll does not count
 MAX_IDENTITY_RMS = 2.5  # standard deviations
 MAX_STILL_FALLING = 0.03  # share of the loss that the last fifth of the steps took off
 MIN_COVERED = 0.08  # share of the crop
@@ -60,10 +60,14 @@ class FitSettings:
 
 @dataclass
 class FitResult:
-    """What fitting found, and whether it is to be trusted: `reasons` says why not, per photo."""
+    """What fitting found, and whether it is to be trusted: `reasons` says why not, per photo.
+
+    losses: per photo, each term unweighted, of the coefficients found. history: of the whole batch.
+    landmark_error: per photo, all 68 points, as a share of the outer eye distance.
+    """
 
     coefficients: FaceCoefficients
-    losses: dict[str, float]
+    losses: list[dict[str, float]]
     history: list[tuple[str, int, float]]  # stage, step, weighted loss
     reasons: list[list[str]]
     seconds: dict[str, float]
@@ -92,7 +96,8 @@ def fit(
     kind: "2d" or "3d", of the landmark detector. coarse_model: the same model on a coarser mesh
     for the coarse stage. init: start here instead of from the landmarks.
     progress: called as progress(stage, step, steps, loss).
-    Raises ValueError when shapes do not fit or the landmarks are not finite.
+    Raises ValueError when shapes do not fit or an input is not finite, FloatingPointError when the
+    loss stops being a number.
     """
     settings = settings or FitSettings()
     _check(image, valid, landmarks)
@@ -117,11 +122,12 @@ def fit(
     return run.result(seconds)
 
 
+PRIORS = tuple(name for name in losses.FIT_WEIGHTS if name not in ("pixel", "landmark"))
 LANDMARK_STAGE = ("identity", "expression", "rotation", "translation", "log_scale")
 
 
 def region_weights(model: MorphableModel) -> Float[Tensor, " vertex"]:
-    """How much the photometric term trusts each vertex: hair, eyes and mouth interior less."""
+    """How much the photometric term trusts each vertex, 0 to 1: hair, eyes, mouth interior less."""
     r = model.regions
     return (
         (1 - 0.9 * r["border"])
@@ -155,8 +161,8 @@ def start_from_landmarks(
     depth = half / (math.tan(math.radians(fov_deg / 2)) * per_mm)
     x, y = (shift[:, 0] - half) / per_mm, (shift[:, 1] + half) / per_mm
     coefficients = model.neutral(len(landmarks))
-    # the points lie in front of the model's origin by about their mean z
-    depth = depth + middle[2]
+    # the points lie in front of the model's origin
+    depth = depth + rotation[:, 2] @ middle
     coefficients.rotation = matrix_to_axis_angle(rotation)
     coefficients.translation = torch.stack([-x, y, depth], -1)
     return coefficients
@@ -172,7 +178,6 @@ class _Run:
         if kind == "2d":
             self.point_weights[:17] = JAW_WEIGHT
         self.history: list[tuple[str, int, float]] = []
-        self.last: dict[str, float] = {}
         self.stage_losses: list[float] = []
         self.landmark_model = model.landmark_model()
         self.use(model, CROP_SIZE)
@@ -246,9 +251,10 @@ class _Run:
             adam, lambda i: 0.1 + 0.45 * (1 + math.cos(math.pi * i / max(steps, 1)))
         )
         self.stage_losses = []
+        weights = dict.fromkeys(PRIORS, 0.0) | dict(self.settings.weights)
         for step in range(steps):
             values = terms()
-            loss = losses.weighted_sum(values, self.settings.weights)
+            loss = losses.weighted_sum(values, weights)
             if not torch.isfinite(loss):
                 raise FloatingPointError(
                     f"fitting: the loss is {loss.item()} at step {step} of stage {stage}; "
@@ -262,8 +268,6 @@ class _Run:
             self.history.append((stage, step, self.stage_losses[-1]))
             if self.progress is not None:
                 self.progress(stage, step + 1, steps, self.stage_losses[-1])
-        if steps:
-            self.last = {name: value.item() for name, value in values.items()}
         self.p = {name: value.detach() for name, value in self.p.items()}
 
     @torch.no_grad()
@@ -287,6 +291,16 @@ class _Run:
             albedo, face.normals, seen, weight, prior=prior, ridge=3e-3
         )
 
+    @torch.no_grad()
+    def losses_per_photo(self, c: FaceCoefficients) -> list[dict[str, float]]:
+        each = []
+        for b in range(len(self.photo)):
+            inputs = (self.photo[b : b + 1], self.valid[b : b + 1], self.target[b : b + 1])
+            alone = _Run(self.model, *inputs, self.kind, self.settings, None)
+            alone.set(c[b])
+            each.append({name: value.item() for name, value in alone.photo_terms().items()})
+        return each
+
     def result(self, seconds: dict[str, float]) -> FitResult:
         with torch.no_grad():
             c = self.coefficients()
@@ -298,7 +312,8 @@ class _Run:
         tail = self.stage_losses
         fifth = max(len(tail) // 5, 1)
         falling = 1 - tail[-1] / tail[-fifth] if len(tail) > 5 else 0.0
-        yaw = torch.rad2deg(c.rotation.norm(dim=1))
+        facing = axis_angle_to_matrix(c.rotation)[:, 2, 2].clamp(-1, 1)  # cosine to the viewer
+        away = torch.rad2deg(torch.arccos(facing))
         reasons = []
         for b in range(len(points)):
             why = []
@@ -307,8 +322,8 @@ class _Run:
                     f"landmarks are {inner[b]:.1%} of the outer eye distance off, "
                     f"over {MAX_LANDMARK_ERROR:.0%}"
                 )
-            if yaw[b] > MAX_YAW_DEG:
-                why.append(f"the head is turned by {yaw[b]:.0f} degrees, over {MAX_YAW_DEG:.0f}")
+            if away[b] > MAX_AWAY_DEG:
+                why.append(f"the face looks {away[b]:.0f} degrees away, over {MAX_AWAY_DEG:.0f}")
             rms = c.identity[b].pow(2).mean().sqrt()
             if rms > MAX_IDENTITY_RMS:
                 why.append(f"the shape is {rms:.1f} standard deviations from the mean")
@@ -318,7 +333,7 @@ class _Run:
             if falling > MAX_STILL_FALLING:
                 why.append(f"the loss was still falling ({falling:.0%} in the last steps)")
             reasons.append(why)
-        return FitResult(c, self.last, self.history, reasons, seconds, error)
+        return FitResult(c, self.losses_per_photo(c), self.history, reasons, seconds, error)
 
 
 def sample_photo_colours(

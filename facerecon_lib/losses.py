@@ -4,7 +4,7 @@
     loss = weighted_sum(terms, REPORT_WEIGHTS)          # Eq. 7 where "recognition" is there too
 
 Batched losses are averaged over the batch. Where an equation can be read in two ways the docstring
-says which reading this is. Weight 0 on every prior gives the report's losses back.
+says which reading this is. The priors are ours: the report has none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .coefficients import UNIT_AMBIENT
-from .mesh import edges
+from .mesh import cached
+from .subdivision import edges
 
 LIGHT_LEVEL = 0.85
 """What light_level pulls to: photographs expose a lit white surface below full white."""
@@ -61,6 +62,7 @@ TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType(
         "recognition": 1.0,
         "identity": 0.006,
         "expression": 0.005,
+        "action_range": 0.6,
         "albedo": 0.004,
         "scale": 0.02,
         "light_grey": 0.5,
@@ -203,13 +205,16 @@ def smoothness_loss(
 ) -> Float[Tensor, ""]:
     """Eq. 10 on positions (mm²), Eq. 11 on albedos: mean over vertices of the mean over their
     neighbours of the squared difference. On positions it shortens edges as well."""
-    pairs = edges(faces)
+    pairs, share = cached(faces, ("rings", values.shape[1]), lambda: _rings(faces, values.shape[1]))
     squared = ((values[:, pairs[:, 0]] - values[:, pairs[:, 1]]) ** 2).sum(-1)
-    count = torch.bincount(pairs.reshape(-1), minlength=values.shape[1]).clamp(min=1)
-    share = (
-        (1 / count)[pairs].sum(-1).to(values.dtype)
-    )  # an edge counts in both its vertices' means
-    return (squared * share).sum(1).mean() / values.shape[1]
+    return (squared * share.to(values.dtype)).sum(1).mean() / values.shape[1]
+
+
+def _rings(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
+    """Edges, and how much each counts: once in the mean over the ring of either end."""
+    pairs = edges(faces)
+    count = torch.bincount(pairs.reshape(-1), minlength=vertices).clamp(min=1)
+    return pairs, (1 / count)[pairs].sum(-1)
 
 
 # Priors beyond the report ---------------------------------------------------------------------

@@ -63,7 +63,7 @@ def _operator(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, i
         return _Operator(matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr())
 
 
-def _cached(faces: Tensor, key: tuple, build: Callable[[], object]):
+def cached(faces: Tensor, key: tuple, build: Callable[[], object]):
     """`build()`, remembered for this tensor of triangles until it is changed in place or freed."""
     version = 0 if faces.is_inference() else faces._version
     entry = _CACHE.get(faces)
@@ -98,7 +98,7 @@ def _crosses(vertices: Tensor, faces: Tensor) -> Tensor:
             (2 * n_faces, n_vertices),
         )
 
-    sides = _cached(faces, ("sides", n_vertices, vertices.dtype), build)(vertices)
+    sides = cached(faces, ("sides", n_vertices, vertices.dtype), build)(vertices)
     x, y, z = sides[:, :n_faces].unbind(-1)
     p, q, r = sides[:, n_faces:].unbind(-1)
     return torch.stack([y * r - z * q, z * p - x * r, x * q - y * p], -1)
@@ -140,7 +140,7 @@ def vertex_normals(
         ones = torch.ones(3 * n_faces, dtype=vertices.dtype, device=faces.device)
         return _operator(faces.long().reshape(-1), each, ones, (n_vertices, n_faces))
 
-    incidence = _cached(faces, ("incidence", n_vertices, vertices.dtype), build)
+    incidence = cached(faces, ("incidence", n_vertices, vertices.dtype), build)
     return _unit(incidence(_crosses(vertices, faces)))
 
 
@@ -162,7 +162,7 @@ def neighbour_mean(
         weights = 1 / degree.clamp_min(1).to(values.dtype)
         return _operator(rows, columns, weights[rows], (n_vertices, n_vertices))
 
-    return _cached(faces, ("neighbours", n_vertices, values.dtype), build)(values)
+    return cached(faces, ("neighbours", n_vertices, values.dtype), build)(values)
 
 
 def export_mesh(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,8 +24,20 @@ from .coefficients import FaceCoefficients, ModelSizes
 from .subdivision import loop_subdivide
 
 FORMAT = "facerecon-face-model-1"
-_PARTS = ("mean", "identity_basis", "expression_basis", "controls", "faces", "creases", "uv")
-_PARTS += ("mirror", "regions", "landmarks", "contour_bands")
+_SHAPES = {
+    "mean": ("vertex", 3),
+    "identity_basis": (None, "vertex", 3),
+    "expression_basis": (None, "vertex", 3),
+    "controls": ("control", "expression"),
+    "faces": (None, 3),
+    "creases": (None, 2),
+    "uv": ("vertex", 2),
+    "mirror": ("vertex",),
+    "regions": ("region", "vertex"),
+    "landmarks": (68,),
+    "contour_bands": (17, None),
+}
+_INDICES = ("faces", "creases", "mirror", "landmarks", "contour_bands")
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")
 
 
@@ -33,7 +46,7 @@ class ModelError(ValueError):
 
 
 def shipped_model_path() -> Path:
-    """The face model in the package: CC0, 80 identity, 43 expression and 30 albedo modes."""
+    """The face model in the package: CC0, 80 identity, 43 expression and 25 albedo modes."""
     return Path(str(files("facerecon_lib"))) / "assets" / "face_model.safetensors"
 
 
@@ -155,12 +168,25 @@ class MorphableModel:
             total = total + weight * self.controls[name]
         return total[None]
 
+    @cached_property
+    def control_matrix(self) -> Float[Tensor, "control expression"]:
+        """One row a named control: its coefficients. No rows where the model names none."""
+        rows = list(self.controls.values())
+        return torch.stack(rows) if rows else self.mean.new_zeros(0, self.sizes.expression)
+
+    @cached_property
+    def _coefficients_to_actions(self) -> Float[Tensor, "expression control"]:
+        return torch.linalg.pinv(self.control_matrix.double()).to(self.mean.dtype)
+
     def actions(
         self, expression: Float[Tensor, "batch expression"]
     ) -> Float[Tensor, "batch control"]:
-        """The facial actions that coefficients stand for: the inverse of the controls' matrix."""
-        matrix = torch.stack(list(self.controls.values()))
-        return torch.linalg.solve(matrix.T, expression.T).T
+        """The facial actions that coefficients stand for, 0 at rest and 1 in full.
+
+        The inverse of the controls' matrix; least squares where controls are fewer than modes, and
+        no columns where the model names none.
+        """
+        return expression @ self._coefficients_to_actions
 
     def landmark_points(
         self, vertices: Float[Tensor, "batch vertex 3"]
@@ -188,12 +214,15 @@ class MorphableModel:
             regions={name: mask[rows] for name, mask in self.regions.items()},
         )
 
-    def random(self, count: int, generator: torch.Generator, spread: float = 1.0):
-        """Coefficients (identity, expression, albedo) of `count` plausible faces.
+    def random(
+        self, count: int, generator: torch.Generator, spread: float = 1.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients of plausible faces: (count, identity), (count, expression), (count, albedo).
 
-        Identity is drawn from N(0, spread²). Expressions are sparse facial actions in [0, 1], and
-        albedos skins that the basis was made of, with a little noise: skin colours lie on a curve,
-        of which N(0, 1) knows only the width (it would draw grey and blue skins too).
+        Identity is drawn from N(0, spread²). Expressions are sparse facial actions in [0, 1] (or
+        N(0, spread²) where the model names none), and albedos are skins that the basis was made of,
+        with a little noise: skin colours lie on a curve, of which N(0, 1) knows only the width (it
+        would draw grey and blue skins too).
         """
         sizes, device = self.sizes, self.device
 
@@ -203,12 +232,13 @@ class MorphableModel:
         shape = (count, len(self.controls))
         active = torch.rand(shape, generator=generator, device=generator.device) < 0.12
         amount = torch.rand(shape, generator=generator, device=generator.device)
-        matrix = torch.stack(list(self.controls.values()))
         n_skins = (len(self.albedo_samples), (count,))
         chosen = torch.randint(*n_skins, generator=generator, device=generator.device)
         albedo = self.albedo_samples[chosen.to(device)] + 0.1 * normal(sizes.albedo)
-        actions = (spread * amount * active).to(device)
-        return spread * normal(sizes.identity), actions @ matrix, spread * albedo
+        expression = (spread * amount * active).to(device) @ self.control_matrix
+        if not self.controls:
+            expression = spread * normal(sizes.expression)
+        return spread * normal(sizes.identity), expression, spread * albedo
 
     def neutral(self, batch: int = 1) -> FaceCoefficients:
         """The mean face, frontal, in ambient light."""
@@ -254,24 +284,46 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _check_parts(path: Path, data: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Every part is there, and counts the same vertices as the others."""
-    missing = [part for part in _PARTS if part not in data]
-    missing += [part for part in ("controls", "regions") if part not in metadata]
-    if missing:
-        raise ModelError(f"{path.name}: lacks {', '.join(missing)}; build or import it again")
-    vertices = len(data["mean"])
-    per_vertex = dict.fromkeys(("mean", "uv", "mirror"), 0)
-    per_vertex |= dict.fromkeys(("identity_basis", "expression_basis", "regions"), 1)
-    for name, axis in per_vertex.items():
-        if data[name].ndim <= axis or data[name].shape[axis] != vertices:
-            raise ModelError(
-                f"{path.name}: {name} has shape {tuple(data[name].shape)}, which does not fit "
-                f"{vertices} vertices; build or import it again"
-            )
-    for name in ("faces", "landmarks", "contour_bands", "creases", "mirror"):
-        index = data[name]
-        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < vertices:
-            raise ModelError(
-                f"{path.name}: {name} names vertices outside 0 to {vertices - 1}; "
-                "build or import it again"
-            )
+    """Every part is there, of its kind and shape, finite, and names only vertices that exist."""
+
+    def refuse(why: str) -> None:
+        raise ModelError(f"{path.name}: {why}; build or import it again")
+
+    names = {}
+    for part in ("controls", "regions"):
+        try:
+            names[part] = json.loads(metadata[part])
+        except (KeyError, ValueError):
+            refuse(f"its metadata lacks the list of {part}")
+    albedos = [key.removeprefix("albedo_mean_") for key in data if key.startswith("albedo_mean_")]
+    parts = list(_SHAPES) + [f"albedo_{x}_{a}" for a in albedos for x in ("basis", "samples")]
+    missing = [part for part in parts if part not in data]
+    if missing or not albedos:
+        refuse(f"lacks {', '.join(missing or ['albedo_mean_<name>'])}")
+    sizes = {"vertex": len(data["mean"]), "expression": len(data["expression_basis"])}
+    sizes |= {"control": len(names["controls"]), "region": len(names["regions"])}
+    shapes = dict(_SHAPES)
+    for a in albedos:
+        sizes |= {a: len(data[f"albedo_mean_{a}"]), f"{a} modes": len(data[f"albedo_basis_{a}"])}
+        shapes[f"albedo_mean_{a}"] = (a, 3)
+        shapes[f"albedo_basis_{a}"] = (None, a, 3)
+        shapes[f"albedo_samples_{a}"] = (None, f"{a} modes")
+        if sizes[a] < sizes["vertex"]:
+            refuse(f"albedo_mean_{a} has {sizes[a]} vertices, fewer than the mesh")
+    for part, shape in shapes.items():
+        value = data[part]
+        expected = tuple(sizes.get(axis, axis) for axis in shape)
+        fits = value.ndim == len(shape) and all(
+            e is None or e == n for e, n in zip(expected, value.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if e is None else str(e) for e in expected)
+            refuse(f"{part} has shape {tuple(value.shape)}, expected ({wanted})")
+        if value.is_floating_point() == (part in _INDICES):
+            refuse(f"{part} holds {value.dtype}")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            refuse(f"{part} holds numbers that are not finite")
+        if part in _INDICES and value.numel():
+            low, high = int(value.min()), int(value.max())
+            if low < 0 or high >= sizes["vertex"]:
+                refuse(f"{part} names vertices outside 0 to {sizes['vertex'] - 1}")

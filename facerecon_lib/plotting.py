@@ -7,6 +7,9 @@ figure = fit_figure(photo.pixels, crop, face, kind, "me.jpg")         # a matplo
 from __future__ import annotations
 
 import math
+import os
+import warnings
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -24,7 +27,7 @@ from .lighting import ambient_lighting, shade
 from .morphable_model import MorphableModel
 from .rasterizer import rasterize
 from .renderer import interpolate
-from .synthesis import CROP_SIZE, Face, pose_and_light, synthesise
+from .synthesis import CROP_SIZE, Face, pose_and_light
 
 VIEW_DISTANCE = 430.0  # mm from the middle of the face to the camera of turned views
 PAPER = 0.96  # background of renderings
@@ -117,7 +120,6 @@ def overlay_on_photo(
 
 
 def fit_figure(
-    pixels: UInt8[np.ndarray, "height width 3"],
     crop: Crop,
     face: Face,
     coefficients: FaceCoefficients,
@@ -130,7 +132,7 @@ def fit_figure(
     detected = crop.landmarks[0].cpu().numpy()
     views = {yaw: turned(face.model, coefficients, yaw) for yaw in (-50, -25, 25, 50)}
     figure = Figure(figsize=(13, 5.8), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(title, fontsize=13, parse_math=False)
     axes = figure.subplots(2, 5)
     panels = [
         ("photo, and the detected landmarks", to_uint8(crop.image[0])),
@@ -140,7 +142,7 @@ def fit_figure(
         ("its shape", show_face(face, "shape")),
         ("landmarks: detected, fitted", to_uint8(crop.image[0])),
         *(
-            (f"turned by {yaw:+d}°", show_face(view, "shape" if yaw in (-25,) else "studio"))
+            (f"turned by {yaw:+d}°", show_face(view, "shape" if yaw == -25 else "studio"))
             for yaw, view in views.items()
         ),
     ]
@@ -194,21 +196,15 @@ def model_figure(model: MorphableModel, seed: int = 0) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path) -> None:
-    """Write a figure as PNG, without a display."""
-    with matplotlib.rc_context({"savefig.dpi": 110}):
-        figure.savefig(path, format="png")
-
-
-__all__ = [
-    "face_in_crop",
-    "fit_figure",
-    "model_figure",
-    "overlay_on_photo",
-    "save_figure",
-    "show_face",
-    "studio_light",
-    "synthesise",
-    "to_uint8",
-    "turned",
-]
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure as PNG, without a display; the file appears whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(f".{path.stem[:40]}.part")
+    try:
+        with warnings.catch_warnings(), matplotlib.rc_context({"savefig.dpi": 110}):
+            # a name in a script that the font lacks is drawn as boxes: no reason to warn
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(partial, format="png")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -2,8 +2,8 @@
 
     result = fit_photo(Path("me.jpg"), Path("outputs/me"), model, coarse_model)
 
-A folder appears whole or not at all. `result.json` holds everything that is needed to put the mesh
-back on the photo: for a point v of mesh.ply,
+A folder appears whole or not at all, and replaces only what this module wrote. `result.json` holds
+everything that is needed to put the mesh back on the photo: for a point v of mesh.ply,
 
     x = scale * rotation_matrix @ v + translation_mm                    camera frame, mm
     u = size / 2 * (1 - x[0] / x[2] / tan(fov / 2)),  v likewise        crop pixels
@@ -13,6 +13,8 @@ back on the photo: for a point v of mesh.ply,
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import tempfile
 import time
@@ -25,7 +27,7 @@ import torch
 from PIL import Image
 
 from . import __version__
-from .camera import DEFAULT_FOV, MODEL_TO_CAMERA, axis_angle_to_matrix, ndc_to_pixels, project_ndc
+from .camera import MODEL_TO_CAMERA, axis_angle_to_matrix, ndc_to_pixels, project_ndc
 from .detection import Crop, Detection, Photo, align, crop_to_photo, detect, load_image
 from .evaluation import landmark_error, photometric_error
 from .fitting import FitResult, FitSettings, fit
@@ -34,6 +36,7 @@ from .morphable_model import MorphableModel
 from .plotting import fit_figure, overlay_on_photo, save_figure
 from .synthesis import CROP_SIZE, Face, landmark_vertices, synthesise
 
+WRITTEN = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
 FRAME = (
     "camera: +x left, +y up, +z into the screen, mm; x_camera = scale * rotation_matrix @ v + "
     "translation_mm; rotation is the axis-angle of the head in viewer axes (+x right, +y up, +z to "
@@ -69,6 +72,26 @@ def claim_folder(folder: Path) -> None:
         ) from error
 
 
+def check_replaceable(folder: Path) -> None:
+    """Make sure that `folder` is free, or holds nothing but our own results of an earlier run.
+
+    Raises OutputError otherwise: nothing that somebody else put there is ever removed.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"{folder}: is there already and is no folder; choose another --out")
+    if folder.is_dir():
+        foreign = sorted({p.name for p in folder.iterdir()} - WRITTEN)
+        if foreign:
+            raise OutputError(
+                f"{folder}: holds {foreign[0]}, which facerecon did not write; choose another --out"
+            )
+
+
+def readable_name(path: Path) -> str:
+    """The file's name for people: bytes that are no UTF-8 replaced, on one line."""
+    return " ".join(os.fsencode(path.name).decode("utf-8", "replace").split()) or "photo"
+
+
 def fit_face(
     photo: Photo,
     model: MorphableModel,
@@ -77,9 +100,14 @@ def fit_face(
     settings: FitSettings | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
 ) -> FittedPhoto:
-    """Detect, align and fit the face of one photo. Raises DetectionError when there is none."""
+    """Detect, align and fit the face of one photo, on the model's device.
+
+    face: which of several, 1 the largest. Raises DetectionError when there is none, and
+    FloatingPointError when the loss is no number.
+    """
+    settings = settings or FitSettings()
     device = model.device
-    found = detect(photo, face)
+    found = detect(photo, face, device=str(device))
     crop = align(photo.pixels, found.landmarks)
     fitted = fit(
         model,
@@ -91,7 +119,8 @@ def fit_face(
         coarse_model=coarse_model,
         progress=progress,
     )
-    return FittedPhoto(photo, found, crop, fitted, synthesise(model, fitted.coefficients))
+    face_found = synthesise(model, fitted.coefficients, settings.fov_deg)
+    return FittedPhoto(photo, found, crop, fitted, face_found)
 
 
 def fit_photo(
@@ -100,42 +129,56 @@ def fit_photo(
     model: MorphableModel,
     coarse_model: MorphableModel | None = None,
     face: int | None = None,
-    device: str = "cpu",
+    settings: FitSettings | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
     started: float | None = None,
 ) -> dict:
     """Fit the face in the photo at `path` and write `folder`. Returns what result.json holds.
 
-    Raises PhotoError, DetectionError or OutputError, one line each; nothing is written then.
+    An older result in `folder` is replaced. Raises PhotoError, DetectionError, OutputError or
+    FloatingPointError, one line each; `folder` is then as it was.
     """
     started = time.perf_counter() if started is None else started
-    photo = load_image(path)
+    check_replaceable(folder)
+    photo = load_image(path, name=readable_name(path))
     opened = time.perf_counter()
-    done = fit_face(photo, model, coarse_model, face, progress=progress)
+    done = fit_face(photo, model, coarse_model, face, settings, progress)
     fitted_at = time.perf_counter()
     result = describe(done)
     seconds = {"start": opened - started, **done.fitted.seconds}
     seconds["detection"] = fitted_at - opened - sum(done.fitted.seconds.values())
+    work = None
     try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
-    try:
-        partial.chmod(0o755)
+        work = Path(tempfile.mkdtemp(prefix=".facerecon-", dir=folder.parent))
+        partial = work / "new"
+        partial.mkdir()  # with the permissions that the user's umask gives
         write_pictures(done, partial)
         seconds["writing"] = time.perf_counter() - fitted_at
         seconds["total"] = time.perf_counter() - started
         result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
-        (partial / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-        if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder)
-        partial.replace(folder)
+        text = json.dumps(result, indent=1, allow_nan=False)
+        (partial / "result.json").write_text(text + "\n")
+        _swap(partial, folder, work / "old")
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{folder}: cannot be written ({reason})") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
     return result
+
+
+def _swap(partial: Path, folder: Path, aside: Path) -> None:
+    """Put `partial` in the place of `folder`; on failure what was there comes back."""
+    check_replaceable(folder)
+    if folder.is_dir():
+        folder.rename(aside)
+    try:
+        partial.rename(folder)
+    except BaseException:
+        if aside.is_dir():
+            aside.rename(folder)
+        raise
 
 
 @torch.no_grad()
@@ -143,9 +186,10 @@ def describe(done: FittedPhoto) -> dict:
     """What result.json holds, but for the seconds."""
     c, face, model = done.fitted.coefficients, done.face, done.face.model
     crop, found = done.crop, done.detection
-    index = landmark_vertices(model, face.v_camera, face.rotation, found.kind)[0]
+    fov = face.fov_deg
+    index = landmark_vertices(model, face.v_camera, face.rotation, found.kind, fov)[0]
     matrix = MODEL_TO_CAMERA.to(c.rotation) @ axis_angle_to_matrix(c.rotation)[0]
-    in_crop = ndc_to_pixels(project_ndc(face.v_camera[:, index]), CROP_SIZE)
+    in_crop = ndc_to_pixels(project_ndc(face.v_camera[:, index], fov), CROP_SIZE)
     target = crop.landmarks.to(in_crop)
     image, mask = face.render()
     counted = mask * crop.valid.to(mask)
@@ -167,7 +211,7 @@ def describe(done: FittedPhoto) -> dict:
             "scale": float(c.scale[0, 0]),
         },
         "camera": {
-            "fov_deg": DEFAULT_FOV,
+            "fov_deg": float(fov),
             "principal_point": [CROP_SIZE / 2, CROP_SIZE / 2],
             "frame": FRAME,
         },
@@ -181,10 +225,11 @@ def describe(done: FittedPhoto) -> dict:
         "landmarks_mm": _numbers(face.vertices[0, index]),
         "actions": dict(zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)),
         "losses": {
-            **{name: float(value) for name, value in done.fitted.losses.items()},
+            **done.fitted.losses[0],
             "landmark_error": float(landmark_error(in_crop, target)[0]),
             "landmark_error_inner": float(landmark_error(in_crop, target, points="inner")[0]),
-            "photometric_error": float(colours[0]),
+            # no number where no pixel of the photo is covered
+            "photometric_error": None if math.isnan(colours[0]) else float(colours[0]),
         },
         "converged": done.fitted.converged[0],
         "not_converged_because": done.fitted.reasons[0],
@@ -202,7 +247,7 @@ def write_pictures(done: FittedPhoto, folder: Path) -> None:
     title = done.photo.name
     if not done.fitted.converged[0]:
         title += ": not converged: " + "; ".join(done.fitted.reasons[0])
-    figure = fit_figure(done.photo.pixels, done.crop, face, c, done.detection.kind, title)
+    figure = fit_figure(done.crop, face, c, done.detection.kind, title)
     save_figure(figure, folder / "figure.png")
 
 

@@ -33,7 +33,7 @@ CROP_SIZE = 224
 
 @dataclass(eq=False)
 class Face:
-    """A posed and lit face. Model frame: vertices and normals; camera frame: v_camera, in mm."""
+    """A posed and lit face; `vertices` and `v_camera` in mm, in the model's and camera's frame."""
 
     model: MorphableModel
     vertices: Float[Tensor, "batch vertex 3"]

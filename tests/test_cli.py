@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -143,14 +142,21 @@ def test_a_bad_photo_exits_2_with_one_line_and_writes_nothing(tmp_path, kind):
     assert list(out.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_photo_exits_2(tmp_path):
+def test_an_unreadable_photo_exits_2(tmp_path, monkeypatch):
     photo = tmp_path / "secret.png"
     photo.write_bytes(SAMPLE.read_bytes())
-    photo.chmod(0)
+    whole = Path.read_bytes
+
+    def refused(path):
+        if path.name == "secret.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
     result = runner.invoke(cli.app, ["fit", str(photo), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert "secret.png" in result.stderr
+    assert result.stderr.strip().count("\n") == 0
 
 
 def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path):
@@ -162,11 +168,14 @@ def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path):
     assert result.stderr.strip().count("\n") == 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_output_exits_2(tmp_path):
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+def test_a_read_only_output_exits_2(tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(results.tempfile, "TemporaryFile", refused)
     result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
+    assert "cannot be written (Permission denied)" in result.stderr
 
 
 @pytest.mark.usefixtures("quick")
@@ -185,11 +194,108 @@ def test_photos_of_one_name_get_folders_of_their_own_and_old_results_are_replace
     Image.open(SAMPLE).save(other)
     out = tmp_path / "out"
     (out / "astronaut").mkdir(parents=True)
-    (out / "astronaut" / "old.txt").touch()
+    (out / "astronaut" / "result.json").write_text("old")
     result = runner.invoke(cli.app, ["fit", str(SAMPLE), str(other), "--out", str(out)])
     assert result.exit_code == 0, result.stderr
     assert sorted(p.name for p in out.iterdir()) == ["astronaut", "astronaut-2"]
-    assert not (out / "astronaut" / "old.txt").exists()
+    assert json.loads((out / "astronaut" / "result.json").read_text())["converged"] in (True, False)
+
+
+def test_a_folder_with_other_peoples_files_is_left_alone(tmp_path):
+    """`facerecon fit me/me.jpg --out .` must not remove the folder `me` with the photo in it."""
+    mine = tmp_path / "me"
+    mine.mkdir()
+    photo = mine / "me.jpg"
+    photo.write_bytes(SAMPLE.read_bytes())
+    result = runner.invoke(cli.app, ["fit", str(photo), "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "holds me.jpg, which facerecon did not write" in result.stderr
+    assert photo.read_bytes() == SAMPLE.read_bytes()
+    (tmp_path / "astronaut").write_text("a file")
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "is no folder" in result.stderr
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "name", ["...jpg", "..jpg", "x[@click=(].jpg", "math$^$.jpg", "s" * 245 + ".jpg"]
+)
+def test_odd_names_stay_inside_the_output_folder(tmp_path, name):
+    photo = tmp_path / "photos" / name
+    photo.parent.mkdir()
+    photo.write_bytes(SAMPLE.read_bytes())
+    out = tmp_path / "a" / "out"
+    out.mkdir(parents=True)
+    for precious in (out / "precious.txt", tmp_path / "a" / "precious.txt"):
+        precious.write_text("keep")
+    result = runner.invoke(cli.app, ["fit", str(photo), "--out", str(out)])
+    assert result.exit_code == 0, result.stderr
+    assert name in result.stdout.replace("\n", "")
+    assert (out / "precious.txt").read_text() == "keep"
+    assert (tmp_path / "a" / "precious.txt").read_text() == "keep"
+    folders = [p for p in out.iterdir() if p.is_dir()]
+    assert len(folders) == 1
+    assert {p.name for p in folders[0].iterdir()} == results.WRITTEN
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_name_that_is_no_utf8_is_no_reason_to_fail(tmp_path):
+    photo = os.path.join(os.fsencode(tmp_path), b"bad\xff.jpg")
+    with open(photo, "wb") as file:
+        file.write(SAMPLE.read_bytes())
+    out = tmp_path / "out"
+    result = runner.invoke(cli.app, ["fit", os.fsdecode(photo), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert len(list(out.iterdir())) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_whatever_goes_wrong_with_one_photo_the_others_are_done(tmp_path, monkeypatch):
+    whole, calls = results.fit, []
+
+    def fails_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory.\nSecond line")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(results, "fit", fails_once)
+    other = tmp_path / "other.jpg"
+    other.write_bytes(SAMPLE.read_bytes())
+    out = tmp_path / "out"
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), str(other), "--out", str(out)])
+    assert result.exit_code == 2
+    assert result.stderr == "facerecon: astronaut.jpg: CUDA out of memory. Second line\n"
+    assert [p.name for p in out.iterdir()] == ["other"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch):
+    old = tmp_path / "astronaut"
+    old.mkdir()
+    (old / "result.json").write_text("old")
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(results, "write_pictures", interrupted)
+    assert runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path)]).exit_code != 0
+    assert [p.name for p in tmp_path.iterdir()] == ["astronaut"]
+    assert (old / "result.json").read_text() == "old"
+
+
+def test_the_field_of_view_of_the_settings_reaches_the_result():
+    from facerecon_lib.morphable_model import MorphableModel
+
+    few = FitSettings(landmark_steps=60, coarse_steps=10, fine_steps=5, fov_deg=15.0)
+    model = MorphableModel.load(subdivision=0)
+    done = results.fit_face(results.load_image(SAMPLE), model, settings=few)
+    result = results.describe(done)
+    assert result["camera"]["fov_deg"] == 15.0
+    assert result["pose"]["translation_mm"][2] > 500
+    error = float(done.fitted.landmark_error[0])
+    assert result["losses"]["landmark_error"] == pytest.approx(error, abs=1e-4)
 
 
 @pytest.mark.usefixtures("quick")
@@ -232,7 +338,9 @@ def test_a_bad_model_or_device_exits_2_with_one_line(tmp_path):
         (["--model", str(SAMPLE)], "not a readable safetensors file"),
         (["--model", "nowhere.safetensors"], "no such face model"),
         (["--device", "cuda:99"], "--device cuda:99"),
-        (["--device", "toaster"], "--device toaster"),
+        (["--device", "toaster"], "--device toaster: expected cpu, cuda or cuda:N"),
+        (["--device", "meta"], "--device meta: expected cpu"),
+        (["--face", "0"], "--face 0: faces count from 1"),
     ):
         result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path), *extra])
         assert result.exit_code == 2, extra
@@ -256,12 +364,25 @@ def test_the_doctor_names_what_is_here_and_what_to_do():
 def test_the_doctor_says_what_is_missing(monkeypatch):
     from facerecon_lib import doctor
 
-    missing = ("no-such-package", True, "pip install no-such-package")
-    monkeypatch.setattr(doctor, "PACKAGES", (missing, *doctor.PACKAGES))
+    missing = ("no-such-package", "no_such_package", True, "pip install no-such-package")
+    broken = ("numpy", "no_such_module", True, "pip install numpy")
+    monkeypatch.setattr(doctor, "PACKAGES", (missing, broken, *doctor.PACKAGES))
     result = runner.invoke(cli.app, ["doctor"])
     assert result.exit_code == 1
     assert "missing" in result.stdout
+    assert "does not load" in result.stdout
     assert "Not ready" in result.stdout
+
+
+def test_the_doctor_survives_a_model_and_detectors_that_do_not_load(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("torn to pieces")
+
+    monkeypatch.setattr("facerecon_lib.morphable_model.MorphableModel.load", broken)
+    monkeypatch.setattr("facerecon_lib.detection.detectors", broken)
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 1
+    assert result.stdout.count("torn to") == 2
 
 
 def test_model_info_and_show(tmp_path):
@@ -273,3 +394,7 @@ def test_model_info_and_show(tmp_path):
     assert runner.invoke(cli.app, ["model", "show", "--out", str(path)]).exit_code == 0
     assert Image.open(path).size[0] > 1000
     assert runner.invoke(cli.app, ["model", "info", "nowhere"]).exit_code == 2
+    for bad in (tmp_path / "model.txt", tmp_path / "no folder" / "model.png"):
+        result = runner.invoke(cli.app, ["model", "show", "--out", str(bad)])
+        assert result.exit_code == 2
+        assert result.stderr.strip().count("\n") == 0

@@ -78,9 +78,10 @@ def test_a_large_photo_is_reduced_and_the_face_stays_in_place():
 
 
 def test_the_figure_of_a_fit_is_written_without_a_display(tmp_path):
-    _, photo, crop, coefficients, face = scene()
-    figure = fit_figure(photo.pixels, crop, face, coefficients, "2d", "me.jpg")
+    _, _, crop, coefficients, face = scene()
+    figure = fit_figure(crop, face, coefficients, "2d", "$^$ 漢字.jpg")
     assert len(figure.axes) == 10
+    assert figure.get_suptitle() == "$^$ 漢字.jpg"
     save_figure(figure, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 50_000
     assert face_in_crop(crop, face, 128).shape == (128, 128, 3)

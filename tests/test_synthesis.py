@@ -37,6 +37,16 @@ def test_a_positive_yaw_turns_the_nose_to_the_viewers_right():
     assert nose > 5
 
 
+def test_a_positive_pitch_lowers_the_nose_and_a_positive_roll_turns_against_the_clock():
+    def eye_to_nose(face):
+        points = face.landmarks()[0]
+        return points[30] - points[36:48].mean(0)
+
+    assert eye_to_nose(turned(0, 20))[1] > eye_to_nose(turned(0))[1] + 2
+    points = turned(0, 0, 20).landmarks()[0]
+    assert points[36:42, 1].mean() > points[42:48, 1].mean()  # the viewer's left eye sinks
+
+
 def test_ambient_light_of_level_one_shows_the_albedo():
     face = turned(20, 5)
     torch.testing.assert_close(face.colours, face.albedo, atol=1e-5, rtol=0)
@@ -103,7 +113,7 @@ def test_fixed_landmarks_keep_their_vertices_and_the_outline_moves():
 
 def test_outline_landmarks_follow_a_rolled_head():
     """Rolling the head turns the picture: the same outline vertices, to a pixel."""
-    level, rolled = turned(30), turned(30)
+    level = turned(30)
     c = model().neutral()
     from facerecon_lib.camera import axis_angle_to_matrix, matrix_to_axis_angle
 

@@ -121,9 +121,7 @@ def photos(folder: Path, out: Path | None) -> None:
             overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
             Image.fromarray(overlay).save(out / f"{path.stem}_overlay.png")
             c = done.fitted.coefficients
-            figure = fit_figure(
-                done.photo.pixels, done.crop, done.face, c, done.detection.kind, path.name
-            )
+            figure = fit_figure(done.crop, done.face, c, done.detection.kind, path.name)
             save_figure(figure, out / f"{path.stem}_figure.png")
     table.add_row("median", *(f"{v:.1%}" for v in np.median(rows, 0)), "", style="bold")
     console.print(table)
