@@ -187,8 +187,8 @@ def _occlusion(
 ):
     i = wp.tid()
     n = normals[i]
-    free = 0.0
-    total = 0.0
+    free = float(0.0)  # noqa: UP018 (Warp: a variable, not a constant)
+    total = float(0.0)  # noqa: UP018
     for k in range(directions.shape[0]):
         d = directions[k]
         cosine = wp.dot(d, n)

