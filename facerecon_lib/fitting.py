@@ -246,7 +246,7 @@ class _Run:
         for name, value in self.p.items():
             value.requires_grad_(name in names)
         groups = [{"params": [self.p[n]], "lr": LEARNING_RATES[n]} for n in names]
-        adam = torch.optim.Adam(groups, betas=(0.9, 0.95))
+        adam = torch.optim.Adam(groups, betas=(0.9, 0.95), fused=True)
         decay = torch.optim.lr_scheduler.LambdaLR(
             adam, lambda i: 0.1 + 0.45 * (1 + math.cos(math.pi * i / max(steps, 1)))
         )
