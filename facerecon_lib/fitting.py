@@ -49,10 +49,10 @@ MIN_COVERED = 0.08  # share of the crop
 class FitSettings:
     """Steps and sizes of each stage, and the weights of the losses."""
 
-    landmark_steps: int = 200
-    coarse_steps: int = 120
+    landmark_steps: int = 150
+    coarse_steps: int = 90
     coarse_size: int = 112
-    fine_steps: int = 90
+    fine_steps: int = 60
     weights: Mapping[str, float] = field(default_factory=lambda: losses.FIT_WEIGHTS)
     pixel_sigma: float = 0.12
     fov_deg: float = DEFAULT_FOV

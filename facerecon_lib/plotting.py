@@ -30,6 +30,7 @@ from .renderer import interpolate
 from .synthesis import CROP_SIZE, Face, pose_and_light
 
 VIEW_DISTANCE = 430.0  # mm from the middle of the face to the camera of turned views
+PANEL = 300  # px, about what a panel of `fit_figure` shows
 PAPER = 0.96  # background of renderings
 DETECTED, FITTED = "#00c46a", "#ff3355"
 
@@ -127,7 +128,7 @@ def fit_figure(
     title: str,
 ) -> Figure:
     """Photo, overlay, lit, unlit, shape, and turned views in one figure."""
-    overlay = face_in_crop(crop, face)
+    overlay = face_in_crop(crop, face, PANEL)
     points = face.landmarks(kind).detach()[0].cpu().numpy()
     detected = crop.landmarks[0].cpu().numpy()
     views = {yaw: turned(face.model, coefficients, yaw) for yaw in (-50, -25, 25, 50)}
@@ -137,12 +138,12 @@ def fit_figure(
     panels = [
         ("photo, and the detected landmarks", to_uint8(crop.image[0])),
         ("the fitted face on the photo", overlay),
-        ("lit as in the photo", show_face(face, "lit")),
-        ("unlit: its albedo", show_face(face, "unlit")),
-        ("its shape", show_face(face, "shape")),
+        ("lit as in the photo", show_face(face, "lit", PANEL)),
+        ("unlit: its albedo", show_face(face, "unlit", PANEL)),
+        ("its shape", show_face(face, "shape", PANEL)),
         ("landmarks: detected, fitted", to_uint8(crop.image[0])),
         *(
-            (f"turned by {yaw:+d}°", show_face(view, "shape" if yaw == -25 else "studio"))
+            (f"turned by {yaw:+d}°", show_face(view, "shape" if yaw == -25 else "studio", PANEL))
             for yaw, view in views.items()
         ),
     ]
