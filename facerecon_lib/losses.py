@@ -55,21 +55,7 @@ FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
 )
 """Analysis by synthesis on one photo: robust pixel term as a mean, priors summed over modes."""
 
-TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 300.0,
-        "landmark": 0.8,
-        "recognition": 1.0,
-        "identity": 0.006,
-        "expression": 0.005,
-        "action_range": 0.6,
-        "albedo": 0.004,
-        "scale": 0.02,
-        "light_grey": 0.5,
-        "light_level": 0.5,
-        "light_bands": 0.03,
-    }
-)
+TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 1.0})
 """Training the encoder with means: the weights of fitting, and recognition of unit features."""
 
 
