@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -155,6 +156,37 @@ def fit_figure(
     axes[0, 0].scatter(*detected.T, color=DETECTED, **dots)
     axes[1, 0].scatter(*detected.T, color=DETECTED, **dots)
     axes[1, 0].scatter(*points.T, color=FITTED, **dots)
+    return figure
+
+
+def gallery(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str] = (),
+    *,
+    title: str = "",
+    columns: int | None = None,
+    size: float = 2.6,
+    **imshow,
+) -> Figure:
+    """Pictures in a grid, each under its title; `size` inches a panel.
+
+    images: (H, W, 3) uint8, or (H, W) numbers with cmap=, vmin=, vmax= for `imshow`.
+    Raises ValueError without images, or with more titles than images.
+    """
+    if not images or len(titles) > len(images):
+        raise ValueError(f"gallery: expected images, got {len(images)} and {len(titles)} titles")
+    columns = min(columns or len(images), len(images))
+    rows = math.ceil(len(images) / columns)
+    head = 0.35 * (bool(title) + rows * bool(titles))
+    figure = Figure((columns * size, rows * size + head), layout="constrained", facecolor="white")
+    if title:
+        figure.suptitle(title, fontsize=12)
+    for axis in figure.subplots(rows, columns, squeeze=False).flat:
+        axis.axis("off")
+    for i, image in enumerate(images):
+        figure.axes[i].imshow(image, **imshow)
+        if i < len(titles):
+            figure.axes[i].set_title(titles[i], fontsize=10)
     return figure
 
 

@@ -1,0 +1,252 @@
+"""Comparing a student's answer with the expected one, and saying in words where they part.
+
+    close("shade(albedo, normals, light)", got, expected, axes=("face", "vertex", "colour"))
+
+Raises `Wrong` with the first difference in kind: nothing returned, type, shape, dtype, a value that
+is not finite; then values: how many differ, the first place, both numbers there, and what the
+mistake looks like (a sign, a factor, swapped axes) when one of a few tries explains all of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+
+class Wrong(Exception):
+    """An answer is wrong: one or more sentences, and a picture where it says it better.
+
+    picture: called only when the student sees it; returns a matplotlib Figure.
+    """
+
+    def __init__(self, message: str, picture: Callable[[], Figure] | None = None):
+        super().__init__(message)
+        self.picture = picture
+
+
+def close(
+    what: str,
+    got: object,
+    expected: object,
+    *,
+    atol: float = 1e-5,
+    rtol: float = 1e-4,
+    axes: Sequence[str] = (),
+    hint: str | None = None,
+    picture: Callable[[Tensor, Tensor], Figure] | None = None,
+) -> None:
+    """Raise `Wrong` unless got equals expected to atol + rtol |expected|, elementwise.
+
+    what: the call as the student would write it. axes: a name for each axis, for "vertex 3".
+    expected: a tensor, a float, an int, a bool, or a tuple of those, compared one by one.
+    hint: a sentence to add when values differ. picture: called with (got, expected).
+    """
+    if isinstance(expected, tuple):
+        _same_length(what, got, expected)
+        for i, (one, other) in enumerate(zip(got, expected, strict=True)):
+            close(
+                f"value {i + 1} of {what}", one, other, atol=atol, rtol=rtol, axes=axes, hint=hint
+            )
+        return
+    if got is None:
+        raise Wrong(f"{what} returned nothing (None): is the `return` missing?")
+    if isinstance(expected, Tensor):
+        got = _like(what, got, expected)
+    else:
+        got, expected = _as_number(what, got), torch.tensor(float(expected), dtype=torch.float64)
+    drawing = None if picture is None else lambda: picture(got.detach(), expected.detach())
+    if expected.dtype == torch.bool or not expected.is_floating_point():
+        bad = got != expected
+    else:
+        lost = ~torch.isfinite(got) & torch.isfinite(expected)
+        if lost.any():
+            place = _place(lost, axes)
+            value = float(got[lost].reshape(-1)[0])
+            raise Wrong(
+                f"{what} holds {value} at {place or 'its only value'} "
+                f"({int(lost.sum())} of {lost.numel()} values are not finite); expected "
+                f"{_number(expected[lost].reshape(-1)[0])} there.",
+                drawing,
+            )
+        bad = ~torch.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+    if not bad.any():
+        return
+    where = _place(bad, axes)
+    first = tuple(int(i[0]) for i in bad.nonzero(as_tuple=True)) if bad.ndim else ()
+    lines = [
+        f"{what} differs{f' at {where}' if where else ''}: expected {_number(expected[first])}, "
+        f"got {_number(got[first])}."
+    ]
+    if bad.numel() > 1:
+        lines.append(f"{int(bad.sum()):,} of {bad.numel():,} values differ.")
+    looks = _diagnose(got.detach(), expected.detach(), rtol, atol)
+    if looks:
+        lines.append(looks)
+    if hint:
+        lines.append(hint)
+    raise Wrong(" ".join(lines), drawing)
+
+
+def same_gradient(
+    what: str,
+    got: Tensor,
+    expected: Tensor,
+    inputs: dict[str, tuple[Tensor, Tensor]],
+    *,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+) -> None:
+    """Raise `Wrong` unless scalars got and expected have the same gradients.
+
+    inputs: name: (the student's leaf, ours); both hold equal values and require gradients.
+    """
+    if not got.requires_grad:
+        raise Wrong(
+            f"{what} has no gradient: somewhere it leaves torch (.item(), .numpy(), .detach(), "
+            "torch.tensor(...), no_grad), so nothing can be learned through it."
+        )
+    mine = torch.autograd.grad(got, [pair[0] for pair in inputs.values()], allow_unused=True)
+    ours = torch.autograd.grad(expected, [pair[1] for pair in inputs.values()], allow_unused=True)
+    for name, one, other in zip(inputs, mine, ours, strict=True):
+        if other is None and one is None:
+            continue
+        if other is None:
+            other = torch.zeros_like(one)
+        if one is None:
+            if bool((other == 0).all()):
+                continue
+            raise Wrong(f"{what} passes no gradient to {name}: is it detached on the way?")
+        close(f"the gradient of {what} with respect to {name}", one, other, atol=atol, rtol=rtol)
+
+
+def _same_length(what: str, got: object, expected: tuple) -> None:
+    if got is None:
+        raise Wrong(f"{what} returned nothing (None): is the `return` missing?")
+    if not isinstance(got, tuple | list):
+        raise Wrong(f"{what}: expected {len(expected)} values, got one {_kind(got)}.")
+    if len(got) != len(expected):
+        raise Wrong(f"{what}: expected {len(expected)} values, got {len(got)}.")
+
+
+def _like(what: str, got: object, expected: Tensor) -> Tensor:
+    if not isinstance(got, Tensor):
+        number = isinstance(got, int | float | np.ndarray | np.generic | list | tuple)
+        hint = " Keep to torch functions, or gradients and later cells are lost." if number else ""
+        raise Wrong(f"{what}: expected a torch.Tensor, got {_kind(got)}.{hint}")
+    if got.shape != expected.shape:
+        shape, wanted = tuple(got.shape), tuple(expected.shape)
+        hint = ""
+        if len(shape) == len(wanted) and sorted(shape) == sorted(wanted):
+            hint = " The same numbers in another order: are two axes swapped?"
+        elif got.numel() == expected.numel():
+            hint = " As many values, otherwise arranged: reshape, unsqueeze or squeeze?"
+        elif len(shape) + 1 == len(wanted):
+            hint = " An axis is missing: is something summed that should not be?"
+        elif len(shape) == len(wanted) + 1:
+            hint = " An axis too many: is a sum over it missing?"
+        raise Wrong(f"{what}: expected shape {wanted}, got {shape}.{hint}")
+    if got.dtype != expected.dtype:
+        raise Wrong(f"{what}: expected dtype {expected.dtype}, got {got.dtype}.")
+    return got
+
+
+def _as_number(what: str, got: object) -> Tensor:
+    try:
+        value = torch.as_tensor(got, dtype=torch.float64).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise Wrong(f"{what}: expected a number, got {_kind(got)}.") from None
+    if value.numel() != 1:
+        raise Wrong(f"{what}: expected one number, got shape {tuple(value.shape)}.")
+    return value.reshape(())
+
+
+def _kind(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    name = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+    return f"{name}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+
+
+def _place(bad: Tensor, axes: Sequence[str]) -> str:
+    if bad.ndim == 0:
+        return ""
+    first = [int(i[0]) for i in bad.nonzero(as_tuple=True)]
+    names = list(axes) if len(axes) == bad.ndim else []
+    if not names:
+        return f"[{', '.join(map(str, first))}]"
+    return ", ".join(
+        f"{name} {i}" for name, i, size in zip(names, first, bad.shape, strict=True) if size > 1
+    ) or ", ".join(f"{name} {i}" for name, i in zip(names, first, strict=True))
+
+
+def _number(value: Tensor) -> str:
+    value = value.detach()
+    if value.dtype == torch.bool:
+        return str(bool(value))
+    if not value.is_floating_point():
+        return f"{int(value)}"
+    return f"{float(value):.5g}"
+
+
+KNOWN_FACTORS = (
+    (-1.0, "the sign is flipped everywhere"),
+    (2.0, "it is twice what it should be, everywhere"),
+    (0.5, "it is half of what it should be, everywhere"),
+    (math.pi / 180, "it is pi/180 times the expected: degrees and radians mixed up?"),
+    (180 / math.pi, "it is 180/pi times the expected: degrees and radians mixed up?"),
+)
+
+
+def _diagnose(got: Tensor, expected: Tensor, rtol: float, atol: float) -> str | None:
+    """What simple mistake would explain all of the difference, if one does."""
+    if not expected.is_floating_point() or not torch.isfinite(expected).all():
+        return None
+    rtol, atol = max(rtol, 1e-3), atol
+    if expected.abs().max() <= 10 * atol:
+        return None
+
+    def equal(candidate: Tensor) -> bool:
+        return candidate.shape == expected.shape and torch.allclose(
+            candidate, expected, rtol=rtol, atol=atol
+        )
+
+    if got.abs().max() <= atol:
+        return "Yours is zero everywhere."
+    for factor, words in KNOWN_FACTORS:
+        if equal(got / factor):
+            return f"It looks as if {words}."
+    factor = float((got * expected).sum() / (expected * expected).sum())
+    if factor and equal(got / factor):
+        return f"Yours is {factor:.4g} times the expected, everywhere."
+    if expected.numel() > 1:
+        shift = (got - expected).mean()
+        if equal(got - shift):
+            return f"Yours is the expected plus {float(shift):.4g}, everywhere."
+    if expected.ndim > 4 or expected.numel() > 1_000_000:
+        return None
+    for a, b in itertools.combinations(range(expected.ndim), 2):
+        if expected.shape[a] == expected.shape[b] and equal(got.transpose(a, b)):
+            return f"Transposing axes {a} and {b} of yours gives the expected."
+    for axis in range(expected.ndim):
+        if expected.shape[axis] < 2:
+            continue
+        if equal(got.flip(axis)):
+            return f"Yours is in reverse order along axis {axis}."
+        for step in (1, -1):
+            if expected.shape[axis] > 2 and equal(got.roll(step, axis)):
+                return f"Yours is shifted by one along axis {axis}."
+    last = expected.shape[-1] if expected.ndim else 0
+    if 2 <= last <= 4:
+        for signs in itertools.product((1.0, -1.0), repeat=last):
+            if min(signs) < 0 and equal(got * got.new_tensor(signs)):
+                flipped = [str(i) for i, s in enumerate(signs) if s < 0]
+                return f"The sign is flipped in column {', '.join(flipped)} of the last axis."
+        for order in itertools.permutations(range(last)):
+            if order != tuple(range(last)) and equal(got[..., list(order)]):
+                return f"Taking the columns of yours in the order {list(order)} gives the expected."
+    return None

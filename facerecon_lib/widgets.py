@@ -1,0 +1,160 @@
+"""Sliders around the renderer, and small animations, for notebooks.
+
+    explore(draw, yaw=(-60, 60, 0), look=["lit", "unlit"])     # draw(yaw=..., look=...) -> picture
+    animation(frames, seconds=3)                                # a list of uint8 images
+
+A picture is a uint8 array (H, W, 3) or a matplotlib Figure. A stored notebook, and a viewer without
+a kernel, show the first state as a picture, with a line that says what can be moved.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+Control = tuple | list | bool
+
+
+def explore(
+    draw: Callable[..., np.ndarray | Figure],
+    *,
+    labels: Mapping[str, str] | None = None,
+    width: int = 640,
+    **controls: Control,
+) -> None:
+    """Show draw(**values) with a control for each keyword; it is drawn anew while a slider moves.
+
+    controls: (least, most, start) or (least, most, start, step) makes a slider, of whole numbers
+    where all are int; a list makes a menu that starts at its first entry; a bool a tick box.
+    labels: what to write beside a control instead of its name. width: of the picture, px.
+    What draw raises or prints while a control moves appears under the picture.
+    Raises ValueError for a control of another form.
+    """
+    import ipywidgets
+    from IPython.display import display
+
+    labels = dict(labels or {})
+    made = {
+        name: _control(ipywidgets, name, spec, labels.get(name, name))
+        for name, spec in controls.items()
+    }
+    first = _png(draw(**{name: control.value for name, control in made.items()}))
+    image = ipywidgets.Image(value=first, format="png", layout={"width": f"{width}px"})
+    trouble = ipywidgets.HTML()
+
+    def redraw(_change: object = None) -> None:
+        try:
+            image.value = _png(draw(**{name: control.value for name, control in made.items()}))
+            trouble.value = ""
+        except Exception as error:  # a traceback would go to a log that no one sees
+            trouble.value = f"<code>{type(error).__name__}: {error}</code>"
+
+    for control in made.values():
+        control.observe(redraw, names="value")
+    box = ipywidgets.VBox([*made.values(), image, trouble])
+    names = ", ".join(labels.get(name, name) for name in made)
+    bundle = box._repr_mimebundle_()
+    bundle["text/plain"] = f"sliders: {names}"
+    note = f"Run this cell to move: {names}"
+    bundle["image/png"] = base64.b64encode(_png(_captioned(_pixels(first), note))).decode()
+    display(bundle, raw=True)
+
+
+def animation(
+    frames: Sequence[UInt8[np.ndarray, "height width 3"]], seconds: float = 3.0, colours: int = 128
+) -> None:
+    """Show frames one after another, for ever: an animated PNG, which every viewer shows.
+
+    Raises ValueError without frames, or where their sizes differ.
+    """
+    from IPython.display import display
+
+    png = animated_png(frames, seconds, colours)
+    text = f"animation: {len(frames)} frames"
+    display({"text/plain": text, "image/png": base64.b64encode(png).decode()}, raw=True)
+
+
+def animated_png(
+    frames: Sequence[UInt8[np.ndarray, "height width 3"]], seconds: float = 3.0, colours: int = 128
+) -> bytes:
+    """The frames as one animated PNG in a palette that they share."""
+    if not frames or len({f.shape for f in frames}) != 1:
+        shapes = sorted({f.shape for f in frames})
+        raise ValueError(f"frames: expected one or more of one size, got {shapes or 'none'}")
+    step = max(len(frames) // 4, 1)
+    sample = Image.fromarray(np.concatenate(frames[::step]))
+    palette = sample.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    none = Image.Dither.NONE  # dithering would flicker, and doubles the size
+    reduced = [Image.fromarray(f).quantize(palette=palette, dither=none) for f in frames]
+    out = io.BytesIO()
+    reduced[0].save(
+        out,
+        format="PNG",
+        save_all=True,
+        append_images=reduced[1:],
+        duration=round(1000 * seconds / len(frames)),
+        loop=0,
+        optimize=True,
+    )
+    return out.getvalue()
+
+
+def _control(ipywidgets, name: str, spec: Control, label: str):
+    style = dict(description=label, style={"description_width": "150px"})
+    wide = {"width": "520px"}
+    if isinstance(spec, bool):
+        return ipywidgets.Checkbox(value=spec, **style)
+    if isinstance(spec, list) and spec:
+        return ipywidgets.Dropdown(options=spec, value=spec[0], **style)
+    if isinstance(spec, tuple) and len(spec) in (3, 4):
+        low, high, start = spec[:3]
+        if low <= start <= high and low < high:
+            whole = all(isinstance(v, int) for v in spec)
+            kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+            step = spec[3] if len(spec) == 4 else (1 if whole else (high - low) / 100)
+            return kind(value=start, min=low, max=high, step=step, layout=wide, **style)
+    raise ValueError(
+        f"{name}: expected (least, most, start), a list of choices, or True/False, got {spec!r}"
+    )
+
+
+def _png(picture: np.ndarray | Figure) -> bytes:
+    out = io.BytesIO()
+    if isinstance(picture, Figure):
+        picture.savefig(out, format="png", dpi=picture.get_dpi())
+    else:
+        # the least compression: a redraw is to be fast, and the picture goes no further than this
+        Image.fromarray(picture).save(out, format="PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def _captioned(picture: np.ndarray, note: str) -> np.ndarray:
+    """The picture over a grey strip with a line of text."""
+    font = ImageFont.load_default(size=14)
+    height, width = picture.shape[:2]
+    lines, line = [], ""
+    for word in note.split():
+        longer = f"{line} {word}".strip()
+        if line and font.getlength(longer) > width - 16:
+            lines.append(line)
+            longer = word
+        line = longer
+    lines.append(line)
+    sheet = Image.new("RGB", (width, height + 20 * len(lines) + 10), (232, 236, 241))
+    sheet.paste(Image.fromarray(picture), (0, 0))
+    pen = ImageDraw.Draw(sheet)
+    for i, text in enumerate(lines):
+        pen.text((8, height + 5 + 20 * i), text, fill=(60, 70, 85), font=font)
+    return np.asarray(sheet)
