@@ -27,14 +27,14 @@ def explore(
     draw: Callable[..., np.ndarray | Figure],
     *,
     labels: Mapping[str, str] | None = None,
-    width: int = 640,
+    width: int | None = None,
     **controls: Control,
 ) -> None:
     """Show draw(**values) with a control for each keyword; it is drawn anew while a slider moves.
 
     controls: (least, most, start) or (least, most, start, step) makes a slider, of whole numbers
     where all are int; a list makes a menu that starts at its first entry; a bool a tick box.
-    labels: what to write beside a control instead of its name. width: of the picture, px.
+    labels: what to write beside a control instead of its name. width: of the picture as shown, px.
     What draw raises or prints while a control moves appears under the picture.
     Raises ValueError for a control of another form.
     """
@@ -47,7 +47,8 @@ def explore(
         for name, spec in controls.items()
     }
     first = _png(draw(**{name: control.value for name, control in made.items()}))
-    image = ipywidgets.Image(value=first, format="png", layout={"width": f"{width}px"})
+    shown = width or _pixels(first).shape[1]
+    image = ipywidgets.Image(value=first, format="png", layout={"width": f"{shown}px"})
     trouble = ipywidgets.HTML()
 
     def redraw(_change: object = None) -> None:
@@ -108,7 +109,7 @@ def animated_png(
 
 
 def _control(ipywidgets, name: str, spec: Control, label: str):
-    style = dict(description=label, style={"description_width": "150px"})
+    style = dict(description=label, style={"description_width": "130px"})
     wide = {"width": "520px"}
     if isinstance(spec, bool):
         return ipywidgets.Checkbox(value=spec, **style)
