@@ -52,6 +52,10 @@ def fit(
     face: Annotated[
         int | None, typer.Option(help="Which face: 1 the largest, 2 the next ...")
     ] = None,
+    recognition: Annotated[
+        str,
+        typer.Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once)."),
+    ] = "none",
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
 ) -> None:
     """Fit the face model to the face in each PHOTO by analysis by synthesis."""
@@ -59,6 +63,7 @@ def fit(
     import torch
 
     from .morphable_model import ModelError, MorphableModel
+    from .recognition import RecognitionError
     from .results import OutputError, claim_folder, fit_photo, readable_name
 
     # The tensors are small: a second thread gains a fifth on an idle machine, and on a busy one
@@ -68,10 +73,11 @@ def fit(
         if face is not None and face < 1:
             raise OutputError(f"--face {face}: faces count from 1, the largest")
         _check_device(device)
+        network = _network(recognition, device)
         fine = MorphableModel.load(model, subdivision=1).to(device)
         coarse = MorphableModel.load(model, subdivision=0).to(device)
         claim_folder(out)
-    except (ModelError, OutputError) as error:
+    except (ModelError, OutputError, RecognitionError) as error:
         _fail(error)
         raise typer.Exit(2) from None
     failed = False
@@ -103,7 +109,14 @@ def fit(
 
             try:
                 result = fit_photo(
-                    photo, out / name, fine, coarse, face, progress=progress, started=started
+                    photo,
+                    out / name,
+                    fine,
+                    coarse,
+                    face,
+                    recognition=network,
+                    progress=progress,
+                    started=started,
                 )
             except Exception as error:  # whatever one photo does, the others are still done
                 failed = True
@@ -157,6 +170,20 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = _one_line(error).split(". ")[0]
         raise OutputError(f"--device {device}: cannot be used here ({reason})") from error
+
+
+def _network(name: str, device: str):
+    """The face-recognition network of that name, fetched if need be; None for "none"."""
+    from .recognition import CHIPS, facenet_file, load_network
+    from .results import OutputError
+
+    if name == "none":
+        return None
+    if name not in CHIPS:
+        raise OutputError(f"--recognition {name}: expected none, {' or '.join(CHIPS)}")
+    if name == "facenet" and not facenet_file().is_file():
+        error_console.print("facerecon: fetching facenet's weights, 112 MB")
+    return load_network(name, device=device, allow_download=True)
 
 
 @app.command()

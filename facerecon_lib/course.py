@@ -20,6 +20,7 @@ import io
 import linecache
 import os
 import sys
+import time
 import traceback
 import types
 import warnings
@@ -101,6 +102,8 @@ def setup() -> None:
     print(f"facerecon_lib {__version__} · profile {profile()}")
 
 
+SLOW_SECONDS = 2.0  # a check takes far less with an answer as quick as the library's
+
 # Exercises ------------------------------------------------------------------------------------
 
 
@@ -112,6 +115,7 @@ class Verdict:
     message: str
     printed: str = ""
     picture: Callable | None = None
+    slow: str = ""
 
 
 class Exercise:
@@ -191,7 +195,9 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
             np.random.seed(0)  # noqa: NPY002
-            remark = definition.examine(attempt)
+            start = time.perf_counter()
+            remark = definition.examine(attempt) or ""
+            slow = _slow(time.perf_counter() - start, definition)
     except _Blank:
         return Verdict(
             "blank",
@@ -209,7 +215,22 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
         np.random.set_state(numpy_state)  # noqa: NPY002
         for number in _open_figures() - drawn:
             sys.modules["matplotlib.pyplot"].close(number)
-    return Verdict("right", remark or "", said.getvalue())
+    return Verdict("right", remark, said.getvalue(), slow=slow)
+
+
+def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
+    """A word for a right answer that will hold up the rest of the notebook."""
+    if seconds < SLOW_SECONDS:
+        return ""
+    start = time.perf_counter()
+    definition.examine(definition.stand_in)
+    ours = time.perf_counter() - start
+    if seconds < 5 * ours:
+        return ""
+    return (
+        f"It is {seconds / ours:.0f} times slower than the library's, so cells below will take "
+        "longer: most often a Python loop over vertices or pixels is why."
+    )
 
 
 class _Blank(Exception):
@@ -331,6 +352,7 @@ def show_verdict(name: str, verdict: Verdict) -> None:
     text = f"{mark} {name}: "
     if verdict.state == "right":
         text += f"right{f': {verdict.message}' if verdict.message else ''}. Yours is used below."
+        text += f"\n{verdict.slow}" if verdict.slow else ""
     elif verdict.state == "blank":
         text += verdict.message
     else:

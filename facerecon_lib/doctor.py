@@ -98,11 +98,12 @@ def _model() -> tuple[str, str, str, bool]:
 
 def _detectors() -> Table:
     from .detection import detectors
+    from .recognition import networks
 
     table = Table(title="detectors and weights, and the terms they come under")
     for column in ("name", "for", "state", "terms", "what to do"):
         table.add_column(column, overflow="fold")
-    for row in detectors():
+    for row in (*detectors(), *networks()):
         state = "ready" if row["ready"] else "not here"
         table.add_row(row["name"], row["task"], state, row["licence"], row["todo"])
     return table

@@ -5,7 +5,8 @@
 
 Pose first, from the 68 landmarks; then shape and expression with the landmarks alone; then all
 coefficients with the photo, coarse to fine (Eq. 4 under a robust function, Eq. 5, and the priors of
-`losses.py`). Region weights keep hair, the inside of the mouth and the eyes from bending the shape.
+`losses.py`; in the fine stage Eq. 6 as well, where a face-recognition network is given). Region
+weights keep hair, the inside of the mouth and the eyes from bending the shape.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .coefficients import FaceCoefficients
 from .evaluation import landmark_error
 from .lighting import ambient_lighting, solve_lighting
 from .morphable_model import MorphableModel
+from .recognition import FaceNetwork, face_features
 from .synthesis import CROP_SIZE, Face, project_landmarks, synthesise
 
 JAW_WEIGHT = 0.3  # a 2D detector's jaw points mark an outline, not a place on the face
@@ -88,6 +90,7 @@ def fit(
     settings: FitSettings | None = None,
     coarse_model: MorphableModel | None = None,
     init: FaceCoefficients | None = None,
+    recognition: FaceNetwork | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
 ) -> FitResult:
     """Fit every face of a batch.
@@ -95,13 +98,15 @@ def fit(
     image: aligned crops in [0, 1]; valid: 1 where the photo has pixels; landmarks: crop pixels.
     kind: "2d" or "3d", of the landmark detector. coarse_model: the same model on a coarser mesh
     for the coarse stage. init: start here instead of from the landmarks.
+    recognition: adds Eq. 6 to the fine stage, weighted by settings.weights["recognition"] or, where
+    that is not given, by losses.FIT_RECOGNITION_WEIGHTS of the network.
     progress: called as progress(stage, step, steps, loss).
     Raises ValueError when shapes do not fit or an input is not finite, FloatingPointError when the
     loss stops being a number.
     """
     settings = settings or FitSettings()
     _check(image, valid, landmarks)
-    run = _Run(model, image, valid, landmarks, kind, settings, progress)
+    run = _Run(model, image, valid, landmarks, kind, settings, recognition, progress)
     clock = time.perf_counter
     start = clock()
     if init is None:
@@ -171,8 +176,9 @@ def start_from_landmarks(
 class _Run:
     """The state of one fit: the parameters being optimised and the photo they are compared to."""
 
-    def __init__(self, model, image, valid, landmarks, kind, settings, progress):
+    def __init__(self, model, image, valid, landmarks, kind, settings, recognition, progress):
         self.settings, self.kind, self.progress = settings, kind, progress
+        self.recognition = recognition
         self.photo, self.valid, self.target = image, valid, landmarks
         self.point_weights = torch.ones(68, device=image.device)
         if kind == "2d":
@@ -222,24 +228,43 @@ class _Run:
         c = self.coefficients()
         face = synthesise(self.model, c, self.settings.fov_deg)
         points = face.landmarks(self.kind)
-        rendered, weight = self.rendered(face)
+        rendered, weight, mask = self.rendered(face)
         pixel = losses.robust_pixel_loss(
             rendered, self.small_photo, weight, self.settings.pixel_sigma
         )
         return {
             "pixel": pixel,
             "landmark": losses.landmark_loss(points, self.target, self.point_weights),
+            **self.recognition_term(rendered, mask),
             "albedo": losses.coefficient_prior(c.albedo),
             **self.prior_terms(c),
             **losses.light_priors(c.lighting),
         }
 
-    def rendered(self, face: Face) -> tuple[Tensor, Tensor]:
-        """The lit face, and how much each of its pixels counts."""
+    def recognition_term(self, rendered: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Eq. 6, at the crop's full size alone: a smaller picture says little about who it is."""
+        if self.recognition is None or self.size != CROP_SIZE:
+            return {}
+        photo, features = (
+            face_features(self.recognition, image, self.target, mask)
+            for image in (self.photo, rendered)
+        )
+        return {"recognition": losses.recognition_loss(features, photo)}
+
+    def rendered(self, face: Face) -> tuple[Tensor, Tensor, Tensor]:
+        """The lit face, how much each of its pixels counts, and where it covers the photo."""
         weights = self.vertex_weights[None, :, None].expand(len(face.colours), -1, 1)
         shown = torch.cat([face.colours, weights], -1)
         image, mask = face.render(self.size, attributes=shown)
-        return image[:, :3], image[:, 3:] * mask * self.small_valid
+        mask = mask * self.small_valid
+        return image[:, :3], image[:, 3:] * mask, mask
+
+    def weights(self) -> dict[str, float]:
+        """Those of the settings; a prior that they do not name counts for nothing."""
+        weights = dict.fromkeys(PRIORS, 0.0)
+        if self.recognition is not None:
+            weights["recognition"] = losses.FIT_RECOGNITION_WEIGHTS[self.recognition.name]
+        return weights | dict(self.settings.weights)
 
     def optimise(self, stage: str, steps: int, terms: Callable, names: tuple[str, ...]) -> None:
         """Adam, its learning rates falling along a cosine to a tenth."""
@@ -251,7 +276,7 @@ class _Run:
             adam, lambda i: 0.1 + 0.45 * (1 + math.cos(math.pi * i / max(steps, 1)))
         )
         self.stage_losses = []
-        weights = dict.fromkeys(PRIORS, 0.0) | dict(self.settings.weights)
+        weights = self.weights()
         for step in range(steps):
             values = terms()
             loss = losses.weighted_sum(values, weights)
@@ -296,7 +321,8 @@ class _Run:
         each = []
         for b in range(len(self.photo)):
             inputs = (self.photo[b : b + 1], self.valid[b : b + 1], self.target[b : b + 1])
-            alone = _Run(self.model, *inputs, self.kind, self.settings, None)
+            settings = (self.kind, self.settings, self.recognition, None)
+            alone = _Run(self.model, *inputs, *settings)
             alone.set(c[b])
             each.append({name: value.item() for name, value in alone.photo_terms().items()})
         return each

@@ -39,6 +39,15 @@ REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
 )
 """Eq. 7 and Eq. 12 as printed. They belong to `reduction="sum"`: pixel is then in the thousands."""
 
+RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 20.0, "dlib": 64.0})
+"""Eq. 7's weight of Eq. 6 for either network of `recognition.py`; goes with the other sums.
+
+The report's 20 is for a network like facenet, of 512 numbers of length 1. Two people's features are
+there about at right angles, sqrt(2) apart, and 512 numbers that far apart differ by an L1 distance
+of sqrt(2) sqrt(512 · 2 / pi) = 25.5. dlib's 128 of two people differ by 7.9, the mean over 13
+photos: 20 · 25.5 / 7.9 = 64.
+"""
+
 FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
         "pixel": 300.0,
@@ -54,6 +63,15 @@ FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     }
 )
 """Analysis by synthesis on one photo: robust pixel term as a mean, priors summed over modes."""
+
+FIT_RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 0.08, "dlib": 0.25})
+"""Eq. 6 beside FIT_WEIGHTS, where `fit` is given that network.
+
+With 0.25 dlib's gradient on the identity is as long as that of the landmarks (the median of 13
+fitted photos). There the distance of rendering and photo falls from 0.70 to 0.52, and the inner
+landmarks move by 0.07 % of the eye distance; with 1.0 to 0.40, and by 0.4 %. facenet's follows from
+RECOGNITION_WEIGHTS and has not been tried.
+"""
 
 TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 1.0})
 """Training the encoder with means: the weights of fitting, and recognition of unit features."""

@@ -34,6 +34,7 @@ from .fitting import FitResult, FitSettings, fit
 from .mesh import export_mesh
 from .morphable_model import MorphableModel
 from .plotting import fit_figure, overlay_on_photo, save_figure
+from .recognition import FaceNetwork
 from .synthesis import CROP_SIZE, Face, landmark_vertices, synthesise
 
 WRITTEN = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
@@ -50,13 +51,14 @@ class OutputError(ValueError):
 
 @dataclass
 class FittedPhoto:
-    """A photo, its crop, and the face that was fitted to it."""
+    """A photo, its crop, and the face that was fitted to it; recognition: the network of Eq. 6."""
 
     photo: Photo
     detection: Detection
     crop: Crop
     fitted: FitResult
     face: Face
+    recognition: str | None = None
 
 
 def claim_folder(folder: Path) -> None:
@@ -98,12 +100,13 @@ def fit_face(
     coarse_model: MorphableModel | None = None,
     face: int | None = None,
     settings: FitSettings | None = None,
+    recognition: FaceNetwork | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
 ) -> FittedPhoto:
     """Detect, align and fit the face of one photo, on the model's device.
 
-    face: which of several, 1 the largest. Raises DetectionError when there is none, and
-    FloatingPointError when the loss is no number.
+    face: which of several, 1 the largest. recognition: as in `fitting.fit`. Raises DetectionError
+    when there is no face, and FloatingPointError when the loss is no number.
     """
     settings = settings or FitSettings()
     device = model.device
@@ -117,10 +120,12 @@ def fit_face(
         kind=found.kind,
         settings=settings,
         coarse_model=coarse_model,
+        recognition=recognition,
         progress=progress,
     )
     face_found = synthesise(model, fitted.coefficients, settings.fov_deg)
-    return FittedPhoto(photo, found, crop, fitted, face_found)
+    name = None if recognition is None else recognition.name
+    return FittedPhoto(photo, found, crop, fitted, face_found, name)
 
 
 def fit_photo(
@@ -130,6 +135,7 @@ def fit_photo(
     coarse_model: MorphableModel | None = None,
     face: int | None = None,
     settings: FitSettings | None = None,
+    recognition: FaceNetwork | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
     started: float | None = None,
 ) -> dict:
@@ -142,7 +148,7 @@ def fit_photo(
     check_replaceable(folder)
     photo = load_image(path, name=readable_name(path))
     opened = time.perf_counter()
-    done = fit_face(photo, model, coarse_model, face, settings, progress)
+    done = fit_face(photo, model, coarse_model, face, settings, recognition, progress)
     fitted_at = time.perf_counter()
     result = describe(done)
     seconds = {"start": opened - started, **done.fitted.seconds}
@@ -220,6 +226,7 @@ def describe(done: FittedPhoto) -> dict:
         "detector": {"name": found.detector, "kind": found.kind, "score": float(found.score)},
         "faces_found": found.faces_found,
         "face": found.face,
+        "recognition": done.recognition,
         "landmarks_px": _numbers(np.asarray(found.landmarks)),
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
         "landmarks_mm": _numbers(face.vertices[0, index]),

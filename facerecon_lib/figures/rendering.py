@@ -1,0 +1,397 @@
+"""Notebook 04: pixels, triangles and their gradients, drawn; and the scenes that it draws.
+
+ndc_maps([hard, soft], ["hard", "soft"], triangle)      # maps over the image plane
+animation(hunt_frames(target, hard_path, soft_path))    # two triangles hunt a third
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..camera import ndc_to_pixels, pixels_to_ndc, project_ndc
+from ..rasterizer import Fragments, rasterize
+from ..renderer import SoftSettings
+
+HARD, SOFT, TARGET = "#d1495b", "#1f6fb2", "#1a7f37"
+
+# Geometry ---------------------------------------------------------------------------------------
+
+
+def pixel_centres(height: int, width: int) -> Float[Tensor, "height width 2"]:
+    """NDC x and y of every pixel's centre: +x left, +y up, the shorter side spans [-1, 1]."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return pixels_to_ndc(torch.stack([columns, rows], -1) + 0.5, (height, width))
+
+
+def squared_distance(
+    points: Float[Tensor, "*batch 2"], a: Float[Tensor, "*batch 2"], b: Float[Tensor, "*batch 2"]
+) -> Float[Tensor, "*batch"]:
+    """From points to the segment from a to b; the leading axes are broadcast."""
+    ab = b - a
+    along = ((points - a) * ab).sum(-1, keepdim=True) / ab.square().sum(-1, keepdim=True)
+    return (a + along.clamp(0, 1) * ab - points).square().sum(-1)
+
+
+def crossing_triangles() -> tuple[Float[Tensor, "9 3"], Int[Tensor, "3 3"]]:
+    """Three triangles that pass through one another: NDC x, y and depth, and the faces."""
+    verts = [
+        [(0.85, 0.55, 2.0), (-0.75, 0.75, 4.0), (0.05, -0.35, 3.0)],
+        [(-0.85, 0.15, 2.1), (-0.15, -0.85, 3.6), (0.55, 0.85, 3.4)],
+        [(0.8, -0.55, 2.2), (-0.85, -0.45, 3.9), (0.0, 0.5, 3.1)],
+    ]
+    return torch.tensor(verts).reshape(-1, 3), torch.arange(9).reshape(3, 3)
+
+
+def floor() -> tuple[Float[Tensor, "1 4 3"], Int[Tensor, "2 3"], Float[Tensor, "1 4 2"]]:
+    """A floor that runs away from the viewer, two triangles: NDC vertices, faces, tile numbers."""
+    corners = torch.tensor([[1.0, -0.9, 1], [-1.0, -0.9, 1], [-1.0, -0.9, 7], [1.0, -0.9, 7]])
+    verts = torch.cat([corners[:, :2] / corners[:, 2:], corners[:, 2:]], 1)
+    verts[:, 1] = verts[:, 1] * 1.3 + 0.3  # fills the picture
+    tiles = torch.tensor([[0.0, 0], [6, 0], [6, 12], [0, 12]])
+    return verts[None], torch.tensor([[0, 1, 2], [0, 2, 3]]), tiles[None]
+
+
+def image_derivative(
+    v_camera: Float[Tensor, "1 vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    colours: Float[Tensor, "1 vertex 3"],
+    move: Float[Tensor, 3],
+    picture: Callable[[Fragments, Tensor], Tensor],
+    size: int,
+    soft: SoftSettings | None = None,
+) -> Float[Tensor, "height width"]:
+    """How each pixel's grey value changes when the mesh moves by `move` mm, as autograd sees it.
+
+    That is: with the triangles that a pixel lists held fixed. picture: the fragments and the
+    colours at them (1, H, W, K, 3) to (1, H, W, 3). Every pixel is given a mesh that moves for it
+    alone, so that one backward pass tells all pixels' derivatives apart.
+    """
+    k, blur = (1, 0.0) if soft is None else (soft.faces_per_pixel, soft.blur_radius)
+    settings = dict(blur_radius=blur, faces_per_pixel=k, perspective_correct=True)
+    listed = rasterize(project_ndc(v_camera), faces, size, **settings).pix_to_face
+    there = listed >= 0
+    corner = faces[listed.clamp(min=0)]
+    steps = torch.zeros(1, size, size, 1, 1, 1, requires_grad=True)
+    ndc = project_ndc(v_camera[0][corner] + steps * move)
+    a, b, c = ndc[..., :2].unbind(-2)
+    p = pixel_centres(size, size)[None, :, :, None]
+    weights = torch.stack([_area(p, b, c), _area(a, p, c), _area(a, b, p)], -1)
+    weights = weights / _area(a, b, c)[..., None]
+    inside = (weights >= 0).all(-1)
+    weights = weights / ndc[..., 2]
+    weights = weights / weights.sum(-1, keepdim=True)
+    if soft is not None:
+        weights = weights.clamp(min=0)
+        weights = weights / weights.sum(-1, keepdim=True)
+    edges = ((a, b), (b, c), (c, a))
+    outline = torch.stack([squared_distance(p, *edge) for edge in edges]).amin(0)
+    signed = torch.where(inside, -outline, outline)
+    fragments = Fragments(listed, (weights * ndc[..., 2]).sum(-1), weights, signed)
+    shown = (weights[..., None] * colours[0][corner]).sum(-2) * there[..., None]
+    grey = picture(fragments, shown).mean(-1)
+    return torch.autograd.grad(grey.sum(), steps)[0].reshape(size, size)
+
+
+def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    (ax, ay), (bx, by), (cx, cy) = a.unbind(-1), b.unbind(-1), c.unbind(-1)
+    return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+
+
+# Maps over the image plane ----------------------------------------------------------------------
+
+
+def ndc_maps(
+    maps: Sequence[Tensor],
+    titles: Sequence[str] = (),
+    triangles: Float[Tensor, "triangle 3 2"] | None = None,
+    *,
+    title: str = "",
+    columns: int | None = None,
+    size: float = 2.7,
+    centres: bool = False,
+    outline: str = "white",
+    bar: str = "",
+    **imshow,
+) -> Figure:
+    """Maps (H, W) or pictures (H, W, 3) over NDC, with the triangles' outlines.
+
+    centres: mark the pixel centres. bar: what a colour bar beside the last map is labelled with.
+    """
+    columns = columns or len(maps)
+    rows = -(-len(maps) // columns)
+    shape = (columns * size + bool(bar) * 0.8, rows * (size + 0.3) + 0.35 * bool(title))
+    figure = Figure(shape, layout="constrained", facecolor="white")
+    if title:
+        figure.suptitle(title, fontsize=12)
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for i, axis in enumerate(axes):
+        if i >= len(maps):
+            axis.axis("off")
+            continue
+        height, width = maps[i].shape[:2]
+        right, top = width / min(height, width), height / min(height, width)
+        settings = dict(interpolation="nearest", extent=(right, -right, -top, top)) | imshow
+        drawn = axis.imshow(maps[i].detach().numpy(), **settings)
+        if i < len(titles):
+            axis.set_title(titles[i], fontsize=10)
+        for triangle in () if triangles is None else triangles:
+            closed = torch.cat([triangle, triangle[:1]]).detach()
+            axis.plot(*closed.T, color=outline, linewidth=1.6)
+        if centres:
+            axis.scatter(*pixel_centres(height, width).reshape(-1, 2).T, s=6, color="#333333")
+        axis.set(xlim=(right, -right), ylim=(-top, top), xticks=(), yticks=())
+    if bar:
+        figure.colorbar(drawn, ax=axes, label=bar, shrink=0.85)
+    return figure
+
+
+def question_figure(triangle: Float[Tensor, "3 2"], covered: Tensor) -> Figure:
+    """A triangle over a coarse grid: the outline, the centres, and which of them it covers."""
+    height, width = covered.shape
+    figure = Figure((10.2, 5.3), layout="constrained", facecolor="white")
+    figure.suptitle("A rasterizer asks each pixel centre one question: inside or not?", fontsize=12)
+    points = pixel_centres(height, width).reshape(-1, 2)
+    closed = torch.cat([triangle, triangle[:1]])
+    for axis, filled in zip(figure.subplots(1, 2), (False, True), strict=True):
+        if filled:
+            axis.imshow(covered, extent=(1, -1, -1, 1), cmap="Blues", vmax=2.2, vmin=0)
+        inside = covered.flatten()
+        axis.scatter(*points[~inside].T, s=14, facecolors="none", edgecolors="#999999")
+        axis.scatter(*points[inside].T, s=16, color=SOFT)
+        axis.plot(*closed.T, color=HARD, linewidth=2)
+        axis.set_xticks(np.linspace(-1, 1, width + 1), minor=True)
+        axis.set_yticks(np.linspace(-1, 1, height + 1), minor=True)
+        axis.grid(which="minor", color="#dddddd", linewidth=0.7)
+        axis.tick_params(which="minor", length=0)
+        axis.set(xlim=(1, -1), ylim=(-1, 1), xticks=(1, 0, -1), yticks=(-1, 0, 1), aspect="equal")
+        axis.set(xlabel="NDC x (grows to the left)", ylabel="NDC y")
+    figure.axes[0].set_title("the question: 256 centres, 3 edges")
+    figure.axes[1].set_title("the answer: a staircase")
+    return figure
+
+
+def fragments_figure(
+    pix_to_face: Int[Tensor, "height width"],
+    zbuf: Float[Tensor, "height width"],
+    picture: Float[Tensor, "height width 3"],
+    title: str,
+    depth_label: str = "depth",
+) -> Figure:
+    """Which triangle, how deep, what colour."""
+    figure = Figure((11.6, 4.2), layout="constrained", facecolor="white")
+    figure.suptitle(title, fontsize=12)
+    axes = figure.subplots(1, 3)
+    axes[0].imshow(face_colours(pix_to_face), interpolation="nearest")
+    axes[0].set_title("pix_to_face: one colour a triangle")
+    depth = zbuf.detach().masked_fill(pix_to_face < 0, torch.nan)
+    drawn = axes[1].imshow(depth, cmap="viridis_r", interpolation="nearest")
+    axes[1].set_title("zbuf: near is bright")
+    figure.colorbar(drawn, ax=axes[1], label=depth_label, shrink=0.75)
+    axes[2].imshow(picture.detach().clamp(0, 1), interpolation="nearest")
+    axes[2].set_title("colours, mixed by bary")
+    for axis in axes:
+        axis.axis("off")
+    return figure
+
+
+def face_colours(pix_to_face: Int[Tensor, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """A colour for every triangle, the same each time; nothing is near white."""
+    count = max(int(pix_to_face.max()) + 1, 1)
+    if count <= 3:
+        table = np.array([[232, 119, 78], [72, 133, 190], [92, 168, 104]], np.uint8)
+    else:
+        table = np.random.default_rng(4).integers(40, 235, (count, 3)).astype(np.uint8)
+    table = np.concatenate([table, np.full((1, 3), 245, np.uint8)])
+    return table[pix_to_face.numpy()]  # -1 is the last row
+
+
+def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
+    """Which triangle each pixel shows: ours, PyTorch3D's, and where the two part."""
+    figure = Figure((11.4, 4.2), layout="constrained", facecolor="white")
+    axes = figure.subplots(1, 3)
+    mine = ours.pix_to_face[0, ..., 0]
+    axes[0].imshow(face_colours(mine), interpolation="nearest")
+    axes[0].set_title("facerecon_lib")
+    if theirs is None:
+        axes[1].text(0.5, 0.5, "PyTorch3D\nis not installed", ha="center", va="center")
+    else:
+        other = theirs.pix_to_face[0, ..., 0]
+        axes[1].imshow(face_colours(other), interpolation="nearest")
+        axes[1].set_title("PyTorch3D")
+        differs = mine != other
+        axes[2].imshow(differs, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        axes[2].set_title(f"pixels that differ: {int(differs.sum())} of {differs.numel():,}")
+        axes[2].set(xticks=(), yticks=())
+    for axis in axes[: 3 if theirs is None else 2]:
+        axis.axis("off")
+    return figure
+
+
+# Curves -----------------------------------------------------------------------------------------
+
+
+def slide_figure(
+    x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], *, xlabel: str, title: str
+) -> Figure:
+    """A pixel's value above, its gradient below. curves: label: (value, gradient)."""
+    figure = Figure((9.5, 5.4), layout="constrained", facecolor="white")
+    figure.suptitle(title, fontsize=12)
+    above, below = figure.subplots(2, 1, sharex=True)
+    blues = ["#0b3c6f", "#1f6fb2", "#7fb3dc"]
+    for label, (value, gradient) in curves.items():
+        hard, ideal = label.startswith("hard"), label.startswith("area")
+        colour = HARD if hard else "#888888" if ideal else blues.pop(0)
+        style = dict(color=colour, linestyle="--" if ideal else "-", linewidth=2.4 if hard else 1.8)
+        above.plot(x.detach(), value.detach(), label=label, **style)
+        below.plot(x.detach(), gradient.detach(), **style)
+    above.set_ylabel("value")
+    below.set(ylabel="gradient", xlabel=xlabel)
+    above.legend(frameon=False, fontsize=9)
+    below.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
+    return figure
+
+
+def hunt_curves(scores: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Overlap with the target against the step, a line a setting; labels at the lines' ends."""
+    figure = Figure((9.0, 3.8), layout="constrained", facecolor="white")
+    axis = figure.subplots()
+    shades = ["#08306b", "#2b7bba", "#89bedc", "#c9a227", "#d1495b", "#1a7f37"]
+    for (label, score), colour in zip(scores.items(), shades, strict=False):
+        thick = 3 if label.startswith("cool") else 1.8
+        axis.plot(score, label=label, color=colour, linewidth=thick)
+    axis.set(
+        xlabel="step of the optimiser", ylabel="overlap with the target (IoU)", ylim=(-0.03, 1)
+    )
+    axis.set_title(title)
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def trap_figure(x: Tensor, curves: Mapping[str, Tensor], reach: float, title: str) -> Figure:
+    """Colour along a line that leaves a triangle; reach: how far the blur goes."""
+    figure = Figure((9.0, 3.8), layout="constrained", facecolor="white")
+    axis = figure.subplots()
+    styles = iter([(HARD, "-"), ("#c9a227", "-"), ("#7fb3dc", "-"), (TARGET, "--")])
+    for label, value in curves.items():
+        colour, line = next(styles)
+        axis.plot(x, value, line, color=colour, label=label, linewidth=2.2)
+    axis.axvspan(-reach, 0, color="#f3f3f3", zorder=0)
+    axis.axvspan(0, reach, color="#e9eff6", zorder=0)
+    axis.axvline(0, color="#999999", linewidth=1)
+    axis.set(xlabel="NDC distance from the edge (left: inside the triangle)", ylim=(-0.05, 1.08))
+    axis.set_ylabel("blue (triangle 0, background 1)")
+    axis.set_title(title)
+    axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
+# The hunt ---------------------------------------------------------------------------------------
+
+
+def hunt_frames(
+    target: Float[Tensor, "3 2"],
+    paths: Mapping[str, Sequence[tuple[Tensor, Tensor]]],
+    every: int = 6,
+    zoom: int = 7,
+) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """Panels side by side, one a path; a path is a list of (triangle (3, 2), picture (H, W, 3))."""
+    font = ImageFont.load_default(size=15)
+    length = len(next(iter(paths.values())))
+    moments = [*range(0, length, every), *[length - 1] * 4]  # the end is held
+    frames = []
+    for moment in moments:
+        panels = []
+        for label, path in paths.items():
+            triangle, picture = path[moment]
+            side = picture.shape[0] * zoom
+            pixels = (picture.detach().clamp(0, 1) * 255).byte().numpy()
+            panel = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            sheet = Image.new("RGB", (side, side + 30), "white")
+            sheet.paste(panel, (0, 30))
+            pen = ImageDraw.Draw(sheet)
+            for corners, colour, width in ((target, TARGET, 4), (triangle, "#222222", 2)):
+                points = ndc_to_pixels(corners.detach(), side) + torch.tensor([0.0, 30.0])
+                points = [tuple(p) for p in points.tolist()]
+                pen.line([*points, points[0]], fill=colour, width=width)
+            pen.rectangle((0, 0, side, 29), fill="white")
+            pen.text((4, 6), f"{label}: step {moment}", fill="#222222", font=font)
+            panels.append(np.asarray(sheet))
+            panels.append(np.full((side + 30, 12, 3), 255, np.uint8))
+        frames.append(np.concatenate(panels[:-1], 1))
+    return frames
+
+
+def side_by_side(*pictures: Float[Tensor, "height width 3"], zoom: int = 8) -> np.ndarray:
+    """Small pictures as bytes, beside one another, each pixel `zoom` wide."""
+    parts = []
+    for picture in pictures:
+        pixels = (picture.detach().clamp(0, 1) * 255).round().byte().numpy()
+        parts.append(pixels.repeat(zoom, 0).repeat(zoom, 1))
+        parts.append(np.full((parts[-1].shape[0], 10, 3), 255, np.uint8))
+    return np.concatenate(parts[:-1], 1)
+
+
+# Gradients on the face --------------------------------------------------------------------------
+
+
+def derivative_figure(maps: Mapping[str, Tensor], title: str, most: float = 0.3) -> Figure:
+    """Signed maps of how the picture changes; red brighter, blue darker."""
+    figure = Figure((4.1 * len(maps) + 0.9, 4.8), layout="constrained", facecolor="white")
+    figure.suptitle(title, fontsize=12)
+    axes = figure.subplots(1, len(maps))
+    for axis, (label, values) in zip(axes, maps.items(), strict=True):
+        drawn = axis.imshow(
+            values.detach(), cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest"
+        )
+        axis.set_title(label, fontsize=11)
+        axis.axis("off")
+    figure.colorbar(drawn, ax=list(axes), label="change of the grey value", shrink=0.8)
+    return figure
+
+
+def push_figure(
+    panels: Mapping[str, tuple[Tensor, Float[Tensor, "vertex 3"]]],
+    v_camera: Float[Tensor, "vertex 3"],
+    title: str,
+    cells: int = 16,
+) -> Figure:
+    """Where a step downhill would move the vertices: summed over the cells of a grid.
+
+    panels: label: (picture (H, W, 3), gradient of the loss with respect to v_camera). Each panel's
+    arrows have the length of their longest in common.
+    """
+    figure = Figure((5.0 * len(panels), 5.4), layout="constrained", facecolor="white")
+    figure.suptitle(title, fontsize=12)
+    for axis, (label, (picture, gradient)) in zip(
+        figure.subplots(1, len(panels)), panels.items(), strict=True
+    ):
+        side = picture.shape[0]
+        pixels = ndc_to_pixels(project_ndc(v_camera), side)
+        index = (pixels / side * cells).long().clamp(0, cells - 1)
+        index = index[:, 1] * cells + index[:, 0]
+        ones = torch.zeros(cells**2).index_add(0, index, torch.ones(len(index)))
+        at = torch.zeros(cells**2, 2).index_add(0, index, pixels) / ones.clamp(min=1)[:, None]
+        push = -gradient[:, :2] * torch.tensor([-1.0, -1.0])  # downhill, in pixels' directions
+        push = torch.zeros(cells**2, 2).index_add(0, index, push)
+        kept = ones > 0
+        longest = push.norm(dim=1).max().clamp(min=1e-12)
+        axis.imshow(0.45 + 0.55 * picture.detach().clamp(0, 1), interpolation="nearest")
+        axis.quiver(
+            *at[kept].T,
+            *(push[kept] / longest).T,
+            color="#111111",
+            angles="xy",
+            scale_units="xy",
+            scale=0.45 * cells / side,
+            width=0.006,
+        )
+        axis.set_title(label, fontsize=11)
+        axis.axis("off")
+    return figure

@@ -1,0 +1,353 @@
+"""Notebook 01: plausible mistakes, each to be judged wrong, and right answers written otherwise."""
+
+import math
+
+import numpy as np
+import torch
+
+# pca ------------------------------------------------------------------------------------------
+
+
+def _pca(
+    samples,
+    modes,
+    *,
+    centre=True,
+    divisor=lambda n: n - 1,
+    scale=lambda s: s,
+    told=lambda s: s,
+    full=False,
+):
+    mean = samples.mean(0)
+    x = (samples - mean if centre else samples).flatten(1)
+    _, s, v = torch.linalg.svd(x, full_matrices=full)
+    s = s / math.sqrt(divisor(len(samples)))
+    basis = (scale(s)[:, None] * v[: len(s)]).unflatten(1, samples.shape[1:])
+    return mean, basis[:modes], told(s)[:modes]
+
+
+def _pca_covariance(samples, modes):
+    mean = samples.mean(0)
+    x = (samples - mean).flatten(1)
+    values, vectors = torch.linalg.eigh(x.T @ x / (len(x) - 1))
+    deviation = values.flip(0)[:modes].clamp_min(0).sqrt()
+    basis = (vectors.flip(1)[:, :modes] * deviation).T
+    return mean, basis.unflatten(1, samples.shape[1:]), deviation
+
+
+def _pca_ascending(samples, modes):
+    mean, basis, deviation = _pca(samples, len(samples) - 1)
+    return mean, basis.flip(0)[:modes], deviation.flip(0)[:modes]
+
+
+def _pca_small_matrix(samples, modes):
+    mean = samples.mean(0)
+    x = (samples - mean).flatten(1)
+    values, vectors = torch.linalg.eigh(x @ x.T / (len(x) - 1))
+    order = values.argsort(descending=True)[:modes]
+    deviation = values[order].clamp_min(0).sqrt()
+    directions = vectors[:, order].T @ x
+    basis = directions / directions.norm(dim=1, keepdim=True) * deviation[:, None]
+    return mean, basis.reshape(modes, *samples.shape[1:]), deviation
+
+
+def _pca_small_matrix_unscaled(samples, modes):
+    """Forgets that X^T u is not of unit length."""
+    mean = samples.mean(0)
+    x = (samples - mean).flatten(1)
+    values, vectors = torch.linalg.eigh(x @ x.T / (len(x) - 1))
+    order = values.argsort(descending=True)[:modes]
+    deviation = values[order].clamp_min(0).sqrt()
+    basis = (vectors[:, order].T @ x) * deviation[:, None]
+    return mean, basis.reshape(modes, *samples.shape[1:]), deviation
+
+
+def _pca_numpy(samples, modes):
+    x = samples.numpy().reshape(len(samples), -1).astype(np.float64)
+    mean = x.mean(0)
+    _, s, v = np.linalg.svd(x - mean, full_matrices=False)
+    s = s / np.sqrt(len(x) - 1)
+    shape = samples.shape[1:]
+    parts = mean.reshape(shape), (s[:, None] * v)[:modes].reshape(modes, *shape), s[:modes]
+    return tuple(torch.from_numpy(p.copy()).to(samples.dtype) for p in parts)
+
+
+def _pca_in_place(samples, modes):
+    mean = samples.mean(0)
+    samples -= mean
+    _, s, v = torch.linalg.svd(samples.reshape(len(samples), -1), full_matrices=False)
+    v *= -1
+    s /= (len(samples) - 1) ** 0.5
+    v *= s[:, None]
+    return [mean, v[:modes].view(modes, -1, 3), s[:modes]]
+
+
+def _pca_over_vertices(samples, modes):
+    mean = samples.mean(1)
+    x = (samples - mean[:, None]).flatten(1)
+    _, s, v = torch.linalg.svd(x, full_matrices=False)
+    s = s / math.sqrt(len(samples) - 1)
+    return samples.mean(0), (s[:, None] * v).unflatten(1, samples.shape[1:])[:modes], s[:modes]
+
+
+def _pca_axes_mixed(samples, modes):
+    mean, basis, deviation = _pca(samples, modes)
+    flat = basis.flatten(1)
+    return mean, flat.unflatten(1, (3, -1)).transpose(1, 2), deviation
+
+
+# face_shape -----------------------------------------------------------------------------------
+
+
+def _shape(mean, ai, ae, ci, ce):
+    return mean + torch.einsum("bk,kvc->bvc", ci, ai) + torch.einsum("bk,kvc->bvc", ce, ae)
+
+
+def _shape_loops(mean, ai, ae, ci, ce):
+    faces = []
+    for a, e in zip(ci, ce, strict=True):
+        p = mean.clone()
+        for weight, mode in zip(a, ai, strict=True):
+            p = p + weight * mode
+        for weight, mode in zip(e, ae, strict=True):
+            p += weight * mode
+        faces.append(p)
+    return torch.stack(faces)
+
+
+def _shape_joined(mean, ai, ae, ci, ce):
+    basis = torch.cat([ai, ae]).reshape(len(ai) + len(ae), -1)
+    return (mean.reshape(1, -1) + torch.cat([ci, ce], 1) @ basis).reshape(len(ci), -1, 3)
+
+
+# fit_coefficients -----------------------------------------------------------------------------
+
+
+def _fit(faces, mean, basis, noise=0.0, *, weight=lambda n, b: n**2, centre=True):
+    rows = basis.flatten(1)
+    gram = rows @ rows.T + weight(noise, basis) * torch.eye(len(rows)).to(rows)
+    offset = faces - mean if centre else faces
+    return torch.linalg.solve(gram, rows @ offset.flatten(1).T).T
+
+
+def _fit_projected(faces, mean, basis, noise=0.0):
+    rows = basis.flatten(1)
+    return (faces - mean).flatten(1) @ rows.T / (rows.square().sum(1) + noise**2)
+
+
+def _fit_stacked(faces, mean, basis, noise=0.0):
+    """The prior as more rows of an ordinary least-squares problem."""
+    rows = basis.flatten(1).double().T
+    if noise:
+        extra = noise * torch.eye(rows.shape[1], dtype=torch.float64)
+        rows = torch.cat([rows, extra])
+    answers = []
+    for face in faces:
+        offset = (face - mean).flatten().double()
+        right = torch.cat([offset, offset.new_zeros(len(rows) - len(offset))])
+        answers.append(torch.linalg.lstsq(rows, right[:, None]).solution[:, 0])
+    return torch.stack(answers).to(faces.dtype)
+
+
+def _fit_svd(faces, mean, basis, noise=0.0):
+    u, s, v = torch.linalg.svd(basis.flatten(1), full_matrices=False)
+    gain = torch.where(s > 1e-6, s / (s**2 + noise**2), torch.zeros_like(s))
+    return ((faces - mean).flatten(1) @ v.T * gain) @ u.T
+
+
+def _fit_inverse(faces, mean, basis, noise=0.0):
+    a = basis.reshape(len(basis), -1)
+    inverse = torch.inverse(a @ a.T + noise**2 * torch.eye(len(a), dtype=a.dtype))
+    return torch.stack([inverse @ (a @ (f - mean).reshape(-1)) for f in faces])
+
+
+# generalisation_error ---------------------------------------------------------------------------
+
+
+def _rebuilt(faces, mean, basis, modes):
+    rows = basis[:modes].flatten(1)
+    a = (faces - mean).flatten(1) @ torch.linalg.pinv(rows)
+    return mean + (a @ rows).unflatten(1, mean.shape)
+
+
+def _error(faces, mean, basis, modes):
+    return (_rebuilt(faces, mean, basis, modes) - faces).norm(dim=-1).mean()
+
+
+def _error_projected(faces, mean, basis, modes):
+    total = 0.0
+    for face in faces:
+        offset = face - mean
+        left = offset.clone()
+        for mode in basis[:modes]:
+            left -= (offset * mode).sum() / (mode * mode).sum() * mode
+        total += float(left.pow(2).sum(-1).sqrt().mean())
+    return total / len(faces)
+
+
+def _error_mean_first(faces, mean, basis, modes):
+    gap = (_rebuilt(faces, mean, basis, modes) - faces).mean(0)
+    return gap.norm(dim=-1).mean()
+
+
+# specificity_error ------------------------------------------------------------------------------
+
+
+def _each(generated, samples):
+    return (generated[:, None] - samples[None]).norm(dim=-1)
+
+
+def _specificity_loops(generated, samples):
+    nearest = []
+    for face in generated:
+        nearest.append(min(float((face - s).norm(dim=1).mean()) for s in samples))
+    return sum(nearest) / len(nearest)
+
+
+MUTANTS = {
+    "pca": {
+        "divides by N": lambda x, k: _pca(x, k, divisor=lambda n: n),
+        "divides by N in the deviations alone": lambda x, k: (
+            *_pca(x, k)[:2],
+            _pca(x, k)[2] * math.sqrt((len(x) - 1) / len(x)),
+        ),
+        "never divides": lambda x, k: _pca(x, k, divisor=lambda n: 1),
+        "does not take the mean off": lambda x, k: _pca(x, k, centre=False),
+        "mean over the vertices": _pca_over_vertices,
+        "a basis of unit length": lambda x, k: _pca(x, k, scale=torch.ones_like),
+        "a basis times the variance": lambda x, k: _pca(x, k, scale=torch.square),
+        "variances for deviations": lambda x, k: _pca(x, k, told=torch.square),
+        "smallest modes first": _pca_ascending,
+        "all modes instead of the first": lambda x, k: _pca(x, len(x)),
+        "the covariance of 3V x 3V": _pca_covariance,
+        "the SVD's full matrices": lambda x, k: _pca(x, k, full=True),
+        "the basis' coordinates mixed up": _pca_axes_mixed,
+        "small matrix, direction not normalised": _pca_small_matrix_unscaled,
+        "a flat basis": lambda x, k: (
+            _pca(x, k)[0],
+            _pca(x, k)[1].flatten(1),
+            _pca(x, k)[2],
+        ),
+        "no deviations": lambda x, k: _pca(x, k)[:2],
+        "nothing": lambda x, k: None,
+    },
+    "face_shape": {
+        "no mean": lambda m, ai, ae, ci, ce: _shape(0 * m, ai, ae, ci, ce),
+        "the mean once a basis": lambda m, ai, ae, ci, ce: _shape(2 * m, ai, ae, ci, ce),
+        "no expression": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, 0 * ce),
+        "no identity": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, 0 * ci, ce),
+        "expression taken off": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, -ce),
+        "the first face's coefficients for all": lambda m, ai, ae, ci, ce: _shape(
+            m, ai, ae, ci[:1].expand_as(ci), ce
+        ),
+        "the first face alone": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, ce)[0],
+        "sums over the batch": lambda m, ai, ae, ci, ce: (
+            m + torch.einsum("bk,kvc->vc", ci, ai) + torch.einsum("bk,kvc->vc", ce, ae)
+        ),
+        "the first coefficient for all modes": lambda m, ai, ae, ci, ce: _shape(
+            m, ai, ae, ci[:, :1].expand_as(ci), ce
+        ),
+        "coordinates mixed up": lambda m, ai, ae, ci, ce: (
+            m + ((ci @ ai.flatten(1)) + (ce @ ae.flatten(1))).reshape(len(ci), 3, -1).mT
+        ),
+        "detached": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci.detach(), ce.detach()),
+        "expression detached": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, ce.detach()),
+        "coefficients squared": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci**2, ce),
+    },
+    "fit_coefficients": {
+        "no prior": lambda f, m, b, n=0.0: _fit(f, m, b, 0.0),
+        "noise not squared": lambda f, m, b, n=0.0: _fit(f, m, b, n, weight=lambda n, b: n),
+        "noise as a precision": lambda f, m, b, n=0.0: _fit(
+            f, m, b, n, weight=lambda n, b: 1 / n**2 if n else 0
+        ),
+        "noise over the vertices": lambda f, m, b, n=0.0: _fit(
+            f, m, b, n, weight=lambda n, b: n**2 * b.shape[1]
+        ),
+        "halved prior": lambda f, m, b, n=0.0: _fit(f, m, b, n, weight=lambda n, b: n**2 / 2),
+        "always the same prior": lambda f, m, b, n=0.0: _fit(f, m, b, 1.0),
+        "the mean not taken off": lambda f, m, b, n=0.0: _fit(f, m, b, n, centre=False),
+        "products, not solved": lambda f, m, b, n=0.0: (f - m).flatten(1) @ b.flatten(1).T,
+        "each mode by itself": _fit_projected,
+        "products over lengths": lambda f, m, b, n=0.0: (
+            (f - m).flatten(1) @ b.flatten(1).T / b.flatten(1).norm(dim=1)
+        ),
+        "the first face alone": lambda f, m, b, n=0.0: _fit(f[:1], m, b, n).expand(len(f), -1),
+        "sign": lambda f, m, b, n=0.0: -_fit(f, m, b, n),
+        "shrunk afterwards": lambda f, m, b, n=0.0: _fit(f, m, b, 0.0) / (1 + n**2),
+        "transposed": lambda f, m, b, n=0.0: _fit(f, m, b, n).T,
+    },
+    "generalisation_error": {
+        "all modes": lambda f, m, b, k: _error(f, m, b, len(b)),
+        "one mode too many": lambda f, m, b, k: _error(f, m, b, k + 1),
+        "one mode too few": lambda f, m, b, k: _error(f, m, b, max(k - 1, 1)),
+        "the last modes": lambda f, m, b, k: _error(f, m, b.flip(0), k),
+        "mode k alone": lambda f, m, b, k: _error(f, m, b[k - 1 : k], 1),
+        "squared": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).square().sum(-1).mean(),
+        "mean of coordinates": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).abs().mean(),
+        "root mean square": lambda f, m, b, k: (
+            (_rebuilt(f, m, b, k) - f).square().sum(-1).mean().sqrt()
+        ),
+        "one norm for the face": lambda f, m, b, k: (
+            (_rebuilt(f, m, b, k) - f).flatten(1).norm(dim=1).mean()
+        ),
+        "one value a face": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).norm(dim=-1).mean(1),
+        "the first face alone": lambda f, m, b, k: _error(f[:1], m, b, k),
+        "the median": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).norm(dim=-1).median(),
+        "the mean error's length": _error_mean_first,
+        "with a prior": lambda f, m, b, k: (
+            (m + (_fit(f, m, b[:k], 1.0) @ b[:k].flatten(1)).unflatten(1, m.shape) - f)
+            .norm(dim=-1)
+            .mean()
+        ),
+        "distance to the mean face": lambda f, m, b, k: (f - m).norm(dim=-1).mean(),
+    },
+    "specificity_error": {
+        "mean over samples": lambda g, s: _each(g, s).mean(),
+        "nearest pair": lambda g, s: _each(g, s).mean(2).min(),
+        "nearest generated face": lambda g, s: _each(g, s).mean(2).min(0).values.mean(),
+        "nearest sample a vertex": lambda g, s: _each(g, s).min(1).values.mean(),
+        "furthest sample": lambda g, s: _each(g, s).mean(2).max(1).values.mean(),
+        "summed": lambda g, s: _each(g, s).mean(2).min(1).values.sum(),
+        "squared": lambda g, s: _each(g, s).square().mean(2).min(1).values.mean(),
+        "one norm for the face": lambda g, s: (
+            (g[:, None] - s).flatten(2).norm(dim=2).min(1).values.mean()
+        ),
+        "to the mean sample": lambda g, s: (g - s.mean(0)).norm(dim=-1).mean(),
+        "one value a face": lambda g, s: _each(g, s).mean(2).min(1).values,
+        "coordinates": lambda g, s: (g[:, None] - s).abs().mean((2, 3)).min(1).values.mean(),
+        "the first face alone": lambda g, s: _each(g[:1], s).mean(2).min(),
+        "which sample, not how far": lambda g, s: _each(g, s).mean(2).argmin(1).float().mean(),
+    },
+}
+
+ALTERNATIVES = {
+    "pca": {
+        "the SVD": _pca,
+        "the small N x N matrix": _pca_small_matrix,
+        "numpy in float64": _pca_numpy,
+        "in place, signs turned, a list": _pca_in_place,
+    },
+    "face_shape": {
+        "einsum": _shape,
+        "loops": _shape_loops,
+        "one joined basis": _shape_joined,
+    },
+    "fit_coefficients": {
+        "normal equations": _fit,
+        "rows for the prior": _fit_stacked,
+        "by the SVD": _fit_svd,
+        "an inverse, face by face": _fit_inverse,
+    },
+    "generalisation_error": {
+        "pseudo-inverse": _error,
+        "projection, face by face": _error_projected,
+        "faces' means first": lambda f, m, b, k: (
+            (_rebuilt(f, m, b, k) - f).norm(dim=-1).mean(1).mean()
+        ),
+    },
+    "specificity_error": {
+        "all pairs at once": lambda g, s: _each(g, s).mean(2).min(1).values.mean(),
+        "loops and a float": _specificity_loops,
+        "amin and torch.mean": lambda g, s: torch.mean(_each(g, s).mean(-1).amin(-1)),
+    },
+}
