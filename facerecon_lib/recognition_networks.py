@@ -177,11 +177,11 @@ def _load_facenet(file: Path | None, sha256: str | None, allow_download: bool) -
             ) from None
     _check_digest(path, sha256, "delete it and fetch it again")
     try:
-        with warnings.catch_warnings(), torch.device("meta"):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how facenet-pytorch loads its own
             from facenet_pytorch import InceptionResnetV1
-
-            layers = InceptionResnetV1()  # without numbers: what the file lacks cannot be made up
+        with torch.device("meta"):  # no numbers at all: what the file lacks cannot be made up
+            layers = InceptionResnetV1()
         layers.load_state_dict(_read_facenet(path), strict=True, assign=True)
     except ImportError as error:
         raise RecognitionError(
@@ -192,6 +192,7 @@ def _load_facenet(file: Path | None, sha256: str | None, allow_download: bool) -
         raise RecognitionError(
             f"{path}: is not the weights of InceptionResnetV1 ({_line(error)[:200]})"
         ) from None
+    # FaceNet's own threshold, 1.1 of the squared distance (Schroff et al., 2015)
     return FaceNetwork("facenet", layers, (127.5, 127.5, 127.5), 128.0, same_person=1.05)
 
 

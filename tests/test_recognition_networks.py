@@ -14,6 +14,7 @@ import torch
 from facerecon_lib import recognition_networks
 from facerecon_lib.dlib_network import DlibFileError, read_dlib_network
 from facerecon_lib.downloads import DownloadError, fetch, file_sha256
+from facerecon_lib.recognition import face_features
 from facerecon_lib.recognition_networks import (
     FaceNetwork,
     RecognitionError,
@@ -190,6 +191,9 @@ def test_facenet_is_fetched_once_checked_and_loaded_as_it_is(cache, monkeypatch,
     assert torch.equal(features, network(chips))
     torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
     assert features.shape == (2, 512)
+    image = torch.rand(1, 3, 224, 224, requires_grad=True)
+    face_features(again, image, 50 + 120 * torch.rand(1, 68, 2)).abs().sum().backward()
+    assert image.grad.abs().sum() > 0
     [row] = [row for row in networks() if row["name"].startswith("facenet")]
     assert row["ready"]
     assert "research" in row["licence"]

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/accuracy.py                        # 50 rendered faces a mesh density
     python tests/benchmarks/accuracy.py --photos FOLDER --out FOLDER
+    python tests/benchmarks/accuracy.py --recognition dlib     # with Eq. 6 in the fit
 
 Rendered faces: random identity, expression, skin, pose and light; half a grey level of noise; the
 landmarks of the mesh moved by half a pixel at random, about what the detector scatters by. Faces of
@@ -28,6 +29,7 @@ from facerecon_lib.evaluation import (
 from facerecon_lib.fitting import fit
 from facerecon_lib.lighting import ambient_lighting
 from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.recognition import FaceNetwork, load_network
 from facerecon_lib.synthesis import synthesise
 
 console = Console(width=130)
@@ -52,7 +54,14 @@ def random_face(model: MorphableModel, count: int, generator: torch.Generator):
     return c
 
 
-def rendered_faces(subdivision: int, count: int, batch: int, device: str, seed: int) -> dict:
+def rendered_faces(
+    subdivision: int,
+    count: int,
+    batch: int,
+    device: str,
+    seed: int,
+    network: FaceNetwork | None = None,
+) -> dict:
     model = MorphableModel.load(subdivision=subdivision).to(device)
     coarse = MorphableModel.load(subdivision=0).to(device)
     generator = torch.Generator().manual_seed(seed)
@@ -72,7 +81,15 @@ def rendered_faces(subdivision: int, count: int, batch: int, device: str, seed: 
             image = (image + noise).clamp(0, 1)
             jitter = 0.5 * torch.randn(n, 68, 2, generator=generator).to(image)
             points = face.landmarks("2d") + jitter
-        found = fit(model, image, torch.ones_like(mask), points, kind="2d", coarse_model=coarse)
+        found = fit(
+            model,
+            image,
+            torch.ones_like(mask),
+            points,
+            kind="2d",
+            coarse_model=coarse,
+            recognition=network,
+        )
         with torch.no_grad():
             fitted = synthesise(model, found.coefficients)
             mean = model.mean.expand(n, -1, -1)
@@ -90,7 +107,7 @@ def rendered_faces(subdivision: int, count: int, batch: int, device: str, seed: 
     return {name: np.concatenate(values) for name, values in rows.items()}
 
 
-def photos(folder: Path, out: Path | None) -> None:
+def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
     from PIL import Image
 
     from facerecon_lib.detection import load_image
@@ -103,7 +120,7 @@ def photos(folder: Path, out: Path | None) -> None:
         table.add_column(column)
     rows = []
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".png")):
-        done = fit_face(load_image(path), model, coarse)
+        done = fit_face(load_image(path), model, coarse, recognition=network)
         target = done.crop.landmarks
         points = done.face.landmarks(done.detection.kind)
         from facerecon_lib.fitting import start_from_landmarks
@@ -134,7 +151,9 @@ def main(
     seed: int = 5,
     photo_folder: Annotated[Path | None, typer.Option("--photos", help="Photos to fit.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the photos' figures go.")] = None,
+    recognition: Annotated[str, typer.Option(help="none, dlib or facenet: Eq. 6.")] = "none",
 ) -> None:
+    network = None if recognition == "none" else load_network(recognition, device=device)
     if count:
         table = Table(title=f"{count} rendered faces a density: median over faces, {device}")
         for column in (
@@ -146,7 +165,7 @@ def main(
             tones.add_column(column)
         for subdivision in (0, 1):
             name = ("native", "x1")[subdivision]
-            r = rendered_faces(subdivision, count, batch, device, seed)
+            r = rendered_faces(subdivision, count, batch, device, seed, network)
             fitted, mean = np.median(r["fit similarity"]), np.median(r["mean similarity"])
             table.add_row(
                 name,
@@ -170,7 +189,7 @@ def main(
         console.print(table)
         console.print(tones)
     if photo_folder is not None:
-        photos(photo_folder, out)
+        photos(photo_folder, out, network)
 
 
 if __name__ == "__main__":
