@@ -1,28 +1,37 @@
-# make demo     set up, then reconstruct the bundled photo into outputs/
-# make test     set up, then run the tests
-# make test-all the slow ones too
-# make lab      set up, then open the notebooks in JupyterLab
-# make lock     work requirements.lock out anew (make lock UPGRADE=--upgrade for newer versions)
-# make lint     ruff over everything
-# make clean    remove outputs and caches; .venv stays
+# make lab             set up, then open notebook 00 in JupyterLab
+# make demo            set up, then reconstruct the bundled photo into outputs/
+# make test            set up, then run the unit tests and every notebook once
+# make test-notebooks  every notebook of both trees, its outputs compared with the stored ones
+# make test-all        the slow tests too, and every notebook twice
+# make notebooks       make notebooks/ from solutions/ and run both (make notebooks ONLY=03)
+# make colab           write the Colab badges: make colab REPO=owner/name [BRANCH=main]
+# make lint            ruff over everything
+# make lock            work requirements.lock out anew (make lock UPGRADE=--upgrade: newer versions)
+# make clean           remove outputs and caches; .venv stays
 #
-# Another Python: make PYTHON=python3.12 test. More for pytest: make test ARGS="-k camera"
+# Another Python: make PYTHON=python3.12 lab
+# More for pytest, and no notebooks: make test ARGS="-k camera"
+# More for JupyterLab: make lab ARGS="--no-browser --port 8889"
 
 PYTHON ?= python3
 ARGS ?=
 UPGRADE ?=
+ONLY ?=
+REPO ?=
+BRANCH ?= main
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LAB := $(VENV)/.lab
 PHOTO := $(firstword $(wildcard $(addprefix facerecon_lib/assets/astronaut.,png jpg jpeg)))
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-all lab lock lint clean
+.PHONY: help setup demo test test-notebooks test-all lab notebooks colab lock lint clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 setup: $(READY)
 
@@ -45,15 +54,44 @@ demo: $(READY)
 	@test -n "$(PHOTO)" || { echo "demo: facerecon_lib/assets holds no astronaut photo" >&2; exit 1; }
 	$(BIN)/facerecon fit $(PHOTO) --out outputs
 
+# With ARGS only what they choose among the unit tests.
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+	@$(if $(strip $(ARGS)),:,$(MAKE) --no-print-directory test-notebooks)
+
+# loadfile: a notebook's cells stay with one worker.
+test-notebooks: $(READY)
+	$(BIN)/python -m pytest -p tests.notebook_runs --nbval --nbval-current-env \
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg --dist loadfile -n 2 notebooks solutions
 
 test-all: $(READY)
 	$(BIN)/python -m pytest --slow $(ARGS)
+	@$(MAKE) --no-print-directory test-notebooks
+	@$(MAKE) --no-print-directory test-notebooks
 
-lab: $(READY)
-	@if test -d notebooks; then $(BIN)/jupyter lab --notebook-dir=notebooks; \
-	  else echo "lab: the notebooks folder is not there yet"; fi
+lab: $(LAB)
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=notebooks \
+	  --LabApp.default_url=/lab/tree/$(notdir $(firstword $(wildcard notebooks/0*.ipynb))) $(ARGS)
+
+# nbgrader's buttons are for instructors: docs/INSTRUCTORS.md says how to have them back. Its own
+# commands for this take 20 s; these two files are what they write.
+NBGRADER_PARTS := formgrader validate_assignment assignment_list course_list
+COMMA := ,
+$(LAB): $(READY)
+	@mkdir -p $(VENV)/etc/jupyter/labconfig $(VENV)/etc/jupyter/jupyter_server_config.d
+	@echo '{"disabledExtensions": {"@jupyter/nbgrader": true}}' \
+	  > $(VENV)/etc/jupyter/labconfig/page_config.json
+	@echo '{"ServerApp": {"jpserver_extensions": {"nbgrader": false' \
+	  '$(foreach part,$(NBGRADER_PARTS),$(COMMA) "nbgrader.server_extensions.$(part)": false)}}}' \
+	  > $(VENV)/etc/jupyter/jupyter_server_config.d/nbgrader.off.json
+	@touch $@
+
+notebooks: $(READY)
+	$(BIN)/python data_scripts/make_notebooks.py $(addprefix --only ,$(ONLY)) $(ARGS)
+
+colab: $(READY)
+	@test -n "$(REPO)" || { echo "colab: say where the course is on GitHub: make colab REPO=owner/name" >&2; exit 1; }
+	@$(BIN)/python data_scripts/make_notebooks.py --colab "$(REPO)" --branch "$(BRANCH)"
 
 # --universal: one file for Linux, macOS and Windows; no address of a registry is written into it.
 lock: | $(BIN)/python

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -47,6 +48,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT_S = 600
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SHRINK_ABOVE = 40_000  # bytes of a PNG
 
 
@@ -151,13 +153,12 @@ def run(notebook: NotebookNode, folder: Path) -> list[str]:
 
 def _where_it_failed(notebook: NotebookNode, error: CellExecutionError) -> str:
     for i, cell in enumerate(notebook.cells):
-        if any(o.output_type == "error" for o in cell.get("outputs", [])):
-            lines = cell.source.strip().splitlines()[-6:]
-            shown = "\n".join(f"    | {line}" for line in lines)
-            return (
-                f"cell {i + 1} of {len(notebook.cells)} (id {cell.id}) failed:\n"
-                f"{shown}\n    {error.ename}: {error.evalue}"
-            )
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                shown = "\n".join(f"    | {line}" for line in cell.source.strip().splitlines()[-6:])
+                said = COLOURS.sub("", f"{output.ename}: {output.evalue}")
+                here = f"cell {i + 1} of {len(notebook.cells)} (id {cell.id}) failed"
+                return f"{here}:\n{shown}\n    {said}"
     return f"{error.ename}: {error.evalue}"
 
 

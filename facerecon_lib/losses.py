@@ -69,9 +69,9 @@ FIT_RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 0.08
 
 With 0.25 dlib's gradient on the identity is as long as that of the landmarks (the median of 13
 fitted photos). There the distance of rendering and photo falls from 0.70 to 0.52 while the inner
-landmarks' error grows from 1.76 to 1.83 % of the eye distance (1.0: to 0.40, and to 2.16 %); on ten
-rendered faces the vertex error falls from 1.18 to 1.08 mm, and 1.0 no longer converges. facenet's
-follows from RECOGNITION_WEIGHTS and has not been tried.
+landmarks' error grows from 1.76 to 1.83 % of the eye distance (1.0: to 0.40, and to 2.16 %); on 300
+rendered faces the vertex error falls from 0.86 to 0.79 mm. With 1.0 only four of ten rendered faces
+converged. facenet's follows from RECOGNITION_WEIGHTS and has not been tried.
 """
 
 TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 1.0})

@@ -8,6 +8,7 @@ import ast
 import importlib.util
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -96,6 +97,7 @@ def test_a_blank_is_blank(name):
 # --- the notebooks' own solutions and stubs
 
 
+@cache
 def solution_cells(tree: str) -> dict[str, tuple[list[str], str]]:
     """For each exercise of a tree: the sources of the code cells before its own, and its own."""
     found = {}

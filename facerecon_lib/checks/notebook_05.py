@@ -235,7 +235,7 @@ def base_loss(attempt):
 
 
 def fit_loop(loss_of, start, learning_rates, steps, *, zero=True, anew=False):
-    """The library's stand-in for `fit_face`; zero and anew are the mistakes that the check names."""
+    """The stand-in for `fit_face`; zero and anew are the mistakes that the check names."""
     p = {name: value.detach().clone() for name, value in start.items()}
     chosen = {name: p[name].requires_grad_() for name in learning_rates}
 

@@ -412,9 +412,9 @@ def dolly_figure(
     fovs: Sequence[float], pictures: Sequence[np.ndarray], ratios: Sequence[float]
 ) -> Figure:
     """Faces of one size under growing fields of view, and how wide the nose is beside the eyes."""
-    figure = Figure(figsize=(13, 6.2), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(13, 5.2), layout="constrained", facecolor="white")
     figure.suptitle("The same head, the same size: step closer and the nose grows", fontsize=14)
-    grid = figure.add_gridspec(2, len(fovs), height_ratios=[1.5, 1])
+    grid = figure.add_gridspec(2, len(fovs), height_ratios=[1.35, 1])
     for i, (fov, image) in enumerate(zip(fovs, pictures, strict=True)):
         axis = figure.add_subplot(grid[0, i])
         axis.imshow(image)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-COMMON, RARE = 168, 88  # colours of skin and paper; and of thin lines, dots and colour bars
+COMMON, RARE = 168, 86  # colours of skin and paper; and of thin lines, dots and colour bars
 
 
 def compact_png(figure: Figure) -> bytes:
@@ -22,14 +23,18 @@ def compact_png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", bbox_inches="tight", dpi=figure.get_dpi())
     image = Image.open(out).convert("RGB")
-    colours = []
+    colours = [255, 255, 255, 0, 0, 0]
     for count, method in ((COMMON, "MEDIANCUT"), (RARE, "MAXCOVERAGE")):
         some = image.quantize(count, method=Image.Quantize[method], dither=Image.Dither.NONE)
         colours += some.getpalette()[: 3 * count]
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours)
+    index = np.asarray(image.quantize(palette=palette, dither=Image.Dither.NONE)).copy()
+    index[(np.asarray(image) == 255).all(-1)] = 0  # paper stays white: the search is not exact
+    reduced = Image.fromarray(index, "P")
+    reduced.putpalette(colours)
     out = io.BytesIO()
-    image.quantize(palette=palette, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    reduced.save(out, "PNG", optimize=True)
     return out.getvalue()
 
 

@@ -9,30 +9,139 @@ paint(vertices, heat=error_mm, top=2.0)       # a number at each vertex, as viri
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, hsv_to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
+from safetensors import safe_open
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..camera import axis_angle_to_matrix
 from ..evaluation import albedo_error, umeyama
 from ..lighting import shade
 from ..mesh import vertex_normals
-from ..morphable_model import MorphableModel
+from ..morphable_model import MorphableModel, shipped_model_path
 from ..plotting import PAPER, studio_light, to_uint8
 from ..renderer import render
+from ..subdivision import Subdivision, loop_subdivide
 
 CLAY = 0.78
 WIDTH = 0.8  # of a picture, as a share of its height
 OURS, SHIPPED = "#1f5fa8", "#d1495b"
 SIZES = ("#9ecae1", "#4292c6", OURS)  # fewer to more training faces
+
+
+class PaletteCanvas(FigureCanvasAgg):
+    """Saves a figure in 256 colours: a third of the bytes, with no difference to the eye.
+
+    Where there is more than grey, 86 of them are greys in even steps, and the others are spread
+    over the vivid colours that occur, each counted once (else dull areas would leave none to the
+    bright ends of a colour map).
+    """
+
+    def print_png(self, filename_or_obj, **_):
+        self.draw()
+        pixels = np.asarray(self.buffer_rgba())[..., :3]
+        packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+        packed, index = np.unique(packed, return_inverse=True)
+        colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1).astype(np.uint8)
+        palette = colours
+        if len(colours) > 256:
+            vivid = colours[np.ptp(colours, axis=1) > 3]
+            vivid = np.unique(vivid // 6, axis=0) * 6 + 3  # evenly over colours, not over areas
+            chosen = Image.fromarray(vivid[None]).quantize(170, Image.Quantize.MEDIANCUT, kmeans=2)
+            chosen = np.array(chosen.getpalette()[: 3 * 170], np.uint8).reshape(-1, 3)
+            palette = np.concatenate(
+                [np.arange(0, 256, 3, dtype=np.uint8)[:, None].repeat(3, 1), chosen]
+            )
+            _, nearest = cKDTree(palette).query(colours)
+            index = nearest[index]
+        small = Image.fromarray(index.reshape(pixels.shape[:2]).astype(np.uint8), "P")
+        small.putpalette(palette.astype(np.uint8).tobytes())
+        small.save(filename_or_obj, format="PNG", optimize=True)
+
+
+def small(figure: Figure) -> Figure:
+    """The same figure, stored small."""
+    PaletteCanvas(figure)
+    return figure
+
+
+def panels(
+    rows: Sequence[Sequence[np.ndarray | None]],
+    *,
+    title: str,
+    columns: Sequence[str] = (),
+    names: Sequence[str] = (),
+    below: Mapping[tuple[int, int], str] | None = None,
+    size: float = 1.9,
+    bar: tuple[float, str, int] | None = None,
+) -> Figure:
+    """Pictures of one upright shape in rows, `size` inches wide; a name before each row, a title on
+    each column, a line below some pictures. None leaves a place empty.
+
+    bar: (its top, its label, the row that it belongs to): a viridis bar from 0.
+    """
+    # placed by hand, since a layout engine takes longer than the renderer
+    across = max(map(len, rows))
+    shape = next(p.shape for row in rows for p in row if p is not None)
+    tall, gap = size * shape[0] / shape[1], 0.06
+    left, right = 0.3 * bool(names), 0.85 * (bar is not None)
+    lines = 1 + max((c.count("\n") for c in columns), default=-1)
+    step = tall + gap + 0.22 * bool(below)
+    wide = left + across * (size + gap) + right
+    high = 0.38 + 0.2 * lines + len(rows) * step
+    figure = Figure((wide, high), facecolor="white", layout="none")
+    middle = (left + across * (size + gap) / 2) / wide
+    figure.text(middle, 1 - 0.08 / high, title, fontsize=12, ha="center", va="top")
+    for i, row in enumerate(rows):
+        y = high - 0.38 - 0.2 * lines - i * step - tall
+        for j, picture in enumerate(row):
+            x = left + j * (size + gap)
+            axis = figure.add_axes((x / wide, y / high, size / wide, tall / high))
+            axis.axis("off")
+            if picture is not None:
+                axis.imshow(picture, aspect="auto")
+            if i == 0 and j < len(columns):
+                axis.set_title(columns[j], fontsize=10, pad=4)
+            if below and (i, j) in below:
+                axis.text(0.5, -0.02, below[i, j], ha="center", va="top", transform=axis.transAxes)
+        if i < len(names):
+            figure.text(
+                0.12 / wide, (y + tall / 2) / high, names[i], rotation=90, va="center", ha="center"
+            )
+        if bar is not None and bar[2] == i:
+            box = ((wide - right + 0.08) / wide, y / high, 0.12 / wide, tall / high)
+            colours = ScalarMappable(Normalize(0, bar[0]), "viridis")
+            figure.colorbar(colours, cax=figure.add_axes(box), label=bar[1])
+    return small(figure)
+
+
+def gallery(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str] = (),
+    *,
+    title: str,
+    columns: int | None = None,
+    size: float = 2.2,
+) -> Figure:
+    """As `plotting.gallery`, for upright pictures `size` inches wide; stored small."""
+    columns = columns or len(images)
+    starts = range(0, len(images), columns)
+    rows = [images[i : i + columns] for i in starts]
+    if len(rows) == 1:
+        return panels(rows, title=title, columns=titles, size=size)
+    below = {divmod(i, columns): name for i, name in enumerate(titles)}
+    return panels(rows, title=title, below=below, size=size)
 
 
 class FacePainter:
@@ -54,10 +163,11 @@ class FacePainter:
         top: float = 1.0,
         lit: bool = True,
         frame: float = 1.0,
+        fine: int = 2,
     ) -> UInt8[np.ndarray, "size width 3"]:
         """albedo: sRGB; grey without. heat: a magnitude to show as viridis, `top` its brightest.
         yaw: degrees. size: height, px. lit: under the studio light, else the bare colours.
-        frame: 2 shows twice as much around the face.
+        frame: 2 shows twice as much around the face. fine: 2 is antialiased, 1 four times as fast.
         """
         if heat is not None:
             shown = matplotlib.colormaps["viridis"]((heat / top).clamp(0, 1).numpy())
@@ -68,10 +178,10 @@ class FacePainter:
         seen = (vertices - self.middle) @ turn.T
         normals = vertex_normals(seen[None], self.faces)
         colours = shade(albedo[None], normals, studio_light()) if lit else albedo[None]
-        v_camera = seen * torch.tensor([-1.0, 1, -1]) + torch.tensor([0, 0, 395.0 * frame])
-        shape = (2 * size, 2 * round(WIDTH * size))
+        v_camera = seen * torch.tensor([-1.0, 1, -1]) + torch.tensor([0, 0, 365.0 * frame])
+        shape = (fine * size, fine * round(WIDTH * size))
         image, mask = render(v_camera[None], self.faces, colours.clamp(0, 1), shape)
-        return to_uint8(F.avg_pool2d(image + (1 - mask) * PAPER, 2)[0])
+        return to_uint8(F.avg_pool2d(image + (1 - mask) * PAPER, fine)[0])
 
 
 # Faces as vectors -------------------------------------------------------------------------------
@@ -81,8 +191,9 @@ def target_rings(model: MorphableModel) -> Float[Tensor, "vertex 3"]:
     """Colours that name a vertex: hue by the direction from the nose's tip, rings by distance."""
     away = model.mean - model.mean[model.landmarks[30]]
     hue = (torch.atan2(away[:, 1], away[:, 0]) / (2 * math.pi)) % 1
-    ring = 0.5 + 0.5 * torch.cos(away[:, :2].norm(dim=1) * 2 * math.pi / 22)
-    return torch.tensor(hsv_to_rgb(np.stack([hue, 0.35 + 0.5 * ring, 0.95 - 0.25 * ring], -1)))
+    ring = 0.5 + 0.5 * torch.cos(away[:, :2].norm(dim=1) * 2 * math.pi / 20)
+    hsv = torch.stack([hue, 0.15 + 0.75 * ring, 1.05 - 0.25 * ring], -1).clamp(0, 1)
+    return torch.tensor(hsv_to_rgb(hsv.numpy()))
 
 
 def shaken(
@@ -92,43 +203,6 @@ def shaken(
     turn = torch.randn(len(faces), 3, generator=generator) * math.radians(degrees)
     move = torch.randn(len(faces), 1, 3, generator=generator) * mm
     return faces @ axis_angle_to_matrix(turn).transpose(1, 2) + move
-
-
-def panels(
-    rows: Sequence[Sequence[np.ndarray]],
-    *,
-    title: str,
-    columns: Sequence[str] = (),
-    names: Sequence[str] = (),
-    size: float = 1.9,
-    bar: tuple[float, str, int] | None = None,
-) -> Figure:
-    """Pictures in rows of equal length, a name before each row and a title on each column.
-
-    bar: (its top, its label, the row that it belongs to): a viridis bar from 0 mm.
-    """
-    across = len(rows[0])
-    aspect = rows[0][0].shape[0] / rows[0][0].shape[1]
-    wide = across * size + 0.3 * bool(names) + 0.9 * (bar is not None)
-    figure = Figure((wide, len(rows) * size * aspect + 0.7), layout="constrained")
-    figure.set_facecolor("white")
-    figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(len(rows), across, squeeze=False)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            axis = axes[i, j]
-            axis.imshow(picture)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-            if i == 0 and j < len(columns):
-                axis.set_title(columns[j], fontsize=10)
-        if i < len(names):
-            axes[i, 0].set_ylabel(names[i], fontsize=10)
-    if bar is not None:
-        top, label, row = bar
-        colours = ScalarMappable(Normalize(0, top), "viridis")
-        figure.colorbar(colours, ax=axes[row, :], label=label, fraction=0.03, pad=0.01)
-    return figure
 
 
 # Modes ------------------------------------------------------------------------------------------
@@ -141,76 +215,66 @@ def modes_figure(
     title: str,
     deviations: float = 2.5,
     count: int = 5,
-    yaw: float = 0.0,
+    heat: bool = True,
+    **look: float,
 ) -> Figure:
-    """The first modes at minus and plus some standard deviations, and where each moves the face."""
+    """The first modes at minus and plus some standard deviations, and how far each moves a vertex.
+
+    heat: whether to show that last row. look: yaw, frame for the painter.
+    """
     first = basis[:count]
-    move = first.norm(dim=-1)
-    top = math.ceil(float(move.max()))
     rows = [
-        [paint(mean + sign * deviations * mode, yaw=yaw, size=210) for mode in first]
+        [paint(mean + sign * deviations * mode, size=210, **look) for mode in first]
         for sign in (-1, 1)
     ]
-    rows.append([paint(mean, heat=m, top=top, yaw=yaw, size=210) for m in move])
-    return panels(
-        rows,
-        title=title,
-        columns=[f"mode {i + 1}" for i in range(count)],
-        names=[f"-{deviations:g} sd", f"+{deviations:g} sd", "mm moved by 1 sd"],
-        size=1.75,
-        bar=(top, "mm", 2),
-    )
+    names = [f"−{deviations:g} sd", f"+{deviations:g} sd"]
+    bar = None
+    if heat:
+        move = first.norm(dim=-1)
+        top = math.ceil(float(move.quantile(0.995)))
+        rows.append([paint(mean, heat=m, top=top, size=210, **look) for m in move])
+        names.append("moved by 1 sd")
+        bar = (top, "mm", 2)
+    columns = [f"mode {i + 1}" for i in range(count)]
+    return panels(rows, title=title, columns=columns, names=names, size=1.75, bar=bar)
 
 
-def share_figure(
+def compactness_figure(
     deviations: Mapping[str, Float[Tensor, " mode"]],
-    title: str,
-    colours: Sequence[str] = (OURS, SHIPPED),
-    shares: Sequence[float] = (0.9,),
+    ours: Float[Tensor, "mode vertex 3"],
+    shipped: Float[Tensor, "mode vertex 3"],
+    count: int = 12,
 ) -> Figure:
-    """How much of the variance the first modes hold, for some models (compactness)."""
-    figure = Figure((7.2, 3.4), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    for (name, deviation), colour in zip(deviations.items(), colours, strict=True):
+    """Variance held by the first modes of some models; |cosine| between the modes of two."""
+    figure = Figure((11.5, 4.2), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+    for (name, deviation), colour in zip(deviations.items(), (*SIZES, SHIPPED), strict=True):
         held = deviation.square().cumsum(0) / deviation.square().sum()
-        number = range(1, len(held) + 1)
-        axis.plot(number, 100 * held, color=colour, label=name, lw=2)
-        for share in shares:
-            needed = int((held < share).sum()) + 1
-            axis.plot(needed, 100 * held[needed - 1], "o", color=colour)
-            axis.annotate(
-                f"{needed}",
-                (needed, 100 * float(held[needed - 1])),
-                textcoords="offset points",
-                xytext=(5, -13),
-                color=colour,
-            )
-    for share in shares:
-        axis.axhline(100 * share, color="#999999", lw=0.8, ls=":")
-    axis.set(xlabel="modes kept", ylabel="variance held, %", ylim=(0, 103), title=title)
-    axis.legend(frameon=False, loc="lower right")
-    axis.grid(alpha=0.25)
-    return figure
-
-
-def agreement_figure(
-    ours: Float[Tensor, "mode vertex 3"], shipped: Float[Tensor, "mode vertex 3"], count: int = 12
-) -> Figure:
-    """|cosine| of the angle between each of our first modes and each of the shipped model's."""
-    a, b = (F.normalize(basis[:count].flatten(1), dim=1) for basis in (ours, shipped))
-    figure = Figure((5.4, 4.3), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    edge = (0.5, count + 0.5)
-    image = axis.imshow(
-        (a @ b.T).abs(), vmin=0, vmax=1, cmap="viridis", extent=(*edge, *edge[::-1])
+        needed = int((held < 0.9).sum()) + 1
+        label = f"{name}: {needed} modes hold 90 %"
+        left.plot(range(1, len(held) + 1), 100 * held, color=colour, label=label, lw=2)
+        left.plot(needed, 100 * held[needed - 1], "o", color=colour)
+    left.axhline(90, color="#999999", lw=0.8, ls=":")
+    ticks = [1, 2, 5, 10, 20, 40, 80]
+    left.set(xscale="log", xlabel="modes kept", ylabel="variance held, %", ylim=(40, 102))
+    left.set_xticks(ticks, [str(t) for t in ticks])
+    left.minorticks_off()
+    left.set_title(
+        "Compactness: a dozen numbers hold most of a face,\nand few samples flatter the model"
     )
-    axis.set(
-        xlabel="mode of the model that ships (3,000 faces)",
+    left.legend(frameon=False, loc="lower right")
+    left.grid(alpha=0.25)
+
+    a, b = (F.normalize(basis[:count].flatten(1), dim=1) for basis in (ours, shipped))
+    extent = (0.5, count + 0.5, count + 0.5, 0.5)
+    image = right.imshow((a @ b.T).abs(), vmin=0, vmax=1, cmap="viridis", extent=extent)
+    right.set(
+        xlabel="mode of the shipped model (3,000 faces)",
         ylabel="mode of yours (96 faces)",
         title="The first three agree, later ones mix\nwith neighbours of nearly their size",
     )
-    figure.colorbar(image, ax=axis, label="|cosine| of their angle")
-    return figure
+    figure.colorbar(image, ax=right, label="|cosine| of their angle")
+    return small(figure)
 
 
 # Expressions ------------------------------------------------------------------------------------
@@ -257,7 +321,7 @@ def jaw_figure(model: MorphableModel) -> Figure:
         aspect="equal",
         xlabel="z, mm (the face looks right)",
         ylabel="y, mm",
-        title=f"The lower teeth turn by {math.degrees(angle):.0f}° about a hinge by the ear",
+        title=f"The lower teeth swing by {math.degrees(angle):.0f}° about a hinge",
         ylim=(-125, 15),
     )
     side.legend(frameon=False, fontsize=8, loc="upper left")
@@ -278,7 +342,7 @@ def jaw_figure(model: MorphableModel) -> Figure:
     )
     size.legend(frameon=False)
     size.grid(alpha=0.25)
-    return figure
+    return small(figure)
 
 
 def lower_teeth(model: MorphableModel) -> Tensor:
@@ -319,7 +383,7 @@ def rebuilt_figure(
     size: float = 1.9,
 ) -> Figure:
     """The face, each rebuilding of it, and below the distance of every vertex as viridis, mm."""
-    pictures, heats = [paint(face, yaw=yaw)], [np.full_like(paint(face, yaw=yaw), 255)]
+    pictures, heats = [paint(face, yaw=yaw)], [None]
     names = ["the face itself"]
     for name, other in rebuilt.items():
         error = (other - face).norm(dim=-1)
@@ -346,76 +410,97 @@ def landmarks_figure(
 ) -> Figure:
     """A face, the noisy landmarks that are all we know, and what was fitted to them."""
     figure = rebuilt_figure(paint, face, fits, title, top=top)
-    axis = figure.axes[len(fits) + 1]  # the empty panel below the face
+    axis = figure.axes[len(fits) + 1]  # the empty place below the face
     away = points - paint.middle
-    axis.clear()
     axis.scatter(away[:, 0], away[:, 1], s=6, color=SHIPPED)
-    axis.set(aspect="equal", xlim=(-90, 90), ylim=(-112, 112), xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-    axis.set_xlabel("all that the fit is told", fontsize=9)
+    axis.set(aspect="equal", xlim=(-84, 84), ylim=(-105, 105))
+    axis.text(0, -95, "all that the fit is told", fontsize=9, ha="center")
     return figure
 
 
 def curves_figure(
-    modes: Sequence[int],
-    generalisation: Mapping[str, Sequence[float]],
-    specificity: Mapping[str, Sequence[float]],
+    generalisation: Mapping[str, Mapping[int, float]],
+    specificity: Mapping[str, Mapping[int, float]],
     real: float,
-    colours: Mapping[str, str],
 ) -> Figure:
-    """Generalisation and specificity against the number of modes, for several models."""
+    """Generalisation and specificity against the number of modes, {model: {modes: mm}}.
+
+    Models of growing training sets first, then the shipped one, then the one tested on itself.
+    real: distance of a real unseen face to its nearest sample, mm.
+    """
     figure = Figure((11, 3.9), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)
+    colours = (*SIZES, SHIPPED, "#8a8f98")
+    ticks = sorted({k for curve in generalisation.values() for k in curve})
     for axis, curves in ((left, generalisation), (right, specificity)):
-        for name, values in curves.items():
-            shown = [m for m, v in zip(modes, values, strict=True) if not math.isnan(v)]
-            there = [v for v in values if not math.isnan(v)]
-            dashed = "--" if "seen" in name else "-"
-            axis.plot(shown, there, dashed, marker="o", ms=4, color=colours[name], label=name)
-        axis.set(xlabel="modes kept", xscale="log", ylim=(0, None))
-        axis.set_xticks(modes, [str(m) for m in modes])
+        for (name, curve), colour in zip(curves.items(), colours, strict=False):
+            line = "--" if "themselves" in name else "-"
+            axis.plot(
+                list(curve), list(curve.values()), line, marker="o", ms=4, color=colour, label=name
+            )
+        axis.set(xlabel="modes kept", xscale="log", ylim=(0, 2.2))
+        axis.set_xticks(ticks, [str(k) for k in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.25)
     right.axhline(real, color="#333333", lw=1, ls=":")
-    right.text(1.05, real + 0.04, "a real held-out face", fontsize=9, color="#333333")
+    right.text(1, real + 0.04, "real unseen faces, from the 96", fontsize=9, color="#333333")
     left.set(
         ylabel="mean distance, mm",
-        title="Generalisation: unseen faces, rebuilt\n(lower is better; training faces mislead)",
+        title="Generalisation: unseen faces, rebuilt\n(lower is better; the dashed line misleads)",
     )
     right.set(
-        ylabel="mean distance to the nearest sample, mm",
+        ylabel="distance to the nearest sample, mm",
         title="Specificity: random faces of the model\n(lower is closer to faces that exist)",
     )
-    left.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False, fontsize=9, loc="lower left")
     right.legend(frameon=False, fontsize=9, loc="lower right")
-    return figure
+    return small(figure)
+
+
+def finer(model: MorphableModel) -> Subdivision:
+    """The step of Loop subdivision that takes the native mesh to the one the course mostly uses."""
+    with safe_open(shipped_model_path(), "pt") as file:
+        creases = file.get_tensor("creases").long()
+    return loop_subdivide(model.faces, len(model.mean), creases)
 
 
 def scar(
-    model: MorphableModel, height: float = 3.0, width: float = 2.6
+    model: MorphableModel, vertices: Float[Tensor, "vertex 3"], height: float = 2.5
 ) -> Float[Tensor, "vertex 3"]:
-    """A raised scar across one cheek and a furrow in the brow: offsets in mm along the normals."""
-    x, normal = model.mean, vertex_normals(model.mean[None], model.faces)[0]
+    """A raised scar across one cheek and three furrows in the brow: offsets in mm along the
+    normals of `vertices`, on a model subdivided once."""
+    x, normal = vertices, vertex_normals(vertices[None], model.faces)[0]
     front = (normal[:, 2] > 0) & (model.regions["mouth_interior"] < 0.5)
     front = front & (model.regions["eyeballs"] < 0.5)
-    eye = x[model.landmarks[45]]
-    mouth = x[model.landmarks[54]]
-    start, end = eye + torch.tensor([8.0, -16, 0]), mouth + torch.tensor([14.0, -4, 0])
-    brow = x[model.landmarks[[21, 22]]].mean(0)
-    lines = [
-        (start, end, height),
-        *(
-            (brow + torch.tensor([-26.0, up, 0]), brow + torch.tensor([26.0, up, 0]), -0.7 * height)
-            for up in (20.0, 33.0)
-        ),
-    ]
+    marks = x[model.landmarks]
+    start, end = marks[45] + torch.tensor([4.0, -14, 0]), marks[54] + torch.tensor([10.0, -2, 0])
+    brow = marks[[21, 22]].mean(0)
+    lines = [(start, end, height, 2.2)]
+    for up, half in ((19.0, 20.0), (28.0, 25.0), (37.0, 20.0)):
+        left, right = (brow + torch.tensor([sign * half, up, 0.0]) for sign in (-1, 1))
+        lines.append((left, right, -0.7 * height, 1.9))
     bump = torch.zeros(len(x))
-    for a, b, high in lines:
+    for a, b, high, width in lines:
         along = (b - a)[:2]
         t = (((x - a)[:, :2] @ along) / along.square().sum()).clamp(0, 1)
         distance = (x[:, :2] - a[:2] - t[:, None] * along).norm(dim=1)
         bump = bump + high * torch.exp(-((distance / width) ** 2))
     return (bump * front)[:, None] * normal
+
+
+def scar_figure(
+    paint: FacePainter,
+    face: Float[Tensor, "vertex 3"],
+    answer: Float[Tensor, "vertex 3"],
+    title: str,
+    top: float = 2.0,
+) -> Figure:
+    """A face, the model's answer, and their distance, drawn large."""
+    error = (answer - face).norm(dim=-1)
+    look = dict(yaw=-22, size=430)
+    row = [paint(face, **look), paint(answer, **look), paint(face, heat=error, top=top, **look)]
+    names = ["the face, scarred", "the nearest face the model can say", "what is lost"]
+    return panels([row], title=title, columns=names, size=3.1, bar=(top, "distance, mm", 0))
 
 
 # Skin -------------------------------------------------------------------------------------------
@@ -439,7 +524,7 @@ def skin_modes_figure(
         rows,
         title=title,
         columns=[f"mode {i + 1}" for i in range(count)],
-        names=[f"-{deviations:g} sd", f"+{deviations:g} sd"],
+        names=[f"−{deviations:g} sd", f"+{deviations:g} sd"],
         size=1.6,
     )
 
@@ -465,24 +550,26 @@ def skin_cloud_figure(
         axis.set(xlabel="albedo coefficient 1, sd", title=title)
         axis.grid(alpha=0.25)
     figure.axes[0].set_ylabel("albedo coefficient 2, sd")
-    return figure
+    return small(figure)
 
 
 def nearest_albedo(
-    targets: Float[Tensor, "skin vertex 3"], model: MorphableModel, limit: float
+    targets: Float[Tensor, "skin vertex 3"], model: MorphableModel, reach: float
 ) -> tuple[Float[Tensor, "skin vertex 3"], Float[Tensor, "skin mode"]]:
-    """The model's albedo nearest to each target with every coefficient within +-limit sd.
+    """The model's albedo nearest to each target with |coefficients| at most `reach`.
 
-    Least squares in a box, by projected gradient steps (the step is 1 over the largest curvature).
+    Least squares in a ball: the ridge whose answer has that length, found by bisection.
     """
     rows = model.albedo_basis.flatten(1).double()
-    gram = rows @ rows.T
-    right = (targets - model.albedo_mean).flatten(1).double() @ rows.T
-    best = torch.linalg.solve(gram, right.T).T.clamp(-limit, limit)
-    step = 1 / float(torch.linalg.eigvalsh(gram)[-1])
-    for _ in range(300):
-        best = (best - step * (best @ gram - right)).clamp(-limit, limit)
-    coefficients = best.to(targets.dtype)
+    values, vectors = torch.linalg.eigh(rows @ rows.T)
+    right = (targets - model.albedo_mean).flatten(1).double() @ rows.T @ vectors
+    low = torch.full((len(targets), 1), -18.0, dtype=torch.float64)  # exponents of e
+    high = torch.full_like(low, 25.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        inside = (right / (values + middle.exp())).norm(dim=1, keepdim=True) <= reach
+        low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
+    coefficients = ((right / (values + high.exp())) @ vectors.T).to(targets.dtype)
     return model.albedo(coefficients), coefficients
 
 
@@ -497,41 +584,38 @@ def tones_figure(
     """Ten skins, each basis' nearest, and the error of the tone in ITA degrees."""
     rows = [[paint(shape, t, lit=False, size=170) for t in targets]]
     rows += [[paint(shape, t, lit=False, size=170) for t in s] for s in rebuilt.values()]
-    figure = panels(
+    below = {}
+    for i, other in enumerate(rebuilt.values()):
+        errors = albedo_error(other, targets, skin)["ita"].round().int().tolist()
+        below |= {(i + 1, j): f"{e:+d}°" if e else "0°" for j, e in enumerate(errors)}
+    return panels(
         rows,
         title=title,
         columns=[f"tone {i + 1}" for i in range(len(targets))],
         names=["the skin", *rebuilt],
-        size=1.22,
+        below=below,
+        size=1.15,
     )
-    for i, other in enumerate(rebuilt.values()):
-        errors = albedo_error(other, targets, skin)["ita"]
-        for j, error in enumerate(errors.tolist()):
-            axis = figure.axes[(i + 1) * len(targets) + j]
-            axis.set_xlabel(
-                f"{error + 0.0:+.0f}°", fontsize=10, fontweight="bold" if abs(error) > 10 else None
-            )
-    return figure
 
 
-def deviations_needed_figure(
-    norms: Mapping[str, Float[Tensor, " tone"]], colours: Sequence[str] = (OURS, SHIPPED)
+def reach_figure(
+    norms: Mapping[str, Float[Tensor, " tone"]],
+    reach: float,
+    colours: Sequence[str] = (OURS, SHIPPED),
 ) -> Figure:
-    """How far from the mean each tone's exact rebuilding lies, in standard deviations."""
-    figure = Figure((7.2, 3.0), layout="constrained", facecolor="white")
+    """How far from the mean each tone's unlimited rebuilding lies: the length of its vector."""
+    figure = Figure((7.4, 3.2), layout="constrained", facecolor="white")
     axis = figure.subplots()
     for (name, values), colour in zip(norms.items(), colours, strict=True):
         axis.plot(range(1, len(values) + 1), values, "o-", color=colour, label=name)
-    axis.axhspan(0, 3, color="#dff0d8", zorder=0)
-    axis.text(1, 1.2, "where 99.7 % of draws lie", fontsize=9, color="#3c763d")
+    axis.axhspan(0, reach, color="#dff0d8", zorder=0)
+    axis.text(7.3, reach + 1.5, "green: 99.7 % of draws", fontsize=9, color="#3c763d")
     axis.set(
         xlabel="Monk tone, light to dark",
-        ylabel="largest coefficient, sd",
-        title="Without a limit both bases reach every tone, one of them absurdly far out",
+        ylabel="length of the coefficients, sd",
+        title="Without a limit both bases reach every tone,\none of them from absurdly far out",
         xticks=range(1, 11),
+        ylim=(0, None),
     )
-    axis.legend(frameon=False)
-    return figure
-
-
-Draw = Callable[..., np.ndarray]
+    axis.legend(frameon=False, title="basis learned from")
+    return small(figure)

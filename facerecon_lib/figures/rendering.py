@@ -51,9 +51,9 @@ def crossing_triangles() -> tuple[Float[Tensor, "9 3"], Int[Tensor, "3 3"]]:
 
 def floor() -> tuple[Float[Tensor, "1 4 3"], Int[Tensor, "2 3"], Float[Tensor, "1 4 2"]]:
     """A floor that runs away from the viewer, two triangles: NDC vertices, faces, tile numbers."""
-    corners = torch.tensor([[1.0, -0.9, 1], [-1.0, -0.9, 1], [-1.0, -0.9, 7], [1.0, -0.9, 7]])
+    corners = torch.tensor([[1.5, -0.9, 1], [-1.5, -0.9, 1], [-1.5, -0.9, 7], [1.5, -0.9, 7]])
     verts = torch.cat([corners[:, :2] / corners[:, 2:], corners[:, 2:]], 1)
-    verts[:, 1] = verts[:, 1] * 1.3 + 0.3  # fills the picture
+    verts[:, 1] = 2.3 * verts[:, 1] + 1.05  # fills the picture
     tiles = torch.tensor([[0.0, 0], [6, 0], [6, 12], [0, 12]])
     return verts[None], torch.tensor([[0, 1, 2], [0, 2, 3]]), tiles[None]
 
@@ -115,14 +115,13 @@ def ndc_maps(
     title: str = "",
     columns: int | None = None,
     size: float = 2.7,
-    centres: bool = False,
     outline: str = "white",
     bar: str = "",
     **imshow,
 ) -> Figure:
     """Maps (H, W) or pictures (H, W, 3) over NDC, with the triangles' outlines.
 
-    centres: mark the pixel centres. bar: what a colour bar beside the last map is labelled with.
+    bar: what a colour bar beside the last map is labelled with.
     """
     columns = columns or len(maps)
     rows = -(-len(maps) // columns)
@@ -144,9 +143,8 @@ def ndc_maps(
         for triangle in () if triangles is None else triangles:
             closed = torch.cat([triangle, triangle[:1]]).detach()
             axis.plot(*closed.T, color=outline, linewidth=1.6)
-        if centres:
-            axis.scatter(*pixel_centres(height, width).reshape(-1, 2).T, s=6, color="#333333")
         axis.set(xlim=(right, -right), ylim=(-top, top), xticks=(), yticks=())
+        axis.spines[:].set(visible=True, color="#dddddd")
     if bar:
         figure.colorbar(drawn, ax=axes, label=bar, shrink=0.85)
     return figure
@@ -155,7 +153,7 @@ def ndc_maps(
 def question_figure(triangle: Float[Tensor, "3 2"], covered: Tensor) -> Figure:
     """A triangle over a coarse grid: the outline, the centres, and which of them it covers."""
     height, width = covered.shape
-    figure = Figure((10.2, 5.3), layout="constrained", facecolor="white")
+    figure = Figure((8.2, 4.4), layout="constrained", facecolor="white")
     figure.suptitle("A rasterizer asks each pixel centre one question: inside or not?", fontsize=12)
     points = pixel_centres(height, width).reshape(-1, 2)
     closed = torch.cat([triangle, triangle[:1]])
@@ -163,8 +161,8 @@ def question_figure(triangle: Float[Tensor, "3 2"], covered: Tensor) -> Figure:
         if filled:
             axis.imshow(covered, extent=(1, -1, -1, 1), cmap="Blues", vmax=2.2, vmin=0)
         inside = covered.flatten()
-        axis.scatter(*points[~inside].T, s=14, facecolors="none", edgecolors="#999999")
-        axis.scatter(*points[inside].T, s=16, color=SOFT)
+        axis.plot(*points[~inside].T, "+", color="#aaaaaa", markersize=5)
+        axis.plot(*points[inside].T, "s", color=SOFT, markersize=4)
         axis.plot(*closed.T, color=HARD, linewidth=2)
         axis.set_xticks(np.linspace(-1, 1, width + 1), minor=True)
         axis.set_yticks(np.linspace(-1, 1, height + 1), minor=True)
@@ -183,9 +181,10 @@ def fragments_figure(
     picture: Float[Tensor, "height width 3"],
     title: str,
     depth_label: str = "depth",
+    picture_label: str = "colours, mixed by bary",
 ) -> Figure:
     """Which triangle, how deep, what colour."""
-    figure = Figure((11.6, 4.2), layout="constrained", facecolor="white")
+    figure = Figure((9.2, 3.4), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(1, 3)
     axes[0].imshow(face_colours(pix_to_face), interpolation="nearest")
@@ -195,7 +194,7 @@ def fragments_figure(
     axes[1].set_title("zbuf: near is bright")
     figure.colorbar(drawn, ax=axes[1], label=depth_label, shrink=0.75)
     axes[2].imshow(picture.detach().clamp(0, 1), interpolation="nearest")
-    axes[2].set_title("colours, mixed by bary")
+    axes[2].set_title(picture_label)
     for axis in axes:
         axis.axis("off")
     return figure
@@ -204,17 +203,20 @@ def fragments_figure(
 def face_colours(pix_to_face: Int[Tensor, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
     """A colour for every triangle, the same each time; nothing is near white."""
     count = max(int(pix_to_face.max()) + 1, 1)
-    if count <= 3:
-        table = np.array([[232, 119, 78], [72, 133, 190], [92, 168, 104]], np.uint8)
-    else:
-        table = np.random.default_rng(4).integers(40, 235, (count, 3)).astype(np.uint8)
+    table = np.array(
+        [[232, 119, 78], [72, 133, 190], [92, 168, 104], [196, 78, 82], [129, 114, 178]]
+        + [[204, 185, 116], [100, 181, 205], [140, 97, 60], [220, 126, 192], [60, 80, 110]],
+        np.uint8,
+    )
+    if count > 3:  # neighbours in the list are neighbours on the mesh
+        table = table[np.random.default_rng(4).integers(0, len(table), count)]
     table = np.concatenate([table, np.full((1, 3), 245, np.uint8)])
-    return table[pix_to_face.numpy()]  # -1 is the last row
+    return table[pix_to_face.numpy()]  # -1 is the last row, empty
 
 
 def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
     """Which triangle each pixel shows: ours, PyTorch3D's, and where the two part."""
-    figure = Figure((11.4, 4.2), layout="constrained", facecolor="white")
+    figure = Figure((10.0, 3.8), layout="constrained", facecolor="white")
     axes = figure.subplots(1, 3)
     mine = ours.pix_to_face[0, ..., 0]
     axes[0].imshow(face_colours(mine), interpolation="nearest")
@@ -229,6 +231,7 @@ def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
         axes[2].imshow(differs, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
         axes[2].set_title(f"pixels that differ: {int(differs.sum())} of {differs.numel():,}")
         axes[2].set(xticks=(), yticks=())
+        axes[2].spines[:].set(visible=True, color="#dddddd")
     for axis in axes[: 3 if theirs is None else 2]:
         axis.axis("off")
     return figure
@@ -241,7 +244,7 @@ def slide_figure(
     x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], *, xlabel: str, title: str
 ) -> Figure:
     """A pixel's value above, its gradient below. curves: label: (value, gradient)."""
-    figure = Figure((9.5, 5.4), layout="constrained", facecolor="white")
+    figure = Figure((8.0, 4.5), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=12)
     above, below = figure.subplots(2, 1, sharex=True)
     blues = ["#0b3c6f", "#1f6fb2", "#7fb3dc"]
@@ -286,7 +289,7 @@ def trap_figure(x: Tensor, curves: Mapping[str, Tensor], reach: float, title: st
     axis.axvspan(0, reach, color="#e9eff6", zorder=0)
     axis.axvline(0, color="#999999", linewidth=1)
     axis.set(xlabel="NDC distance from the edge (left: inside the triangle)", ylim=(-0.05, 1.08))
-    axis.set_ylabel("blue (triangle 0, background 1)")
+    axis.set_ylabel("grey value (triangle 0, background 1)")
     axis.set_title(title)
     axis.legend(frameon=False, fontsize=9)
     return figure
@@ -298,8 +301,8 @@ def trap_figure(x: Tensor, curves: Mapping[str, Tensor], reach: float, title: st
 def hunt_frames(
     target: Float[Tensor, "3 2"],
     paths: Mapping[str, Sequence[tuple[Tensor, Tensor]]],
-    every: int = 6,
-    zoom: int = 7,
+    every: int = 8,
+    zoom: int = 6,
 ) -> list[UInt8[np.ndarray, "height width 3"]]:
     """Panels side by side, one a path; a path is a list of (triangle (3, 2), picture (H, W, 3))."""
     font = ImageFont.load_default(size=15)
@@ -380,8 +383,8 @@ def push_figure(
         at = torch.zeros(cells**2, 2).index_add(0, index, pixels) / ones.clamp(min=1)[:, None]
         push = -gradient[:, :2] * torch.tensor([-1.0, -1.0])  # downhill, in pixels' directions
         push = torch.zeros(cells**2, 2).index_add(0, index, push)
-        kept = ones > 0
         longest = push.norm(dim=1).max().clamp(min=1e-12)
+        kept = push.norm(dim=1) > 0.03 * longest
         axis.imshow(0.45 + 0.55 * picture.detach().clamp(0, 1), interpolation="nearest")
         axis.quiver(
             *at[kept].T,
@@ -389,7 +392,7 @@ def push_figure(
             color="#111111",
             angles="xy",
             scale_units="xy",
-            scale=0.45 * cells / side,
+            scale=0.5 * cells / side,
             width=0.006,
         )
         axis.set_title(label, fontsize=11)

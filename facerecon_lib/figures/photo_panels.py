@@ -1,0 +1,121 @@
+"""Panels of figures in which faces lie on photos, and PNGs that stay small."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image, ImageFont
+from torch import Tensor
+
+from ..coefficients import FaceCoefficients
+from ..morphable_model import MorphableModel
+from ..plotting import DETECTED, FITTED, show_face, to_uint8, turned
+from ..synthesis import CROP_SIZE, Face
+
+
+def compact(draw: Callable[..., Figure]) -> Callable[..., Picture]:
+    """Figures of photos as PNG in a palette of 256 colours, a third of the size in a notebook."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs) -> Picture:
+        return Picture(draw(*args, **kwargs))
+
+    return drawn
+
+
+class Picture:
+    """A figure that shows itself as a palette PNG; `.figure` is the figure."""
+
+    def __init__(self, figure: Figure, dpi: int = 80):
+        self.figure, self.dpi = figure, dpi
+
+    def __repr__(self) -> str:
+        return "<a figure>"
+
+    def _repr_png_(self) -> bytes:
+        full, reduced = io.BytesIO(), io.BytesIO()
+        self.figure.savefig(full, format="png", dpi=self.dpi)
+        with_palette(Image.open(full).convert("RGB")).save(reduced, format="PNG", optimize=True)
+        return reduced.getvalue()
+
+
+def with_palette(image: Image.Image, colours: int = 160) -> Image.Image:
+    """The image in a palette: half of it by how often colours occur, half by how they differ.
+
+    The one alone loses dots and lips, the other the shades of a grey face. White stays white.
+    """
+    small = image.resize((image.width // 4, image.height // 4), Image.Resampling.NEAREST)
+    found = []
+    for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE):
+        part = small.quantize(colours // 2, method, kmeans=1).getpalette()[: 3 * (colours // 2)]
+        found += part
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([255, 255, 255, *found])
+    reduced = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    index = np.array(reduced)
+    index[(np.asarray(image) == 255).all(-1)] = 0  # quantize rounds white to its neighbour
+    exact = Image.fromarray(index, "P")
+    exact.putpalette(reduced.getpalette())
+    return exact
+
+
+@torch.no_grad()
+def on_photo(
+    image: Float[Tensor, "1 3 h w"], face: Face, size: int = 250, fine: int = 2
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The first face of a batch on a photo; fine: samples a pixel and side (1 is quick)."""
+    rendered, covered = face.render(fine * size, attributes=face.colours.clamp(0, 1))
+    rendered, covered = F.avg_pool2d(rendered, fine)[:1], F.avg_pool2d(covered, fine)[:1]
+    photo = F.interpolate(image[:1], (size, size), mode="bilinear", align_corners=False)
+    return to_uint8((rendered + (1 - covered) * photo.to(rendered))[0])
+
+
+@torch.no_grad()
+def shape_view(
+    model: MorphableModel, c: FaceCoefficients, yaw: float = 0.0, look="shape", size: int = 250
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The first face of a batch, turned, grey or with its skin."""
+    return show_face(turned(model, c, yaw), look, size)
+
+
+def picture(axis: Axes, image, title: str = "", **imshow):
+    """An image on an axis in pixels of the crop, so that landmarks can be drawn on it."""
+    drawn = axis.imshow(image, extent=(0, CROP_SIZE, CROP_SIZE, 0), **imshow)
+    axis.set_title(title, fontsize=10)
+    axis.set(xlim=(0, CROP_SIZE), ylim=(CROP_SIZE, 0))
+    axis.axis("off")
+    return drawn
+
+
+def points(axis: Axes, xy: Tensor, colour: str, size: float = 7, **kwargs) -> None:
+    axis.scatter(*xy.detach().cpu().numpy().T, s=size, color=colour, linewidths=0, **kwargs)
+
+
+def arrows(axis: Axes, start: Tensor, end: Tensor) -> None:
+    a, b = start.detach().cpu().numpy(), end.detach().cpu().numpy()
+    for (x0, y0), (x1, y1) in zip(a, b, strict=True):
+        axis.plot([x0, x1], [y0, y1], color="white", linewidth=1.2)
+    points(axis, start, FITTED, 9, zorder=3)
+    points(axis, end, DETECTED, 9, zorder=3)
+
+
+def sheet(columns: int, rows: int = 1, size: float = 3.0, title: str = "", head: float = 0.45):
+    """A white figure and its axes, rows by columns, `size` inches a panel."""
+    height = rows * size + head + (0.35 if title else 0)
+    figure = Figure((columns * size, height), layout="constrained", facecolor="white")
+    if title:
+        figure.suptitle(title, fontsize=12)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, axes
+
+
+def font(size: int):
+    return ImageFont.load_default(size=size)

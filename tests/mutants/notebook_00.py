@@ -1,0 +1,40 @@
+"""Notebook 00: the warm-up that shows what a check says."""
+
+import torch
+
+from facerecon_lib.checks.notebook_00 import masked_mean
+
+
+def _by_loop(image, mask):
+    means = []
+    for one, weights in zip(image, mask, strict=True):
+        colours = [(channel * weights[0]).sum() / weights.sum() for channel in one]
+        means.append(torch.stack(colours))
+    return torch.stack(means)
+
+
+MUTANTS = {
+    "mean_colour": {
+        "divided by all pixels": lambda image, mask: (image * mask).mean((2, 3)),
+        "the mask ignored": lambda image, mask: image.mean((2, 3)),
+        "a sum": lambda image, mask: (image * mask).sum((2, 3)),
+        "one mean for the batch": lambda image, mask: (
+            (image * mask).sum((0, 2, 3)) / mask.sum()
+        ).expand(len(image), 3),
+        "channels averaged": lambda image, mask: masked_mean(image, mask).mean(1, keepdim=True),
+        "the mask made hard": lambda image, mask: masked_mean(image, (mask > 0.5).float()),
+        "divided by 3 times the mask": lambda image, mask: masked_mean(image, mask) / 3,
+        "the batch axis lost": lambda image, mask: masked_mean(image, mask)[0],
+        "outside the mask": lambda image, mask: masked_mean(image, 1 - mask),
+    }
+}
+
+ALTERNATIVES = {
+    "mean_colour": {
+        "einsum": lambda image, mask: (
+            torch.einsum("bchw,bdhw->bc", image, mask) / mask.sum((1, 2, 3))[:, None]
+        ),
+        "one picture after the other": _by_loop,
+        "means divided": lambda image, mask: (image * mask).mean((-1, -2)) / mask.mean((-1, -2)),
+    }
+}
