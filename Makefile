@@ -5,6 +5,7 @@
 # make test-all        the slow tests too, and every notebook twice
 # make notebooks       make notebooks/ from solutions/ and run both (make notebooks ONLY=03)
 # make colab           write the Colab badges: make colab REPO=owner/name [BRANCH=main]
+# make setup           set up .venv and nothing else
 # make lint            ruff over everything
 # make lock            work requirements.lock out anew (make lock UPGRADE=--upgrade: newer versions)
 # make clean           remove outputs and caches; .venv stays

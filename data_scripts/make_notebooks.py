@@ -330,25 +330,30 @@ def main(
         raise typer.Exit(1) from None
     if check_only:
         faults = check(root, chosen, least_figures)
-        done = f"{len(chosen)} notebooks: both trees in step"
+        for fault in faults:
+            error_console.print(fault, markup=False, soft_wrap=True)
+        out.print(f"{len(chosen)} notebooks, {len(faults)} faults")
+        failed = bool(faults)
     else:
-        faults = _make_all(root, chosen, (repo, branch, least_figures), jobs, out)
-        done = f"{len(chosen)} notebooks made"
-    for fault in faults:
-        error_console.print(fault, markup=False, soft_wrap=True)
-    if faults:
+        settings = (repo, branch, least_figures)
+        written = _make_all(root, chosen, settings, jobs, out, error_console)
+        out.print(f"{written} of {len(chosen)} notebooks made")
+        failed = written < len(chosen)
+    if failed:
         raise typer.Exit(1)
-    out.print(done)
 
 
-def _make_all(root: Path, chosen: list[str], settings: tuple, jobs: int, out: Console) -> list[str]:
+def _make_all(
+    root: Path, chosen: list[str], settings: tuple, jobs: int, out: Console, err: Console
+) -> int:
+    """Make the notebooks, `jobs` at a time, telling how each went; how many were written."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    faults = []
+    written = 0
     with (
         Progress(*columns, console=out, transient=True, disable=not sys.stdout.isatty()) as bars,
         ProcessPoolExecutor(min(jobs, max(len(chosen), 1))) as pool,
@@ -356,10 +361,12 @@ def _make_all(root: Path, chosen: list[str], settings: tuple, jobs: int, out: Co
         bar = bars.add_task("running notebooks", total=len(chosen))
         for future in as_completed([pool.submit(make, root, n, *settings) for n in chosen]):
             made = future.result()
-            faults += made.faults
             if made.faults:
                 out.print(f"{made.name:32} not written")
+                for fault in made.faults:
+                    err.print(fault, markup=False, soft_wrap=True)
             else:
+                written += 1
                 solved, blank = made.seconds
                 out.print(
                     f"{made.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
@@ -367,7 +374,7 @@ def _make_all(root: Path, chosen: list[str], settings: tuple, jobs: int, out: Co
                     soft_wrap=True,
                 )
             bars.advance(bar)
-    return faults
+    return written
 
 
 if __name__ == "__main__":

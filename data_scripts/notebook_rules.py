@@ -193,7 +193,7 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
         faults.append(f"its first code cell is not the one with id {SETUP_ID!r}")
     elif code[0].source not in _setups(notebook):
         faults.append("its set-up cell is not the standard one: run make notebooks")
-    asked = []
+    asked, shown = [], []  # by marked cells; by others, which show how a check works
     for i, cell in enumerate(notebook.cells):
         following = notebook.cells[i + 1] if i + 1 < len(notebook.cells) else None
         before = notebook.cells[i - 1] if i else None
@@ -205,11 +205,13 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
             faults += _check_faults(cell, before)
         elif "nbgrader" in cell.metadata:
             faults.append(f"cell {cell.id}: nbgrader's mark on a cell that is no exercise")
-        elif re.search(r"(BEGIN|END) (SOLUTION|HIDDEN|MARK)|YOUR CODE HERE", cell.source):
+        elif re.search(r"(BEGIN|END) (SOLUTION|HIDDEN|MARK)", cell.source):
             faults.append(f"cell {cell.id}: a solution in a cell that is not marked as one")
+        elif cell.cell_type == "code":
+            shown += re.findall(r"^@exercise\ndef (\w+)", cell.source, re.M)
         faults += [f"cell {cell.id}: {what}" for what in machine_traces(cell.source)]
     known = [e.name for e in checks.exercises().values() if e.notebook == number]
-    for exercise in sorted(set(known) ^ set(asked)):
+    for exercise in sorted(set(known) ^ {*asked, *shown}):
         where = "the notebook" if exercise in known else f"checks/notebook_{number}.py"
         faults.append(f"exercise {exercise} is missing in {where}")
     return faults

@@ -20,7 +20,7 @@ def colab():
 
 def with_installed(monkeypatch, colab, **versions):
     """As if on a machine that has all that is wanted but for these; None: it is not there."""
-    there = {name: version for name, version in colab.locked().items()}
+    there = dict(colab.locked())
     there |= {name.replace("_", "-"): version for name, version in versions.items()}
     there = {name: version for name, version in there.items() if version}
     monkeypatch.setattr(colab, "installed", lambda: there)

@@ -7,6 +7,7 @@ import base64
 import copy
 import importlib
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -91,6 +92,15 @@ def test_a_notebook_names_the_course_s_address_or_none_and_has_a_badge_to_match(
         again = copy.deepcopy(notebook)
         rules.write_setup(again, name, repo, branch)
         assert rules.differences(notebook, again) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_links_to_the_notebook_and_counts_its_exercises(name):
+    marks = [cell.metadata.get("nbgrader", {}) for cell in read("solutions", name).cells]
+    count = sum(mark.get("solution", False) for mark in marks)
+    [row] = re.findall(rf"^\| {name[:2]} \|.*$", (ROOT / "README.md").read_text(), re.M)
+    assert f"(notebooks/{name}.ipynb)" in row
+    assert row.endswith(f"| {count} exercise{'s' if count != 1 else ''} |" if count else "| |")
 
 
 # --- the rules, on a small notebook
@@ -197,6 +207,10 @@ def solution_in_the_open(nb):
     nb.cells[4].source = "### BEGIN SOLUTION\n1\n### END SOLUTION"
 
 
+def shown_but_not_registered(nb):
+    nb.cells[4].source = "@exercise\ndef thrice(x):\n    raise NotImplementedError"
+
+
 def mark_left_over(nb):
     nb.cells[4].metadata["nbgrader"] = dict(nb.cells[2].metadata.nbgrader) | dict(
         grade_id="use", solution=False
@@ -238,6 +252,7 @@ def no_mark(nb):
         (same_grade_id, "Duplicate grade id: twice"),
         (same_cell_id, "id"),
         (solution_in_the_open, "a solution in a cell that is not marked"),
+        (shown_but_not_registered, "exercise thrice is missing in checks/notebook_98.py"),
         (mark_left_over, "mark on a cell that is no exercise"),
         (not_registered, "exercise thrice is missing in checks/notebook_98.py"),
         (a_path_of_this_machine, "a path of this machine"),

@@ -160,7 +160,7 @@ def ablation_table(
 def table_figure(columns: Sequence[str], rows: Mapping[str, Sequence[str]], title: str) -> Figure:
     """A table as a picture: results of a long optimisation, whose last digits differ by machine."""
     figure = Figure(
-        (1.55 * len(columns) + 3.2, 0.75 + 0.36 * (len(rows) + 1)), facecolor="white", layout="none"
+        (1.55 * len(columns) + 3.2, 0.55 + 0.28 * (len(rows) + 1)), facecolor="white", layout="none"
     )
     axis = figure.subplots()
     figure.subplots_adjust(0.01, 0.01, 0.99, 0.86)

@@ -85,6 +85,12 @@ def relit(
     return show_face(face, "lit", size)
 
 
+def marked(crop: Crop, mask: torch.Tensor, size: int = 300) -> Picture:
+    """The crop, paled outside the mask."""
+    paled = crop.image * mask + (0.35 * crop.image + 0.65) * (1 - mask)
+    return to_uint8(F.interpolate(paled, (size, size), mode="bilinear")[0])
+
+
 # The tour -------------------------------------------------------------------------------------
 
 

@@ -214,7 +214,7 @@ def fit_points(
     start: FaceCoefficients,
     landmarks: Float[Tensor, "1 68 2"],
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
-    steps: int = 60,
+    steps: int = 50,
 ) -> FaceCoefficients:
     """Pose and shape of 68 landmarks with priors, under a landmark loss of one's own."""
     few, weights = model.landmark_model(), point_weights()
@@ -236,7 +236,7 @@ def prior_sweep(
     target: Target,
     strengths: Sequence[float],
     fit_face: Callable,
-    steps: int = 60,
+    steps: int = 50,
 ) -> tuple[Tensor, Tensor]:
     """Every face under every strength of the priors, fitted to its landmarks in one batch.
 

@@ -155,7 +155,7 @@ def outlier_figure(
     for axis, (name, face) in zip(axes[0, 1:], faces.items(), strict=True):
         seen = face.landmarks("2d")[0]
         off = (seen - crop.landmarks[0])[list(moved)].norm(dim=-1).mean()
-        title = f"{name}: the three land {off:.0f} px from the truth"
+        title = f"{name}: they land {off:.0f} px from the truth"
         picture(axis, on_photo(crop.image, face), title)
         points(axis, seen[list(moved)], "#ffd21f", 30, zorder=4)
         arrows(axis, seen[right], crop.landmarks[0, right])
