@@ -14,8 +14,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import typer
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+from typer.testing import CliRunner
 
 from facerecon_lib import checks
 from facerecon_lib.detection import sample_photo
@@ -457,6 +459,49 @@ def test_a_notebook_runs_as_in_its_folder_and_stores_no_times(tmp_path):
     assert notebook.cells[0].outputs[0].text == "['here.txt'] smoke\n"
     assert notebook.cells[0].metadata == {}
     assert notebook.metadata == rules.METADATA
+
+
+# --- the command
+
+
+@pytest.fixture
+def command(course):
+    app = typer.Typer()
+    app.command()(tool.main)
+    return lambda *words: CliRunner().invoke(app, ["--root", str(course), *words])
+
+
+def test_check_names_each_fault_and_exits_with_1(command):
+    done = command("--check")
+    assert done.exit_code == 1
+    assert "notebooks/98_small.ipynb is missing: run make notebooks" in done.output
+    assert "solutions/98_small.ipynb: its cells did not run once each" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--only", "42"), "--only 42: solutions/ holds 98_small"),
+        (("--colab", "nothing"), "REPO: expected owner/name as on GitHub, got 'nothing'"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_a_line(command, words, says):
+    done = command(*words)
+    assert done.exit_code == 1
+    assert says in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+def test_a_notebook_in_progress_is_reported_and_the_command_exits_with_1(command, course):
+    notebook = small()
+    notebook.cells[3].source = "check(twice); print('done')"
+    nbformat.write(notebook, course / "solutions/98_small.ipynb")
+    done = command("--jobs", "1")
+    assert done.exit_code == 1
+    assert "98_small                         not written" in done.output
+    assert "the next cell must be check(twice)" in done.output
+    assert "0 of 1 notebooks made" in done.output
+    assert not list((course / "notebooks").iterdir())
 
 
 # --- Colab

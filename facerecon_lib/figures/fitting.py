@@ -289,7 +289,7 @@ def skins_figure(
     for column, (name, c), value in zip(axes.T, faces.items(), values, strict=True):
         face = synthesise(model, c)
         picture(column[0], on_photo(image, face), f"{name}\nEq. 4: {value:.1f} / 1000")
-        picture(column[1], show_face(face, "unlit", 250))
+        picture(column[1], show_face(face, "unlit", 220))
     for axis in axes[1]:
         axis.set_title("its skin, without light", fontsize=10)
     return figure
@@ -310,7 +310,7 @@ def disguise_figure(
     picture(axes[0, 0], to_uint8(target.image[0]), "the disguised photo\n")
     for i, (name, c) in enumerate(behind.items()):
         mm = mm_between(model, c, without[name])
-        picture(axes[0, 1 + 2 * i], show_face(synthesise(model, c), "unlit", 250), f"{name}:\nskin")
+        picture(axes[0, 1 + 2 * i], show_face(synthesise(model, c), "unlit", 220), f"{name}:\nskin")
         picture(
             axes[0, 2 + 2 * i], shape_view(model, c), f"{mm:.1f} mm from its fit\nwithout glasses"
         )

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageFont
 from torch import Tensor
@@ -41,9 +42,11 @@ class Picture:
         return "<a figure>"
 
     def _repr_png_(self) -> bytes:
-        full, reduced = io.BytesIO(), io.BytesIO()
-        self.figure.savefig(full, format="png", dpi=self.dpi)
-        with_palette(Image.open(full).convert("RGB")).save(reduced, format="PNG", optimize=True)
+        self.figure.set_dpi(self.dpi)
+        canvas, reduced = FigureCanvasAgg(self.figure), io.BytesIO()
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        with_palette(image).save(reduced, format="PNG", optimize=True)
         return reduced.getvalue()
 
 
@@ -69,7 +72,7 @@ def with_palette(image: Image.Image, colours: int = 160) -> Image.Image:
 
 @torch.no_grad()
 def on_photo(
-    image: Float[Tensor, "1 3 h w"], face: Face, size: int = 250, fine: int = 2
+    image: Float[Tensor, "1 3 h w"], face: Face, size: int = 220, fine: int = 2
 ) -> UInt8[np.ndarray, "size size 3"]:
     """The first face of a batch on a photo; fine: samples a pixel and side (1 is quick)."""
     rendered, covered = face.render(fine * size, attributes=face.colours.clamp(0, 1))
@@ -80,7 +83,7 @@ def on_photo(
 
 @torch.no_grad()
 def shape_view(
-    model: MorphableModel, c: FaceCoefficients, yaw: float = 0.0, look="shape", size: int = 250
+    model: MorphableModel, c: FaceCoefficients, yaw: float = 0.0, look="shape", size: int = 220
 ) -> UInt8[np.ndarray, "size size 3"]:
     """The first face of a batch, turned, grey or with its skin."""
     return show_face(turned(model, c, yaw), look, size)
