@@ -54,29 +54,29 @@ NBGRADER_STEPS = (
 )
 CELL_METADATA = {"nbgrader", "tags", "editable", "deletable"}
 
-# The first code cell of every notebook; {repo} is empty, or owner/name on GitHub.
+# The first code cell of every notebook; with an address, what comes before it on Colab.
 SETUP = """\
+try:
+    from facerecon_lib.course import check, exercise, setup
+except ModuleNotFoundError as missing:
+    todo = "run `make lab` in the course's folder (in VS Code: choose the kernel .venv)"
+    raise ModuleNotFoundError(f"{missing}: {todo}") from None
+
+setup()"""
+COLAB_SETUP = """\
 import importlib.util
 import pathlib
 import runpy
 import subprocess
 import sys
 
-REPO = "{repo}"
-if importlib.util.find_spec("facerecon_lib") is None:
-    if "google.colab" not in sys.modules or not REPO:
-        raise ModuleNotFoundError(
-            "facerecon_lib is not installed here: run `make lab` in the course's folder "
-            "(in VS Code: choose the kernel .venv)"
-        )
-    if not pathlib.Path("/content/course").exists():
-        url = f"https://github.com/{{REPO}}"
-        subprocess.run(["git", "clone", "-q", "--depth=1", url, "/content/course"], check=True)
-    runpy.run_path("/content/course/data_scripts/colab_setup.py", run_name="__main__")
+if "google.colab" in sys.modules and importlib.util.find_spec("facerecon_lib") is None:
+    url, course = "https://github.com/OWNER/NAME", pathlib.Path("/content/course")
+    if not course.exists():
+        subprocess.run(["git", "clone", "-q", "--depth=1", url, str(course)], check=True)
+    runpy.run_path(str(course / "data_scripts/colab_setup.py"), run_name="__main__")
 
-from facerecon_lib.course import check, exercise, setup
-
-setup()"""
+"""
 BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
     "(https://colab.research.google.com/github/{repo}/blob/{branch}/notebooks/{name}.ipynb)"
@@ -140,7 +140,9 @@ def repository_of(notebooks: Iterable[NotebookNode]) -> str:
     for notebook in notebooks:
         for cell in notebook.cells:
             if cell.id == SETUP_ID:
-                found |= set(re.findall(r'^REPO = "([^"]+)"$', cell.source, re.M))
+                found |= set(
+                    re.findall(r'url, course = "https://github\.com/([^"]+)"', cell.source)
+                )
     if len(found) > 1:
         raise ValueError(
             f"notebooks name several repositories ({', '.join(sorted(found))}): "
@@ -157,11 +159,16 @@ def branch_of(notebooks: Iterable[NotebookNode]) -> str:
     return "main"
 
 
+def setup_of(repo: str) -> str:
+    """The set-up cell; repo: owner/name on GitHub, or empty."""
+    return (COLAB_SETUP.replace("OWNER/NAME", repo) if repo else "") + SETUP
+
+
 def write_setup(notebook: NotebookNode, name: str, repo: str, branch: str = "main") -> None:
     """Put the set-up cell's standard text and, where there is an address, the badge."""
     for cell in notebook.cells:
         if cell.id == SETUP_ID:
-            cell.source = SETUP.format(repo=repo)
+            cell.source = setup_of(repo)
     cells = [cell for cell in notebook.cells if cell.id != BADGE_ID]
     if repo:
         badge = nbformat.v4.new_markdown_cell(BADGE.format(repo=repo, branch=branch, name=name))
@@ -238,7 +245,7 @@ def _marked(cell: NotebookNode, mark: str) -> bool:
 
 def _setups(notebook: NotebookNode) -> set[str]:
     try:
-        return {SETUP.format(repo=repository_of([notebook]))}
+        return {setup_of(repository_of([notebook]))}
     except ValueError:
         return set()
 

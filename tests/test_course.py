@@ -4,6 +4,7 @@ import dataclasses
 import linecache
 import math
 import sys
+import time
 import warnings
 from types import SimpleNamespace
 
@@ -70,6 +71,19 @@ def test_a_wrong_answer_is_told_where_and_how(twice):
 
 def test_what_still_raises_not_implemented_is_blank(twice):
     assert judge(blank, twice).state == "blank"
+
+
+def test_a_right_answer_that_is_slow_is_right_and_told_so(twice, monkeypatch, capsys):
+    def sleepy(x):
+        time.sleep(0.1)
+        return 2 * x
+
+    assert judge(sleepy, twice).slow == ""
+    monkeypatch.setattr(course, "SLOW_SECONDS", 0.05)
+    assert "times slower than the library's" in judge(sleepy, twice).slow
+    assert judge(right, twice).slow == ""
+    check(named(sleepy))
+    assert "slower" in capsys.readouterr().out
 
 
 def test_a_generator_that_is_still_blank_is_blank(twice):

@@ -41,7 +41,7 @@ def cell(source: str, grade_id: str, **mark):
 
 def notebook(first: str, second: str):
     """Two exercises of notebook 03 and an instructor's hidden test; 1, 2 and 1 points."""
-    cells = [cell(script("notebook_rules").SETUP.format(repo=""), "setup")]
+    cells = [cell(script("notebook_rules").setup_of(""), "setup")]
     for name, body, points in (("sh_basis", first, 1), ("shade", second, 2)):
         lines = ["@exercise", f"def {name}(*given, **named):"]
         lines += ["    ### BEGIN SOLUTION", body.format(name=name), "    ### END SOLUTION"]

@@ -133,7 +133,7 @@ def marked(source: str, grade_id: str, **mark):
 
 
 def small():
-    setup = new_code_cell(rules.SETUP.format(repo=""))
+    setup = new_code_cell(rules.setup_of(""))
     setup["id"] = "setup"
     cells = [
         new_markdown_cell("# Small", id="title"),
@@ -441,7 +441,7 @@ def test_a_changed_set_up_cell_is_put_right(course, monkeypatch):
     nbformat.write(notebook, course / "solutions/98_small.ipynb")
     assert tool.make(course, "98_small", "", "main", least_figures=0).faults == []
     again = nbformat.read(course / "solutions/98_small.ipynb", as_version=4)
-    assert again.cells[1].source == rules.SETUP.format(repo="")
+    assert again.cells[1].source == rules.setup_of("")
 
 
 def test_a_cell_that_fails_is_named_with_its_last_lines(tmp_path):
@@ -516,7 +516,7 @@ def test_the_badge_comes_first_links_to_the_blank_notebook_and_can_be_replaced(c
             badge, _, setup = nbformat.read(course / tree / "98_small.ipynb", 4).cells[:3]
             assert badge.id == "colab-badge"
             assert f"/github/{repo}/blob/main/notebooks/98_small.ipynb)" in badge.source
-            assert f'REPO = "{repo}"' in setup.source
+            assert f'"https://github.com/{repo}"' in setup.source
             assert setup.execution_count == 1
         assert tool.check(course, ["98_small"], least_figures=0) == []
     assert tool.in_use(course) == ("another-one/face.course", "main")
@@ -538,13 +538,11 @@ def test_an_address_in_full_is_understood(course):
 
 
 def test_without_the_library_the_set_up_cell_says_what_to_do(monkeypatch):
-    import importlib.util
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "facerecon_lib.course", None)
     with pytest.raises(ModuleNotFoundError, match="make lab"):
-        exec(rules.SETUP.format(repo=""), {})
+        exec(rules.setup_of(""), {})
     with pytest.raises(ModuleNotFoundError, match="make lab"):
-        exec(rules.SETUP.format(repo="someone/course"), {})
+        exec(rules.setup_of("someone/course"), {})
 
 
 # --- pictures as nbval's companion compares them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import torch
 from jaxtyping import Float
@@ -104,11 +105,26 @@ def _faces(count: int, vertices: int, seed: int) -> Float[Tensor, "sample vertex
 
 
 class _LargestTensor(TorchFunctionMode):
-    """Notes the most numbers that any tensor made while it is on holds."""
+    """Notes the most numbers that any tensor made while it is on holds, or that numpy held."""
 
     def __init__(self):
         super().__init__()
         self.numbers = 0
+
+    def __enter__(self):
+        self.tracing = tracemalloc.is_tracing()
+        if not self.tracing:
+            tracemalloc.start()
+        tracemalloc.reset_peak()
+        self.before = tracemalloc.get_traced_memory()[0]
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        grown = tracemalloc.get_traced_memory()[1] - self.before  # torch's own memory isn't traced
+        if not self.tracing:
+            tracemalloc.stop()
+        self.numbers = max(self.numbers, grown // 4)
+        return super().__exit__(*error)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
@@ -334,7 +350,7 @@ def fit_coefficients(attempt):
     ):
         mean = 30 * _random(v, 3, seed=seed)
         basis = _random(modes, v, 3, seed=seed + 10)  # not at right angles
-        faces = mean + 2 * _random(batch, v, 3, seed=seed + 20)
+        faces = mean + 12 * _random(batch, v, 3, seed=seed + 20)
         got = attempt(faces, mean, basis, noise)
         expected = library_fit_coefficients(faces, mean, basis, noise)
         what = f"{batch} faces, {modes} modes, {v} vertices, noise {noise:g}"
@@ -361,6 +377,14 @@ def fit_coefficients(attempt):
             atol=2e-3,
             hint="(A Aᵀ + noise² I) a = A (p - mean), with A the basis as a (modes, 3V) matrix.",
         )
+    close(
+        "fit_coefficients without the last argument: noise is 0 then",
+        attempt(faces, mean, basis[:4]),
+        library_fit_coefficients(faces, mean, basis[:4]),
+        axes=axes,
+        rtol=2e-3,
+        atol=2e-3,
+    )
     double = _random(2, 6, 3, seed=9, dtype=torch.float64)
     mean, basis = double[0], _random(2, 6, 3, seed=8, dtype=torch.float64)
     close(
@@ -418,16 +442,20 @@ def generalisation_error(attempt):
 
 @exercise_check(stand_in=library_specificity_error)
 def specificity_error(attempt):
-    samples = torch.zeros(3, 2, 3)
-    samples[1, :, 0], samples[2, 0, 1] = 10.0, 4.0
-    generated = torch.zeros(2, 2, 3)
-    generated[0, 0, 0], generated[0, 1, 0] = 1.0, 7.0  # nearest to sample 0: (1 + 7) / 2
-    generated[1] = samples[1] + torch.tensor([0.0, 3, 4])  # nearest to sample 1: 5
-    case = "two generated faces, 4 mm and 5 mm from the nearest of three samples"
+    samples = torch.zeros(5, 2, 3)
+    samples[1, :, 0], samples[2, 0, 1], samples[4, :, 2] = 10.0, 4.0, -30.0
+    generated = torch.zeros(3, 2, 3)
+    generated[0, 1, 0] = 8.0  # nearest to sample 0: (0 + 8) / 2
+    generated[1] = samples[1] + torch.tensor([0.0, 3, 0])  # nearest to sample 1: 3
+    generated[2] = samples[4] + torch.tensor([0.0, 3, 4])  # nearest to sample 4: 5
+    samples[3] = generated[0]  # in root mean square nearer than sample 0, but not on average
+    samples[3, :, 2] -= torch.tensor([3.0, 5.5])
+    case = "three generated faces, 4 mm, 3 mm and 5 mm from the nearest of five samples"
     got = attempt(generated, samples)
     if isinstance(got, Tensor | float | int) and torch.as_tensor(got).numel() == 1:
         value = float(got)
         each = (generated[:, None] - samples).norm(dim=-1)
+        long = each.square().sum(2)
         for wrong, words in (
             (each.mean(), "the mean over all samples; the nearest alone counts"),
             (each.mean(2).min(), "the nearest of all pairs; every generated face counts"),
@@ -441,12 +469,22 @@ def specificity_error(attempt):
             ),
             (each.mean(2).max(1).values.mean(), "the furthest sample"),
             (each.mean(2).min(1).values.sum(), "a sum over the generated faces, not their mean"),
+            (each.sum(2).min(1).values.mean(), "a sum over the vertices, not their mean"),
+            (
+                long.min(1).values.sqrt().mean(),
+                "each face taken as one long vector; the distance here is a mean over vertices",
+            ),
+            (
+                each.mean(2).gather(1, long.argmin(1, keepdim=True)).mean(),
+                "the nearest by squared distances; the nearest by the mean distance is asked for",
+            ),
         ):
             if abs(value - float(wrong)) < 1e-3:
-                raise Wrong(f"{case}: expected 4.5 mm, got {value:.3g}. It looks like {words}.")
-    close(case, got, 4.5)
-    for batch, count, v, seed in ((5, 3, 6, 1), (2, 9, 4, 2), (1, 4, 7, 3)):
-        samples = 30 * _random(1, v, 3, seed=seed) + 4 * _random(count, v, 3, seed=seed + 5)
+                raise Wrong(f"{case}: expected 4 mm, got {value:.3g}. It looks like {words}.")
+    close(case, got, 4.0)
+    # close vertices: whoever looks for the nearest vertex and not for the same one is told apart
+    for batch, count, v, apart, seed in ((5, 3, 6, 30, 1), (2, 9, 4, 3, 2), (1, 4, 7, 30, 3)):
+        samples = apart * _random(1, v, 3, seed=seed) + 4 * _random(count, v, 3, seed=seed + 5)
         generated = samples.mean(0) + 5 * _random(batch, v, 3, seed=seed + 9)
         generated[0] = samples[-1] + 0.5 * _random(v, 3, seed=seed + 12)
         close(

@@ -114,6 +114,13 @@ def _rotation_gradient(attempt, vectors: Tensor, weights: Tensor, of: str) -> No
     what = f"a weighted sum of rotation_matrix(v), for {of},"
     if got.requires_grad:
         (gradient,) = torch.autograd.grad(got, mine, retain_graph=True, allow_unused=True)
+        still = (vectors == 0).all(-1)
+        if gradient is not None and still.any() and not gradient[still].any():
+            raise Wrong(
+                "rotation_matrix(v) is right at v = 0, but its gradient there is zero, as if no "
+                "small step away from zero could turn anything: an optimiser that starts there "
+                "never moves. Near zero R is I plus the cross-product matrix of v itself."
+            )
         if gradient is not None and torch.isnan(gradient).any():
             raise Wrong(
                 "rotation_matrix(v) is right at v = 0, but its gradient there is nan: the branch "
@@ -148,12 +155,12 @@ def to_camera(attempt) -> str:
             )
     if _equal(got, camera.pose(points + away[:, None], still, one, 0 * away)):
         raise Wrong(
-            f"{call} is at Z = -410, behind the camera: the translation is added before M and R. "
-            "Rotate first, translate after."
+            f"{call} is at Z = -410, behind the camera: the translation went through M. It is in "
+            "the camera's own axes already, so it is added last, as it is."
         )
     if _equal(got, camera.pose(points, still, one, -away)):
         raise Wrong(f"{call} is behind the camera: the translation is added, not taken off.")
-    close(call, got, camera.pose(points, still, one, away), axes=names)
+    close(call.rstrip(","), got, camera.pose(points, still, one, away), axes=names)
     turned = torch.tensor([[0.0, QUARTER, 0.0]])
     call = "to_camera of a head turned by the rotation (0, pi/2, 0)"
     got = attempt(points, turned, one, away)
@@ -239,7 +246,11 @@ def project_to_pixels(attempt) -> str:
             "corner of the picture, not from the centre of the first pixel."
         )
     hint = "The axis meets the picture in its middle: u = 150, v = 50."
-    close(call, got, expected, axes=names, hint=hint)
+    close(call.rstrip(","), got, expected, axes=names, hint=hint)
+    odd = "project_to_pixels of the same points in a picture 75 high and 131 wide"
+    middle = expected.new_tensor([65.5, 37.5]).expand_as(expected)
+    hint = "Half of an odd number is not whole: u = 65.5, v = 37.5."
+    close(odd, attempt(straight, 30.0, (75, 131)), middle, axes=names, hint=hint)
     edge = torch.tensor([[[0.0, 100.0, 100.0], [-100.0, 0.0, 100.0], [50.0, 0.0, 100.0]]])
     got, expected = attempt(edge, 90.0, (200, 200)), pixels_of(edge, 90.0, (200, 200))
     call = "project_to_pixels with a field of view of 90 degrees, 200 x 200,"
@@ -265,7 +276,7 @@ def project_to_pixels(attempt) -> str:
     if any(_equal(got, middle + (expected - middle) / math.tan(a)) for a in (45.0, 90.0)):
         raise Wrong(f"{call} takes the tangent of degrees: math.tan wants radians.")
     close(
-        call,
+        call.rstrip(","),
         got,
         expected,
         axes=names,
@@ -281,6 +292,9 @@ def project_to_pixels(attempt) -> str:
             f"{call} spreads the field of view over the longer side (260): it spans the "
             "shorter one (120)."
         )
+    tangent = math.tan(math.radians(15))
+    if _equal(got, centre + (expected - centre) * tangent**2):
+        raise Wrong(f"{call} multiplies by the tangent: a wider view must make things smaller.")
     depth = v[..., 2:]
     mean = depth.mean(1, keepdim=True)
     if _equal(got, centre + (expected - centre) * depth / mean):

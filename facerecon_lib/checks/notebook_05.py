@@ -215,15 +215,16 @@ def base_loss(attempt):
         close(call, got, expected)
         same_gradient(call, got, expected, {n: (mine[n], ours[n]) for n in some})
     forgotten = {"landmark": torch.tensor(2.0), "pixle": torch.tensor(3.0)}
+    did = None
     try:
         value = attempt(forgotten, {"landmark": 1.0, "pixel": 1.0})
+        did = "returned " + ("None" if value is None else f"{float(value):g}")
     except Exception as error:
         if type(error).__name__ == "_Blank":
             raise
-        value = None
-        named = "KeyError" in str(error)
-    if value is not None or not named:
-        did = "raised another error" if value is None else f"returned {float(value):g}"
+        if "KeyError" not in str(error):
+            did = "raised another error"
+    if did is not None:
         raise Wrong(
             f"A term 'pixle' that has no weight should raise KeyError; base_loss {did}. "
             "A misspelt name would else count for nothing, and no one would notice."
@@ -347,13 +348,22 @@ def fit_face(attempt):
     rates = {"y": 0.05, "x": 0.3}
 
     def valley(p):
-        return (p["x"] ** 2).sum() + (p["y"] ** 4).sum()
+        return 30 * (p["x"] ** 2).sum() + (p["y"] ** 4).sum()
 
-    expected, true_history = fit_loop(valley, start, rates, 12)
-    found, history = _fitted(attempt, valley, start, rates, 12)
+    # Long enough for x to overshoot, so that the loss rises for a while
+    expected, true_history = fit_loop(valley, start, rates, 25)
+    found, history = _fitted(attempt, valley, start, rates, 25)
     for name in start:
         what = f"found[{name!r}] of a second problem"
         close(what, found[name].detach(), expected[name], atol=1e-4, rtol=1e-3)
+    close(
+        "the losses of a second problem, in the order of the steps",
+        torch.tensor(history, dtype=torch.float64),
+        torch.tensor(true_history, dtype=torch.float64),
+        axes=("step",),
+        atol=1e-3,
+        rtol=1e-3,
+    )
     return f"after {steps} steps your parameters and losses are those of Adam"
 
 
@@ -378,6 +388,11 @@ def _fitted(attempt, loss_of, start, rates, steps) -> tuple[dict[str, Tensor], l
             raise Wrong(f"found[{name!r}] should be a tensor of shape {tuple(start[name].shape)}.")
         if not torch.isfinite(value).all():
             raise Wrong(f"found[{name!r}] holds values that are not finite.")
+        if value.requires_grad:
+            raise Wrong(
+                f"found[{name!r}] still asks for gradients, and would drag them into all that is "
+                "done with it later. What is found is a result: detach it."
+            )
     if isinstance(history, Tensor):
         history = list(history)
     if not isinstance(history, list | tuple) or len(history) != steps:

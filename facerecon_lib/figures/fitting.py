@@ -21,20 +21,17 @@ from ..plotting import show_face, studio_light, to_uint8, turned
 from ..synthesis import Face, synthesise
 from .photo_fits import Target, shape_errors
 from .photo_panels import (
-    compact,
     font,
     on_photo,
     picture,
     shape_view,
     sheet,
-    with_palette,
 )
 
 ERROR_MM = 4.0
 """End of the colour scale of maps in mm."""
 
 
-@compact
 @torch.no_grad()
 def fit_rows(
     model: MorphableModel,
@@ -59,7 +56,6 @@ def fit_rows(
     return figure
 
 
-@compact
 @torch.no_grad()
 def monster_figure(
     model: MorphableModel, image: Tensor, c: FaceCoefficients, history: Sequence[float]
@@ -128,7 +124,7 @@ def step_panel(
     turned_face = to_uint8((turned_face + (1 - covered) * 0.96)[0])
     panels = [on_photo(image, synthesise(model, c), size, fine=1), turned_face]
     joined = Image.fromarray(np.concatenate([*panels, np.asarray(chart)], 1))
-    return np.asarray(with_palette(joined).convert("RGB"))
+    return np.asarray(joined)
 
 
 @torch.no_grad()
@@ -155,7 +151,6 @@ def ablation_table(
     return table_figure(columns, rows, "Every loss of every fit; 1 standard deviation is ordinary")
 
 
-@compact
 @torch.no_grad()
 def table_figure(columns: Sequence[str], rows: Mapping[str, Sequence[str]], title: str) -> Figure:
     """A table as a picture: results of a long optimisation, whose last digits differ by machine."""
@@ -187,7 +182,6 @@ def table_figure(columns: Sequence[str], rows: Mapping[str, Sequence[str]], titl
     return figure
 
 
-@compact
 @torch.no_grad()
 def truth_figure(
     model: MorphableModel,
@@ -215,7 +209,6 @@ def truth_figure(
     return figure
 
 
-@compact
 @torch.no_grad()
 def heat_figure(
     model: MorphableModel,
@@ -245,7 +238,6 @@ def heat_figure(
     return figure
 
 
-@compact
 @torch.no_grad()
 def sweep_figure(strengths: Sequence[float], errors: Tensor, fits: Tensor, mean: Tensor) -> Figure:
     """The priors' strength against millimetres (thin: each face) and against the landmark loss."""
@@ -275,7 +267,6 @@ def mm_between(model: MorphableModel, a: FaceCoefficients, b: FaceCoefficients) 
         return float(shape_errors(model, a, b).mean())
 
 
-@compact
 @torch.no_grad()
 def skins_figure(
     model: MorphableModel,
@@ -295,7 +286,6 @@ def skins_figure(
     return figure
 
 
-@compact
 @torch.no_grad()
 def disguise_figure(
     model: MorphableModel,
@@ -317,7 +307,6 @@ def disguise_figure(
     return figure
 
 
-@compact
 @torch.no_grad()
 def align_figure(
     model: MorphableModel, truth: FaceCoefficients, found: Mapping[str, FaceCoefficients | None]

@@ -21,7 +21,7 @@ from ..morphable_model import MorphableModel, shipped_model_path
 from ..subdivision import Subdivision, loop_subdivide
 from .painted_faces import FacePainter as FacePainter
 from .painted_faces import gallery as gallery
-from .painted_faces import panels, small
+from .painted_faces import panels
 
 OURS, SHIPPED = "#1f5fa8", "#d1495b"
 SIZES = ("#9ecae1", "#4292c6", OURS)  # fewer to more training faces
@@ -117,7 +117,7 @@ def compactness_figure(
         title="The first three agree, later ones mix\nwith neighbours of nearly their size",
     )
     figure.colorbar(image, ax=right, label="|cosine| of their angle")
-    return small(figure)
+    return figure
 
 
 # Expressions ------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def jaw_figure(model: MorphableModel) -> Figure:
     )
     size.legend(frameon=False)
     size.grid(alpha=0.25)
-    return small(figure)
+    return figure
 
 
 def lower_teeth(model: MorphableModel) -> Tensor:
@@ -297,7 +297,7 @@ def curves_figure(
     )
     left.legend(frameon=False, fontsize=9, loc="lower left")
     right.legend(frameon=False, fontsize=9, loc="lower right")
-    return small(figure)
+    return figure
 
 
 def finer(model: MorphableModel) -> Subdivision:
@@ -393,7 +393,7 @@ def skin_cloud_figure(
         axis.set(xlabel="albedo coefficient 1, sd", title=title)
         axis.grid(alpha=0.25)
     figure.axes[0].set_ylabel("albedo coefficient 2, sd")
-    return small(figure)
+    return figure
 
 
 def nearest_albedo(
@@ -461,4 +461,4 @@ def reach_figure(
         ylim=(0, None),
     )
     axis.legend(frameon=False, title="basis learned from")
-    return small(figure)
+    return figure

@@ -1,4 +1,4 @@
-"""Pictures of faces from bare vertices, in rows, and figures that are stored small.
+"""Pictures of faces from bare vertices, alone and in rows.
 
 paint = FacePainter(MorphableModel.load(subdivision=0))
 paint(vertices)                               # (V, 3) mm -> a grey face, uint8
@@ -17,12 +17,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from PIL import Image
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..camera import axis_angle_to_matrix
@@ -34,51 +31,6 @@ from ..renderer import render
 
 CLAY = 0.78
 WIDTH = 0.8  # of a picture, as a share of its height
-
-
-class PaletteCanvas(FigureCanvasAgg):
-    """Saves a figure in 256 colours: a third of the bytes, and hardly a difference to the eye."""
-
-    def print_png(self, filename_or_obj, **_):
-        self.draw()
-        pixels = np.asarray(self.buffer_rgba())[..., :3]
-        packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-        packed, index, areas = np.unique(packed, return_inverse=True, return_counts=True)
-        colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1).astype(np.uint8)
-        palette = _palette(colours, areas)
-        _, nearest = cKDTree(palette).query(colours)
-        small = Image.fromarray(nearest[index].reshape(pixels.shape[:2]).astype(np.uint8), "P")
-        small.putpalette(palette.tobytes())
-        small.save(filename_or_obj, format="PNG", optimize=True)
-
-
-def _palette(
-    colours: UInt8[np.ndarray, "colour 3"], areas: np.ndarray
-) -> UInt8[np.ndarray, "chosen 3"]:
-    """At most 256 colours for these: even greys, the paper, and the rest for what is vivid.
-
-    A vivid colour counts by the root of its area, and as much again for its place in the cube: else
-    large dull areas would leave none to the bright end of a colour map.
-    """
-    vivid = np.ptp(colours, axis=1) > 3
-    grey_area = np.sort(areas[~vivid])[:-2].sum() / areas.sum()  # but for the two backgrounds
-    greys = np.linspace(0, 255, 86 if grey_area > 0.1 else 18).round()
-    greys = np.append(greys, round(255 * PAPER)).astype(np.uint8)[:, None].repeat(3, 1)
-    if not vivid.any():
-        return greys
-    bright, weight = colours[vivid], np.ceil(np.sqrt(areas[vivid])).astype(int)
-    spread = np.unique(bright // 6, axis=0) * 6 + 3
-    spread = np.repeat(spread, max(weight.sum() // len(spread), 1), axis=0)
-    sample = Image.fromarray(np.concatenate([np.repeat(bright, weight, axis=0), spread])[None])
-    count = 256 - len(greys)
-    chosen = sample.quantize(count, Image.Quantize.MEDIANCUT).getpalette()[: 3 * count]
-    return np.concatenate([greys, np.array(chosen, np.uint8).reshape(-1, 3)])
-
-
-def small(figure: Figure) -> Figure:
-    """The same figure, stored small."""
-    PaletteCanvas(figure)
-    return figure
 
 
 def panels(
@@ -128,7 +80,7 @@ def panels(
             box = ((wide - right + 0.08) / wide, y / high, 0.12 / wide, tall / high)
             colours = ScalarMappable(Normalize(0, bar[0]), "viridis")
             figure.colorbar(colours, cax=figure.add_axes(box), label=bar[1])
-    return small(figure)
+    return figure
 
 
 def gallery(
@@ -139,7 +91,7 @@ def gallery(
     columns: int | None = None,
     size: float = 2.2,
 ) -> Figure:
-    """As `plotting.gallery`, for upright pictures `size` inches wide; stored small."""
+    """As `plotting.gallery`, for upright pictures `size` inches wide."""
     columns = columns or len(images)
     starts = range(0, len(images), columns)
     rows = [images[i : i + columns] for i in starts]

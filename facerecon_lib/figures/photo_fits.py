@@ -167,8 +167,8 @@ def walk(
     c: FaceCoefficients,
     target: Target,
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
-    steps: int = 24,
-    rate: float = 0.05,
+    steps: int = 15,
+    rate: float = 0.08,
 ) -> list[FaceCoefficients]:
     """Lets Adam choose the distance alone, under a soft renderer, whose mask has a gradient.
 

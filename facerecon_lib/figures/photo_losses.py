@@ -21,16 +21,13 @@ from ..synthesis import CROP_SIZE, Face, synthesise
 from .photo_fits import SIZE, Target, at_distance
 from .photo_panels import (
     arrows,
-    compact,
     on_photo,
     picture,
     points,
     sheet,
-    with_palette,
 )
 
 
-@compact
 @torch.no_grad()
 def guess_figure(crop: Crop, face: Face) -> Figure:
     """The photo, the guess on it, and what is wrong with it."""
@@ -44,7 +41,6 @@ def guess_figure(crop: Crop, face: Face) -> Figure:
     return figure
 
 
-@compact
 @torch.no_grad()
 def pixel_figure(
     rendered: Float[Tensor, "1 3 h w"], photo: Float[Tensor, "1 3 h w"], mask: Tensor, value: str
@@ -63,7 +59,6 @@ def pixel_figure(
     return figure
 
 
-@compact
 @torch.no_grad()
 def distance_figure(
     model: MorphableModel,
@@ -101,7 +96,6 @@ def distance_figure(
     return figure
 
 
-@compact
 @torch.no_grad()
 def walk_figure(
     model: MorphableModel, crop: Crop, walks: Mapping[str, Sequence[FaceCoefficients]]
@@ -121,7 +115,6 @@ def walk_figure(
     return figure
 
 
-@compact
 @torch.no_grad()
 def basin_figure(shifts: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Figure:
     """Two losses while the face is pushed up or down, and where downhill leads away from 0."""
@@ -141,7 +134,6 @@ def basin_figure(shifts: Sequence[float], curves: Mapping[str, Sequence[float]])
     return figure
 
 
-@compact
 @torch.no_grad()
 def outlier_figure(
     crop: Crop, wrong: Tensor, faces: Mapping[str, Face], moved: Sequence[int]
@@ -188,10 +180,9 @@ def optimiser_panel(
     pen, font = ImageDraw.Draw(paper), ImageFont.load_default(size=17)
     for i, text in enumerate(lines):
         pen.text((8 + i * (size + 6), 7), text, fill=(30, 40, 60), font=font)
-    return np.asarray(with_palette(paper).convert("RGB"))
+    return np.asarray(paper)
 
 
-@compact
 @torch.no_grad()
 def chips_figure(
     network: FaceNetwork,
@@ -228,7 +219,6 @@ def chips_figure(
     return figure
 
 
-@compact
 def balance_figure(tables: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
     """For each set of weights: weighted value and weighted gradient norm of every term."""
     figure = Figure((10.5, 3.1), layout="constrained", facecolor="white")
@@ -260,7 +250,6 @@ def two_digits(value: float) -> str:
     return f"{round(value, 1 - int(np.floor(np.log10(abs(value))))):.{digits}f}" if value else "0"
 
 
-@compact
 @torch.no_grad()
 def robust_figure(
     model: MorphableModel, c: FaceCoefficients, target: Target, trust: Tensor, sigma: float

@@ -1,73 +1,20 @@
-"""Panels of figures in which faces lie on photos, and PNGs that stay small."""
+"""Panels of figures in which faces lie on photos."""
 
 from __future__ import annotations
-
-import functools
-import io
-from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageFont
+from PIL import ImageFont
 from torch import Tensor
 
 from ..coefficients import FaceCoefficients
 from ..morphable_model import MorphableModel
 from ..plotting import DETECTED, FITTED, show_face, to_uint8, turned
 from ..synthesis import CROP_SIZE, Face
-
-
-def compact(draw: Callable[..., Figure]) -> Callable[..., Picture]:
-    """Figures of photos as PNG in a palette of 256 colours, a third of the size in a notebook."""
-
-    @functools.wraps(draw)
-    def drawn(*args, **kwargs) -> Picture:
-        return Picture(draw(*args, **kwargs))
-
-    return drawn
-
-
-class Picture:
-    """A figure that shows itself as a palette PNG; `.figure` is the figure."""
-
-    def __init__(self, figure: Figure, dpi: int = 80):
-        self.figure, self.dpi = figure, dpi
-
-    def __repr__(self) -> str:
-        return "<a figure>"
-
-    def _repr_png_(self) -> bytes:
-        self.figure.set_dpi(self.dpi)
-        canvas, reduced = FigureCanvasAgg(self.figure), io.BytesIO()
-        canvas.draw()
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-        with_palette(image).save(reduced, format="PNG", optimize=True)
-        return reduced.getvalue()
-
-
-def with_palette(image: Image.Image, colours: int = 160) -> Image.Image:
-    """The image in a palette: half of it by how often colours occur, half by how they differ.
-
-    The one alone loses dots and lips, the other the shades of a grey face. White stays white.
-    """
-    small = image.resize((image.width // 4, image.height // 4), Image.Resampling.NEAREST)
-    found = []
-    for method in (Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE):
-        part = small.quantize(colours // 2, method, kmeans=1).getpalette()[: 3 * (colours // 2)]
-        found += part
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([255, 255, 255, *found])
-    reduced = image.quantize(palette=palette, dither=Image.Dither.NONE)
-    index = np.array(reduced)
-    index[(np.asarray(image) == 255).all(-1)] = 0  # quantize rounds white to its neighbour
-    exact = Image.fromarray(index, "P")
-    exact.putpalette(reduced.getpalette())
-    return exact
 
 
 @torch.no_grad()

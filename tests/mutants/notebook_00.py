@@ -25,6 +25,18 @@ MUTANTS = {
         "the mask made hard": lambda image, mask: masked_mean(image, (mask > 0.5).float()),
         "divided by 3 times the mask": lambda image, mask: masked_mean(image, mask) / 3,
         "the batch axis lost": lambda image, mask: masked_mean(image, mask)[0],
+        "weights squared": lambda image, mask: (image * mask * mask).sum((2, 3)) / mask.sum((2, 3)),
+        "divided by the pixels that count at all": lambda image, mask: (
+            (image * mask).sum((2, 3)) / (mask > 0).sum((2, 3))
+        ),
+        "one weight for the batch": lambda image, mask: (image * mask).sum((2, 3)) / mask.sum(),
+        "the first mask for all": lambda image, mask: masked_mean(image, mask[:1].expand_as(mask)),
+        "always the same colour": lambda image, mask: image.new_tensor([0.9, 0.5, 0.1]).expand(
+            len(image), 3
+        ),
+        "means of rows": lambda image, mask: (
+            (image * mask).sum(3) / mask.sum(3).clamp_min(1e-6)
+        ).mean(2),
         "outside the mask": lambda image, mask: masked_mean(image, 1 - mask),
     }
 }

@@ -35,6 +35,15 @@ def _pca_covariance(samples, modes):
     return mean, basis.unflatten(1, samples.shape[1:]), deviation
 
 
+def _pca_numpy_covariance(samples, modes):
+    x = samples.numpy().reshape(len(samples), -1)
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    deviation = np.sqrt(np.clip(values[::-1][:modes], 0, None))
+    basis = (vectors[:, ::-1][:, :modes] * deviation).T.reshape(modes, -1, 3)
+    parts = x.mean(0).reshape(-1, 3), basis, deviation
+    return tuple(torch.tensor(p.copy()).to(samples) for p in parts)
+
+
 def _pca_ascending(samples, modes):
     mean, basis, deviation = _pca(samples, len(samples) - 1)
     return mean, basis.flip(0)[:modes], deviation.flip(0)[:modes]
@@ -220,6 +229,14 @@ MUTANTS = {
         "smallest modes first": _pca_ascending,
         "all modes instead of the first": lambda x, k: _pca(x, len(x)),
         "the covariance of 3V x 3V": _pca_covariance,
+        "the covariance of 3V x 3V, in numpy": _pca_numpy_covariance,
+        "a basis times the singular values": lambda x, k: _pca(
+            x, k, scale=lambda s: s * math.sqrt(len(x) - 1)
+        ),
+        "each coordinate brought to unit spread first": lambda x, k: (
+            x.mean(0),
+            *_pca((x - x.mean(0)) / x.std(0).clamp_min(1e-6), k)[1:],
+        ),
         "the SVD's full matrices": lambda x, k: _pca(x, k, full=True),
         "the basis' coordinates mixed up": _pca_axes_mixed,
         "small matrix, direction not normalised": _pca_small_matrix_unscaled,
@@ -252,6 +269,13 @@ MUTANTS = {
         ),
         "detached": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci.detach(), ce.detach()),
         "expression detached": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, ce.detach()),
+        "the mean face": lambda m, ai, ae, ci, ce: m.expand(len(ci), *m.shape),
+        "divided by the number of modes": lambda m, ai, ae, ci, ce: _shape(
+            m, ai, ae, ci / len(ai), ce
+        ),
+        "expression kept from 0 to 1": lambda m, ai, ae, ci, ce: _shape(
+            m, ai, ae, ci, ce.clamp(0, 1)
+        ),
         "coefficients squared": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci**2, ce),
     },
     "fit_coefficients": {
@@ -275,6 +299,15 @@ MUTANTS = {
         "sign": lambda f, m, b, n=0.0: -_fit(f, m, b, n),
         "shrunk afterwards": lambda f, m, b, n=0.0: _fit(f, m, b, 0.0) / (1 + n**2),
         "transposed": lambda f, m, b, n=0.0: _fit(f, m, b, n).T,
+        "reshaped for transposed": lambda f, m, b, n=0.0: _fit(f, m, b, n).T.reshape(len(f), -1),
+        "kept within 3 sd": lambda f, m, b, n=0.0: _fit(f, m, b, n).clamp(-3, 3),
+        "no default noise": lambda f, m, b, n: _fit(f, m, b, n),
+        "the noise in every entry": lambda f, m, b, n=0.0: (
+            torch.linalg.solve(
+                b.flatten(1) @ b.flatten(1).T + n**2, b.flatten(1) @ (f - m).flatten(1).T
+            ).T
+        ),
+        "the mean of the batch for the mean face": lambda f, m, b, n=0.0: _fit(f, f.mean(0), b, n),
     },
     "generalisation_error": {
         "all modes": lambda f, m, b, k: _error(f, m, b, len(b)),
@@ -299,6 +332,11 @@ MUTANTS = {
             .norm(dim=-1)
             .mean()
         ),
+        "the mean of the faces for the mean face": lambda f, m, b, k: _error(f, f.mean(0), b, k),
+        "the mean not added again": lambda f, m, b, k: (
+            (_rebuilt(f, m, b, k) - m - f).norm(dim=-1).mean()
+        ),
+        "a sum over the faces": lambda f, m, b, k: _error(f, m, b, k) * len(f),
         "distance to the mean face": lambda f, m, b, k: (f - m).norm(dim=-1).mean(),
     },
     "specificity_error": {
@@ -316,6 +354,20 @@ MUTANTS = {
         "one value a face": lambda g, s: _each(g, s).mean(2).min(1).values,
         "coordinates": lambda g, s: (g[:, None] - s).abs().mean((2, 3)).min(1).values.mean(),
         "the first face alone": lambda g, s: _each(g[:1], s).mean(2).min(),
+        "the nearest vertex, not the same one": lambda g, s: torch.stack(
+            [torch.stack([torch.cdist(a, b).min(1).values.mean() for b in s]).min() for a in g]
+        ).mean(),
+        "nearest by squares, then the mean distance": lambda g, s: (
+            _each(g, s).mean(2).gather(1, _each(g, s).square().sum(2).argmin(1)[:, None]).mean()
+        ),
+        "summed over vertices": lambda g, s: _each(g, s).sum(2).min(1).values.mean(),
+        "root mean square of the face": lambda g, s: (
+            _each(g, s).square().mean(2).sqrt().min(1).values.mean()
+        ),
+        "pairs in order": lambda g, s: _each(g, s).mean(2).diagonal().mean(),
+        "divided by the number of samples": lambda g, s: (
+            _each(g, s).mean(2).min(1).values.sum() / len(s)
+        ),
         "which sample, not how far": lambda g, s: _each(g, s).mean(2).argmin(1).float().mean(),
     },
 }

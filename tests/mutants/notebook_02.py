@@ -224,6 +224,17 @@ MUTANTS = {
         "gradient nan at zero": _where_after,
         "no gradient at zero": _no_gradient_at_zero,
         "a constant added to the angle": _plus_constant,
+        "F.normalize, and no gradient at zero": lambda v: _rodrigues(
+            v, v.norm(dim=-1, keepdim=True), torch.nn.functional.normalize(v, dim=-1)
+        ),
+        "the angle of the whole batch": lambda v: _rodrigues(
+            v, v.norm().expand(len(v), 1), v / (v.norm() + 1e-12)
+        ),
+        "three turns, one after the other": lambda v: (
+            axis_angle_to_matrix(v * v.new_tensor([0, 0, 1]))
+            @ axis_angle_to_matrix(v * v.new_tensor([0, 1, 0]))
+            @ axis_angle_to_matrix(v * v.new_tensor([1, 0, 0]))
+        ),
         "only the first order": lambda v: torch.eye(3).to(v) + _cross(v),
         "the first of the batch for all": lambda v: axis_angle_to_matrix(v[:1]).expand(
             len(v), -1, -1
@@ -256,6 +267,11 @@ MUTANTS = {
         "the first face's rotation for all": lambda v, r, s, t: _to_camera(
             v, r[:1].expand_as(r), s, t
         ),
+        "M for the translation too": lambda v, r, s, t: pose(v, r, s, t @ MODEL_TO_CAMERA),
+        "the first face's scale for all": lambda v, r, s, t: pose(v, r, s[:1].expand_as(s), t),
+        "turned about the points' middle": lambda v, r, s, t: (
+            pose(v - v.mean(1, keepdim=True), r, s, t) + v.mean(1, keepdim=True) @ MODEL_TO_CAMERA
+        ),
         "the batch averaged": lambda v, r, s, t: _to_camera(v, r, s, t).mean(0, keepdim=True),
         "vertices last": lambda v, r, s, t: _to_camera(v, r, s, t).mT,
         "the rotation detached": lambda v, r, s, t: pose(v, r.detach(), s, t),
@@ -287,6 +303,18 @@ MUTANTS = {
         ),
         "always 30 degrees": lambda v, f, n: _project(v, 30.0, n),
         "always 224 pixels": lambda v, f, n: _project(v, f, (224, 224)),
+        "half of an odd size cut down": lambda v, f, n: _project(
+            v, f, n, centre=lambda n: [n[1] // 2, n[0] // 2]
+        ),
+        "times the tangent": lambda v, f, n: _project(
+            v, f, n, angle=lambda f: math.atan(1 / math.tan(math.radians(f) / 2))
+        ),
+        "the field of view halved outside the tangent": lambda v, f, n: _project(
+            v, f, n, angle=lambda f: math.atan(math.tan(math.radians(f)) / 2)
+        ),
+        "the depth's gradient cut": lambda v, f, n: _project(
+            v, f, n, depth=lambda v: v[..., 2:].detach()
+        ),
         "depth returned too": lambda v, f, n: torch.cat([_project(v, f, n), v[..., 2:]], -1),
         "rounded to whole pixels": lambda v, f, n: _project(v, f, n).round(),
         "detached": lambda v, f, n: _project(v.detach(), f, n),
@@ -324,6 +352,11 @@ MUTANTS = {
 
 ALTERNATIVES = {
     "rotation_matrix": {
+        "the norm, clamped": lambda v: _rodrigues(
+            v,
+            v.norm(dim=-1, keepdim=True).clamp(min=1e-8),
+            v / v.norm(dim=-1, keepdim=True).clamp(min=1e-8),
+        ),
         "the matrix exponential": _matrix_exponential,
         "by the quaternion": _by_quaternion,
         "a small number under the root": lambda v: _rodrigues(v, *_eps(v)),

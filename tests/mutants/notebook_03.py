@@ -91,6 +91,37 @@ def with_wrong_corner(vertices, faces):
     )
 
 
+def by_angle(vertices, faces):
+    corners = [vertices[:, faces[:, i]] for i in range(3)]
+    total = torch.zeros_like(vertices)
+    for i in range(3):
+        one, other = (F.normalize(corners[(i + j) % 3] - corners[i], dim=-1) for j in (1, 2))
+        angle = (one * other).sum(-1, keepdim=True).clamp(-0.999999, 0.999999).acos()
+        total = total.index_add(1, faces[:, i], angle * face_normals(vertices, faces))
+    return F.normalize(total, dim=-1)
+
+
+def by_root_of_area(vertices, faces):
+    cross = crosses(vertices, faces)
+    return F.normalize(
+        summed(vertices, faces, cross / cross.norm(dim=-1, keepdim=True).sqrt()), dim=-1
+    )
+
+
+def not_unit_when_small(vertices, faces):
+    total = not_unit(vertices, faces)
+    return total / total.norm(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def detached_length(vertices, faces):
+    total = not_unit(vertices, faces)
+    return total / total.norm(dim=-1, keepdim=True).detach().clamp(min=1e-12)
+
+
+def named_vertices_only(vertices, faces):
+    return library_normals(vertices[:, : int(faces.max()) + 1], faces)
+
+
 def constant_normals(vertices, faces):
     normals = torch.zeros_like(vertices)
     normals[..., 2] = 1
@@ -347,6 +378,39 @@ def change_alone(albedo, normals, colours, weights, ridge=1e-3):
     return found - ambient_lighting(1, dtype=albedo.dtype)
 
 
+def ambient_twice(albedo, normals, colours, weights, ridge=1e-3):
+    """delta's equations with c on the right, for c - R gamma_0."""
+    zero = torch.zeros(1, 9, 3).to(albedo)
+    found = solve_lighting(albedo, normals, colours, weights, prior=zero, ridge=ridge)
+    return found + ambient_lighting(1, dtype=albedo.dtype)
+
+
+def one_face_of_all(albedo, normals, colours, weights, ridge=1e-3):
+    flat = [t.reshape(1, -1, 3) for t in (albedo, normals, colours)]
+    found = solve_lighting(*flat, weights.reshape(1, -1), ridge=ridge)
+    return found.expand(len(albedo), -1, -1)
+
+
+def zero_or_one(albedo, normals, colours, weights, ridge=1e-3):
+    return solve_lighting(albedo, normals, colours, (weights > 0).to(weights), ridge=ridge)
+
+
+def other_default(albedo, normals, colours, weights, ridge=1e-2):
+    return solve_lighting(albedo, normals, colours, weights, ridge=ridge)
+
+
+def ridge_spares_first(albedo, normals, colours, weights, ridge=1e-3):
+    w = (weights / weights.sum(1, keepdim=True))[..., None]
+    pull = ridge * torch.eye(9).to(albedo)
+    pull[0, 0] = 0
+    each = []
+    for k in range(3):
+        rows = albedo[..., k : k + 1] * library_basis(normals)
+        right = rows.mT @ (w * colours[..., k : k + 1])
+        each.append(torch.linalg.solve(rows.mT @ (w * rows) + pull, right))
+    return torch.cat(each, -1)
+
+
 def ridge_squared(albedo, normals, colours, weights, ridge=1e-3):
     return solve_lighting(albedo, normals, colours, weights, ridge=ridge**2)
 
@@ -467,6 +531,11 @@ MUTANTS = {
         "no gradient": detached_normals,
         "a corner of another triangle": with_wrong_corner,
         "a constant": constant_normals,
+        "weighted by the corners' angles": by_angle,
+        "weighted by the square root of the area": by_root_of_area,
+        "divided by a length of at least 1": not_unit_when_small,
+        "the length detached": detached_length,
+        "as many vertices as the triangles name": named_vertices_only,
     },
     "sh_basis": {
         "Condon-Shortley signs": condon_shortley,
@@ -484,6 +553,11 @@ MUTANTS = {
         "normalised to a mean square of 1": lambda n: library_basis(n) * math.sqrt(4 * math.pi),
         "the third digit of band 1 wrong": lambda n: basis(n, c1=0.482),
         "xz and yz swapped": reordered(0, 1, 2, 3, 4, 7, 6, 5, 8),
+        "pi under the root's wrong side": lambda n: library_basis(n) * math.pi,
+        "the table's rounded constants": lambda n: basis(n, 0.282, 0.489, 1.093, 0.315),
+        "y and z swapped": lambda n: library_basis(n[..., [0, 2, 1]]),
+        "float32 always": lambda n: library_basis(n.float()),
+        "two axes only": lambda n: library_basis(n.reshape(-1, 3)),
         "four functions": lambda n: library_basis(n)[..., :4],
         "stacked along the wrong axis": lambda n: library_basis(n).movedim(-1, 0),
         "no gradient": lambda n: library_basis(n.detach()),
@@ -498,6 +572,13 @@ MUTANTS = {
         "light laid out colour by colour": light_reshaped,
         "albedo plus light": added,
         "four functions": four_functions,
+        "clamped from above": lambda a, n, g: library_shade(a, n, g).clamp(max=1),
+        "the absolute value": lambda a, n, g: library_shade(a, n, g).abs(),
+        "the colours of the light in reverse": lambda a, n, g: library_shade(a, n, g.flip(-1)),
+        "one albedo a face": lambda a, n, g: library_shade(
+            a.mean(1, keepdim=True).expand_as(a), n, g
+        ),
+        "no gradient to the normals": lambda a, n, g: library_shade(a, n.detach(), g),
         "the constant function left out": eight_functions,
         "a mean over the nine": mean_over_nine,
         "normals that point inwards": flipped_normals,
@@ -523,6 +604,11 @@ MUTANTS = {
         "ambient light, whatever the colours": ambient_always,
         "transposed": transposed_light,
         "the change without the ambient light": change_alone,
+        "the ambient light twice": ambient_twice,
+        "the batch as one face": one_face_of_all,
+        "weights of 0 and 1": zero_or_one,
+        "another ridge where none is given": other_default,
+        "the ridge spares the first row": ridge_spares_first,
     },
     "same_picture": {
         "light before skin": swapped,
@@ -535,6 +621,20 @@ MUTANTS = {
         "one grey factor": grey_factor,
         "nothing changed": nothing_changed,
         "skin clamped": clamped_skin,
+        "added, not multiplied": lambda a, g, f: (a + f[:, None], g - f[:, None]),
+        "the light by the factors' mean": lambda a, g, f: (
+            a * f[:, None],
+            g / f.mean(-1)[:, None, None],
+        ),
+        "half of the factor on each side": lambda a, g, f: (
+            a * f[:, None].sqrt(),
+            g / f[:, None].sqrt(),
+        ),
+        "the faces' factors in reverse": lambda a, g, f: (
+            a * f.flip(0)[:, None],
+            g / f.flip(0)[:, None],
+        ),
+        "the skin alone": lambda a, g, f: a * f[:, None],
     },
 }
 

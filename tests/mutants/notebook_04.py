@@ -77,6 +77,14 @@ def _in_a_loop(points, triangles):
     return torch.stack(rows)
 
 
+def _filled_in(points, triangles):
+    weights = torch.empty(len(points), len(triangles), 3)
+    for k in range(3):
+        corners = [points[:, None] if i == k else triangles[:, i] for i in range(3)]
+        weights[..., k] = _area(*corners) / _area(*triangles.unbind(1))
+    return weights
+
+
 def _by_homogeneous_inverse(points, triangles):
     corners = torch.cat([triangles, torch.ones_like(triangles[..., :1])], -1)
     p = torch.cat([points, torch.ones_like(points[:, :1])], -1)
@@ -182,6 +190,21 @@ def _in_place_free(verts, faces, height, width):
         face, zbuf = torch.where(wins, f, face), torch.where(wins, z, zbuf)
         bary = torch.where(wins[..., None], w, bary)
     return [face, zbuf, bary]
+
+
+def _without_a_dtype(verts, faces, height, width):
+    # In float32 throughout, weights in a tensor made beforehand
+    points = pixel_centres(height, width).reshape(-1, 2)
+    face, zbuf = torch.full((len(points),), -1), torch.full((len(points),), float("inf"))
+    bary = torch.full((len(points), 3), -1.0)
+    for f in range(len(faces)):
+        corners = verts[faces[f]]
+        w = weights_of(points, corners[None, :, :2])[:, 0]
+        z = w @ corners[:, 2]
+        wins = (w >= 0).all(-1) & (z < zbuf)
+        face[wins], zbuf[wins], bary[wins] = f, z[wins], w[wins]
+    zbuf[zbuf.isinf()] = -1
+    return face.view(height, width), zbuf.view(height, width), bary.view(height, width, 3)
 
 
 def _only_the_face(verts, faces, height, width):
@@ -345,6 +368,21 @@ def _frozen_weights(coverages, nearness, colours, gamma, background):
     return right_blend(coverages.detach(), nearness.detach(), colours, gamma, background)
 
 
+def _one_shift_a_picture(coverages, nearness, colours, gamma, background):
+    most = nearness.max()
+    weights, rest = _usual(coverages, nearness, most, gamma), torch.exp(-most / gamma)
+    shown = (weights[..., None] * colours).sum(-2) + rest * background
+    return shown / (weights.sum(-1, keepdim=True) + rest)
+
+
+def _three_channels(coverages, nearness, colours, gamma, background):
+    blended = [
+        right_blend(coverages, nearness, colours[..., i : i + 1], gamma, background[i : i + 1])
+        for i in range(3)
+    ]
+    return torch.cat(blended, -1)
+
+
 def _softmax_blend(coverages, nearness, colours, gamma, background):
     scores = coverages.log() + nearness / gamma
     scores = torch.cat([scores, torch.zeros_like(scores[..., :1])], -1)
@@ -488,6 +526,9 @@ MUTANTS = {
             right_blend(d, n, c, g, b) / d.shape[-1]
         ),
         "weights without gradient": _frozen_weights,
+        "one shift for the whole picture": _one_shift_a_picture,
+        "gamma never below 0.01": lambda d, n, c, g, b: right_blend(d, n, c, max(g, 0.01), b),
+        "colours have three channels": _three_channels,
     },
 }
 
@@ -496,12 +537,14 @@ ALTERNATIVES = {
         "solving 2 by 2 systems": _by_solving,
         "loops, the third weight from the others": _in_a_loop,
         "the inverse of homogeneous corners": _by_homogeneous_inverse,
+        "an empty tensor, filled weight by weight": _filled_in,
     },
     "rasterize_hard": {
         "triangle by triangle, in place": _rasterizer(),
         "all at once, min over depth": _gathered,
         "pixel by pixel": _pixel_by_pixel,
         "without writing in place, a list of three": _in_place_free,
+        "with no word about dtypes": _without_a_dtype,
         "strictly inside": _rasterizer(inside=lambda w: (w > 0).all(-1)),
     },
     "coverage": {

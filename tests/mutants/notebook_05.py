@@ -1,5 +1,7 @@
 """Plausible mistakes in the exercises of notebook 05, and right answers written differently."""
 
+from functools import partial
+
 import torch
 
 # Eq. 4 ----------------------------------------------------------------------------------------
@@ -83,6 +85,19 @@ def pixel_nan_when_empty(rendered, photo, mask, reduction="sum"):
 
 def pixel_all_detached(rendered, photo, mask, reduction="sum"):
     return pixel_right(rendered.detach(), photo, mask, reduction)
+
+
+def pixel_live_divisor(rendered, photo, mask, reduction="sum"):
+    summed = (mask.detach() * (rendered - photo) ** 2).sum((1, 2, 3))
+    if reduction == "mean":
+        summed = summed / (3 * mask.sum((1, 2, 3))).clamp(min=1)
+    return summed.mean()
+
+
+def pixel_empty_left_out(rendered, photo, mask, reduction="sum"):
+    value = pixel_right(rendered, photo, mask, reduction)
+    share = (mask.sum((1, 2, 3)) > 0).float().mean()
+    return value / share if reduction == "mean" else value
 
 
 def pixel_one_a_photo(rendered, photo, mask, reduction="sum"):
@@ -306,6 +321,21 @@ def sum_first(terms, weights):
         return weights[name] * value
 
 
+def sum_silent(terms, weights):
+    return sum_right(terms, weights) if set(terms) <= set(weights) else None
+
+
+def sum_value_error(terms, weights):
+    if not set(terms) <= set(weights):
+        raise ValueError("no weight")
+    return sum_right(terms, weights)
+
+
+def sum_three(terms, weights):
+    names = ("pixel", "landmark", "recognition")
+    return sum_right({name: terms[name] for name in names if name in terms}, weights)
+
+
 def sum_looped(terms, weights):
     total = torch.zeros(())
     for name in terms:
@@ -417,7 +447,23 @@ def fit_one_optimizer_each(loss_of, start, learning_rates, steps):
         for adam in adams:
             adam.step()
             adam.zero_grad()
-    return start, losses
+    return {name: value.detach() for name, value in start.items()}, losses
+
+
+def fit_still_attached(loss_of, start, learning_rates, steps):
+    found, losses = _loop(loss_of, start, learning_rates, steps)
+    return {name: value.requires_grad_() for name, value in found.items()}, losses
+
+
+def fit_losses_sorted(loss_of, start, learning_rates, steps):
+    found, losses = _loop(loss_of, start, learning_rates, steps)
+    return found, sorted(losses, reverse=True)
+
+
+def fit_amsgrad(loss_of, start, learning_rates, steps):
+    return _loop(
+        loss_of, start, learning_rates, steps, kind=partial(torch.optim.Adam, amsgrad=True)
+    )
 
 
 def fit_recorded_as_tensors(loss_of, start, learning_rates, steps):
@@ -441,6 +487,11 @@ MUTANTS = {
         "no gradient at all": pixel_all_detached,
         "one value a photo": pixel_one_a_photo,
         "channels added before they are squared": pixel_grey,
+        "the mask is live in the mean's divisor": pixel_live_divisor,
+        "empty photos left out of the average": pixel_empty_left_out,
+        "the first photo's mask for all": lambda r, p, m, reduction="sum": pixel_right(
+            r, p, m[:1].expand_as(m), reduction
+        ),
     },
     "landmark_loss": {
         "squared": landmark_squared,
@@ -454,6 +505,13 @@ MUTANTS = {
         "no gradient": landmark_detached,
         "the first face alone": landmark_first_only,
         "nothing returned without weights": landmark_needs_weights,
+        "weights squared": lambda p, y, weights=None: landmark_right(
+            p, y, None if weights is None else weights**2
+        ),
+        "Huber's": lambda p, y, weights=None: (
+            torch.nn.functional.smooth_l1_loss(p, y, reduction="none").sum(-1)
+            * (1 if weights is None else weights)
+        ).mean(),
     },
     "recognition_loss": {
         "averaged over the features": features_mean,
@@ -465,6 +523,8 @@ MUTANTS = {
         "absolute value after the sum": features_absolute_outside,
         "no gradient": features_detached,
         "one value a face": features_a_face,
+        "every face against every photo": lambda a, b: torch.cdist(a, b, p=1).mean(),
+        "the mean, 128 times": lambda a, b: (a - b).abs().mean() * 128,
     },
     "base_loss": {
         "matched by order": sum_by_order,
@@ -477,6 +537,9 @@ MUTANTS = {
         "the report's weights and names": sum_reports,
         "no gradient": sum_item,
         "the first term alone": sum_first,
+        "None for a term without a weight": sum_silent,
+        "ValueError for a term without a weight": sum_value_error,
+        "only the report's three terms": sum_three,
     },
     "fit_face": {
         "gradients pile up": _mutant(zero="never"),
@@ -499,6 +562,9 @@ MUTANTS = {
         "only the last loss": _mutant(returns="last"),
         "only the losses": _mutant(returns="losses"),
         "detached before the loss": fit_detaching,
+        "what is found still asks for gradients": fit_still_attached,
+        "losses in descending order": fit_losses_sorted,
+        "Adam with amsgrad": fit_amsgrad,
     },
 }
 
