@@ -121,7 +121,7 @@ def networks() -> list[dict[str, str | bool]]:
     rows = [
         ("dlib's ResNet", dlib_file(), DLIB_TERMS, DLIB_TODO),
         ("facenet (InceptionResnetV1)", facenet_file() if facenet_code else None, FACENET_TERMS,
-         f"optional: {FACENET_TODO}"),
+         "optional, fetches 112 MB: facerecon fit --recognition facenet"),
     ]  # fmt: skip
     return [
         {

@@ -1,4 +1,4 @@
-"""The check of notebook 00's warm-up, which shows what checks say. Worth no points."""
+"""The check of notebook 00's warm-up, which shows what checks say."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def mean_colour(attempt) -> str:
         if torch.allclose(got, 0.4 * expected, atol=1e-4):
             raise Wrong(
                 f"{call} is {_said(got)}: too dark. The pixels outside the mask became zero, and "
-                "still count as pixels. Divide by how many are under the mask.",
+                "still count as pixels. How many are under the mask?",
                 lambda: swatches(got, expected),
             )
         if torch.allclose(got, 8 * expected, atol=1e-4):

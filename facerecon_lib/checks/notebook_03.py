@@ -203,8 +203,8 @@ def _explain_basis(got: Tensor, expected: Tensor, picture, normals: Tensor) -> N
         return
     if torch.allclose(got, expected, rtol=5e-3, atol=1e-5):
         raise Wrong(
-            "Nearly: only the third digits differ. The table rounds its constants; write the square "
-            "roots instead."
+            "Nearly: only the last digits differ. The table rounds its constants; write the "
+            "square roots instead."
         )
     signs = torch.ones(9)
     signs[[1, 3, 5, 7]] = -1

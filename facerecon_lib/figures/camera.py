@@ -44,7 +44,6 @@ GROUPS = {  # iBUG points, counted from 1, and a colour each
 }
 STROKES = [(1, 17), (18, 22), (23, 27), (28, 31), (32, 36)]
 LOOPS = [(37, 42), (43, 48), (49, 60), (61, 68)]
-LOOKS = ("studio", "shape")
 NOSE_TIP = 30  # iBUG point 31
 
 
@@ -375,7 +374,7 @@ def doubling_figure(
 
 def conditioning_figure(rotation_matrix: Callable[[Tensor], Tensor]) -> Figure:
     """How far the matrix moves for the least effective step of three angles, along a yaw turn."""
-    yaws = torch.arange(0.0, 181.0, 5.0)
+    yaws = torch.arange(0.0, 181.0, 10.0)
 
     def euler(angles: Tensor) -> Tensor:  # pitch, then yaw, then roll, each about its own axis
         pitch, yaw, roll = (rotation_matrix(angles[i] * torch.eye(3)[i : i + 1]) for i in range(3))
@@ -399,7 +398,7 @@ def conditioning_figure(rotation_matrix: Callable[[Tensor], Tensor]) -> Figure:
     axis.axvline(90, color="0.8", lw=1, zorder=0)
     axis.set(
         xlabel="yaw, degrees",
-        ylabel="weakest direction, radians a radian",
+        ylabel="turn for a step of 1\nin the weakest direction",
         ylim=(-0.03, 1.08),
         xticks=range(0, 181, 30),
         title="At a yaw of 90° Euler angles lose a direction: gimbal lock",
@@ -589,7 +588,8 @@ def residual_figure(
     handles, names = panels[-1].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, most), shades)
-    figure.colorbar(scale, ax=list(panels), shrink=0.75, label="distance, crop pixels")
+    label = "distance, crop pixels"
+    figure.colorbar(scale, ax=list(panels), shrink=0.75, label=label, extend="max")
     return figure
 
 
@@ -605,10 +605,11 @@ def bias_figure(errors: Mapping[str, Sequence[float]], distances: Sequence[float
         xlabel="distance of the camera, mm",
         ylabel="error of the rotation, degrees",
         ylim=(0, None),
-        title="Assuming parallel rays costs some degrees up close, and nothing from afar",
+        title="Assuming parallel rays costs some degrees up close, and little from afar",
     )
     axis.axvline(350, color="0.8", lw=1, zorder=0)
-    axis.annotate("our crops", (350, 0.2), (4, 0), textcoords="offset points", color="0.4")
+    top = axis.get_xaxis_transform()
+    axis.annotate("about our crops", (350, 0.94), (4, 0), top, "offset points", color="0.4")
     axis.legend(frameon=False)
     return figure
 

@@ -43,9 +43,9 @@ def fit_rows(
     """One column a fit: on the photo; its shape from the front; turned."""
     wide = len(found) < 3 and rows == 3  # a row a fit reads better than two tall columns
     if wide:
-        figure, axes = sheet(3, len(found), size=2.9, title=title, head=0.5)
+        figure, axes = sheet(3, len(found), size=2.6, title=title, head=0.5)
     else:
-        figure, axes = sheet(len(found), rows, size=2.45, title=title, head=0.5)
+        figure, axes = sheet(len(found), rows, size=2.1, title=title, head=0.5)
         axes = axes.T
     for panels, (name, c) in zip(axes, found.items(), strict=True):
         picture(panels[0], on_photo(image, synthesise(model, c)), name)
@@ -77,7 +77,7 @@ def film_frames(
     model: MorphableModel,
     image: Tensor,
     states: Mapping[str, FaceCoefficients],
-    size: int = 184,
+    size: int = 168,
 ) -> list[UInt8[np.ndarray, "height width 3"]]:
     """The photo, the fit on it, and turned, at each of the named states; the last is held."""
     photo = F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
@@ -99,7 +99,7 @@ def step_panel(
     states: Sequence[FaceCoefficients],
     values: Sequence[tuple[float, float]],
     step: int,
-    size: int = 240,
+    size: int = 216,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The fit at one state: on the photo, turned, and where on its loss curves it is."""
     c = states[step]
@@ -219,7 +219,7 @@ def heat_figure(
     title: str,
 ) -> Figure:
     """The photo, the true shape, and each fit's error painted on it, mm."""
-    figure, axes = sheet(2 + len(found), len(faces), size=2.35, title=title, head=0.5)
+    figure, axes = sheet(2 + len(found), len(faces), size=2.15, title=title, head=0.5)
     colours = matplotlib.colormaps["viridis"]
     for row, b in zip(axes, faces, strict=True):
         head = b == faces[0]
@@ -276,7 +276,7 @@ def skins_figure(
 ) -> Figure:
     """In the picture, and out of its light."""
     title = "Above: nearly one picture. Below: three different people's skin"
-    figure, axes = sheet(len(faces), 2, size=2.6, title=title, head=0.5)
+    figure, axes = sheet(len(faces), 2, size=2.35, title=title, head=0.5)
     for column, (name, c), value in zip(axes.T, faces.items(), values, strict=True):
         face = synthesise(model, c)
         picture(column[0], on_photo(image, face), f"{name}\nEq. 4: {value:.1f} / 1000")
@@ -313,7 +313,7 @@ def align_figure(
 ) -> Figure:
     """Median vertex errors with the size free, and with the size as the fit says it is."""
     kinds = {"similarity: turned, moved, scaled": "similarity", "rigid: turned and moved": "rigid"}
-    figure = Figure((8, 2.3), layout="constrained", facecolor="white")
+    figure = Figure((10, 2.3), layout="constrained", facecolor="white")
     axis = figure.subplots()
     for j, (label, how) in enumerate(kinds.items()):
         for i, c in enumerate(found.values()):
@@ -324,5 +324,5 @@ def align_figure(
             axis.text(value + 0.03, y, f"{value:.2f}", va="center", fontsize=9)
     axis.set_yticks([-i - 0.19 for i in range(len(found))], list(found))
     axis.set(xlabel="median vertex error, mm", title="Whether the size counts makes a difference")
-    axis.legend(frameon=False, fontsize=9)
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -31,11 +31,11 @@ SIZES = ("#9ecae1", "#4292c6", OURS)  # fewer to more training faces
 
 
 def target_rings(model: MorphableModel) -> Float[Tensor, "vertex 3"]:
-    """Colours that name a vertex: hue by the direction from the nose's tip, rings by distance."""
+    """Colours that name a vertex: eight hues around the nose's tip, rings by distance from it."""
     away = model.mean - model.mean[model.landmarks[30]]
-    hue = (torch.atan2(away[:, 1], away[:, 0]) / (2 * math.pi)) % 1
+    hue = (torch.atan2(away[:, 1], away[:, 0]) * 4 / math.pi).round() / 8 % 1
     ring = 0.5 + 0.5 * torch.cos(away[:, :2].norm(dim=1) * 2 * math.pi / 20)
-    hsv = torch.stack([hue, 0.15 + 0.75 * ring, 1.05 - 0.25 * ring], -1).clamp(0, 1)
+    hsv = torch.stack([hue, 0.15 + 0.55 * ring, 1.05 - 0.25 * ring], -1).clamp(0, 1)
     return torch.tensor(hsv_to_rgb(hsv.numpy()))
 
 
@@ -223,7 +223,7 @@ def rebuilt_figure(
     title: str,
     top: float = 2.0,
     yaw: float = 0.0,
-    size: float = 1.9,
+    size: float = 1.8,
 ) -> Figure:
     """The face, each rebuilding of it, and below the distance of every vertex as viridis, mm."""
     pictures, heats = [paint(face, yaw=yaw)], [None]

@@ -225,7 +225,7 @@ def verdict_figure(crop: Crop, face: Face, fitted: FitResult) -> Figure:
         *face.landmarks("2d")[0].T.numpy(), s=12, color=FITTED, linewidths=0, label="fitted"
     )
     points.legend(loc="lower left", fontsize=8)
-    points.set_title("68 landmarks")
+    points.set_title("68 landmarks, found and fitted")
     image, mask = face.render(side)
     difference = ((image.clamp(0, 1) - crop.image).abs().mean(1) * mask[:, 0])[0].numpy()
     difference = np.where(mask[0, 0].numpy() > 0, difference, np.nan)
@@ -378,8 +378,8 @@ def course_map(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop
     figure.text(
         0.5, 0.965, "The course on one page: a number for each notebook", ha="center", fontsize=15
     )
-    _branch(axis, 4.15, 5.05, "base branch: a face in 182 numbers", BLUE, sizes.vector)
-    _branch(axis, 0.25, 3.45, "augmented branch: what those numbers cannot say", ORANGE)
+    _branch(axis, 4.15, 5.05, f"base branch: a face in {sizes.vector} numbers", BLUE, 4.68)
+    _branch(axis, 0.25, 3.45, "augmented branch: what those numbers cannot say", ORANGE, 0.22)
     # base branch
     _thumb(axis, crop_picture(crop, 256), 0.45, 5.6, 2.1, "photo: crop, landmarks")
     _badge(axis, 0.45, 7.7, "10")
@@ -395,10 +395,14 @@ def course_map(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop
         ("light 27: 9 a colour", "Eq. 3", "03"),
     )
     looks = ["shape", "unlit", None, "lit"]
+    # either of the two finds all four groups
+    axis.plot([5.55, 5.55], [4.85, 7.85], color="0.45", lw=1.8, zorder=1)
+    for y in (5.77, 7.57):
+        axis.plot([5.27, 5.55], [y, y], color="0.45", lw=1.8, zorder=1)
     for i, ((words, equation, number), look) in enumerate(zip(groups, looks, strict=True)):
         y = 7.85 - 1.0 * i
         _box(axis, 5.95, y - 0.36, 3.15, 0.72, f"{words}\n{equation}", BLUE, 9)
-        _flow(axis, (5.3, 7.5 if i < 2 else 5.8), (5.9, y), bend=0.0)
+        _flow(axis, (5.5, y), (5.97, y))
         _badge(axis, 5.95, y + 0.36, number)
         image = show_face(turned(model, model.neutral(), 0), "shape", 200)
         if look is not None:
@@ -444,12 +448,13 @@ def course_map(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop
     _box(axis, 11.25, 1.3, 2.2, 1.2, "regularisation\nEq. 8 to 12", ORANGE)
     _badge(axis, 11.25, 2.5, "08", ORANGE)
     _flow(axis, (13.5, 1.9), (14.05, 1.9), ORANGE)
-    _box(axis, 14.1, 1.3, 2.3, 1.2, "base beside\naugmented:\nwho gains?", ORANGE, 9.5)
+    _box(axis, 14.1, 1.3, 2.1, 1.2, "base beside\naugmented:\nwho gains?", ORANGE, 9.5)
     _badge(axis, 14.1, 2.5, "09", ORANGE)
     return figure
 
 
-def _branch(axis, y, height, text, colour, count=None) -> None:
+def _branch(axis: Axes, y, height, text: str, colour: str, text_up: float) -> None:
+    """A tinted band of the map, its name `text_up` above its foot."""
     axis.add_patch(
         FancyBboxPatch(
             (0.2, y + 0.1),
@@ -462,10 +467,9 @@ def _branch(axis, y, height, text, colour, count=None) -> None:
             zorder=0,
         )
     )
-    text = text.replace("182", str(count)) if count else text
     axis.text(
         0.4,
-        y + (0.22 if count is None else 4.68),
+        y + text_up,
         text,
         color=colour,
         ha="left",

@@ -168,7 +168,7 @@ def walk(
     target: Target,
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
     steps: int = 15,
-    rate: float = 0.08,
+    rate: float = 0.07,
 ) -> list[FaceCoefficients]:
     """Lets Adam choose the distance alone, under a soft renderer, whose mask has a gradient.
 
@@ -214,7 +214,7 @@ def fit_points(
     start: FaceCoefficients,
     landmarks: Float[Tensor, "1 68 2"],
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
-    steps: int = 50,
+    steps: int = 40,
 ) -> FaceCoefficients:
     """Pose and shape of 68 landmarks with priors, under a landmark loss of one's own."""
     few, weights = model.landmark_model(), point_weights()
@@ -236,7 +236,7 @@ def prior_sweep(
     target: Target,
     strengths: Sequence[float],
     fit_face: Callable,
-    steps: int = 50,
+    steps: int = 40,
 ) -> tuple[Tensor, Tensor]:
     """Every face under every strength of the priors, fitted to its landmarks in one batch.
 

@@ -31,7 +31,7 @@ from .photo_panels import (
 @torch.no_grad()
 def guess_figure(crop: Crop, face: Face) -> Figure:
     """The photo, the guess on it, and what is wrong with it."""
-    figure, axes = sheet(3, size=3.3, title="A photo, a guess, and how far apart they are")
+    figure, axes = sheet(3, size=3.0, title="A photo, a guess, and how far apart they are")
     seen = face.landmarks("2d")[0]
     picture(axes[0, 0], to_uint8(crop.image[0]), "the photo and its 68 detected landmarks")
     points(axes[0, 0], crop.landmarks[0], DETECTED, 10)
@@ -47,7 +47,7 @@ def pixel_figure(
 ) -> Figure:
     """The two images that Eq. 4 compares, and where it finds fault."""
     figure, axes = sheet(
-        3, size=3.3, title="What Eq. 4 sees: nothing outside the mask exists for it"
+        3, size=3.0, title="What Eq. 4 sees: nothing outside the mask exists for it"
     )
     grey = 0.96 * (1 - mask)
     picture(axes[0, 0], to_uint8((photo * mask + grey)[0]), "the photo under the mask")
@@ -68,7 +68,7 @@ def distance_figure(
     curves: Mapping[str, Sequence[float]],
 ) -> Figure:
     """Losses over distance, each divided by its largest value, and the face at some distances."""
-    figure = Figure((10.5, 4.7), layout="constrained", facecolor="white")
+    figure = Figure((9.6, 4.3), layout="constrained", facecolor="white")
     figure.suptitle("Eq. 4 likes faces that are far away; landmarks do not", fontsize=12)
     left, right = figure.subfigures(1, 2, width_ratios=[1.2, 1])
     axis = left.subplots()
@@ -103,7 +103,7 @@ def walk_figure(
     """Some states of each walk, a row a walk."""
     columns = 4
     figure, axes = sheet(
-        columns, len(walks), size=2.1, head=0.8,
+        columns, len(walks), size=1.8, head=0.8,
         title="Adam chooses the distance: a mask that is alive lets the face run away",
     )  # fmt: skip
     for row, (name, states) in zip(axes, walks.items(), strict=True):
@@ -139,7 +139,7 @@ def outlier_figure(
     crop: Crop, wrong: Tensor, faces: Mapping[str, Face], moved: Sequence[int]
 ) -> Figure:
     """Fits to landmarks of which some are wrong, on the photo."""
-    figure, axes = sheet(1 + len(faces), size=3.0, title="Three wrong landmarks of 68")
+    figure, axes = sheet(1 + len(faces), size=2.7, title="Three wrong landmarks of 68")
     picture(axes[0, 0], to_uint8(crop.image[0]), "yellow: three points, 40 px off")
     points(axes[0, 0], wrong[0], DETECTED, 9)
     points(axes[0, 0], wrong[0, list(moved)], "#ffd21f", 30)
@@ -147,7 +147,7 @@ def outlier_figure(
     for axis, (name, face) in zip(axes[0, 1:], faces.items(), strict=True):
         seen = face.landmarks("2d")[0]
         off = (seen - crop.landmarks[0])[list(moved)].norm(dim=-1).mean()
-        title = f"{name}: they land {off:.0f} px from the truth"
+        title = f"{name}: {off:.0f} px from the truth"
         picture(axis, on_photo(crop.image, face), title)
         points(axis, seen[list(moved)], "#ffd21f", 30, zorder=4)
         arrows(axis, seen[right], crop.landmarks[0, right])
@@ -161,7 +161,7 @@ def optimiser_panel(
     mask: Tensor,
     target: Target,
     lines: Sequence[str],
-    size: int = 280,
+    size: int = 252,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The face on the photo with both sets of points, the squared difference, and lines of text."""
     left = Image.fromarray(on_photo(image, face, size, fine=1))
@@ -260,7 +260,7 @@ def robust_figure(
     image, covered = face.render(SIZE, attributes=shown)
     seen = covered[0, 0].numpy() > 0
     squared = ((image[:, :3] - target.image) ** 2).mean(1)[0].numpy()
-    figure = Figure((11, 3.3), layout="constrained", facecolor="white")
+    figure = Figure((10, 3.1), layout="constrained", facecolor="white")
     axes = figure.subplots(1, 4, width_ratios=[1.35, 1, 1, 1])
     r = np.linspace(0, 0.5, 200)
     axes[0].plot(r, r**2, color="#b3202c", linewidth=2.2, label="r², Eq. 4")

@@ -1,7 +1,7 @@
 """Notebook 04: pixels, triangles and their gradients, drawn; and the scenes that it draws.
 
 ndc_maps([hard, soft], ["hard", "soft"], triangle)      # maps over the image plane
-animation(hunt_frames(target, hard_path, soft_path))    # two triangles hunt a third
+animation(hunt_frames(target, {"hard": path, "soft": other}))  # two triangles hunt a third
 """
 
 from __future__ import annotations
