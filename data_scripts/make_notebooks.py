@@ -12,7 +12,6 @@ rules (`notebook_rules.py`) and both of its versions ran without an error; else 
 from __future__ import annotations
 
 import base64
-import io
 import os
 import re
 import sys
@@ -23,11 +22,11 @@ from pathlib import Path
 from typing import Annotated
 
 import nbformat
-import numpy as np
 import typer
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from notebook_pictures import smaller_png
 from notebook_rules import (
     LEAST_FIGURES,
     REPO_NAME,
@@ -42,15 +41,12 @@ from notebook_rules import (
     tidy,
     write_setup,
 )
-from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from scipy.spatial import cKDTree
 
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT_S = 600
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-SHRINK_ABOVE = 15_000  # bytes of a PNG
 
 
 @dataclass
@@ -178,72 +174,6 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             data["image/png"] = base64.b64encode(png).decode()
         kept.append(output)
     return kept
-
-
-def smaller_png(png: bytes) -> bytes:
-    """The picture in 256 colours if it looks the same so; animations are kept as they are.
-
-    Each pixel takes the nearest colour; a photo, where that shows as bands, is dithered instead.
-    """
-    if len(png) <= SHRINK_ABOVE:
-        return png
-    with Image.open(io.BytesIO(png)) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            return png
-        whole = image.convert("RGBA")
-    if whole.getextrema()[3][0] < 255:
-        return _smallest(png, _encoded(whole))
-    whole = whole.convert("RGB")
-    for dither, (mean, most) in ((False, (1.5, 8.0)), (True, (3.0, 16.0))):
-        few = in_palette(whole, dither)
-        if looks_alike(whole, few.convert("RGB"), mean, most):
-            return _smallest(png, _encoded(few))
-    return _smallest(png, _encoded(whole))
-
-
-def in_palette(image: Image.Image, dither: bool) -> Image.Image:
-    """The picture in 256 colours; its eight most frequent (the paper, the frame) stay exact."""
-    r, g, b = np.moveaxis(np.asarray(image, dtype=np.int64), -1, 0)
-    codes, place, counts = np.unique(r << 16 | g << 8 | b, return_inverse=True, return_counts=True)
-    colours = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
-    frequent = np.argsort(-counts, kind="stable")[:8]
-    sample = image.resize((image.width // 2, image.height // 2), Image.Resampling.NEAREST)
-    rest = sample.quantize(256 - len(frequent), method=Image.Quantize.MAXCOVERAGE, kmeans=2)
-    entries = np.concatenate(
-        [colours[frequent], np.array(rest.getpalette()).reshape(-1, 3)[: 256 - len(frequent)]]
-    )
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(entries.reshape(-1).tolist())
-    nearest = cKDTree(entries).query(colours)[1].astype(np.uint8)
-    if dither:
-        index = np.array(image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG))
-        exact = (entries[nearest] == colours).all(axis=-1)[place].reshape(index.shape)
-        index = np.where(exact, nearest[place].reshape(index.shape), index)  # Pillow's is off by 4
-    else:
-        index = nearest[place].reshape(image.height, image.width)
-    few = Image.fromarray(index)
-    few.putpalette(palette.getpalette())
-    return few
-
-
-def looks_alike(one: Image.Image, other: Image.Image, mean: float, most: float) -> bool:
-    """Whether two pictures are the same to the eye, which averages over neighbouring pixels.
-
-    mean: of the difference, root mean square, of 255. most: all but a thousandth of the pixels.
-    """
-    blurred = (np.asarray(i.filter(ImageFilter.GaussianBlur(1.5)), float) for i in (one, other))
-    error = np.abs(next(blurred) - next(blurred)).max(axis=-1)
-    return bool(np.sqrt((error**2).mean()) < mean and np.quantile(error, 0.999) < most)
-
-
-def _encoded(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, format="PNG", optimize=True)
-    return out.getvalue()
-
-
-def _smallest(*pngs: bytes) -> bytes:
-    return min(pngs, key=len)
 
 
 # The command -------------------------------------------------------------------------------------

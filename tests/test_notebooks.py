@@ -36,7 +36,7 @@ def script(name: str):
         sys.path.pop(0)
 
 
-rules, tool = script("notebook_rules"), script("make_notebooks")
+rules, tool, small_pictures = map(script, ("notebook_rules", "make_notebooks", "notebook_pictures"))
 
 
 def read(tree: str, name: str):
@@ -359,34 +359,34 @@ def opened(data: bytes) -> Image.Image:
 
 def test_a_photo_shrinks_and_looks_the_same():
     before = png(sample_photo().pixels)
-    after = tool.smaller_png(before)
+    after = small_pictures.smaller_png(before)
     assert len(after) < 0.5 * len(before)
-    assert tool.looks_alike(opened(before), opened(after), mean=3, most=16)
-    assert not tool.looks_alike(opened(before), opened(before).rotate(1), mean=3, most=16)
+    assert small_pictures.looks_alike(opened(before), opened(after), mean=3, most=16)
+    assert not small_pictures.looks_alike(opened(before), opened(before).rotate(1), mean=3, most=16)
 
 
 def test_a_drawing_of_few_colours_is_kept_exactly():
     shades = np.repeat(np.random.default_rng(0).integers(0, 255, (120, 2, 3)), 100, axis=1)
     drawing = shades.astype(np.uint8)
     before = png(np.repeat(drawing, 3, axis=0), compress_level=0)
-    after = tool.smaller_png(before)
+    after = small_pictures.smaller_png(before)
     assert len(after) < 0.1 * len(before)
     assert (np.asarray(opened(after)) == np.asarray(opened(before))).all()
 
 
 def test_a_picture_with_more_colours_than_a_palette_can_hold_keeps_them():
-    assert (np.asarray(opened(tool.smaller_png(png(smooth())))) == smooth()).all()
+    assert (np.asarray(opened(small_pictures.smaller_png(png(smooth())))) == smooth()).all()
 
 
 def test_small_pictures_and_animations_are_left_alone():
-    still = png(noise(100))
+    still = png(noise(60))
     frames = [Image.fromarray(np.roll(smooth(), 9 * i, axis=1)) for i in range(3)]
     out = io.BytesIO()
     frames[0].save(out, format="PNG", save_all=True, append_images=frames[1:])
     animation = out.getvalue()
-    assert len(animation) > tool.SHRINK_ABOVE
-    assert tool.smaller_png(still) is still
-    assert tool.smaller_png(animation) is animation
+    assert len(animation) > small_pictures.SHRINK_ABOVE
+    assert small_pictures.smaller_png(still) is still
+    assert small_pictures.smaller_png(animation) is animation
 
 
 # --- making them

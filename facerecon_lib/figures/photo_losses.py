@@ -260,7 +260,7 @@ def robust_figure(
     image, covered = face.render(SIZE, attributes=shown)
     seen = covered[0, 0].numpy() > 0
     squared = ((image[:, :3] - target.image) ** 2).mean(1)[0].numpy()
-    figure = Figure((10, 3.1), layout="constrained", facecolor="white")
+    figure = Figure((11, 3.3), layout="constrained", facecolor="white")
     axes = figure.subplots(1, 4, width_ratios=[1.35, 1, 1, 1])
     r = np.linspace(0, 0.5, 200)
     axes[0].plot(r, r**2, color="#b3202c", linewidth=2.2, label="r², Eq. 4")
