@@ -188,6 +188,8 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     try:
         with (
             torch.random.fork_rng(),
+            torch.inference_mode(False),
+            torch.enable_grad(),  # the first call may stand under no_grad
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(said),
             warnings.catch_warnings(),

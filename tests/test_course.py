@@ -507,3 +507,16 @@ def test_set_up_makes_random_numbers_start_alike_and_says_what_is_used(capsys):
     course.setup()
     assert torch.equal(torch.rand(2), first)
     assert "facerecon_lib" in capsys.readouterr().out
+
+
+def test_a_first_call_under_no_grad_is_judged_with_gradients():
+    from facerecon_lib import losses
+
+    @course.exercise
+    def recognition_loss(rendered_features, photo_features):
+        return (rendered_features - photo_features).abs().sum(-1).mean()
+
+    with torch.no_grad():
+        recognition_loss(torch.ones(2, 3), torch.zeros(2, 3))
+    assert recognition_loss.verdict.state == "right"
+    assert recognition_loss.definition.stand_in is losses.recognition_loss
