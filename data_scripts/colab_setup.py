@@ -41,11 +41,11 @@ def wanted() -> list[Requirement]:
 
 
 def installed() -> dict[str, str]:
-    return {
-        canonicalize_name(d.metadata["Name"]): d.version
-        for d in metadata.distributions()
-        if d.metadata["Name"]
-    }
+    there: dict[str, str] = {}
+    for found in metadata.distributions():
+        if found.metadata["Name"]:  # the first on the path is the one that is imported
+            there.setdefault(canonicalize_name(found.metadata["Name"]), found.version)
+    return there
 
 
 def locked() -> dict[str, str]:

@@ -92,7 +92,9 @@ def test_what_pyproject_asks_for_is_in_the_lock():
 
 
 def test_every_pinned_distribution_is_installed_at_its_version():
-    installed = {canonicalize_name(d.name): d.version for d in metadata.distributions()}
+    installed = {}
+    for found in metadata.distributions():  # the first on the path is the one that is imported
+        installed.setdefault(canonicalize_name(found.name), found.version)
     wrong = {
         str(pin): installed.get(canonicalize_name(pin.name), "not installed")
         for pin in HERE
