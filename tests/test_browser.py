@@ -26,6 +26,8 @@ TOKEN = "slider-test"  # the server listens on this machine alone
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
 
+IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+
 # One control of each kind around the renderer, as the notebooks have them.
 CELLS = (
     "from facerecon_lib.course import setup\nsetup()",
@@ -101,7 +103,7 @@ def open_and_run(page, lab, path: str) -> None:
     _, address = lab
     page.goto(f"{address}/doc/tree/{path}?token={TOKEN}", wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
-    page.wait_for_selector("text=/Python 3.*(Idle|Busy)|ipykernel/i", timeout=90_000)
+    page.wait_for_selector(IDLE, state="attached", timeout=90_000)
     page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
     page.get_by_text("Run", exact=True).first.click()
     page.get_by_text("Run All Cells", exact=True).click()
@@ -188,6 +190,8 @@ def test_the_sliders_of_a_notebook_move_its_pictures(lab, browser, path):
     shutil.copy(path, folder / path.name)
     page = browser.new_page(viewport={"width": 1200, "height": 1000})
     open_and_run(page, lab, path.name)
+    page.wait_for_timeout(3000)
+    page.wait_for_selector(IDLE, state="attached", timeout=300_000)
     cells = nbformat.read(path, 4).cells
     expected = sum("widgets.explore(" in c.source for c in cells if c.cell_type == "code")
     moved = 0
