@@ -74,13 +74,15 @@ lab: $(LAB)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=notebooks \
 	  --LabApp.default_url=/lab/tree/$(notdir $(firstword $(wildcard notebooks/0*.ipynb))) $(ARGS)
 
-# nbgrader's buttons are for instructors: docs/INSTRUCTORS.md says how to have them back. Its own
-# commands for this take 20 s; these two files are what they write.
+# No question about news at the first start. nbgrader's buttons are for instructors:
+# docs/INSTRUCTORS.md says how to have them back. Its own commands for this take 20 s; these two
+# files are what they write.
 NBGRADER_PARTS := formgrader validate_assignment assignment_list course_list
 COMMA := ,
 $(LAB): $(READY)
 	@mkdir -p $(VENV)/etc/jupyter/labconfig $(VENV)/etc/jupyter/jupyter_server_config.d
-	@echo '{"disabledExtensions": {"@jupyter/nbgrader": true}}' \
+	@echo '{"disabledExtensions": {"@jupyter/nbgrader": true,' \
+	  '"@jupyterlab/apputils-extension:announcements": true}}' \
 	  > $(VENV)/etc/jupyter/labconfig/page_config.json
 	@echo '{"ServerApp": {"jpserver_extensions": {"nbgrader": false' \
 	  '$(foreach part,$(NBGRADER_PARTS),$(COMMA) "nbgrader.server_extensions.$(part)": false)}}}' \

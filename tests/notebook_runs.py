@@ -25,7 +25,7 @@ MOST_DIFFERENCE = 6.0  # of 255: the mean over the small picture, and over its w
 def pytest_configure(config: pytest.Config) -> None:
     # Kernels and xdist's workers inherit these.
     os.environ["FACERECON_PROFILE"] = "smoke"
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     for name in ("MPLBACKEND", "NBGRADER_EXECUTION"):
         os.environ.pop(name, None)
