@@ -104,9 +104,15 @@ def open_and_run(page, lab, path: str) -> None:
     page.goto(f"{address}/doc/tree/{path}?token={TOKEN}", wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
     page.wait_for_selector(IDLE, state="attached", timeout=90_000)
-    page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
-    page.get_by_text("Run", exact=True).first.click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    for _ in range(5):  # a click while JupyterLab is still loading does nothing
+        page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
+        page.get_by_text("Run", exact=True).first.click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        running = page.locator(".jp-InputPrompt", has_text="[*]").first
+        with contextlib.suppress(Exception):
+            running.wait_for(state="attached", timeout=8_000)
+            return
+    pytest.fail("JupyterLab did not start to run the cells")
 
 
 IMAGES = """async () => Promise.all(
