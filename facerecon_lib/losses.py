@@ -74,8 +74,27 @@ rendered faces the vertex error falls from 0.86 to 0.79 mm. With 1.0 only four o
 converged. facenet's follows from RECOGNITION_WEIGHTS and has not been tried.
 """
 
-TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 1.0})
-"""Training the encoder with means: the weights of fitting, and recognition of unit features."""
+PRIORS = tuple(name for name in FIT_WEIGHTS if name not in ("pixel", "landmark"))
+"""What the report does not have; a weight of 0 gives the report back."""
+
+TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 0.25})
+"""Training the encoder on photos: the weights of fitting, with means; recognition is dlib's."""
+
+RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "pixel": 300.0,
+        "landmark": 0.8,
+        "recognition": 0.5,
+        "action_range": 0.6,
+        "scale": 0.02,
+        "truth_shape": 1.0,
+        "truth_expression": 1.0,
+        "truth_albedo": 50.0,
+        "truth_pose": 30.0,
+        "truth_light": 10.0,
+    }
+)
+"""Training it on rendered faces: the known truth in the place of the priors that stand for it."""
 
 
 def weighted_sum(

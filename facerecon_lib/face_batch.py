@@ -1,0 +1,76 @@
+"""What training and evaluation see at a time: aligned crops, their landmarks, and any known truth.
+
+batch = RenderedFaces(model, seed=3).batch(torch.arange(16))
+coefficients = encoder(batch.image)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .coefficients import FaceCoefficients
+
+
+@dataclass(eq=False)
+class FaceBatch:
+    """Aligned faces.
+
+    image: crops in [0, 1]. valid: 1 where a pixel is of the face or what the face model may cover,
+    0 beyond the photo's edge and, where that is known, on hair, glasses and hands.
+    landmarks: in crop pixels. kind: "2d" or "3d", of the detector that found them.
+    names: of each face, for messages and reports. truth, tone (Monk's, 1 to 10, of the skin without
+    light): of rendered faces. person: of photos, "" where unknown.
+    Raises ValueError where lengths or shapes do not fit.
+    """
+
+    image: Float[Tensor, "batch 3 size size"]
+    valid: Float[Tensor, "batch 1 size size"]
+    landmarks: Float[Tensor, "batch 68 2"]
+    kind: str
+    names: list[str]
+    truth: FaceCoefficients | None = None
+    tone: Int[Tensor, " batch"] | None = None
+    person: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        batch, side = len(self.image), tuple(self.image.shape[2:])
+        for name, value, shape in (
+            ("image", self.image, (batch, 3, *side)),
+            ("valid", self.valid, (batch, 1, *side)),
+            ("landmarks", self.landmarks, (batch, 68, 2)),
+        ):
+            if tuple(value.shape) != shape:
+                raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
+        if self.kind not in ("2d", "3d"):
+            raise ValueError(f"kind: expected '2d' or '3d', got {self.kind!r}")
+        for name in ("names", "truth", "tone", "person"):
+            value = getattr(self, name)
+            if value is not None and len(value) != batch:
+                raise ValueError(f"{name}: expected {batch} as there are images, got {len(value)}")
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> FaceBatch:
+        """The same faces on another device."""
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor | FaceCoefficients):
+                moved[field.name] = value.to(device, non_blocking=non_blocking)
+        return replace(self, **moved)
+
+    def __getitem__(self, part: slice) -> FaceBatch:
+        """Some faces of the batch. Raises TypeError for anything but a slice."""
+        if not isinstance(part, slice):
+            raise TypeError(f"faces: expected a slice, as in batch[:4], got {part!r}")
+        cut = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and field.name != "kind":
+                cut[field.name] = value[part]
+        return replace(self, **cut)

@@ -1,0 +1,191 @@
+"""What the base branch is trained to lower: Eq. 7 through the renderer, priors, and known truth.
+
+    objective = BaseObjective(model, TRAIN_WEIGHTS, recognition=load_network("dlib"))
+    result = objective(encoder(batch.image), batch)
+    result.loss.backward()                               # result.terms names every part of it
+
+The face of the coefficients is rendered and compared with the photo (Eq. 4), its landmarks with the
+detected ones (Eq. 5), and its face-recognition features with the photo's (Eq. 6). With
+`reduction="sum"` and REPORT_WEIGHTS that is all, as the report has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from . import losses
+from .camera import axis_angle_to_matrix, pose
+from .coefficients import FaceCoefficients
+from .face_batch import FaceBatch
+from .fitting import JAW_WEIGHT, region_weights
+from .lighting import sh_basis
+from .morphable_model import MorphableModel
+from .recognition import FaceNetwork, face_features
+from .synthesis import CROP_SIZE, project_landmarks, synthesise
+
+PIXEL_SIGMA = 0.12  # of the robust photometric term, as in fitting
+PHOTO_TERMS = ("pixel", "recognition")
+TRUTH_TERMS = ("truth_shape", "truth_expression", "truth_albedo", "truth_pose", "truth_light")
+
+
+@dataclass(eq=False)
+class Objective:
+    """terms: unweighted, means over the batch. loss: their weighted sum. image, mask: the rendering
+    where one was made, detached."""
+
+    terms: dict[str, Float[Tensor, ""]]
+    loss: Float[Tensor, ""]
+    image: Float[Tensor, "batch 3 size size"] | None
+    mask: Float[Tensor, "batch 1 size size"] | None
+
+
+class BaseObjective:
+    """The weighted losses of a face model. Terms of weight 0, or without one, are not computed.
+
+    weights: of "pixel", "landmark", "recognition", of the priors of `losses.py`, and of
+    TRUTH_TERMS, which only count where a batch knows its truth. reduction: of Eq. 4: "sum" as printed, or
+    "mean", robust and with hair, eyes and the inside of the mouth counting less, as in fitting.
+    recognition: F() of Eq. 6. size: pixels a side of the rendering; Eq. 6 needs the whole 224.
+    Raises ValueError for an unknown reduction or weight, or Eq. 6 without its network.
+    """
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        weights: Mapping[str, float],
+        reduction: str = "mean",
+        recognition: FaceNetwork | None = None,
+        size: int = CROP_SIZE,
+    ):
+        known = {"pixel", "landmark", "recognition", *losses.PRIORS, *TRUTH_TERMS}
+        unknown = set(weights) - known
+        if unknown:
+            raise ValueError(f"weights: {min(unknown)!r} is unknown; there are {sorted(known)}")
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        if "recognition" in self.weights and (recognition is None or size != CROP_SIZE):
+            raise ValueError(
+                f"recognition: a weight of {self.weights['recognition']:g} needs a network, as from "
+                f"load_network('dlib'), and renderings of {CROP_SIZE} pixels, not {size}"
+            )
+        self.model, self.reduction, self.recognition, self.size = (
+            model,
+            reduction,
+            recognition,
+            size,
+        )
+        self.points = model.landmark_model()
+        self.vertex_weights = region_weights(model)
+        self.grams = {
+            "truth_shape": _gram(model.identity_basis, model.regions["skin"]),
+            "truth_expression": _gram(model.expression_basis, model.regions["skin"]),
+            "truth_albedo": _gram(model.albedo_basis, model.regions["skin"]),
+        }
+        self.front = _front_normals().to(model.device)
+
+    def __call__(self, coefficients: FaceCoefficients, batch: FaceBatch) -> Objective:
+        """Every term of this batch; differentiable in the coefficients."""
+        c = coefficients
+        terms, image, mask = {}, None, None
+        wanted = self.weights.keys()
+        if wanted & set(PHOTO_TERMS):
+            terms, image, mask = self._photo_terms(c, batch)
+        if "landmark" in wanted:
+            terms["landmark"] = self._landmark_term(c, batch)
+        terms |= self._priors(c)
+        if batch.truth is not None:
+            terms |= self._truth_terms(c, batch.truth)
+        terms = {name: value for name, value in terms.items() if name in wanted}
+        return Objective(terms, losses.weighted_sum(terms, self.weights), image, mask)
+
+    def _photo_terms(self, c: FaceCoefficients, batch: FaceBatch):
+        face = synthesise(self.model, c)
+        weights = self.vertex_weights[None, :, None].expand(len(c), -1, 1)
+        shown, mask = face.render(self.size, attributes=torch.cat([face.colours, weights], -1))
+        image = shown[:, :3]
+        photo, valid = batch.image, batch.valid
+        if self.size != photo.shape[-1]:
+            photo, valid = (F.interpolate(x, (self.size,) * 2, mode="area") for x in (photo, valid))
+        mask = mask * valid
+        if self.reduction == "sum":
+            pixel = losses.pixel_loss(image, photo, mask, "sum")
+        else:
+            pixel = losses.robust_pixel_loss(image, photo, shown[:, 3:] * mask, PIXEL_SIGMA)
+        terms = {"pixel": pixel}
+        if "recognition" in self.weights:
+            terms["recognition"] = self._recognition_term(image, photo, mask, batch.landmarks)
+        return terms, image.detach(), mask.detach()
+
+    def _recognition_term(self, image: Tensor, photo: Tensor, mask: Tensor, at: Tensor) -> Tensor:
+        with torch.no_grad():
+            seen = face_features(self.recognition, photo, at, mask)
+        features = face_features(self.recognition, image, at, mask)
+        return losses.recognition_loss(features, seen)
+
+    def _landmark_term(self, c: FaceCoefficients, batch: FaceBatch) -> Tensor:
+        """On the landmarks' own vertices: some hundred, not all."""
+        vertices = self.points.shape(c.identity, c.expression)
+        v_camera = pose(vertices, c.rotation, c.scale, c.translation)
+        points = project_landmarks(self.points, v_camera, c.rotation, batch.kind)
+        weights = None
+        if batch.kind == "2d" and self.reduction == "mean":
+            weights = points.new_ones(68)
+            weights[:17] = JAW_WEIGHT
+        return losses.landmark_loss(points, batch.landmarks, weights)
+
+    def _priors(self, c: FaceCoefficients) -> dict[str, Tensor]:
+        return {
+            "identity": losses.coefficient_prior(c.identity),
+            "expression": losses.coefficient_prior(c.expression),
+            "action_range": losses.action_range_prior(self.model.actions(c.expression)),
+            "albedo": losses.coefficient_prior(c.albedo),
+            "scale": losses.scale_prior(c.scale),
+            **losses.light_priors(c.lighting),
+        }
+
+    def _truth_terms(self, c: FaceCoefficients, truth: FaceCoefficients) -> dict[str, Tensor]:
+        """Distances to the known face, one a group, so that each is in units that mean something.
+
+        truth_shape, truth_expression: mm², mean over the skin's vertices of the squared distance
+        that identity, and expression, are off alone. truth_albedo: likewise, of colours in [0, 1].
+        truth_pose: squared difference of the rotation matrices over 2: the angle in rad², where it
+        is small. truth_light: squared difference of the shading over the visible half sphere.
+        """
+        off = {
+            "truth_shape": c.identity - truth.identity,
+            "truth_expression": c.expression - truth.expression,
+            "truth_albedo": c.albedo - truth.albedo,
+        }
+        terms = {
+            name: torch.einsum("bi,ij,bj->b", x, self.grams[name], x).mean()
+            for name, x in off.items()
+        }
+        turned = axis_angle_to_matrix(c.rotation) - axis_angle_to_matrix(truth.rotation)
+        shading = self.front @ (c.lighting - truth.lighting)
+        return terms | {
+            "truth_pose": turned.square().sum((1, 2)).mean() / 2,
+            "truth_light": shading.square().sum(2).mean(),
+        }
+
+
+def _gram(
+    basis: Float[Tensor, "mode vertex 3"], region: Float[Tensor, " vertex"]
+) -> Float[Tensor, "mode mode"]:
+    """a^T G a is the mean over the region of the squared length of sum a_i basis_i."""
+    return torch.einsum("ivc,v,jvc->ij", basis, region / region.sum(), basis)
+
+
+def _front_normals(count: int = 200) -> Float[Tensor, "count 9"]:
+    """The lighting functions at normals spread over the half sphere that faces the viewer."""
+    i = torch.arange(count, dtype=torch.float64) + 0.5
+    z = i / count  # evenly in z is evenly in area
+    turn = i * torch.pi * (3 - 5**0.5)
+    r = (1 - z * z).sqrt()
+    return sh_basis(torch.stack([r * turn.cos(), r * turn.sin(), z], -1)).float()
