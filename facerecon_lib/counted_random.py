@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
@@ -42,6 +43,25 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ ((z >> 31) & (2**33 - 1))
 
 
+Request = tuple[str, tuple[int, ...]]
+SMALL = 4096  # numbers a face; what is larger is made when it is asked for
+_small: dict[Request, None] = {}  # in the order of asking; what is in it changes no number
+
+
+@lru_cache(maxsize=64)
+def _layout(
+    seed: int, requests: tuple[Request, ...], device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the requests laid side by side: their keys, and each number's request and position."""
+    start = _mix_int(seed & _MASK)
+    keys = [_mix_int(start + zlib.crc32(name.encode()) * _GOLDEN & _MASK) for name, _ in requests]
+    sizes = [math.prod(shape) for _, shape in requests]
+    which = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    counts = torch.cat([torch.arange(size) for size in sizes]) * _signed(_GOLDEN)
+    keys = torch.tensor([_signed(key) for key in keys])
+    return keys.to(device), which.to(device), counts.to(device)
+
+
 @dataclass(eq=False)
 class CountedRandom:
     """Numbers for the faces `indices` of a seed, on their device. Indices are 0 or more."""
@@ -49,18 +69,40 @@ class CountedRandom:
     seed: int
     indices: Int[Tensor, " batch"]
 
-    def _bits(self, name: str, shape: tuple[int, ...]) -> Int[Tensor, " batch *shape"]:
-        key = _mix_int(_mix_int(self.seed & _MASK) + zlib.crc32(name.encode()) * _GOLDEN & _MASK)
-        count = torch.arange(math.prod(shape), device=self.indices.device)
-        face = _mix(self.indices * _signed(_GOLDEN) + _signed(key))
-        return _mix(face[:, None] + count * _signed(_GOLDEN)).unflatten(1, shape)
+    def __post_init__(self) -> None:
+        self._ready: dict[Request, Tensor] = {}
+
+    def _unit(self, name: str, shape: tuple[int, ...]) -> Float[Tensor, " batch *shape"]:
+        """Between 0 and 1, never an end: the hash's upper 23 bits and a half."""
+        request = (name, shape)
+        if request in _small and not self._ready:
+            self._hash_ahead()
+        if request not in self._ready:
+            if math.prod(shape) <= SMALL:
+                _small[request] = None
+            self._ready[request] = self._hash([request])[0]
+        return self._ready[request]
+
+    def _hash_ahead(self) -> None:
+        """All that earlier batches asked for, at once: a GPU would else wait for 4,000 launches."""
+        requests = list(_small)
+        self._ready = dict(zip(requests, self._hash(requests), strict=True))
+
+    def _hash(self, requests: list[Request]) -> list[Tensor]:
+        keys, which, counts = _layout(self.seed, tuple(requests), self.indices.device)
+        face = _mix(self.indices[:, None] * _signed(_GOLDEN) + keys)
+        bits = _mix(face[:, which] + counts)
+        sizes = [math.prod(shape) for _, shape in requests]
+        parts = ((((bits >> 41) & (2**23 - 1)).float() + 0.5) / 2**23).split(sizes, 1)
+        return [p.unflatten(1, shape) for p, (_, shape) in zip(parts, requests, strict=True)]
 
     def uniform(
         self, name: str, *shape: int, low: float = 0.0, high: float = 1.0
     ) -> Float[Tensor, " batch *shape"]:
         """Between low and high; (batch, *shape), or (batch,) without a shape. Never an end."""
-        bits = self._bits(name, shape or (1,)) >> 41 & (2**23 - 1)
-        value = low + (high - low) * ((bits.float() + 0.5) / 2**23)
+        value = self._unit(name, shape or (1,))
+        if (low, high) != (0.0, 1.0):
+            value = low + (high - low) * value
         return value if shape else value[:, 0]
 
     def normal(self, name: str, *shape: int, sd: float = 1.0) -> Float[Tensor, " batch *shape"]:

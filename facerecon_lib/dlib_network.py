@@ -12,6 +12,7 @@ users: it finds the file, checks it, and puts the normalisation in front.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -47,13 +48,20 @@ class DlibNetwork(nn.Module):
         return F.conv2d(x, weight, bias, stride, padding)
 
     def forward(self, x: Float[Tensor, "batch 3 150 150"]) -> Float[Tensor, "batch 128"]:
-        x = F.max_pool2d(F.relu(self.convolve(x, 0, stride=2, padding=0)), 3, stride=2)
-        for i, (_, down) in enumerate(BLOCKS):
-            shortcut = F.avg_pool2d(x, 2) if down else x
-            y = F.relu(self.convolve(x, 2 * i + 1, 2 if down else 1, 0 if down else 1))
-            y = self.convolve(y, 2 * i + 2, 1, 1)
-            x = F.relu(_add(y, shortcut))
-        return x.mean((2, 3)) @ self.matrix
+        return residual_maps(self.convolve, x)[-1].mean((2, 3)) @ self.matrix
+
+
+def residual_maps(convolve: Callable, x: Float[Tensor, "batch 3 150 150"]) -> list[Tensor]:
+    """The feature maps after each of the 14 blocks; convolve(x, i, stride, padding) is layer i."""
+    x = F.max_pool2d(F.relu(convolve(x, 0, stride=2, padding=0)), 3, stride=2)
+    maps = []
+    for i, (_, down) in enumerate(BLOCKS):
+        shortcut = F.avg_pool2d(x, 2) if down else x
+        y = F.relu(convolve(x, 2 * i + 1, 2 if down else 1, 0 if down else 1))
+        y = convolve(y, 2 * i + 2, 1, 1)
+        x = F.relu(_add(y, shortcut))
+        maps.append(x)
+    return maps
 
 
 def _add(a: Tensor, b: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ def report(console: Console) -> bool:
         except Exception as error:  # a package that is there and does not load, for any reason
             good &= not needed
             table.add_row(name, f"[red]does not load: {escape(_first_line(error))}[/]", todo)
-    for name, state, todo, fine in (*_devices(), _model()):
-        good &= fine
+    for name, state, todo, fine in (*_devices(), _model(), _encoder()):
+        good &= fine or name == "encoder"  # fitting does without
         table.add_row(name, escape(state) if fine else f"[red]{escape(state)}[/]", todo)
     console.print(table)
     try:
@@ -94,6 +94,20 @@ def _model() -> tuple[str, str, str, bool]:
         return "face model", _first_line(error), todo, False
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
     return "face model", f"{model.metadata.get('name')}: {sizes}", "", True
+
+
+def _encoder() -> tuple[str, str, str, bool]:
+    try:
+        from .encoder import load_encoder
+
+        encoder = load_encoder()
+    except Exception as error:
+        todo = "needed by facerecon reconstruct alone; reinstall, or facerecon train base"
+        return "encoder", _first_line(error), todo, False
+    weights = sum(p.numel() for p in encoder.parameters()) / 1e6
+    sizes = "{} identity, {} expression, {} albedo modes".format(*encoder.sizes)
+    state = f"{encoder.name}: {encoder.backbone}, {weights:.1f} million weights, {sizes}"
+    return "encoder", state, "", True
 
 
 def _detectors() -> Table:

@@ -12,9 +12,7 @@ fixed scales, one a group, so that one learning rate suits degrees, millimetres 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import math
 import os
 import tempfile
 from importlib.resources import files
@@ -28,11 +26,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .coefficients import FaceCoefficients, ModelSizes
+from .encoder_backbones import (
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_SD,
+    NORMS,
+    EncoderError,
+    backbone_features,
+    imagenet_file,
+)
 from .morphable_model import MorphableModel
 
+__all__ = ["BACKBONES", "NORMS", "Encoder", "EncoderError", "imagenet_file", "load_encoder"]
+__all__ += ["save_encoder", "shipped_encoder_path"]
+
 FORMAT = "facerecon-encoder-1"
-BACKBONES = ("resnet50", "resnet18", "mobilenet_v3_large")
-NORMS = ("batch", "group", "frozen")
 OUTPUT_SCALES = {
     "identity": (1.0,),
     "expression": (1.0,),
@@ -44,21 +52,16 @@ OUTPUT_SCALES = {
 }
 """How far each group lies from its start: what an output of 1 means."""
 
-IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LONGEST_LOG_SCALE = 0.5
 """Outputs beyond it change nothing: an early step must not send the scale to infinity."""
-
-
-class EncoderError(ValueError):
-    """No encoder, or not the one that was asked for. One line: what is wrong and what to do."""
 
 
 class Encoder(nn.Module):
     """Crops to `FaceCoefficients`.
 
-    sizes: (Ki, Ke, Ka) of the face model. backbone: one of BACKBONES. weights: "none", or
-    "imagenet", which have to be in torch's cache (`imagenet_file`) or are fetched if
-    allow_download.
+    sizes: (Ki, Ke, Ka) of the face model. backbone: one of BACKBONES. weights: "none"; "imagenet",
+    which have to be in torch's cache (`imagenet_file`) or are fetched if allow_download; or
+    "faces", of dlib_resnet29 alone.
     norm: "batch"; "group" (Wu and He, ECCV 2018), which knows no other photos of the batch; or
     "frozen", batch normalisation whose statistics and gains never change.
     input_size: crops are shrunk to this many pixels a side first; 112 takes a quarter of the time.
@@ -79,7 +82,7 @@ class Encoder(nn.Module):
         self.input_size = input_size
         self.name = "untrained"  # or its file's name
         self.metadata: dict[str, str] = {}
-        self.features, width = _features(backbone, norm, weights, allow_download)
+        self.features, width = backbone_features(backbone, norm, weights, allow_download)
         self.head = nn.Linear(width, self.sizes.vector)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -100,6 +103,7 @@ class Encoder(nn.Module):
     def pooled(self, image: Float[Tensor, "batch 3 224 224"]) -> Float[Tensor, "batch width"]:
         """What the backbone says of a photo: its last feature maps, averaged over the picture.
 
+        (dlib_resnet29 gives out its numbers as they are.)
         Raises ValueError for anything but (batch, 3, height, width).
         """
         if image.ndim != 4 or image.shape[1] != 3:
@@ -109,7 +113,7 @@ class Encoder(nn.Module):
         if image.shape[-1] != self.input_size:
             image = F.interpolate(image, (self.input_size, self.input_size), mode="area")
         x = self.features((image - self.mean) / self.sd)
-        return x.mean((2, 3))
+        return x.mean((2, 3)) if x.ndim == 4 else x
 
     def decode(self, outputs: Float[Tensor, "batch coefficient"]) -> FaceCoefficients:
         """start + scale · output, a group at a time; the scale through its logarithm."""
@@ -123,81 +127,6 @@ class Encoder(nn.Module):
         c = coefficients.clone()
         c.scale = c.scale.log()
         return (c.to_vector() - self.start) / self.output_scale
-
-
-# The backbone -----------------------------------------------------------------------------------
-
-
-def _features(name: str, norm: str, weights: str, allow_download: bool) -> tuple[nn.Module, int]:
-    """The backbone without its classifier, and how many feature maps come out of it."""
-    from torchvision import models
-
-    if name not in BACKBONES:
-        raise EncoderError(f"backbone {name!r} is unknown; choose {', '.join(BACKBONES)}")
-    if norm not in NORMS:
-        raise EncoderError(f"norm {norm!r} is unknown; choose {', '.join(NORMS)}")
-    if weights not in ("none", "imagenet"):
-        raise EncoderError(f"weights {weights!r}: expected 'none' or 'imagenet'")
-    if weights == "imagenet" and norm == "group":
-        raise EncoderError("ImageNet's weights are for norm 'batch' or 'frozen', not 'group'")
-    network = getattr(models, name)(weights=None, norm_layer=_norm_layer(norm))
-    if weights == "imagenet":
-        network.load_state_dict(_imagenet_weights(name, allow_download), strict=norm == "batch")
-    if name == "mobilenet_v3_large":
-        return network.features, network.classifier[0].in_features
-    width = network.fc.in_features
-    return nn.Sequential(*list(network.children())[:-2]), width
-
-
-def _norm_layer(norm: str):
-    from torchvision.ops import FrozenBatchNorm2d
-
-    def group(channels: int) -> nn.GroupNorm:
-        return nn.GroupNorm(math.gcd(32, channels), channels)
-
-    return {"batch": nn.BatchNorm2d, "group": group, "frozen": FrozenBatchNorm2d}[norm]
-
-
-def imagenet_file(backbone: str) -> Path:
-    """Where torch keeps the backbone's ImageNet weights, or would."""
-    return Path(torch.hub.get_dir(), "checkpoints", _imagenet_url(backbone).rsplit("/", 1)[1])
-
-
-def _imagenet_url(backbone: str) -> str:
-    from torchvision import models
-
-    if backbone not in BACKBONES:
-        raise EncoderError(f"backbone {backbone!r} is unknown; choose {', '.join(BACKBONES)}")
-    # The first published ones: those that the report could start from.
-    return models.get_model_weights(backbone)["IMAGENET1K_V1"].url
-
-
-def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
-    """torchvision's weights; the name of their file ends in the start of its SHA-256."""
-    path = imagenet_file(backbone)
-    if not path.is_file() and not allow_download:
-        raise EncoderError(
-            f"{backbone}'s ImageNet weights: {path} is not there; fetch them with "
-            "allow_download (facerecon train base --download), or train from nothing"
-        )
-    try:
-        if not path.is_file():
-            torch.hub.download_url_to_file(
-                _imagenet_url(backbone), str(path), path.stem.split("-")[-1], progress=True
-            )
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if not digest.startswith(path.stem.split("-")[-1]):
-            raise EncoderError(
-                f"{path}: is damaged (SHA-256 {digest[:8]}..., expected what its name ends in); "
-                "delete it and fetch it again"
-            )
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise EncoderError(
-            f"{backbone}'s ImageNet weights: cannot be had ({reason}); fetch "
-            f"{_imagenet_url(backbone)} elsewhere and put it at {path}"
-        ) from None
 
 
 # Files ------------------------------------------------------------------------------------------

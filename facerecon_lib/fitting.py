@@ -60,6 +60,10 @@ class FitSettings:
     fov_deg: float = DEFAULT_FOV
 
 
+FROM_ENCODER = FitSettings(landmark_steps=0, coarse_steps=60, fine_steps=40)
+"""Where fitting starts from the encoder's coefficients: half the work, and as good."""
+
+
 @dataclass
 class FitResult:
     """What fitting found, and whether it is to be trusted: `reasons` says why not, per photo.
@@ -127,7 +131,29 @@ def fit(
     return run.result(seconds)
 
 
-PRIORS = tuple(name for name in losses.FIT_WEIGHTS if name not in ("pixel", "landmark"))
+def judge(
+    model: MorphableModel,
+    image: Float[Tensor, "batch 3 224 224"],
+    valid: Float[Tensor, "batch 1 224 224"],
+    landmarks: Float[Tensor, "batch 68 2"],
+    coefficients: FaceCoefficients,
+    *,
+    kind: str = "2d",
+    settings: FitSettings | None = None,
+    recognition: FaceNetwork | None = None,
+    seconds: dict[str, float] | None = None,
+) -> FitResult:
+    """Coefficients that were not fitted, the encoder's, under the losses and the rules of `fit`.
+
+    Arguments and errors as there; nothing is optimised, so nothing can be "still falling".
+    """
+    settings = settings or FitSettings()
+    _check(image, valid, landmarks)
+    run = _Run(model, image, valid, landmarks, kind, settings, recognition, None)
+    run.set(coefficients.detach())
+    return run.result(seconds or {})
+
+
 LANDMARK_STAGE = ("identity", "expression", "rotation", "translation", "log_scale")
 
 
@@ -261,7 +287,7 @@ class _Run:
 
     def weights(self) -> dict[str, float]:
         """Those of the settings; a prior that they do not name counts for nothing."""
-        weights = dict.fromkeys(PRIORS, 0.0)
+        weights = dict.fromkeys(losses.PRIORS, 0.0)
         if self.recognition is not None:
             weights["recognition"] = losses.FIT_RECOGNITION_WEIGHTS[self.recognition.name]
         return weights | dict(self.settings.weights)

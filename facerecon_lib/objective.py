@@ -49,9 +49,10 @@ class BaseObjective:
     """The weighted losses of a face model. Terms of weight 0, or without one, are not computed.
 
     weights: of "pixel", "landmark", "recognition", of the priors of `losses.py`, and of
-    TRUTH_TERMS, which only count where a batch knows its truth. reduction: of Eq. 4: "sum" as printed, or
-    "mean", robust and with hair, eyes and the inside of the mouth counting less, as in fitting.
-    recognition: F() of Eq. 6. size: pixels a side of the rendering; Eq. 6 needs the whole 224.
+    TRUTH_TERMS, which only count where a batch knows its truth.
+    reduction: of Eq. 4: "sum" as printed, or "mean", robust and with hair, eyes and the inside of
+    the mouth counting less, as in fitting. recognition: F() of Eq. 6.
+    size: pixels a side of the rendering; Eq. 6 needs the whole 224.
     Raises ValueError for an unknown reduction or weight, or Eq. 6 without its network.
     """
 
@@ -72,8 +73,8 @@ class BaseObjective:
         self.weights = {name: weight for name, weight in weights.items() if weight}
         if "recognition" in self.weights and (recognition is None or size != CROP_SIZE):
             raise ValueError(
-                f"recognition: a weight of {self.weights['recognition']:g} needs a network, as from "
-                f"load_network('dlib'), and renderings of {CROP_SIZE} pixels, not {size}"
+                f"recognition: a weight of {self.weights['recognition']:g} needs a network, as "
+                f"from load_network('dlib'), and renderings of {CROP_SIZE} pixels, not {size}"
             )
         self.model, self.reduction, self.recognition, self.size = (
             model,

@@ -79,7 +79,7 @@ class RenderedFaces:
         middle = CROP_SIZE / 2 + numbers.normal("crop shift", 2, sd=2.0)
         vertices = self.points.shape(c.identity, c.expression)
         per_pixel = 2 * math.tan(math.radians(DEFAULT_FOV / 2)) / CROP_SIZE
-        for last in (False, False, False, True):
+        for last in (False, False, True):
             v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
             index = landmark_vertices(self.points, v_camera, c.rotation, "2d")
             seen = v_camera.gather(1, index[..., None].expand(-1, -1, 3))
@@ -130,7 +130,7 @@ class RenderedFaces:
     def _expose(self, image: Tensor, numbers: CountedRandom) -> Tensor:
         gamma = numbers.normal("gamma", sd=0.12).exp()
         grey = numbers.chance("black and white", 0.04)
-        saturation = (1 + numbers.normal("saturation", sd=0.12)) * (1 - grey)
+        saturation = (1.1 + numbers.normal("saturation", sd=0.22)) * (1 - grey)
         image = tone_curve(image, gamma, saturation.clamp(min=0))
         soft = numbers.chance("soft", 0.6) * numbers.uniform("blur", high=2.2)
         image = blur(image, soft)
@@ -194,7 +194,7 @@ def random_expression(
 def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 3"]:
     """Lamps on a wall of ambient light; where held out, a sky, a ground and a sun.
 
-    Both are exposed so that a lit white face would have a brightness of about 0.8.
+    Both are exposed so that a lit white face would have a brightness of about 0.74.
     """
     device = numbers.indices.device
     bands = torch.tensor([LAMBERT[0]] + [LAMBERT[1]] * 3 + [LAMBERT[2]] * 5, device=device)
@@ -206,9 +206,10 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
 
     batch = len(numbers.indices)
     light = torch.zeros(batch, 9, 3, device=device)
-    warm = numbers.normal("warmth", sd=0.05)[:, None] * torch.tensor(
+    warm = numbers.normal("warmth", sd=0.09)[:, None] * torch.tensor(
         [1.0, 0.1, -1.2], device=device
     )
+    warm = warm + torch.tensor([0.08, 0.0, -0.12], device=device)  # photos of people are warm
     if family == "train":
         light[:, 0] = numbers.uniform("ambient", low=0.35, high=1.2)[:, None] * math.sqrt(
             4 * math.pi
@@ -231,7 +232,7 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
         sun = sun + torch.tensor([0.0, 0.6, 0.6], device=device)
         strength = numbers.uniform("sun strength", high=0.8)[:, None]
         light = light + lobe(sun, strength * torch.tensor([1.05, 1.0, 0.9], device=device))
-    exposure = 0.8 * numbers.normal("exposure", sd=0.15).exp() / light_level(light).clamp(min=0.2)
+    exposure = 0.74 * numbers.normal("exposure", sd=0.15).exp() / light_level(light).clamp(min=0.2)
     return light * exposure[:, None, None] * warm.exp()[:, None]
 
 

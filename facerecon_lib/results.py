@@ -1,9 +1,11 @@
-"""One photo to one folder of results: what `facerecon fit` writes.
+"""One photo to one folder of results: what `facerecon fit` and `facerecon reconstruct` write.
 
-    result = fit_photo(Path("me.jpg"), Path("outputs/me"), model, coarse_model)
+    done = fit_face(load_image("me.jpg"), model, coarse_model)   # analysis by synthesis
+    done = encode_face(load_image("me.jpg"), model, encoder)     # the encoder, feed-forward
+    write_photo(path, Path("outputs/me"), lambda photo: encode_face(photo, model, encoder))
 
-A folder appears whole or not at all, and replaces only what this module wrote. `result.json` holds
-everything that is needed to put the mesh back on the photo: for a point v of mesh.ply,
+`result.json` holds everything that is needed to put the mesh back on the photo: for a point v of
+mesh.ply,
 
     x = scale * rotation_matrix @ v + translation_mm                    camera frame, mm
     u = size / 2 * (1 - x[0] / x[2] / tan(fov / 2)),  v likewise        crop pixels
@@ -14,9 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,16 +27,18 @@ from PIL import Image
 
 from . import __version__
 from .camera import MODEL_TO_CAMERA, axis_angle_to_matrix, ndc_to_pixels, project_ndc
+from .coefficients import FaceCoefficients
 from .detection import Crop, Detection, Photo, align, crop_to_photo, detect, load_image
+from .encoder import Encoder
 from .evaluation import landmark_error, photometric_error
-from .fitting import FitResult, FitSettings, fit
+from .fitting import FROM_ENCODER, FitResult, FitSettings, fit, judge
 from .mesh import export_mesh
 from .morphable_model import MorphableModel
+from .output_folder import check_replaceable, readable_name, replacing
 from .plotting import fit_figure, overlay_on_photo, save_figure
 from .recognition import FaceNetwork
 from .synthesis import CROP_SIZE, Face, landmark_vertices, synthesise
 
-WRITTEN = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
 FRAME = (
     "camera: +x left, +y up, +z into the screen, mm; x_camera = scale * rotation_matrix @ v + "
     "translation_mm; rotation is the axis-angle of the head in viewer axes (+x right, +y up, +z to "
@@ -45,53 +46,25 @@ FRAME = (
 )
 
 
-class OutputError(ValueError):
-    """The results cannot be written; the message is one line and says what to do."""
-
-
 @dataclass
 class FittedPhoto:
-    """A photo, its crop, and the face that was fitted to it; recognition: the network of Eq. 6."""
+    """A photo, its crop, and the face that was found for it.
+
+    method: "fit" or "encoder". init: what fitting started from, "landmarks" or "encoder".
+    checkpoint: of the encoder, where one was used. recognition: the network of Eq. 6.
+    seconds: of finding the face and of each stage after that.
+    """
 
     photo: Photo
     detection: Detection
     crop: Crop
     fitted: FitResult
     face: Face
+    method: str
+    seconds: dict[str, float]
+    init: str | None = None
+    checkpoint: str | None = None
     recognition: str | None = None
-
-
-def claim_folder(folder: Path) -> None:
-    """Make sure that results can be written under `folder`. Raises OutputError if not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"--out {folder}: cannot be written ({reason}); choose another folder"
-        ) from error
-
-
-def check_replaceable(folder: Path) -> None:
-    """Make sure that `folder` is free, or holds nothing but our own results of an earlier run.
-
-    Raises OutputError otherwise: nothing that somebody else put there is ever removed.
-    """
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise OutputError(f"{folder}: is there already and is no folder; choose another --out")
-    if folder.is_dir():
-        foreign = sorted({p.name for p in folder.iterdir()} - WRITTEN)
-        if foreign:
-            raise OutputError(
-                f"{folder}: holds {foreign[0]}, which facerecon did not write; choose another --out"
-            )
-
-
-def readable_name(path: Path) -> str:
-    """The file's name for people: bytes that are no UTF-8 replaced, on one line."""
-    return " ".join(os.fsencode(path.name).decode("utf-8", "replace").split()) or "photo"
 
 
 def fit_face(
@@ -102,44 +75,86 @@ def fit_face(
     settings: FitSettings | None = None,
     recognition: FaceNetwork | None = None,
     progress: Callable[[str, int, int, float], None] | None = None,
+    encoder: Encoder | None = None,
 ) -> FittedPhoto:
     """Detect, align and fit the face of one photo, on the model's device.
 
-    face: which of several, 1 the largest. recognition: as in `fitting.fit`. Raises DetectionError
-    when there is no face, and FloatingPointError when the loss is no number.
+    face: which of several, 1 the largest. recognition: as in `fitting.fit`. encoder: start from
+    what it says instead of from the landmarks. Raises DetectionError when there is no face, and
+    FloatingPointError when the loss is no number.
     """
-    settings = settings or FitSettings()
-    device = model.device
-    found = detect(photo, face, device=str(device))
-    crop = align(photo.pixels, found.landmarks)
+    settings = settings or (FitSettings() if encoder is None else FROM_ENCODER)
+    found, crop, inputs, seconds = _aligned(photo, model, face)
+    start = None
+    if encoder is not None:
+        start, seconds["encoder"] = _encoded(encoder, inputs[0])
     fitted = fit(
         model,
-        crop.image.to(device),
-        crop.valid.to(device),
-        crop.landmarks.to(device),
+        *inputs,
         kind=found.kind,
         settings=settings,
         coarse_model=coarse_model,
+        init=start,
         recognition=recognition,
         progress=progress,
     )
     face_found = synthesise(model, fitted.coefficients, settings.fov_deg)
-    name = None if recognition is None else recognition.name
-    return FittedPhoto(photo, found, crop, fitted, face_found, name)
+    return FittedPhoto(
+        photo,
+        found,
+        crop,
+        fitted,
+        face_found,
+        method="fit",
+        seconds=seconds | fitted.seconds,
+        init="landmarks" if encoder is None else "encoder",
+        checkpoint=None if encoder is None else encoder.name,
+        recognition=None if recognition is None else recognition.name,
+    )
 
 
-def fit_photo(
+def encode_face(
+    photo: Photo, model: MorphableModel, encoder: Encoder, face: int | None = None
+) -> FittedPhoto:
+    """Detect and align the face of one photo and ask the encoder, on the model's device.
+
+    Losses, and the rules by which a result is trusted, are those of fitting; so are the errors.
+    """
+    found, crop, inputs, seconds = _aligned(photo, model, face)
+    coefficients, seconds["encoder"] = _encoded(encoder, inputs[0])
+    fitted = judge(model, *inputs, coefficients, kind=found.kind)
+    with torch.no_grad():
+        face_found = synthesise(model, coefficients)
+    shown = (photo, found, crop, fitted, face_found)
+    return FittedPhoto(*shown, method="encoder", seconds=seconds, checkpoint=encoder.name)
+
+
+def _aligned(photo: Photo, model: MorphableModel, face: int | None):
+    """(detection, crop, the crop's tensors on the model's device, seconds)."""
+    start = time.perf_counter()
+    device = model.device
+    found = detect(photo, face, device=str(device))
+    crop = align(photo.pixels, found.landmarks)
+    inputs = tuple(x.to(device) for x in (crop.image, crop.valid, crop.landmarks))
+    return found, crop, inputs, {"detection": time.perf_counter() - start}
+
+
+@torch.no_grad()
+def _encoded(encoder: Encoder, image: torch.Tensor) -> tuple[FaceCoefficients, float]:
+    start = time.perf_counter()
+    coefficients = encoder(image)
+    if not torch.isfinite(coefficients.to_vector()).all():
+        raise FloatingPointError("the encoder's answer is not finite; is the checkpoint damaged?")
+    return coefficients, time.perf_counter() - start
+
+
+def write_photo(
     path: Path,
     folder: Path,
-    model: MorphableModel,
-    coarse_model: MorphableModel | None = None,
-    face: int | None = None,
-    settings: FitSettings | None = None,
-    recognition: FaceNetwork | None = None,
-    progress: Callable[[str, int, int, float], None] | None = None,
+    reconstruct: Callable[[Photo], FittedPhoto],
     started: float | None = None,
 ) -> dict:
-    """Fit the face in the photo at `path` and write `folder`. Returns what result.json holds.
+    """Reconstruct the face in the photo at `path` into `folder`. Returns what result.json holds.
 
     An older result in `folder` is replaced. Raises PhotoError, DetectionError, OutputError or
     FloatingPointError, one line each; `folder` is then as it was.
@@ -148,43 +163,18 @@ def fit_photo(
     check_replaceable(folder)
     photo = load_image(path, name=readable_name(path))
     opened = time.perf_counter()
-    done = fit_face(photo, model, coarse_model, face, settings, recognition, progress)
-    fitted_at = time.perf_counter()
+    done = reconstruct(photo)
     result = describe(done)
-    seconds = {"start": opened - started, **done.fitted.seconds}
-    seconds["detection"] = fitted_at - opened - sum(done.fitted.seconds.values())
-    work = None
-    try:
-        work = Path(tempfile.mkdtemp(prefix=".facerecon-", dir=folder.parent))
-        partial = work / "new"
-        partial.mkdir()  # with the permissions that the user's umask gives
+    seconds = {"start": opened - started, **done.seconds}
+    writing = time.perf_counter()
+    with replacing(folder) as partial:
         write_pictures(done, partial)
-        seconds["writing"] = time.perf_counter() - fitted_at
+        seconds["writing"] = time.perf_counter() - writing
         seconds["total"] = time.perf_counter() - started
         result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
         text = json.dumps(result, indent=1, allow_nan=False)
         (partial / "result.json").write_text(text + "\n")
-        _swap(partial, folder, work / "old")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{folder}: cannot be written ({reason})") from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
     return result
-
-
-def _swap(partial: Path, folder: Path, aside: Path) -> None:
-    """Put `partial` in the place of `folder`; on failure what was there comes back."""
-    check_replaceable(folder)
-    if folder.is_dir():
-        folder.rename(aside)
-    try:
-        partial.rename(folder)
-    except BaseException:
-        if aside.is_dir():
-            aside.rename(folder)
-        raise
 
 
 @torch.no_grad()
@@ -226,6 +216,9 @@ def describe(done: FittedPhoto) -> dict:
         "detector": {"name": found.detector, "kind": found.kind, "score": float(found.score)},
         "faces_found": found.faces_found,
         "face": found.face,
+        "method": done.method,
+        "init": done.init,
+        "checkpoint": done.checkpoint,
         "recognition": done.recognition,
         "landmarks_px": _numbers(np.asarray(found.landmarks)),
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
@@ -253,7 +246,8 @@ def write_pictures(done: FittedPhoto, folder: Path) -> None:
     Image.fromarray(overlay).save(folder / "overlay.png")
     title = done.photo.name
     if not done.fitted.converged[0]:
-        title += ": not converged: " + "; ".join(done.fitted.reasons[0])
+        what = "not converged" if done.method == "fit" else "not to be trusted"
+        title += f": {what}: " + "; ".join(done.fitted.reasons[0])
     figure = fit_figure(done.crop, face, c, done.detection.kind, title)
     save_figure(figure, folder / "figure.png")
 

@@ -39,7 +39,7 @@ def _versions(module: str, real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
 
 
 @lru_cache
-def _start_warp() -> None:
+def start_warp() -> None:
     """Without a GPU, Warp's C++ side says so on file descriptor 2: once in every notebook."""
     try:
         stderr = None if torch.cuda.is_available() else os.dup(2)
@@ -65,7 +65,7 @@ def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *ar
     Tensors are passed flat, as triples where the kernel expects vectors, without a copy if they are
     contiguous; outputs have to be.
     """
-    _start_warp()
+    start_warp()
     version = _versions(kernel.func.__module__, real)[kernel]
     device = next(a.device for a in arguments if isinstance(a, torch.Tensor))
     stream = None

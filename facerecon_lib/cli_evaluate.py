@@ -1,0 +1,225 @@
+"""`facerecon evaluate`: the tables of an encoder, on rendered faces and on photos."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from json import dumps, loads
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .cli_console import (
+    check_device,
+    error_console,
+    network_named,
+    one_line,
+    out_console,
+    refusals,
+)
+
+if TYPE_CHECKING:
+    from .evaluation_report import Evaluation
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="An encoder (.safetensors); default: the one that ships.")
+    ] = None,
+    rendered: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many rendered faces; 200 where nothing else is asked for."),
+    ] = None,
+    photos: Annotated[Path | None, typer.Option(help="A folder of photos, or one photo.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Shards of photos: their test part is evaluated.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="How its photos are divided: random or person; default: as in training."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the rendered faces.")] = 1000,
+    family: Annotated[
+        str, typer.Option(help="Light and background of the rendered faces: held-out, or train.")
+    ] = "held-out",
+    scans: Annotated[
+        int, typer.Option(min=0, help="Rendered faces with a scan-to-mesh error (NoW).")
+    ] = 50,
+    model: Annotated[
+        Path | None, typer.Option(help="A face model; default: the one that ships.")
+    ] = None,
+    recognition: Annotated[
+        str | None,
+        typer.Option(
+            help="Who judges identity: dlib (the default, where it is installed), facenet (fetches "
+            "112 MB once), or none."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
+    json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw some faces to this .png.")] = None,
+) -> None:
+    """Measure an encoder: landmarks, colours, identity, and on rendered faces millimetres."""
+    from .encoder import load_encoder
+    from .evaluation_runs import evaluate_photos, evaluate_rendered
+    from .morphable_model import MorphableModel
+    from .output_folder import OutputError
+    from .rendered_faces import RenderedFaces
+
+    found = {}
+    with refusals():
+        check_device(device)
+        _check_options(family, split, json, figure)
+        paths = [] if photos is None else _photo_paths(photos)
+        loaded = MorphableModel.load(model).to(device)
+        encoder = load_encoder(checkpoint, loaded, device)
+        network, notes = _judge(recognition, device)
+        trained = _training_of(encoder)
+        if network is not None and _knows(encoder, trained, network.name):
+            notes.append(
+                f"identity is judged by {network.name}, which the encoder was made with: expect it "
+                "to flatter; another --recognition is impartial"
+            )
+        if rendered is None:
+            rendered = 0 if photos or data else 200
+        if not (rendered or paths or data):
+            raise OutputError("nothing to evaluate: ask for --rendered, --photos or --data")
+        if rendered:
+            inputs = (encoder, loaded, RenderedFaces(loaded, seed, family), rendered, network)
+            with _counting("rendered faces", rendered) as count:
+                found["rendered"] = evaluate_rendered(*inputs, scans=scans, progress=count)
+            if [trained.get(key) for key in ("data", "seed", "family")] == [None, seed, family]:
+                note = "these are the rendered faces of its training: take another --seed"
+                found["rendered"].notes.append(note)
+        if paths:
+            with _counting("photos", len(paths)) as count:
+                found["photos"] = evaluate_photos(encoder, loaded, paths, network, progress=count)
+        if data is not None:
+            split = split or trained.get("split", "random")
+            found["data"] = _on_shards(encoder, loaded, network, data, split)
+        for name, evaluation in found.items():
+            evaluation.notes += notes
+            _show(evaluation)
+            if figure is not None:
+                _draw(evaluation, figure, name if len(found) > 1 else "")
+        if json is not None:
+            _write(found, json)
+
+
+def _check_options(family: str, split: str | None, json: Path | None, figure: Path | None) -> None:
+    from .face_scenes import FAMILIES
+    from .output_folder import OutputError
+    from .splits import SPLITS
+
+    for option, value, known in (("--family", family, FAMILIES), ("--split", split, SPLITS)):
+        if value is not None and value not in known:
+            raise OutputError(f"{option} {value}: expected {' or '.join(known)}")
+    for option, path, suffix in (("--json", json, ".json"), ("--figure", figure, ".png")):
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix:
+            raise OutputError(f"{option} {path}: expected a name that ends in {suffix}")
+        if not path.parent.is_dir():
+            raise OutputError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def _photo_paths(photos: Path) -> list[Path]:
+    from .output_folder import OutputError
+
+    if photos.is_file():
+        return [photos]
+    if not photos.is_dir():
+        raise OutputError(f"--photos {photos}: there is no such folder")
+    paths = sorted(p for p in photos.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise OutputError(f"--photos {photos}: holds no photo ({', '.join(sorted(SUFFIXES))})")
+    return paths
+
+
+def _judge(recognition: str | None, device: str):
+    """(network, notes): without dlib the rest is measured all the same, and it is said."""
+    from .recognition import RecognitionError
+
+    try:
+        return network_named(recognition or "dlib", device), []
+    except RecognitionError as error:
+        if recognition is not None:
+            raise
+        return None, [f"identity was not measured: {one_line(error)}"]
+
+
+def _training_of(encoder) -> dict:
+    """The settings that the checkpoint was trained with, where it tells."""
+    try:
+        return dict(loads(encoder.metadata.get("settings", "{}")))
+    except (TypeError, ValueError):
+        return {}
+
+
+def _knows(encoder, trained: dict, network: str) -> bool:
+    """Is the judge of identity also the encoder's teacher, or its eye?"""
+    return trained.get("recognition") == network or encoder.backbone.startswith(network)
+
+
+def _on_shards(encoder, model, network, data: str, split: str) -> Evaluation:
+    from .evaluation_runs import evaluate_batches
+    from .photo_shards import PhotoShards
+
+    settings = dict(part="test", split=split, complete=True, device=model.device)
+    shards = PhotoShards(data, 16, **settings)
+    what = f"the test part of {data} (split: {split})"
+    with _counting("photos of shards", shards.photos) as count:
+        found = evaluate_batches(encoder, model, shards, what, network, progress=count)
+    found.failures = dict(shards.damaged)
+    return found
+
+
+@contextmanager
+def _counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    quiet = not sys.stderr.isatty()
+    with Progress(*columns, console=error_console, transient=True, disable=quiet) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
+def _show(evaluation: Evaluation) -> None:
+    for table in evaluation.tables():
+        out_console.print(table)
+    for name, why in evaluation.failures.items():
+        out_console.print(f"{name}: left out: {one_line(why)}", markup=False, soft_wrap=True)
+    for note in evaluation.notes:
+        out_console.print(note, markup=False, soft_wrap=True)
+
+
+def _draw(evaluation: Evaluation, figure: Path, part: str) -> None:
+    from .output_folder import OutputError
+    from .plotting import save_figure
+
+    path = figure.with_stem(f"{figure.stem}-{part}") if part else figure
+    try:
+        save_figure(evaluation.figure(), path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)
+
+
+def _write(found: dict[str, Evaluation], path: Path) -> None:
+    """Every number of every part in one file, which appears whole or not at all."""
+    from .output_folder import OutputError
+
+    partial = path.with_name(f".{path.name[:40]}.part")
+    try:
+        content = {name: evaluation.as_dict() for name, evaluation in found.items()}
+        partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)

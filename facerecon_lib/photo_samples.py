@@ -1,0 +1,230 @@
+"""One aligned photo as it lies in a shard, and the writer of shards.
+
+    with ShardWriter(Path("shards")) as writer:
+        writer.write("0042", crop, kind="2d", person="Robin_Williams", photo="0042.jpg")
+
+`<key>.jpg` is the aligned crop; `<key>.json` holds `landmarks` (68 x 2, crop pixels), their `kind`,
+`person`, `photo` (its file's name), `inside` (x0, y0, x1, y1: the crop pixels that lie on the
+photo), `matrix` (2 x 3, photo pixels to crop pixels) and `crc32` of the JPEG file.
+"""
+
+import contextlib
+import io
+import json
+import os
+import re
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int, UInt8
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from .photo import Crop
+from .shard_files import ShardsError, find_shards, webdataset, write_index
+
+CROP_SIZE = 224
+FAR = 1e6  # pixels: no landmark is that far off
+MAX_JPEG_BYTES = 4 * CROP_SIZE**2  # more than its raw pixels: not ours, and not to be decoded
+
+
+def encode_photo(
+    key: str, crop: Crop, kind: str, person: str, photo: str, quality: int = 95
+) -> dict[str, str | bytes]:
+    """The sample of a crop, as webdataset writes it. Landmarks and matrix keep every bit.
+
+    Raises ValueError for a crop that is not 224 x 224, whose `valid` is no rectangle or whose
+    landmarks are not finite, for a kind other than 2d and 3d, and for a person without a name.
+    """
+    if tuple(crop.image.shape) != (1, 3, CROP_SIZE, CROP_SIZE):
+        raise ValueError(
+            f"{key}: expected a crop of (1, 3, {CROP_SIZE}, {CROP_SIZE}), got "
+            f"{tuple(crop.image.shape)}"
+        )
+    valid = crop.valid.cpu().float()
+    rows, columns = (torch.nonzero(valid[0, 0].amax(axis))[:, 0].tolist() or [0] for axis in (1, 0))
+    inside = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    if not torch.equal(inside_mask(torch.tensor([inside])), valid):
+        raise ValueError(f"{key}: expected a rectangle of valid pixels, 1 inside and 0 outside")
+    pixels = (crop.image[0].cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels).save(jpeg, "JPEG", quality=quality, subsampling=0)
+    facts = {
+        "landmarks": _shortest(crop.landmarks[0]),
+        "kind": kind,
+        "person": person,
+        "photo": photo,
+        "inside": inside,
+        "matrix": _shortest(crop.matrix),
+        "crc32": zlib.crc32(jpeg.getvalue()),
+    }
+    sample = {"__key__": key, "jpg": jpeg.getvalue(), "json": json.dumps(facts).encode()}
+    try:
+        read_photo(sample)
+    except DamagedPhoto as error:
+        raise ValueError(f"{key}: {error}") from None
+    return sample
+
+
+def _shortest(values: Tensor) -> list[list[float]]:
+    """Decimals, no more of them than tell one float32 from the next."""
+    return [[float(str(v)) for v in row] for row in values.cpu().float().numpy()]
+
+
+class DamagedPhoto(ValueError):
+    """A photo in a shard that cannot be used. The message says why, and is to follow its name."""
+
+
+class StoredPhoto(NamedTuple):
+    """A sample whose facts are checked and whose JPEG file is not decoded yet."""
+
+    key: str
+    jpeg: bytes
+    landmarks: Float32[np.ndarray, "68 2"]
+    kind: str
+    person: str
+    inside: tuple[int, int, int, int]
+
+
+def read_photo(sample: dict) -> StoredPhoto:
+    """Check a sample of `read_samples` without decoding it. Raises DamagedPhoto."""
+    missing = [name for name in ("jpg", "json") if name not in sample]
+    if missing:
+        raise DamagedPhoto(f"its {missing[0]} is missing")
+    jpeg = sample["jpg"]
+    try:
+        facts = json.loads(sample["json"])
+        landmarks = np.array(facts["landmarks"], dtype=np.float64)
+        x0, y0, x1, y1 = inside = tuple(int(v) for v in facts["inside"])
+        kind, person, checksum = facts["kind"], facts["person"], facts.get("crc32")
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise DamagedPhoto(f"its json is damaged ({' '.join(str(error).split())})") from None
+    if landmarks.shape != (68, 2) or not (abs(landmarks) < FAR).all():  # nor is NaN
+        raise DamagedPhoto("its landmarks are not 68 finite points")
+    if kind not in ("2d", "3d"):
+        raise DamagedPhoto(f"its landmarks are of kind {kind!r}, neither 2d nor 3d")
+    if not isinstance(person, str) or not person:
+        raise DamagedPhoto("its person has no name")
+    if not (0 <= x0 < x1 <= CROP_SIZE and 0 <= y0 < y1 <= CROP_SIZE):
+        raise DamagedPhoto(f"the photo's rectangle {inside} is not inside the crop")
+    if len(jpeg) > MAX_JPEG_BYTES or checksum not in (None, zlib.crc32(jpeg)):
+        raise DamagedPhoto("its jpg is damaged")
+    return StoredPhoto(sample["__key__"], jpeg, landmarks.astype(np.float32), kind, person, inside)
+
+
+def decode_photo(photo: StoredPhoto) -> UInt8[Tensor, "3 224 224"]:
+    """The pixels. Raises DamagedPhoto."""
+    try:
+        image = decode_jpeg(
+            torch.frombuffer(bytearray(photo.jpeg), dtype=torch.uint8), ImageReadMode.RGB
+        )
+    except (RuntimeError, ValueError):
+        raise DamagedPhoto("its jpg is damaged") from None
+    if tuple(image.shape) != (3, CROP_SIZE, CROP_SIZE):
+        height, width = image.shape[1:]
+        raise DamagedPhoto(f"its jpg has {width} x {height} pixels, not {CROP_SIZE} x {CROP_SIZE}")
+    return image
+
+
+def inside_mask(inside: Int[Tensor, "batch 4"]) -> Float[Tensor, "batch 1 224 224"]:
+    """1 in the rectangles x0 <= x < x1, y0 <= y < y1, 0 around them: `Crop.valid` again."""
+    pixel = torch.arange(CROP_SIZE, device=inside.device)
+    x0, y0, x1, y1 = (edge[:, None] for edge in inside.unbind(1))
+    columns, rows = (pixel >= x0) & (pixel < x1), (pixel >= y0) & (pixel < y1)
+    return rows.float()[:, None, :, None] * columns.float()[:, None, None, :]
+
+
+class ShardWriter:
+    """Writes `folder`/`prefix`-00000.tar and so on; each appears under its name when it is whole.
+
+    Several processes may write into one folder, each with a prefix of its own. A writer that starts
+    again goes on after the shards of its prefix that are there: their photos' keys are in `done`,
+    and the photos of an unfinished shard are to be written again. Leaving the `with` block finishes
+    the last shard and brings index.json up to date; leaving it by an exception drops that shard.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str = "photos",
+        photos_per_shard: int = 1000,
+        quality: int = 95,
+    ) -> None:
+        """quality: of the JPEG files, 1 to 100; colour is kept at full resolution.
+
+        Raises ShardsError when the folder cannot be written.
+        """
+        if not re.fullmatch(r"\w[\w-]*", prefix):
+            raise ShardsError(f"prefix {prefix!r}: expected letters, digits, - and _ alone")
+        self.folder, self.prefix = Path(folder), prefix
+        self.photos_per_shard, self.quality = photos_per_shard, quality
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for part in self.folder.glob(f".{prefix}-?????.tar.part"):  # of a run that was killed
+                part.unlink()
+        except OSError as error:
+            raise ShardsError(f"{folder}: cannot be written ({error.strerror})") from None
+        whole = sorted(self.folder.glob(f"{prefix}-{'[0-9]' * 5}.tar"))
+        self.number = int(whole[-1].stem[-5:]) + 1 if whole else 0
+        shards = find_shards(whole) if whole else []
+        self.done = {key for shard in shards for key, _ in shard.photos}
+        self._tar = self._file = None
+        self._count = 0
+
+    def write(self, key: str, crop: Crop, kind: str, person: str, photo: str) -> None:
+        """Append a photo. key: names it in the whole set, and decides its part of a random split.
+
+        Raises ShardsError for a key that is taken or has other characters than letters, digits, -
+        and _, and ValueError for a crop that is none.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,79}", key, re.ASCII):
+            raise ShardsError(f"key {key!r}: expected up to 80 letters, digits, - and _")
+        if key in self.done:
+            raise ShardsError(f"key {key!r}: is in the shards already; give each photo its own")
+        sample = encode_photo(key, crop, kind, person, photo, self.quality)
+        if self._tar is None:
+            self._file = self._part.open("wb")
+            self._tar = webdataset().TarWriter(self._file, encoder=False, mtime=0)
+        self._tar.write(sample)
+        self.done.add(key)
+        self._count += 1
+        if self._count == self.photos_per_shard:
+            self.finish_shard()
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / f"{self.prefix}-{self.number:05d}.tar"
+
+    @property
+    def _part(self) -> Path:
+        return self.folder / f".{self._path.name}.part"
+
+    def finish_shard(self) -> None:
+        """Give the open shard, if there is one, its name."""
+        if self._tar is None:
+            return
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if self._path.exists():
+            raise ShardsError(f"{self._path}: was written by another process; use other prefixes")
+        self._part.replace(self._path)
+        self._tar, self._count, self.number = None, 0, self.number + 1
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is None:
+            self.finish_shard()
+            write_index(self.folder)
+        elif self._tar is not None:
+            with contextlib.suppress(OSError):  # a full disk would hide the error that tells of it
+                self._tar.close()
+                self._file.close()
+            self._part.unlink()

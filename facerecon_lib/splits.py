@@ -1,0 +1,78 @@
+"""Who is trained on, and who is judged on: the report's random split by photo, and one by person.
+
+    part_of("0042", "Robin_Williams", split="person")    # "train", "validation" or "test"
+    person_leak((photo.person for photo in train), (photo.person for photo in test))   # 0.0
+
+The report draws 70 % of CACD2000 for training and 15 % each for validation and test, at random over
+160,000 photos of 2,000 people. That split leaks: with about 80 photos of each celebrity, the chance
+that a test photo's person has no photo in training is 0.3^79, so every test face was seen in
+training, at other ages and in another light. It measures how well known people are recognised
+again, and the test error tells little about a stranger. `split="person"` puts all photos of a
+person into one part. `person_leak` measures the difference.
+
+A part is decided by a hash of the photo's key, or of the person, with a seed. So it depends on
+nothing else: not on the machine, the order, or on which other photos are in the set, and a photo
+that is added later moves no other one. The price is that shares hold in the mean (of n keys within
+about 1 / sqrt(n)); `exact_parts` keeps them to the key for a list that is whole from the start.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable
+
+SHARES = {"train": 0.70, "validation": 0.15, "test": 0.15}  # section 2.1
+SPLITS = ("random", "person")
+
+
+def key_position(key: str, seed: int = 0) -> float:
+    """Where in [0, 1) the hash (SHA-256) of a key and a seed falls; uniform over keys.
+
+    Two spellings of one accented letter (NFC, and NFD as macOS stores names) count as one.
+    """
+    text = f"{int(seed)}\n{unicodedata.normalize('NFC', key)}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53  # 53 bits: exact in a float
+
+
+def part_of(key: str, person: str = "", split: str = "random", seed: int = 0) -> str:
+    """The part, "train", "validation" or "test", of the photo `key` of `person`.
+
+    split: "random" goes by the photo, as the report does; "person" by the person.
+    Raises ValueError for another split, and for a split by person without one.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split: expected 'random' or 'person', got {split!r}")
+    if split == "person" and not person:
+        raise ValueError(f"photo {key!r}: its person is not known; split='random' needs none")
+    position = key_position(person if split == "person" else key, seed)
+    if position < SHARES["train"]:
+        return "train"
+    return "validation" if position < SHARES["train"] + SHARES["validation"] else "test"
+
+
+def exact_parts(keys: Iterable[str], seed: int = 0) -> dict[str, str]:
+    """Part of each key, with shares that are exact to rounding; keys are photos, or persons.
+
+    The keys are ranked by their hash and cut at 70 and 85 %. Unlike `part_of`, a key's part depends
+    on the others; not on their order, nor on how often each is named.
+    """
+    ranked = sorted(set(keys), key=lambda key: (key_position(key, seed), key))
+    train = round(SHARES["train"] * len(ranked))
+    validation = round((SHARES["train"] + SHARES["validation"]) * len(ranked))
+    return {
+        key: "train" if i < train else "validation" if i < validation else "test"
+        for i, key in enumerate(ranked)
+    }
+
+
+def person_leak(train: Iterable[str], test: Iterable[str]) -> float:
+    """Share of the test photos whose person is in training, from the person of each photo.
+
+    0 for a split by person; nearly 1 for a random split with many photos of each person. Raises
+    ValueError when there is no test photo.
+    """
+    known = set(train)
+    seen = [person in known for person in test]
+    if not seen:
+        raise ValueError("test: expected the person of each test photo, got none")
+    return sum(seen) / len(seen)

@@ -1,0 +1,235 @@
+"""Checkpoints of a training run: whole or not there, checked before they are used, no pickle.
+
+    OUT/checkpoints/step-000120/
+        encoder.safetensors      the weights, float32, as load_encoder reads them
+        ema.safetensors          their running average, where one is kept
+        optimizer.safetensors    Adam's two moments and its step, a tensor a parameter
+        state.json               step, settings, where the data stand, the files' SHA-256
+
+A folder is written under another name, flushed to the disk and renamed. What a run killed half-way
+leaves behind is never taken for a checkpoint, and goes with the next one that is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from . import __version__
+from .encoder import Encoder, EncoderError, load_encoder, save_encoder
+from .training_settings import TrainSettings, differences
+
+FORMAT = "facerecon-checkpoint-1"
+KEEP = 2
+"""The last ones that stay, beside the best one."""
+
+
+class CheckpointError(ValueError):
+    """A run that cannot be gone on with. One line: what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder whose files are all there and undamaged, and what its state.json holds."""
+
+    path: Path
+    state: dict
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.state["step"]
+
+    def load(
+        self, encoder: Encoder, optimizer: torch.optim.Optimizer, average: Encoder | None = None
+    ) -> None:
+        """Put weights and moments where they were. Raises CheckpointError when they do not fit."""
+        try:
+            encoder.load_state_dict(load_encoder(self.path / "encoder.safetensors").state_dict())
+            if average is not None:
+                average.load_state_dict(load_encoder(self.path / "ema.safetensors").state_dict())
+            moments = load_file(self.path / "optimizer.safetensors")
+            _load_optimizer(encoder, optimizer, moments)
+        except (EncoderError, SafetensorError, RuntimeError, KeyError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{self.path}: does not fit this run ({reason})") from error
+
+
+def find_run(
+    out: Path, settings: TrainSettings, resume: bool, say: Callable[[str], None]
+) -> Checkpoint | None:
+    """The checkpoint of out that a run with these settings goes on from; None for a new run.
+
+    Raises CheckpointError where there is a run and resume is not asked for, or its settings are
+    others, and where nothing can be written.
+    """
+    folder, file = out / "checkpoints", out / "settings.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"{out}: cannot be written ({reason}); choose another") from error
+    there = [file.name, "log.jsonl", "encoder.safetensors"]
+    if not any((out / name).exists() for name in there) and not _paths(folder):
+        if resume:
+            say(f"{out}: nothing to go on with; starting at step 0")
+        return None
+    if not resume:
+        raise CheckpointError(f"{out}: holds a run; go on with --resume, or choose another folder")
+    last = latest_checkpoint(folder, say)
+    try:
+        saved = json.loads(file.read_text()) if last is None else last.state["settings"]
+        changed = differences(TrainSettings.from_json(saved), settings)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read ({error}); start a new run") from error
+    if changed:
+        raise CheckpointError(
+            f"{out}: its run has other settings: {'; '.join(changed)}; resume with the same ones, "
+            "or choose another folder"
+        )
+    if last is None:
+        say(f"{out}: no checkpoint yet; starting at step 0")
+    elif last.step > settings.total_steps:
+        raise CheckpointError(f"{out}: {last.step} steps are done already; ask for more (--steps)")
+    elif last.step == settings.total_steps:
+        say(f"{out}: all {last.step} steps are done; for more of them: --steps")
+    else:
+        say(f"{out}: going on after step {last.step} of {settings.total_steps}")
+    return last
+
+
+def write_settings(out: Path, settings: TrainSettings) -> None:
+    """out/settings.json."""
+    partial = out / ".settings.json"
+    partial.write_text(json.dumps(settings.as_json(), indent=1) + "\n")
+    os.replace(partial, out / "settings.json")
+
+
+def save_checkpoint(
+    folder: Path,
+    encoder: Encoder,
+    optimizer: torch.optim.Optimizer,
+    state: Mapping,
+    average: Encoder | None = None,
+) -> Path:
+    """Write folder/step-...; `state` has to hold "step". Returns the checkpoint's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"step-{state['step']:06d}"
+    for left in folder.glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial, final = folder / f".{name}", folder / name
+    partial.mkdir()
+    save_encoder(partial / "encoder.safetensors", encoder)
+    if average is not None:
+        save_encoder(partial / "ema.safetensors", average)
+    save_file(_optimizer_tensors(encoder, optimizer), partial / "optimizer.safetensors")
+    digests = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
+    whole = {"format": FORMAT, "version": __version__, **state, "sha256": digests}
+    (partial / "state.json").write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n")
+    for path in (*partial.iterdir(), partial):
+        _to_disk(path)
+    if final.exists():  # of a run that went this far before, and was found damaged
+        shutil.rmtree(final)
+    partial.rename(final)
+    _to_disk(folder)
+    return final
+
+
+def latest_checkpoint(
+    folder: Path, say: Callable[[str], None] = lambda _: None
+) -> Checkpoint | None:
+    """The last undamaged one of folder, None where there is none; `say` is told what is skipped."""
+    for path in reversed(_paths(folder)):
+        try:
+            return read_checkpoint(path)
+        except CheckpointError as error:
+            say(f"{error}; taking the one before it")
+    return None
+
+
+def prune_checkpoints(folder: Path, best: int | None) -> None:
+    """Remove all but the last KEEP and the one of step `best`."""
+    for path in _paths(folder)[:-KEEP]:
+        if _step(path) != best:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _paths(folder: Path) -> list[Path]:
+    found = [p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{6,}", p.name)]
+    return sorted(found, key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a folder. Raises CheckpointError where a file is missing or damaged."""
+    try:
+        state = json.loads((path / "state.json").read_text())
+        if state["format"] != FORMAT:
+            raise CheckpointError(f"{path}: is no checkpoint of this version")
+        for name, digest in state["sha256"].items():
+            if sha256_of(path / name) != digest:
+                raise CheckpointError(f"{path}: {name} is damaged")
+        if state["step"] != _step(path):
+            raise CheckpointError(f"{path}: holds step {state['step']}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: is incomplete or damaged") from error
+    return Checkpoint(path, state)
+
+
+def _optimizer_tensors(
+    encoder: Encoder, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
+    names = {parameter: name for name, parameter in encoder.named_parameters()}
+    return {
+        f"{key}/{names[parameter]}": value.detach().cpu().contiguous()
+        for parameter, values in optimizer.state.items()
+        for key, value in values.items()
+    }
+
+
+def _load_optimizer(
+    encoder: Encoder, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+) -> None:
+    named = dict(encoder.named_parameters())
+    order = {p: i for i, p in enumerate(optimizer.param_groups[0]["params"])}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        kind, name = key.split("/", 1)
+        like = named[name]
+        if value.shape == like.shape:  # a moment, laid out in memory as its parameter is
+            value = torch.empty_like(like).copy_(value)
+        state.setdefault(order[like], {})[kind] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,173 @@
+"""The command `facerecon train base`: its options, its refusals and its exit codes."""
+
+import json
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from facerecon_lib import cli, training
+from facerecon_lib.cli_train import chosen_settings, with_setting
+from facerecon_lib.training import PROFILES, Interrupted, NonFiniteError, SettingsError
+from facerecon_lib.training_checkpoints import write_settings
+from facerecon_lib.training_settings import balanced_weights, report_weights
+
+pytest.importorskip("lightning")
+SMOKE = PROFILES["smoke"]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `train_base` was called with, instead of a run."""
+    calls = []
+
+    def instead(settings, out, **options):
+        calls.append(SimpleNamespace(settings=settings, out=out, **options))
+        return SimpleNamespace(validation={"vertex_mm": 2.5}, steps=7, seconds=3.0)
+
+    monkeypatch.setattr(training, "train_base", instead)
+    return calls
+
+
+def invoke(*args):
+    return CliRunner().invoke(cli.app, ["train", "base", "--device", "cpu", *map(str, args)])
+
+
+def test_without_options_it_is_the_smoke_profile(asked, tmp_path):
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == 0
+    assert asked[0].settings == SMOKE
+    assert (asked[0].out, asked[0].resume, asked[0].allow_download) == (tmp_path, False, False)
+    assert f"7 steps in 3 s, held-out faces 2.50 mm off -> {tmp_path}/encoder" in done.stdout
+
+
+def test_options_replace_what_the_profile_says(asked, tmp_path):
+    options = (
+        "--profile colab --backbone resnet18 --steps 5 --batch 6 --learning-rate 0.01 --seed 9"
+    )
+    options += " --precision 32-true --split person --workers 1 --set clip_norm=7 --set ema=0"
+    options += " --set weights.pixel=2 --set schedule=constant --download"
+    assert invoke("--out", tmp_path, *options.split()).exit_code == 0
+    colab = PROFILES["colab"]
+    assert asked[0].settings == replace(
+        colab,
+        backbone="resnet18",
+        steps=5,
+        batch=6,
+        learning_rate=0.01,
+        seed=9,
+        precision="32-true",
+        split="person",
+        workers=1,
+        clip_norm=7.0,
+        ema=0.0,
+        schedule="constant",
+        weights={**colab.weights, "pixel": 2},
+    )
+    assert asked[0].allow_download
+
+
+def test_a_resumed_run_has_the_settings_of_its_start(asked, tmp_path):
+    write_settings(tmp_path, replace(SMOKE, seed=3, batch=4, steps=50))
+    assert invoke("--out", tmp_path, "--resume", "--steps", 60).exit_code == 0
+    assert asked[0].settings == replace(SMOKE, seed=3, batch=4, steps=60)
+    assert asked[0].resume
+
+
+def test_losses_come_with_their_weights_and_reduction(tmp_path):
+    def chosen(given, losses=None):
+        found = chosen_settings(tmp_path, given, losses, False, [])
+        return dict(found.weights), found.reduction
+
+    assert chosen({}, "report") == (report_weights("none"), "sum")
+    assert chosen({"recognition": "dlib"}, "report") == (report_weights("dlib"), "sum")
+    assert chosen({"recognition": "dlib"}, "balanced") == (balanced_weights("dlib"), "mean")
+    assert chosen({"profile": "full"}) == (report_weights("facenet"), "sum")
+    assert chosen({"profile": "full", "recognition": "dlib"}) == (report_weights("dlib"), "sum")
+
+
+def test_full_without_photos_says_that_it_trains_on_rendered_faces(asked, tmp_path):
+    done = invoke("--out", tmp_path, "--profile", "full")
+    assert "no --data, so training on rendered faces" in " ".join(done.stderr.split())
+    assert "114000 an epoch" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--profile huge", "--profile huge: expected smoke"),
+        ("--losses mine", "--losses mine: expected report"),
+        ("--recognition vgg", "recognition 'vgg': expected none"),
+        ("--batch 0", "batch 0: expected more than 0"),
+        ("--backbone vgg", "backbone 'vgg'"),
+        ("--precision 8", "precision '8': expected 32-true or bf16-mixed"),
+        ("--set hue=1", "--set hue=1: expected NAME=VALUE"),
+        ("--set batch", "--set batch: expected NAME=VALUE"),
+        ("--set batch=many", "--set batch=many: expected int, as 8 is"),
+        ("--set weights.hue=1", "'hue' is unknown"),
+        ("--device tpu", "device 'tpu': expected auto, cpu, cuda or cuda:N"),
+        ("--model nowhere.safetensors", "nowhere.safetensors"),
+        ("--data nowhere", "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(tmp_path, options, message):
+    done = invoke("--out", tmp_path / "run", *options.split())
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("facerecon: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert not (tmp_path / "run" / "settings.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_exit_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = invoke("--out", tmp_path / "file" / "run")
+    assert done.exit_code == 2
+    assert "cannot be written (Not a directory)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NonFiniteError("step 3: not finite: pixel"), 1),
+        (Interrupted("stopped by SIGINT", signal.SIGINT), 130),
+        (Interrupted("stopped by SIGTERM", signal.SIGTERM), 143),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_how_a_run_ends_is_in_the_exit_code(monkeypatch, tmp_path, error, code):
+    def raises(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(training, "train_base", raises)
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == code
+    assert len(done.stderr.splitlines()) == 1
+    assert (str(error) or "stopped at once") in done.stderr
+
+
+def test_without_lightning_one_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "lightning.fabric", None)
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == 2
+    assert "pip install 'facerecon-lib[train]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_set_value_keeps_the_type_of_its_setting():
+    assert with_setting(SMOKE, "learning_rate=1").learning_rate == 1.0
+    assert isinstance(with_setting(SMOKE, "learning_rate=1").learning_rate, float)
+    assert with_setting(SMOKE, "sync_norm=true").sync_norm is True
+    assert with_setting(SMOKE, "data=shards").data == "shards"
+    with pytest.raises(SettingsError, match="expected bool"):
+        with_setting(SMOKE, "sync_norm=1")
+
+
+def test_the_settings_of_another_version_are_refused(tmp_path):
+    (tmp_path / "settings.json").write_text(json.dumps({"batch": 3}))
+    done = invoke("--out", tmp_path, "--resume")
+    assert done.exit_code == 2
+    assert "settings of another version" in done.stderr

@@ -1,0 +1,148 @@
+"""Rendered faces: always the same ones, cut as photos are cut, with the truth that they claim."""
+
+import pytest
+import torch
+
+from facerecon_lib.camera import axis_angle_to_matrix
+from facerecon_lib.evaluation import landmark_error, skin_tone_group
+from facerecon_lib.face_batch import FaceBatch
+from facerecon_lib.lighting import sh_basis
+from facerecon_lib.losses import light_level
+from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.photo import align
+from facerecon_lib.rendered_faces import CROP_MARGIN, RenderedFaces, flattened
+from facerecon_lib.synthesis import synthesise
+
+
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return MorphableModel.load(subdivision=0)
+
+
+@pytest.fixture(scope="module")
+def batch(model) -> FaceBatch:
+    return RenderedFaces(model, seed=3).batch(torch.arange(24))
+
+
+def test_a_face_is_the_same_in_any_batch(model, batch):
+    again = RenderedFaces(model, seed=3).batch(torch.tensor([17, 2]))
+    torch.testing.assert_close(again.image, batch.image[[17, 2]], atol=2e-2, rtol=0)
+    assert (again.image - batch.image[[17, 2]]).abs().mean() < 1e-4  # JPEG rounds either way
+    torch.testing.assert_close(again.landmarks, batch.landmarks[[17, 2]], atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        again.truth.to_vector(), batch.truth.to_vector()[[17, 2]], atol=2e-3, rtol=1e-4
+    )
+    assert again.names == ["seed 3 face 17", "seed 3 face 2"]
+
+
+def test_other_seeds_other_faces(model, batch):
+    other = RenderedFaces(model, seed=4).batch(torch.arange(2))
+    assert (other.truth.identity - batch.truth.identity[:2]).abs().mean() > 0.5
+
+
+def test_families_share_the_face_and_not_the_light(model, batch):
+    other = RenderedFaces(model, seed=3, family="held-out").batch(torch.arange(4))
+    torch.testing.assert_close(other.truth.identity, batch.truth.identity[:4])
+    assert (other.truth.lighting - batch.truth.lighting[:4]).abs().mean() > 0.05
+    assert (other.image - batch.image[:4]).abs().mean() > 0.03
+
+
+def test_shapes_and_ranges(batch):
+    assert batch.image.shape == (24, 3, 224, 224)
+    assert batch.valid.shape == (24, 1, 224, 224)
+    assert batch.image.min() >= 0
+    assert batch.image.max() <= 1
+    assert set(batch.valid.unique().tolist()) <= {0.0, 1.0}
+    assert 0.3 < batch.valid.mean() < 1
+    assert torch.isfinite(batch.truth.to_vector()).all()
+    assert batch.tone.min() >= 1
+    assert batch.tone.max() <= 10
+
+
+def test_cut_as_photos_are(batch):
+    """`align` of its own landmarks would leave the crop nearly as it is."""
+    for landmarks in batch.landmarks:
+        crop = align((torch.zeros(224, 224, 3)).byte().numpy(), landmarks.numpy())
+        scale = crop.matrix[0, 0]
+        middle = (landmarks.amin(0) + landmarks.amax(0)) / 2
+        assert abs(scale - 1) < 0.12
+        assert (middle - 112).abs().max() < 8
+        side = (landmarks.amax(0) - landmarks.amin(0)).max()
+        torch.testing.assert_close(side * scale, torch.tensor(224 / CROP_MARGIN))
+
+
+def test_truth_reprojects_onto_the_landmarks(model):
+    """Where the lens is the crop's own, the truth's landmarks are the detector's but for noise."""
+    faces = RenderedFaces(model, seed=5)
+    batch = faces.batch(torch.arange(40))
+    points = synthesise(model, batch.truth).landmarks("2d")
+    error = landmark_error(points, batch.landmarks, points="inner")
+    assert (error < 0.035).sum() > 8  # a third of the faces is taken from nearby
+    assert error.median() < 0.12  # the others lack some of their relief
+
+
+def test_relief_is_kept_or_lost(model):
+    c = model.neutral(2)
+    v = synthesise(model, c).v_camera
+    flat = flattened(v, c, torch.tensor([1.0, 0.25]))
+    torch.testing.assert_close(flat[0], v[0])
+    torch.testing.assert_close(flat[1, :, :2], v[1, :, :2])
+    depth = lambda x: x[..., 2].max() - x[..., 2].min()  # noqa: E731
+    torch.testing.assert_close(depth(flat[1]), 0.25 * depth(v[1]))
+
+
+def test_clean_faces_are_the_truth_itself(model):
+    """Without scenes and camera, skin is albedo times light, and the rest is grey."""
+    faces = RenderedFaces(model, seed=6, clean=True)
+    batch = faces.batch(torch.arange(3))
+    assert (batch.image[:, :, 0, 0] == 0.5).all()
+    face = synthesise(model, batch.truth)
+    image, mask = face.render(224)
+    seen = (mask * (image.clamp(0, 1) - batch.image).abs()).sum() / mask.sum() / 3
+    assert seen < 0.05  # the relief may differ, the colours may not
+    assert (batch.valid == 1).all()
+
+
+def test_light_is_exposed_and_rarely_absurd(model):
+    faces = RenderedFaces(model, seed=7)
+    for family in ("train", "held-out"):
+        faces.family = family
+        truth = faces.batch(torch.arange(32)).truth
+        level = light_level(truth.lighting)
+        assert 0.6 < level.median() < 0.95
+        front = sh_basis(torch.tensor([[0.0, 0.0, 1.0]])) @ truth.lighting
+        assert (front > 0).all()
+
+
+def test_all_skin_tones_and_poses_come(model):
+    faces = RenderedFaces(model, seed=8, clean=True)
+    batch = faces.batch(torch.arange(150))
+    assert len(set(batch.tone.tolist())) >= 7
+    assert min((batch.tone <= 4).sum(), (batch.tone >= 7).sum()) > 25
+    skin = model.regions["skin"] > 0.5
+    albedo = model.albedo(batch.truth.albedo)[:, skin].mean(1).clamp(0, 1)
+    assert torch.equal(skin_tone_group(albedo), batch.tone)
+    away = torch.rad2deg(torch.acos(axis_angle_to_matrix(batch.truth.rotation)[:, 2, 2]))
+    assert away.max() > 40
+    assert away.median() < 30
+    actions = model.actions(batch.truth.expression)
+    assert actions.min() > -1e-3
+    assert actions.max() < 1.001
+    assert (actions.amax(1) < 1e-3).float().mean() > 0.15  # some are at rest
+
+
+def test_refusals(model):
+    with pytest.raises(ValueError, match="family 'studio': expected train or held-out"):
+        RenderedFaces(model, seed=1, family="studio")
+    with pytest.raises(ValueError, match="0 or more"):
+        RenderedFaces(model, seed=1).batch(torch.tensor([-1]))
+
+
+@pytest.mark.gpu
+def test_the_same_faces_on_cuda(model, batch):
+    there = RenderedFaces(model.to("cuda"), seed=3).batch(torch.arange(24)).to("cpu")
+    torch.testing.assert_close(
+        there.truth.to_vector(), batch.truth.to_vector(), atol=5e-3, rtol=1e-3
+    )
+    assert (there.image - batch.image).abs().mean() < 5e-3
+    assert (there.landmarks - batch.landmarks).abs().max() < 0.05
