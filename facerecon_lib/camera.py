@@ -18,11 +18,14 @@ from torch import Tensor
 
 from .coefficients import DEFAULT_DEPTH as DEFAULT_DEPTH
 from .coefficients import DEFAULT_TRANSLATION as DEFAULT_TRANSLATION
+from .constants import constant
 
 DEFAULT_FOV = 30.0
 """Field of view across the image's shorter side, in degrees (section 2.1 of the report)."""
 
-MODEL_TO_CAMERA = torch.diag(torch.tensor([-1.0, 1.0, -1.0]))
+_HALF_TURN = ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
+
+MODEL_TO_CAMERA = torch.tensor(_HALF_TURN)
 """Half a turn about y: the viewer's right is the camera's -X, out of the face is its -Z."""
 
 _SERIES_BELOW = 1e-3  # angle squared; the series' first missing term is then under 1e-17
@@ -110,7 +113,8 @@ def pose(
         _expect_last(name, value, last)
     for name, value, last in (("scale", scale, 1), ("translation", translation, 3)):
         _expect_last(name, value, last)
-    turn = MODEL_TO_CAMERA.to(vertices) @ axis_angle_to_matrix(rotation)
+    half_turn = constant(_HALF_TURN, vertices.dtype, vertices.device)
+    turn = half_turn @ axis_angle_to_matrix(rotation)
     turn = scale[..., None] * turn
     return vertices @ turn.transpose(-1, -2) + translation[..., None, :]
 
@@ -140,7 +144,7 @@ def ndc_to_pixels(
     """
     height, width = _height_width(image_size)
     half = min(height, width) / 2
-    centre = torch.tensor([width / 2, height / 2], dtype=ndc.dtype, device=ndc.device)
+    centre = constant((width / 2, height / 2), ndc.dtype, ndc.device)
     return centre - half * ndc[..., :2]
 
 
@@ -151,7 +155,7 @@ def pixels_to_ndc(
     _expect_last("pixels", pixels, 2)
     height, width = _height_width(image_size)
     half = min(height, width) / 2
-    centre = torch.tensor([width / 2, height / 2], dtype=pixels.dtype, device=pixels.device)
+    centre = constant((width / 2, height / 2), pixels.dtype, pixels.device)
     return (centre - pixels) / half
 
 

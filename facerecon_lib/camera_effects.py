@@ -55,9 +55,9 @@ def tone_curve(
     saturation: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch 3 height width"]:
     """image ** gamma, then colours moved from (1) or to (0) grey; in [0, 1]."""
-    image = image.clamp(0, 1) ** gamma[:, None, None, None]
+    image = image.clamp(0, 1).pow_(gamma[:, None, None, None])
     grey = (image * image.new_tensor(_TO_YCC[0])[:, None, None]).sum(1, keepdim=True)
-    return (grey + saturation[:, None, None, None] * (image - grey)).clamp(0, 1)
+    return torch.lerp(grey, image, saturation[:, None, None, None]).clamp_(0, 1)
 
 
 def jpeg(
@@ -72,21 +72,27 @@ def jpeg(
     if height % 8 or width % 8:
         raise ValueError(f"image: expected sides that 8 divides, got {height} x {width}")
     to_ycc = image.new_tensor(_TO_YCC)
-    ycc = torch.einsum("ij,bjhw->bihw", to_ycc, image * 255)
+    ycc = (to_ycc * 255 @ image.flatten(2)).view_as(image)
     ycc[:, 0] -= 128
-    blocks = ycc.reshape(len(image), 3, height // 8, 8, width // 8, 8)
     basis = _cosines().to(image)
-    spectrum = torch.einsum("ui,bcyixj,vj->bcyuxv", basis, blocks, basis)
+    in_blocks = (len(image), 3, height // 8, 8, width // 8, 8)
+    spectrum = _transformed(ycc, basis).view(in_blocks)
     quality = quality.clamp(1, 100)
     strength = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
     table = (_tables().to(image) * strength[:, None, None, None]).round().clamp(1, 255)
     table = table[:, :, None, :, None, :]
-    spectrum = (spectrum / table).round() * table
-    blocks = torch.einsum("ui,bcyuxv,vj->bcyixj", basis, spectrum, basis)
-    ycc = blocks.reshape(image.shape)
+    spectrum.div_(table).round_().mul_(table)
+    ycc = _transformed(spectrum.view_as(image), basis.T)
     ycc[:, 0] += 128
-    rgb = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(to_ycc), ycc)
-    return (rgb / 255).clamp(0, 1)
+    rgb = torch.linalg.inv(to_ycc * 255) @ ycc.flatten(2)
+    return rgb.view_as(image).clamp_(0, 1)
+
+
+def _transformed(planes: Tensor, basis: Float[Tensor, "8 8"]) -> Tensor:
+    """basis · block · basis^T of every block, in place in the picture: no axis has to move."""
+    shape = planes.shape
+    across = planes.reshape(-1, 8) @ basis.T
+    return (basis @ across.view(-1, 8, shape[-1])).view(shape)
 
 
 @lru_cache(maxsize=1)

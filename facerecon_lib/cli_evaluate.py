@@ -60,6 +60,10 @@ def evaluate(
             "112 MB once), or none."
         ),
     ] = None,
+    light: Annotated[
+        str,
+        typer.Option(help="encoder: its own; photo: fitted to the colours, as reconstruct does."),
+    ] = "encoder",
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
     json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw some faces to this .png.")] = None,
@@ -74,7 +78,7 @@ def evaluate(
     found = {}
     with refusals():
         check_device(device)
-        _check_options(family, split, json, figure)
+        _check_options(family, split, light, json, figure)
         paths = [] if photos is None else _photo_paths(photos)
         loaded = MorphableModel.load(model).to(device)
         encoder = load_encoder(checkpoint, loaded, device)
@@ -92,16 +96,20 @@ def evaluate(
         if rendered:
             inputs = (encoder, loaded, RenderedFaces(loaded, seed, family), rendered, network)
             with _counting("rendered faces", rendered) as count:
-                found["rendered"] = evaluate_rendered(*inputs, scans=scans, progress=count)
+                found["rendered"] = evaluate_rendered(
+                    *inputs, scans=scans, light=light, progress=count
+                )
             if [trained.get(key) for key in ("data", "seed", "family")] == [None, seed, family]:
                 note = "these are the rendered faces of its training: take another --seed"
                 found["rendered"].notes.append(note)
         if paths:
             with _counting("photos", len(paths)) as count:
-                found["photos"] = evaluate_photos(encoder, loaded, paths, network, progress=count)
+                found["photos"] = evaluate_photos(
+                    encoder, loaded, paths, network, light=light, progress=count
+                )
         if data is not None:
             split = split or trained.get("split", "random")
-            found["data"] = _on_shards(encoder, loaded, network, data, split)
+            found["data"] = _on_shards(encoder, loaded, network, data, split, light)
         for name, evaluation in found.items():
             evaluation.notes += notes
             _show(evaluation)
@@ -111,12 +119,18 @@ def evaluate(
             _write(found, json)
 
 
-def _check_options(family: str, split: str | None, json: Path | None, figure: Path | None) -> None:
+def _check_options(
+    family: str, split: str | None, light: str, json: Path | None, figure: Path | None
+) -> None:
     from .face_scenes import FAMILIES
     from .output_folder import OutputError
     from .splits import SPLITS
 
-    for option, value, known in (("--family", family, FAMILIES), ("--split", split, SPLITS)):
+    for option, value, known in (
+        ("--family", family, FAMILIES),
+        ("--split", split, SPLITS),
+        ("--light", light, ("encoder", "photo")),
+    ):
         if value is not None and value not in known:
             raise OutputError(f"{option} {value}: expected {' or '.join(known)}")
     for option, path, suffix in (("--json", json, ".json"), ("--figure", figure, ".png")):
@@ -166,7 +180,7 @@ def _knows(encoder, trained: dict, network: str) -> bool:
     return trained.get("recognition") == network or encoder.backbone.startswith(network)
 
 
-def _on_shards(encoder, model, network, data: str, split: str) -> Evaluation:
+def _on_shards(encoder, model, network, data: str, split: str, light: str) -> Evaluation:
     from .evaluation_runs import evaluate_batches
     from .photo_shards import PhotoShards
 
@@ -174,7 +188,7 @@ def _on_shards(encoder, model, network, data: str, split: str) -> Evaluation:
     shards = PhotoShards(data, 16, **settings)
     what = f"the test part of {data} (split: {split})"
     with _counting("photos of shards", shards.photos) as count:
-        found = evaluate_batches(encoder, model, shards, what, network, progress=count)
+        found = evaluate_batches(encoder, model, shards, what, network, light=light, progress=count)
     found.failures = dict(shards.damaged)
     return found
 

@@ -79,15 +79,20 @@ def reconstruct(
     model: Model = None,
     checkpoint: Checkpoint = None,
     face: FaceNumber = None,
+    light: Annotated[
+        str, typer.Option(help="photo: fitted to its colours, in closed form; or encoder.")
+    ] = "photo",
     device: Device = "cpu",
 ) -> None:
     """Reconstruct the face in each PHOTO with the encoder, feed-forward."""
     started = time.perf_counter()
     from .morphable_model import MorphableModel
-    from .output_folder import claim_folder
+    from .output_folder import OutputError, claim_folder
     from .results import encode_face
 
     with refusals():
+        if light not in ("photo", "encoder"):
+            raise OutputError(f"--light {light}: expected photo or encoder")
         _check_face(face)
         check_device(device)
         one_thread()
@@ -96,7 +101,7 @@ def reconstruct(
         claim_folder(out)
 
     def encode(photo, progress):
-        return encode_face(photo, loaded, encoder, face)
+        return encode_face(photo, loaded, encoder, face, light)
 
     _each_photo(photos, out, encode, started)
 

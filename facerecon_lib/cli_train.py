@@ -113,6 +113,8 @@ def train_base_command(
     rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
     with refusals():
         try:
+            import torch
+
             from .training import (
                 CheckpointError,
                 Interrupted,
@@ -151,6 +153,10 @@ def train_base_command(
             _leave(error, BROKEN, rank)
         except Interrupted as error:
             _leave(error, CTRL_C if error.signal_number == signal.SIGINT else TERMINATED, rank)
+        except torch.cuda.OutOfMemoryError:
+            _leave(f"out of memory with --batch {settings.batch}; lower it", BROKEN, rank)
+        except OSError as error:
+            _leave(f"{error}; the last checkpoint is good", BROKEN, rank)
         except KeyboardInterrupt:
             _leave("stopped at once; the last checkpoint is good", CTRL_C, rank)
     leave_processes()

@@ -118,7 +118,8 @@ class FaceCoefficients:
             expression=torch.zeros(batch, expression, **kind),
             albedo=torch.zeros(batch, albedo, **kind),
             rotation=torch.zeros(batch, 3, **kind),
-            translation=torch.tensor(DEFAULT_TRANSLATION, **kind).repeat(batch, 1),
+            # numbers that `full` writes need no copy to a GPU, for which it would have to wait
+            translation=torch.stack([torch.full((batch,), v, **kind) for v in DEFAULT_TRANSLATION], 1),
             scale=torch.ones(batch, 1, **kind),
             lighting=lighting,
         )

@@ -37,10 +37,15 @@ def _mix_int(z: int) -> int:
 
 
 def _mix(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser; int64 wraps as unsigned does, but shifts need their sign masked."""
-    z = (z ^ ((z >> 30) & (2**34 - 1))) * _signed(_MIX_1)
-    z = (z ^ ((z >> 27) & (2**37 - 1))) * _signed(_MIX_2)
-    return z ^ ((z >> 31) & (2**33 - 1))
+    """SplitMix64's finaliser, in place; int64 wraps as unsigned does, but shifts need their sign
+    masked."""
+    spare = torch.empty_like(z)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2), (31, None)):
+        torch.bitwise_right_shift(z, shift, out=spare)
+        z.bitwise_xor_(spare.bitwise_and_(2 ** (64 - shift) - 1))
+        if factor is not None:
+            z.mul_(_signed(factor))
+    return z
 
 
 Request = tuple[str, tuple[int, ...]]
@@ -64,12 +69,24 @@ def _layout(
 
 @dataclass(eq=False)
 class CountedRandom:
-    """Numbers for the faces `indices` of a seed, on their device. Indices are 0 or more."""
+    """Numbers for the faces `indices` of a seed, on their device.
+
+    What one name gives is the same at every call, and a longer shape starts with what a shorter one
+    gives: draws that are to be independent need names of their own. Results are to be read, not
+    written into: they may be kept for the next call.
+    Raises ValueError for indices that are not whole numbers in one row; they should be 0 or more.
+    """
 
     seed: int
     indices: Int[Tensor, " batch"]
 
     def __post_init__(self) -> None:
+        i = self.indices
+        if i.ndim != 1 or i.is_floating_point() or i.dtype == torch.bool:
+            raise ValueError(
+                f"indices: expected whole numbers in one row, got {i.dtype}, {tuple(i.shape)}"
+            )
+        self.indices = i.long()  # the hash is of 64 bits
         self._ready: dict[Request, Tensor] = {}
 
     def _unit(self, name: str, shape: tuple[int, ...]) -> Float[Tensor, " batch *shape"]:
@@ -91,15 +108,19 @@ class CountedRandom:
     def _hash(self, requests: list[Request]) -> list[Tensor]:
         keys, which, counts = _layout(self.seed, tuple(requests), self.indices.device)
         face = _mix(self.indices[:, None] * _signed(_GOLDEN) + keys)
-        bits = _mix(face[:, which] + counts)
+        bits = _mix((face if len(requests) == 1 else face[:, which]) + counts)
         sizes = [math.prod(shape) for _, shape in requests]
-        parts = ((((bits >> 41) & (2**23 - 1)).float() + 0.5) / 2**23).split(sizes, 1)
+        bits.bitwise_right_shift_(41).bitwise_and_(2**23 - 1)
+        parts = bits.float().add_(0.5).div_(2**23).split(sizes, 1)
         return [p.unflatten(1, shape) for p, (_, shape) in zip(parts, requests, strict=True)]
 
     def uniform(
         self, name: str, *shape: int, low: float = 0.0, high: float = 1.0
     ) -> Float[Tensor, " batch *shape"]:
-        """Between low and high; (batch, *shape), or (batch,) without a shape. Never an end."""
+        """Between low and high; (batch, *shape), or (batch,) without a shape.
+
+        Of the ends themselves only rounding gives one, and not where low and high are 0 and 1.
+        """
         value = self._unit(name, shape or (1,))
         if (low, high) != (0.0, 1.0):
             value = low + (high - low) * value
@@ -107,12 +128,15 @@ class CountedRandom:
 
     def normal(self, name: str, *shape: int, sd: float = 1.0) -> Float[Tensor, " batch *shape"]:
         """N(0, sd²), through the inverse of its distribution."""
-        return sd * math.sqrt(2) * torch.erfinv(self.uniform(name, *shape, low=-1.0, high=1.0))
+        value = self.uniform(name, *shape, low=-1.0, high=1.0)  # a new tensor
+        return value.erfinv_().mul_(sd * math.sqrt(2))
 
     def chance(self, name: str, probability: float) -> Float[Tensor, " batch"]:
         """1 with this probability, else 0."""
         return (self.uniform(name) < probability).float()
 
     def integer(self, name: str, below: int) -> Int[Tensor, " batch"]:
-        """0 to below - 1."""
+        """0 to below - 1. Raises ValueError where there is no such number."""
+        if below < 1:
+            raise ValueError(f"below: expected 1 or more, got {below}")
         return (self.uniform(name) * below).long().clamp(max=below - 1)

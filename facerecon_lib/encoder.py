@@ -41,6 +41,8 @@ __all__ = ["BACKBONES", "NORMS", "Encoder", "EncoderError", "imagenet_file", "lo
 __all__ += ["save_encoder", "shipped_encoder_path"]
 
 FORMAT = "facerecon-encoder-1"
+STORES = ("float32", "float16", "int8")
+STEP = ".step"  # of weights kept as whole numbers: what 1 stands for, an output channel
 OUTPUT_SCALES = {
     "identity": (1.0,),
     "expression": (1.0,),
@@ -65,7 +67,8 @@ class Encoder(nn.Module):
     norm: "batch"; "group" (Wu and He, ECCV 2018), which knows no other photos of the batch; or
     "frozen", batch normalisation whose statistics and gains never change.
     input_size: crops are shrunk to this many pixels a side first; 112 takes a quarter of the time.
-    Raises EncoderError for an unknown backbone or norm, or weights that are not here or do not fit.
+    Raises EncoderError for an unknown backbone or norm, weights that are not here or do not fit, or
+    an input_size under 32.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Encoder(nn.Module):
         input_size: int = 224,
     ):
         super().__init__()
+        if input_size < 32:  # the backbones halve it five times
+            raise EncoderError(f"input_size: expected 32 pixels or more, got {input_size}")
         self.sizes, self.backbone, self.norm = ModelSizes(*sizes), backbone, norm
         self.input_size = input_size
         self.name = "untrained"  # or its file's name
@@ -104,16 +109,29 @@ class Encoder(nn.Module):
         """What the backbone says of a photo: its last feature maps, averaged over the picture.
 
         (dlib_resnet29 gives out its numbers as they are.)
-        Raises ValueError for anything but (batch, 3, height, width).
+        Raises ValueError for anything but square pictures of floating-point numbers.
         """
-        if image.ndim != 4 or image.shape[1] != 3:
+        square = image.ndim == 4 and image.shape[1] == 3 and image.shape[2] == image.shape[3]
+        if not square or not image.is_floating_point():
             raise ValueError(
-                f"image: expected (batch, 3, 224, 224) in [0, 1], got {tuple(image.shape)}"
+                f"image: expected (batch, 3, 224, 224), floating point in [0, 1], got "
+                f"{tuple(image.shape)}, {image.dtype}"
             )
         if image.shape[-1] != self.input_size:
             image = F.interpolate(image, (self.input_size, self.input_size), mode="area")
         x = self.features((image - self.mean) / self.sd)
         return x.mean((2, 3)) if x.ndim == 4 else x
+
+    def take(self, other: Encoder) -> None:
+        """Another encoder's weights; its input_size may differ.
+
+        Raises EncoderError where backbone, norm or sizes do.
+        """
+        for name in ("backbone", "norm", "sizes"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                raise EncoderError(f"its {name} is {theirs}, and {ours} was asked for")
+        self.load_state_dict(other.state_dict())
 
     def decode(self, outputs: Float[Tensor, "batch coefficient"]) -> FaceCoefficients:
         """start + scale · output, a group at a time; the scale through its logarithm."""
@@ -123,7 +141,10 @@ class Encoder(nn.Module):
         return c
 
     def outputs(self, coefficients: FaceCoefficients) -> Float[Tensor, "batch coefficient"]:
-        """The head's outputs that `decode` would turn into these coefficients."""
+        """The head's outputs that `decode` would turn into these coefficients.
+
+        (A scale beyond exp(±LONGEST_LOG_SCALE) cannot come out of it again.)
+        """
         c = coefficients.clone()
         c.scale = c.scale.log()
         return (c.to_vector() - self.start) / self.output_scale
@@ -138,17 +159,27 @@ def shipped_encoder_path() -> Path:
 
 
 def save_encoder(
-    path: Path, encoder: Encoder, metadata: dict[str, str] | None = None, half: bool = False
+    path: Path, encoder: Encoder, metadata: dict[str, str] | None = None, store: str = "float32"
 ) -> None:
     """Write the encoder to one .safetensors file, whole or not at all.
 
-    half: convolutions and the head in float16, half the size; what normalisation layers hold stays
-    in float32, for running variances leave float16's range.
+    store: what convolutions and the head are kept in: "float32"; "float16", half the size; or
+    "int8", a quarter: each output channel's weights as whole 127ths of its largest. What
+    normalisation layers and biases hold stays in float32. Raises ValueError for another `store`.
     """
+    if store not in STORES:
+        raise ValueError(f"store {store!r}: expected {', '.join(STORES)}")
     state = {}
     for name, value in encoder.state_dict().items():
-        wide = value.ndim > 1 and value.is_floating_point()
-        state[name] = (value.half() if half and wide else value).contiguous().cpu()
+        value = value.detach().cpu().contiguous()
+        if value.ndim < 2 or not value.is_floating_point() or store == "float32":
+            state[name] = value
+        elif store == "float16":
+            state[name] = value.half()
+        else:
+            step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            state[name] = (value / step.view(-1, *[1] * (value.ndim - 1))).round().to(torch.int8)
+            state[name + STEP] = step
     own = {
         "format": FORMAT,
         "backbone": encoder.backbone,
@@ -190,7 +221,7 @@ def load_encoder(
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise EncoderError(f"{path.name}: not a readable safetensors file ({reason})") from None
@@ -202,7 +233,9 @@ def load_encoder(
     try:
         sizes = ModelSizes(*json.loads(metadata["sizes"]))
         kind = (metadata["backbone"], metadata["norm"])
-        encoder = Encoder(sizes, *kind, input_size=int(metadata["input_size"]))
+        state = _restored(state)
+        with torch.random.fork_rng([]):  # random numbers that nobody will see
+            encoder = Encoder(sizes, *kind, input_size=int(metadata["input_size"]))
         encoder.load_state_dict(state)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -215,6 +248,19 @@ def load_encoder(
         _check_model(path, sizes, metadata, model)
     encoder.name, encoder.metadata = path.name, metadata
     return encoder.eval().to(device)
+
+
+def _restored(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `save_encoder` stored, as float32."""
+    whole = {}
+    for name, value in state.items():
+        if name.endswith(STEP):
+            continue
+        if value.dtype == torch.int8:
+            step = state[name + STEP]
+            value = value * step.view(-1, *[1] * (value.ndim - 1))
+        whole[name] = value if value.dtype == torch.int64 else value.float()
+    return whole
 
 
 def _check_model(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -34,7 +35,11 @@ class EncoderError(ValueError):
 def backbone_features(
     name: str, norm: str = "batch", weights: str = "none", allow_download: bool = False
 ) -> tuple[nn.Module, int]:
-    """The backbone without its classifier, and how many feature maps come out of it."""
+    """The backbone without its classifier, and how many feature maps come out of it.
+
+    dlib_resnet29 has no normalisation layers, so `norm` says nothing of it. Raises EncoderError for
+    a name, norm or weights that are unknown, do not go together, or are not here.
+    """
     from torchvision import models
 
     if name not in BACKBONES:
@@ -53,7 +58,7 @@ def backbone_features(
         raise EncoderError("ImageNet's weights are for norm 'batch' or 'frozen', not 'group'")
     network = getattr(models, name)(weights=None, norm_layer=_norm_layer(norm))
     if weights == "imagenet":
-        network.load_state_dict(_imagenet_weights(name, allow_download), strict=norm == "batch")
+        network.load_state_dict(_imagenet_weights(name, allow_download), strict=True)
     if name == "mobilenet_v3_large":
         return network.features, network.classifier[0].in_features
     width = network.fc.in_features
@@ -77,8 +82,9 @@ def imagenet_file(backbone: str) -> Path:
 def _imagenet_url(backbone: str) -> str:
     from torchvision import models
 
-    if backbone not in BACKBONES:
-        raise EncoderError(f"backbone {backbone!r} is unknown; choose {', '.join(BACKBONES)}")
+    known = [name for name in BACKBONES if name != "dlib_resnet29"]
+    if backbone not in known:
+        raise EncoderError(f"backbone {backbone!r}: ImageNet's weights are of {', '.join(known)}")
     # The first published ones: those that the report could start from.
     return models.get_model_weights(backbone)["IMAGENET1K_V1"].url
 
@@ -93,6 +99,7 @@ def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
         )
     try:
         if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(
                 _imagenet_url(backbone), str(path), path.stem.split("-")[-1], progress=True
             )
@@ -103,7 +110,7 @@ def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
                 "delete it and fetch it again"
             )
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         reason = " ".join(str(error).split())[:200]
         raise EncoderError(
             f"{backbone}'s ImageNet weights: cannot be had ({reason}); fetch "

@@ -17,11 +17,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .constants import constant
+
 OUTER_EYES = 36, 45  # iBUG points 37 and 46, counted from 0
 INNER = slice(17, 68)  # all but the jaw, whose points 2D detectors put on the visible outline
 # Monk Skin Tone scale (Monk, 2023), 1 the lightest to 10, sRGB.
 MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96"]
 MONK_TONES += ["a07e56", "825c43", "604134", "3a312a", "292420"]
+_MONK_RGB = tuple(tuple(v / 255 for v in bytes.fromhex(tone)) for tone in MONK_TONES)
 D65_WHITE = 0.95047, 1.0, 1.08883
 SRGB_TO_XYZ = (
     (0.4124564, 0.3575761, 0.1804375),
@@ -162,7 +165,7 @@ def _point_to_triangles(points: Tensor, corners: Tensor) -> Tensor:
     normal = torch.linalg.cross(b - a, c - a)
     area = (normal**2).sum(-1)
     p = points[:, None]
-    best = torch.full((len(points), len(corners)), torch.inf, dtype=points.dtype).to(points.device)
+    best = points.new_full((len(points), len(corners)), torch.inf)
     inside = (area > 0).expand_as(best)
     for start, end in ((a, b), (b, c), (c, a)):
         edge, offset = end - start, p - start
@@ -182,7 +185,8 @@ def _point_to_triangles(points: Tensor, corners: Tensor) -> Tensor:
 def srgb_to_lab(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 3"]:
     """sRGB in [0, 1] -> CIELAB under D65, 2 degree observer (CIE 15)."""
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0) + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ rgb.new_tensor(SRGB_TO_XYZ).T / rgb.new_tensor(D65_WHITE)
+    to_xyz, white = (constant(v, rgb.dtype, rgb.device) for v in (SRGB_TO_XYZ, D65_WHITE))
+    xyz = linear @ to_xyz.T / white
     cube = torch.where(
         xyz > (6 / 29) ** 3, xyz.clamp_min(1e-12) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29
     )
@@ -221,8 +225,8 @@ def albedo_error(
 
 def skin_tone_group(albedo: Float[Tensor, "batch 3"]) -> Int[Tensor, "batch"]:
     """Number of the nearest Monk tone, 1 (lightest) to 10, by distance in CIELAB."""
-    tones = [[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES]
-    distance = srgb_to_lab(albedo)[:, None] - srgb_to_lab(albedo.new_tensor(tones))
+    tones = constant(_MONK_RGB, albedo.dtype, albedo.device)
+    distance = srgb_to_lab(albedo)[:, None] - srgb_to_lab(tones)
     return distance.norm(dim=-1).argmin(-1) + 1
 
 

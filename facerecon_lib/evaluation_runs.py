@@ -37,6 +37,7 @@ from .fitting import start_from_landmarks
 from .morphable_model import MorphableModel
 from .now_protocol import ScanError, now_errors, pooled
 from .output_folder import readable_name
+from .photo_colours import light_from_photo
 from .recognition import FaceNetwork, face_features, feature_distance
 from .rendered_faces import RenderedFaces
 from .synthesis import CROP_SIZE, Face, synthesise
@@ -55,6 +56,7 @@ def evaluate_rendered(
     *,
     batch: int = 16,
     scans: int = 50,
+    light: str = "encoder",
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Faces 0 to count - 1 of `faces`; scan-to-mesh (`now_protocol`) of the first `scans` of them.
@@ -67,7 +69,9 @@ def evaluate_rendered(
     numbers = torch.arange(count).split(batch)
     what = f"{count} rendered faces, seed {faces.seed}, family {faces.family}"
     batches = (faces.batch(part) for part in numbers)
-    return evaluate_batches(encoder, model, batches, what, network, scans=scans, progress=progress)
+    return evaluate_batches(
+        encoder, model, batches, what, network, scans=scans, light=light, progress=progress
+    )
 
 
 def evaluate_photos(
@@ -76,6 +80,7 @@ def evaluate_photos(
     paths: Sequence[Path],
     network: FaceNetwork | None = None,
     *,
+    light: str = "encoder",
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """The largest face of each photo; a photo without one is reported in `failures`.
@@ -89,7 +94,9 @@ def evaluate_photos(
         first = f" (the first: {next(iter(failures.values()))})" if failures else ""
         raise DetectionError(f"no face in any of {len(paths)} photos{first}")
     what = f"{sum(map(len, batches))} photos"
-    found = evaluate_batches(encoder, model, batches, what, network, progress=progress, cross=True)
+    found = evaluate_batches(
+        encoder, model, batches, what, network, light=light, progress=progress, cross=True
+    )
     found.failures, found.photos = failures, True
     return found
 
@@ -103,13 +110,17 @@ def evaluate_batches(
     *,
     scans: int = 0,
     cross: bool = False,
+    light: str = "encoder",
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Any faces: `what` names them. cross: keep the distances of all renderings to all photos.
 
+    light: "encoder", or "photo": then `light_from_photo` follows the encoder.
     Raises DetectionError where there is no face, EncoderError for an answer that is not finite.
     """
-    run = _Run(encoder, model, network)
+    if light not in ("encoder", "photo"):
+        raise ValueError(f"light {light!r}: expected encoder or photo")
+    run = _Run(encoder, model, network, light)
     for batch in batches:
         run.add(batch.to(model.device), scans - len(run.names))
         if progress is not None:
@@ -122,8 +133,10 @@ def evaluate_batches(
 class _Run:
     """The numbers of the faces so far, by method and measure."""
 
-    def __init__(self, encoder: Encoder, model: MorphableModel, network: FaceNetwork | None):
-        self.encoder, self.model, self.network = encoder, model, network
+    def __init__(
+        self, encoder: Encoder, model: MorphableModel, network: FaceNetwork | None, light: str
+    ):
+        self.encoder, self.model, self.network, self.light = encoder, model, network, light
         self.names: list[str] = []
         self.tones: list[int] = []
         self.values: dict[str, dict[str, list[float]]] = {m: {} for m in (ENCODER, MEAN, POSED)}
@@ -166,6 +179,8 @@ class _Run:
     def _encode(self, batch: FaceBatch) -> FaceCoefficients:
         start = time.perf_counter()
         found = self.encoder(batch.image)
+        if self.light == "photo":
+            found.lighting = light_from_photo(self.model, found, batch.image, batch.valid)
         finite = torch.isfinite(found.to_vector()).all(1).tolist()  # waits for a GPU
         self.encoding += time.perf_counter() - start
         if not all(finite):

@@ -37,10 +37,10 @@ class FaceBatch:
     person: list[str] | None = None
 
     def __post_init__(self) -> None:
-        batch, side = len(self.image), tuple(self.image.shape[2:])
+        batch, side = len(self.image), self.image.shape[-1]
         for name, value, shape in (
-            ("image", self.image, (batch, 3, *side)),
-            ("valid", self.valid, (batch, 1, *side)),
+            ("image", self.image, (batch, 3, side, side)),
+            ("valid", self.valid, (batch, 1, side, side)),
             ("landmarks", self.landmarks, (batch, 68, 2)),
         ):
             if tuple(value.shape) != shape:

@@ -9,6 +9,7 @@ face, turned with its roll.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -90,8 +91,8 @@ def background(
         colour = muted(numbers, f"{name} colour")[..., None, None]
         share = numbers.uniform(f"{name} share", low=-0.7, high=0.9).clamp(min=0)
         share = share[:, None, None, None] * cut[:, None]
-        picture = picture + share * (colour - picture)
-    return picture.clamp(0, 1)
+        picture = torch.lerp(picture, colour, share)
+    return picture.clamp_(0, 1)
 
 
 def muted(numbers: CountedRandom, name: str) -> Float[Tensor, "batch 3"]:
@@ -105,12 +106,20 @@ def smooth_noise(
     numbers: CountedRandom, name: str, size: int, channels: int, cells: tuple[int, ...] = (3, 7, 17)
 ) -> Float[Tensor, "batch channel size size"]:
     """Noise of several scales, the coarse ones strongest; standard deviation about 0.6."""
-    total = 0.0
-    for n in cells:
-        coarse = numbers.normal(f"{name} noise {n}", channels, n, n)
-        fine = F.interpolate(coarse, (size, size), mode="bicubic", align_corners=True)
-        total = total + fine / n**0.5
-    return total
+    to_fine = [_bicubic(n, size, numbers.indices.device) for n in cells]
+    columns = [
+        up @ numbers.normal(f"{name} noise {n}", channels, n, n) / n**0.5
+        for n, up in zip(cells, to_fine, strict=True)
+    ]
+    return torch.cat(columns, -1) @ torch.cat(to_fine, 1).T
+
+
+@lru_cache(maxsize=32)
+def _bicubic(n: int, size: int, device: torch.device) -> Float[Tensor, "size n"]:
+    """Bicubic interpolation is linear, one axis at a time: its matrix, n samples to `size`."""
+    one_each = torch.eye(n)[None, :, :, None].expand(1, n, n, 2)  # a channel for each sample
+    fine = F.interpolate(one_each, (size, 2), mode="bicubic", align_corners=True)
+    return fine[0, :, :, 0].T.contiguous().to(device)
 
 
 def behind_face(
@@ -118,6 +127,7 @@ def behind_face(
     frame: HeadFrame,
     picture: Float[Tensor, "batch 3 size size"],
     skin: Float[Tensor, "batch 3"],
+    hair: Float[Tensor, "batch 3 size size"],
 ) -> Float[Tensor, "batch 3 size size"]:
     """The picture with clothes, neck, hair behind the head, and the head's skin, ears and all."""
     size = picture.shape[-1]
@@ -130,13 +140,12 @@ def behind_face(
     def paint(inside: Tensor, colour: Tensor) -> None:
         nonlocal picture
         cover = torch.sigmoid(inside / 1.5)[:, None]
-        picture = picture + cover * (colour - picture)
+        picture = torch.lerp(picture, colour, cover)
 
     clothes = muted(numbers, "clothes")[..., None, None]
     noise = smooth_noise(numbers, "cloth", size, channels=1)
     width = frame.skull_width[:, None, None]
     cx, cy = frame.skull[:, 0, None, None], frame.skull[:, 1, None, None]
-    hair = hair_colour(numbers)[..., None, None] + 0.08 * hair_strands(numbers, frame)
     # long hair falls beside the neck, behind it
     long = numbers.chance("long hair", 0.4)[:, None, None]
     thick = value("hair thickness", 0.0, 28.0)
@@ -159,13 +168,20 @@ def behind_face(
     skull = 1 - torch.sqrt(((x - cx) / (width - 4)) ** 2 + ((y - cy) / HEAD_RADII[1]) ** 2)
     shade = value("side shade", 0.7, 1.0)[:, None]
     paint(skull * width + wobble, skin[..., None, None] * shade + 0.03 * noise)
-    return picture.clamp(0, 1)
+    return picture.clamp_(0, 1)
 
 
 def before_face(
-    numbers: CountedRandom, frame: HeadFrame, picture: Float[Tensor, "batch 3 size size"]
+    numbers: CountedRandom,
+    frame: HeadFrame,
+    picture: Float[Tensor, "batch 3 size size"],
+    hair: Float[Tensor, "batch 3 size size"],
 ) -> tuple[Float[Tensor, "batch 3 size size"], Float[Tensor, "batch 1 size size"]]:
-    """Hair over the forehead, glasses, a hand or another thing; and 0 where they cover the face."""
+    """Hair over the forehead, glasses, a hand or another thing; and what they leave free.
+
+    The second is 1 where none of it lies, 0 beneath it, and between the two at soft edges and under
+    tinted glasses.
+    """
     size = picture.shape[-1]
     x, y = frame.x, frame.y
     free = torch.ones_like(picture[:, :1])
@@ -177,11 +193,10 @@ def before_face(
     def paint(inside: Tensor, colour: Tensor, strength: Tensor | float = 1.0) -> None:
         nonlocal picture, free
         cover = (torch.sigmoid(inside / 1.0) * strength)[:, None]
-        picture = picture + cover * (colour - picture)
+        picture = torch.lerp(picture, colour, cover)
         free = free * (1 - cover)
 
     # the hairline: an arc whose middle is high on a bald head and over the brows under a fringe
-    hair = hair_colour(numbers)[..., None, None] + 0.08 * hair_strands(numbers, frame)
     arc = value("hairline", 62, 125) - value("hairline bend", 0.002, 0.012) * x**2
     arc = arc + value("parting", -0.25, 0.25) * x
     bald = numbers.chance("bald", 0.12)[:, None, None]
@@ -199,7 +214,7 @@ def before_face(
     across, high, centre = value("lens w", 19, 27), value("lens h", 14, 22), value("lens x", 30, 34)
     shape = ((x.abs() - centre) / across).abs() ** 3 + ((y - 29) / high).abs() ** 3
     rim = value("rim", 1.0, 3.5) - (shape ** (1 / 3) - 1).abs() * 20
-    bridge = 2.0 - (y - 33).abs() - 1000 * ((x.abs() > centre - across) | (across <= 0))
+    bridge = 2.0 - (y - 33).abs() - 1000 * (x.abs() > centre - across)
     dark = numbers.uniform("rim colour", 3, high=0.4)[..., None, None]
     paint(torch.maximum(rim, bridge) - 1000 * (1 - glasses), dark)
     tint = numbers.chance("tinted", 0.25)[:, None, None] * value("tint", 0.3, 0.95)
@@ -215,7 +230,7 @@ def before_face(
     )
     colour = muted(numbers, "thing colour")[..., None, None]
     paint(box + 2 * wobble - 1000 * (1 - thing), colour + 0.05 * wobble[:, None])
-    return picture.clamp(0, 1), free
+    return picture.clamp_(0, 1), free
 
 
 def hair_colour(numbers: CountedRandom) -> Float[Tensor, "batch 3"]:

@@ -22,11 +22,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import losses
-from .camera import DEFAULT_FOV, axis_angle_to_matrix, matrix_to_axis_angle, pose, project_ndc
+from .camera import DEFAULT_FOV, axis_angle_to_matrix, matrix_to_axis_angle, pose
 from .coefficients import FaceCoefficients
 from .evaluation import landmark_error
 from .lighting import ambient_lighting, solve_lighting
 from .morphable_model import MorphableModel
+from .photo_colours import region_weights, sample_photo_colours
 from .recognition import FaceNetwork, face_features
 from .synthesis import CROP_SIZE, Face, project_landmarks, synthesise
 
@@ -61,7 +62,7 @@ class FitSettings:
 
 
 FROM_ENCODER = FitSettings(landmark_steps=0, coarse_steps=60, fine_steps=40)
-"""Where fitting starts from the encoder's coefficients: half the work, and as good."""
+"""Where fitting starts from the encoder: about as good, in two thirds of the time or less."""
 
 
 @dataclass
@@ -155,17 +156,6 @@ def judge(
 
 
 LANDMARK_STAGE = ("identity", "expression", "rotation", "translation", "log_scale")
-
-
-def region_weights(model: MorphableModel) -> Float[Tensor, " vertex"]:
-    """How much the photometric term trusts each vertex, 0 to 1: hair, eyes, mouth interior less."""
-    r = model.regions
-    return (
-        (1 - 0.9 * r["border"])
-        * (1 - 0.9 * r["mouth_interior"])
-        * (1 - 0.6 * r["eyes"])
-        * (1 - 0.5 * r["forehead"])
-    )
 
 
 def start_from_landmarks(
@@ -386,23 +376,6 @@ class _Run:
                 why.append(f"the loss was still falling ({falling:.0%} in the last steps)")
             reasons.append(why)
         return FitResult(c, self.losses_per_photo(c), self.history, reasons, seconds, error)
-
-
-def sample_photo_colours(
-    face: Face, photo: Float[Tensor, "batch 3 height width"], valid: Tensor
-) -> tuple[Float[Tensor, "batch vertex 3"], Float[Tensor, "batch vertex"]]:
-    """The photo's colour at each vertex, and a weight: how squarely it faces the viewer, 0 hidden.
-
-    Hidden is what looks away, lies outside the photo, or is behind another part of the face.
-    """
-    ndc = project_ndc(face.v_camera, face.fov_deg)
-    grid = (ndc[..., :2] * ndc.new_tensor([-1.0, -1.0]))[:, None]  # +x left, +y up -> image axes
-    sampled = F.grid_sample(torch.cat([photo, valid], 1), grid, align_corners=False)[:, :, 0]
-    colours, inside = sampled[:, :3].transpose(1, 2), sampled[:, 3]
-    depth, _ = face.render(photo.shape[-1], attributes=face.v_camera[..., 2:])
-    nearest = F.grid_sample(depth, grid, mode="nearest", align_corners=False)[:, 0, 0]
-    free = face.v_camera[..., 2] < nearest + 2.0
-    return colours, face.normals[..., 2].clamp(min=0) * free * (inside > 0.99)
 
 
 def _check(image: Tensor, valid: Tensor, landmarks: Tensor) -> None:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .coefficients import UNIT_AMBIENT
+from .constants import constant
 from .mesh import cached
 from .subdivision import edges
 
@@ -210,7 +211,7 @@ def offset_symmetry_loss(
     """
     mirrored = offset_map.flip(-1)
     if displacement:
-        mirrored = mirrored * mirrored.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
+        mirrored = mirrored * _negate_x(mirrored)[:, None, None]
     return ((offset_map - mirrored) ** 2).sum((1, 2, 3)).mean()
 
 
@@ -220,7 +221,7 @@ def mesh_symmetry_loss(
     """Eq. 9 between mirror vertices: mean over vertices of the squared difference, any pose."""
     mirrored = offsets[:, mirror]
     if displacement:
-        mirrored = mirrored * mirrored.new_tensor([-1.0, 1.0, 1.0])
+        mirrored = mirrored * _negate_x(mirrored)
     return ((offsets - mirrored) ** 2).sum(-1).mean()
 
 
@@ -285,6 +286,10 @@ def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor
         "light_level": ((light_level(lighting) - LIGHT_LEVEL) ** 2).mean(),
         "light_bands": (shares**2).sum(1).mean(),
     }
+
+
+def _negate_x(like: Tensor) -> Float[Tensor, " 3"]:
+    return constant((-1.0, 1.0, 1.0), like.dtype, like.device)
 
 
 def _same_shape(rendered: Tensor, photo: Tensor) -> None:

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .constants import constant
+
 
 @dataclass(frozen=True)
 class PackedMesh:
@@ -125,7 +127,7 @@ def cut_at_near_plane(
     second = torch.zeros_like(origin)
     second[1:] = (origin[1:] == origin[:-1]).long()
     kind = torch.where(alone_in_front[source], 0, 1 + second[cut])
-    table = torch.tensor([[3, 4, 0], [3, 1, 4], [4, 1, 2]], device=faces.device)[kind]
+    table = constant(((3, 4, 0), (3, 1, 4), (4, 1, 2)), torch.long, faces.device)[kind]
     split = faces[origin]
     split[cut] = corners[source].gather(1, table)
     row = torch.full_like(origin, -1)

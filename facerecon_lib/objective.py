@@ -11,6 +11,7 @@ detected ones (Eq. 5), and its face-recognition features with the photo's (Eq. 6
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ class BaseObjective:
     reduction: of Eq. 4: "sum" as printed, or "mean", robust and with hair, eyes and the inside of
     the mouth counting less, as in fitting. recognition: F() of Eq. 6.
     size: pixels a side of the rendering; Eq. 6 needs the whole 224.
-    Raises ValueError for an unknown reduction or weight, or Eq. 6 without its network.
+    Raises ValueError for an unknown reduction or weight, for a weight below 0, or where none is
+    above, and for Eq. 6 without its network.
     """
 
     def __init__(
@@ -70,29 +72,37 @@ class BaseObjective:
             raise ValueError(f"weights: {min(unknown)!r} is unknown; there are {sorted(known)}")
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"weights: expected 0 or more for {name!r}, got {weight}")
         self.weights = {name: weight for name, weight in weights.items() if weight}
+        if not self.weights:
+            raise ValueError("weights: expected one or more above 0, got none")
         if "recognition" in self.weights and (recognition is None or size != CROP_SIZE):
             raise ValueError(
                 f"recognition: a weight of {self.weights['recognition']:g} needs a network, as "
                 f"from load_network('dlib'), and renderings of {CROP_SIZE} pixels, not {size}"
             )
-        self.model, self.reduction, self.recognition, self.size = (
-            model,
-            reduction,
-            recognition,
-            size,
-        )
+        self.model, self.reduction = model, reduction
+        self.recognition, self.size = recognition, size
         self.points = model.landmark_model()
         self.vertex_weights = region_weights(model)
         self.grams = {
-            "truth_shape": _gram(model.identity_basis, model.regions["skin"]),
-            "truth_expression": _gram(model.expression_basis, model.regions["skin"]),
-            "truth_albedo": _gram(model.albedo_basis, model.regions["skin"]),
+            name: _gram(basis, model.regions["skin"])
+            for name, basis in (
+                ("truth_shape", model.identity_basis),
+                ("truth_expression", model.expression_basis),
+                ("truth_albedo", model.albedo_basis),
+            )
+            if name in self.weights
         }
         self.front = _front_normals().to(model.device)
 
     def __call__(self, coefficients: FaceCoefficients, batch: FaceBatch) -> Objective:
-        """Every term of this batch; differentiable in the coefficients."""
+        """Every term of this batch; differentiable in the coefficients.
+
+        Raises ValueError where nothing but TRUTH_TERMS has a weight and the batch has no truth.
+        """
         c = coefficients
         terms, image, mask = {}, None, None
         wanted = self.weights.keys()
@@ -103,7 +113,11 @@ class BaseObjective:
         terms |= self._priors(c)
         if batch.truth is not None:
             terms |= self._truth_terms(c, batch.truth)
-        terms = {name: value for name, value in terms.items() if name in wanted}
+        if not terms:
+            raise ValueError(
+                f"batch: expected faces with a known truth for {', '.join(wanted)}, which alone "
+                "have a weight; give 'pixel' or 'landmark' one"
+            )
         return Objective(terms, losses.weighted_sum(terms, self.weights), image, mask)
 
     def _photo_terms(self, c: FaceCoefficients, batch: FaceBatch):
@@ -115,11 +129,12 @@ class BaseObjective:
         if self.size != photo.shape[-1]:
             photo, valid = (F.interpolate(x, (self.size,) * 2, mode="area") for x in (photo, valid))
         mask = mask * valid
-        if self.reduction == "sum":
-            pixel = losses.pixel_loss(image, photo, mask, "sum")
-        else:
-            pixel = losses.robust_pixel_loss(image, photo, shown[:, 3:] * mask, PIXEL_SIGMA)
-        terms = {"pixel": pixel}
+        terms = {}
+        if "pixel" in self.weights and self.reduction == "sum":
+            terms["pixel"] = losses.pixel_loss(image, photo, mask, "sum")
+        elif "pixel" in self.weights:
+            weight = shown[:, 3:] * mask
+            terms["pixel"] = losses.robust_pixel_loss(image, photo, weight, PIXEL_SIGMA)
         if "recognition" in self.weights:
             terms["recognition"] = self._recognition_term(image, photo, mask, batch.landmarks)
         return terms, image.detach(), mask.detach()
@@ -142,14 +157,18 @@ class BaseObjective:
         return losses.landmark_loss(points, batch.landmarks, weights)
 
     def _priors(self, c: FaceCoefficients) -> dict[str, Tensor]:
-        return {
-            "identity": losses.coefficient_prior(c.identity),
-            "expression": losses.coefficient_prior(c.expression),
-            "action_range": losses.action_range_prior(self.model.actions(c.expression)),
-            "albedo": losses.coefficient_prior(c.albedo),
-            "scale": losses.scale_prior(c.scale),
-            **losses.light_priors(c.lighting),
+        priors = {
+            "identity": lambda: losses.coefficient_prior(c.identity),
+            "expression": lambda: losses.coefficient_prior(c.expression),
+            "action_range": lambda: losses.action_range_prior(self.model.actions(c.expression)),
+            "albedo": lambda: losses.coefficient_prior(c.albedo),
+            "scale": lambda: losses.scale_prior(c.scale),
         }
+        terms = {name: prior() for name, prior in priors.items() if name in self.weights}
+        if self.weights.keys() & {"light_grey", "light_level", "light_bands"}:
+            light = losses.light_priors(c.lighting)
+            terms |= {name: value for name, value in light.items() if name in self.weights}
+        return terms
 
     def _truth_terms(self, c: FaceCoefficients, truth: FaceCoefficients) -> dict[str, Tensor]:
         """Distances to the known face, one a group, so that each is in units that mean something.
@@ -157,7 +176,8 @@ class BaseObjective:
         truth_shape, truth_expression: mm², mean over the skin's vertices of the squared distance
         that identity, and expression, are off alone. truth_albedo: likewise, of colours in [0, 1].
         truth_pose: squared difference of the rotation matrices over 2: the angle in rad², where it
-        is small. truth_light: squared difference of the shading over the visible half sphere.
+        is small. truth_light: squared difference of the shading, summed over channels, the mean
+        over the half sphere that faces the viewer.
         """
         off = {
             "truth_shape": c.identity - truth.identity,
@@ -167,13 +187,15 @@ class BaseObjective:
         terms = {
             name: torch.einsum("bi,ij,bj->b", x, self.grams[name], x).mean()
             for name, x in off.items()
+            if name in self.weights
         }
-        turned = axis_angle_to_matrix(c.rotation) - axis_angle_to_matrix(truth.rotation)
-        shading = self.front @ (c.lighting - truth.lighting)
-        return terms | {
-            "truth_pose": turned.square().sum((1, 2)).mean() / 2,
-            "truth_light": shading.square().sum(2).mean(),
-        }
+        if "truth_pose" in self.weights:
+            turned = axis_angle_to_matrix(c.rotation) - axis_angle_to_matrix(truth.rotation)
+            terms["truth_pose"] = turned.square().sum((1, 2)).mean() / 2
+        if "truth_light" in self.weights:
+            shading = self.front @ (c.lighting - truth.lighting)
+            terms["truth_light"] = shading.square().sum(2).mean()
+        return terms
 
 
 def _gram(

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from .constants import constant
 from .photo import align
 from .recognition_networks import (
     CHIPS,
@@ -50,29 +51,34 @@ MEAN_Y = [0.203352, 0.307009, 0.409805, 0.515625, 0.587326, 0.609345, 0.628106, 
           0.179852, 0.178758, 0.216423, 0.244077, 0.245099, 0.780233, 0.745405, 0.727388,
           0.742578, 0.727388, 0.745405, 0.780233, 0.784792, 0.778746, 0.785343, 0.778746,
           0.784792]  # fmt: skip
+_MEAN_FACE = tuple(map(complex, MEAN_X, MEAN_Y))
 
 
 # The face, cut out ------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def chip_matrix(landmarks: Float[Tensor, "batch 68 2"], chip: Chip) -> Float[Tensor, "batch 2 3"]:
+def chip_matrix(
+    landmarks: Float[Tensor, "batch 68 2"], chip: Chip, check: bool = True
+) -> Float[Tensor, "batch 2 3"]:
     """Chip pixels to image pixels, both continuous (the first pixel's centre is 0.5, 0.5).
 
     The similarity from the mean face to the landmarks in least squares, over complex numbers:
     a = sum(conj(t - mean t) (p - mean p)) / sum |t - mean t|^2 turns and scales, and
     b = mean p - a mean t moves. Raises ValueError for other shapes, and for points that are not
-    finite or lie within two pixels.
+    finite or lie within two pixels. check=False leaves out the look at the points, for which a GPU
+    makes the host wait; landmarks that are not finite then make chips that mean nothing.
     """
     if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
         raise ValueError(f"landmarks: expected (batch, 68, 2), got {tuple(landmarks.shape)}")
-    p = torch.view_as_complex(landmarks[:, ALIGNED_POINTS].double().contiguous())
-    t = torch.complex(p.real.new_tensor(MEAN_X), p.real.new_tensor(MEAN_Y))
+    aligned = constant(tuple(ALIGNED_POINTS), torch.long, landmarks.device)
+    p = torch.view_as_complex(landmarks.index_select(1, aligned).double().contiguous())
+    t = constant(_MEAN_FACE, p.dtype, p.device)
     centred, middle = t - t.mean(), p.mean(1)
     a = (centred.conj() * (p - middle[:, None])).sum(1) / (centred.abs() ** 2).sum()
     b = middle - a * t.mean()
     scale = a.abs()  # image pixels to the mean face's unit
-    if not (torch.isfinite(scale) & (scale > 2)).all():
+    if check and not (torch.isfinite(scale) & (scale > 2)).all():
         raise ValueError("landmarks: expected finite points of a face wider than two pixels")
     x, y, width, height = chip.box
     shown = torch.ones_like(scale)
@@ -103,7 +109,7 @@ def cut_chips(
     rows = at[:, None] * matrix[:, None, :, 1]  # (batch, size, 2)
     columns = at[:, None] * matrix[:, None, :, 0] + matrix[:, None, :, 2]
     points = rows[:, :, None] + columns[:, None]
-    extent = image.new_tensor(image.shape[:1:-1])  # width, height
+    extent = constant(tuple(image.shape[:1:-1]), image.dtype, image.device)  # width, height
     colour = colour.to(image)[:, None, None]
     beyond = image - colour
     if mask is not None:
@@ -116,12 +122,15 @@ def face_features(
     image: Float[Tensor, "batch 3 height width"],
     landmarks: Float[Tensor, "batch 68 2"],
     mask: Float[Tensor, "batch 1 height width"] | None = None,
+    matrix: Float[Tensor, "batch 2 3"] | None = None,
 ) -> Float[Tensor, "batch feature"]:
     """F() of Eq. 6, of images in [0, 1] and their landmarks in pixels.
 
     For Eq. 6 photo and rendering are given the same landmarks, those of the photo, and the same
     mask (1 on the rendered face where the photo has pixels). Both are detached: gradients reach the
     image alone. Raises ValueError for shapes that do not belong together.
+
+    matrix: chip_matrix(landmarks, network.chip), where a caller has it already for the other image.
     """
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"image: expected (batch, 3, height, width), got {tuple(image.shape)}")
@@ -131,7 +140,10 @@ def face_features(
     if mask is not None and mask.shape != (batch, 1, *image.shape[2:]):
         expected = (batch, 1, *image.shape[2:])
         raise ValueError(f"mask: expected {expected}, got {tuple(mask.shape)}")
-    matrix = chip_matrix(landmarks, network.chip)
+    if matrix is None:
+        matrix = chip_matrix(landmarks, network.chip)
+    elif matrix.shape != (batch, 2, 3):
+        raise ValueError(f"matrix: expected ({batch}, 2, 3), got {tuple(matrix.shape)}")
     return network(cut_chips(image, matrix, network.chip, network.colour, mask))
 
 

@@ -59,6 +59,7 @@ def render(
     soft: SoftSettings | None = None,
     background: float | Tensor | None = None,
     backend: str = "warp",
+    near: float | None = NEAR,
 ) -> tuple[Float[Tensor, "batch channel height width"], Float[Tensor, "batch 1 height width"]]:
     """Image and mask of a mesh under the perspective camera of section 2.1.
 
@@ -70,6 +71,10 @@ def render(
     background: None (zero), a number, one value a channel (channel,), or images
         (batch, channel, height, width).
     backend: "warp", or "pytorch3d" to let its rasterizer find the fragments (slow; for comparison).
+    near: depth in mm at which triangles are cut off, so that none passes through the camera. None:
+        a triangle with a vertex behind the camera is left out whole. Pictures of a face in front of
+        the camera are the same, and a GPU is not asked, which it would have to be waited for,
+        whether there is anything to cut.
 
     Raises ValueError for shapes or a backend that do not fit, ImportError for a missing PyTorch3D.
     """
@@ -80,7 +85,7 @@ def render(
             f"attributes: expected (batch, vertex, channel) that begins "
             f"{tuple(v_camera.shape[:2])} like v_camera, got {tuple(attributes.shape)}"
         )
-    settings = {"perspective_correct": True, "z_clip_value": NEAR}
+    settings = {"perspective_correct": True, "z_clip_value": near}
     if soft is not None:
         settings["blur_radius"] = soft.blur_radius
         settings["faces_per_pixel"] = soft.faces_per_pixel
@@ -93,7 +98,7 @@ def render(
     else:
         raise ValueError(f"backend: expected 'warp' or 'pytorch3d', got {backend!r}")
 
-    values = interpolate(fragments, faces, attributes)
+    values = _interpolate(fragments, faces, attributes)
     behind = _background(background, values)
     if soft is None:
         covered = fragments.pix_to_face >= 0
@@ -112,8 +117,20 @@ def interpolate(
     """Vertex attributes at each fragment, weighted by its barycentric coordinates; 0 where empty.
 
     Differentiable in the attributes and, through bary_coords, in the vertices. Raises ValueError
-    when the fragments' batch is not that of the attributes, TypeError when their types differ.
+    when the fragments' batch is not that of the attributes, or they name triangles that `faces`
+    does not have, TypeError when their types differ.
     """
+    pix_to_face, most = fragments.pix_to_face, len(fragments.pix_to_face) * len(faces)
+    if pix_to_face.numel() and (last := int(pix_to_face.max())) >= most:
+        raise ValueError(
+            f"fragments: expected triangles below {most}, got {last}: were they rasterized from "
+            "these faces?"
+        )
+    return _interpolate(fragments, faces, attributes)
+
+
+def _interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
+    """The same of fragments that are known to be of these faces: on CUDA to ask takes a wait."""
     bary = fragments.bary_coords
     if attributes.ndim != 3 or len(attributes) != len(bary):
         raise ValueError(
@@ -130,13 +147,7 @@ def interpolate(
                 f"{name}: expected on {bary.device} like the fragments, got {tensor.device}"
             )
     indices = checked_indices(faces, attributes.shape[1])
-    pix_to_face = fragments.pix_to_face
-    if pix_to_face.numel() and int(pix_to_face.max()) >= len(bary) * len(faces):
-        raise ValueError(
-            f"fragments: expected triangles below {len(bary) * len(faces)}, got "
-            f"{int(pix_to_face.max())}: were they rasterized from these faces?"
-        )
-    return _Interpolate.apply(indices, pix_to_face, bary, attributes)
+    return _Interpolate.apply(indices, fragments.pix_to_face, bary, attributes)
 
 
 class _Interpolate(torch.autograd.Function):
@@ -204,7 +215,7 @@ def _background(background: float | Tensor | None, values: Tensor) -> Tensor:
     if background is None:
         background = 0.0
     if not isinstance(background, Tensor):
-        return values.new_tensor(background)
+        return values.new_full((), background)
     if background.shape == (channel,):
         return background.to(values)
     if background.shape in ((n, channel, height, width) for n in (1, batch)):

@@ -35,6 +35,7 @@ from .fitting import FROM_ENCODER, FitResult, FitSettings, fit, judge
 from .mesh import export_mesh
 from .morphable_model import MorphableModel
 from .output_folder import check_replaceable, readable_name, replacing
+from .photo_colours import light_from_photo
 from .plotting import fit_figure, overlay_on_photo, save_figure
 from .recognition import FaceNetwork
 from .synthesis import CROP_SIZE, Face, landmark_vertices, synthesise
@@ -114,14 +115,25 @@ def fit_face(
 
 
 def encode_face(
-    photo: Photo, model: MorphableModel, encoder: Encoder, face: int | None = None
+    photo: Photo,
+    model: MorphableModel,
+    encoder: Encoder,
+    face: int | None = None,
+    light: str = "photo",
 ) -> FittedPhoto:
     """Detect and align the face of one photo and ask the encoder, on the model's device.
 
+    light: "encoder", or "photo": the encoder's, moved by least squares to the photo's colours.
     Losses, and the rules by which a result is trusted, are those of fitting; so are the errors.
     """
+    if light not in ("photo", "encoder"):
+        raise ValueError(f"light {light!r}: expected photo or encoder")
     found, crop, inputs, seconds = _aligned(photo, model, face)
     coefficients, seconds["encoder"] = _encoded(encoder, inputs[0])
+    if light == "photo":
+        start = time.perf_counter()
+        coefficients.lighting = light_from_photo(model, coefficients, *inputs[:2])
+        seconds["light"] = time.perf_counter() - start
     fitted = judge(model, *inputs, coefficients, kind=found.kind)
     with torch.no_grad():
         face_found = synthesise(model, coefficients)

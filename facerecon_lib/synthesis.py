@@ -23,10 +23,11 @@ from .camera import (
     project_ndc,
 )
 from .coefficients import FaceCoefficients
+from .constants import constant
 from .lighting import shade
 from .mesh import vertex_normals
 from .morphable_model import MorphableModel
-from .renderer import SoftSettings, render
+from .renderer import NEAR, SoftSettings, render
 
 CROP_SIZE = 224
 
@@ -50,12 +51,12 @@ class Face:
         soft: SoftSettings | None = None,
         background: float | Tensor | None = None,
         attributes: Float[Tensor, "batch vertex channel"] | None = None,
+        near: float | None = NEAR,
     ) -> tuple[Tensor, Tensor]:
         """Image and mask, as `renderer.render`; `attributes` instead of the lit colours."""
         shown = self.colours if attributes is None else attributes
-        return render(
-            self.v_camera, self.model.faces, shown, image_size, self.fov_deg, soft, background
-        )
+        view = (image_size, self.fov_deg, soft, background)
+        return render(self.v_camera, self.model.faces, shown, *view, near=near)
 
     def landmarks(
         self, kind: str = "3d", image_size: int = CROP_SIZE
@@ -125,10 +126,12 @@ def landmark_vertices(
         return index
     bands = model.contour_bands
     points = project_ndc(v_camera[:, bands.reshape(-1)], fov_deg)[..., :2]
-    points = points.unflatten(1, bands.shape) * points.new_tensor([-1.0, 1.0])  # viewer axes
+    to_viewer = constant((-1.0, 1.0), points.dtype, points.device)
+    points = points.unflatten(1, bands.shape) * to_viewer
     up = torch.nn.functional.normalize(axis_angle_to_matrix(rotation)[:, :2, 1], dim=-1)
     right = torch.stack([up[:, 1], -up[:, 0]], -1)
-    middle = model.mean[model.landmarks[30], :2] * up.new_tensor([0.0, 1.0])
+    # 30:31, since an index of no axes is read back to the host
+    middle = model.mean[model.landmarks[30:31], :2] * constant((0.0, 1.0), up.dtype, up.device)
     outward = model.mean[bands[:, 0], :2] - middle  # frontal direction of each jaw point
     outward = torch.nn.functional.normalize(outward, dim=-1)
     direction = outward[None, :, :1] * right[:, None] + outward[None, :, 1:] * up[:, None]

@@ -35,7 +35,7 @@ from rich.console import Console
 from torch import Tensor
 
 from . import __version__
-from .encoder import Encoder, save_encoder
+from .encoder import Encoder, load_encoder, save_encoder
 from .face_batch import FaceBatch
 from .morphable_model import MorphableModel, shipped_model_path
 from .objective import BaseObjective, Objective
@@ -206,8 +206,12 @@ class TrainingRun:
         s, fabric = self.settings, self.fabric
         torch.manual_seed(s.seed)  # of the weights that are not given
         pretrained = "none" if found else s.pretrained
-        kind = (s.backbone, s.norm, pretrained, allow_download, s.input_size)
+        trained = pretrained.endswith(".safetensors")
+        weights = "none" if trained else pretrained
+        kind = (s.backbone, s.norm, weights, allow_download, s.input_size)
         encoder = Encoder(self.model.sizes, *kind)
+        if trained:
+            encoder.take(load_encoder(Path(pretrained), self.model))
         if s.sync_norm and fabric.world_size > 1:
             if fabric.device.type != "cuda":
                 raise SettingsError("sync_norm: only on CUDA; use norm 'group' or 'frozen' here")

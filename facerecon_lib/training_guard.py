@@ -104,7 +104,7 @@ def what_is_broken(batch: FaceBatch, objective: Objective, weights: Mapping[str,
     if torch.isfinite(objective.loss):
         return ""
     terms = [
-        name if not torch.isfinite(value) else f"{weights[name]} · {name}"
+        name if not torch.isfinite(value) else f"{weights[name]:g} · {name}"
         for name, value in objective.terms.items()
         if not torch.isfinite(weights[name] * value)
     ]

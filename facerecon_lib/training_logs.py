@@ -48,7 +48,7 @@ class RunLog:
 
         self._path = out / "log.jsonl"
         self.records = _cut(self._path, step)
-        self._file = self._path.open("a")
+        self._file = self._path.open("a", buffering=1)
         purge = step + 1 if step else 0
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=purge)
         if console is not None and console.is_terminal:

@@ -28,18 +28,19 @@ def make_fabric(
     """Lightning Fabric for this process, launched.
 
     device: "cpu", "cuda", "cuda:N" or "auto". devices: processes on this machine, one a device; 1
-    without a launcher. num_nodes: machines. Under torchrun the numbers are the launcher's and those
-    given have to agree. (Fabric has to be told: left to itself it takes each of torchrun's
-    processes for a run of its own.) Under `fabric run` they arrive in the environment (LT_DEVICES
-    and others), where Fabric looks for them itself.
+    without a launcher. num_nodes: machines. precision: as in TrainSettings.
+    Under torchrun the numbers are the launcher's and those given have to agree. (Fabric has to be
+    told: left to itself it takes each of torchrun's processes for a run of its own.) Under `fabric
+    run` they arrive in the environment (LT_DEVICES and others), where Fabric looks for them itself.
     Raises SettingsError where numbers do not agree, or what is asked for is not here.
     """
     try:
         from lightning.fabric import Fabric
         from lightning.fabric.utilities.exceptions import MisconfigurationException
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401, wanted later by RunLog
     except ImportError as error:
         raise SettingsError(
-            f"training needs lightning ({error}): pip install 'facerecon-lib[train]'"
+            f"training needs what is not here ({error}): pip install 'facerecon-lib[train]'"
         ) from error
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     match = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d+)", device)
@@ -48,6 +49,9 @@ def make_fabric(
     kind, number = match[1] or "cuda", match[2]
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if precision == "auto":  # GPUs before Ampere, 8.0, only imitate bfloat16, and slowly
+        modern = kind == "cuda" and torch.cuda.get_device_capability(int(number or 0)) >= (8, 0)
+        precision = "bf16-mixed" if modern else "32-true"
     chosen: dict = dict(accelerator=kind, strategy="auto", precision=precision)
     launched_by_fabric = os.environ.get("LT_CLI_USED") == "1"
     if launched_by_fabric:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from facerecon_lib import cli, training
@@ -136,6 +137,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_exit_2(tmp_path):
         (Interrupted("stopped by SIGINT", signal.SIGINT), 130),
         (Interrupted("stopped by SIGTERM", signal.SIGTERM), 143),
         (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device"), 1),
     ],
 )
 def test_how_a_run_ends_is_in_the_exit_code(monkeypatch, tmp_path, error, code):
@@ -147,6 +149,16 @@ def test_how_a_run_ends_is_in_the_exit_code(monkeypatch, tmp_path, error, code):
     assert done.exit_code == code
     assert len(done.stderr.splitlines()) == 1
     assert (str(error) or "stopped at once") in done.stderr
+
+
+def test_a_batch_that_does_not_fit_says_so(monkeypatch, tmp_path):
+    def raises(*args, **kwargs):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried ...")
+
+    monkeypatch.setattr(training, "train_base", raises)
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == 1
+    assert done.stderr == "facerecon: out of memory with --batch 8; lower it\n"
 
 
 def test_without_lightning_one_line_says_what_to_install(monkeypatch, tmp_path):

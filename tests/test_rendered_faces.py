@@ -1,9 +1,12 @@
 """Rendered faces: always the same ones, cut as photos are cut, with the truth that they claim."""
 
+import zlib
+
 import pytest
 import torch
 
 from facerecon_lib.camera import axis_angle_to_matrix
+from facerecon_lib.counted_random import CountedRandom
 from facerecon_lib.evaluation import landmark_error, skin_tone_group
 from facerecon_lib.face_batch import FaceBatch
 from facerecon_lib.lighting import sh_basis
@@ -131,11 +134,27 @@ def test_all_skin_tones_and_poses_come(model):
     assert (actions.amax(1) < 1e-3).float().mean() > 0.15  # some are at rest
 
 
+def test_no_two_names_share_their_numbers(model, monkeypatch):
+    """The hash sees a name's CRC-32."""
+    names = set()
+    draw = CountedRandom._unit
+    monkeypatch.setattr(
+        CountedRandom, "_unit", lambda self, name, shape: names.add(name) or draw(self, name, shape)
+    )
+    for family in ("train", "held-out"):
+        RenderedFaces(model, seed=3, family=family).batch(torch.arange(1))
+    assert len(names) > 120
+    assert len({zlib.crc32(name.encode()) for name in names}) == len(names)
+
+
 def test_refusals(model):
     with pytest.raises(ValueError, match="family 'studio': expected train or held-out"):
         RenderedFaces(model, seed=1, family="studio")
-    with pytest.raises(ValueError, match="0 or more"):
-        RenderedFaces(model, seed=1).batch(torch.tensor([-1]))
+    for indices in ([], [-1], [3, -2], [[1, 2]]):
+        with pytest.raises(ValueError, match="indices: expected one face number or more"):
+            RenderedFaces(model, seed=1).batch(torch.tensor(indices, dtype=torch.long))
+    with pytest.raises(ValueError, match="indices: expected whole numbers"):
+        RenderedFaces(model, seed=1).batch(torch.tensor([1.0]))
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.console import Console
 from facerecon_lib import training
 from facerecon_lib.encoder import load_encoder
 from facerecon_lib.losses import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
+from facerecon_lib.photo import align
 from facerecon_lib.training import (
     PROFILES,
     CheckpointError,
@@ -26,6 +28,7 @@ from facerecon_lib.training import (
     NonFiniteError,
     SettingsError,
     TrainSettings,
+    balanced_weights,
     report_weights,
     train_base,
 )
@@ -36,8 +39,10 @@ from facerecon_lib.training_settings import differences
 
 pytest.importorskip("lightning")
 
-TINY = replace(
-    PROFILES["smoke"],
+TINY = TrainSettings(
+    backbone="mobilenet_v3_large",
+    input_size=112,
+    render_size=112,
     batch=2,
     steps=4,
     log_every=1,
@@ -207,11 +212,11 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
     expected = {
         "pixel": r"step 2: not finite: .*pixel.*, of seed 0 face 2 to seed 0 face 3 "
         r"\(seed 0 face 3: given with numbers that are not finite\).*step-000001, is good",
-        "weight": r"step 1: .*: inf · landmark, of seed 0 face 0 to seed 0 face 1;.* no checkpoint",
+        "weight": r"step 1: .*: 1e\+38 · landmark, of seed 0 face 0 to seed 0 face 1;.* no checkpoint",
         "gradient": r"step 2: not finite: the gradient, of seed 0 face 2 to seed 0 face 3;",
     }
     if broken == "weight":
-        settings = replace(FAST, weights={**FAST.weights, "landmark": float("inf")})
+        settings = replace(FAST, weights={**FAST.weights, "landmark": 1e38})
     with pytest.raises(NonFiniteError, match=expected[broken]) as stopped:
         train_base(settings, tmp_path)
     assert "\n" not in str(stopped.value)
@@ -245,6 +250,61 @@ def test_what_may_change_on_the_way():
     assert differences(TINY, replace(TINY, seed=1)) == ["seed 0, not 1"]
     cosine = replace(TINY, schedule="cosine")  # whose rates depend on how many steps there are
     assert differences(cosine, replace(cosine, steps=9)) == ["steps 4, not 9"]
+
+
+# Photos -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Twelve photos, of nothing: eight to train on, two to validate with."""
+    pytest.importorskip("webdataset")
+    from facerecon_lib.photo_samples import ShardWriter
+
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
+    with ShardWriter(folder, photos_per_shard=4) as writer:
+        for i in range(12):
+            photo = np.full((300, 300, 3), 10 * i + 50, np.uint8)
+            crop = align(photo, 40 + rng.uniform(0, 200, (68, 2)))
+            writer.write(f"photo_{i:02d}", crop, "2d", person=f"person {i}", photo="photo.png")
+    return folder
+
+
+def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, monkeypatch):
+    weights = balanced_weights("none")
+    settings = replace(FAST, data=str(shards), steps=None, epochs=1.5, weights=weights)
+    settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
+    taken, optimise_photos = [], training.agree
+
+    def noted(fabric, asked, step, batch, *rest):
+        taken.append((step, batch.names))
+        return optimise_photos(fabric, asked, step, batch, *rest)
+
+    monkeypatch.setattr(training, "agree", noted)
+    whole = train_base(settings, tmp_path / "whole")
+    assert whole.steps == 6
+    epoch = list(itertools.chain(*(names for _, names in taken[:4])))
+    assert len(set(epoch)) == 8  # each photo once
+    assert set(itertools.chain(*(names for _, names in taken[4:]))) < set(epoch)
+    assert whole.validation["photos"]["faces"] == 1
+    assert whole.validation["photos"]["landmark_error"] > 0
+    straight = taken.copy()
+    taken.clear()
+
+    after = training.TrainingRun.after
+
+    def stopped(run, done, *rest):
+        after(run, done, *rest)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.TrainingRun, "after", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_base(settings, tmp_path / "again")
+    monkeypatch.setattr(training.TrainingRun, "after", after)
+    train_base(settings, tmp_path / "again", resume=True)
+    assert taken == straight
+    assert_same_end(tmp_path / "again", tmp_path / "whole")
 
 
 # Settings ---------------------------------------------------------------------------------------
@@ -308,14 +368,19 @@ def test_a_weight_that_means_nothing_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "settings.json").exists()
 
 
+def test_precision_auto_is_float32_where_there_is_no_bfloat16(monkeypatch):
+    assert training.make_fabric("cpu", precision="auto").strategy.precision.precision == "32-true"
+
+
 @pytest.mark.parametrize("device", ["tpu", "cpu:0", "cuda:"])
 def test_an_unknown_device_is_refused(device):
     with pytest.raises(SettingsError, match="expected auto, cpu, cuda or cuda:N"):
         training.make_fabric(device)
 
 
-def test_without_lightning_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+@pytest.mark.parametrize("module", ["lightning.fabric", "torch.utils.tensorboard"])
+def test_what_is_not_installed_is_named_in_one_line(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SettingsError, match=r"pip install 'facerecon-lib\[train\]'"):
         training.make_fabric("cpu")
 

@@ -468,9 +468,7 @@ def train_step(attempt):
             "clipping. Shorten it after backward() has made it and before step() uses it."
         )
     what = "after one step of SGD whose gradient is longer than clip_norm"
-    hint = (
-        "It is the gradient of all weights together that is to be no longer than clip_norm."
-    )
+    hint = "It is the gradient of all weights together that is to be no longer than clip_norm."
     _same_weights(what, mine, wanted, hint)
 
     # Many steps.

@@ -68,9 +68,9 @@ def first_screen(
 def faces_sheet(train: FaceBatch, held_out: FaceBatch, columns: int = 8) -> Figure:
     """The two families, rows of the first over rows of the second."""
     rows = [len(train) // columns, len(held_out) // columns]
-    figure = Figure((columns * 1.42, sum(rows) * 1.42 + 1.1), layout="constrained")
+    figure = Figure((columns * 1.3, sum(rows) * 1.3 + 1.1), layout="constrained")
     figure.set_facecolor("white")
-    parts = figure.subfigures(2, 1, height_ratios=[r * 1.42 + 0.5 for r in rows])
+    parts = figure.subfigures(2, 1, height_ratios=[r * 1.3 + 0.5 for r in rows])
     titles = (
         "Faces to learn from: lamps in a room, flat patterns behind (family 'train')",
         "Faces to be judged on: sky, ground and sun, checked patterns (family 'held-out')",

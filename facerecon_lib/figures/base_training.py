@@ -25,6 +25,7 @@ from ..synthesis import synthesise
 from .base_branch import BLUE, GREY, RED
 from .encoder_answers import shape_mm
 from .photo_panels import on_photo, picture, sheet
+from .slider_panels import Curves, Picture, panel_row
 
 
 @dataclass(eq=False)
@@ -132,23 +133,28 @@ def strip_figure(diary: Diary, chosen: Mapping[str, Sequence[int]], steps: Seque
     return figure
 
 
-@torch.no_grad()
-def step_panel(diary: Diary, chosen: Mapping[str, int], place: int) -> Figure:
-    """One face of either set at one note, photo beside answer, and the curves with a mark."""
-    figure = Figure((9.6, 2.7), layout="constrained", facecolor="white", dpi=80)
-    figure.suptitle("A face that it trains on (blue), and a stranger (red)", fontsize=11)
-    axes = figure.subplots(1, 5, width_ratios=[1, 1, 1, 1, 1.5])
-    for pair, (name, i), colour in zip(
-        (axes[:2], axes[2:4]), chosen.items(), (BLUE, RED), strict=True
-    ):
-        batch = diary.sets[name]
-        face = synthesise(diary.model, diary.states[name][place][i])
-        picture(pair[0], to_uint8(batch.image[i]), name)
-        picture(pair[1], on_photo(batch.image[i : i + 1], face, 150, fine=1), "the answer on it")
-        axes[-1].plot(diary.steps, diary.loss(name), color=colour, linewidth=2)
-    axes[-1].axvline(diary.steps[place], color="0.3", linewidth=1)
-    axes[-1].set(title=f"loss, step {diary.steps[place]}", ylim=(0, None))
-    return figure
+def step_panels(diary: Diary, chosen: Mapping[str, int]) -> Callable[[int], Picture]:
+    """place -> one face of either set as answered at that note, and the losses with a mark."""
+
+    def draw(axes) -> None:
+        for name, colour in zip(chosen, (BLUE, RED), strict=True):
+            axes[0].plot(diary.steps, diary.loss(name), color=colour, linewidth=2, label=name)
+        axes[0].set(title="loss", xlabel="step", ylim=(0, None))
+        axes[0].legend(frameon=False, fontsize=9, loc="lower left")
+
+    curves = Curves(draw, 1, (250, 186))
+
+    @torch.no_grad()
+    def at(place: int) -> Picture:
+        panels = {}
+        for name, i in chosen.items():
+            batch = diary.sets[name]
+            face = synthesise(diary.model, diary.states[name][place][i])
+            panels[f"{name}: photo"] = to_uint8(batch.image[i])
+            panels[f"{name}: answer"] = on_photo(batch.image[i : i + 1], face, 160, fine=2)
+        return panel_row(panels, curves.marked([diary.steps[place]]))
+
+    return at
 
 
 def log_figure(records: Sequence[Mapping], title: str) -> Figure:

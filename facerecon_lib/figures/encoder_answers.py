@@ -6,7 +6,7 @@ answers.errors_figure({"the mean face": a, "the encoder": b}, batch.tone, "The s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -27,6 +27,7 @@ from ..rendered_faces import RenderedFaces, random_coefficients, relief
 from ..synthesis import synthesise
 from .base_branch import BLUE, GREEN, GREY
 from .photo_panels import on_photo, picture, shape_view, sheet
+from .slider_panels import Curves, Picture, panel_row
 
 ERROR_MM = 5.0
 """End of the colour scale of maps in mm."""
@@ -84,8 +85,8 @@ def best_and_worst(
     order = errors.mean(1).argsort().tolist()
     faces = order[:count] + order[-count:]
     title = f"The {count} best answers, and the {count} worst"
-    figure, axes = sheet(len(faces), 4, size=1.7, title=title, head=0.2)
-    figure.set_size_inches(6 * 1.7 + 1.0, 4 * 1.7 + 0.6)
+    figure, axes = sheet(len(faces), 4, size=1.55, title=title, head=0.2)
+    figure.set_size_inches(6 * 1.55 + 1.0, 4 * 1.55 + 0.6)
     colours = matplotlib.colormaps["viridis"]
     for column, i in zip(axes.T, faces, strict=True):
         picture(column[0], to_uint8(batch.image[i]), f"{float(errors[i].mean()):.1f} mm")
@@ -120,28 +121,36 @@ def faces_turned(
 
 
 @torch.no_grad()
-def yaw_panel(
-    model: MorphableModel, batch: FaceBatch, c: FaceCoefficients, yaws: Tensor, place: int
-) -> Figure:
-    """The turned face, the answer, and the errors over all yaws with a mark at this one."""
-    figure = Figure((9.6, 2.8), layout="constrained", facecolor="white", dpi=80)
-    axes = figure.subplots(1, 5, width_ratios=[1, 1, 1, 1.25, 1.25])
-    face = synthesise(model, c[place])
-    picture(axes[0], to_uint8(batch.image[place]), f"turned by {float(yaws[place]):+.0f}°")
-    picture(axes[1], on_photo(batch.image[place : place + 1], face, 150, fine=1), "the answer")
-    picture(axes[2], shape_view(model, c[place], size=150), "its shape, front")
+def yaw_panels(
+    model: MorphableModel, batch: FaceBatch, c: FaceCoefficients, yaws: Tensor
+) -> Callable[[int], Picture]:
+    """place -> the face at that yaw, the answer, and the errors over all yaws with a mark."""
     mm = shape_mm(model, c, batch.truth).mean(1)
     mean = float(shape_mm(model, None, batch.truth).mean())
     off = torch.rad2deg(c.rotation[:, 1]) - yaws
-    axes[3].plot(yaws, mm, color=BLUE, linewidth=2)
-    axes[3].axhline(mean, color=GREY, linestyle=":")
-    axes[3].set(title="error of the shape, mm", xlabel="yaw", ylim=(0, None))
-    axes[4].plot(yaws, off, color=GREEN, linewidth=2)
-    axes[4].axhline(0, color=GREY, linestyle=":")
-    axes[4].set(title="yaw: answer - truth, °", xlabel="yaw")
-    for axis in axes[3:]:
-        axis.axvline(float(yaws[place]), color="0.3", linewidth=1)
-    return figure
+
+    def draw(axes) -> None:
+        axes[0].plot(yaws, mm, color=BLUE, linewidth=2)
+        axes[0].axhline(mean, color=GREY, linestyle=":")
+        top = 1.15 * max(mean, float(mm.max()))
+        axes[0].set(title="error, mm (dots: mean face)", xlabel="true yaw, °", ylim=(0, top))
+        axes[1].plot(yaws, off, color=GREEN, linewidth=2)
+        axes[1].axhline(0, color=GREY, linestyle=":")
+        axes[1].set(title="yaw: answer - truth, °", xlabel="true yaw, °")
+
+    curves = Curves(draw, 2, (480, 186))
+
+    @torch.no_grad()
+    def at(place: int) -> Picture:
+        face, yaw = synthesise(model, c[place]), float(yaws[place])
+        panels = {
+            f"turned by {yaw:+.0f}°": to_uint8(batch.image[place]),
+            "the answer on it": on_photo(batch.image[place : place + 1], face, 160, fine=2),
+            "its shape, front": shape_view(model, c[place], size=160),
+        }
+        return panel_row(panels, curves.marked([yaw, yaw]))
+
+    return at
 
 
 @torch.no_grad()

@@ -1,0 +1,61 @@
+"""Pictures for sliders that are redrawn in milliseconds: curves are drawn once, then only marked.
+
+curves = Curves(lambda axes: axes[0].plot(x, y), count=1, size=(300, 200))
+picture = panel_row({"the photo": photo}, curves.marked([12.0]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from .photo_panels import font
+
+Picture = UInt8[np.ndarray, "height width 3"]
+CAPTION = 26  # px above a panel
+
+
+class Curves:
+    """Plots beside each other, drawn once; `marked` puts a vertical line into each."""
+
+    def __init__(self, draw: Callable[[Sequence], None], count: int, size: tuple[int, int]):
+        width, height = size
+        figure = Figure((width / 80, height / 80), dpi=80, layout="constrained", facecolor="white")
+        axes = list(figure.subplots(1, count, squeeze=False)[0])
+        draw(axes)
+        for axis in axes:
+            axis.spines[["top", "right"]].set_visible(False)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        self.picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        self.axes = axes
+
+    def marked(self, values: Sequence[float]) -> Picture:
+        """The plots with a line at one value of x each."""
+        marked = self.picture.copy()
+        for axis, value in zip(self.axes, values, strict=True):
+            (x, low), (_, high) = (axis.transData.transform((value, y)) for y in axis.get_ylim())
+            top, bottom = len(marked) - round(high), len(marked) - round(low)
+            marked[max(top, 0) : bottom, round(x) - 1 : round(x) + 1] = 70
+        return marked
+
+
+def panel_row(panels: Mapping[str, Picture], plots: Picture, gap: int = 8) -> Picture:
+    """Square panels under their captions, then the plots, which are as high as all of it."""
+    side = len(plots) - CAPTION
+    sheet = Image.new("RGB", (len(panels) * (side + gap) + plots.shape[1], len(plots)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (caption, panel) in enumerate(panels.items()):
+        image = Image.fromarray(panel)
+        if image.size != (side, side):
+            image = image.resize((side, side), Image.Resampling.BILINEAR)
+        left = i * (side + gap)
+        sheet.paste(image, (left, CAPTION))
+        pen.text((left + side // 2, 5), caption, fill=(20, 20, 20), font=font(14), anchor="mt")
+    sheet.paste(Image.fromarray(plots), (len(panels) * (side + gap), 0))
+    return np.asarray(sheet)
