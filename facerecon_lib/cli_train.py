@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_console import error_console, fail, out_console, refusals
+from .cli_console import error_console, fail, one_thread, out_console, refusals
 
 if TYPE_CHECKING:
     from .training_settings import TrainSettings
@@ -133,6 +133,8 @@ def train_base_command(
             settings.check()
             fabric = make_fabric(device, devices, num_nodes, settings.precision)
             rank = fabric.global_rank
+            if fabric.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+                one_thread()
             if settings.profile == "full" and settings.data is None and rank == 0:
                 error_console.print(
                     "facerecon: no --data, so training on rendered faces instead of photos, "

@@ -113,13 +113,14 @@ class FaceCoefficients:
         kind = {"device": device, "dtype": dtype}
         lighting = torch.zeros(batch, 9, 3, **kind)
         lighting[:, 0] = UNIT_AMBIENT
+        # unlike torch.tensor, torch.full copies nothing to a GPU, for which the host would wait
+        start = [torch.full((batch,), value, **kind) for value in DEFAULT_TRANSLATION]
         return cls(
             identity=torch.zeros(batch, identity, **kind),
             expression=torch.zeros(batch, expression, **kind),
             albedo=torch.zeros(batch, albedo, **kind),
             rotation=torch.zeros(batch, 3, **kind),
-            # numbers that `full` writes need no copy to a GPU, for which it would have to wait
-            translation=torch.stack([torch.full((batch,), v, **kind) for v in DEFAULT_TRANSLATION], 1),
+            translation=torch.stack(start, 1),
             scale=torch.ones(batch, 1, **kind),
             lighting=lighting,
         )

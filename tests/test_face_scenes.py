@@ -195,7 +195,7 @@ def test_the_fringe_covers_the_forehead_and_not_the_chin():
     _, free = covered(bald=0.0)
     hidden = (free[:, 0] < 0.5).float()
     y = frame().y
-    assert hidden[y > 95].mean() > 0.5
+    assert hidden[y > 85].mean() > 0.5
     assert hidden[y < 20].mean() < 0.1
 
 

@@ -206,6 +206,27 @@ def test_the_gradient_is_that_of_central_differences_in_double():
         assert (gradient * way).sum().item() == pytest.approx(numeric.item(), rel=1e-6)
 
 
+def test_a_matrix_at_hand_stands_for_the_landmarks():
+    image, mask, points = faces()
+    matrix = chip_matrix(points, DLIB)
+    assert torch.equal(chip_matrix(points, DLIB, check=False), matrix)
+    found = face_features(means(), image, points, mask, matrix)
+    assert torch.equal(found, face_features(means(), image, points, mask))
+    turned = chip_matrix(points.flip(0), DLIB)
+    assert not torch.equal(face_features(means(), image, points, mask, turned), found)
+    with pytest.raises(ValueError, match=r"matrix: expected \(4, 2, 3\), got \(1, 2, 3\)"):
+        face_features(means(), image, points, mask, matrix[:1])
+
+
+def test_unchecked_landmarks_that_are_not_finite_harm_only_their_own_face():
+    image, mask, points = faces()
+    points = points.clone()
+    points[1] = float("nan")
+    matrix = chip_matrix(points, DLIB, check=False)
+    assert matrix[[0, 2, 3]].isfinite().all()
+    assert not matrix[1].isfinite().any()
+
+
 def test_wrong_shapes_are_named():
     image, mask, points = faces()
     with pytest.raises(ValueError, match=r"image: expected \(batch, 3, height, width\), got \(4, "):

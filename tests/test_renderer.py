@@ -118,6 +118,32 @@ def test_a_face_of_one_colour_is_that_colour_inside_the_mask_and_background_outs
     assert (pixels[~inside] == background).all()
 
 
+def test_without_a_near_plane_a_face_before_the_camera_looks_the_same():
+    verts, faces = head(batch=2)
+    cut, cut_mask = render(verts, faces, verts, 32)
+    free, free_mask = render(verts, faces, verts, 32, near=None)
+    assert torch.equal(cut, free)
+    assert torch.equal(cut_mask, free_mask)
+    assert free_mask.any()
+
+
+def test_without_a_near_plane_triangles_that_reach_behind_the_camera_are_left_out_whole():
+    verts, faces = head()
+    verts = (verts - torch.tensor([0, 0, 400.0])).requires_grad_()  # the camera is inside
+    colours = torch.rand(1, verts.shape[1], 3, generator=torch.Generator().manual_seed(0))
+    image, mask = render(verts, faces, colours, 32, near=None)
+    image.square().sum().backward()
+    before = faces[(verts[0, :, 2] > 0)[faces].all(1)]
+    assert 0 < len(before) < len(faces)
+    expected, expected_mask = render(verts, before, colours, 32, near=None)
+    assert torch.equal(image, expected)
+    assert torch.equal(mask, expected_mask)
+    assert mask.any()
+    assert verts.grad.isfinite().all()
+    # the near plane keeps their front parts
+    assert render(verts, faces, colours, 32)[1].sum() >= mask.sum()
+
+
 def test_positions_rendered_as_colours_project_back_to_their_pixels():
     verts, faces = head()
     image, mask = render(verts, faces, verts, (40, 50))
