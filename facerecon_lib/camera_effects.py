@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from .constants import constant
+
 # JPEG's own tables (ITU-T T.81, annex K) at quality 50: brightness, then colour.
 _BRIGHTNESS = """16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56
     14 17 22 29 51 87 80 62  18 22 37 56 68 109 103 77  24 35 55 64 81 104 113 92
@@ -56,7 +58,8 @@ def tone_curve(
 ) -> Float[Tensor, "batch 3 height width"]:
     """image ** gamma, then colours moved from (1) or to (0) grey; in [0, 1]."""
     image = image.clamp(0, 1).pow_(gamma[:, None, None, None])
-    grey = (image * image.new_tensor(_TO_YCC[0])[:, None, None]).sum(1, keepdim=True)
+    shares = constant(_TO_YCC[0], image.dtype, image.device)[:, None, None]
+    grey = (image * shares).sum(1, keepdim=True)
     return torch.lerp(grey, image, saturation[:, None, None, None]).clamp_(0, 1)
 
 
@@ -71,21 +74,19 @@ def jpeg(
     height, width = image.shape[2:]
     if height % 8 or width % 8:
         raise ValueError(f"image: expected sides that 8 divides, got {height} x {width}")
-    to_ycc = image.new_tensor(_TO_YCC)
-    ycc = (to_ycc * 255 @ image.flatten(2)).view_as(image)
+    to_ycc, to_rgb, basis, tables = _matrices(image.dtype, image.device)
+    ycc = (to_ycc @ image.flatten(2)).view_as(image)
     ycc[:, 0] -= 128
-    basis = _cosines().to(image)
     in_blocks = (len(image), 3, height // 8, 8, width // 8, 8)
     spectrum = _transformed(ycc, basis).view(in_blocks)
     quality = quality.clamp(1, 100)
     strength = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    table = (_tables().to(image) * strength[:, None, None, None]).round().clamp(1, 255)
+    table = (tables * strength[:, None, None, None]).round().clamp(1, 255)
     table = table[:, :, None, :, None, :]
     spectrum.div_(table).round_().mul_(table)
     ycc = _transformed(spectrum.view_as(image), basis.T)
     ycc[:, 0] += 128
-    rgb = torch.linalg.inv(to_ycc * 255) @ ycc.flatten(2)
-    return rgb.view_as(image).clamp_(0, 1)
+    return (to_rgb @ ycc.flatten(2)).view_as(image).clamp_(0, 1)
 
 
 def _transformed(planes: Tensor, basis: Float[Tensor, "8 8"]) -> Tensor:
@@ -95,7 +96,15 @@ def _transformed(planes: Tensor, basis: Float[Tensor, "8 8"]) -> Tensor:
     return (basis @ across.view(-1, 8, shape[-1])).view(shape)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _matrices(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """RGB to 255 levels of YCbCr, and back; the cosine transform; the tables. Not to be changed."""
+    to_ycc = torch.tensor(_TO_YCC, dtype=dtype) * 255
+    parts = to_ycc, torch.linalg.inv(to_ycc), _cosines(), _tables()
+    return tuple(part.to(device, dtype) for part in parts)
+
+
 def _cosines() -> Float[Tensor, "8 8"]:
     """The orthonormal cosine transform of length 8."""
     u, i = torch.arange(8.0)[:, None], torch.arange(8.0)
@@ -104,7 +113,6 @@ def _cosines() -> Float[Tensor, "8 8"]:
     return basis
 
 
-@lru_cache(maxsize=1)
 def _tables() -> Float[Tensor, "3 8 8"]:
     brightness, colour = (
         torch.tensor([float(n) for n in table.split()]).reshape(8, 8)

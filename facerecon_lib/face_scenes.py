@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .camera import DEFAULT_FOV, axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
 from .coefficients import FaceCoefficients
+from .constants import constant
 from .counted_random import CountedRandom
 
 FAMILIES = ("train", "held-out")
@@ -39,16 +40,14 @@ class HeadFrame:
 def head_frame(c: FaceCoefficients, size: int, fov_deg: float = DEFAULT_FOV) -> HeadFrame:
     """From the pose: pixels are taken back through a scaled orthographic camera."""
     device = c.rotation.device
-    marks = torch.tensor([[0.0, 0.0, 10.0], HEAD_CENTRE], device=device).expand(len(c), -1, -1)
+    marks = constant(((0.0, 0.0, 10.0), HEAD_CENTRE), torch.float32, device).expand(len(c), -1, -1)
     points = ndc_to_pixels(
         project_ndc(pose(marks, c.rotation, c.scale, c.translation), fov_deg), size
     )
     turned = axis_angle_to_matrix(c.rotation)
     up = F.normalize(turned[:, :2, 1], dim=-1)  # viewer axes
-    per_mm = ndc_to_pixels(
-        project_ndc(torch.stack([c.translation, c.translation + up.new_tensor([1.0, 0, 0])], 1)),
-        size,
-    )
+    beside = c.translation + constant((1.0, 0.0, 0.0), up.dtype, device)
+    per_mm = ndc_to_pixels(project_ndc(torch.stack([c.translation, beside], 1)), size)
     per_mm = (per_mm[:, 0] - per_mm[:, 1]).norm(dim=-1)
     pixels = torch.arange(size, device=device) + 0.5
 
@@ -235,10 +234,10 @@ def before_face(
 
 def hair_colour(numbers: CountedRandom) -> Float[Tensor, "batch 3"]:
     """From black over brown and blond to grey; now and then any colour."""
-    tones = torch.tensor(
-        [[0.05, 0.04, 0.04], [0.16, 0.1, 0.07], [0.35, 0.22, 0.13], [0.7, 0.55, 0.35],
-         [0.5, 0.2, 0.1], [0.6, 0.6, 0.6], [0.1, 0.08, 0.08]],
-        device=numbers.indices.device,
+    tones = constant(
+        ((0.05, 0.04, 0.04), (0.16, 0.1, 0.07), (0.35, 0.22, 0.13), (0.7, 0.55, 0.35),
+         (0.5, 0.2, 0.1), (0.6, 0.6, 0.6), (0.1, 0.08, 0.08)),
+        torch.float32, numbers.indices.device,
     )  # fmt: skip
     colour = tones[numbers.integer("hair colour", len(tones))]
     return (colour * numbers.uniform("hair light", low=0.6, high=1.5)[:, None]).clamp(0, 1)

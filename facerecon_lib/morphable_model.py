@@ -242,8 +242,7 @@ class MorphableModel:
 
     def neutral(self, batch: int = 1) -> FaceCoefficients:
         """The mean face, frontal, in ambient light."""
-        start = FaceCoefficients.mean(batch, *self.sizes)
-        return start.to(self.device)
+        return FaceCoefficients.mean(batch, *self.sizes, device=self.device)
 
     def to(self, device: torch.device | str) -> MorphableModel:
         """The same model on another device."""

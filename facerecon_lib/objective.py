@@ -27,7 +27,7 @@ from .face_batch import FaceBatch
 from .fitting import JAW_WEIGHT, region_weights
 from .lighting import sh_basis
 from .morphable_model import MorphableModel
-from .recognition import FaceNetwork, face_features
+from .recognition import FaceNetwork, chip_matrix, face_features
 from .synthesis import CROP_SIZE, project_landmarks, synthesise
 
 PIXEL_SIGMA = 0.12  # of the robust photometric term, as in fitting
@@ -123,7 +123,8 @@ class BaseObjective:
     def _photo_terms(self, c: FaceCoefficients, batch: FaceBatch):
         face = synthesise(self.model, c)
         weights = self.vertex_weights[None, :, None].expand(len(c), -1, 1)
-        shown, mask = face.render(self.size, attributes=torch.cat([face.colours, weights], -1))
+        attributes = torch.cat([face.colours, weights], -1)
+        shown, mask = face.render(self.size, attributes=attributes, near=None)
         image = shown[:, :3]
         photo, valid = batch.image, batch.valid
         if self.size != photo.shape[-1]:
@@ -140,9 +141,11 @@ class BaseObjective:
         return terms, image.detach(), mask.detach()
 
     def _recognition_term(self, image: Tensor, photo: Tensor, mask: Tensor, at: Tensor) -> Tensor:
+        # A GPU would make the host wait for the check; there landmarks of nan show in the loss.
+        matrix = chip_matrix(at, self.recognition.chip, check=at.device.type == "cpu")
         with torch.no_grad():
-            seen = face_features(self.recognition, photo, at, mask)
-        features = face_features(self.recognition, image, at, mask)
+            seen = face_features(self.recognition, photo, at, mask, matrix)
+        features = face_features(self.recognition, image, at, mask, matrix)
         return losses.recognition_loss(features, seen)
 
     def _landmark_term(self, c: FaceCoefficients, batch: FaceBatch) -> Tensor:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .coefficients import FaceCoefficients
+from .constants import constant
 from .counted_random import CountedRandom
 from .lighting import sh_basis
 from .losses import light_level
@@ -65,6 +66,7 @@ def random_expression(
     ]
     if len(twin) == len(controls):
         alike = numbers.chance("alike", 0.75)[:, None]
+        twin = constant(tuple(twin), torch.long, amount.device)
         amount = alike * amount[:, twin] + (1 - alike) * amount
     awake = 1 - numbers.chance("at rest", 0.3)[:, None]
     for name, often in (("mouthSmileLeft", 0.3), ("jawOpen", 0.2)):
@@ -82,7 +84,11 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
     Both are exposed so that a lit white face would have a brightness of about 0.74.
     """
     device = numbers.indices.device
-    bands = torch.tensor([LAMBERT[0]] + [LAMBERT[1]] * 3 + [LAMBERT[2]] * 5, device=device)
+
+    def fixed(*values: float) -> Tensor:
+        return constant(values, torch.float32, device)
+
+    bands = fixed(LAMBERT[0], *[LAMBERT[1]] * 3, *[LAMBERT[2]] * 5)
 
     def lobe(direction: Tensor, colour: Tensor) -> Tensor:
         """Directional light: its shading is the clamped cosine, in nine functions."""
@@ -91,32 +97,29 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
 
     batch = len(numbers.indices)
     light = torch.zeros(batch, 9, 3, device=device)
-    warm = numbers.normal("warmth", sd=0.09)[:, None] * torch.tensor(
-        [1.0, 0.1, -1.2], device=device
-    )
-    warm = warm + torch.tensor([0.08, 0.0, -0.12], device=device)  # photos of people are warm
+    warm = numbers.normal("warmth", sd=0.09)[:, None] * fixed(1.0, 0.1, -1.2)
+    warm = warm + fixed(0.08, 0.0, -0.12)  # photos of people are warm
     if family == "train":
         light[:, 0] = numbers.uniform("ambient", low=0.35, high=1.2)[:, None] * math.sqrt(
             4 * math.pi
         )
         for i in range(3):
-            spread = torch.tensor([1.0, 0.6, 0.5], device=device)
-            side = numbers.normal(f"lamp {i}", 3) * spread
-            direction = side + torch.tensor([0.0, 0.35, 0.8], device=device)
+            side = numbers.normal(f"lamp {i}", 3) * fixed(1.0, 0.6, 0.5)
+            direction = side + fixed(0.0, 0.35, 0.8)
             strength = numbers.uniform(f"lamp {i} strength", high=(0.9, 0.5, 0.4)[i])
             tint = 1 + numbers.normal(f"lamp {i} tint", 3, sd=0.08)
             light = light + lobe(direction, strength[:, None] * tint)
     else:
-        up = numbers.normal("sky up", 3) * 0.25 + torch.tensor([0.0, 1.0, 0.3], device=device)
+        up = numbers.normal("sky up", 3) * 0.25 + fixed(0.0, 1.0, 0.3)
         sky = 0.5 + 0.2 * numbers.uniform("sky", 3)
-        ground = numbers.uniform("ground")[:, None] * torch.tensor([0.5, 0.45, 0.4], device=device)
+        ground = numbers.uniform("ground")[:, None] * fixed(0.5, 0.45, 0.4)
         light[:, 0] = (sky + ground) / 2 * math.sqrt(4 * math.pi)
         y = sh_basis(F.normalize(up, dim=-1))[:, 1:4]
         light[:, 1:4] = (2 * math.pi / 3) * y[..., None] * ((sky - ground) * 0.75)[:, None]
-        sun = numbers.normal("sun", 3) * torch.tensor([1.0, 0.4, 0.4], device=device)
-        sun = sun + torch.tensor([0.0, 0.6, 0.6], device=device)
+        sun = numbers.normal("sun", 3) * fixed(1.0, 0.4, 0.4)
+        sun = sun + fixed(0.0, 0.6, 0.6)
         strength = numbers.uniform("sun strength", high=0.8)[:, None]
-        light = light + lobe(sun, strength * torch.tensor([1.05, 1.0, 0.9], device=device))
+        light = light + lobe(sun, strength * fixed(1.05, 1.0, 0.9))
     exposure = 0.74 * numbers.normal("exposure", sd=0.15).exp() / light_level(light).clamp(min=0.2)
     return light * exposure[:, None, None] * warm.exp()[:, None]
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from .camera import DEFAULT_FOV, axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
 from .camera_effects import blur, jpeg, tone_curve
 from .coefficients import FaceCoefficients
+from .constants import constant
 from .counted_random import CountedRandom
 from .evaluation import skin_tone_group
 from .face_batch import FaceBatch
@@ -65,6 +66,8 @@ class RenderedFaces:
         if self.family not in FAMILIES:
             raise ValueError(f"family {self.family!r}: expected {' or '.join(FAMILIES)}")
         self.points = self.model.landmark_model()
+        # numbers, not the mask itself: of an index by mask the length is read back at every call
+        self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
 
     @torch.no_grad()
     def batch(self, indices: Int[Tensor, " batch"]) -> FaceBatch:
@@ -75,13 +78,12 @@ class RenderedFaces:
                 f"{indices.tolist()}"
             )
         names = [f"seed {self.seed} face {i}" for i in indices.tolist()]
-        numbers = CountedRandom(self.seed, indices.to(self.model.device))
+        numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
         c = random_coefficients(self.model, numbers, self.family)
         flat = relief(numbers)
         landmarks = self._place(c, numbers, flat)
         image, valid, albedo = self._photograph(c, numbers, flat)
-        skin = self.model.regions["skin"] > 0.5
-        tone = skin_tone_group(albedo[:, skin].mean(1).clamp(0, 1))
+        tone = skin_tone_group(albedo[:, self.skin].mean(1).clamp(0, 1))
         return FaceBatch(image, valid, landmarks, "2d", names, c, tone)
 
     def _place(self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor) -> Tensor:
@@ -129,11 +131,12 @@ class RenderedFaces:
         if not self.clean:
             colours = colours + shine(numbers, normals, c.lighting)
         v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
-        image, mask = render(v_camera, model.faces, colours.clamp(0, 1), CROP_SIZE)
+        image, mask = render(v_camera, model.faces, colours.clamp(0, 1), CROP_SIZE, near=None)
         if self.clean:
             return torch.where(mask > 0, image, 0.5), torch.ones_like(mask), albedo
         skin = (albedo * model.regions["skin"][:, None]).sum(1) / model.regions["skin"].sum()
-        level = (sh_basis(skin.new_tensor([[0.0, 0.0, 1.0]])) @ c.lighting)[:, 0]
+        to_viewer = constant(((0.0, 0.0, 1.0),), skin.dtype, skin.device)
+        level = (sh_basis(to_viewer) @ c.lighting)[:, 0]
         frame = head_frame(c, CROP_SIZE)
         scene = background(numbers, CROP_SIZE, self.family)
         hair = hair_colour(numbers)[..., None, None] + 0.08 * hair_strands(numbers, frame)
@@ -188,8 +191,8 @@ def shine(
 ) -> Float[Tensor, "batch vertex 1"]:
     """A highlight of the main light, by Blinn and Phong; the viewer looks along -z."""
     grey = lighting.mean(-1)
-    main = F.normalize(grey[:, [3, 1, 2]], dim=-1)
-    half = F.normalize(main + main.new_tensor([0.0, 0.0, 1.0]), dim=-1)
+    main = F.normalize(torch.stack([grey[:, 3], grey[:, 1], grey[:, 2]], -1), dim=-1)
+    half = F.normalize(main + constant((0.0, 0.0, 1.0), main.dtype, main.device), dim=-1)
     power = numbers.uniform("shine width", low=6, high=40)[:, None]
     strength = numbers.uniform("shine", low=-0.1, high=0.25).clamp(min=0)[:, None]
     cosine = (normals * half[:, None]).sum(-1).clamp(min=0)

@@ -204,9 +204,9 @@ def test_what_is_not_valid_does_not_count(reduction):
     judge = BaseObjective(model(), weights, reduction, network_here)
     for name in weights:
         a, b = (judge(guess(), replace(batch, image=x)).terms[name] for x in (batch.image, other))
-        assert float(a) == float(b) > 0, name
+        assert a.item() == b.item() > 0, name
     dark = judge(guess(), replace(batch, valid=torch.zeros_like(batch.valid)))
-    assert all(float(value) == pytest.approx(0, abs=1e-5) for value in dark.terms.values())
+    assert all(value.item() == pytest.approx(0, abs=1e-5) for value in dark.terms.values())
 
 
 def test_the_priors_are_those_of_losses():
@@ -353,7 +353,7 @@ def test_without_photo_terms_nothing_is_rendered():
 @needs_dlib
 def test_recognition_alone_needs_no_photometric_term(monkeypatch):
     monkeypatch.setattr(losses, "robust_pixel_loss", None)
-    assert float(term("recognition", guess(), recognition=network())) > 0
+    assert term("recognition", guess(), recognition=network()).item() > 0
 
 
 def test_all_is_as_it_was_afterwards():

@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 
-import pytest
 import torch
 
 from facerecon_lib.detection import align, sample_detection, sample_photo
@@ -13,10 +12,6 @@ from facerecon_lib.face_batch import FaceBatch
 from facerecon_lib.fitting import judge
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.rendered_faces import RenderedFaces
-
-pytestmark = pytest.mark.skipif(
-    not shipped_encoder_path().is_file(), reason="no encoder ships with this version"
-)
 
 
 @lru_cache

@@ -212,7 +212,7 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
     expected = {
         "pixel": r"step 2: not finite: .*pixel.*, of seed 0 face 2 to seed 0 face 3 "
         r"\(seed 0 face 3: given with numbers that are not finite\).*step-000001, is good",
-        "weight": r"step 1: .*: 1e\+38 · landmark, of seed 0 face 0 to seed 0 face 1;.* no checkpoint",
+        "weight": r"step 1: .*: 1e\+38 · landmark, of seed 0 face 0 to seed 0 face 1;.* no check",
         "gradient": r"step 2: not finite: the gradient, of seed 0 face 2 to seed 0 face 3;",
     }
     if broken == "weight":
