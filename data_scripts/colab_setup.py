@@ -35,8 +35,9 @@ def wanted() -> list[Requirement]:
     """What the library and the notebooks ask for, as pyproject.toml has it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     lines = project["project"]["dependencies"] + project["dependency-groups"]["no-deps"]
-    course = project["project"]["optional-dependencies"]["course"]
-    lines += [line for line in course if Requirement(line).name in NOTEBOOKS_NEED]
+    extras = project["project"]["optional-dependencies"]
+    lines += [line for line in extras["course"] if Requirement(line).name in NOTEBOOKS_NEED]
+    lines += extras["train"]  # from notebook 06 on
     return [Requirement(line) for line in lines]
 
 

@@ -40,7 +40,7 @@ from .face_batch import FaceBatch
 from .morphable_model import MorphableModel, shipped_model_path
 from .objective import BaseObjective, Objective
 from .photo_shards import ShardsError
-from .recognition import load_network
+from .recognition import RecognitionError, load_network
 from .training_checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -193,10 +193,13 @@ class TrainingRun:
     def _make_objective(self, allow_download: bool) -> BaseObjective:
         s, network = self.settings, None
         if s.recognition != "none":
-            with self.fabric.rank_zero_first():  # it may have to be fetched
-                network = load_network(
-                    s.recognition, device=self.fabric.device, allow_download=allow_download
-                )
+            try:
+                with self.fabric.rank_zero_first():  # it may have to be fetched
+                    network = load_network(
+                        s.recognition, device=self.fabric.device, allow_download=allow_download
+                    )
+            except RecognitionError as error:
+                raise SettingsError(f"{error}; here: --download, or --recognition dlib") from error
         try:
             return BaseObjective(self.model, s.weights, s.reduction, network, s.render_size)
         except ValueError as error:

@@ -73,3 +73,8 @@ def test_wheels_are_asked_for_and_one_source_of_data_and_no_dependency_ever(cola
 def test_what_pip_could_not_do_is_said_in_its_own_last_lines(colab):
     with pytest.raises(RuntimeError, match="pip could not install what is missing:\nERROR: "):
         colab.pip("--no-index", "no-such-distribution-of-ours")
+
+
+def test_what_training_needs_comes_too(colab, monkeypatch):
+    with_installed(monkeypatch, colab, lightning=None, webdataset=None)
+    assert {pin.split("==")[0] for pin in colab.missing()} == {"lightning", "webdataset"}

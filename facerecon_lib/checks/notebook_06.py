@@ -212,7 +212,7 @@ def decode_outputs(attempt):
     for sizes, batch, table, seed in (
         ((5, 3, 2), 3, scales, 1),
         ((2, 6, 4), 1, others, 2),
-        ((80, 43, 40), 4, others, 3),
+        ((80, 43, 25), 4, others, 3),
     ):
         outputs = _normal(batch, sum(sizes) + 34, seed=seed)
         got, expected = (
@@ -395,7 +395,7 @@ class _Result:
 
 
 def _small_objective(broken: str = "") -> Callable:
-    """Two terms; broken "loss": no number, "gradient": a number without a slope."""
+    """Two terms; broken: what is no number of loss and slope."""
 
     def objective(coefficients: Tensor, batch: FaceBatch) -> _Result:
         off = coefficients - batch.landmarks[:, :5, 0]
@@ -404,6 +404,8 @@ def _small_objective(broken: str = "") -> Callable:
             terms["light"] = terms["light"] / 0
         if broken == "infinite":
             terms["light"] = terms["light"] * torch.inf
+        if broken == "constant":
+            terms["light"] = terms["light"] + torch.inf
         if broken == "gradient":
             terms["light"] = (0 * off).square().sum().sqrt()
         return _Result(3 * terms["shape"] + 0.5 * terms["light"], terms)
@@ -496,6 +498,7 @@ def train_step(attempt):
         ("loss", "is nan or infinite"),
         ("infinite", "is infinite"),
         ("gradient", "is finite, but its gradient is nan"),
+        ("constant", "is infinite, though its gradient is not"),
     ):
         network, optimizer, faces = _small_problem(4, "adam", 0.02)
         before = [p.detach().clone() for p in network.parameters()]

@@ -68,17 +68,19 @@ def first_screen(
 def faces_sheet(train: FaceBatch, held_out: FaceBatch, columns: int = 8) -> Figure:
     """The two families, rows of the first over rows of the second."""
     rows = [len(train) // columns, len(held_out) // columns]
-    figure = Figure((columns * 1.3, sum(rows) * 1.3 + 1.1), layout="constrained")
+    figure = Figure((columns * 1.3, sum(rows) * 1.3 + 0.9), layout="constrained")
     figure.set_facecolor("white")
-    parts = figure.subfigures(2, 1, height_ratios=[r * 1.3 + 0.5 for r in rows])
     titles = (
         "Faces to learn from: lamps in a room, flat patterns behind (family 'train')",
         "Faces to be judged on: sky, ground and sun, checked patterns (family 'held-out')",
     )
-    for part, batch, n, title in zip(parts, (train, held_out), rows, titles, strict=True):
-        part.suptitle(title, fontsize=11)
-        for i, axis in enumerate(part.subplots(n, columns, squeeze=False).flat):
-            picture(axis, to_uint8(batch.image[i]))
+    axes = figure.subplots(2, 1, height_ratios=rows)
+    for axis, batch, n, title in zip(axes, (train, held_out), rows, titles, strict=True):
+        photos = F.pad(batch.image[: n * columns], (6, 6, 6, 6), value=1.0)
+        photos = photos.unflatten(0, (n, columns)).permute(2, 0, 3, 1, 4)
+        axis.imshow(to_uint8(photos.flatten(3).flatten(1, 2)))
+        axis.set_title(title, fontsize=11)
+        axis.axis("off")
     return figure
 
 
@@ -113,7 +115,9 @@ def ball_brightness(lighting: Float[Tensor, "1 9 3"]) -> float:
 def relief_figure(model: MorphableModel, c: FaceCoefficients, keeps: Sequence[float]) -> Figure:
     """One face under several relief factors: as the crop sees it, and from the side."""
     figure, axes = sheet(len(keeps) + 1, 2, size=2.15, head=0.5)
-    figure.suptitle("Nearly the same picture (above) of three very different heads (below)")
+    figure.suptitle(
+        "One camera, nearly one picture (above), and three very different heads (below)"
+    )
     vertices = model.shape(c.identity, c.expression)
     normals_of = synthesise(model, c)
     grey = torch.full_like(normals_of.albedo, 0.78)

@@ -109,6 +109,8 @@ def memory_figure(diaries: Mapping[str, Diary], mean_mm: float) -> Figure:
     right.text(place, 0.12, words, fontsize=9, color="0.35", ha="center")
     right.set(xlabel="step", ylabel="vertex error, mm", ylim=(0, None))
     right.set_title("Millimetres: strangers gain nothing")
+    for axis in (left, right):
+        axis.set_xticks(max(diaries.values(), key=lambda d: d.steps[-1]).steps)
     return figure
 
 

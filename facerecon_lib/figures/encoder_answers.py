@@ -161,7 +161,7 @@ def starts_of_fits(
 ) -> Figure:
     """Photo, and for each way to start a fit the faces after some numbers of steps."""
     count = max(len(states) for states in runs.values())
-    title = "The same descent from two starts"
+    title = "The same descent from two starts: from the encoder, most of it is done"
     figure, axes = sheet(count, len(runs), size=2.1, title=title, head=0.6)
     for row, (name, states) in zip(axes, runs.items(), strict=True):
         for axis, (steps, c, loss) in zip(row, states, strict=False):

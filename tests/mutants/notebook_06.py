@@ -317,6 +317,10 @@ def _step(
         fine = {
             "both": result.loss.isfinite() & norm.isfinite(),
             "loss": result.loss.isfinite(),
+            "length": norm.isfinite(),
+            "slopes": ~torch.stack([p.grad.isnan().any() for p in parameters]).any()
+            if grads
+            else torch.tensor(True),
             "nan": ~(result.loss.isnan() | norm.isnan()),
             "none": torch.tensor(True),
         }[guard]
@@ -452,7 +456,7 @@ MUTANTS = {
         "no gradient": decode_detached,
         "the first face for all": decode_first_face,
         "sizes of the model that ships": lambda outputs, sizes, scales: decode(
-            outputs, (80, 43, 40), scales
+            outputs, (80, 43, 25), scales
         ),
     },
     "shape_gram": {
@@ -510,6 +514,9 @@ MUTANTS = {
         "the first layer alone is clipped": _step(clip="first"),
         "no guard": _step(guard="none"),
         "the loss alone is guarded": _step(guard="loss"),
+        "the length alone is guarded": _step(guard="length"),
+        "only nan counts, not what is infinite": _step(guard="nan"),
+        "the gradient's numbers alone are looked at": _step(guard="slopes"),
         "guarded after the step": _step(when="after"),
         "ValueError": _step(error=ValueError),
         "a bad batch is skipped in silence": _step(error=None),
