@@ -57,7 +57,7 @@ demo: $(READY)
 
 # With ARGS only what they choose among the unit tests.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 	@$(if $(strip $(ARGS)),:,$(MAKE) --no-print-directory test-notebooks)
 
 # loadfile: a notebook's cells stay with one worker.
@@ -66,7 +66,7 @@ test-notebooks: $(READY)
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg --dist loadfile -n 2 notebooks solutions
 
 test-all: $(READY)
-	$(BIN)/python -m pytest --slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --slow $(ARGS)
 	@$(MAKE) --no-print-directory test-notebooks
 	@$(MAKE) --no-print-directory test-notebooks
 

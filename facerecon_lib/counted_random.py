@@ -49,6 +49,7 @@ def _mix(z: Tensor) -> Tensor:
 
 
 Request = tuple[str, tuple[int, ...]]
+AHEAD_FACES = 4096  # of more, nothing is made before it is asked for
 SMALL = 4096  # numbers a face; what is larger is made when it is asked for
 _small: dict[Request, None] = {}  # in the order of asking; what is in it changes no number
 
@@ -92,7 +93,7 @@ class CountedRandom:
     def _unit(self, name: str, shape: tuple[int, ...]) -> Float[Tensor, " batch *shape"]:
         """Between 0 and 1, never an end: the hash's upper 23 bits and a half."""
         request = (name, shape)
-        if request in _small and not self._ready:
+        if request in _small and not self._ready and len(self.indices) <= AHEAD_FACES:
             self._hash_ahead()
         if request not in self._ready:
             if math.prod(shape) <= SMALL:

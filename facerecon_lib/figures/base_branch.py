@@ -68,7 +68,7 @@ def first_screen(
 def faces_sheet(train: FaceBatch, held_out: FaceBatch, columns: int = 8) -> Figure:
     """The two families, rows of the first over rows of the second."""
     rows = [len(train) // columns, len(held_out) // columns]
-    figure = Figure((columns * 1.3, sum(rows) * 1.3 + 0.9), layout="constrained")
+    figure = Figure((columns * 1.2, sum(rows) * 1.2 + 0.8), layout="constrained")
     figure.set_facecolor("white")
     titles = (
         "Faces to learn from: lamps in a room, flat patterns behind (family 'train')",
