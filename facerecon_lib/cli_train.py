@@ -4,6 +4,8 @@ facerecon train base --profile smoke --out runs/first
 facerecon train base --out runs/first --resume                  # with the settings of its start
 torchrun --nproc_per_node 2 -m facerecon_lib.cli train base --profile colab --out runs/second
 fabric run --devices 2 "$(which facerecon)" train base --profile colab --out runs/second
+
+`fabric run` is Lightning's and wants the package click; torchrun needs nothing more.
 """
 
 from __future__ import annotations
