@@ -22,6 +22,7 @@ from functools import cache
 
 from .compare import Wrong as Wrong
 from .compare import close as close
+from .compare import one_number as one_number
 from .compare import same_gradient as same_gradient
 
 

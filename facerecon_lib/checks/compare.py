@@ -125,6 +125,17 @@ def same_gradient(
         close(f"the gradient of {what} with respect to {name}", one, other, atol=atol, rtol=rtol)
 
 
+def one_number(what: str, got: object) -> float:
+    """The value, for recognising a mistake. Raises Wrong for what is no single number."""
+    close(what, got, got if isinstance(got, Tensor) else torch.tensor(0.0))
+    if got.ndim:
+        raise Wrong(
+            f"{what}: expected one number (shape ()), got shape {tuple(got.shape)}. "
+            "A loss is one number for the whole batch."
+        )
+    return float(got)
+
+
 def _same_length(what: str, got: object, expected: tuple) -> None:
     if got is None:
         raise Wrong(f"{what} returned nothing (None): is the `return` missing?")

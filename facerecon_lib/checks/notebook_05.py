@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import losses
-from . import Wrong, close, exercise_check, same_gradient
+from . import Wrong, close, exercise_check, one_number, same_gradient
 
 
 def _images(*shape: int, seed: int, dtype=torch.float32) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,7 +27,7 @@ def pixel_loss(attempt):
     photo = torch.tensor([0.2, 0.5, 0.3, 0.1, 0.3, 0.4]).view(1, 3, 1, 2)
     mask = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
     got = attempt(rendered, photo, mask)
-    value = _scalar("pixel_loss(rendered, photo, mask)", got)
+    value = one_number("pixel_loss(rendered, photo, mask)", got)
     told = {
         0.76: "That counts both pixels; the mask keeps the left one alone.",
         2.1: "That masks the photo but not the rendering; mask their difference.",
@@ -68,7 +68,7 @@ def pixel_loss(attempt):
             float(summed / (3 * mask.sum())): "All photos' pixels are in one pot there, so a large "
             "face outweighs a small one: divide each photo's sum by its own pixels, then average.",
         }
-        value = _scalar("pixel_loss(..., reduction='mean')", got)
+        value = one_number("pixel_loss(..., reduction='mean')", got)
         hint = next((w for v, w in told.items() if abs(value - v) < 1e-5), None)
         close(f"pixel_loss of images {shape}, reduction='mean'", got, expected, hint=hint)
 
@@ -108,7 +108,7 @@ def landmark_loss(attempt):
     points = landmarks.clone()
     points[0, 30] += torch.tensor([3.0, -4.0])
     got = attempt(points, landmarks)
-    value = _scalar("landmark_loss(points, landmarks)", got)
+    value = one_number("landmark_loss(points, landmarks)", got)
     told = {
         5 / 68: "That is the straight-line distance, 5 pixels; the L1 norm adds |x| and |y|.",
         25 / 68: "That squares the distance; Eq. 5 is an L1 norm.",
@@ -157,7 +157,7 @@ def recognition_loss(attempt):
     one = torch.tensor([[0.5, -0.25, 0.0, 1.0]])
     two = torch.tensor([[0.0, 0.25, 0.0, 2.0]])
     got = attempt(one, two)
-    value = _scalar("recognition_loss(rendered_features, photo_features)", got)
+    value = one_number("recognition_loss(rendered_features, photo_features)", got)
     told = {
         0.5: "That averages over the features; the norm adds them up.",
         -1.0: "A norm has no minus: take absolute values before you add.",
@@ -191,7 +191,7 @@ def base_loss(attempt):
     terms["recognition"] = torch.tensor(6.0)
     weights = {"recognition": 20.0, "pixel": 1.0, "landmark": 3.0}  # another order than the terms
     got = attempt(terms, weights)
-    value = _scalar("base_loss(terms, weights)", got)
+    value = one_number("base_loss(terms, weights)", got)
     told = {
         1510.0: "That is the sum without weights.",
         1632 / 3: "That is the mean of the weighted terms; Eq. 7 adds them.",
@@ -404,14 +404,3 @@ def _fitted(attempt, loss_of, start, rates, steps) -> tuple[dict[str, Tensor], l
             "Record plain numbers: loss.item()."
         )
     return found, [float(v) for v in history]
-
-
-def _scalar(what: str, got: object) -> float:
-    """The value, for recognising a mistake; NaN for what `close` is to complain about."""
-    close(what, got, got if isinstance(got, Tensor) else torch.tensor(0.0))
-    if got.ndim:
-        raise Wrong(
-            f"{what}: expected one number (shape ()), got shape {tuple(got.shape)}. "
-            "A loss is one number for the whole batch."
-        )
-    return float(got)

@@ -15,7 +15,7 @@ from ..coefficients import DEFAULT_TRANSLATION, UNIT_AMBIENT, FaceCoefficients
 from ..encoder import OUTPUT_SCALES
 from ..encoder_backbones import IMAGENET_MEAN, IMAGENET_SD
 from ..face_batch import FaceBatch
-from . import Wrong, close, exercise_check, same_gradient
+from . import Wrong, close, exercise_check, one_number, same_gradient
 
 GROUPS = tuple(OUTPUT_SCALES)
 
@@ -330,7 +330,7 @@ def truth_shape_loss(attempt):
         3.0: "That leaves G out.",
         (8 + 16) / 4: "That is divided by the modes as well; only the faces are averaged.",
     }
-    value = _scalar("truth_shape_loss(predicted, truth, gram)", got)
+    value = one_number("truth_shape_loss(predicted, truth, gram)", got)
     hint = "The two faces are off by (1, 1) and (-2, 0): 8 mm² and 16 mm²."
     hint = next((w for v, w in told.items() if abs(value - v) < 1e-3), hint)
     close("truth_shape_loss of two faces of two modes", got, torch.tensor(12.0), hint=hint)
@@ -349,17 +349,6 @@ def truth_shape_loss(attempt):
         same_gradient(what, got, expected, {"predicted": (mine, ours)})
     close("truth_shape_loss of a face and itself", attempt(truth, truth, gram), torch.tensor(0.0))
     return "by hand, and for three batches, with its gradient"
-
-
-def _scalar(what: str, got: object) -> float:
-    """The value, for recognising a mistake; raises where it is no single number."""
-    close(what, got, got if isinstance(got, Tensor) else torch.tensor(0.0))
-    if got.ndim:
-        raise Wrong(
-            f"{what}: expected one number (shape ()), got shape {tuple(got.shape)}. "
-            "A loss is one number for the whole batch."
-        )
-    return float(got)
 
 
 # One step ---------------------------------------------------------------------------------------
