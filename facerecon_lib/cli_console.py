@@ -32,8 +32,10 @@ def refusals() -> Iterator[None]:
     from .output_folder import OutputError
     from .recognition import RecognitionError
     from .shard_files import ShardsError
+    from .unet import UNetError
 
-    ours = (DetectionError, EncoderError, ModelError, OutputError, RecognitionError, ShardsError)
+    ours = (DetectionError, EncoderError, ModelError, OutputError)
+    ours += (RecognitionError, ShardsError, UNetError)
     try:
         yield
     except ours as error:

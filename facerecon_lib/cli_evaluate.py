@@ -61,9 +61,22 @@ def evaluate(
         ),
     ] = None,
     light: Annotated[
-        str,
-        typer.Option(help="encoder: its own; photo: fitted to the colours, as reconstruct does."),
-    ] = "encoder",
+        str | None,
+        typer.Option(
+            help="encoder: its own (default); photo: fitted to the colours, as reconstruct does; "
+            "free, grey or known: light and skin solved for. With --detail, as it was trained."
+        ),
+    ] = None,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="The augmented branch beside the encoder.")
+    ] = False,
+    detail_checkpoint: Annotated[
+        Path | None, typer.Option(help="Its U-Net (.safetensors); default: the one that ships.")
+    ] = None,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="Rendered faces with wrinkles, marks and make-up."),
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
     json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw some faces to this .png.")] = None,
@@ -79,9 +92,17 @@ def evaluate(
     with refusals():
         check_device(device)
         _check_options(family, split, light, json, figure)
+        if detail_checkpoint is not None and not detail:
+            raise OutputError("--detail-checkpoint is of the augmented branch: add --detail")
         paths = [] if photos is None else _photo_paths(photos)
         loaded = MorphableModel.load(model).to(device)
         encoder = load_encoder(checkpoint, loaded, device)
+        true_model, branch = loaded, None
+        if detail:
+            branch, loaded = _augmented(encoder, loaded, model, detail_checkpoint, light)
+            light = branch.base_branch.light
+        if light == "known" and (photos is not None or data is not None):
+            raise OutputError("light known: only rendered faces come with it; take free or grey")
         network, notes = _judge(recognition, device)
         trained = _training_of(encoder)
         if network is not None and _knows(encoder, trained, network.name):
@@ -94,10 +115,11 @@ def evaluate(
         if not (rendered or paths or data):
             raise OutputError("nothing to evaluate: ask for --rendered, --photos or --data")
         if rendered:
-            inputs = (encoder, loaded, RenderedFaces(loaded, seed, family), rendered, network)
+            faces = RenderedFaces(true_model, seed, family, details=details)
+            inputs = (encoder, loaded, faces, rendered, network)
             with _counting("rendered faces", rendered) as count:
                 found["rendered"] = evaluate_rendered(
-                    *inputs, scans=scans, light=light, progress=count
+                    *inputs, scans=scans, light=light, detail=branch, progress=count
                 )
             if [trained.get(key) for key in ("data", "seed", "family")] == [None, seed, family]:
                 note = "these are the rendered faces of its training: take another --seed"
@@ -105,11 +127,11 @@ def evaluate(
         if paths:
             with _counting("photos", len(paths)) as count:
                 found["photos"] = evaluate_photos(
-                    encoder, loaded, paths, network, light=light, progress=count
+                    encoder, loaded, paths, network, light=light, detail=branch, progress=count
                 )
         if data is not None:
             split = split or trained.get("split", "random")
-            found["data"] = _on_shards(encoder, loaded, network, data, split, light)
+            found["data"] = _on_shards(encoder, loaded, network, data, split, light, branch)
         for name, evaluation in found.items():
             evaluation.notes += notes
             _show(evaluation)
@@ -120,8 +142,9 @@ def evaluate(
 
 
 def _check_options(
-    family: str, split: str | None, light: str, json: Path | None, figure: Path | None
+    family: str, split: str | None, light: str | None, json: Path | None, figure: Path | None
 ) -> None:
+    from .augmented_branch import LIGHTS
     from .face_scenes import FAMILIES
     from .output_folder import OutputError
     from .splits import SPLITS
@@ -129,7 +152,7 @@ def _check_options(
     for option, value, known in (
         ("--family", family, FAMILIES),
         ("--split", split, SPLITS),
-        ("--light", light, ("encoder", "photo")),
+        ("--light", light, LIGHTS),
     ):
         if value is not None and value not in known:
             raise OutputError(f"{option} {value}: expected {' or '.join(known)}")
@@ -140,6 +163,30 @@ def _check_options(
             raise OutputError(f"{option} {path}: expected a name that ends in {suffix}")
         if not path.parent.is_dir():
             raise OutputError(f"{option} {path}: there is no folder {path.parent}")
+
+
+def _augmented(encoder, loaded, model: Path | None, checkpoint: Path | None, light: str | None):
+    """(branch, face model): of the light and the albedo basis that its U-Net was trained with."""
+    from .augmented_branch import AugmentedBranch, BaseBranch
+    from .morphable_model import MorphableModel
+    from .unet import UNetError, load_unet, shipped_unet_path
+
+    if checkpoint is None and not shipped_unet_path().is_file():
+        raise UNetError("there is no offset U-Net in this installation; --detail-checkpoint FILE")
+    facts = load_unet(checkpoint).metadata
+    light, albedo = light or facts.get("light", "photo"), facts.get("albedo", "monk")
+    if albedo != loaded.metadata["albedo"]:
+        if light in ("photo", "encoder"):
+            raise UNetError(
+                f"--light {light}: the U-Net is for the albedo basis {albedo!r}, which the encoder "
+                "does not know; take free, grey or known"
+            )
+        loaded = MorphableModel.load(model, albedo=albedo).to(loaded.device)
+    unet = load_unet(checkpoint, loaded, loaded.device)
+    try:
+        return AugmentedBranch(unet, BaseBranch(encoder, loaded, light)), loaded
+    except ValueError as error:
+        raise UNetError(f"{unet.name}: {error}") from None
 
 
 def _photo_paths(photos: Path) -> list[Path]:
@@ -180,7 +227,9 @@ def _knows(encoder, trained: dict, network: str) -> bool:
     return trained.get("recognition") == network or encoder.backbone.startswith(network)
 
 
-def _on_shards(encoder, model, network, data: str, split: str, light: str) -> Evaluation:
+def _on_shards(
+    encoder, model, network, data: str, split: str, light: str | None, branch
+) -> Evaluation:
     from .evaluation_runs import evaluate_batches
     from .photo_shards import PhotoShards
 
@@ -188,7 +237,9 @@ def _on_shards(encoder, model, network, data: str, split: str, light: str) -> Ev
     shards = PhotoShards(data, 16, **settings)
     what = f"the test part of {data} (split: {split})"
     with _counting("photos of shards", shards.photos) as count:
-        found = evaluate_batches(encoder, model, shards, what, network, light=light, progress=count)
+        found = evaluate_batches(
+            encoder, model, shards, what, network, light=light, detail=branch, progress=count
+        )
     found.failures = dict(shards.damaged)
     return found
 

@@ -80,28 +80,41 @@ def reconstruct(
     checkpoint: Checkpoint = None,
     face: FaceNumber = None,
     light: Annotated[
-        str, typer.Option(help="photo: fitted to its colours, in closed form; or encoder.")
-    ] = "photo",
+        str | None,
+        typer.Option(
+            help="photo: the encoder's, fitted to the photo's colours; encoder: as it is; grey or "
+            "free: light and skin both from the photo. Default: photo, or what --detail needs."
+        ),
+    ] = None,
+    detail: Annotated[
+        bool, typer.Option("--detail", help="Add the augmented branch's skin and shape details.")
+    ] = False,
+    detail_checkpoint: Annotated[
+        Path | None, typer.Option(help="Its U-Net (.safetensors); default: the one that ships.")
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Reconstruct the face in each PHOTO with the encoder, feed-forward."""
     started = time.perf_counter()
     from .morphable_model import MorphableModel
     from .output_folder import OutputError, claim_folder
-    from .results import encode_face
+    from .results import PHOTO_LIGHTS, encode_face
 
     with refusals():
-        if light not in ("photo", "encoder"):
-            raise OutputError(f"--light {light}: expected photo or encoder")
+        if light not in (None, *PHOTO_LIGHTS):
+            raise OutputError(f"--light {light}: expected one of {', '.join(PHOTO_LIGHTS)}")
+        if detail_checkpoint is not None and not detail:
+            raise OutputError("--detail-checkpoint is of the augmented branch: add --detail")
         _check_face(face)
         check_device(device)
         one_thread()
         loaded = MorphableModel.load(model, subdivision=1).to(device)
         encoder = _encoder(checkpoint, loaded, device)
+        unet = _unet(detail_checkpoint, loaded, device) if detail else None
         claim_folder(out)
 
     def encode(photo, progress):
-        return encode_face(photo, loaded, encoder, face, light)
+        return encode_face(photo, loaded, encoder, face, light, unet)
 
     _each_photo(photos, out, encode, started)
 
@@ -119,10 +132,18 @@ def _encoder(checkpoint: Path | None, model, device: str):
     return load_encoder(checkpoint, model, device)
 
 
+def _unet(checkpoint: Path | None, model, device: str):
+    from .unet import UNetError, load_unet, shipped_unet_path
+
+    if checkpoint is None and not shipped_unet_path().is_file():
+        raise UNetError("there is no offset U-Net in this installation; --detail-checkpoint FILE")
+    return load_unet(checkpoint, model, device)
+
+
 def _each_photo(photos: list[Path], out: Path, reconstruct: Callable, started: float) -> None:
     """`reconstruct(photo, progress)` for each; exit 2 at the end if any could not be done."""
     from .output_folder import readable_name
-    from .results import write_photo
+    from .results_files import write_photo
 
     failed = False
     for photo, name in zip(photos, _folder_names(photos), strict=True):

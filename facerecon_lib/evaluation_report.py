@@ -8,38 +8,40 @@ save_figure(found.figure(), "evaluation.png")
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from rich.table import Table
+from torch import Tensor
 
 from . import __version__
 from .coefficients import FaceCoefficients
 from .evaluation import by_group
+from .evaluation_tables import AUGMENTED, ENCODER, MEAN, MEASURES, POSED, tables, tone_pair
 from .face_batch import FaceBatch
 from .morphable_model import MorphableModel
 from .plotting import gallery, show_face, to_uint8
-from .synthesis import synthesise
+from .surface_measures import area_shares
+from .synthesis import Face, pose_and_light, synthesise
+
+__all__ = ["AUGMENTED", "ENCODER", "MEAN", "MEASURES", "POSED", "SHOWN", "Evaluation", "Shown"]
+__all__ += ["tone_pair", "true_face"]
 
 SHOWN = 16  # faces in the figure
-ENCODER, MEAN, POSED = "encoder", "mean face", "mean face, posed"
-MEASURES = {  # row's name, factor, decimals, what it is
-    "landmark": ("landmarks %", 100, 2, "% of the outer eye distance, all 68"),
-    "landmark_inner": ("inner landmarks %", 100, 2, "the 51 without the jaw"),
-    "photometric": ("colours", 1, 3, "mean difference of covered pixels, of 1"),
-    "identity": ("identity, F()", 1, 3, "distance of photo and rendering"),
-    "vertex_mm": ("vertices, mm", 1, 2, "after similarity alignment"),
-    "vertex_mm_rigid": ("... rigid, mm", 1, 2, "after rigid alignment"),
-    "scan_mm": ("scan to mesh, mm", 1, 2, "faces at rest, by NoW's protocol"),
-    "albedo_rgb": ("skin RGB", 1, 3, "difference of the skin without light, of 1"),
-    "ita": ("skin ITA, deg", 1, 1, "how far its individual typology angle is off"),
-    "ita_bias": ("... its sign, deg", 1, 1, "the same, + is too light; means"),
-}
 
-NEARER = {"landmark": "nearer by landmarks", "vertex_mm": "nearer by vertices"}
+
+@dataclass(eq=False)
+class Shown:
+    """A batch for the figure, and what was found of it; on the CPU."""
+
+    batch: FaceBatch
+    found: FaceCoefficients
+    texture: Float[Tensor, "batch vertex 3"] | None = None
+    displacement: Float[Tensor, "batch vertex 3"] | None = None
 
 
 @dataclass(eq=False)
@@ -48,7 +50,9 @@ class Evaluation:
 
     NaN: not measured. tones: Monk's, 1 to 10; tones_are: whose. scan_to_mesh: mm, over the points
     of all scans together, a method. distances: a method's renderings (rows) to photos (columns) by
-    F(). failures: photos without a result, and why.
+    F(). light: whose light the encoder's face stands in. detail: the augmented branch's U-Net, by
+    name; offsets: how large what it adds is, and where (`evaluation_tables.OFFSETS`).
+    failures: photos without a result, and why.
     """
 
     what: str
@@ -60,7 +64,10 @@ class Evaluation:
     values: dict[str, dict[str, list[float]]]
     seconds_per_face: dict[str, float]
     model: MorphableModel
-    shown: list[tuple[FaceBatch, FaceCoefficients]] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    light: str = "encoder"
+    detail: str | None = None
+    offsets: dict[str, list[float]] = field(default_factory=dict)
     photos: bool = False
     scan_to_mesh: dict[str, dict[str, float]] = field(default_factory=dict)
     recognition: str | None = None
@@ -79,7 +86,11 @@ class Evaluation:
 
     def encoder_better(self, method: str, measure: str) -> int:
         """On how many faces the encoder's error is below that of `method`."""
-        ours, theirs = (self.values[m][measure] for m in (ENCODER, method))
+        return self.better(ENCODER, method, measure)
+
+    def better(self, method: str, than: str, measure: str) -> int:
+        """On how many faces the error of the one is below that of the other."""
+        ours, theirs = (self.values[m][measure] for m in (method, than))
         return sum(a < b for a, b in zip(ours, theirs, strict=True))
 
     def own_nearest(self, method: str) -> list[bool]:
@@ -101,6 +112,8 @@ class Evaluation:
             "what": self.what,
             "encoder": self.encoder,
             "recipe": self.recipe,
+            "light": self.light,
+            "detail": self.detail,
             "recognition": self.recognition,
             "same_person": self.same_person,
             "seconds_per_face": self.seconds_per_face,
@@ -108,14 +121,21 @@ class Evaluation:
             "summary": tables,
             "scan_to_mesh_mm": self.scan_to_mesh,
             "encoder_better": {
-                method: {name: self.encoder_better(method, name) for name in self._measured()}
+                method: {name: self.encoder_better(method, name) for name in self.measured()}
                 for method in self.values
                 if method != ENCODER
+            },
+            "augmented_better": {
+                name: self.better(AUGMENTED, ENCODER, name)
+                for name in self.measured()
+                if AUGMENTED in self.values
             },
             "own_nearest": {m: sum(self.own_nearest(m)) for m in self.distances},
             "faces": self.names,
             "tones": self.tones,
             "values": self.values,
+            "offsets": self.offsets,
+            "area_shares": area_shares(self.model) if self.detail else {},
             "distances": self.distances,
             "failures": self.failures,
             "notes": self.notes,
@@ -124,102 +144,22 @@ class Evaluation:
 
     def tables(self) -> list[Table]:
         """For a terminal."""
-        tables = [self._overall(), self._tones()]
-        if self.photos:
-            tables.append(self._faces())
-        return tables
+        return tables(self)
 
-    def _overall(self) -> Table:
-        table = Table(title=f"{self.encoder} on {self.what}", caption=self._caption())
-        table.add_column("median (90 % are below)")
-        for method in self.values:
-            table.add_column(method, justify="right")
-        for name in self._measured():
-            cells = []
-            for method in self.values:
-                row = self.summary(method, name)
-                p90 = "" if name == "ita_bias" else f" ({_number(row['p90'], name)})"
-                cells.append(_number(row[_average(name)], name) + p90)
-            table.add_row(MEASURES[name][0], *cells)
-        if self.scan_to_mesh:
-            numbers = (self.scan_to_mesh.get(method, {}).values() for method in self.values)
-            cells = (" / ".join(f"{n:.2f}" for n in row) for row in numbers)
-            table.add_row("all points, mm *", *cells)
-        for name in NEARER:
-            better = (self.encoder_better(m, name) for m in self.values if m != ENCODER)
-            if name in self._measured():
-                cells = ("", *(f"in {n} of {len(self.names)}" for n in better))
-                table.add_row(NEARER[name], *cells)
-        if self.distances:
-            cells = (f"{sum(self.own_nearest(m))} of {len(self.names)}" for m in self.values)
-            table.add_row("own photo nearest, F()", *cells)
-        return table
-
-    def _caption(self) -> str:
-        lines = [f"{MEASURES[name][0]}: {MEASURES[name][3]}" for name in self._measured()]
-        if self.scan_to_mesh:
-            lines.append("* of all scans: median / mean / standard deviation")
-        lines.append("nearer by: on how many faces the encoder is nearer to the truth")
-        if self.recognition is not None:
-            line = f"F(): {self.recognition}; one person's photos are mostly nearer than "
-            lines.append(f"{line}{self.same_person:g}")
-        lines.append(f"the encoder took {self.seconds_per_face['encoder'] * 1000:.1f} ms a face")
-        return "\n".join(lines)
-
-    def _tones(self) -> Table:
-        groups = sorted({tone_pair(t) for t in self.tones})
-        table = Table(title=f"by {self.tones_are}")
-        table.add_column("median")
-        for group in groups:
-            count = sum(tone_pair(t) == group for t in self.tones)
-            table.add_column(f"{group} ({count})", justify="right")
-        for method in (ENCODER, POSED):
-            table.add_section()
-            table.add_row(f"[bold]{method}[/]")
-            for name in self._measured():
-                rows = self.by_tone(method, name)
-                cells = (_number(rows[g][_average(name)], name) for g in groups)
-                table.add_row(MEASURES[name][0], *cells)
-        return table
-
-    def _faces(self) -> Table:
-        title = "photo by photo: tone, inner landmarks %, and the rendering's distances to photos"
-        table = Table(title=title)
-        table.add_column("photo", overflow="fold")
-        for column in ("tone", *self.values):
-            table.add_column(column, justify="right")
-        if self.distances:
-            table.add_column("own, F()", justify="right")
-            table.add_column("nearest", overflow="fold")
-        for i, (name, tone) in enumerate(zip(self.names, self.tones, strict=True)):
-            cells = [self.values[m]["landmark_inner"][i] for m in self.values]
-            row = [name, str(tone), *(_number(c, "landmark_inner") for c in cells)]
-            if self.distances:
-                distances = self.distances[ENCODER][i]
-                j = int(np.argmin(distances))
-                row += [f"{distances[i]:.3f}", "own" if j == i else self.names[j]]
-            table.add_row(*row)
-        return table
-
-    def _measured(self) -> list[str]:
+    def measured(self) -> list[str]:
+        """The measures that were taken, in the order of MEASURES."""
         return [name for name in MEASURES if name in self.values[ENCODER]]
 
     @torch.no_grad()
     def figure(self) -> Figure:
-        """The first SHOWN faces: photo, the encoder's face on it, its shape, the true shape."""
-        rows = []
-        for batch, found in self.shown:
-            for i in range(len(batch)):
-                one = batch[i : i + 1].to(self.model.device)
-                face = synthesise(self.model, found[i].to(self.model.device))
-                image, mask = face.render()
-                shown = image.clamp(0, 1) + (1 - mask) * one.image
-                row = [to_uint8(one.image[0]), to_uint8(shown[0]), show_face(face, "shape", 224)]
-                if one.truth is not None:
-                    row.append(show_face(synthesise(self.model, one.truth), "shape", 224))
-                rows.append(row)
-        rows = rows[:SHOWN]
-        legend = ("photo", "the encoder's face on it", "its shape", "the true shape")
+        """The first SHOWN faces: photo, the encoder's face on it, its shape, the true shape.
+
+        With detail: the augmented face beside, and its shape.
+        """
+        rows = [row for shown in self.shown for row in self._panels(shown)][:SHOWN]
+        legend = ["photo", "the encoder's face on it", "its shape", "the true shape"]
+        if self.detail is not None:
+            legend = ["photo", "encoder", "augmented", "shape", "augmented shape", "true shape"]
         return gallery(
             [panel for row in rows for panel in row],
             title=f"{self.encoder}: {self.what}\n{', '.join(legend[: len(rows[0])])}",
@@ -227,20 +167,31 @@ class Evaluation:
             size=1.7,
         )
 
+    def _panels(self, shown: Shown) -> Iterator[list[np.ndarray]]:
+        """A row of pictures for each face."""
+        for i in range(len(shown.batch)):
+            one = shown.batch[i : i + 1].to(self.model.device)
+            c = shown.found[i].to(self.model.device)
+            faces = [synthesise(self.model, c)]
+            if shown.displacement is not None:
+                vertices = faces[0].vertices + shown.displacement[i].to(self.model.device)
+                albedo = faces[0].albedo + shown.texture[i].to(self.model.device)
+                faces.append(pose_and_light(self.model, vertices, albedo, c))
+            row = [to_uint8(one.image[0])]
+            for face in faces:
+                image, mask = face.render()
+                row.append(to_uint8((image.clamp(0, 1) + (1 - mask) * one.image)[0]))
+            row += [show_face(face, "shape", 224) for face in faces]
+            if one.truth is not None:
+                row.append(show_face(true_face(self.model, one), "shape", 224))
+            yield row
 
-def tone_pair(tone: int) -> str:
-    """Monk's tones two by two: "1-2" ... "9-10"."""
-    first = (tone - 1) // 2 * 2 + 1
-    return f"{first}-{first + 1}"
 
-
-def _number(value: float, measure: str) -> str:
-    _, factor, decimals, _ = MEASURES[measure]
-    return "–" if math.isnan(value) else f"{value * factor:.{decimals}f}"
-
-
-def _average(measure: str) -> str:
-    return "mean" if measure == "ita_bias" else "median"
+def true_face(model: MorphableModel, batch: FaceBatch) -> Face:
+    """The batch's true faces: exact where they are given, else as `truth` describes them."""
+    if batch.true_vertices is None or batch.true_albedo is None:
+        return synthesise(model, batch.truth)
+    return pose_and_light(model, batch.true_vertices, batch.true_albedo, batch.truth)
 
 
 def _without_nan(value):

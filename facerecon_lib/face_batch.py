@@ -24,6 +24,8 @@ class FaceBatch:
     landmarks: in crop pixels. kind: "2d" or "3d", of the detector that found them.
     names: of each face, for messages and reports. truth, tone (Monk's, 1 to 10, of the skin without
     light): of rendered faces. person: of photos, "" where unknown.
+    true_vertices (mm, model frame), true_albedo (sRGB without light): of rendered faces, exact,
+    with what the bases of `truth` do not have (`face_details`).
     Raises ValueError where lengths or shapes do not fit.
     """
 
@@ -35,6 +37,8 @@ class FaceBatch:
     truth: FaceCoefficients | None = None
     tone: Int[Tensor, " batch"] | None = None
     person: list[str] | None = None
+    true_vertices: Float[Tensor, "batch vertex 3"] | None = None
+    true_albedo: Float[Tensor, "batch vertex 3"] | None = None
 
     def __post_init__(self) -> None:
         batch, side = len(self.image), self.image.shape[-1]
@@ -47,7 +51,13 @@ class FaceBatch:
                 raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
         if self.kind not in ("2d", "3d"):
             raise ValueError(f"kind: expected '2d' or '3d', got {self.kind!r}")
-        for name in ("names", "truth", "tone", "person"):
+        for name in ("true_vertices", "true_albedo"):
+            value = getattr(self, name)
+            if value is not None and (value.ndim != 3 or value.shape[2] != 3):
+                raise ValueError(
+                    f"{name}: expected shape ({batch}, vertex, 3), got {tuple(value.shape)}"
+                )
+        for name in ("names", "truth", "tone", "person", "true_vertices", "true_albedo"):
             value = getattr(self, name)
             if value is not None and len(value) != batch:
                 raise ValueError(f"{name}: expected {batch} as there are images, got {len(value)}")

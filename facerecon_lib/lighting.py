@@ -98,7 +98,7 @@ def solve_lighting(
     weights: not negative, for instance 1 where a vertex is seen and 0 elsewhere.
     ridge: in units of squared colour; 0 only where normals cover the sphere.
     Solved in float64, returned in the dtype of `albedo`; differentiable in all inputs.
-    Raises ValueError when a shape does not fit or a weight is negative.
+    Raises ValueError when a shape does not fit or, on the CPU, a weight is negative.
     """
     _expect_colours(albedo, normals, "albedo")
     _expect_colours(colours, normals, "colours")
@@ -110,7 +110,8 @@ def solve_lighting(
     if weights.shape[-1] != albedo.shape[-2] or weights.ndim != 2:
         expected = (albedo.shape[0], albedo.shape[1])
         raise ValueError(f"weights: expected shape {expected}, got {tuple(weights.shape)}")
-    if bool((weights < 0).any()):
+    # a GPU is not asked: it would have to be waited for
+    if weights.device.type == "cpu" and bool((weights < 0).any()):
         raise ValueError(f"weights: expected 0 or more, got {float(weights.min())}")
     weights = weights.double()
     # The clamp only meets all-zero weights, where the sums below are zero as well.
@@ -124,7 +125,8 @@ def solve_lighting(
     residual = colours.double().transpose(-1, -2) - (rows @ start[..., None]).squeeze(-1)
     normal = weighted.transpose(-1, -2) @ rows
     normal = normal + ridge * torch.eye(9, dtype=normal.dtype, device=normal.device)
-    change = torch.linalg.solve(normal, (weighted.transpose(-1, -2) @ residual[..., None]))
+    right = weighted.transpose(-1, -2) @ residual[..., None]
+    change = torch.cholesky_solve(right, torch.linalg.cholesky_ex(normal).L)  # does not wait either
     return (start + change.squeeze(-1)).transpose(-1, -2).to(albedo.dtype)
 
 

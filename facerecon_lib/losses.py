@@ -98,6 +98,51 @@ RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
 """Training it on rendered faces: the known truth in the place of the priors that stand for it."""
 
 
+AUGMENTED_REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        **{name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")},
+        "texture_l2": REPORT_WEIGHTS["offset_l2"],
+        "displacement_l2": REPORT_WEIGHTS["offset_l2"],
+        "texture_symmetry": REPORT_WEIGHTS["offset_symmetry"],
+        "displacement_symmetry": REPORT_WEIGHTS["offset_symmetry"],
+        "smooth_shape": REPORT_WEIGHTS["smooth_shape"],
+        "smooth_albedo": REPORT_WEIGHTS["smooth_albedo"],
+    }
+)
+"""Eq. 12 with a name for either map: for sums, facenet's features and the final mesh."""
+
+AUGMENTED_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "pixel": 300.0,
+        "landmark": 0.8,
+        "recognition": 0.25,
+        "texture_l2": 3.0,
+        "displacement_l2": 0.3,
+        "texture_symmetry": 3.0,
+        "displacement_symmetry": 0.3,
+        "smooth_shape": 3.0,
+        "smooth_albedo": 100.0,
+    }
+)
+"""Ours for photos: Eq. 12's terms as means, the smoothness of the offsets instead of the face."""
+
+AUGMENTED_RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        **AUGMENTED_WEIGHTS,
+        "texture_l2": 0.1,
+        "displacement_l2": 0.01,
+        "texture_symmetry": 0.1,
+        "displacement_symmetry": 0.01,
+        "smooth_shape": 0.3,
+        "smooth_albedo": 10.0,
+        "truth_texture": 300.0,
+        "truth_normals": 100.0,
+        "truth_vertices": 1.0,
+    }
+)
+"""Ours for rendered faces: the truth tells texture from shape, so that the rest can be weak."""
+
+
 def weighted_sum(
     terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]
 ) -> Float[Tensor, ""]:

@@ -165,27 +165,17 @@ def neighbour_mean(
     return cached(faces, ("neighbours", n_vertices, values.dtype), build)(values)
 
 
-def export_mesh(
-    path: str | os.PathLike,
+def mesh_file(
+    kind: str,
     vertices: Float[Tensor, "vertex 3"],
     faces: Int[Tensor, "face 3"],
     colors: Float[Tensor, "vertex 3"] | None = None,
-) -> Path:
-    """Write a mesh with vertex colours to a .ply or .glb file, through trimesh; returns the path.
-
-    vertices: written as they are, mm in both formats (a viewer that takes a GLB for metres, as its
-    specification has it, shows the face a thousand times larger: scale the node by 0.001 there).
-    colors: sRGB in [0, 1], clamped and stored as uint8. A PLY holds them as sRGB; a GLB as linear
-    light, which is what its specification and viewers expect.
-
-    The file appears whole or not at all. Raises ValueError on another suffix or shape.
-    """
+) -> bytes:
+    """What `export_mesh` writes: a file of kind "ply" or "glb". Raises ValueError as it does."""
     import trimesh  # here, so that fitting does not wait for it
 
-    path = Path(path)
-    kind = path.suffix.lower().lstrip(".")
     if kind not in ("ply", "glb"):
-        raise ValueError(f"path: expected a name that ends in .ply or .glb, got {path.name!r}")
+        raise ValueError(f"path: expected a name that ends in .ply or .glb, got .{kind}")
     check_faces(faces)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         shape = tuple(vertices.shape)
@@ -205,7 +195,26 @@ def export_mesh(
     mesh = trimesh.Trimesh(
         vertices.detach().cpu().numpy(), faces.cpu().numpy(), vertex_colors=stored, process=False
     )
-    data = mesh.export(file_type=kind)
+    return mesh.export(file_type=kind)
+
+
+def export_mesh(
+    path: str | os.PathLike,
+    vertices: Float[Tensor, "vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    colors: Float[Tensor, "vertex 3"] | None = None,
+) -> Path:
+    """Write a mesh with vertex colours to a .ply or .glb file, through trimesh; returns the path.
+
+    vertices: written as they are, mm in both formats (a viewer that takes a GLB for metres, as its
+    specification has it, shows the face a thousand times larger: scale the node by 0.001 there).
+    colors: sRGB in [0, 1], clamped and stored as uint8. A PLY holds them as sRGB; a GLB as linear
+    light, which is what its specification and viewers expect.
+
+    The file appears whole or not at all. Raises ValueError on another suffix or shape.
+    """
+    path = Path(path)
+    data = mesh_file(path.suffix.lower().lstrip("."), vertices, faces, colors)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

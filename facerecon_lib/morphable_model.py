@@ -124,7 +124,8 @@ class MorphableModel:
             mirror=mirror,
             regions={k: v.clamp(0, 1) for k, v in regions.items()},
             controls=controls,
-            metadata=metadata | {"file": path.name, "subdivision": str(subdivision)},
+            metadata=metadata
+            | {"file": path.name, "subdivision": str(subdivision), "albedo": albedo},
         )
 
     @property

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-WRITTEN = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
+ALWAYS = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
+DETAIL = {"base_mesh.ply", "texture_map.png", "displacement_map.png", "offset_maps.safetensors"}
+WRITTEN = ALWAYS | DETAIL
 
 
 class OutputError(ValueError):

@@ -80,7 +80,19 @@ def turned(
 ) -> Face:
     """The first face of a batch, turned, in the middle of the view and filling it."""
     one = coefficients[:1]
-    vertices = model.shape(one.identity, one.expression)
+    vertices, albedo = model.shape(one.identity, one.expression), model.albedo(one.albedo)
+    return turned_mesh(model, vertices, albedo, yaw_deg, pitch_deg)
+
+
+@torch.no_grad()
+def turned_mesh(
+    model: MorphableModel,
+    vertices: Float[Tensor, "1 vertex 3"],
+    albedo: Float[Tensor, "1 vertex 3"],
+    yaw_deg: float,
+    pitch_deg: float = 0.0,
+) -> Face:
+    """The same of any vertices (mm, model frame) and albedo of the model's mesh."""
     start = model.neutral()
     start.rotation = torch.tensor(
         [[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]], device=model.device
@@ -88,7 +100,7 @@ def turned(
     seen = vertices[0] @ axis_angle_to_matrix(start.rotation)[0].T
     middle = (seen.amin(0) + seen.amax(0)) / 2
     start.translation = torch.stack([middle[0], -middle[1], middle[2] + VIEW_DISTANCE])[None]
-    return pose_and_light(model, vertices, model.albedo(one.albedo), start)
+    return pose_and_light(model, vertices, albedo, start)
 
 
 @torch.no_grad()

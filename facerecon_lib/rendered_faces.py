@@ -26,6 +26,7 @@ from .constants import constant
 from .counted_random import CountedRandom
 from .evaluation import skin_tone_group
 from .face_batch import FaceBatch
+from .face_details import DetailAtlas
 from .face_scenes import (
     FAMILIES,
     background,
@@ -54,6 +55,9 @@ class RenderedFaces:
 
     seed: another seed, other faces. family: "train" or "held-out", of light and background.
     clean: nothing around the face or before it, no camera effects, one grey background.
+    details: with wrinkles, bumps, marks and make-up that the bases do not have (`face_details`);
+    `truth` then says what of the face is the bases', `true_vertices` and `true_albedo` all of it.
+    Without details these two are filled too, and are those of `truth`.
     Raises ValueError for an unknown family.
     """
 
@@ -61,11 +65,15 @@ class RenderedFaces:
     seed: int
     family: str = "train"
     clean: bool = False
+    details: bool = False
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise ValueError(f"family {self.family!r}: expected {' or '.join(FAMILIES)}")
         self.points = self.model.landmark_model()
+        marks = torch.cat([self.model.landmarks, self.model.contour_bands.reshape(-1)])
+        self.point_rows = marks.unique()
+        self.atlas = DetailAtlas(self.model) if self.details else None
         # numbers, not the mask itself: of an index by mask the length is read back at every call
         self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
 
@@ -81,18 +89,32 @@ class RenderedFaces:
         numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
         c = random_coefficients(self.model, numbers, self.family)
         flat = relief(numbers)
-        landmarks = self._place(c, numbers, flat)
-        image, valid, albedo = self._photograph(c, numbers, flat)
+        vertices = self.model.shape(c.identity, c.expression)
+        albedo = self.model.albedo(c.albedo)
+        points = None
+        if self.atlas is not None:
+            details = self.atlas.draw(numbers)
+            vertices = details.raise_skin(vertices, self.model.faces)
+            albedo = details.colour_skin(albedo)
+            points = vertices[:, self.point_rows]
+        landmarks = self._place(c, numbers, flat, points)
+        image, valid, albedo = self._photograph(c, numbers, flat, vertices, albedo)
         tone = skin_tone_group(albedo[:, self.skin].mean(1).clamp(0, 1))
-        return FaceBatch(image, valid, landmarks, "2d", names, c, tone)
+        known = dict(true_vertices=vertices, true_albedo=albedo)
+        return FaceBatch(image, valid, landmarks, "2d", names, c, tone, **known)
 
-    def _place(self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor) -> Tensor:
-        """Moves the faces to where `align` would put them; returns what a detector would find."""
+    def _place(
+        self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor, points: Tensor | None
+    ) -> Tensor:
+        """Moves the faces to where `align` would put them; returns what a detector would find.
+
+        points: true positions of the vertices of `self.points`; None: those of the coefficients.
+        """
         noise = numbers.normal("landmark noise", 68, 2, sd=0.9)
         noise[:, :17] *= 2  # the jaw is the detector's guess
         target = CROP_SIZE / CROP_MARGIN * (1 + numbers.normal("crop size", sd=0.025))
         middle = CROP_SIZE / 2 + numbers.normal("crop shift", 2, sd=2.0)
-        vertices = self.points.shape(c.identity, c.expression)
+        vertices = self.points.shape(c.identity, c.expression) if points is None else points
         per_pixel = 2 * math.tan(math.radians(DEFAULT_FOV / 2)) / CROP_SIZE
 
         def found() -> Tensor:
@@ -116,16 +138,24 @@ class RenderedFaces:
             )
         return found()
 
-    def _photograph(self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor):
-        """Image, where it is free of other things, and the true albedo."""
+    def _photograph(
+        self,
+        c: FaceCoefficients,
+        numbers: CountedRandom,
+        flat: Tensor,
+        vertices: Float[Tensor, "batch vertex 3"],
+        albedo: Float[Tensor, "batch vertex 3"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, where it is free of other things, and the true albedo (with details: as lit)."""
         model = self.model
-        vertices = model.shape(c.identity, c.expression)
-        albedo = model.albedo(c.albedo)
         turned = axis_angle_to_matrix(c.rotation)
         normals = vertex_normals(vertices, model.faces)
         seen_albedo = albedo
         if not self.clean:
-            normals, seen_albedo = skin_texture(model, numbers, normals, albedo)
+            bumps = 0.03 if self.details else 0.08  # of normals alone: no truth has them
+            normals, seen_albedo = skin_texture(model, numbers, normals, albedo, bumps)
+        if self.details:
+            albedo = seen_albedo
         normals = normals @ turned.transpose(1, 2)
         colours = shade(seen_albedo, normals, c.lighting)
         if not self.clean:
@@ -170,7 +200,11 @@ def flattened(
 
 
 def skin_texture(
-    model: MorphableModel, numbers: CountedRandom, normals: Tensor, albedo: Tensor
+    model: MorphableModel,
+    numbers: CountedRandom,
+    normals: Tensor,
+    albedo: Tensor,
+    bumps: float = 0.08,
 ) -> tuple[Tensor, Tensor]:
     """Normals with bumps and skin with spots that the bases do not have: waves in 3D."""
     count = 8
@@ -179,7 +213,7 @@ def skin_texture(
     k = direction * (2 * math.pi / fine)[..., None]
     phase = numbers.uniform("wave phase", count, high=2 * math.pi)
     angle = torch.einsum("vi,bwi->bvw", model.mean, k) + phase[:, None]
-    bump = numbers.uniform("bumps", high=0.08)[:, None, None]
+    bump = numbers.uniform("bumps", high=bumps)[:, None, None]
     normals = normals + bump * torch.einsum("bvw,bwi->bvi", angle.cos(), direction)
     spots = numbers.uniform("spots", high=0.04)[:, None]
     skin = model.regions["skin"] * spots * angle.sin().mean(-1) * count**0.5

@@ -1,7 +1,8 @@
 """Checkpoints of a training run: whole or not there, checked before they are used, no pickle.
 
     OUT/checkpoints/step-000120/
-        encoder.safetensors      the weights, float32, as load_encoder reads them
+        encoder.safetensors      the weights, float32, as load_encoder reads them; of stage two
+                                 offset_unet.safetensors, for load_unet
         ema.safetensors          their running average, where one is kept
         optimizer.safetensors    Adam's two moments and its step, a tensor a parameter
         state.json               step, settings, where the data stand, the files' SHA-256
@@ -21,16 +22,21 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from . import __version__
-from .encoder import Encoder, EncoderError, load_encoder, save_encoder
-from .training_settings import TrainSettings, differences
+from .training_settings import RunSettings, differences
+
+if TYPE_CHECKING:
+    from .training_stages import Stage
 
 FORMAT = "facerecon-checkpoint-1"
+AVERAGE = "ema.safetensors"
 KEEP = 2
 """The last ones that stay, beside the best one."""
 
@@ -52,27 +58,36 @@ class Checkpoint:
         return self.state["step"]
 
     def load(
-        self, encoder: Encoder, optimizer: torch.optim.Optimizer, average: Encoder | None = None
+        self,
+        stage: Stage,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: nn.Module | None = None,
     ) -> None:
         """Put weights and moments where they were. Raises CheckpointError when they do not fit."""
         try:
-            encoder.load_state_dict(load_encoder(self.path / "encoder.safetensors").state_dict())
+            network.load_state_dict(stage.load(self.path / stage.file).state_dict())
             if average is not None:
-                average.load_state_dict(load_encoder(self.path / "ema.safetensors").state_dict())
+                average.load_state_dict(stage.load(self.path / AVERAGE).state_dict())
             moments = load_file(self.path / "optimizer.safetensors")
-            _load_optimizer(encoder, optimizer, moments)
-        except (EncoderError, SafetensorError, RuntimeError, KeyError, OSError) as error:
+            _load_optimizer(network, optimizer, moments)
+        except (ValueError, SafetensorError, RuntimeError, KeyError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{self.path}: does not fit this run ({reason})") from error
 
 
 def find_run(
-    out: Path, settings: TrainSettings, resume: bool, say: Callable[[str], None]
+    out: Path,
+    settings: RunSettings,
+    sources: Mapping[str, str],
+    resume: bool,
+    say: Callable[[str], None],
 ) -> Checkpoint | None:
     """The checkpoint of out that a run with these settings goes on from; None for a new run.
 
-    Raises CheckpointError where there is a run and resume is not asked for, or its settings are
-    others, and where nothing can be written.
+    sources: SHA-256 of the files that both have to share, by what they are.
+    Raises CheckpointError where there is a run and resume is not asked for, or its settings or
+    files are others, and where nothing can be written.
     """
     folder, file = out / "checkpoints", out / "settings.json"
     try:
@@ -82,7 +97,7 @@ def find_run(
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"{out}: cannot be written ({reason}); choose another") from error
-    there = [file.name, "log.jsonl", "encoder.safetensors"]
+    there = [file.name, "log.jsonl", settings.network_file]
     if not any((out / name).exists() for name in there) and not _paths(folder):
         if resume:
             say(f"{out}: nothing to go on with; starting at step 0")
@@ -92,14 +107,28 @@ def find_run(
     last = latest_checkpoint(folder, say)
     try:
         saved = json.loads(file.read_text()) if last is None else last.state["settings"]
-        changed = differences(TrainSettings.from_json(saved), settings)
-    except (OSError, ValueError) as error:
+        stage = saved.get("stage", "base")
+        if stage != settings.stage:
+            raise CheckpointError(
+                f"{out}: holds a run of facerecon train {stage}, not {settings.stage}; choose "
+                "another folder"
+            )
+        changed = differences(type(settings).from_json(saved), settings)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error}); start a new run") from error
     if changed:
         raise CheckpointError(
             f"{out}: its run has other settings: {'; '.join(changed)}; resume with the same ones, "
             "or choose another folder"
         )
+    for name, digest in sources.items():
+        if last is not None and last.state.get(name) != digest:
+            raise CheckpointError(
+                f"{out}: was trained with another {name.replace('_', ' ')}; resume with the same "
+                "file"
+            )
     if last is None:
         say(f"{out}: no checkpoint yet; starting at step 0")
     elif last.step > settings.total_steps:
@@ -111,7 +140,7 @@ def find_run(
     return last
 
 
-def write_settings(out: Path, settings: TrainSettings) -> None:
+def write_settings(out: Path, settings: RunSettings) -> None:
     """out/settings.json."""
     partial = out / ".settings.json"
     partial.write_text(json.dumps(settings.as_json(), indent=1) + "\n")
@@ -120,10 +149,11 @@ def write_settings(out: Path, settings: TrainSettings) -> None:
 
 def save_checkpoint(
     folder: Path,
-    encoder: Encoder,
+    stage: Stage,
+    network: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: Mapping,
-    average: Encoder | None = None,
+    average: nn.Module | None = None,
 ) -> Path:
     """Write folder/step-...; `state` has to hold "step". Returns the checkpoint's folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,10 +162,10 @@ def save_checkpoint(
         shutil.rmtree(left, ignore_errors=True)
     partial, final = folder / f".{name}", folder / name
     partial.mkdir()
-    save_encoder(partial / "encoder.safetensors", encoder)
+    stage.save(partial / stage.file, network)
     if average is not None:
-        save_encoder(partial / "ema.safetensors", average)
-    save_file(_optimizer_tensors(encoder, optimizer), partial / "optimizer.safetensors")
+        stage.save(partial / AVERAGE, average)
+    save_file(_optimizer_tensors(network, optimizer), partial / "optimizer.safetensors")
     digests = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
     whole = {"format": FORMAT, "version": __version__, **state, "sha256": digests}
     (partial / "state.json").write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n")
@@ -195,9 +225,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _optimizer_tensors(
-    encoder: Encoder, optimizer: torch.optim.Optimizer
+    network: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, torch.Tensor]:
-    names = {parameter: name for name, parameter in encoder.named_parameters()}
+    names = {parameter: name for name, parameter in network.named_parameters()}
     return {
         f"{key}/{names[parameter]}": value.detach().cpu().contiguous()
         for parameter, values in optimizer.state.items()
@@ -206,9 +236,9 @@ def _optimizer_tensors(
 
 
 def _load_optimizer(
-    encoder: Encoder, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+    network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
 ) -> None:
-    named = dict(encoder.named_parameters())
+    named = dict(network.named_parameters())
     order = {p: i for i, p in enumerate(optimizer.param_groups[0]["params"])}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():

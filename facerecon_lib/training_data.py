@@ -23,7 +23,7 @@ from .morphable_model import MorphableModel
 from .photo_shards import PhotoShards, ShardsError
 from .rendered_faces import RenderedFaces
 from .shard_files import find_shards
-from .training_settings import TrainSettings
+from .training_settings import RunSettings
 
 VALIDATION_SEED = 1_000_003
 """Added to the run's seed: the faces of validation are nobody else's."""
@@ -74,12 +74,12 @@ class PhotoData:
 
 
 def open_data(
-    settings: TrainSettings, model: MorphableModel, rank: int, processes: int
+    settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> RenderedData | PhotoData:
     """What the settings train on. Raises ShardsError for shards that cannot be used."""
     s, share = settings, settings.share(processes)
     if s.data is None:
-        faces = RenderedFaces(model, s.seed, s.family)
+        faces = RenderedFaces(model, s.seed, s.family, details=s.details)
         return RenderedData(faces, s.batch, share, rank, s.faces_per_epoch)
     counted = all(shard.photos is not None for shard in find_shards(s.data))
     photos = PhotoShards(
@@ -98,17 +98,18 @@ def open_data(
 
 
 def held_out_faces(
-    settings: TrainSettings, model: MorphableModel, rank: int, processes: int
+    settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> Iterator[FaceBatch]:
     """This process's share of the rendered faces of validation: other seed, lights and scenes."""
-    faces = RenderedFaces(model, settings.seed + VALIDATION_SEED, "held-out")
+    seed, details = settings.seed + VALIDATION_SEED, settings.details
+    faces = RenderedFaces(model, seed, "held-out", details=details)
     chunks = torch.arange(settings.validation_faces).split(settings.share(processes))
     for indices in chunks[rank::processes]:
         yield faces.batch(indices)
 
 
 def held_out_photos(
-    settings: TrainSettings, model: MorphableModel, rank: int, processes: int
+    settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> Iterator[FaceBatch]:
     """Its share of the photos of validation; of a set that has none there, nothing."""
     try:

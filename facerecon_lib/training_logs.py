@@ -1,7 +1,7 @@
 """What a training run writes down: log.jsonl, TensorBoard, a progress bar.
 
     OUT/log.jsonl        a line a logged step: {"kind": "train" or "validation", "step": ...}
-    OUT/tensorboard/     the same numbers, and pictures: photo, rendering, rendering on the photo
+    OUT/tensorboard/     the same numbers, and pictures, a row a face
 
 A resumed run cuts both back to the checkpoint that it goes on from, so that no step is there twice.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,9 +21,6 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-
-from .face_batch import FaceBatch
-from .objective import Objective
 
 PLAIN_LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar on
 SHOWN = 4  # faces of a picture
@@ -117,21 +114,15 @@ class RunLog:
             self._line = now
             self.say(f"step {step} of {self._steps}: {note}")
 
-    def validation(self, step: int, numbers: Mapping) -> None:
-        """Log what `validate` found."""
-        if not self.write:
-            return
-        self._add({"kind": "validation", "step": step, **numbers})
-        self.say(
-            f"step {step}: held-out faces {numbers['vertex_mm']:.2f} mm off (the mean face "
-            f"{numbers['mean_face_mm']:.2f}), landmarks {numbers['landmark_error']:.1%}, "
-            f"loss {numbers['loss']:.4g}"
-        )
+    def validation(self, step: int, numbers: Mapping, summary: str) -> None:
+        """Log what `validate` found; the summary is for people."""
+        if self.write:
+            self._add({"kind": "validation", "step": step, **numbers})
+            self.say(f"step {step}: {summary}")
 
-    def pictures(self, tag: str, step: int, batch: FaceBatch, found: Objective) -> None:
-        """A row a face: photo, rendering, and the rendering on the photo."""
-        if self.write and found.image is not None:
-            rows = picture_rows(batch.image, found.image, found.mask)
+    def pictures(self, tag: str, step: int, rows: Float[Tensor, "3 rows columns"] | None) -> None:
+        """Show a picture in TensorBoard, where there is one."""
+        if self.write and rows is not None:
             self._board.add_image(tag, rows, step)
 
     def _add(self, record: dict) -> None:
@@ -148,7 +139,12 @@ def picture_rows(
     """The first faces, a row each: photo, rendering, rendering on the photo."""
     photo, image, mask = (x[:SHOWN].detach().float().cpu() for x in (photo, image, mask))
     photo = F.interpolate(photo, image.shape[2:], mode="area")
-    shown = torch.stack([photo, image * mask, torch.lerp(photo, image, mask)], 1).clamp(0, 1)
+    return tiled([photo, image * mask, torch.lerp(photo, image, mask)])
+
+
+def tiled(columns: Sequence[Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "3 rows columns"]:
+    """One picture of several columns, the first faces of each in rows."""
+    shown = torch.stack([x[:SHOWN].detach().float().cpu() for x in columns], 1).clamp(0, 1)
     return shown.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Every number of a training run of the base branch, and the profiles.
+"""Every number of a training run, of either stage. The profiles are in `training_profiles.py`.
 
 settings = replace(PROFILES["smoke"], steps=60, seed=1)
 settings.total_steps, settings.rate(0)
@@ -10,46 +10,77 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from types import MappingProxyType
+from typing import ClassVar, Self
 
+from .augmented_branch import LIGHTS, SPACES
 from .encoder_backbones import BACKBONES, NORMS, WEIGHTS
-from .losses import RECOGNITION_WEIGHTS, RENDERED_WEIGHTS, REPORT_WEIGHTS, TRAIN_WEIGHTS
+from .losses import (
+    AUGMENTED_RENDERED_WEIGHTS,
+    AUGMENTED_REPORT_WEIGHTS,
+    AUGMENTED_WEIGHTS,
+    RECOGNITION_WEIGHTS,
+    RENDERED_WEIGHTS,
+    REPORT_WEIGHTS,
+    TRAIN_WEIGHTS,
+)
 
 
 class SettingsError(ValueError):
     """Settings that cannot be trained with. One line: what is wrong and what to do."""
 
 
+# Weights ----------------------------------------------------------------------------------------
+
+
 def report_weights(recognition: str) -> dict[str, float]:
     """Eq. 7, for sums: pixel + landmark + 20 · recognition, or what dlib has instead of the 20."""
-    weights = {name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark")}
+    return _reported({name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark")}, recognition)
+
+
+def balanced_weights(recognition: str) -> dict[str, float]:
+    """Ours, for means: TRAIN_WEIGHTS, its recognition only where there is a network."""
+    return _where_seen(TRAIN_WEIGHTS, recognition)
+
+
+def rendered_weights(recognition: str) -> dict[str, float]:
+    """Ours, for rendered faces: RENDERED_WEIGHTS, with the known truth for most of the priors."""
+    return _where_seen(RENDERED_WEIGHTS, recognition)
+
+
+def augmented_report_weights(recognition: str) -> dict[str, float]:
+    """Eq. 12, for sums, with what dlib has instead of the 20."""
+    return _reported(AUGMENTED_REPORT_WEIGHTS, recognition)
+
+
+def augmented_balanced_weights(recognition: str) -> dict[str, float]:
+    """Ours, for means: AUGMENTED_WEIGHTS, its recognition only where there is a network."""
+    return _where_seen(AUGMENTED_WEIGHTS, recognition)
+
+
+def augmented_rendered_weights(recognition: str) -> dict[str, float]:
+    """Ours, for rendered faces: AUGMENTED_RENDERED_WEIGHTS, the maps told by the known truth."""
+    return _where_seen(AUGMENTED_RENDERED_WEIGHTS, recognition)
+
+
+def _where_seen(weights: Mapping[str, float], recognition: str) -> dict[str, float]:
+    return {k: w for k, w in weights.items() if recognition != "none" or k != "recognition"}
+
+
+def _reported(weights: Mapping[str, float], recognition: str) -> dict[str, float]:
+    weights = _where_seen(weights, "none")
     if recognition != "none":
         weights["recognition"] = RECOGNITION_WEIGHTS[recognition]
     return weights
 
 
-def balanced_weights(recognition: str) -> dict[str, float]:
-    """Ours, for means: TRAIN_WEIGHTS, its recognition only where there is a network."""
-    weights = dict(TRAIN_WEIGHTS)
-    if recognition == "none":
-        weights.pop("recognition", None)
-    return weights
-
-
-def rendered_weights(recognition: str) -> dict[str, float]:
-    """Ours, for rendered faces: RENDERED_WEIGHTS, with the known truth for most of the priors."""
-    weights = dict(RENDERED_WEIGHTS)
-    if recognition == "none":
-        weights.pop("recognition")
-    return weights
+# Settings ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """What a run is, but for where it runs: the same settings give the same run.
+class RunSettings:
+    """What both stages have: the data, the steps, Adam, the losses, the log.
 
-    backbone, norm, pretrained ("none" or "imagenet"): of `encoder.py`. sync_norm: `training.py`
-    says what for. face_model: a file; None is the one that ships. subdivision: of its mesh.
+    face_model: a file; None is the one that ships. subdivision: of its mesh.
     data: shards of photos; None trains on rendered faces. split: of photos, as in `splits.py`.
     family: of rendered faces. seed: of faces, of the order of photos, of weights. workers:
     processes that read photos.
@@ -58,17 +89,16 @@ class TrainSettings:
     `last_rate` of the learning rate; either after `warmup` steps of a linear rise. weight_decay: 0
     is Adam, more AdamW. adam_eps: gradients far below it hardly move a weight. clip_norm: the
     longest gradient. ema: what a running average of the weights keeps of itself a step, 0.999 say;
-    0 for none. precision: of the encoder; "auto" is bf16-mixed on a GPU that has bfloat16.
-    weights, reduction, render_size: of `objective.py`. recognition: network of Eq. 6, or "none".
+    0 for none. precision: of the network; "auto" is bf16-mixed on a GPU that has bfloat16.
+    weights, reduction: of the stage's objective. recognition: network of Eq. 6, or "none".
     validation_faces: of each kind. The four `..._every` count steps; 0 is never.
     """
 
+    stage: ClassVar[str]  # in the settings' file too: a run goes on as what it began as
+    network_file: ClassVar[str]
+    details: ClassVar[bool] = False  # of rendered faces: what the bases do not have
+
     profile: str = "smoke"
-    backbone: str = "mobilenet_v3_large"
-    norm: str = "batch"
-    pretrained: str = "none"
-    input_size: int = 224
-    sync_norm: bool = False
     face_model: str | None = None
     subdivision: int = 0
 
@@ -92,10 +122,9 @@ class TrainSettings:
     ema: float = 0.0
     precision: str = "32-true"
 
-    weights: Mapping[str, float] = field(default_factory=lambda: rendered_weights("none"))
+    weights: Mapping[str, float] = field(default_factory=dict)
     reduction: str = "mean"
     recognition: str = "none"
-    render_size: int = 224
 
     log_every: int = 10
     picture_every: int = 100
@@ -134,44 +163,127 @@ class TrainSettings:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} {getattr(self, name)}: expected more than 0")
-        for name, choices in (
-            ("schedule", ("constant", "cosine")),
-            ("reduction", ("mean", "sum")),
-            ("precision", ("32-true", "bf16-mixed", "auto")),
-            ("backbone", BACKBONES),
-            ("norm", NORMS),
-            ("recognition", ("none", *RECOGNITION_WEIGHTS)),
-        ):
-            if getattr(self, name) not in choices:
-                raise SettingsError(
-                    f"{name} {getattr(self, name)!r}: expected {' or '.join(choices)}"
-                )
+        self._one_of("schedule", ("constant", "cosine"))
+        self._one_of("reduction", ("mean", "sum"))
+        self._one_of("precision", ("32-true", "bf16-mixed", "auto"))
+        self._one_of("recognition", ("none", *RECOGNITION_WEIGHTS))
+        if not 0 <= self.ema < 1:
+            raise SettingsError(f"ema {self.ema}: expected 0 (none) or a share below 1")
+
+    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            raise SettingsError(f"{name} {getattr(self, name)!r}: expected {' or '.join(choices)}")
+
+    def as_json(self) -> dict:
+        return {"stage": self.stage, **asdict(replace(self, weights=dict(self.weights)))}
+
+    @classmethod
+    def from_json(cls, data: Mapping) -> Self:
+        """What `as_json` gave. Raises SettingsError where it is of another stage or version."""
+        given = dict(data)
+        stage = given.pop("stage", "base")  # it was the only one once
+        if stage != cls.stage:
+            raise SettingsError(
+                f"settings of the other stage; it is facerecon train {stage} that has to go on"
+            )
+        known = {f.name for f in fields(cls)}
+        if set(given) != known:
+            odd = ", ".join(sorted(set(given) ^ known))
+            raise SettingsError(f"settings of another version ({odd}); start a new run")
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class TrainSettings(RunSettings):
+    """What a run of the base branch is, but for where it runs: the same settings, the same run.
+
+    Beside those of `RunSettings`: backbone, norm, pretrained ("none", "imagenet", "faces", or an
+    encoder's file to go on from), input_size: of `encoder.py`. sync_norm: `training.py` says what
+    for. render_size: of `objective.py`.
+    """
+
+    stage: ClassVar[str] = "base"
+    network_file: ClassVar[str] = "encoder.safetensors"
+
+    backbone: str = "mobilenet_v3_large"
+    norm: str = "batch"
+    pretrained: str = "none"
+    input_size: int = 224
+    sync_norm: bool = False
+    weights: Mapping[str, float] = field(default_factory=lambda: rendered_weights("none"))
+    render_size: int = 224
+
+    def check(self) -> None:
+        """Raises SettingsError for a value that cannot be."""
+        super().check()
+        self._one_of("backbone", tuple(BACKBONES))
+        self._one_of("norm", NORMS)
         if self.pretrained not in WEIGHTS and not self.pretrained.endswith(".safetensors"):
             raise SettingsError(
                 f"pretrained {self.pretrained!r}: expected {', '.join(WEIGHTS)}, or the "
                 ".safetensors file of an encoder to go on from"
             )
-        if not 0 <= self.ema < 1:
-            raise SettingsError(f"ema {self.ema}: expected 0 (none) or a share below 1")
 
-    def as_json(self) -> dict:
-        return asdict(replace(self, weights=dict(self.weights)))
 
-    @classmethod
-    def from_json(cls, data: Mapping) -> TrainSettings:
-        """What `as_json` gave. Raises SettingsError where it is of another version."""
-        known = {f.name for f in fields(cls)}
-        if set(data) != known:
-            odd = ", ".join(sorted(set(data) ^ known))
-            raise SettingsError(f"settings of another version ({odd}); start a new run")
-        return cls(**data)
+@dataclass(frozen=True)
+class AugmentedSettings(RunSettings):
+    """What a run of the augmented branch is.
+
+    Beside those of `RunSettings`: encoder: the frozen one's file; None is the one that ships.
+    light: whose light the base face stands in, of `augmented_branch.LIGHTS`. albedo: the basis that
+    the base face is made of, "monk" or "light" (tones 1 to 4 alone); rendered faces have all tones
+    whichever it is. width, depth, norm: of `unet.py`. pretrained: "none", or a U-Net's file to go
+    on from. space: what the maps are laid out in, "image" or "uv"; sampling: "bilinear", or
+    "hyperbolic". symmetry: Eq. 9 on the "mesh" or in the "image"; smooth_on: Eq. 10 and 11 of the
+    final "face" or of the "offsets". details: rendered faces with wrinkles, moles, make-up.
+    """
+
+    stage: ClassVar[str] = "augmented"
+    network_file: ClassVar[str] = "offset_unet.safetensors"
+
+    encoder: str | None = None
+    light: str = "photo"
+    albedo: str = "monk"
+    width: int = 16
+    depth: int = 4
+    norm: str = "group"
+    pretrained: str = "none"
+    space: str = "image"
+    sampling: str = "bilinear"
+    symmetry: str = "mesh"
+    smooth_on: str = "offsets"
+    details: bool = True
+    weights: Mapping[str, float] = field(default_factory=lambda: augmented_rendered_weights("none"))
+
+    def check(self) -> None:
+        """Raises SettingsError for a value that cannot be, and for two that do not go together."""
+        super().check()
+        self._one_of("light", LIGHTS)
+        self._one_of("albedo", ("monk", "light"))
+        self._one_of("space", SPACES)
+        self._one_of("sampling", ("bilinear", "hyperbolic"))
+        self._one_of("symmetry", ("mesh", "image"))
+        self._one_of("smooth_on", ("face", "offsets"))
+        solved = ("free", "grey", "known")
+        if self.albedo == "light" and self.light not in solved:
+            raise SettingsError(
+                f"albedo 'light' with light {self.light!r}: the encoder's albedo is of the basis "
+                f"'monk'; take light {' or '.join(solved)}, which solve for the albedo themselves"
+            )
+        if self.light == "known" and self.data is not None:
+            raise SettingsError("light 'known': photos come without it; take free or grey")
+        if self.pretrained != "none" and not self.pretrained.endswith(".safetensors"):
+            raise SettingsError(
+                f"pretrained {self.pretrained!r}: expected none, or the .safetensors file of a "
+                "U-Net to go on from"
+            )
 
 
 ANEW = ("steps", "epochs", "workers", "log_every", "picture_every", "checkpoint_every")
 """What a resumed run may change: none of it changes the steps that both would take."""
 
 
-def differences(old: TrainSettings, new: TrainSettings) -> list[str]:
+def differences(old: RunSettings, new: RunSettings) -> list[str]:
     """The settings that a resumed run may not change and does: "batch 8, not 16"."""
     free = ANEW if new.schedule == "constant" else ANEW[2:]
     a, b = old.as_json(), new.as_json()
@@ -180,95 +292,3 @@ def differences(old: TrainSettings, new: TrainSettings) -> list[str]:
         for name in a
         if name not in free and a[name] != b[name]
     ]
-
-
-PROFILES: Mapping[str, TrainSettings] = MappingProxyType(
-    {
-        # Under a minute on two CPU cores: dlib's face-recognition network has seen faces before,
-        # so that 512 more are enough to see it learn.
-        "smoke": TrainSettings(
-            profile="smoke",
-            backbone="dlib_resnet29",
-            norm="frozen",
-            pretrained="faces",
-            input_size=112,
-            render_size=112,
-            batch=8,
-            faces_per_epoch=512,
-            schedule="cosine",
-            warmup=5,
-            clip_norm=30.0,
-            log_every=4,
-            picture_every=32,
-            checkpoint_every=16,
-            validate_every=32,
-            validation_faces=32,
-        ),
-        # One GPU, under an hour.
-        "colab": TrainSettings(
-            profile="colab",
-            backbone="dlib_resnet29",
-            norm="frozen",
-            pretrained="faces",
-            batch=64,
-            steps=5000,
-            learning_rate=3e-4,
-            schedule="cosine",
-            warmup=200,
-            clip_norm=30.0,
-            ema=0.999,
-            precision="auto",
-            log_every=50,
-            picture_every=1000,
-            checkpoint_every=500,
-            validate_every=1000,
-            validation_faces=512,
-        ),
-        # The first run of the encoder in the package: 13 minutes on an H100.
-        "shipped": TrainSettings(
-            profile="shipped",
-            backbone="dlib_resnet29",
-            norm="frozen",
-            pretrained="faces",
-            subdivision=1,
-            batch=256,
-            steps=5000,
-            learning_rate=3e-4,
-            schedule="cosine",
-            warmup=300,
-            last_rate=0.01,
-            clip_norm=30.0,
-            ema=0.999,
-            precision="bf16-mixed",
-            weights={**rendered_weights("dlib"), "recognition": 1.0},
-            recognition="dlib",
-            log_every=50,
-            picture_every=1000,
-            checkpoint_every=1000,
-            validate_every=1000,
-            validation_faces=512,
-        ),
-        # Section 2.1. Adam, the batch and the clipping are ours: the report does not name them.
-        "full": TrainSettings(
-            profile="full",
-            backbone="resnet50",
-            pretrained="imagenet",
-            subdivision=1,
-            batch=32,
-            epochs=20,
-            faces_per_epoch=114_000,
-            learning_rate=3e-5,
-            precision="auto",
-            clip_norm=1e6,
-            weights=report_weights("facenet"),
-            reduction="sum",
-            recognition="facenet",
-            workers=8,
-            log_every=50,
-            picture_every=1000,
-            checkpoint_every=1000,
-            validate_every=3563,
-            validation_faces=1024,
-        ),
-    }
-)

@@ -2,6 +2,7 @@
 
     explore(draw, yaw=(-60, 60, 0), look=["lit", "unlit"])     # draw(yaw=..., look=...) -> picture
     animation(frames, seconds=3)                                # a list of uint8 images
+    offer_files({"face.glb": lambda: glb})                      # buttons that hand out files
 
 A picture is a uint8 array (H, W, 3) or a matplotlib Figure. A stored notebook, and a viewer without
 a kernel, show the first state as a picture, with a line that says what can be moved.
@@ -10,8 +11,12 @@ a kernel, show the first state as a picture, with a line that says what can be m
 from __future__ import annotations
 
 import base64
+import html
 import io
+import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -81,6 +86,46 @@ def animation(
     png = animated_png(frames, seconds, colours)
     text = f"animation: {len(frames)} frames"
     display({"text/plain": text, "image/png": base64.b64encode(png).decode()}, raw=True)
+
+
+def offer_files(files: Mapping[str, Callable[[], bytes]]) -> None:
+    """A button a file: a click makes it, and hands it to the browser to save.
+
+    files: by name, what gives the file's bytes. Nothing is made, or stored in the notebook, before
+    a click. In Jupyter a link appears, on Colab its own download starts; what a file's maker raises
+    appears beside its button.
+    """
+    import ipywidgets
+    from IPython.display import display
+
+    rows = []
+    for name, make in files.items():
+        button = ipywidgets.Button(description=name, icon="download")
+        link = ipywidgets.HTML()
+        button.on_click(lambda _, name=name, make=make, link=link: _hand_out(name, make, link))
+        rows.append(ipywidgets.HBox([button, link]))
+    box = ipywidgets.VBox(rows)
+    bundle = box._repr_mimebundle_()
+    bundle["text/plain"] = f"files: {', '.join(files)}"
+    display(bundle, raw=True)
+
+
+def _hand_out(name: str, make: Callable[[], bytes], link) -> None:
+    try:
+        data = make()
+        if "google.colab" in sys.modules:
+            from google.colab import files as colab
+
+            path = Path(tempfile.mkdtemp(prefix="facerecon-")) / name
+            path.write_bytes(data)
+            colab.download(str(path))
+            link.value = f"{len(data) / 1e6:.1f} MB"
+            return
+        address = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
+        text = f"save {html.escape(name)} ({len(data) / 1e6:.1f} MB)"
+        link.value = f'<a href="{address}" download="{html.escape(name)}">{text}</a>'
+    except Exception as error:  # a traceback would go to a log that no one sees
+        link.value = f"<code>{type(error).__name__}: {html.escape(str(error))}</code>"
 
 
 def animated_png(

@@ -19,6 +19,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from facerecon_lib.detection import ASSETS
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = os.environ.get("FACERECON_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
 SOLUTIONS = Path(__file__).parent.parent / "solutions"
@@ -88,10 +90,20 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def film(tmp_path_factory):
+    """What the browser takes for its camera: the bundled photo, over and over."""
+    path = tmp_path_factory.mktemp("film") / "face.mjpeg"
+    path.write_bytes((ASSETS / "astronaut.jpg").read_bytes() * 3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(film):
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     switches = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
     switches += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]
+    switches += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    switches += [f"--use-file-for-fake-video-capture={film}"]
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=BROWSER, args=switches)
         yield started
@@ -181,6 +193,33 @@ def test_a_moved_slider_changes_the_picture(lab, browser):
     before = source(page)
     page.locator(".widget-checkbox input").first.click()
     wait_for_change(page, before)
+    page.close()
+
+
+PHOTO_CELLS = (
+    "from facerecon_lib.photo_input import choose_photo\nmine = choose_photo()",
+    """from facerecon_lib.widgets import offer_files
+offer_files({"me.txt": lambda: mine.photo.name.encode()})""",
+)
+
+
+def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(lab, browser, tmp_path):
+    folder, _ = lab
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in PHOTO_CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "photo.ipynb")
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    open_and_run(page, lab, "photo.ipynb")
+    page.get_by_text("Take a picture", exact=False).first.click(timeout=120_000)
+    page.get_by_text("Take the picture", exact=True).click(timeout=60_000)
+    page.get_by_text("the camera's picture: taken").wait_for(timeout=120_000)
+    assert page.locator("video").count() == 0, "the camera is let go"
+    page.locator("input[type=file]").set_input_files(ASSETS / "astronaut.jpg")
+    page.get_by_text("astronaut.jpg: taken").wait_for(timeout=120_000)
+    page.locator("button", has_text="me.txt").click()
+    with page.expect_download() as download:
+        page.get_by_text("save me.txt").click(timeout=60_000)
+    assert Path(download.value.path()).read_text() == "astronaut.jpg"
     page.close()
 
 

@@ -13,12 +13,14 @@ import trimesh
 from PIL import Image
 from typer.testing import CliRunner
 
-from facerecon_lib import cli, output_folder, results
+from facerecon_lib import cli, output_folder, results, results_files
 from facerecon_lib.coefficients import FaceCoefficients
 from facerecon_lib.detection import ASSETS
 from facerecon_lib.encoder import Encoder, save_encoder
 from facerecon_lib.fitting import FitSettings
 from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.photo import load_image
+from facerecon_lib.unet import DoubleHeadUNet, save_unet
 
 SAMPLE = ASSETS / "astronaut.jpg"
 FACE_MODEL = ASSETS / "face_model.safetensors"
@@ -159,7 +161,7 @@ def encoded(checkpoint, tmp_path_factory):
 
 def test_reconstruct_writes_what_fit_writes(sample, encoded):
     folders = [{p.name for p in folder.iterdir()} for folder in (sample[0], encoded[0])]
-    assert folders[0] == folders[1] == output_folder.WRITTEN
+    assert folders[0] == folders[1] == output_folder.ALWAYS
     fitted, ours = (json.loads((f / "result.json").read_text()) for f in (sample[0], encoded[0]))
     assert list(ours) == list(fitted)
     assert ours["losses"].keys() == fitted["losses"].keys()
@@ -257,6 +259,39 @@ def test_evaluate_prints_tables_and_writes_every_number_and_a_figure(tmp_path, c
     assert not list(tmp_path.glob(".*"))
 
 
+def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpoint):
+    unet, numbers, figure = (tmp_path / name for name in ("u.safetensors", "n.json", "f.png"))
+    save_unet(unet, DoubleHeadUNet(8, 3), {"light": "grey", "albedo": "light"})
+    options = ["--rendered", "2", "--scans", "0", "--recognition", "none", "--details"]
+    options += [
+        "--detail",
+        "--detail-checkpoint",
+        str(unet),
+        "--json",
+        str(numbers),
+        "--figure",
+        str(figure),
+    ]
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options])
+    assert done.exit_code == 0, done.stderr
+    assert "what the augmented branch adds" in done.stdout
+    found = json.loads(numbers.read_text())["rendered"]
+    assert (found["detail"], found["light"]) == ("u.safetensors", "grey")
+    ours, base = (found["values"][m]["albedo_rgb"] for m in ("augmented", "encoder"))
+    assert ours == pytest.approx(base)  # untrained, it adds nothing
+    assert figure.is_file()
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options, "--light", "known"])
+    assert json.loads(numbers.read_text())["rendered"]["light"] == "known"
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options, "--light", "photo"])
+    assert done.exit_code == 2
+    assert "take free, grey or known" in " ".join(done.stderr.split())
+    plain = [o for o in options if not o.startswith("--detail") and o != str(unet)]
+    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *plain])
+    other = json.loads(numbers.read_text())["rendered"]
+    assert (other["detail"], other["light"]) == (None, "encoder")
+    assert other["values"]["mean face"]["normal_deg"] != found["values"]["mean face"]["normal_deg"]
+
+
 def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path):
     pytest.importorskip("dlib")
     sizes = MorphableModel.load(subdivision=0).sizes
@@ -320,6 +355,10 @@ def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_miss
         (["--figure", "no/found.png"], "there is no folder no"),
         (["--rendered", "0"], "nothing to evaluate"),
         (["--device", "toaster"], "--device toaster: expected cpu"),
+        (["--light", "candle"], "--light candle: expected photo or encoder or free"),
+        (["--light", "known", "--photos", str(SAMPLE)], "light known: only rendered faces"),
+        (["--detail", "--detail-checkpoint", "none.safetensors"], "none.safetensors"),
+        (["--detail-checkpoint", "none.safetensors"], "add --detail"),
         (["--recognition", "nobody"], "--recognition nobody: expected none, dlib or facenet"),
     ],
 )
@@ -448,7 +487,7 @@ def test_odd_names_stay_inside_the_output_folder(tmp_path, name):
     assert (tmp_path / "a" / "precious.txt").read_text() == "keep"
     folders = [p for p in out.iterdir() if p.is_dir()]
     assert len(folders) == 1
-    assert {p.name for p in folders[0].iterdir()} == output_folder.WRITTEN
+    assert {p.name for p in folders[0].iterdir()} == output_folder.ALWAYS
 
 
 @pytest.mark.usefixtures("quick")
@@ -491,7 +530,7 @@ def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch)
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(results, "write_pictures", interrupted)
+    monkeypatch.setattr(results_files, "write_pictures", interrupted)
     assert runner.invoke(cli.app, ["fit", str(SAMPLE), "--out", str(tmp_path)]).exit_code != 0
     assert [p.name for p in tmp_path.iterdir()] == ["astronaut"]
     assert (old / "result.json").read_text() == "old"
@@ -500,8 +539,8 @@ def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch)
 def test_the_field_of_view_of_the_settings_reaches_the_result():
     few = FitSettings(landmark_steps=60, coarse_steps=10, fine_steps=5, fov_deg=15.0)
     model = MorphableModel.load(subdivision=0)
-    done = results.fit_face(results.load_image(SAMPLE), model, settings=few)
-    result = results.describe(done)
+    done = results.fit_face(load_image(SAMPLE), model, settings=few)
+    result = results_files.describe(done)
     assert result["camera"]["fov_deg"] == 15.0
     assert result["pose"]["translation_mm"][2] > 500
     error = float(done.fitted.landmark_error[0])

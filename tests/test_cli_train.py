@@ -1,4 +1,4 @@
-"""The command `facerecon train base`: its options, its refusals and its exit codes."""
+"""The commands `facerecon train ...`: their options, their refusals and their exit codes."""
 
 import json
 import signal
@@ -11,9 +11,21 @@ from typer.testing import CliRunner
 
 from facerecon_lib import cli, training
 from facerecon_lib.cli_train import chosen_settings, with_setting
-from facerecon_lib.training import PROFILES, Interrupted, NonFiniteError, SettingsError
+from facerecon_lib.training import (
+    AUGMENTED_PROFILES,
+    PROFILES,
+    Interrupted,
+    NonFiniteError,
+    SettingsError,
+)
 from facerecon_lib.training_checkpoints import write_settings
-from facerecon_lib.training_settings import balanced_weights, report_weights
+from facerecon_lib.training_settings import (
+    augmented_balanced_weights,
+    augmented_rendered_weights,
+    augmented_report_weights,
+    balanced_weights,
+    report_weights,
+)
 
 pytest.importorskip("lightning")
 SMOKE = PROFILES["smoke"]
@@ -21,19 +33,21 @@ SMOKE = PROFILES["smoke"]
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What `train_base` was called with, instead of a run."""
+    """What `train_base` or `train_augmented` was called with, instead of a run."""
     calls = []
 
     def instead(settings, out, **options):
         calls.append(SimpleNamespace(settings=settings, out=out, **options))
-        return SimpleNamespace(validation={"vertex_mm": 2.5}, steps=7, seconds=3.0)
+        validation = {"vertex_mm": 2.5, "photometric": 0.03, "base_photometric": 0.05}
+        return SimpleNamespace(validation=validation, steps=7, seconds=3.0)
 
     monkeypatch.setattr(training, "train_base", instead)
+    monkeypatch.setattr(training, "train_augmented", instead)
     return calls
 
 
-def invoke(*args):
-    return CliRunner().invoke(cli.app, ["train", "base", "--device", "cpu", *map(str, args)])
+def invoke(*args, stage="base"):
+    return CliRunner().invoke(cli.app, ["train", stage, "--device", "cpu", *map(str, args)])
 
 
 def test_without_options_it_is_the_smoke_profile(asked, tmp_path):
@@ -183,3 +197,97 @@ def test_the_settings_of_another_version_are_refused(tmp_path):
     done = invoke("--out", tmp_path, "--resume")
     assert done.exit_code == 2
     assert "settings of another version" in done.stderr
+
+
+# Stage two --------------------------------------------------------------------------------------
+
+
+def augmented(*args):
+    return invoke(*args, stage="augmented")
+
+
+def test_stage_two_without_options_is_its_own_smoke_profile(asked, tmp_path):
+    done = augmented("--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert asked[0].settings == AUGMENTED_PROFILES["smoke"]
+    said = "7 steps in 3 s, held-out colours 0.0300 off (base 0.0500)"
+    assert f"{said} -> {tmp_path}/offset_unet.safetensors" in done.stdout
+
+
+def test_options_of_stage_two_replace_what_the_profile_says(asked, tmp_path):
+    options = (
+        "--profile colab --encoder mine.safetensors --light grey --albedo light --width 24 "
+        "--space uv --no-details --pretrained maps.safetensors --batch 6 --steps 5 "
+        "--set depth=3 --set sampling=hyperbolic --set weights.truth_normals=7"
+    )
+    assert augmented("--out", tmp_path, *options.split()).exit_code == 0
+    colab = AUGMENTED_PROFILES["colab"]
+    assert asked[0].settings == replace(
+        colab,
+        encoder="mine.safetensors",
+        light="grey",
+        albedo="light",
+        width=24,
+        space="uv",
+        details=False,
+        pretrained="maps.safetensors",
+        batch=6,
+        steps=5,
+        depth=3,
+        sampling="hyperbolic",
+        weights={**colab.weights, "truth_normals": 7},
+    )
+
+
+def test_stage_two_resumes_with_the_settings_of_its_start(asked, tmp_path):
+    smoke = AUGMENTED_PROFILES["smoke"]
+    write_settings(tmp_path, replace(smoke, light="grey", width=24))
+    assert augmented("--out", tmp_path, "--resume", "--steps", 60).exit_code == 0
+    assert asked[0].settings == replace(smoke, light="grey", width=24, steps=60)
+
+
+def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
+    def chosen(given, losses=None):
+        found = chosen_settings(tmp_path, given, losses, False, [], "augmented")
+        return dict(found.weights), found.reduction, found.symmetry, found.smooth_on
+
+    report = (augmented_report_weights("none"), "sum", "image", "face")
+    assert chosen({}, "report") == report
+    ours = ("mean", "mesh", "offsets")
+    assert chosen({"profile": "full"}, "balanced")[1:] == ours
+    assert chosen({}, "balanced") == (augmented_balanced_weights("none"), *ours)
+    photos = {"profile": "colab", "data": "shards"}
+    assert chosen(photos) == (augmented_balanced_weights("none"), *ours)
+    assert chosen({"recognition": "dlib"}) == (augmented_rendered_weights("dlib"), *ours)
+    full = augmented_report_weights("dlib"), *report[1:]
+    assert chosen({"profile": "full", "recognition": "dlib"}) == full
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--profile colab --albedo light", "albedo 'light' with light 'photo'"),
+        ("--profile smoke --data shards", "light 'known': photos come without it"),
+        ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
+        ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such file"),
+        ("--width 12", "width: expected a multiple of 8, got 12"),
+        ("--set stage=base", "--set stage=base: expected NAME=VALUE"),
+        ("--set backbone=resnet18", "--set backbone=resnet18: expected NAME=VALUE"),
+        ("--losses mine", "--losses mine: expected report"),
+    ],
+)
+def test_bad_input_to_stage_two_is_one_line_and_exit_2(tmp_path, options, message):
+    done = augmented("--out", tmp_path / "run", *options.split())
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("facerecon: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert not (tmp_path / "run" / "settings.json").exists()
+
+
+def test_a_run_of_one_stage_is_not_resumed_as_the_other(tmp_path):
+    write_settings(tmp_path, SMOKE)
+    done = augmented("--out", tmp_path, "--resume")
+    assert done.exit_code == 2
+    assert "it is facerecon train base that has to go on" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

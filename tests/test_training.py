@@ -17,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from facerecon_lib import training
+from facerecon_lib import training, training_run
 from facerecon_lib.encoder import load_encoder
 from facerecon_lib.losses import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.photo import align
@@ -226,7 +226,7 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
         return
     assert last.step == 1
     good = dict(load_encoder(last.path / "encoder.safetensors").named_parameters())
-    for name, value in runs[-1].encoder.named_parameters():
+    for name, value in runs[-1].bare.named_parameters():
         assert torch.equal(value, good[name])
 
 
@@ -274,13 +274,13 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, mon
     weights = balanced_weights("none")
     settings = replace(FAST, data=str(shards), steps=None, epochs=1.5, weights=weights)
     settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
-    taken, optimise_photos = [], training.agree
+    taken, optimise_photos = [], training_run.agree
 
     def noted(fabric, asked, step, batch, *rest):
         taken.append((step, batch.names))
         return optimise_photos(fabric, asked, step, batch, *rest)
 
-    monkeypatch.setattr(training, "agree", noted)
+    monkeypatch.setattr(training_run, "agree", noted)
     whole = train_base(settings, tmp_path / "whole")
     assert whole.steps == 6
     epoch = list(itertools.chain(*(names for _, names in taken[:4])))

@@ -16,6 +16,7 @@ from facerecon_lib.encoder import load_encoder
 from facerecon_lib.training import SettingsError, make_fabric
 from facerecon_lib.training_checkpoints import latest_checkpoint
 from facerecon_lib.training_logs import read_log
+from facerecon_lib.unet import load_unet
 
 pytest.importorskip("lightning")
 
@@ -76,7 +77,7 @@ def run(launcher, folder, args, more=""):
     return child.returncode, out, err
 
 
-def compare(out, other):
+def compare(out, other, load=load_encoder, file="encoder.safetensors"):
     """Largest difference of a loss or term, as a share of it, and of a weight."""
     pairs = zip(read_log(out / "log.jsonl"), read_log(other / "log.jsonl"), strict=True)
     relative = 0.0
@@ -86,7 +87,7 @@ def compare(out, other):
         for name in ours:
             scale = max(abs(ours[name]), 1e-3)
             relative = max(relative, abs(ours[name] - theirs[name]) / scale)
-    ours, theirs = (load_encoder(o / "encoder.safetensors").state_dict() for o in (out, other))
+    ours, theirs = (load(o / file).state_dict() for o in (out, other))
     return relative, max((ours[n] - theirs[n]).abs().max().item() for n in ours)
 
 
@@ -111,6 +112,24 @@ def test_two_processes_of_torchrun_train_what_one_does(alone, tmp_path, record_p
     assert weight < 5e-5  # of a learning rate of 1e-3 a step
     assert said.count("3 steps in") == 1  # one of them speaks
     assert errors.count("step 3 of 3") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_augmented_branch_as_one_does(tmp_path, record_property):
+    outs = tmp_path / "one", tmp_path / "two"
+    for launcher, out in zip(([], TORCHRUN), outs, strict=True):
+        settings = ONE_STEP_AFTER_ANOTHER | {"depth": 3, "learning_rate": 1e-3, "adam_eps": 1.0}
+        settings = {k: v for k, v in settings.items() if k not in ("backbone", "pretrained")}
+        chosen = [f"--set={name}={value}" for name, value in settings.items()]
+        args = ["train", "augmented", "--device=cpu", f"--out={out}", *chosen]
+        code, said, errors = run(launcher, tmp_path, args)
+        assert code == 0, errors
+        assert said.count("3 steps in") == 1
+    relative, weight = compare(*outs, load_unet, "offset_unet.safetensors")
+    record_property("largest_difference", f"losses {relative:.1e}, weights {weight:.1e}")
+    print(f"largest difference: losses {relative:.1e} of them, weights {weight:.1e}")
+    assert relative < 3e-5
+    assert weight < 1e-6  # of steps of some 1e-5
 
 
 @pytest.mark.slow

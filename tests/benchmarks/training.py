@@ -1,8 +1,9 @@
-"""How fast the base branch trains: photos/s of its whole step, beside those of the bare backbone.
+"""How fast either stage trains: photos/s of its whole step, beside those of the bare network.
 
     python tests/benchmarks/training.py                  # CPU: MobileNetV3 at 112, in a minute
     python tests/benchmarks/training.py --device cuda    # ResNet-50, 224, bf16, Eq. 7, 64 and 256
     python tests/benchmarks/training.py --device cuda --batch 64 --profile
+    python tests/benchmarks/training.py --stage augmented --device cuda    # U-Net, bf16, Eq. 12
 
 The step is that of facerecon_lib/training.py: faces, encoder, rendering and losses, backward,
 clipping, the guard against losses that are no numbers, Adam. It is timed with new faces rendered
@@ -12,32 +13,33 @@ the mean of its feature maps for a loss; the ratios are to that, without the Ada
 whole step has as well. These take turns, and each number is the median over the turns: the machine
 may be busy with other things. (Shards are read in one go: their readers work in others' turns too.)
 What the parts take is measured in steps of their own, in which the device is waited for before and
-after every part.
+after every part. Stage two, the augmented branch, is in `augmented_training.py`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
-import sys
-import time
-import traceback
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
+from augmented_training import AugmentedTraining
 from rich.table import Table
+from timing import (
+    Stopwatch,
+    console,
+    machine,
+    peak_memory,
+    profile,
+    seconds,
+    show_counts,
+    waits,
+    write,
+)
 
-import facerecon_lib
 from facerecon_lib.encoder import BACKBONES, Encoder
 from facerecon_lib.face_batch import FaceBatch
 from facerecon_lib.losses import RECOGNITION_WEIGHTS, RENDERED_WEIGHTS, REPORT_WEIGHTS
@@ -47,27 +49,28 @@ from facerecon_lib.recognition import load_network
 from facerecon_lib.rendered_faces import RenderedFaces
 from facerecon_lib.synthesis import CROP_SIZE, synthesise
 
-EPOCHS, PHOTOS = 20, 114_000
-"""Section 2.1's training; 114,000 photos are one epoch."""
+EPOCHS, PHOTOS = {"base": 20, "augmented": 7}, 114_000
+"""Training as in sections 2.1 and 2.2; 114,000 photos are one epoch."""
 
 LEARNING_RATE, CLIP_NORM = 3e-5, 10.0
 OFFSET_TERMS = ("offset", "smooth")  # of REPORT_WEIGHTS: they are the other branch's
 REDUCTIONS = {"report": "sum", "rendered": "mean"}
 TF32 = {"none": (False, False), "convolutions": (True, False), "all": (True, True)}
 
-console = Console(width=130)
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What is timed. warm_up: steps that do not count; steps: how many make one time; repeats: how
-    many times each kind has."""
+    """What is timed. backbone, size, render_size: of stage one; width: of stage two's U-Net.
+    warm_up: steps that do not count; steps: how many make one time; repeats: how many times each
+    kind has."""
 
+    stage: str = "base"
     device: str = "cpu"
     backbone: str = "mobilenet_v3_large"
     batch: tuple[int, ...] = (8,)
     size: int = 112
     render_size: int = CROP_SIZE
+    width: int = 8
     precision: str = "fp32"
     tf32: str = "convolutions"
     recognition: str = "none"
@@ -86,6 +89,7 @@ DEFAULTS = {
         backbone="resnet50",
         batch=(64, 256),
         size=224,
+        width=16,
         precision="bf16",
         recognition="dlib",
         weights="report",
@@ -149,6 +153,14 @@ class Training:
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
 
+    def bare(self) -> Bare:
+        """What the ratios are to."""
+        return Bare(self.s, self.batch, self.model.sizes)
+
+    def parts(self) -> dict[str, float]:
+        """Seconds of the parts of one step."""
+        return _parts_of_one_step(self)
+
     def step(self, batch: FaceBatch) -> None:
         objective = self.objective(self.see(batch), batch)
         objective.loss.backward()
@@ -187,24 +199,13 @@ def _autocast(s: Settings) -> torch.autocast:
 # Timing -----------------------------------------------------------------------------------------
 
 
-def synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def seconds(step: Callable[[], None], steps: int, device: str) -> float:
-    """Seconds a step, of some steps in a row that are not waited for one by one."""
-    synchronise(device)
-    start = time.perf_counter()
-    for _ in range(steps):
-        step()
-    synchronise(device)
-    return (time.perf_counter() - start) / steps
+def start(s: Settings, batch: int) -> Training | AugmentedTraining:
+    return {"base": Training, "augmented": AugmentedTraining}[s.stage](s, batch)
 
 
 def measure(s: Settings, batch: int, shards: Path | None, workers: int) -> dict:
     """All numbers of one batch size, as the file has them."""
-    training = Training(s, batch)
+    training = start(s, batch)
     at_hand = training.data()
     kinds = {
         "rendered": lambda: training.step(training.data()),
@@ -212,7 +213,7 @@ def measure(s: Settings, batch: int, shards: Path | None, workers: int) -> dict:
     }
     seconds(kinds["rendered"], s.warm_up, s.device)
     peak = peak_memory(kinds["rendered"], s.device)  # before the bare backbone takes its share
-    bare = Bare(s, batch, training.model.sizes)
+    bare = training.bare()
     kinds |= {"bare": lambda: bare.step(adam=False), "bare_adam": lambda: bare.step(adam=True)}
     for step in kinds.values():
         seconds(step, s.warm_up, s.device)
@@ -232,7 +233,7 @@ def measure(s: Settings, batch: int, shards: Path | None, workers: int) -> dict:
         "seconds_a_step": times,
         "photos_per_s": rate,
         "of_backbone": {name: r / rate["bare"] for name, r in rate.items()},
-        "hours": {name: EPOCHS * PHOTOS / r / 3600 for name, r in rate.items()},
+        "hours": {name: EPOCHS[s.stage] * PHOTOS / r / 3600 for name, r in rate.items()},
         "peak_memory_gib": peak,
         "seconds_of_parts": parts(training, max(s.repeats, 3)),
     }
@@ -250,46 +251,11 @@ def photos_of(shards: Path, batch: int, device: str, workers: int) -> Iterator[F
         raise typer.BadParameter(f"--shards: {error}") from None
 
 
-def peak_memory(step: Callable[[], None], device: str) -> float:
-    """GiB: allocated on the GPU in a step; on the CPU, resident in this process at any time."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
-class Stopwatch:
-    """Seconds of named parts, the device waited for on either side."""
-
-    def __init__(self, device: str):
-        self.device, self.times = device, {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        synchronise(self.device)
-        start = time.perf_counter()
-        yield
-        synchronise(self.device)
-        self.times[name] = time.perf_counter() - start
-
-
-def parts(training: Training, repeats: int) -> dict[str, float]:
-    """Seconds of each part of a step with new faces: medians.
-
-    The step is cut at the coefficients, the only way from the losses back into the encoder. What
-    recognition takes, and what the losses take beside the rendering, is the difference to the same
-    without it, which is run in addition.
-    """
+def parts(training: Training | AugmentedTraining, repeats: int) -> dict[str, float]:
+    """Seconds of each part of a step with new faces: medians."""
     rows: dict[str, list[float]] = {}
     for i in range(repeats + 1):
-        taken = _parts_of_one_step(training)
+        taken = training.parts()
         if i:  # the first one warms up
             for name, value in taken.items():
                 rows.setdefault(name, []).append(value)
@@ -297,6 +263,10 @@ def parts(training: Training, repeats: int) -> dict[str, float]:
 
 
 def _parts_of_one_step(training: Training) -> dict[str, float]:
+    """The step is cut at the coefficients, the only way from the losses back into the encoder. What
+    recognition takes, and what the losses take beside the rendering, is the difference to the same
+    without it, which is run in addition.
+    """
     clock = Stopwatch(training.s.device)
     with clock("data"):
         batch = training.data()
@@ -343,75 +313,17 @@ def _parts_of_one_step(training: Training) -> dict[str, float]:
     return found
 
 
-# What holds it up -------------------------------------------------------------------------------
-
-
-def profile(training: Training) -> dict[str, int]:
-    """Prints the operations that take longest in one step; returns how often what was called."""
-    cuda = training.s.device == "cuda"
-    kinds = [torch.profiler.ProfilerActivity.CPU]
-    kinds += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the profiler's, about itself
-        with torch.profiler.profile(activities=kinds) as profiler:
-            training.step(training.data())
-            synchronise(training.s.device)
-        ops = profiler.key_averages()
-    order = "self_device_time_total" if cuda else "self_cpu_time_total"
-    print(ops.table(sort_by=order, row_limit=25, max_name_column_width=50))
-
-    def count(*names: str) -> int:
-        return sum(op.count for op in ops if any(name in op.key for name in names))
-
-    counts = {"torch operations, those within others too": count("aten::")}
-    if cuda:
-        counts |= {
-            "kernel launches": count("LaunchKernel"),
-            "waits for the device": count("Synchronize"),
-            "copies from host to device": count("Memcpy HtoD"),
-            "copies from device to host": count("Memcpy DtoH"),
-        }
-    return counts
-
-
-def waits(training: Training) -> Counter[str]:
-    """How often each line of a step makes Python wait for the GPU, a copy from the host included.
-
-    Lines are the innermost ones of the library. Only what torch itself knows of is counted.
-    """
-    lines: Counter[str] = Counter()
-    here = (str(Path(facerecon_lib.__file__).parent), __file__)
-
-    def note(message: Warning, *_) -> None:
-        if "synchronizing CUDA operation" not in str(message):
-            return
-        ours = [f for f in traceback.extract_stack()[:-1] if f.filename.startswith(here)]
-        place = "torch's own threads"
-        if ours:
-            place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}  {ours[-1].line}"
-        lines[place] += 1
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = note
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            training.step(training.data())
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return lines
-
-
 # Tables -----------------------------------------------------------------------------------------
 
 
 def show(s: Settings, r: dict) -> None:
+    network = {"base": "backbone", "augmented": "U-Net"}[s.stage]
     names = {
         "rendered": "whole step, faces rendered",
         "at_hand": "whole step, batch at hand",
         "shards": "whole step, photos from shards",
-        "bare": "backbone, forward and backward",
-        "bare_adam": "backbone, with its Adam step",
+        "bare": f"{network}, forward and backward",
+        "bare_adam": f"{network}, with its Adam step",
     }
     where = "on the GPU" if s.device == "cuda" else "of this process"
     table = Table(
@@ -419,8 +331,8 @@ def show(s: Settings, r: dict) -> None:
         f"at most {r['peak_memory_gib']:.2f} GiB {where}"
     )
     table.add_column("")
-    hours = f"hours for {EPOCHS} x {PHOTOS:,}"
-    for column in ("ms a step", "photos/s", "of the backbone", hours):
+    hours = f"hours for {EPOCHS[s.stage]} x {PHOTOS:,}"
+    for column in ("ms a step", "photos/s", f"of the {network}", hours):
         table.add_column(column, justify="right", style="bold" if "of the" in column else None)
     for name, title in names.items():
         if name in r["photos_per_s"]:
@@ -441,35 +353,6 @@ def show(s: Settings, r: dict) -> None:
     console.print(table)
 
 
-def show_counts(title: str, counts: dict[str, int]) -> None:
-    table = Table(title=title)
-    table.add_column("times", justify="right")
-    table.add_column("what", overflow="fold")
-    for name, value in counts.items():
-        table.add_row(str(value), name.replace("[", r"\["))
-    console.print(table)
-
-
-def write(path: Path, record: dict) -> None:
-    """The file appears whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def machine(s: Settings) -> dict[str, str]:
-    gpu = s.device == "cuda"
-    return {
-        "device": torch.cuda.get_device_name() if gpu else platform.machine(),
-        "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def one_of(*names: str):
     """A typer option that takes one of these."""
 
@@ -482,11 +365,13 @@ def one_of(*names: str):
 
 
 def main(
+    stage: Annotated[str, one_of(*EPOCHS)] = "base",
     device: Annotated[str, one_of(*DEFAULTS)] = "cpu",
     backbone: Annotated[str | None, one_of(*BACKBONES)] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Photos a step; may be repeated.")] = None,
     size: Annotated[int | None, typer.Option(help="Pixels a side that the encoder sees.")] = None,
     render_size: Annotated[int, typer.Option(help="Pixels a side of the losses.")] = CROP_SIZE,
+    width: Annotated[int | None, typer.Option(help="Of the U-Net, a multiple of 8.")] = None,
     precision: Annotated[str | None, one_of("bf16", "fp32")] = None,
     tf32: Annotated[str, one_of(*TF32)] = "convolutions",
     recognition: Annotated[str | None, one_of("none", *RECOGNITION_WEIGHTS)] = None,
@@ -501,22 +386,23 @@ def main(
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="All numbers, raw.")] = None,
 ) -> None:
-    """Time the base branch's training step. What is not given is as DEFAULTS has it."""
+    """Time a training step. What is not given is as DEFAULTS has it."""
     if device == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter("--device cuda: torch sees no GPU here; take --device cpu")
     given = dict(
-        backbone=backbone, batch=tuple(batch or ()) or None, size=size, render_size=render_size,
-        precision=precision, tf32=tf32, recognition=recognition, weights=weights,
-        subdivision=subdivision, steps=steps, repeats=repeats,
+        stage=stage, backbone=backbone, batch=tuple(batch or ()) or None, size=size,
+        render_size=render_size, width=width, precision=precision, tf32=tf32,
+        recognition=recognition, weights=weights, subdivision=subdivision, steps=steps,
+        repeats=repeats,
     )  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
     s = Settings(**asdict(DEFAULTS[device]) | chosen)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = TF32[s.tf32]
 
-    console.print(", ".join(f"{name} {value}" for name, value in machine(s).items()))
+    console.print(", ".join(f"{name} {value}" for name, value in machine(device).items()))
     console.print(", ".join(f"{name} {value}" for name, value in asdict(s).items()))
-    record = {"machine": machine(s), "settings": asdict(s), "results": []}
+    record = {"machine": machine(device), "settings": asdict(s), "results": []}
     for n in s.batch:
         try:
             record["results"].append(measure(s, n, shards, workers))
@@ -526,7 +412,7 @@ def main(
         if device == "cuda":
             torch.cuda.empty_cache()
     if with_profile:
-        training = Training(s, s.batch[0])
+        training = start(s, s.batch[0])
         seconds(lambda: training.step(training.data()), s.warm_up, device)
         record["counts"] = profile(training)
         show_counts(f"one step, batch {s.batch[0]}", record["counts"])

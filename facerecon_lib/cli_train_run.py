@@ -1,0 +1,183 @@
+"""What the commands of `facerecon train` share: the settings, the run, and how it is left.
+
+settings = chosen_settings(out, {"batch": 4}, None, resume, ["clip_norm=7"], "augmented")
+train("augmented", out, None, resume=False, batch=4)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .cli_console import error_console, fail, one_thread, out_console, refusals
+
+if TYPE_CHECKING:
+    from .training_settings import RunSettings
+
+CTRL_C, TERMINATED, BROKEN = 130, 143, 1
+
+
+def train(
+    stage: str,
+    out: Path,
+    losses: str | None,
+    resume: bool,
+    other: list[str] | None = None,
+    device: str = "auto",
+    devices: int | None = None,
+    num_nodes: int | None = None,
+    download: bool = False,
+    model: Path | None = None,
+    **given,
+) -> None:
+    """Train "base" or "augmented"; `given` are settings by name, None where nothing was said."""
+    given = {name: value for name, value in given.items() if value is not None}
+    given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+    if model is not None:
+        given["face_model"] = str(model)
+    rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
+    with refusals():
+        try:
+            import torch
+
+            from . import training
+        except ImportError as error:
+            fail(f"training needs more ({error}): pip install 'facerecon-lib[train]'")
+            raise typer.Exit(2) from None
+        refused = (training.SettingsError, training.CheckpointError, training.ShardsError)
+        try:
+            settings = chosen_settings(out, given, losses, resume, other or [], stage)
+            settings.check()
+            fabric = training.make_fabric(device, devices, num_nodes, settings.precision)
+            rank = fabric.global_rank
+            if fabric.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+                one_thread()
+            if settings.profile == "full" and settings.data is None and rank == 0:
+                error_console.print(
+                    "facerecon: no --data, so training on rendered faces instead of photos, "
+                    f"{settings.faces_per_epoch} an epoch",
+                    soft_wrap=True,
+                )
+            run = {"base": training.train_base, "augmented": training.train_augmented}[stage]
+            done = run(
+                settings,
+                out,
+                resume=resume,
+                fabric=fabric,
+                console=error_console,
+                allow_download=download,
+            )
+        except refused as error:
+            _leave(error, 2, rank)
+        except training.NonFiniteError as error:
+            _leave(error, BROKEN, rank)
+        except training.Interrupted as error:
+            _leave(error, CTRL_C if error.signal_number == signal.SIGINT else TERMINATED, rank)
+        except torch.cuda.OutOfMemoryError:
+            _leave(f"out of memory with --batch {settings.batch}; lower it", BROKEN, rank)
+        except OSError as error:
+            _leave(f"{error}; the last checkpoint is good", BROKEN, rank)
+        except KeyboardInterrupt:
+            _leave("stopped at once; the last checkpoint is good", CTRL_C, rank)
+    training.leave_processes()
+    if rank == 0:
+        out_console.print(
+            f"{done.steps} steps in {done.seconds:.0f} s{_judged(stage, done.validation)} -> "
+            f"{out / settings.network_file}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _judged(stage: str, numbers: dict) -> str:
+    if stage == "base" and "vertex_mm" in numbers:
+        return f", held-out faces {numbers['vertex_mm']:.2f} mm off"
+    if stage == "augmented" and "photometric" in numbers:
+        found, base = numbers["photometric"], numbers["base_photometric"]
+        return f", held-out colours {found:.4f} off (base {base:.4f})"
+    return ""
+
+
+def chosen_settings(
+    out: Path, given: dict, losses: str | None, resume: bool, other: list[str], stage: str = "base"
+) -> RunSettings:
+    """Those of the profile, or of the run that is gone on with, and on top what was given.
+
+    losses: "report", "balanced", "rendered" or None. other: "name=value", of any setting.
+    Raises SettingsError for a name that is none.
+    """
+    from . import training_settings as ts
+    from .training_profiles import AUGMENTED_PROFILES, PROFILES
+
+    augmented = stage == "augmented"
+    profiles = AUGMENTED_PROFILES if augmented else PROFILES
+    file = out / "settings.json"
+    if resume and file.is_file():
+        kind = ts.AugmentedSettings if augmented else ts.TrainSettings
+        try:
+            base = kind.from_json(json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ts.SettingsError(f"{file}: cannot be read ({error})") from error
+    else:
+        name = given.get("profile", "smoke")
+        if name not in profiles:
+            raise ts.SettingsError(f"--profile {name}: expected {', '.join(profiles)}")
+        base = profiles[name]
+    kinds = {
+        "report": ts.augmented_report_weights if augmented else ts.report_weights,
+        "balanced": ts.augmented_balanced_weights if augmented else ts.balanced_weights,
+        "rendered": ts.augmented_rendered_weights if augmented else ts.rendered_weights,
+    }
+    if losses is not None and losses not in kinds:
+        raise ts.SettingsError(f"--losses {losses}: expected {' or '.join(kinds)}")
+    settings = replace(base, **given)
+    if losses is not None or {"recognition", "data"} & set(given):
+        settings.check()
+        known = "rendered" if settings.data is None else "balanced"  # photos come without truth
+        kind = losses or ("report" if base.reduction == "sum" else known)
+        reduction = "sum" if kind == "report" else "mean"
+        weights = kinds[kind](settings.recognition)
+        settings = replace(settings, weights=weights, reduction=reduction)
+    if augmented and losses == "report":
+        settings = replace(settings, symmetry="image", smooth_on="face")
+    elif augmented and losses is not None:
+        settings = replace(settings, symmetry="mesh", smooth_on="offsets")
+    for text in other:
+        settings = with_setting(settings, text)
+    return settings
+
+
+def with_setting(settings: RunSettings, text: str) -> RunSettings:
+    """The settings with "name=value", or "weights.term=number". Raises SettingsError if unknown."""
+    from .training_settings import SettingsError
+
+    name, found, value = text.partition("=")
+    known = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    if not found or name.partition(".")[0] not in known:
+        raise SettingsError(f"--set {text}: expected NAME=VALUE, of {', '.join(known)}")
+    with contextlib.suppress(json.JSONDecodeError):  # then it is a word
+        value = json.loads(value)
+    if name.startswith("weights."):
+        return replace(settings, weights={**settings.weights, name[8:]: value})
+    old = known[name]
+    if isinstance(old, float) and isinstance(value, int):
+        value = float(value)
+    if old is not None and type(value) is not type(old):
+        raise SettingsError(f"--set {text}: expected {type(old).__name__}, as {old!r} is")
+    return replace(settings, **{name: value})
+
+
+def _leave(message: object, code: int, rank: int) -> None:
+    """Exit, with the message once where all processes have it."""
+    if rank == 0:
+        fail(message)
+    elif not getattr(message, "everywhere", False):
+        fail(f"process {rank}: {message}")
+    raise typer.Exit(code) from None

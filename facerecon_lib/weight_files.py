@@ -1,0 +1,78 @@
+"""A network's weights in one .safetensors file: written whole or not at all, read with no pickle.
+
+write_weights(path, network.state_dict(), {"format": "facerecon-unet-1"}, store="float16")
+state, metadata = read_weights(path, "facerecon-unet-1", UNetError, "facerecon train augmented")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+STORES = ("float32", "float16")
+
+
+def write_weights(
+    path: Path, state: Mapping[str, Tensor], metadata: dict[str, str], store: str = "float32"
+) -> None:
+    """Write tensors and metadata; `path` changes only once all of it is on the disk.
+
+    store: "float32" or "float16", of tensors of two axes and more; gains and biases stay as they
+    are. Raises ValueError for another `store`.
+    """
+    if store not in STORES:
+        raise ValueError(f"store {store!r}: expected {' or '.join(STORES)}")
+    kept = {}
+    for name, value in state.items():
+        value = value.detach().cpu().contiguous()
+        smaller = store == "float16" and value.ndim > 1 and value.is_floating_point()
+        kept[name] = value.half() if smaller else value
+    path = Path(path)
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    try:
+        save_file(kept, partial, metadata)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(partial, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
+        os.replace(partial, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+
+
+def read_weights(
+    path: Path, expected: str, error: type[Exception], maker: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors, float16 among them widened to float32, and metadata.
+
+    Raises `error`, one line, when the file is missing or damaged, its format is not the `expected`
+    one, or a number in it is not finite; `maker` is the command that makes such a file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise error(f"{path}: there is no such file; {maker} makes one")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as problem:
+        reason = " ".join(str(problem).split())
+        raise error(f"{path.name}: not a readable safetensors file ({reason})") from None
+    if metadata.get("format") != expected:
+        raise error(
+            f"{path.name}: format {metadata.get('format')!r}, expected {expected!r}; {maker} makes "
+            "one"
+        )
+    if not all(torch.isfinite(value).all() for value in state.values()):
+        raise error(f"{path.name}: holds numbers that are not finite; train it again")
+    widened = {k: v.float() if v.dtype == torch.float16 else v for k, v in state.items()}
+    return widened, metadata
