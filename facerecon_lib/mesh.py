@@ -175,7 +175,7 @@ def mesh_file(
     import trimesh  # here, so that fitting does not wait for it
 
     if kind not in ("ply", "glb"):
-        raise ValueError(f"path: expected a name that ends in .ply or .glb, got .{kind}")
+        raise ValueError(f"kind: expected ply or glb, got {kind!r}")
     check_faces(faces)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         shape = tuple(vertices.shape)
@@ -214,7 +214,10 @@ def export_mesh(
     The file appears whole or not at all. Raises ValueError on another suffix or shape.
     """
     path = Path(path)
-    data = mesh_file(path.suffix.lower().lstrip("."), vertices, faces, colors)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in ("ply", "glb"):
+        raise ValueError(f"path: expected a name that ends in .ply or .glb, got {path.name!r}")
+    data = mesh_file(kind, vertices, faces, colors)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

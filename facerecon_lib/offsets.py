@@ -57,9 +57,9 @@ def sample_offsets(
 
     A vertex that is seen reads them where the base mesh projects it; the gradient reaches the maps
     alone. One that is hidden takes what its mirror vertex reads, if that is seen, with x of the
-    displacement negated: seen vertices near the border are blended with theirs over SEAM_WIDTH, so
-    that there is no seam and nobody reads what lies before him. Where neither is seen the offset is
-    zero, but for a fade along the surface, FADE_WIDTH wide. Eyeballs and mouth interior likewise.
+    displacement negated. Between the two lies a blend, SEAM_WIDTH wide, on the side of the seen: no
+    vertex reads what lies before it. Where neither is seen the offset is zero, but for a fade along
+    the surface, FADE_WIDTH wide. Eyeballs and the inside of the mouth likewise.
 
     sampling: "bilinear", or "hyperbolic" with the depth before the camera.
     space: "image", or "uv": there a vertex reads its place in `cylindrical_uv`, in the photo seen
@@ -86,39 +86,49 @@ def sample_offsets(
         read = sample_bilinear(both, points)
     else:
         read = sample_hyperbolic(both, points, depth)
-    mirror = model.mirror
-    with torch.no_grad():
-        ramp = seen[..., None]
-        for _ in range(_rings(model, SEAM_WIDTH)):
-            ramp = seen[..., None] * (ramp + neighbour_mean(ramp, model.faces)) / 2
-        other = ramp[:, mirror]
-        own = seen[..., None] * (1 - other * (1 - ramp))
-        known = torch.maximum(seen, seen[:, mirror])[..., None]
-        other = (1 - own) * other
-        total = (own + other).clamp(min=1e-6)  # above 0 for all who are known
+    own, other = _shares(seen[..., None], model)
     flip = constant((1.0, 1.0, 1.0, -1.0, 1.0, 1.0), read.dtype, read.device)
-    offsets = own / total * read + other / total * flip * read[:, mirror]
-    offsets = _faded(offsets, known, model)
+    taken = own * read + other * flip * read[:, model.mirror]
+    offsets = _continued(taken, own + other, model)
     return VertexOffsets(offsets[..., :3], offsets[..., 3:], seen)
 
 
-def _faded(
-    values: Float[Tensor, "batch vertex channel"],
-    known: Float[Tensor, "batch vertex 1"],
+@torch.no_grad()
+def _shares(
+    seen: Float[Tensor, "batch vertex 1"], model: MorphableModel
+) -> tuple[Float[Tensor, "batch vertex 1"], Float[Tensor, "batch vertex 1"]]:
+    """How much each vertex takes of its own reading and of its mirror vertex's; up to 1 together.
+
+    Who is seen, and whose mirror vertex is not, keeps to his own reading. Where both are seen the
+    own share falls towards the border of what is seen, within SEAM_WIDTH of it; beyond, where the
+    mirror vertex alone is seen, so does the other's share towards the border of what that one sees.
+    """
+    ramp = seen
+    for _ in range(_rings(model, SEAM_WIDTH)):
+        ramp = seen * (ramp + neighbour_mean(ramp, model.faces)) / 2
+    other = ramp[:, model.mirror]
+    own = seen * (1 - other * (1 - ramp))
+    return own, (1 - own) * other
+
+
+def _continued(
+    taken: Float[Tensor, "batch vertex channel"],
+    share: Float[Tensor, "batch vertex 1"],
     model: MorphableModel,
 ) -> Float[Tensor, "batch vertex channel"]:
-    """The known vertices' values, handed on ring by ring to the others, down to 0 at FADE_WIDTH.
+    """What is lacking to a share of 1 comes from the neighbours, and fades to 0 at FADE_WIDTH.
 
-    Each newly reached vertex takes the mean of its neighbours that are reached.
+    A ring further at each round, a vertex takes the mean of those of its neighbours that have any.
     """
     rings = _rings(model, FADE_WIDTH)
-    values, reached, weight = known * values, known, known
+    reached = (share > 0).to(share.dtype)
+    values, weight = taken / share.clamp(min=1e-6), reached
     for _ in range(rings):
         around = neighbour_mean(torch.cat([values, reached], -1), model.faces)
-        share = around[..., -1:]
-        fresh = (1 - reached) * (share > 0)
-        values = values + fresh * around[..., :-1] / share.clamp(min=1e-3)
-        reached = reached + fresh
+        some = around[..., -1:]
+        theirs = torch.where(some > 0, around[..., :-1] / some.clamp(min=1e-3), values)
+        values = taken + (1 - share) * theirs
+        reached = torch.maximum(reached, (some > 0).to(some.dtype))
         weight = weight + reached
     return weight / (rings + 1) * values
 

@@ -13,12 +13,9 @@ from __future__ import annotations
 import base64
 import binascii
 import html
-import io
 import sys
 import uuid
 from pathlib import Path
-
-from PIL import Image
 
 from .detection import (
     Crop,
@@ -33,6 +30,7 @@ from .detection import (
     sample_photo,
 )
 from .plotting import to_uint8
+from .widgets import captioned, pixels_of, png_of
 
 PRIVACY = (
     "Your picture goes to the memory of the machine that runs this notebook (on Colab that is "
@@ -135,7 +133,8 @@ class ChosenPhoto:
         """The same of what the browser's camera gave: a data URL, or "error: " and a sentence."""
         head, _, data = answer.partition(",")
         if not head.startswith("data:image/"):
-            reason = answer.removeprefix("error: ")[:300] or "the camera gave no picture"
+            failed = answer.startswith("error: ")
+            reason = answer[7:300] if failed else "the camera gave no picture"
             self.message = f"{reason}. Still: {self.photo.name}."
             self._say()
             return False
@@ -165,9 +164,7 @@ class ChosenPhoto:
 
     def preview(self) -> bytes:
         """The crop as PNG."""
-        out = io.BytesIO()
-        Image.fromarray(to_uint8(self.crop.image[0])).save(out, format="PNG")
-        return out.getvalue()
+        return png_of(to_uint8(self.crop.image[0]))
 
     def show(self) -> None:
         """An upload, a camera, the crop as it is now, and what became of the last picture."""
@@ -212,7 +209,8 @@ class ChosenPhoto:
         box = w.VBox([buttons, stage, image, text, privacy, hidden, scripts])
         bundle = box._repr_mimebundle_()
         bundle["text/plain"] = f"photo: {self.photo.name}"
-        bundle["image/png"] = base64.b64encode(self.preview()).decode()
+        note = captioned(pixels_of(self.preview()), "Run this cell to choose your own photo")
+        bundle["image/png"] = base64.b64encode(png_of(note)).decode()
         display(bundle, raw=True)
 
 

@@ -9,13 +9,17 @@ light, where the nose is) serves both, and how it looks at full resolution diffe
 follows the photo's colours and displacement its shading. The skips go to both heads.
 
 Group normalisation (Wu and He, ECCV 2018) knows no other photos of the batch: a photo's maps are
-the same alone and among others, in training and afterwards, and a batch of four is enough.
+the same alone and among others, in training and afterwards, and a batch of four is enough. But any
+normalisation takes away how large a difference is, and how far the rendering is from the photo is
+the very thing to be said: a face three shades too light would look like one a shade too light. So
+with norm "inner" the blocks at full resolution, the outermost skip between them, have none.
 The last layers start at zero, so that before training the augmented face is the base face.
 """
 
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +32,7 @@ from .morphable_model import MorphableModel
 from .weight_files import read_weights, write_weights
 
 FORMAT = "facerecon-unet-1"
-NORMS = ("group", "batch")
+NORMS = ("inner", "group", "batch")
 GROUP = 8  # channels that group normalisation takes together
 SHARED = 2  # up-sampling blocks before the heads part
 
@@ -54,11 +58,12 @@ class DoubleHeadUNet(nn.Module):
     """Photo and rendering, concatenated, to `OffsetMaps`.
 
     width: channels at full resolution, a multiple of 8; each halving doubles them.
-    depth: halvings, 3 or more. norm: "group" or "batch".
+    depth: halvings, 3 or more. norm: "inner", group normalisation but at full resolution; "group",
+    everywhere; or "batch", everywhere.
     Raises UNetError for a width, depth or norm that is not one of these.
     """
 
-    def __init__(self, width: int = 16, depth: int = 4, norm: str = "group"):
+    def __init__(self, width: int = 16, depth: int = 4, norm: str = "inner"):
         super().__init__()
         if width < GROUP or width % GROUP:
             raise UNetError(f"width: expected a multiple of {GROUP}, got {width}")
@@ -68,18 +73,18 @@ class DoubleHeadUNet(nn.Module):
                 f"{SHARED} up-sampling blocks, and need one of their own"
             )
         if norm not in NORMS:
-            raise UNetError(f"norm {norm!r}: expected {' or '.join(NORMS)}")
+            raise UNetError(f"norm {norm!r}: expected {', '.join(NORMS)}")
         self.width, self.depth, self.norm = width, depth, norm
         self.name = "untrained"  # or its file's name
         self.metadata: dict[str, str] = {}
         widths = [width * 2**level for level in range(depth + 1)]
-        self.down = nn.ModuleList(
-            _Convolutions(*pair, norm) for pair in zip([6, *widths], widths, strict=False)
-        )
+        inner, outer = ("group", "none") if norm == "inner" else (norm, norm)
+        down = [_Convolutions(a, b, inner) for a, b in pairwise(widths)]
+        self.down = nn.ModuleList([_Convolutions(6, width, outer), *down])
         ups = list(reversed(widths[:-1]))
-        self.shared = nn.ModuleList(_Up(w, norm) for w in ups[:SHARED])
-        self.texture = _Head(ups[SHARED:], norm)
-        self.displacement = _Head(ups[SHARED:], norm)
+        self.shared = nn.ModuleList(_Up(w, inner) for w in ups[:SHARED])
+        self.texture = _Head(ups[SHARED:], inner, outer)
+        self.displacement = _Head(ups[SHARED:], inner, outer)
 
     def forward(
         self, photo: Float[Tensor, "batch 3 224 224"], rendering: Float[Tensor, "batch 3 224 224"]
@@ -117,16 +122,17 @@ class DoubleHeadUNet(nn.Module):
 
 
 class _Convolutions(nn.Sequential):
-    """Two 3 by 3 convolutions, each normalised and rectified."""
+    """Two 3 by 3 convolutions, each normalised, unless norm is "none", and rectified."""
 
     def __init__(self, before: int, after: int, norm: str):
         layers: list[nn.Module] = []
         for channels in (before, after):
-            layers += [
-                nn.Conv2d(channels, after, 3, padding=1, bias=False),
-                nn.BatchNorm2d(after) if norm == "batch" else nn.GroupNorm(after // GROUP, after),
-                nn.ReLU(inplace=True),
-            ]
+            layers.append(nn.Conv2d(channels, after, 3, padding=1, bias=norm == "none"))
+            if norm == "group":
+                layers.append(nn.GroupNorm(after // GROUP, after))
+            elif norm == "batch":
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
 
 
@@ -151,9 +157,10 @@ class _Up(nn.Module):
 class _Head(nn.Module):
     """The up-sampling blocks of one map and its last layer, which starts at zero."""
 
-    def __init__(self, widths: list[int], norm: str):
+    def __init__(self, widths: list[int], inner: str, outer: str):
         super().__init__()
-        self.up = nn.ModuleList(_Up(width, norm) for width in widths)
+        up = [_Up(width, inner) for width in widths[:-1]]
+        self.up = nn.ModuleList([*up, _Up(widths[-1], outer)])
         self.last = nn.Conv2d(widths[-1], 3, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)

@@ -51,14 +51,14 @@ def explore(
         name: _control(ipywidgets, name, spec, labels.get(name, name))
         for name, spec in controls.items()
     }
-    first = _png(draw(**{name: control.value for name, control in made.items()}))
-    shown = width or _pixels(first).shape[1]
+    first = png_of(draw(**{name: control.value for name, control in made.items()}))
+    shown = width or pixels_of(first).shape[1]
     image = ipywidgets.Image(value=first, format="png", layout={"width": f"{shown}px"})
     trouble = ipywidgets.HTML()
 
     def redraw(_change: object = None) -> None:
         try:
-            image.value = _png(draw(**{name: control.value for name, control in made.items()}))
+            image.value = png_of(draw(**{name: control.value for name, control in made.items()}))
             trouble.value = ""
         except Exception as error:  # a traceback would go to a log that no one sees
             trouble.value = f"<code>{type(error).__name__}: {error}</code>"
@@ -70,7 +70,7 @@ def explore(
     bundle = box._repr_mimebundle_()
     bundle["text/plain"] = f"sliders: {names}"
     note = f"Run this cell to move: {names}"
-    bundle["image/png"] = base64.b64encode(_png(_captioned(_pixels(first), note))).decode()
+    bundle["image/png"] = base64.b64encode(png_of(captioned(pixels_of(first), note))).decode()
     display(bundle, raw=True)
 
 
@@ -107,6 +107,10 @@ def offer_files(files: Mapping[str, Callable[[], bytes]]) -> None:
     box = ipywidgets.VBox(rows)
     bundle = box._repr_mimebundle_()
     bundle["text/plain"] = f"files: {', '.join(files)}"
+    note = captioned(
+        np.full((1, 420, 3), 255, np.uint8), f"Run this cell to save {', '.join(files)}"
+    )
+    bundle["image/png"] = base64.b64encode(png_of(note)).decode()
     display(bundle, raw=True)
 
 
@@ -172,7 +176,8 @@ def _control(ipywidgets, name: str, spec: Control, label: str):
     )
 
 
-def _png(picture: np.ndarray | Figure) -> bytes:
+def png_of(picture: np.ndarray | Figure) -> bytes:
+    """A picture as PNG."""
     out = io.BytesIO()
     if isinstance(picture, Figure):
         picture.savefig(out, format="png", dpi=picture.get_dpi())
@@ -182,11 +187,12 @@ def _png(picture: np.ndarray | Figure) -> bytes:
     return out.getvalue()
 
 
-def _pixels(png: bytes) -> np.ndarray:
+def pixels_of(png: bytes) -> np.ndarray:
+    """The picture back."""
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def _captioned(picture: np.ndarray, note: str) -> np.ndarray:
+def captioned(picture: np.ndarray, note: str) -> np.ndarray:
     """The picture over a grey strip with a line of text."""
     font = ImageFont.load_default(size=14)
     height, width = picture.shape[:2]

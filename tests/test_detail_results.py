@@ -35,8 +35,9 @@ def unet_file(tmp_path_factory):
 def write_unet(path: Path, **metadata: str) -> Path:
     torch.manual_seed(3)
     unet = DoubleHeadUNet(width=8, depth=3)
-    for head, size in ((unet.texture, 0.5), (unet.displacement, 1.0)):
-        torch.nn.init.normal_(head.last.weight, std=size)
+    for head, bias in ((unet.texture, (0.6, -0.4, 0.5)), (unet.displacement, (0.2, -0.3, 0.9))):
+        torch.nn.init.normal_(head.last.weight, std=0.5)
+        head.last.bias.data = torch.tensor(bias)
     save_unet(path, unet, {"model": "facerecon CC0 face", "albedo": "monk", **metadata})
     return path
 

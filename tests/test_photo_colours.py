@@ -75,7 +75,7 @@ def test_a_reconstruction_comes_nearer_to_its_photo(model):
         image, mask = done.face.render()
         error[light] = photometric_error(image.clamp(0, 1), crop.image, mask * crop.valid)
     assert error["photo"] < 0.95 * error["encoder"]
-    with pytest.raises(ValueError, match="light 'moon': expected photo or encoder"):
+    with pytest.raises(ValueError, match="light 'moon': expected one of photo, encoder"):
         encode_face(sample_photo(), model, encoder, light="moon")
 
 

@@ -128,7 +128,7 @@ def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
     """Fits beside each other, a row each: as in the photo, turned, skin, and both maps."""
     names = ("as in the photo", "turned by 60°", "skin, unlit", "texture map", "displacement map")
     title = "The same network, photo and number of steps: only the loss differs"
-    figure, axes = sheet(len(names), len(runs), size=2.4, title=title)
+    figure, axes = sheet(len(names), len(runs), size=2.1, title=title)
     for row, (words, found) in zip(axes, runs.items(), strict=True):
         face, maps = found.face, found.maps
         side = posed(face.model, face.vertices[0], face.albedo[0], 60)
@@ -274,7 +274,7 @@ def smoothing_figure(
 ) -> Image.Image:
     """Faces beside each other, each with its mean distance from the base face."""
     title = "Smoothing positions wears the face away; smoothing offsets only takes out the noise"
-    figure, axes = sheet(len(shapes), 2, size=2.8, title=title)
+    figure, axes = sheet(len(shapes), 2, size=2.3, title=title)
     middle = model.regions["skin"] * (1 - model.regions["border"]) > 0.5
     for column, (name, vertices) in zip(axes.T, shapes.items(), strict=True):
         apart = float((vertices - base)[:, middle].norm(dim=-1).mean())

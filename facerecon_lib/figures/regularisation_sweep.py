@@ -20,8 +20,6 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image
 from safetensors import SafetensorError, safe_open
@@ -32,6 +30,7 @@ from .slider_panels import Curves, Picture, panel_row
 from .small_pictures import fewer_colours, in_palette
 
 FORMAT = "facerecon-offset-sweep-1"
+PAPER_BYTE = 245
 EQUATIONS = ("Eq. 8", "Eq. 9", "Eq. 10", "Eq. 11")
 WAYS = {"report": "the report's weights", "balanced": "balanced weights"}
 WAY_COLOURS = {"report": RED, "balanced": BLUE}
@@ -129,9 +128,11 @@ class OffsetSweep:
             sheet = np.asarray(Image.open(io.BytesIO(self.pictures[key].numpy().tobytes())))
             side = sheet.shape[0] // len(self.faces)
             self.opened[key] = sheet.reshape(len(self.faces), side, -1, side, 3).swapaxes(1, 2)
-        shown = self.opened[key][face, self.panel_names.index(name)]
+        shown = self.opened[key][face, self.panel_names.index(name)].copy()
         if name == "displacement":
             shown = (matplotlib.colormaps["viridis"](shown[..., 0])[..., :3] * 255).astype(np.uint8)
+        elif name != "texture" and run != "wanted":
+            shown[(shown > PAPER_BYTE - 8).all(-1)] = PAPER_BYTE  # JPEG's ripples beside the face
         return shown
 
 
@@ -198,13 +199,13 @@ def weight_panels(
             drawn[key, at] = Curves(
                 lambda axes: _measured(axes, sweep, key, runs, several, measures, at),
                 len(measures),
-                (215 * len(measures), 236),
+                (205 * len(measures), 216),
             )
         panels = {
             CAPTIONS[name]: sweep.panel(runs[place], at, name) for name in ("rendering", *about)
         }
         mark = math.log10(several[place])
-        return fewer_colours(panel_row(panels, drawn[key, at].marked([mark] * len(measures))))
+        return fewer_colours(panel_row(panels, drawn[key, at].marked([mark] * len(measures))), 72)
 
     return draw
 
@@ -378,24 +379,19 @@ def _share(share: float) -> str:
     return f"{share:.0e}".replace("e-0", "e-") if share < 0.01 else f"{share:.2f}"
 
 
-def ablation_faces(sweep: OffsetSweep, way: str, face: int = 0) -> Image.Image:
-    """One face: nothing held, everything held, and each equation left out."""
-    cases = {"no regulariser": sweep.find(way, "alone"), "all four": sweep.find(way, "full")}
-    cases |= {f"without {e}": sweep.find(way, "without", e) for e in EQUATIONS}
-    names = ("skin", "shape", "displacement")
-    title = (
-        f"{WAYS[way][0].upper()}{WAYS[way][1:]}: {sweep.faces[face]}, each term left out in turn"
-    )
-    figure, axes = _grid(len(names), len(cases), title)
-    for row, name in zip(axes, names, strict=True):
-        _row_name(row[0], CAPTIONS[name])
-        for axis, (case, run) in zip(row, cases.items(), strict=True):
-            _picture(axis, sweep.panel(run, face, name), case if name == names[0] else "")
-    norm = PowerNorm(0.5, 0, sweep.millimetres)
-    bar = figure.colorbar(
-        ScalarMappable(norm, "viridis"), ax=list(axes[-1]), fraction=0.02, label="mm"
-    )
-    bar.set_ticks([0, 1, 5, 20])
+def ablation_faces(sweep: OffsetSweep, face: int = 0) -> Image.Image:
+    """One face: nothing held, everything held, each equation left out; both sets of weights."""
+    title = f"Each term left out in turn: shape and skin of {sweep.faces[face]}"
+    cases = ("no regulariser", "all four", *(f"without {e}" for e in EQUATIONS))
+    figure, axes = _grid(4, len(cases), title, size=1.6)
+    for pair, way in zip((axes[:2], axes[2:]), WAYS, strict=True):
+        runs = [sweep.find(way, "alone"), sweep.find(way, "full")]
+        runs += [sweep.find(way, "without", e) for e in EQUATIONS]
+        for row, name in zip(pair, ("shape", "skin"), strict=True):
+            _row_name(row[0], way)
+            for axis, case, run in zip(row, cases, runs, strict=True):
+                first = way == "report" and name == "shape"
+                _picture(axis, sweep.panel(run, face, name), case if first else "")
     return in_palette(figure)
 
 

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-COLOURS = 200
+COLOURS = 128
 
 
 def in_palette(figure: Figure, dpi: int = 90, colours: int = COLOURS) -> Image.Image:
