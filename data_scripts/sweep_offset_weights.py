@@ -36,7 +36,6 @@ from facerecon_lib.augmented_objective import (
     MAP_TERMS,
     SMOOTH_TERMS,
     AugmentedObjective,
-    true_face,
 )
 from facerecon_lib.camera import axis_angle_to_matrix
 from facerecon_lib.encoder import load_encoder
@@ -200,7 +199,7 @@ class Bench:
     def fit(self, run: Run) -> AugmentedFaces:
         """A fresh U-Net, always the same at the start, fitted to the faces."""
         torch.manual_seed(SEED)
-        unet = DoubleHeadUNet(self.width).to(self.model.device)
+        unet = DoubleHeadUNet(self.width, norm="group").to(self.model.device)
         objective = self.objective(run, run.weights)
         rate = self.rate / 5 if run.kind == "mild" else self.rate
         fitted = fit_unet(unet, self.batch, self.base, objective, self.steps, rate)
@@ -258,7 +257,7 @@ def truth_errors(bench: Bench, found: AugmentedFaces) -> dict[str, Tensor]:
     """Vertices (mm, aligned), normals (degrees) and unlit albedo against the truth, over the skin
     that the base face shows; nan for the photo."""
     model, truth = bench.model, bench.rendered
-    vertices, albedo = true_face(model, truth)
+    vertices, albedo = truth.true_vertices, truth.true_albedo
     weight = (model.regions["skin"] * (1 - model.regions["border"])) * found.offsets.seen[1:]
     weight = weight / weight.sum(1, keepdim=True)
     face = found.face
@@ -347,7 +346,7 @@ def jpeg(rows: Tensor, quality: int = 86) -> Tensor:
 
 def wanted_panels(bench: Bench) -> Tensor:
     """What would be right: the photos, and of the rendered faces true skin and shape."""
-    vertices, albedo = true_face(bench.model, bench.rendered)
+    vertices, albedo = bench.rendered.true_vertices, bench.rendered.true_albedo
     truth = pose_and_light(bench.model, vertices, albedo, bench.rendered.truth)
     nothing = OffsetMaps(*(torch.zeros_like(bench.rendered.image) for _ in range(2)))
     rows = panels(truth, nothing)

@@ -18,12 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from . import offsets as _offsets
 from .coefficients import FaceCoefficients
 from .encoder import Encoder
 from .face_batch import FaceBatch
 from .morphable_model import MorphableModel
-from .offsets import VertexOffsets, sample_offsets
+from .offsets import VertexOffsets, sample_offsets, unwrap
 from .photo_colours import light_from_photo, recolour
 from .synthesis import Face, pose_and_light, synthesise
 from .unet import DoubleHeadUNet, OffsetMaps
@@ -86,6 +85,7 @@ class BaseBranch:
         self.encoder = encoder.eval().requires_grad_(False)
         self.model, self.light = model, light
 
+    @torch.no_grad()
     def __call__(self, batch: FaceBatch) -> BaseFaces:
         """Raises ValueError for light "known" where the batch has no truth."""
         c = self.encoder(batch.image.contiguous(memory_format=torch.channels_last))
@@ -136,7 +136,7 @@ def unet_inputs(
     """Photo and rendering as the U-Net sees them: as they are, or unrolled to the uv plane."""
     if space == "image":
         return photo, base.image
-    both = _offsets.unwrap(torch.cat([photo, base.image], 1), base.face)
+    both = unwrap(torch.cat([photo, base.image], 1), base.face)
     return both[:, :3], both[:, 3:]
 
 

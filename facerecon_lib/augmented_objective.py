@@ -109,7 +109,7 @@ class AugmentedObjective:
             terms["landmark"] = self._landmark_term(found.face, batch)
         terms |= self._map_terms(found)
         terms |= self._smoothness(found)
-        if batch.truth is not None:
+        if batch.true_vertices is not None:
             terms |= self._truth_terms(found, batch)
         if not terms:
             raise ValueError(
@@ -202,7 +202,7 @@ class AugmentedObjective:
         wanted = self.weights.keys() & set(AUGMENTED_TRUTH_TERMS)
         if not wanted:
             return {}
-        vertices, albedo = true_face(self.model, batch)
+        vertices, albedo = batch.true_vertices, batch.true_albedo
         weight = self.skin * found.offsets.seen.detach()
         weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
 
@@ -221,16 +221,3 @@ class AugmentedObjective:
                 target = similarity_align(vertices, found.base.face.vertices)
             terms["truth_vertices"] = mean((found.face.vertices - target).square().sum(-1))
         return terms
-
-
-@torch.no_grad()
-def true_face(
-    model: MorphableModel, batch: FaceBatch
-) -> tuple[Float[Tensor, "batch vertex 3"], Float[Tensor, "batch vertex 3"]]:
-    """True vertices (mm, model frame) and unlit albedo of rendered faces, details included."""
-    vertices, albedo, truth = batch.true_vertices, batch.true_albedo, batch.truth
-    if vertices is None:
-        vertices = model.shape(truth.identity, truth.expression)
-    if albedo is None:
-        albedo = model.albedo(truth.albedo)
-    return vertices, albedo

@@ -246,7 +246,7 @@ class AugmentedSettings(RunSettings):
     albedo: str = "monk"
     width: int = 16
     depth: int = 4
-    norm: str = "group"
+    norm: str = "inner"
     pretrained: str = "none"
     space: str = "image"
     sampling: str = "bilinear"

@@ -259,7 +259,8 @@ def flip_panels(
             "flip(M)": to_uint8(0.5 + flip(offset_map)[0]),
             "what Eq. 9 leaves": show_face(ghost, "unlit", 224),
         }
-        return fewer_colours(panel_row(panels, curves.marked([yaw])))
+        panels = {name: fewer_colours(panel, 64) for name, panel in panels.items()}
+        return panel_row(panels, curves.marked([yaw]))
 
     return draw
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from .base_branch import BLUE, GREEN, GREY, RED
 from .slider_panels import Curves, Picture, panel_row
-from .small_pictures import fewer_colours, in_palette
+from .small_pictures import in_palette
 
 FORMAT = "facerecon-offset-sweep-1"
 PAPER_BYTE = 245
@@ -205,7 +205,7 @@ def weight_panels(
             CAPTIONS[name]: sweep.panel(runs[place], at, name) for name in ("rendering", *about)
         }
         mark = math.log10(several[place])
-        return fewer_colours(panel_row(panels, drawn[key, at].marked([mark] * len(measures))), 72)
+        return panel_row(panels, drawn[key, at].marked([mark] * len(measures)))
 
     return draw
 
@@ -285,7 +285,7 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
     """True skin beside the skin before and after, of the rendered faces, and the errors."""
     alone = sweep.find("report", "alone")
     faces = range(1, len(sweep.faces))
-    figure = Figure((11.5, 4.7), layout="constrained", facecolor="white")
+    figure = Figure((11.5, 4.2), layout="constrained", facecolor="white")
     figure.suptitle("The rendering fits better; skin and shape are another matter", fontsize=12)
     left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
     axes = left.subplots(len(faces), 4, squeeze=False)
@@ -313,7 +313,7 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
     axis.invert_yaxis()
     axis.axvline(0, color="0.3", linewidth=0.8)
     low, high = axis.get_xlim()
-    axis.set_xlim(low - 0.45 * (high - low), high + 0.45 * (high - low))
+    axis.set_xlim(low - 0.6 * (high - low), high + 0.5 * (high - low))
     axis.set_xlabel("change of the error against the base, %")
     axis.spines[["top", "right"]].set_visible(False)
     return in_palette(figure)
@@ -324,7 +324,7 @@ def symmetry_on_turned(sweep: OffsetSweep, face: int = 2) -> Image.Image:
     several = sweep.multiples("balanced", "Eq. 9", "image")
     several = [m for m in several if m in sweep.multiples("balanced", "Eq. 9")][-4:]
     rows = {"flip the map": "image", "compare mirror vertices": ""}
-    title = "A face turned aside: flipping the map pulls the likeness apart, mirror vertices do not"
+    title = "Heavy symmetry on a face turned aside: flipping the map costs more of the likeness"
     figure = Figure((12.5, 5.2), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=12)
     left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1])
@@ -335,15 +335,14 @@ def symmetry_on_turned(sweep: OffsetSweep, face: int = 2) -> Image.Image:
         for axis, m in zip(row[1:], several, strict=True):
             run = sweep.find("balanced", "term", "Eq. 9", m, symmetry)
             _picture(axis, sweep.panel(run, face, "texture"), f"texture map\nweight × {m:g}")
-    measures = ("photometric", "truth_albedo")
-    for axis, name in zip(right.subplots(2, 1), measures, strict=True):
+    for axis, at in zip(right.subplots(2, 1), (face, 1), strict=True):
         for (words, symmetry), colour in zip(rows.items(), (RED, BLUE), strict=True):
             places = sweep.multiples("balanced", "Eq. 9", symmetry)
             runs = [sweep.find("balanced", "term", "Eq. 9", m, symmetry) for m in places]
-            values = [sweep.number(run, name, face) for run in runs]
+            values = [sweep.number(run, "photometric", at) for run in runs]
             axis.semilogx(places, values, "o-", color=colour, label=words, markersize=4)
-        axis.axhline(sweep.number(None, name, face), color=GREY, ls=":", label="base")
-        axis.set(title=MEASURES[name], ylim=(0, None))
+        axis.axhline(sweep.number(None, "photometric", at), color=GREY, ls=":", label="base")
+        axis.set(title=f"photometric error, {sweep.faces[at]}", ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
     axis.set_xlabel("weight of Eq. 9, times ours")
     right.axes[0].legend(fontsize=8, frameon=False)
@@ -397,6 +396,7 @@ def ablation_faces(sweep: OffsetSweep, face: int = 0) -> Image.Image:
 
 ABLATION = (
     "photometric",
+    "displacement_rms_mm",
     "displacement_max_mm",
     "flipped_percent",
     "rough_mm",
@@ -406,6 +406,31 @@ ABLATION = (
     "truth_normals_deg",
     "truth_albedo",
 )
+
+
+def luck(sweep: OffsetSweep) -> Figure:
+    """Fits that differ in next to nothing, as dots: how far results scatter by themselves."""
+    weak = [("term", e, m) for e in ("Eq. 10", "Eq. 11") for m in sweep.multiples("report", e)]
+    faint = [("term", e, sweep.multiples("balanced", e)[0]) for e in EQUATIONS]
+    left_out = [("full", "", 1.0), *(("without", e, 1.0) for e in EQUATIONS)]
+    groups = {
+        "report: photo terms, and\none term of next to no pull": ("report", weak),
+        "report: all four,\nor one left out": ("report", left_out),
+        "balanced: photo terms, and\none at a hundredth": ("balanced", faint),
+        "balanced: all four,\nor one left out": ("balanced", left_out),
+    }
+    figure = Figure((11.5, 3.4), layout="constrained", facecolor="white")
+    figure.suptitle("One dot a fit: at the report's weights, left out or not is a matter of luck")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, name in zip(axes, ("displacement_max_mm", "bend_deg"), strict=True):
+        for row, (way, kinds) in enumerate(groups.values()):
+            runs = [sweep.find(way, kind, e, m) for kind, e, m in kinds]
+            values = [_mean(sweep, run, name) for run in runs]
+            axis.plot(values, [row] * len(runs), "o", color=WAY_COLOURS[way], alpha=0.55)
+        axis.set(title=f"{MEASURES[name]}, mean of the faces", xlim=(0, None), ylim=(3.5, -0.5))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(groups)), list(groups), fontsize=9)
+    return figure
 
 
 def ablation_table(sweep: OffsetSweep) -> Image.Image:
@@ -432,7 +457,7 @@ def ablation_table(sweep: OffsetSweep) -> Image.Image:
         axis.xaxis.tick_top()
         axis.set_xlabel(words, fontsize=10, fontweight="bold")
         axis.spines[:].set_visible(False)
-    return in_palette(figure, colours=96)
+    return in_palette(figure)
 
 
 def _mean(sweep: OffsetSweep, run: int | None, name: str) -> float:

@@ -121,7 +121,8 @@ class AugmentedTraining:
             with clock("full backward"):
                 pulls = torch.autograd.grad(objective.loss, maps)
         with clock("U-Net backward"):
-            torch.autograd.backward(seen, pulls)
+            # Fabric wants to be the one who goes back through its network
+            self.fabric.backward(sum((a * b).sum() for a, b in zip(seen, pulls, strict=True)))
         with clock("clip"):
             self.clip(objective)
         with clock("adam"):

@@ -1,0 +1,157 @@
+"""Collects what the augmented branch does for skins of every tone, for notebook 09.
+
+    for albedo in monk light; do for light in free grey known; do
+        run=runs/$albedo-$light
+        facerecon train augmented --profile shipped --albedo $albedo --light $light ... --out $run
+        facerecon evaluate --detail $run/offset_unet.safetensors --light $light --details \
+            --rendered 240 --json $run/eval.json ...
+    done; done
+    python data_scripts/skin_tone_study.py runs --out facerecon_lib/assets/skin_tone_study.json
+
+Takes the folders <albedo>-<light> that are there, one or all six: from eval.json the numbers of
+each face (MEASURES, OFFSETS), from offset_unet.safetensors what the U-Net was trained as. All have
+to be of the same faces, with U-Nets that differ in albedo and light alone: else they are no
+comparison. `figures/tone_study.py` reads the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from safetensors import SafetensorError, safe_open
+
+from facerecon_lib.figures.tone_study import (
+    ALBEDOS,
+    AREAS,
+    FORMAT,
+    LIGHTS,
+    MEASURES,
+    METHODS,
+    OFFSETS,
+)
+
+DIGITS = 4  # significant
+TRAINED = ("width", "depth", "norm", "batch", "steps", "learning_rate", "schedule", "weights")
+TRAINED += ("reduction", "details", "seed", "subdivision", "symmetry", "smooth_on", "space")
+
+
+class StudyError(ValueError):
+    """Runs that make no study. One line: what is wrong and what to do."""
+
+
+def main(
+    runs: Annotated[Path, typer.Argument(help="Folder of the folders <albedo>-<light>.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+) -> None:
+    """Put the evaluations of up to six U-Nets into one file."""
+    try:
+        content = study(runs)
+        if not out.parent.is_dir():
+            raise StudyError(f"--out {out}: there is no folder {out.parent}")
+    except StudyError as error:
+        typer.echo(f"skin_tone_study: {error}", err=True)
+        raise typer.Exit(2) from None
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    text = text.replace('},"', '},\n"').replace('],"', '],\n"') + "\n"
+    partial = out.with_name(f".{out.name}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    typer.echo(f"{out}: {', '.join(content['runs'])}; {out.stat().st_size / 1e3:.0f} kB")
+
+
+def study(runs: Path) -> dict:
+    """The file's content. Raises StudyError."""
+    names = [f"{albedo}-{light}" for albedo in ALBEDOS for light in LIGHTS]
+    found = {n: runs / n for n in names if (runs / n / "eval.json").is_file()}
+    if not found:
+        raise StudyError(f"{runs}: holds none of {', '.join(names)} with an eval.json in it")
+    content: dict = {"format": FORMAT, "runs": {}}
+    for name, folder in found.items():
+        trained, told = _trained(folder, name)
+        shared, run = _evaluated(folder / "eval.json", name)
+        for key, value in {"trained": trained, **shared}.items():
+            if content.setdefault(key, value) != value:
+                raise StudyError(
+                    f"{folder}: its {key} differ from those of {next(iter(found))}; a comparison "
+                    "takes one and the same for all"
+                )
+        content["runs"][name] = told | run
+    return content
+
+
+def _trained(folder: Path, name: str) -> tuple[dict, dict]:
+    """What all U-Nets have to share, and what is told of this one."""
+    path = folder / "offset_unet.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        settings = json.loads(metadata["settings"])
+        shared = {key: settings[key] for key in TRAINED}
+        albedo, light, steps = (metadata[key] for key in ("albedo", "light", "steps"))
+    except (OSError, SafetensorError, KeyError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:120]
+        raise StudyError(
+            f"{path}: no U-Net that says how it was trained ({reason}); take the one that "
+            "facerecon train augmented wrote"
+        ) from None
+    if f"{albedo}-{light}" != name:
+        raise StudyError(
+            f"{path}: was trained as {albedo}-{light}, in a folder {name}; rename one of them"
+        )
+    told = {"steps_done": int(steps), "validation": json.loads(metadata.get("validation", "{}"))}
+    told["validation"].pop("terms", None)
+    return shared, told
+
+
+def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
+    """What all evaluations have to share, and this one's numbers."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["rendered"]
+        shared = {
+            "faces": f"{found['what']}, with details",
+            "encoder": found["encoder"],
+            "tones": [int(tone) for tone in found["tones"]],
+            "area_shares": {area: _short(found["area_shares"][area]) for area in AREAS},
+        }
+        light, values, offsets = found["light"], found["values"], found["offsets"]
+        run = {
+            ours: {measure: _numbers(values[theirs][measure]) for measure in MEASURES}
+            for ours, theirs in METHODS.items()
+        }
+        run["offsets"] = {key: _numbers(offsets[key]) for key in OFFSETS}
+    except (OSError, KeyError, TypeError, ValueError) as problem:
+        reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:120]}"
+        raise StudyError(
+            f"{path}: not what facerecon evaluate --detail --rendered writes ({reason})"
+        ) from None
+    if light != name.partition("-")[2]:
+        raise StudyError(f"{path}: was evaluated under light {light!r}; give --light of the run")
+    for where, table in run.items():
+        for measure, numbers in table.items():
+            if len(numbers) != len(shared["tones"]):
+                raise StudyError(
+                    f"{path}: {where} {measure} has {len(numbers)} numbers for "
+                    f"{len(shared['tones'])} faces; evaluate it again"
+                )
+    return shared, run
+
+
+def _numbers(values: list) -> list[float | None]:
+    return [None if value is None else _short(value) for value in values]
+
+
+def _short(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no finite number")
+    return float(f"{value:.{DIGITS}g}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
