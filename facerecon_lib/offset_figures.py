@@ -173,7 +173,7 @@ def _colour_bar(
 
 def _map_axes(title: str) -> tuple[Figure, Axes, list[Axes]]:
     """One large panel, and three small ones beside it."""
-    figure = Figure(figsize=(10.5, 7.6), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8.0, 5.9), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=13)
     grid = figure.add_gridspec(3, 4)
     axes = [figure.add_subplot(grid[:, :3]), *(figure.add_subplot(grid[i, 3]) for i in range(3))]

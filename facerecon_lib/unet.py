@@ -85,6 +85,13 @@ class DoubleHeadUNet(nn.Module):
         self.shared = nn.ModuleList(_Up(w, inner) for w in ups[:SHARED])
         self.texture = _Head(ups[SHARED:], inner, outer)
         self.displacement = _Head(ups[SHARED:], inner, outer)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):  # He et al., ICCV 2015: else blocks of no norm may die
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.texture.last.weight)
+        nn.init.zeros_(self.displacement.last.weight)
 
     def forward(
         self, photo: Float[Tensor, "batch 3 224 224"], rendering: Float[Tensor, "batch 3 224 224"]
@@ -155,15 +162,13 @@ class _Up(nn.Module):
 
 
 class _Head(nn.Module):
-    """The up-sampling blocks of one map and its last layer, which starts at zero."""
+    """The up-sampling blocks of one map and its last layer."""
 
     def __init__(self, widths: list[int], inner: str, outer: str):
         super().__init__()
         up = [_Up(width, inner) for width in widths[:-1]]
         self.up = nn.ModuleList([*up, _Up(widths[-1], outer)])
         self.last = nn.Conv2d(widths[-1], 3, 1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
         for block, skip in zip(self.up, reversed(skips), strict=True):

@@ -108,7 +108,7 @@ def offer_files(files: Mapping[str, Callable[[], bytes]]) -> None:
     bundle = box._repr_mimebundle_()
     bundle["text/plain"] = f"files: {', '.join(files)}"
     note = captioned(
-        np.full((1, 420, 3), 255, np.uint8), f"Run this cell to save {', '.join(files)}"
+        np.full((90, 420, 3), 255, np.uint8), f"Run this cell to save {', '.join(files)}"
     )
     bundle["image/png"] = base64.b64encode(png_of(note)).decode()
     display(bundle, raw=True)

@@ -37,7 +37,7 @@ LARGE = 420  # px
 def found_figure(mine: ChosenPhoto) -> Figure:
     """The photo with what the detector found, and the crop that all else works on."""
     photo, points = mine.photo.pixels, np.asarray(mine.detection.landmarks)
-    figure = Figure(figsize=(8.2, 4.3), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(7.6, 4.0), layout="constrained", facecolor="white")
     left, right = figure.subplots(1, 2)
     left.imshow(photo)
     scale, corner = float(mine.crop.matrix[0, 0]), mine.crop.matrix[:, 2]
@@ -98,7 +98,7 @@ def closer_figure(mine: ChosenPhoto, found: AugmentedFaces) -> Figure:
     columns = slice(max(x - reach, 0), x + reach)
     images = [w[::2, ::2] for w in whole] + [w[rows, columns] for w in whole]
     titles = ["the photo", "base: 182 numbers", "detailed: two maps more"]
-    figure = Figure(figsize=(9.0, 5.1), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(8.4, 4.8), layout="constrained", facecolor="white")
     axes = figure.subplots(2, 3, height_ratios=(2, 1.05))
     for axis, image in zip(axes.flat, images, strict=True):
         axis.imshow(image)

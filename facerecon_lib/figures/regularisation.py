@@ -246,7 +246,7 @@ def flip_panels(
         )
         axes[0].legend(frameon=False, fontsize=8, loc="upper center", ncols=2)
 
-    curves = Curves(plot, 1, (300, 220))
+    curves = Curves(plot, 1, (290, 200))
 
     def draw(yaw: int) -> Picture:
         face, offset_map = seen(yaw)

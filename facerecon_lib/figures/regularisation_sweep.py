@@ -199,7 +199,7 @@ def weight_panels(
             drawn[key, at] = Curves(
                 lambda axes: _measured(axes, sweep, key, runs, several, measures, at),
                 len(measures),
-                (205 * len(measures), 216),
+                (195 * len(measures), 194),
             )
         panels = {
             CAPTIONS[name]: sweep.panel(runs[place], at, name) for name in ("rendering", *about)
@@ -239,7 +239,7 @@ def _picture(axis: Axes, image: np.ndarray, title: str = "", size: int = 10) -> 
     axis.axis("off")
 
 
-def _grid(rows: int, columns: int, title: str, size: float = 1.7, head: float = 0.6):
+def _grid(rows: int, columns: int, title: str, size: float = 1.55, head: float = 0.6):
     figure = Figure((columns * size, rows * size + head), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -313,9 +313,10 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
     axis.invert_yaxis()
     axis.axvline(0, color="0.3", linewidth=0.8)
     low, high = axis.get_xlim()
-    axis.set_xlim(low - 0.6 * (high - low), high + 0.5 * (high - low))
+    axis.set_xlim(low - 0.9 * (high - low), high + 0.9 * (high - low))
     axis.set_xlabel("change of the error against the base, %")
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
     return in_palette(figure)
 
 
@@ -382,7 +383,7 @@ def ablation_faces(sweep: OffsetSweep, face: int = 0) -> Image.Image:
     """One face: nothing held, everything held, each equation left out; both sets of weights."""
     title = f"Each term left out in turn: shape and skin of {sweep.faces[face]}"
     cases = ("no regulariser", "all four", *(f"without {e}" for e in EQUATIONS))
-    figure, axes = _grid(4, len(cases), title, size=1.6)
+    figure, axes = _grid(4, len(cases), title, size=1.4)
     for pair, way in zip((axes[:2], axes[2:]), WAYS, strict=True):
         runs = [sweep.find(way, "alone"), sweep.find(way, "full")]
         runs += [sweep.find(way, "without", e) for e in EQUATIONS]

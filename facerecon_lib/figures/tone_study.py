@@ -80,9 +80,7 @@ class ToneStudy:
         """Whether a U-Net was trained so."""
         return f"{albedo}-{light}" in self.runs
 
-    def values(
-        self, albedo: str, light: str, method: str, measure: str
-    ) -> Float[Tensor, " face"]:
+    def values(self, albedo: str, light: str, method: str, measure: str) -> Float[Tensor, " face"]:
         """method: "base", "augmented", or "offsets". Raises StudyFileError for a run that is not
         there."""
         name = f"{albedo}-{light}"
@@ -225,8 +223,12 @@ def conditions_figure(
     for row, albedo in zip(axes, ALBEDOS, strict=True):
         for axis, light in zip(row, LIGHTS, strict=True):
             _panel(axis, study, albedo, light, measure, live, live_tones)
-        row[0].set_ylabel(f"{BASES[albedo]}\n{NAMES[measure]}", fontsize=9)
-    top = max(axis.get_ylim()[1] for axis in axes.flat)
+        row[0].set_ylabel(BASES[albedo], fontsize=10)
+    figure.supylabel(NAMES[measure], fontsize=9)
+    tops = [values.abs().max() for values in (live or {}).values()]
+    tops += [np.nanmax(spread(study.values(*run.split("-"), "base", measure).abs(), study.groups))
+             for run in study.runs]  # fmt: skip
+    top = 1.06 * float(max(tops))
     for axis in axes.flat:
         axis.set_ylim(0, top)
         tone_ticks(axis)

@@ -1,0 +1,371 @@
+"""Figures of notebook 07: what the bases leave out, the U-Net, its maps, and who reads them.
+
+figures.first_screen(crop, found)                    # found: AugmentedFaces
+figures.unet_figure(unet)
+figures.skips_figure(found, maps_without(unet, photo, base))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from PIL import Image
+from torch import Tensor, nn
+
+from ..augmented_branch import AugmentedFaces, BaseFaces
+from ..camera import ndc_to_pixels, project_ndc
+from ..face_batch import FaceBatch
+from ..mesh import vertex_normals
+from ..morphable_model import MorphableModel
+from ..offset_figures import detail_figure
+from ..photo import Crop
+from ..plotting import PAPER, show_face, to_uint8, turned_mesh
+from ..synthesis import CROP_SIZE, Face, pose_and_light
+from ..unet import DoubleHeadUNet, OffsetMaps
+from .base_branch import BLUE, GREY, RED
+from .photo_panels import on_photo, picture, sheet
+from .small_pictures import in_palette
+
+OWN, BORROWED, NOTHING = (0.20, 0.50, 0.75), (0.95, 0.65, 0.25), (0.72, 0.72, 0.72)
+MM = 1.5  # where the colours of displacements end
+
+
+def first_screen(crop: Crop, found: AugmentedFaces) -> Image.Image:
+    """Photo, base and detailed face, shapes, views and both maps."""
+    return in_palette(detail_figure(crop, found, "The base face, and the same with two maps"), 82)
+
+
+def brightness(image: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*b height width"]:
+    return (image * image.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(-3)
+
+
+@torch.no_grad()
+def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -> Image.Image:
+    """The photo; a column for each face: on the photo, and photo minus rendering."""
+    figure, axes = sheet(len(faces), 2, size=2.9, title="What is left of the photo")
+    for (name, face), column in zip(faces.items(), axes.T, strict=True):
+        image, mask = face.render(CROP_SIZE, near=None)
+        left = brightness(photo - image)[0].masked_fill(mask[0, 0] < 0.5, torch.nan)
+        picture(column[0], on_photo(photo, face, 300), name)
+        off = float((photo - image).abs().mean(1, keepdim=True)[mask > 0.5].mean())
+        words = f"photo - rendering: {off:.3f} on average"
+        drawn = picture(column[1], left, words, cmap="RdBu_r", vmin=-0.4, vmax=0.4)
+    figure.colorbar(drawn, ax=list(axes[1]), label="brightness", shrink=0.85)
+    return in_palette(figure)
+
+
+@torch.no_grad()
+def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Image:
+    """A rendered face with details: all of it, what the bases say of it, and the rest."""
+    c = batch.truth[i : i + 1]
+    true_vertices, true_albedo = batch.true_vertices[i : i + 1], batch.true_albedo[i : i + 1]
+    vertices, albedo = model.shape(c.identity, c.expression), model.albedo(c.albedo)
+    views = [turned_mesh(model, v, a, 0.0) for v, a in ((true_vertices, true_albedo),
+                                                        (vertices, albedo))]  # fmt: skip
+    outward = ((true_vertices - vertices) * vertex_normals(vertices, model.faces)).sum(-1)
+    figure, axes = sheet(4, 2, size=2.6, title="What 182 numbers cannot say", head=0.3)
+    for row, look in zip(axes, ("shape", "unlit"), strict=True):
+        for axis, view, name in zip(row[1:3], views, ("all of it", "the bases' part"), strict=True):
+            picture(axis, show_face(view, look, 300), f"{name}: {look}")
+    picture(axes[0, 0], to_uint8(batch.image[i]), "the picture")
+    rest = views[1].render(CROP_SIZE, attributes=outward[..., None])
+    drawn = picture(axes[0, 3], _masked(*rest), "the rest: mm out of the face",
+                    cmap="RdBu_r", vmin=-MM, vmax=MM)  # fmt: skip
+    figure.colorbar(drawn, ax=axes[0, 3], label="mm", shrink=0.8)
+    grey = (true_albedo - albedo) @ albedo.new_tensor([0.299, 0.587, 0.114])
+    rest = views[1].render(CROP_SIZE, attributes=grey[..., None])
+    drawn = picture(axes[1, 3], _masked(*rest), "the rest: brightness of the skin",
+                    cmap="RdBu_r", vmin=-0.3, vmax=0.3)  # fmt: skip
+    figure.colorbar(drawn, ax=axes[1, 3], label="of 0 to 1", shrink=0.8)
+    axes[1, 0].axis("off")
+    return in_palette(figure)
+
+
+def _masked(image: Tensor, mask: Tensor) -> Tensor:
+    return image[0, 0].masked_fill(mask[0, 0] < 0.5, torch.nan)
+
+
+# The network --------------------------------------------------------------------------------------
+
+
+class _Block:
+    """What a block of the network put out, and how many weights it has."""
+
+    def __init__(self, module: nn.Module):
+        self.weights = sum(p.numel() for p in module.parameters())
+        self.channels = self.size = 0
+        self.hook = module.register_forward_hook(self._look)
+
+    def _look(self, _module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        self.channels, self.size = output.shape[1], output.shape[-1]
+        self.hook.remove()
+
+    @property
+    def words(self) -> str:
+        return f"{self.channels} × {self.size}²\n{self.weights / 1000:,.1f} k"
+
+
+@torch.no_grad()
+def unet_figure(unet: DoubleHeadUNet) -> Figure:
+    """Every block of the network: channels × pixels², and its weights in thousands."""
+    depth, shared = unet.depth, len(unet.shared)
+    down = [_Block(m) for m in unet.down]
+    up = [_Block(m) for m in unet.shared]
+    heads = {name: [_Block(m) for m in head.up] for name, head in _heads(unet).items()}
+    lasts = {name: _Block(head.last) for name, head in _heads(unet).items()}
+    blank = torch.zeros(1, 3, CROP_SIZE, CROP_SIZE)
+    unet(blank, blank)
+
+    figure = Figure((12.4, 6.0), layout="constrained", facecolor="white")
+    axis = figure.subplots()
+    total = sum(p.numel() for p in unet.parameters())
+    axis.set_title(
+        "The double-head U-Net: down on the left, up on the right, skips across; the heads part "
+        f"after {shared} blocks up. {total / 1e6:.2f} million weights"
+    )
+    wide, high = 0.92, 0.58
+
+    def box(x: float, y: float, words: str, colour: str) -> tuple[float, float]:
+        axis.add_patch(Rectangle((x - wide / 2, y - high / 2), wide, high, color=colour, alpha=0.3))
+        axis.text(x, y, words, ha="center", va="center", fontsize=9)
+        return x, y
+
+    def arrow(a, b, colour: str = "0.3", dashed: bool = False, bend: float = 0.0) -> None:
+        style = "--" if dashed else "-"
+        axis.add_patch(
+            FancyArrowPatch(
+                a, b, arrowstyle="-|>", mutation_scale=11, color=colour, linestyle=style,
+                connectionstyle=f"arc3,rad={bend}", shrinkA=0, shrinkB=0, linewidth=1.2,
+            )
+        )  # fmt: skip
+
+    def right(p):
+        return p[0] + wide / 2, p[1]
+
+    def left(p):
+        return p[0] - wide / 2, p[1]
+
+    entry = box(-1.2, 0, f"photo and\nrendering\n6 × {CROP_SIZE}²", "0.5")
+    lefts = [box(1.1 * i, -i, block.words, "0.35") for i, block in enumerate(down)]
+    arrow(right(entry), left(lefts[0]))
+    for a, b in pairwise(lefts):
+        arrow((a[0], a[1] - high / 2), left(b), bend=0.25)
+    last = lefts[-1]
+    for i, block in enumerate(up):
+        level = depth - 1 - i
+        here = box(1.1 * depth + 1.3 * (i + 1), -level, block.words, "0.35")
+        arrow(right(last), (here[0], here[1] - high / 2), bend=0.25)
+        arrow(right(lefts[level]), left(here), GREY, dashed=True)
+        last = here
+    for (name, blocks), colour, lift in zip(heads.items(), (RED, BLUE), (0.33, -0.33), strict=True):
+        before = last
+        for i, block in enumerate(blocks):
+            level = depth - 1 - shared - i
+            x = 1.1 * depth + 1.3 * (shared + i + 1)
+            here = box(x, -level + lift, block.words, colour)
+            arrow(right(before), (left(here)[0], here[1] - 0.15), colour, bend=0.1)
+            arrow(right(lefts[level]), (left(here)[0], here[1] + 0.1), GREY, dashed=True)
+            before = here
+        words = f"{name}\n3 × {lasts[name].size}²"
+        arrow(right(before), left(box(before[0] + 1.35, before[1], words, colour)), colour)
+    axis.text(-1.6, -depth, "each box: channels × pixels², and weights in thousands\n"
+              "dashed: skips", va="center", fontsize=10, color="0.3")  # fmt: skip
+    axis.set(xlim=(-1.8, 1.1 * depth + 1.3 * depth + 2.1), ylim=(-depth - 0.5, 0.75))
+    axis.axis("off")
+    return figure
+
+
+def _heads(unet: DoubleHeadUNet) -> dict[str, nn.Module]:
+    return {"texture": unet.texture, "displacement": unet.displacement}
+
+
+@torch.no_grad()
+def maps_without(unet: DoubleHeadUNet, photo: Tensor, base: BaseFaces) -> dict[str, OffsetMaps]:
+    """The maps with all connections, and with each in turn handing on its mean alone."""
+
+    def flat(x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True).expand_as(x)
+
+    levels: list[tuple[str, Sequence[nn.Module], int]] = [
+        ("no bottom", [unet.shared[0]], 0),
+        *((f"no skip at {CROP_SIZE // 2 ** (unet.depth - 1 - i)}²", [m], 1)
+          for i, m in enumerate(unet.shared)),
+        *((f"no skip at {CROP_SIZE // 2 ** (unet.depth - 1 - len(unet.shared) - i)}²",
+           [head.up[i] for head in _heads(unet).values()], 1)
+          for i in range(len(unet.texture.up))),
+    ]  # fmt: skip
+    found = {"all connections": unet(photo, base.image)}
+    for name, modules, which in levels:
+
+        def muted(_module, inputs, which=which):
+            inputs = list(inputs)
+            inputs[which] = flat(inputs[which])
+            return tuple(inputs)
+
+        hooks = [m.register_forward_pre_hook(muted) for m in modules]
+        found[name] = unet(photo, base.image)
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def as_colours(texture: Float[Tensor, "3 h w"], mask: Tensor, reach: float = 0.12) -> np.ndarray:
+    """A texture map about grey, white beside the face."""
+    return to_uint8(torch.where(mask > 0.5, 0.5 + 0.5 * texture / reach, 1.0))
+
+
+@torch.no_grad()
+def skips_figure(base: BaseFaces, found: Mapping[str, OffsetMaps]) -> Image.Image:
+    """Texture map, and the displacement's z, with each connection missing in turn."""
+    figure, axes = sheet(len(found), 2, size=2.0, title="Which connection carries what")
+    mask = base.mask[0]
+    for column, (name, maps) in zip(axes.T, found.items(), strict=True):
+        picture(column[0], as_colours(maps.texture[0], mask), name)
+        z = maps.displacement[0, 2].masked_fill(mask[0] < 0.5, torch.nan)
+        drawn = picture(column[1], z, "", cmap="RdBu_r", vmin=-MM, vmax=MM)
+    figure.colorbar(drawn, ax=list(axes[1]), label="z, mm", shrink=0.85)
+    return in_palette(figure)
+
+
+# Readings -----------------------------------------------------------------------------------------
+
+
+def vertex_places(face: Face, size: int = CROP_SIZE) -> Float[Tensor, "batch vertex 2"]:
+    """Where each vertex falls in the picture, pixels x, y from the top left."""
+    with torch.no_grad():
+        return ndc_to_pixels(project_ndc(face.v_camera, face.fov_deg), size)
+
+
+@torch.no_grad()
+def reading_figure(
+    found: AugmentedFaces, points: Tensor, read: Float[Tensor, "1 vertex 3"], at: Sequence[int]
+) -> Figure:
+    """The texture map, a part of it with the vertices, and what they read; at: x, y, pixels."""
+    mask, reach = found.base.mask[0], 0.12
+    shown = as_colours(found.maps.texture[0], mask)
+    x, y, side = *at, 30
+    figure = Figure((12.2, 4.2), layout="constrained", facecolor="white")
+    axes = figure.subplots(1, 3)
+    picture(axes[0], shown, "The texture map, and a part of it")
+    axes[0].add_patch(Rectangle((x, y), side, side, fill=False, color="black", linewidth=1.5))
+    inside = (points[0] - torch.tensor([x, y])).clamp(0, side) == points[0] - torch.tensor([x, y])
+    near = inside.all(-1) & (found.offsets.seen[0] > 0)
+    place, colour = points[0, near], (0.5 + 0.5 * read[0, near] / reach).clamp(0, 1)
+    for axis, name in zip(axes[1:], ("texels, and where vertices fall",
+                                     "what each vertex has read"), strict=True):  # fmt: skip
+        axis.set_title(name, fontsize=10)
+        axis.set(xlim=(x, x + side), ylim=(y + side, y), xticks=[], yticks=[], aspect="equal")
+    axes[1].imshow(shown, extent=(0, CROP_SIZE, CROP_SIZE, 0), interpolation="nearest")
+    axes[1].scatter(*place.T.numpy(), s=7, color="black")
+    axes[2].scatter(*place.T.numpy(), s=60, c=colour.numpy(), edgecolors="0.4", linewidths=0.3)
+    return figure
+
+
+@torch.no_grad()
+def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"]) -> Image.Image:
+    """Who reads for itself, who borrows, and who gets nothing, from three sides."""
+    model, own = base.face.model, seen[0] > 0
+    paint = torch.tensor(NOTHING).repeat(len(own), 1)
+    paint[own[model.mirror]] = torch.tensor(BORROWED)
+    paint[own] = torch.tensor(OWN)
+    share = [own, ~own & own[model.mirror], ~own & ~own[model.mirror]]
+    names = ("own reading", "the mirror vertex's", "nothing")
+    figure, axes = sheet(4, size=2.9, title="Who reads the map: blue for itself, orange through "
+                         "its mirror vertex, grey not at all")  # fmt: skip
+    picture(axes[0, 0], to_uint8(photo[0]), "the photo")
+    c, one = base.coefficients, base.face
+    views = {
+        "as in the photo": pose_and_light(model, one.vertices, paint[None], c),
+        "from the left": turned_mesh(model, one.vertices, paint[None], 45.0),
+        "from the right": turned_mesh(model, one.vertices, paint[None], -45.0),
+    }
+    for axis, (name, view) in zip(axes[0, 1:], views.items(), strict=True):
+        picture(axis, show_face(view, "studio", 300), name)
+    words = ", ".join(f"{n}: {100 * float(s.float().mean()):.0f} %" for n, s in
+                      zip(names, share, strict=True))  # fmt: skip
+    figure.supxlabel(f"of all vertices: {words}", fontsize=11)
+    return in_palette(figure)
+
+
+@torch.no_grad()
+def fill_figure(
+    base: BaseFaces, ways: Mapping[str, Float[Tensor, "1 vertex 6"]], yaw: float
+) -> Image.Image:
+    """Offsets taken in several ways: the skin from the hidden side, and displacement in x."""
+    figure, axes = sheet(len(ways), 2, size=2.7, title="The side that the photo does not show")
+    model, face = base.face.model, base.face
+    for column, (name, offsets) in zip(axes.T, ways.items(), strict=True):
+        albedo, vertices = face.albedo + offsets[..., :3], face.vertices + offsets[..., 3:]
+        view = turned_mesh(model, vertices, albedo, yaw)
+        picture(column[0], show_face(view, "unlit", 300), name)
+        front = turned_mesh(model, face.vertices, face.albedo, 0.0)
+        image, mask = front.render(2 * CROP_SIZE, attributes=offsets[..., 3:4].contiguous())
+        drawn = picture(column[1], _masked(image, mask), "displacement in x, from the front",
+                        cmap="RdBu_r", vmin=-0.8, vmax=0.8)  # fmt: skip
+    figure.colorbar(drawn, ax=list(axes[1]), label="mm", shrink=0.85)
+    return in_palette(figure)
+
+
+@torch.no_grad()
+def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> Image.Image:
+    """Faces of posed vertices and colours, whatever way they were made."""
+    figure, axes = sheet(len(ways), size=2.9, title="Displacement times five, added in four ways")
+    for axis, (name, (v_camera, colours)) in zip(axes[0], ways.items(), strict=True):
+        face = Face(**{**vars(base.face), "v_camera": v_camera, "colours": colours})
+        image, mask = face.render(600, attributes=colours.clamp(0, 1).contiguous())
+        image = F.avg_pool2d(image + (1 - mask) * PAPER, 2)
+        picture(axis, to_uint8(image[0]), name)
+    return in_palette(figure)
+
+
+@torch.no_grad()
+def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Image.Image:
+    """Pictures above, what they are unrolled to below."""
+    title = "Left: the head turns in the photo. Below: in uv space it stays where it is"
+    figure, axes = sheet(len(pictures), 2, size=3.0, title=title)
+    for column, (name, image), unrolled in zip(
+        axes.T, pictures.items(), flat.values(), strict=True
+    ):
+        picture(column[0], to_uint8(image[0]), name)
+        shown = torch.where(unrolled[0].sum(0) > 0, unrolled[0], torch.tensor(PAPER))
+        picture(column[1], to_uint8(shown), "unrolled")
+    return in_palette(figure)
+
+
+class Growth:
+    """Keeps what `fit_unet(on_step=...)` shows of the first face; `frames` draws it."""
+
+    def __init__(self, photo: Tensor):
+        self.photo, self.seen = photo, []
+
+    def __call__(self, step: int, found: AugmentedFaces) -> None:
+        with torch.no_grad():
+            mask = found.base.mask[0]
+            texture = as_colours(found.maps.texture[0], mask, 0.15)
+            z = found.maps.displacement[0, 2]
+            reach = 0.5 + 0.5 * z / MM
+            signed = torch.stack([reach, 1 - (2 * reach - 1).abs(), 1 - reach])
+            displacement = to_uint8(torch.where(mask > 0.5, signed, 1.0))
+            face = on_photo(self.photo, found.face, CROP_SIZE, 1)
+        self.seen.append(np.concatenate([face, texture, displacement], 1))
+
+    @property
+    def frames(self) -> list[np.ndarray]:
+        return [*self.seen, *self.seen[-1:] * 3]
+
+
+def loss_figure(terms: Mapping[str, Sequence[float]], names: Mapping[str, str]) -> Figure:
+    """Terms over the steps, each in a panel of its own."""
+    figure = Figure((3.6 * len(names), 2.6), layout="constrained", facecolor="white")
+    for axis, (term, words) in zip(figure.subplots(1, len(names)), names.items(), strict=True):
+        axis.plot(terms[term], color=BLUE, linewidth=2)
+        axis.set(title=words, xlabel="step", ylim=(0, None))
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
