@@ -401,7 +401,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--steps", type=int, default=200, help="of each fit")
+    parser.add_argument("--steps", type=int, default=100, help="of each fit")
     parser.add_argument("--rate", type=float, default=1e-2, help="Adam's, at the start")
     parser.add_argument("--width", type=int, default=8, help="channels of the U-Net")
     parser.add_argument("--subdivision", type=int, default=1, help="of the mesh: 0 or 1")

@@ -120,17 +120,23 @@ def _continued(
 
     A ring further at each round, a vertex takes the mean of those of its neighbours that have any.
     """
-    rings = _rings(model, FADE_WIDTH)
-    reached = (share > 0).to(share.dtype)
-    values, weight = taken / share.clamp(min=1e-6), reached
-    for _ in range(rings):
-        around = neighbour_mean(torch.cat([values, reached], -1), model.faces)
-        some = around[..., -1:]
-        theirs = torch.where(some > 0, around[..., :-1] / some.clamp(min=1e-3), values)
-        values = taken + (1 - share) * theirs
-        reached = torch.maximum(reached, (some > 0).to(some.dtype))
-        weight = weight + reached
-    return weight / (rings + 1) * values
+    rounds = []  # of each: what a vertex's lack of a share makes of the mean around it
+    with torch.no_grad():
+        reached = (share > 0).to(share.dtype)
+        weight = reached
+        for _ in range(_rings(model, FADE_WIDTH)):
+            some = neighbour_mean(reached, model.faces)
+            rounds.append((1 - share) * torch.where(some > 0, some, torch.inf).reciprocal())
+            reached = torch.maximum(reached, (some > 0).to(some.dtype))
+            weight = weight + reached
+        weight = weight / (len(rounds) + 1)
+    # (vertex, batch, channel): one product with the mesh's matrix a round, and no copies
+    taken, share = taken.transpose(0, 1).contiguous(), share.transpose(0, 1)
+    values = taken / share.clamp(min=1e-6)
+    for lack in rounds:
+        around = neighbour_mean(values.flatten(1)[None], model.faces).view_as(values)
+        values = torch.addcmul(taken, lack.transpose(0, 1), around)
+    return weight * values.transpose(0, 1)
 
 
 def _rings(model: MorphableModel, width: float) -> int:

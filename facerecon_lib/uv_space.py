@@ -35,7 +35,7 @@ FINE_SIZE = 1024
 """Texels a side of the map in which is looked for what lies under something else."""
 
 MOST_ROUNDS = 10
-"""Of unfolding; the model that ships needs about ten."""
+"""Of unfolding; the model that ships needs three, subdivided once eight."""
 
 _VIEWS = [(pitch, yaw) for pitch in (-30, 0, 30) for yaw in (-60, -30, 0, 30, 60)]  # degrees
 

@@ -131,15 +131,17 @@ def test_photo_and_rendering_are_told_apart():
     assert not torch.allclose(one.texture, other.texture)
 
 
-def test_a_map_shows_no_checkerboard():
-    """Of a plain picture, away from its rim, the maps are plain too."""
-    unet = DoubleHeadUNet(8, 3)
-    for head in (unet.texture, unet.displacement):
-        torch.nn.init.normal_(head.last.weight)
-    with torch.no_grad():
-        maps = unet(torch.full((1, 3, 192, 192), 0.6), torch.full((1, 3, 192, 192), 0.3))
-    for m in maps:
-        assert m[..., 80:112, 80:112].std((2, 3)).max() < 1e-3 * m.std()
+def test_a_slope_stays_a_slope_when_the_picture_doubles():
+    """No checkerboard and no steps: between the small picture's pixels lies what is between."""
+    block = copy.deepcopy(trained().texture.up[0])
+    torch.nn.init.ones_(block.halve.weight)
+    slopes = []
+    block.merge.register_forward_pre_hook(lambda _, given: slopes.append(given[0][0, -1]))
+    line = torch.arange(8.0).expand(1, 16, 8, 8)
+    block(line + 10 * line.mT, torch.zeros(1, 8, 16, 16))
+    inside = slopes[0][1:-1, 1:-1]
+    torch.testing.assert_close(inside.diff(dim=1), torch.full((14, 13), 8.0))  # 16 channels / 2
+    torch.testing.assert_close(inside.diff(dim=0), torch.full((13, 14), 80.0))
 
 
 def test_maps_are_float32_whatever_the_network_runs_in():
@@ -203,13 +205,29 @@ def test_a_smaller_width_is_a_smaller_network():
     assert 2 * counts[1] < 8e6  # bytes in float16: what may ship
 
 
+@pytest.mark.gpu
+def test_on_cuda_it_says_the_same_and_nobody_waits():
+    unet, photo = copy.deepcopy(trained()).cuda(), [x.cuda() for x in pictures()]
+    with torch.no_grad():
+        ours, _ = trained()(*pictures()), unet(*photo)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        maps = unet(*photo)
+        (maps.texture.sum() + maps.displacement.sum()).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for a, b in zip(maps, ours, strict=True):
+        assert (a.cpu() - b).abs().max() < 0.02 * b.abs().max()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"width": 12}, "width: expected a multiple of 8, got 12"),
         ({"width": 0}, "width: expected a multiple of 8, got 0"),
         ({"depth": 2}, "depth: expected 3 or more, got 2"),
-        ({"norm": "layer"}, "norm 'layer': expected group or batch"),
+        ({"norm": "layer"}, "norm 'layer': expected inner, group, batch"),
     ],
 )
 def test_what_it_cannot_be_built_as_is_refused(settings, words):
@@ -306,6 +324,16 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypa
         save_unet(path, trained())
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["u"]
+
+
+def test_who_reads_the_old_file_meanwhile_reads_it_whole(tmp_path):
+    path = tmp_path / "u"
+    path.write_bytes(b"old" * 1000)
+    with open(path, "rb") as reader:
+        head = reader.read(10)
+        save_unet(path, trained())
+        assert head + reader.read() == b"old" * 1000
+    assert load_unet(path).width == 8
 
 
 def test_the_file_has_the_rights_that_files_have(tmp_path):

@@ -124,16 +124,14 @@ def _bias(predicted, truth, weights, to_lab, angle=_angle, wrap=True, colour=Non
 
 
 def _bias_mistakes(predicted, truth, weights, to_lab) -> dict[str, Tensor]:
-    def per_vertex(albedo: Tensor) -> Tensor:
-        return (weights * _angle(to_lab(albedo))).sum(-1) / weights.sum()
-
+    each = (_angle(to_lab(predicted)) - _angle(to_lab(truth)) + 180) % 360 - 180
     args = (predicted, truth, weights, to_lab)
     return {
         "The sign is the other way round: predicted minus true, so that too light is above 0.": -(
             _bias(*args)
         ),
         "That is the mean of the vertices' angles. The angle is of the mean colour: average the "
-        "skin first.": per_vertex(predicted) - per_vertex(truth),
+        "skin first.": (weights * each).sum(-1) / weights.sum(),
         "The weights are not used: hair, lips and eyes count there as if they were skin.": _bias(
             *args, colour=lambda albedo: albedo.mean(-2)
         ),
@@ -315,8 +313,10 @@ def _share_mistakes(texture: Tensor, surface: Tensor) -> dict[str, Tensor]:
         "The energy of the whole leaves out the weights.": (
             even.square().sum(-1) / texture.square().sum(-1).mean(-1)
         ),
-        "Colours are averaged in one and added up in the other.": share / 3,
-        "All faces have a whole of their own.": even.square().sum(-1) / whole.sum(),
+        "Above, the three channels are averaged, below they are added up: do the same in both.": (
+            share / 3
+        ),
+        "Each face has a whole of its own.": even.square().sum(-1) / whole.sum(),
     }
 
 
@@ -343,8 +343,8 @@ def _judge_apart(attempt, which: str, texture: Tensor, surface: Tensor) -> None:
     close(f"even_and_rest of {which}", _shapes(got), _shapes(expected))
     unweighted = texture.mean(-2)
     even = {
-        "That is the mean over vertices, each counted alike. The eyes have thousands of them; "
-        "weigh by the surface.": unweighted,
+        "That is the mean over vertices, each counted alike, and the mesh is finer round the "
+        "eyes; weigh by the surface.": unweighted,
         "That is a weighted sum; a mean divides by the sum of the weights.": (
             surface[:, None] * texture
         ).sum(-2),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,9 +25,9 @@ from ..camera import ndc_to_pixels, project_ndc
 from ..face_batch import FaceBatch
 from ..mesh import vertex_normals
 from ..morphable_model import MorphableModel
-from ..offset_figures import detail_figure
+from ..offset_figures import shown_maps
 from ..photo import Crop
-from ..plotting import PAPER, show_face, to_uint8, turned_mesh
+from ..plotting import PAPER, face_in_crop, show_face, to_uint8, turned_mesh
 from ..synthesis import CROP_SIZE, Face, pose_and_light
 from ..unet import DoubleHeadUNet, OffsetMaps
 from .base_branch import BLUE, GREY, RED
@@ -34,12 +35,41 @@ from .photo_panels import on_photo, picture, sheet
 from .small_pictures import in_palette
 
 OWN, BORROWED, NOTHING = (0.20, 0.50, 0.75), (0.95, 0.65, 0.25), (0.72, 0.72, 0.72)
+SMALL = 230  # px of a panel
 MM = 1.5  # where the colours of displacements end
 
 
+@torch.no_grad()
 def first_screen(crop: Crop, found: AugmentedFaces) -> Image.Image:
-    """Photo, base and detailed face, shapes, views and both maps."""
-    return in_palette(detail_figure(crop, found, "The base face, and the same with two maps"), 82)
+    """Photo, base and detailed face, both shapes, the detailed one turned, and both maps."""
+    base, face, shown = found.base.face, found.face, shown_maps(found)
+    side = turned_mesh(face.model, face.vertices, face.albedo, 40.0)
+    panels = {
+        "the photo": to_uint8(crop.image[0]),
+        "base: 182 numbers": face_in_crop(crop, base, SMALL),
+        "detailed: with both maps": face_in_crop(crop, face, SMALL),
+        "detailed, turned": show_face(side, "studio", SMALL),
+        "base: its shape": show_face(base, "shape", SMALL),
+        "detailed: its shape": show_face(face, "shape", SMALL),
+    }
+    figure = Figure((13.2, 6.6), layout="constrained", facecolor="white")
+    figure.suptitle("The base face, and what two maps make of it", fontsize=13)
+    grid = figure.add_gridspec(2, 4)
+    places = [grid[0, 0], grid[0, 1], grid[0, 2], grid[1, 0], grid[1, 1], grid[1, 2]]
+    axes = [figure.add_subplot(at) for at in (*places, grid[0, 3], grid[1, 3])]
+    for axis, (name, image) in zip(axes, panels.items(), strict=False):
+        axis.imshow(image)
+        axis.set_title(name, fontsize=11)
+    colours = np.where(shown.read[..., None], (0.5 + shown.texture / 0.24).clip(0, 1), 1.0)
+    axes[6].imshow(colours)
+    axes[6].set_title("texture map: grey adds nothing", fontsize=11)
+    outward = np.where(shown.read, shown.outward, np.nan)
+    drawn = axes[7].imshow(outward, cmap="RdBu_r", vmin=-MM, vmax=MM)
+    axes[7].set_title("displacement map: red is outwards", fontsize=11)
+    figure.colorbar(drawn, ax=axes[7], label="mm", shrink=0.8)
+    for axis in axes:
+        axis.axis("off")
+    return in_palette(figure, 82, 200)
 
 
 def brightness(image: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "*b height width"]:
@@ -48,16 +78,17 @@ def brightness(image: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "
 
 @torch.no_grad()
 def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -> Image.Image:
-    """The photo; a column for each face: on the photo, and photo minus rendering."""
-    figure, axes = sheet(len(faces), 2, size=2.9, title="What is left of the photo")
+    """A column for each face: on the photo, and photo minus rendering."""
+    title = "What is broad can be solved for; what is narrow is left over, until the maps come"
+    figure, axes = sheet(len(faces), 2, size=3.1, title=title, head=0.3)
     for (name, face), column in zip(faces.items(), axes.T, strict=True):
         image, mask = face.render(CROP_SIZE, near=None)
         left = brightness(photo - image)[0].masked_fill(mask[0, 0] < 0.5, torch.nan)
         picture(column[0], on_photo(photo, face, 300), name)
         off = float((photo - image).abs().mean(1, keepdim=True)[mask > 0.5].mean())
-        words = f"photo - rendering: {off:.3f} on average"
+        words = f"photo − rendering: {off:.3f}"
         drawn = picture(column[1], left, words, cmap="RdBu_r", vmin=-0.4, vmax=0.4)
-    figure.colorbar(drawn, ax=list(axes[1]), label="brightness", shrink=0.85)
+    figure.colorbar(drawn, ax=list(axes.flat), label="brightness", shrink=0.45, anchor=(0, 0.1))
     return in_palette(figure)
 
 
@@ -85,7 +116,7 @@ def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Imag
                     cmap="RdBu_r", vmin=-0.3, vmax=0.3)  # fmt: skip
     figure.colorbar(drawn, ax=axes[1, 3], label="of 0 to 1", shrink=0.8)
     axes[1, 0].axis("off")
-    return in_palette(figure)
+    return in_palette(figure, colours=220)
 
 
 def _masked(image: Tensor, mask: Tensor) -> Tensor:
@@ -130,11 +161,11 @@ def unet_figure(unet: DoubleHeadUNet) -> Figure:
         "The double-head U-Net: down on the left, up on the right, skips across; the heads part "
         f"after {shared} blocks up. {total / 1e6:.2f} million weights"
     )
-    wide, high = 0.92, 0.58
+    wide, high = 1.0, 0.58
 
     def box(x: float, y: float, words: str, colour: str) -> tuple[float, float]:
         axis.add_patch(Rectangle((x - wide / 2, y - high / 2), wide, high, color=colour, alpha=0.3))
-        axis.text(x, y, words, ha="center", va="center", fontsize=9)
+        axis.text(x, y, words, ha="center", va="center", fontsize=8.5)
         return x, y
 
     def arrow(a, b, colour: str = "0.3", dashed: bool = False, bend: float = 0.0) -> None:
@@ -223,15 +254,26 @@ def as_colours(texture: Float[Tensor, "3 h w"], mask: Tensor, reach: float = 0.1
 
 @torch.no_grad()
 def skips_figure(base: BaseFaces, found: Mapping[str, OffsetMaps]) -> Image.Image:
-    """Texture map, and the displacement's z, with each connection missing in turn."""
-    figure, axes = sheet(len(found), 2, size=2.0, title="Which connection carries what")
-    mask = base.mask[0]
+    """Texture map, and the displacement's z, with each connection missing in turn; above each, how
+    much of the map has changed (root mean square over the face, of the whole map's)."""
+    mask = base.mask[0, 0] > 0.5
+    rows, columns = (mask.any(axis).nonzero()[[0, -1], 0].tolist() for axis in (1, 0))
+    cut = slice(rows[0], rows[1] + 1), slice(columns[0], columns[1] + 1)
+    whole = next(iter(found.values()))
+    figure = Figure((12.4, 6.4), layout="constrained", facecolor="white")
+    figure.suptitle("What is lost with each connection: colours above, z of the displacement below")
+    axes = figure.subplots(2, len(found))
     for column, (name, maps) in zip(axes.T, found.items(), strict=True):
-        picture(column[0], as_colours(maps.texture[0], mask), name)
-        z = maps.displacement[0, 2].masked_fill(mask[0] < 0.5, torch.nan)
-        drawn = picture(column[1], z, "", cmap="RdBu_r", vmin=-MM, vmax=MM)
+        column[0].imshow(as_colours(maps.texture[0], base.mask[0])[cut])
+        z = maps.displacement[0, 2].masked_fill(~mask, torch.nan)
+        drawn = column[1].imshow(z[cut], cmap="RdBu_r", vmin=-MM, vmax=MM)
+        for axis, full, other in zip(column, whole, maps, strict=True):
+            lost, all_of_it = ((m[0, :, mask]).norm() for m in (other - full, full))
+            words = "" if maps is whole else f"{100 * float(lost / all_of_it):.0f} % changed"
+            axis.set_title(f"{name}\n{words}" if axis is column[0] else words, fontsize=10)
+            axis.axis("off")
     figure.colorbar(drawn, ax=list(axes[1]), label="z, mm", shrink=0.85)
-    return in_palette(figure)
+    return in_palette(figure, 80, 80)
 
 
 # Readings -----------------------------------------------------------------------------------------
@@ -246,12 +288,13 @@ def vertex_places(face: Face, size: int = CROP_SIZE) -> Float[Tensor, "batch ver
 @torch.no_grad()
 def reading_figure(
     found: AugmentedFaces, points: Tensor, read: Float[Tensor, "1 vertex 3"], at: Sequence[int]
-) -> Figure:
+) -> Image.Image:
     """The texture map, a part of it with the vertices, and what they read; at: x, y, pixels."""
     mask, reach = found.base.mask[0], 0.12
     shown = as_colours(found.maps.texture[0], mask)
     x, y, side = *at, 30
-    figure = Figure((12.2, 4.2), layout="constrained", facecolor="white")
+    figure = Figure((12.2, 4.6), layout="constrained", facecolor="white")
+    figure.suptitle("Where vertices are dense each texel is heard; elsewhere some are lost")
     axes = figure.subplots(1, 3)
     picture(axes[0], shown, "The texture map, and a part of it")
     axes[0].add_patch(Rectangle((x, y), side, side, fill=False, color="black", linewidth=1.5))
@@ -265,7 +308,7 @@ def reading_figure(
     axes[1].imshow(shown, extent=(0, CROP_SIZE, CROP_SIZE, 0), interpolation="nearest")
     axes[1].scatter(*place.T.numpy(), s=7, color="black")
     axes[2].scatter(*place.T.numpy(), s=60, c=colour.numpy(), edgecolors="0.4", linewidths=0.3)
-    return figure
+    return in_palette(figure)
 
 
 @torch.no_grad()
@@ -299,7 +342,8 @@ def fill_figure(
     base: BaseFaces, ways: Mapping[str, Float[Tensor, "1 vertex 6"]], yaw: float
 ) -> Image.Image:
     """Offsets taken in several ways: the skin from the hidden side, and displacement in x."""
-    figure, axes = sheet(len(ways), 2, size=2.7, title="The side that the photo does not show")
+    title = "The side that the photo does not show: what is there that should not be?"
+    figure, axes = sheet(len(ways), 2, size=3.1, title=title, head=0.3)
     model, face = base.face.model, base.face
     for column, (name, offsets) in zip(axes.T, ways.items(), strict=True):
         albedo, vertices = face.albedo + offsets[..., :3], face.vertices + offsets[..., 3:]
@@ -307,9 +351,9 @@ def fill_figure(
         picture(column[0], show_face(view, "unlit", 300), name)
         front = turned_mesh(model, face.vertices, face.albedo, 0.0)
         image, mask = front.render(2 * CROP_SIZE, attributes=offsets[..., 3:4].contiguous())
-        drawn = picture(column[1], _masked(image, mask), "displacement in x, from the front",
+        drawn = picture(column[1], _masked(image, mask), "displacement in x",
                         cmap="RdBu_r", vmin=-0.8, vmax=0.8)  # fmt: skip
-    figure.colorbar(drawn, ax=list(axes[1]), label="mm", shrink=0.85)
+    figure.colorbar(drawn, ax=list(axes.flat), label="mm", shrink=0.45, anchor=(0, 0.1))
     return in_palette(figure)
 
 
@@ -328,15 +372,15 @@ def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> 
 @torch.no_grad()
 def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Image.Image:
     """Pictures above, what they are unrolled to below."""
-    title = "Left: the head turns in the photo. Below: in uv space it stays where it is"
-    figure, axes = sheet(len(pictures), 2, size=3.0, title=title)
+    title = "Above, the head turns. Below, unrolled, everything stays in its place"
+    figure, axes = sheet(len(pictures), 2, size=2.8, title=title, head=0.3)
     for column, (name, image), unrolled in zip(
         axes.T, pictures.items(), flat.values(), strict=True
     ):
         picture(column[0], to_uint8(image[0]), name)
         shown = torch.where(unrolled[0].sum(0) > 0, unrolled[0], torch.tensor(PAPER))
         picture(column[1], to_uint8(shown), "unrolled")
-    return in_palette(figure)
+    return in_palette(figure, colours=80)
 
 
 class Growth:
@@ -349,16 +393,16 @@ class Growth:
         with torch.no_grad():
             mask = found.base.mask[0]
             texture = as_colours(found.maps.texture[0], mask, 0.15)
-            z = found.maps.displacement[0, 2]
-            reach = 0.5 + 0.5 * z / MM
-            signed = torch.stack([reach, 1 - (2 * reach - 1).abs(), 1 - reach])
-            displacement = to_uint8(torch.where(mask > 0.5, signed, 1.0))
+            z = (0.5 + 0.5 * found.maps.displacement[0, 2] / MM).clamp(0, 1)
+            signed = torch.from_numpy(matplotlib.colormaps["RdBu_r"](z.numpy())[..., :3])
+            displacement = to_uint8(torch.where(mask > 0.5, signed.permute(2, 0, 1), 1.0))
             face = on_photo(self.photo, found.face, CROP_SIZE, 1)
-        self.seen.append(np.concatenate([face, texture, displacement], 1))
+        row = Image.fromarray(np.concatenate([face, texture, displacement], 1))
+        self.seen.append(np.asarray(row.resize((3 * 190, 190), Image.Resampling.BILINEAR)))
 
     @property
     def frames(self) -> list[np.ndarray]:
-        return [*self.seen, *self.seen[-1:] * 3]
+        return [*self.seen[::3], *self.seen[-1:] * 3]
 
 
 def loss_figure(terms: Mapping[str, Sequence[float]], names: Mapping[str, str]) -> Figure:

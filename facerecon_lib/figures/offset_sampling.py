@@ -52,8 +52,7 @@ def texel_panels(read: Reader) -> Callable[..., Picture]:
                 at = (m + i * TEXEL, m + j * TEXEL)
                 pen.rectangle((*at, at[0] + TEXEL, at[1] + TEXEL), fill=rgb(value))
                 ink = "white" if value < 6 else "black"
-                middle = (at[0] + TEXEL // 2, at[1] + TEXEL // 2)
-                pen.text(middle, f"{value:g}", fill=ink, font=font(17), anchor="mm")
+                pen.text((at[0] + 8, at[1] + 6), f"{value:g}", fill=ink, font=font(17))
         cx, cy = (min(max(v, 0.5), 3.5) for v in (x, y))
         a, b = m + cx * TEXEL, m + cy * TEXEL
         half = TEXEL / 2
@@ -71,7 +70,7 @@ def texel_panels(read: Reader) -> Callable[..., Picture]:
             value, top = values[j + dy][i + dx], 74 + 40 * k
             pen.rectangle((left, top, left + 26, top + 26), fill=rgb(value))
             pen.rectangle((left + 200, top + 4, left + 200 + 180 * weight, top + 22), fill="#888")
-            text = f"{weight:.2f}  ×  {value:g}"
+            text = f"{weight:.2f}  of  {value:g}"
             pen.text((left + 40, top + 4), text, fill="black", font=font(17))
         result = float(read(maps, torch.tensor([[[x, y]]]))[0, 0, 0])
         pen.rectangle((left, 250, left + 44, 294), fill=rgb(min(max(result, 0), MOST)))
@@ -155,15 +154,21 @@ def pull_of_photo(
     return torch.autograd.grad(loss, read)[0] * seen[..., None]
 
 
+def never_zero(depth: Tensor) -> Tensor:
+    """The same, with a tiny depth where it happens to be exactly 0: 1 / 0 would be no number."""
+    return torch.where(depth == 0, 1e-6, depth)
+
+
 def clip_symmetric(clip: Tensor) -> Tensor:
     """Depth from -1 to 1 (OpenGL's) of one from 0 to 1."""
-    return 2 * clip - 1
+    return never_zero(2 * clip - 1)
 
 
 def in_head(face: Face, depth: Tensor, places: Sequence[float]) -> list[Tensor]:
     """Depth counted from several places: 0 the nearest vertex of each head, 1 the farthest."""
     low, high = face.v_camera[..., 2].detach().aminmax(dim=1)
-    return [depth - (low + s * (high - low))[:, None, None, None] for s in places]
+    zeros = [(low + s * (high - low))[:, None, None, None] for s in places]
+    return [never_zero(depth - zero) for zero in zeros]
 
 
 def frames_figure(
@@ -241,7 +246,7 @@ def sweep_figure(
         "sign on the face",
     )
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, loc="upper left", fontsize=9)
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(0.06, 0.6), fontsize=9)
     return figure
 
 

@@ -31,7 +31,7 @@ from .photo_panels import picture, sheet
 from .slider_panels import Curves, Picture, panel_row
 from .small_pictures import fewer_colours, in_palette
 
-PANEL = 160  # px
+PANEL = 150  # px
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def posed(
 class Watch:
     """Keeps the first face of each step, for `fit_unet(on_step=...)`; `frames` draws some."""
 
-    def __init__(self, every: int = 4):
+    def __init__(self, every: int = 5):
         self.every = every
         self.seen: list[AugmentedFaces] = []
 
@@ -121,14 +121,14 @@ def close_up(found: AugmentedFaces, photo: Float[Tensor, "1 3 224 224"]) -> Imag
     figure, axes = sheet(len(views), size=2.6, title="The same face, from where no photo was taken")
     for axis, (name, image) in zip(axes[0], views.items(), strict=True):
         picture(axis, image, name)
-    return in_palette(figure)
+    return in_palette(figure, colours=112)
 
 
 def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
     """Fits beside each other, a row each: as in the photo, turned, skin, and both maps."""
     names = ("as in the photo", "turned by 60°", "skin, unlit", "texture map", "displacement map")
     title = "The same network, photo and number of steps: only the loss differs"
-    figure, axes = sheet(len(names), len(runs), size=2.1, title=title)
+    figure, axes = sheet(len(names), len(runs), size=1.9, title=title)
     for row, (words, found) in zip(axes, runs.items(), strict=True):
         face, maps = found.face, found.maps
         side = posed(face.model, face.vertices[0], face.albedo[0], 60)
@@ -145,7 +145,7 @@ def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
         axis.set_title(name, fontsize=10)
     bar = figure.colorbar(drawn, ax=list(axes[:, -1]), label="mm", shrink=0.8)
     bar.set_ticks([0, 1, 5, 20])
-    return in_palette(figure)
+    return in_palette(figure, colours=112)
 
 
 def _lengths():
@@ -204,7 +204,7 @@ def widening_figure(
             drawn = picture(axis, values[0, 0], words, cmap="RdBu_r", vmin=-limit, vmax=limit)
         picture(row[4], show_face(moved, "studio"), "what Eq. 9 leaves of it")
     figure.colorbar(drawn, ax=list(axes[:, 3]), label="mm", shrink=0.8)
-    return in_palette(figure)
+    return in_palette(figure, colours=112)
 
 
 def make_up(model: MorphableModel) -> Float[Tensor, "1 vertex 3"]:
@@ -254,12 +254,12 @@ def flip_panels(
         painted = posed(model, model.mean, albedo + paint[0], yaw, away=90)
         ghost = posed(model, model.mean, albedo + left[0], yaw, away=90)
         panels = {
-            "a face made up": show_face(painted, "unlit", 224),
+            "a face made up": show_face(painted, "unlit", 174),
             "its texture map M": to_uint8(0.5 + offset_map[0]),
             "flip(M)": to_uint8(0.5 + flip(offset_map)[0]),
-            "what Eq. 9 leaves": show_face(ghost, "unlit", 224),
+            "what Eq. 9 leaves": show_face(ghost, "unlit", 174),
         }
-        panels = {name: fewer_colours(panel, 64) for name, panel in panels.items()}
+        panels = {name: fewer_colours(panel, 48) for name, panel in panels.items()}
         return panel_row(panels, curves.marked([yaw]))
 
     return draw
@@ -275,7 +275,7 @@ def smoothing_figure(
 ) -> Image.Image:
     """Faces beside each other, each with its mean distance from the base face."""
     title = "Smoothing positions wears the face away; smoothing offsets only takes out the noise"
-    figure, axes = sheet(len(shapes), 2, size=2.3, title=title)
+    figure, axes = sheet(len(shapes), 2, size=2.1, title=title)
     middle = model.regions["skin"] * (1 - model.regions["border"]) > 0.5
     for column, (name, vertices) in zip(axes.T, shapes.items(), strict=True):
         apart = float((vertices - base)[:, middle].norm(dim=-1).mean())
@@ -283,4 +283,4 @@ def smoothing_figure(
             view = posed(model, vertices[0].detach(), model.albedo_mean, yaw, away=60)
             picture(axis, show_face(view, "shape"))
         column[0].set_title(f"{name}\n{apart:.1f} mm from the base", fontsize=10)
-    return in_palette(figure)
+    return in_palette(figure, colours=64)

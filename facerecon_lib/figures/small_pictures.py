@@ -26,8 +26,10 @@ def in_palette(figure: Figure, dpi: int = 90, colours: int = COLOURS) -> Image.I
 def fewer_colours(
     picture: UInt8[np.ndarray, "height width 3"], colours: int = COLOURS
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The same picture in at most 256 colours."""
-    return np.asarray(_quantised(picture, colours).convert("RGB"))
+    """The same picture in at most 256 colours, in a few milliseconds."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    reduced = image.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return np.asarray(reduced.convert("RGB"))
 
 
 def _quantised(picture: np.ndarray, colours: int) -> Image.Image:

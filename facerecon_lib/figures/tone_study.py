@@ -288,13 +288,17 @@ def size_figure(study: ToneStudy) -> Figure:
 def areas_figure(study: ToneStudy) -> Figure:
     """How much more than its share of the surface each area is moved, by tone; a panel a run."""
     runs = [name.split("-") for name in study.runs]
-    figure = Figure((2.6 + 2.5 * len(runs), 3.6), layout="constrained", facecolor="white")
-    figure.suptitle("Does it move the lower jaw? Share of the displacement's energy, by area:\n"
-                    "1 is as much as an even displacement would have (red: more, blue: less)",
-                    fontsize=11)  # fmt: skip
-    for axis, (albedo, light) in zip(
-        figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True
-    ):
+    columns, lines = min(len(runs), 3), -(-len(runs) // 3)
+    figure = Figure((2.6 + 2.5 * columns, 0.6 + 3 * lines), layout="constrained", facecolor="white")
+    figure.suptitle(
+        "Does it move the lower jaw? Share of the displacement's energy, by area:\n"
+        "1 is as much as an even displacement would have (red: more, blue: less)",
+        fontsize=11,
+    )
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for axis in axes.flat[len(runs) :]:
+        axis.axis("off")
+    for axis, (albedo, light) in zip(axes.flat, runs, strict=False):
         table = np.array(
             [
                 medians(study.values(albedo, light, "offsets", f"in {area}"), study.groups)
@@ -302,16 +306,15 @@ def areas_figure(study: ToneStudy) -> Figure:
             ]
         )
         dense = table / np.array([study.area_shares[area] for area in AREAS])[:, None]
-        drawn = axis.imshow(np.log2(dense), cmap="RdBu_r", vmin=-2.2, vmax=2.2, aspect="auto")
+        axis.imshow(np.log2(dense), cmap="RdBu_r", vmin=-2.2, vmax=2.2, aspect="auto")
         for (i, j), value in np.ndenumerate(dense):
             dark = abs(np.log2(value)) > 1.5
             axis.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=9,
                       color="white" if dark else "black")  # fmt: skip
         axis.set_xticks(range(len(GROUPS)), GROUPS, fontsize=8)
-        axis.set_yticks(range(len(AREAS)), AREAS if axis is figure.axes[0] else [""] * len(AREAS))
+        axis.set_yticks(range(len(AREAS)), AREAS if axis in axes[:, 0] else [""] * len(AREAS))
         axis.set_title(f"{BASES[albedo]}\nlight {light}", fontsize=9)
         axis.set_xlabel("tones", fontsize=9)
-    del drawn
     return figure
 
 
