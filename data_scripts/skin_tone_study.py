@@ -2,9 +2,11 @@
 
     for albedo in monk light; do for light in free grey known; do
         run=runs/$albedo-$light
-        facerecon train augmented --profile shipped --albedo $albedo --light $light ... --out $run
-        facerecon evaluate --detail $run/offset_unet.safetensors --light $light --details \
-            --rendered 240 --json $run/eval.json ...
+        facerecon train augmented --profile shipped --losses balanced --albedo $albedo \
+            --light $light --width 8 --batch 32 --steps 600 --learning-rate 2e-3 \
+            --set warmup=40 --set ema=0.99 --out $run
+        facerecon evaluate --detail --detail-checkpoint $run/offset_unet.safetensors --details \
+            --rendered 240 --scans 0 --light $light --json $run/eval.json
     done; done
     python data_scripts/skin_tone_study.py runs --out facerecon_lib/assets/skin_tone_study.json
 
