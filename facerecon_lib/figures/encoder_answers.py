@@ -114,8 +114,10 @@ def faces_turned(
     c.rotation = torch.zeros(len(yaws), 3)
     c.rotation[:, 1] = torch.tensor([math.radians(y) for y in yaws])
     flat = relief(numbers)
-    landmarks = faces._place(c, numbers, flat)
-    image, valid, _ = faces._photograph(c, numbers, flat)
+    model = faces.model
+    vertices, albedo = model.shape(c.identity, c.expression), model.albedo(c.albedo)
+    landmarks = faces._place(c, numbers, flat, None)
+    image, valid, _ = faces._photograph(c, numbers, flat, vertices, albedo)
     names = [f"face {index} at {y:+.0f} degrees" for y in yaws]
     return FaceBatch(image, valid, landmarks, "2d", names, c), torch.tensor(yaws)
 
