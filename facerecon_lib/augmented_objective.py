@@ -11,7 +11,6 @@ final mesh or, with `smooth_on="offsets"`, of what was added to it. With `reduct
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -25,16 +24,13 @@ from .evaluation import similarity_align
 from .face_batch import FaceBatch
 from .mesh import vertex_normals
 from .morphable_model import MorphableModel
-from .objective import Objective
-from .photo_colours import region_weights
-from .recognition import FaceNetwork, chip_matrix, face_features
-from .synthesis import CROP_SIZE, Face
+from .objective import Objective, PhotoObjective
+from .recognition import FaceNetwork
+from .synthesis import CROP_SIZE
 
 PIXEL_SIGMA = 0.3
 """Of the robust photometric term: wider than the base's 0.12, since an offset has to reach skin
 that the basis does not, and narrower than the step from skin to hair."""
-
-JAW_WEIGHT = 0.3  # 2D detectors guess the jaw, as in fitting
 
 PHOTO_TERMS = ("pixel", "landmark", "recognition")
 MAP_TERMS = ("texture_l2", "displacement_l2", "texture_symmetry", "displacement_symmetry")
@@ -42,7 +38,7 @@ SMOOTH_TERMS = ("smooth_shape", "smooth_albedo")
 AUGMENTED_TRUTH_TERMS = ("truth_texture", "truth_normals", "truth_vertices")
 
 
-class AugmentedObjective:
+class AugmentedObjective(PhotoObjective):
     """Eq. 12's weighted sum. Terms of weight 0, or without one, are not computed.
 
     weights: of PHOTO_TERMS, MAP_TERMS, SMOOTH_TERMS, and of AUGMENTED_TRUTH_TERMS, which only count
@@ -55,6 +51,8 @@ class AugmentedObjective:
     and for Eq. 6 without its network.
     """
 
+    pixel_sigma = PIXEL_SIGMA
+
     def __init__(
         self,
         model: MorphableModel,
@@ -66,34 +64,14 @@ class AugmentedObjective:
         size: int = CROP_SIZE,
     ):
         known = (*PHOTO_TERMS, *MAP_TERMS, *SMOOTH_TERMS, *AUGMENTED_TRUTH_TERMS)
+        super().__init__(model, weights, known, reduction, recognition, size)
         for name, value, choices in (
-            ("reduction", reduction, ("mean", "sum")),
             ("symmetry", symmetry, ("mesh", "image")),
             ("smooth_on", smooth_on, ("offsets", "face")),
         ):
             if value not in choices:
                 raise ValueError(f"{name}: expected {' or '.join(choices)}, got {value!r}")
-        for name, weight in weights.items():
-            if name not in known:
-                raise ValueError(f"weights: {name!r} is unknown; there are {', '.join(known)}")
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"weights: expected 0 or more for {name!r}, got {weight}")
-        self.weights = {name: weight for name, weight in weights.items() if weight}
-        if not self.weights:
-            raise ValueError("weights: expected one or more above 0, got none")
-        if "recognition" in self.weights and (recognition is None or size != CROP_SIZE):
-            raise ValueError(
-                "weights: 'recognition' needs a network, as recognition=load_network('dlib'), and "
-                f"renderings of {CROP_SIZE} pixels, not {size}"
-            )
-        self.model, self.reduction, self.recognition, self.size = (
-            model,
-            reduction,
-            recognition,
-            size,
-        )
         self.symmetry, self.smooth_on = symmetry, smooth_on
-        self.vertex_weights = region_weights(model)
         self.skin = model.regions["skin"] * (1 - model.regions["border"])
 
     def __call__(self, found: AugmentedFaces, batch: FaceBatch) -> Objective:
@@ -104,9 +82,9 @@ class AugmentedObjective:
         wanted = self.weights.keys()
         terms, image, mask = {}, None, None
         if wanted & {"pixel", "recognition"}:
-            terms, image, mask = self._photo_terms(found.face, batch)
+            terms, image, mask = self.photo_terms(found.face, batch)
         if "landmark" in wanted:
-            terms["landmark"] = self._landmark_term(found.face, batch)
+            terms["landmark"] = self.landmark_term(found.face.landmarks(batch.kind), batch)
         terms |= self._map_terms(found)
         terms |= self._smoothness(found)
         if batch.true_vertices is not None:
@@ -118,43 +96,6 @@ class AugmentedObjective:
             )
         terms = {name: terms[name] for name in self.weights if name in terms}
         return Objective(terms, losses.weighted_sum(terms, self.weights), image, mask)
-
-    def _photo_terms(self, face: Face, batch: FaceBatch):
-        weights = self.vertex_weights[None, :, None].expand(len(face.colours), -1, 1)
-        shown, mask = face.render(
-            self.size, attributes=torch.cat([face.colours, weights], -1), near=None
-        )
-        image, photo, valid = shown[:, :3], batch.image, batch.valid
-        if self.size != photo.shape[-1]:
-            photo, valid = (
-                torch.nn.functional.interpolate(x, (self.size,) * 2, mode="area")
-                for x in (photo, valid)
-            )
-        mask, terms = mask * valid, {}
-        if "pixel" in self.weights and self.reduction == "sum":
-            terms["pixel"] = losses.pixel_loss(image, photo, mask, "sum")
-        elif "pixel" in self.weights:
-            terms["pixel"] = losses.robust_pixel_loss(
-                image, photo, shown[:, 3:] * mask, PIXEL_SIGMA
-            )
-        if "recognition" in self.weights:
-            terms["recognition"] = self._recognition_term(image, photo, mask, batch.landmarks)
-        return terms, image.detach(), mask.detach()
-
-    def _recognition_term(self, image: Tensor, photo: Tensor, mask: Tensor, at: Tensor) -> Tensor:
-        # A GPU would make the host wait for the check; there landmarks of nan show in the loss.
-        matrix = chip_matrix(at, self.recognition.chip, check=at.device.type == "cpu")
-        with torch.no_grad():
-            seen = face_features(self.recognition, photo, at, mask, matrix)
-        features = face_features(self.recognition, image, at, mask, matrix)
-        return losses.recognition_loss(features, seen)
-
-    def _landmark_term(self, face: Face, batch: FaceBatch) -> Tensor:
-        weights = None
-        if batch.kind == "2d" and self.reduction == "mean":
-            weights = face.vertices.new_ones(68)
-            weights[:17] = JAW_WEIGHT
-        return losses.landmark_loss(face.landmarks(batch.kind), batch.landmarks, weights)
 
     def _map_terms(self, found: AugmentedFaces) -> dict[str, Tensor]:
         """Eq. 8 and 9, of either map."""

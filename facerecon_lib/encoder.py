@@ -11,18 +11,13 @@ fixed scales, one a group, so that one learning rate suits degrees, millimetres 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .coefficients import FaceCoefficients, ModelSizes
@@ -36,6 +31,7 @@ from .encoder_backbones import (
     imagenet_file,
 )
 from .morphable_model import MorphableModel
+from .weight_files import read_weights, write_weights
 
 __all__ = ["BACKBONES", "NORMS", "Encoder", "EncoderError", "imagenet_file", "load_encoder"]
 __all__ += ["save_encoder", "shipped_encoder_path"]
@@ -169,17 +165,9 @@ def save_encoder(
     """
     if store not in STORES:
         raise ValueError(f"store {store!r}: expected {', '.join(STORES)}")
-    state = {}
-    for name, value in encoder.state_dict().items():
-        value = value.detach().cpu().contiguous()
-        if value.ndim < 2 or not value.is_floating_point() or store == "float32":
-            state[name] = value
-        elif store == "float16":
-            state[name] = value.half()
-        else:
-            step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
-            state[name] = (value / step.view(-1, *[1] * (value.ndim - 1))).round().to(torch.int8)
-            state[name + STEP] = step
+    state = encoder.state_dict()
+    if store == "int8":
+        state, store = _whole_numbers(state), "float32"  # of what is left
     own = {
         "format": FORMAT,
         "backbone": encoder.backbone,
@@ -187,22 +175,7 @@ def save_encoder(
         "sizes": json.dumps(list(encoder.sizes)),
         "input_size": str(encoder.input_size),
     }
-    path = Path(path)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
-        save_file(state, partial, {**encoder.metadata, **(metadata or {}), **own})
-        os.chmod(partial, 0o666 & ~_umask())
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_weights(path, state, {**encoder.metadata, **(metadata or {}), **own}, store)
 
 
 def load_encoder(
@@ -216,20 +189,8 @@ def load_encoder(
     file is missing, damaged, no encoder, or was trained with another face model.
     """
     path = shipped_encoder_path() if path is None else Path(path)
-    if not path.is_file():
-        raise EncoderError(f"{path}: there is no such encoder; facerecon train base makes one")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise EncoderError(f"{path.name}: not a readable safetensors file ({reason})") from None
-    if metadata.get("format") != FORMAT:
-        raise EncoderError(
-            f"{path.name}: not an encoder of this project (format {metadata.get('format')!r}, "
-            f"expected {FORMAT!r}); facerecon train base makes one"
-        )
+    maker = "facerecon train base"
+    state, metadata = read_weights(path, FORMAT, EncoderError, maker, "encoder")
     try:
         sizes = ModelSizes(*json.loads(metadata["sizes"]))
         kind = (metadata["backbone"], metadata["norm"])
@@ -242,16 +203,25 @@ def load_encoder(
         raise EncoderError(
             f"{path.name}: its parts do not fit ({reason}); train it again"
         ) from None
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise EncoderError(f"{path.name}: holds numbers that are not finite; train it again")
     if model is not None:
         _check_model(path, sizes, metadata, model)
     encoder.name, encoder.metadata = path.name, metadata
     return encoder.eval().to(device)
 
 
+def _whole_numbers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each output channel's weights as whole 127ths of its largest, and what these stand for."""
+    whole = dict(state)
+    for name, value in state.items():
+        if value.ndim > 1 and value.is_floating_point():
+            step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            whole[name] = (value / step.view(-1, *[1] * (value.ndim - 1))).round().to(torch.int8)
+            whole[name + STEP] = step
+    return whole
+
+
 def _restored(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `save_encoder` stored, as float32."""
+    """What `save_encoder` stored, whole numbers times their steps."""
     whole = {}
     for name, value in state.items():
         if name.endswith(STEP):
@@ -259,7 +229,7 @@ def _restored(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if value.dtype == torch.int8:
             step = state[name + STEP]
             value = value * step.view(-1, *[1] * (value.ndim - 1))
-        whole[name] = value if value.dtype == torch.int64 else value.float()
+        whole[name] = value
     return whole
 
 

@@ -12,7 +12,7 @@ detected ones (Eq. 5), and its face-recognition features with the photo's (Eq. 6
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,7 @@ from .fitting import JAW_WEIGHT, region_weights
 from .lighting import sh_basis
 from .morphable_model import MorphableModel
 from .recognition import FaceNetwork, chip_matrix, face_features
-from .synthesis import CROP_SIZE, project_landmarks, synthesise
+from .synthesis import CROP_SIZE, Face, project_landmarks, synthesise
 
 PIXEL_SIGMA = 0.12  # of the robust photometric term, as in fitting
 PHOTO_TERMS = ("pixel", "recognition")
@@ -46,7 +46,81 @@ class Objective:
     mask: Float[Tensor, "batch 1 size size"] | None
 
 
-class BaseObjective:
+class PhotoObjective:
+    """What both branches compare with the photo: Eq. 4 to 6 of a face, whatever it was made from.
+
+    known: the terms that may have a weight. The rest, and the errors, as of `BaseObjective`.
+    """
+
+    pixel_sigma = PIXEL_SIGMA
+
+    def __init__(
+        self,
+        model: MorphableModel,
+        weights: Mapping[str, float],
+        known: Collection[str],
+        reduction: str,
+        recognition: FaceNetwork | None,
+        size: int,
+    ):
+        unknown = set(weights) - set(known)
+        if unknown:
+            raise ValueError(f"weights: {min(unknown)!r} is unknown; there are {sorted(known)}")
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"weights: expected 0 or more for {name!r}, got {weight}")
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        if not self.weights:
+            raise ValueError("weights: expected one or more above 0, got none")
+        if "recognition" in self.weights and (recognition is None or size != CROP_SIZE):
+            raise ValueError(
+                f"recognition: a weight of {self.weights['recognition']:g} needs a network, as "
+                f"from load_network('dlib'), and renderings of {CROP_SIZE} pixels, not {size}"
+            )
+        self.model, self.reduction = model, reduction
+        self.recognition, self.size = recognition, size
+        self.vertex_weights = region_weights(model)
+
+    def photo_terms(self, face: Face, batch: FaceBatch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Eq. 4 and 6 where they have a weight; the rendering and what counts of it, detached."""
+        weights = self.vertex_weights[None, :, None].expand(len(face.colours), -1, 1)
+        attributes = torch.cat([face.colours, weights], -1)
+        shown, mask = face.render(self.size, attributes=attributes, near=None)
+        image = shown[:, :3]
+        photo, valid = batch.image, batch.valid
+        if self.size != photo.shape[-1]:
+            photo, valid = (F.interpolate(x, (self.size,) * 2, mode="area") for x in (photo, valid))
+        mask = mask * valid
+        terms = {}
+        if "pixel" in self.weights and self.reduction == "sum":
+            terms["pixel"] = losses.pixel_loss(image, photo, mask, "sum")
+        elif "pixel" in self.weights:
+            weight = shown[:, 3:] * mask
+            terms["pixel"] = losses.robust_pixel_loss(image, photo, weight, self.pixel_sigma)
+        if "recognition" in self.weights:
+            terms["recognition"] = self._recognition_term(image, photo, mask, batch.landmarks)
+        return terms, image.detach(), mask.detach()
+
+    def _recognition_term(self, image: Tensor, photo: Tensor, mask: Tensor, at: Tensor) -> Tensor:
+        # A GPU would make the host wait for the check; there landmarks of nan show in the loss.
+        matrix = chip_matrix(at, self.recognition.chip, check=at.device.type == "cpu")
+        with torch.no_grad():
+            seen = face_features(self.recognition, photo, at, mask, matrix)
+        features = face_features(self.recognition, image, at, mask, matrix)
+        return losses.recognition_loss(features, seen)
+
+    def landmark_term(self, points: Float[Tensor, "batch 68 2"], batch: FaceBatch) -> Tensor:
+        """Eq. 5; as a mean it trusts a 2D detector's jaw less."""
+        weights = None
+        if batch.kind == "2d" and self.reduction == "mean":
+            weights = points.new_ones(68)
+            weights[:17] = JAW_WEIGHT
+        return losses.landmark_loss(points, batch.landmarks, weights)
+
+
+class BaseObjective(PhotoObjective):
     """The weighted losses of a face model. Terms of weight 0, or without one, are not computed.
 
     weights: of "pixel", "landmark", "recognition", of the priors of `losses.py`, and of
@@ -67,26 +141,8 @@ class BaseObjective:
         size: int = CROP_SIZE,
     ):
         known = {"pixel", "landmark", "recognition", *losses.PRIORS, *TRUTH_TERMS}
-        unknown = set(weights) - known
-        if unknown:
-            raise ValueError(f"weights: {min(unknown)!r} is unknown; there are {sorted(known)}")
-        if reduction not in ("sum", "mean"):
-            raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
-        for name, weight in weights.items():
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"weights: expected 0 or more for {name!r}, got {weight}")
-        self.weights = {name: weight for name, weight in weights.items() if weight}
-        if not self.weights:
-            raise ValueError("weights: expected one or more above 0, got none")
-        if "recognition" in self.weights and (recognition is None or size != CROP_SIZE):
-            raise ValueError(
-                f"recognition: a weight of {self.weights['recognition']:g} needs a network, as "
-                f"from load_network('dlib'), and renderings of {CROP_SIZE} pixels, not {size}"
-            )
-        self.model, self.reduction = model, reduction
-        self.recognition, self.size = recognition, size
+        super().__init__(model, weights, known, reduction, recognition, size)
         self.points = model.landmark_model()
-        self.vertex_weights = region_weights(model)
         self.grams = {
             name: _gram(basis, model.regions["skin"])
             for name, basis in (
@@ -107,7 +163,7 @@ class BaseObjective:
         terms, image, mask = {}, None, None
         wanted = self.weights.keys()
         if wanted & set(PHOTO_TERMS):
-            terms, image, mask = self._photo_terms(c, batch)
+            terms, image, mask = self.photo_terms(synthesise(self.model, c), batch)
         if "landmark" in wanted:
             terms["landmark"] = self._landmark_term(c, batch)
         terms |= self._priors(c)
@@ -120,44 +176,12 @@ class BaseObjective:
             )
         return Objective(terms, losses.weighted_sum(terms, self.weights), image, mask)
 
-    def _photo_terms(self, c: FaceCoefficients, batch: FaceBatch):
-        face = synthesise(self.model, c)
-        weights = self.vertex_weights[None, :, None].expand(len(c), -1, 1)
-        attributes = torch.cat([face.colours, weights], -1)
-        shown, mask = face.render(self.size, attributes=attributes, near=None)
-        image = shown[:, :3]
-        photo, valid = batch.image, batch.valid
-        if self.size != photo.shape[-1]:
-            photo, valid = (F.interpolate(x, (self.size,) * 2, mode="area") for x in (photo, valid))
-        mask = mask * valid
-        terms = {}
-        if "pixel" in self.weights and self.reduction == "sum":
-            terms["pixel"] = losses.pixel_loss(image, photo, mask, "sum")
-        elif "pixel" in self.weights:
-            weight = shown[:, 3:] * mask
-            terms["pixel"] = losses.robust_pixel_loss(image, photo, weight, PIXEL_SIGMA)
-        if "recognition" in self.weights:
-            terms["recognition"] = self._recognition_term(image, photo, mask, batch.landmarks)
-        return terms, image.detach(), mask.detach()
-
-    def _recognition_term(self, image: Tensor, photo: Tensor, mask: Tensor, at: Tensor) -> Tensor:
-        # A GPU would make the host wait for the check; there landmarks of nan show in the loss.
-        matrix = chip_matrix(at, self.recognition.chip, check=at.device.type == "cpu")
-        with torch.no_grad():
-            seen = face_features(self.recognition, photo, at, mask, matrix)
-        features = face_features(self.recognition, image, at, mask, matrix)
-        return losses.recognition_loss(features, seen)
-
     def _landmark_term(self, c: FaceCoefficients, batch: FaceBatch) -> Tensor:
         """On the landmarks' own vertices: some hundred, not all."""
         vertices = self.points.shape(c.identity, c.expression)
         v_camera = pose(vertices, c.rotation, c.scale, c.translation)
         points = project_landmarks(self.points, v_camera, c.rotation, batch.kind)
-        weights = None
-        if batch.kind == "2d" and self.reduction == "mean":
-            weights = points.new_ones(68)
-            weights[:17] = JAW_WEIGHT
-        return losses.landmark_loss(points, batch.landmarks, weights)
+        return self.landmark_term(points, batch)
 
     def _priors(self, c: FaceCoefficients) -> dict[str, Tensor]:
         priors = {

@@ -99,9 +99,10 @@ def _shares(
 ) -> tuple[Float[Tensor, "batch vertex 1"], Float[Tensor, "batch vertex 1"]]:
     """How much each vertex takes of its own reading and of its mirror vertex's; up to 1 together.
 
-    Who is seen, and whose mirror vertex is not, keeps to his own reading. Where both are seen the
-    own share falls towards the border of what is seen, within SEAM_WIDTH of it; beyond, where the
-    mirror vertex alone is seen, so does the other's share towards the border of what that one sees.
+    One that is seen, and whose mirror vertex is not, keeps to its own reading. Where both are seen
+    the own share falls towards the border of what is seen, within SEAM_WIDTH of it; beyond, where
+    the mirror vertex alone is seen, so does the other's share towards the border of what that one
+    sees.
     """
     ramp = seen
     for _ in range(_rings(model, SEAM_WIDTH)):

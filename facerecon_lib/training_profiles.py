@@ -39,7 +39,7 @@ PROFILES: Mapping[str, TrainSettings] = MappingProxyType(
             validate_every=32,
             validation_faces=32,
         ),
-        # One GPU, under an hour.
+        # One GPU; 128,000 faces.
         "colab": TrainSettings(
             profile="colab",
             backbone="dlib_resnet29",
@@ -129,7 +129,7 @@ AUGMENTED_PROFILES: Mapping[str, AugmentedSettings] = MappingProxyType(
             validate_every=16,
             validation_faces=12,
         ),
-        # One GPU, under an hour.
+        # One GPU; 128,000 faces.
         "colab": AugmentedSettings(
             profile="colab",
             subdivision=1,

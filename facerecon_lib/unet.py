@@ -216,7 +216,9 @@ def load_unet(
     missing, damaged, no U-Net, or was trained with another face model or albedo basis.
     """
     path = shipped_unet_path() if path is None else Path(path)
-    state, metadata = read_weights(path, FORMAT, UNetError, "facerecon train augmented")
+    state, metadata = read_weights(
+        path, FORMAT, UNetError, "facerecon train augmented", "offset U-Net"
+    )
     try:
         with torch.random.fork_rng([]):  # random numbers that nobody will see
             unet = DoubleHeadUNet(int(metadata["width"]), int(metadata["depth"]), metadata["norm"])

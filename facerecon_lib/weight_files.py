@@ -50,16 +50,16 @@ def write_weights(
 
 
 def read_weights(
-    path: Path, expected: str, error: type[Exception], maker: str
+    path: Path, expected: str, error: type[Exception], maker: str, what: str = "file"
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors, float16 among them widened to float32, and metadata.
 
     Raises `error`, one line, when the file is missing or damaged, its format is not the `expected`
-    one, or a number in it is not finite; `maker` is the command that makes such a file.
+    one, or a number in it is not finite; `what` it is, and `maker`, the command that makes one.
     """
     path = Path(path)
     if not path.is_file():
-        raise error(f"{path}: there is no such file; {maker} makes one")
+        raise error(f"{path}: there is no such {what}; {maker} makes one")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -69,8 +69,8 @@ def read_weights(
         raise error(f"{path.name}: not a readable safetensors file ({reason})") from None
     if metadata.get("format") != expected:
         raise error(
-            f"{path.name}: format {metadata.get('format')!r}, expected {expected!r}; {maker} makes "
-            "one"
+            f"{path.name}: no {what} of this project (format {metadata.get('format')!r}, expected "
+            f"{expected!r}); {maker} makes one"
         )
     if not all(torch.isfinite(value).all() for value in state.values()):
         raise error(f"{path.name}: holds numbers that are not finite; train it again")

@@ -8,9 +8,10 @@ import torch
 
 from facerecon_lib import losses
 from facerecon_lib.augmented_branch import AugmentedFaces, BaseFaces, augment, base_faces
-from facerecon_lib.augmented_objective import JAW_WEIGHT, PIXEL_SIGMA, AugmentedObjective
+from facerecon_lib.augmented_objective import PIXEL_SIGMA, AugmentedObjective
 from facerecon_lib.evaluation import similarity_align
 from facerecon_lib.face_batch import FaceBatch
+from facerecon_lib.fitting import JAW_WEIGHT
 from facerecon_lib.losses import (
     AUGMENTED_RENDERED_WEIGHTS,
     AUGMENTED_REPORT_WEIGHTS,
@@ -19,6 +20,7 @@ from facerecon_lib.losses import (
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.photo_colours import region_weights
 from facerecon_lib.rendered_faces import RenderedFaces
+from facerecon_lib.synthesis import pose_and_light
 from facerecon_lib.unet import OffsetMaps
 
 
@@ -156,8 +158,6 @@ def test_truth_terms_are_zero_at_the_truth_alone():
     """The true face as if the maps had found it: its own details are then no error."""
     exact = base_faces(model(), faces().truth, 224)
     nothing = augment(exact, OffsetMaps(*(torch.zeros_like(m) for m in random_maps())))
-    from facerecon_lib.synthesis import pose_and_light
-
     face = pose_and_light(model(), faces().true_vertices, faces().true_albedo, faces().truth)
     truth = replace(nothing, face=face)
     weights = {"truth_texture": 1.0, "truth_normals": 1.0, "truth_vertices": 1.0}
@@ -197,12 +197,12 @@ def test_every_term_moves_the_maps(name):
 @pytest.mark.parametrize(
     ("weights", "choices", "message"),
     [
-        ({"pixels": 1.0}, {}, "'pixels' is unknown; there are pixel"),
+        ({"pixels": 1.0}, {}, "'pixels' is unknown; there are "),
         ({"pixel": -1.0}, {}, "expected 0 or more for 'pixel'"),
         ({"pixel": float("inf")}, {}, "expected 0 or more for 'pixel'"),
         ({"pixel": 0.0}, {}, "expected one or more above 0"),
         ({"recognition": 1.0}, {}, "needs a network"),
-        ({"pixel": 1.0}, {"reduction": "median"}, "reduction: expected mean or sum"),
+        ({"pixel": 1.0}, {"reduction": "median"}, "reduction: expected 'sum' or 'mean'"),
         ({"pixel": 1.0}, {"symmetry": "mirror"}, "symmetry: expected mesh or image"),
         ({"pixel": 1.0}, {"smooth_on": "all"}, "smooth_on: expected offsets or face"),
     ],

@@ -269,7 +269,7 @@ def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
         ("--profile colab --albedo light", "albedo 'light' with light 'photo'"),
         ("--profile smoke --data shards", "light 'known': photos come without it"),
         ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
-        ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such file"),
+        ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),
         ("--width 12", "width: expected a multiple of 8, got 12"),
         ("--set stage=base", "--set stage=base: expected NAME=VALUE"),
         ("--set backbone=resnet18", "--set backbone=resnet18: expected NAME=VALUE"),

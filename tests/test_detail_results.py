@@ -145,7 +145,7 @@ def test_from_the_file_alone_the_detailed_landmarks_reproject(detailed, plain):
     ("options", "says"),
     [
         (["--detail-checkpoint", "any"], "--detail-checkpoint is of the augmented branch: add"),
-        (["--detail", "--detail-checkpoint", "nowhere"], "nowhere: there is no such file"),
+        (["--detail", "--detail-checkpoint", "nowhere"], "nowhere: there is no such offset U-Net"),
         (["--detail", "--detail-checkpoint", str(SAMPLE)], "not a readable safetensors file"),
         (["--light", "known"], "--light known: expected one of photo, encoder, grey, free"),
     ],

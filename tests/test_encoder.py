@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_large
 
 from facerecon_lib import encoder as encoder_module
-from facerecon_lib import encoder_backbones, recognition_networks
+from facerecon_lib import encoder_backbones, recognition_networks, weight_files
 from facerecon_lib.coefficients import FaceCoefficients
 from facerecon_lib.encoder import (
     BACKBONES,
@@ -336,7 +336,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(file, monkeypatch)
         Path(path).write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(encoder_module, "save_file", full_disk)
+    monkeypatch.setattr(weight_files, "save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_encoder(file, tiny())
     assert file.read_bytes() == saved()
@@ -391,7 +391,7 @@ def test_bytes_that_are_no_safetensors_are_refused_in_one_line(file):
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "facerecon-face-model-1"}])
 def test_another_safetensors_file_is_refused(file, metadata):
     save_file({"x": torch.zeros(3)}, file, metadata)
-    with pytest.raises(EncoderError, match="not an encoder of this project") as error:
+    with pytest.raises(EncoderError, match="no encoder of this project") as error:
         load_encoder(file)
     one_line(error.value)
 

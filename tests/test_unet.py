@@ -383,7 +383,7 @@ def test_files_that_are_no_unet_are_refused_in_one_line(tmp_path):
     bad.write_bytes(good.read_bytes()[:1000])
     with pytest.raises(UNetError, match="bad: not a readable safetensors file"):
         load_unet(bad)
-    with pytest.raises(UNetError, match="there is no such file; facerecon train augmented makes"):
+    with pytest.raises(UNetError, match="there is no such offset U-Net; facerecon"):
         load_unet(tmp_path / "none")
 
 

@@ -401,7 +401,9 @@ def main(
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = TF32[s.tf32]
 
     console.print(", ".join(f"{name} {value}" for name, value in machine(device).items()))
-    console.print(", ".join(f"{name} {value}" for name, value in asdict(s).items()))
+    others = ("width",) if s.stage == "base" else ("backbone", "size", "render_size")
+    shown = {name: value for name, value in asdict(s).items() if name not in others}
+    console.print(", ".join(f"{name} {value}" for name, value in shown.items()))
     record = {"machine": machine(device), "settings": asdict(s), "results": []}
     for n in s.batch:
         try:
