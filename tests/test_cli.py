@@ -217,7 +217,7 @@ def test_reconstruct_refuses_bad_photos_as_fit_does(tmp_path, checkpoint):
     [
         ("reconstruct", ["--checkpoint", "nowhere.safetensors"], "there is no such encoder"),
         ("reconstruct", ["--checkpoint", str(SAMPLE)], "not a readable safetensors file"),
-        ("reconstruct", ["--checkpoint", str(FACE_MODEL)], "not an encoder of this project"),
+        ("reconstruct", ["--checkpoint", str(FACE_MODEL)], "no encoder of this project"),
         ("reconstruct", ["--face", "0"], "--face 0: faces count from 1"),
         ("reconstruct", ["--device", "toaster"], "--device toaster: expected cpu"),
         ("fit", ["--init", "guess"], "--init guess: expected landmarks or encoder"),

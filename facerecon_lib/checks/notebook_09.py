@@ -276,8 +276,8 @@ def _bars(got: Tensor, expected: Tensor) -> Figure:
     figure = Figure((5, 2.6), layout="constrained")
     axis = figure.subplots()
     place = torch.arange(expected.shape[1])
-    axis.bar(place - 0.2, expected[0], 0.4, label="expected", color="0.6")
-    axis.bar(place + 0.2, got[0], 0.4, label="yours", color="#c0392b")
+    axis.bar(place - 0.2, expected[0].numpy(), 0.4, label="expected", color="0.6")
+    axis.bar(place + 0.2, got[0].detach().numpy(), 0.4, label="yours", color="#c0392b")
     axis.set(xlabel="area", title="shares of the first face", xticks=place.tolist())
     axis.legend(frameon=False)
     return figure
