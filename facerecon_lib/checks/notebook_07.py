@@ -154,7 +154,8 @@ def _places(maps: Tensor, points: Tensor) -> Callable[[Tensor, Tensor], Figure]:
         for axis, (name, values) in zip(
             figure.subplots(1, 2), {"expected": expected, "yours": got}.items(), strict=True
         ):
-            axis.imshow(maps[0, 0].detach().numpy(), extent=extent, interpolation="nearest", **colours)
+            texels = maps[0, 0].detach().numpy()
+            axis.imshow(texels, extent=extent, interpolation="nearest", **colours)
             x, y = points[0].unbind(-1)
             dots = dict(c=values[0, :, 0].numpy(), edgecolors="white", s=60)
             drawn = axis.scatter(x.numpy(), y.numpy(), **dots, **colours)
