@@ -4,7 +4,7 @@
         run=runs/$albedo-$light
         facerecon train augmented --profile shipped --losses balanced --albedo $albedo \
             --light $light --width 8 --batch 32 --steps 600 --learning-rate 2e-3 \
-            --set warmup=40 --set ema=0.99 --out $run
+            --set warmup=40 --set ema=0.99 --set norm=inner --out $run
         facerecon evaluate --detail --detail-checkpoint $run/offset_unet.safetensors --details \
             --rendered 240 --scans 0 --light $light --json $run/eval.json
     done; done

@@ -26,10 +26,20 @@ from ..plotting import show_face, to_uint8, turned_mesh
 from ..synthesis import Face, pose_and_light
 from .photo_panels import on_photo, picture, sheet
 from .slider_panels import Picture
-from .tone_study import BASES, GREY, RED, ToneStudy, tone_groups, tone_ticks
+from .tone_study import (
+    BASES,
+    GREY,
+    LIGHTS,
+    RED,
+    ToneStudy,
+    run_line,
+    tone_groups,
+    tone_ticks,
+)
 
 SIZE = 150  # px of a face in a row
 TEXTURE_GAIN = 2.0  # of maps as pictures: grey is nothing
+PLAIN_LINE = dict(color="#c0392b", linewidth=2, marker="o", markersize=5)
 MOST_MM = 1.5  # white-hot in pictures of the displacement
 
 
@@ -175,13 +185,14 @@ def learning_figure(records: Sequence[Mapping]) -> Figure:
 
 
 def gains_figure(gains: Mapping[str, Float[Tensor, " group"]], title: str) -> Figure:
-    """Share of an error that is gone, by tone, a line each."""
+    """Share of an error that is gone, by tone, a line each; runs of the study ("light-known") as in
+    its own figures."""
     figure = Figure((7.4, 3.4), layout="constrained", facecolor="white")
     axis = figure.subplots()
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.85, len(gains)))
-    for (name, values), colour in zip(gains.items(), colours, strict=True):
-        shown = [100 * float(value) for value in values]
-        axis.plot(range(len(shown)), shown, "o-", color=colour, linewidth=2, label=name)
+    for name, values in gains.items():
+        shown, (albedo, _, light) = [100 * float(value) for value in values], name.partition("-")
+        line = run_line(albedo, light) if albedo in BASES and light in LIGHTS else PLAIN_LINE
+        axis.plot(range(len(shown)), shown, label=name, **line)
     axis.axhline(0, color="0.6", linewidth=1)
     least = min([0.0, *(100 * float(v.nan_to_num(0).min()) for v in gains.values())])
     axis.set(ylim=(1.1 * least - 5, 100), ylabel="% of the base's colour error")
@@ -219,12 +230,12 @@ def agreement_figure(
     """The base's error computed in the notebook, against the stored number of the same face."""
     figure = Figure((4.6, 4.2), layout="constrained", facecolor="white")
     axis = figure.subplots()
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.85, len(study.runs)))
-    for name, colour in zip(study.runs, colours, strict=True):
+    for name in study.runs:
         albedo, light = name.split("-")
+        colour, marker = run_line(albedo, light)["color"], {"monk": "^", "light": "o"}[albedo]
         stored = study.values(albedo, light, "base", "ita_bias")[list(numbers)]
         words = f"{BASES[albedo]}, {light}"
-        axis.scatter(stored, live[name], s=30, color=colour, label=words, zorder=3)
+        axis.scatter(stored, live[name], s=30, color=colour, marker=marker, label=words, zorder=3)
     axis.axline((0, 0), slope=1, color="0.7", linewidth=1)
     axis.set(xlabel="stored, degrees of ITA", ylabel="computed here, degrees of ITA")
     axis.set_title("Nothing on trust: the same faces again")

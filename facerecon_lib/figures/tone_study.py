@@ -265,14 +265,14 @@ def size_figure(study: ToneStudy) -> Figure:
     figure.suptitle("Is the displacement near zero? It is small beside the error that it leaves")
     left, right = figure.subplots(1, 2)
     runs = [name.split("-") for name in study.runs]
-    for (albedo, light), colour in zip(runs, _colours(len(runs)), strict=True):
-        words = f"{BASES[albedo]}, {light}"
+    for albedo, light in runs:
+        words, line = f"{BASES[albedo]}, {light}", run_line(albedo, light)
         moved = study.values(albedo, light, "offsets", "displacement_mm")
         x = range(len(GROUPS))
-        left.plot(x, medians(moved, study.groups), "o-", color=colour, label=words, linewidth=2)
+        left.plot(x, medians(moved, study.groups), label=words, **line)
         change = study.values(albedo, light, "augmented", "vertex_mm")
         change = change - study.values(albedo, light, "base", "vertex_mm")
-        right.plot(x, medians(change, study.groups), "o-", color=colour, linewidth=2)
+        right.plot(x, medians(change, study.groups), **line)
     error = study.values(*runs[0], "base", "vertex_mm")
     left.plot(x, medians(error, study.groups), "k:", label="shape error of the base", linewidth=2)
     left.set(ylim=(0, None), title="root mean square displacement, mm")
@@ -324,11 +324,16 @@ def even_figure(study: ToneStudy) -> Figure:
     figure.suptitle("Does the texture map change the skin's colour, and most for dark skin?")
     axes = figure.subplots(1, 2)
     runs = [name.split("-") for name in study.runs]
-    for (albedo, light), colour in zip(runs, _colours(len(runs)), strict=True):
+    for albedo, light in runs:
         for axis, name in zip(axes, ("texture", "texture_even"), strict=True):
             values = study.values(albedo, light, "offsets", name)
-            axis.plot(range(len(GROUPS)), medians(values, study.groups), "o-", color=colour,
-                      linewidth=2, label=f"{BASES[albedo]}, {light}")  # fmt: skip
+            label = f"{BASES[albedo]}, {light}"
+            axis.plot(
+                range(len(GROUPS)),
+                medians(values, study.groups),
+                label=label,
+                **run_line(albedo, light),
+            )
     axes[0].set(ylim=(0, None), title="its size: root mean square, of 1")
     axes[1].set(ylim=(0, 1), title="share of its energy that is one colour")
     axes[0].legend(frameon=False, fontsize=8, loc="upper left")
@@ -337,7 +342,10 @@ def even_figure(study: ToneStudy) -> Figure:
     return figure
 
 
-def _colours(count: int) -> list:
+def run_line(albedo: str, light: str) -> dict:
+    """How a run is drawn everywhere: its light is the colour, its basis the kind of line."""
     import matplotlib
 
-    return list(matplotlib.colormaps["viridis"](np.linspace(0.05, 0.85, count)))
+    colour = matplotlib.colormaps["viridis"](0.05 + 0.4 * LIGHTS.index(light))
+    style = {"monk": (0, (3, 1.5)), "light": "solid"}[albedo]
+    return dict(color=colour, linestyle=style, linewidth=2, marker="o", markersize=5)
