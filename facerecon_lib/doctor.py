@@ -30,6 +30,7 @@ PACKAGES = (
     ("trimesh", "trimesh", True, "pip install trimesh"),
     ("easypytorch3d", "pytorch3d", False, "pip install 'facerecon-lib[pytorch3d]': to compare"),
     ("anny", None, False, "pip install 'facerecon-lib[model]': to rebuild the face model"),
+    ("h5py", None, False, "pip install 'facerecon-lib[models]': to import BFM 2017 or 2019"),
     ("lightning", None, False, "pip install 'facerecon-lib[train]': to train"),
     ("tensorboard", None, False, "pip install 'facerecon-lib[train]': to train"),
     ("webdataset", None, False, "pip install 'facerecon-lib[train]': shards of photos"),
