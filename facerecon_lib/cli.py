@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from .cli_console import out_console, refusals
+from .cli_console import error_console, one_thread, out_console, refusals
 from .cli_evaluate import evaluate
 from .cli_photos import fit, reconstruct
 from .cli_train import train_app
@@ -48,49 +50,47 @@ def doctor() -> None:
     raise typer.Exit(0 if good else 1)
 
 
+ModelPath = Annotated[
+    Path | None, typer.Argument(help="Default: $FACERECON_MODEL, or the model that ships.")
+]
+
+
 @model_app.command("info")
-def model_info(
-    path: Annotated[Path | None, typer.Argument(help="Default: the model that ships.")] = None,
-) -> None:
-    """Print a face model's facts."""
+def model_info(path: ModelPath = None) -> None:
+    """Print a face model's facts: sizes, bases, landmarks, where it comes from."""
+    from .model_facts import model_facts
     from .morphable_model import MorphableModel
 
     with refusals():
-        loaded = [MorphableModel.load(path, subdivision=s) for s in (0, 1)]
-    native, fine = loaded
-    low, high = native.mean.amin(0), native.mean.amax(0)
-    facts = {
-        "name": native.metadata.get("name"),
-        "file": native.metadata["file"],
-        "licence": native.metadata.get("licence"),
-        "provenance": native.metadata.get("provenance"),
-        "units": native.metadata.get("units"),
-        "modes": "{} identity, {} expression, {} albedo".format(*native.sizes),
-        "vertices, triangles": f"{len(native.mean)}, {len(native.faces)} as stored; "
-        f"{len(fine.mean)}, {len(fine.faces)} subdivided once",
-        "extent": "{:.0f} x {:.0f} x {:.0f} mm".format(*(high - low).tolist()),
-        "regions": ", ".join(native.regions),
-        "controls": ", ".join(native.controls),
-    }
-    for name, value in facts.items():
-        out_console.print(f"{name + ':':<20} {value}", markup=False)
+        model = MorphableModel.load(path, subdivision=0)
+    table = Table.grid(padding=(0, 2))
+    for name, value in model_facts(model):
+        table.add_row(Text(f"{name}:"), Text(value))
+    out_console.print(table)
 
 
 @model_app.command("show")
 def model_show(
-    path: Annotated[Path | None, typer.Argument(help="Default: the model that ships.")] = None,
+    path: ModelPath = None,
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("face_model.png"),
+    subdivision: Annotated[
+        int | None, typer.Option(help="Loop steps, 0 to 3. Default: the model's own.")
+    ] = None,
 ) -> None:
-    """Draw a face model: its mean, random faces, expressions."""
+    """Draw a face model: mean, landmarks, modes, expressions, skins, random faces."""
+    from .figures.model_sheet import model_sheet
     from .morphable_model import MorphableModel
     from .output_folder import OutputError
-    from .plotting import model_figure, save_figure
+    from .plotting import save_figure
 
     with refusals():
         if out.suffix.lower() != ".png":
             raise OutputError(f"--out {out}: expected a name that ends in .png")
+        one_thread()
+        with error_console.status("drawing"):
+            figure = model_sheet(MorphableModel.load(path, subdivision))
         try:
-            save_figure(model_figure(MorphableModel.load(path)), out)
+            save_figure(figure, out)
         except OSError as error:
             reason = error.strerror or error
             raise OutputError(f"--out {out}: cannot be written ({reason})") from None

@@ -62,7 +62,7 @@ def fit(
         check_device(device)
         one_thread()
         network = network_named(recognition, device)
-        fine = MorphableModel.load(model, subdivision=1).to(device)
+        fine = MorphableModel.load(model).to(device)
         coarse = MorphableModel.load(model, subdivision=0).to(device)
         encoder = _encoder(checkpoint, fine, device) if init == "encoder" else None
         claim_folder(out)
@@ -108,7 +108,7 @@ def reconstruct(
         _check_face(face)
         check_device(device)
         one_thread()
-        loaded = MorphableModel.load(model, subdivision=1).to(device)
+        loaded = MorphableModel.load(model).to(device)
         encoder = _encoder(checkpoint, loaded, device)
         unet = _unet(detail_checkpoint, loaded, device) if detail else None
         claim_folder(out)

@@ -49,6 +49,7 @@ __all__ += ["photo_to_crop", "sample_detection", "sample_photo"]
 
 ASSETS = Path(__file__).parent / "assets"
 SEARCH_SIZES = (1280, 2560)  # longest side searched; the second only if the first finds nothing
+QUICK_SIZE, QUICK_SMALLEST = 320, 50  # px: longest side of a quick search, and its smallest face
 ROOM = 0.25  # edge pixels repeated around the photo, as a share of its longer side
 # MTCNN's score of an upright face is above 0.999; a face on its side or its head gives false boxes
 # of up to 0.996. Further faces count from OTHERS on, and nothing below LEAST is called a face.
@@ -82,13 +83,17 @@ class Detection:
 # Faces ------------------------------------------------------------------------------------------
 
 
-def detect_faces(pixels: UInt8[np.ndarray, "height width 3"], device: str = "cpu") -> list[Face]:
+def detect_faces(
+    pixels: UInt8[np.ndarray, "height width 3"], device: str = "cpu", quick: bool = False
+) -> list[Face]:
     """All faces, largest first, in the coordinates of the photo as it is; empty when there is none.
 
     The photo is searched as it is; unless that finds a certain face, also brightened, turned by
     quarters, and in finer detail, and the search with the best score counts.
+    quick: for many photos of one person each: a quarter of the size is searched first. The five
+    points differ by 1 % of the box, and faces below 15 % of the photo go unseen beside larger ones.
     """
-    coarse, fine = SEARCH_SIZES
+    coarse, fine = (QUICK_SIZE, SEARCH_SIZES[0]) if quick else SEARCH_SIZES
     best, best_score, best_turn = [], LEAST, 0
 
     def search(longest: int, quarters: int = 0, brighten: bool = False) -> None:
@@ -122,6 +127,7 @@ def _search(pixels: np.ndarray, longest: int, device: str) -> list[Face]:
     pad = max(round(ROOM * max(size)), 32)
     small = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
     smallest = 20 if longest > SEARCH_SIZES[0] else max(20, round(0.03 * max(size)))
+    smallest = QUICK_SMALLEST if longest == QUICK_SIZE else smallest
     threads = torch.get_num_threads()
     try:
         # Its convolutions are too small to share: on a busy machine two threads took 10 times as

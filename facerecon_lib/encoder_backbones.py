@@ -9,17 +9,17 @@ that was asked to start from learned ones.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from rich.console import Console
 from torch import Tensor, nn
 
 from .dlib_network import BLOCKS, STEM_WIDTH, residual_maps
+from .downloads import fetch, file_sha256
 from .recognition_networks import CHIPS, RecognitionError, load_network
 
 BACKBONES = ("resnet50", "resnet18", "mobilenet_v3_large", "dlib_resnet29")
@@ -40,8 +40,6 @@ def backbone_features(
     dlib_resnet29 has no normalisation layers, so `norm` says nothing of it. Raises EncoderError for
     a name, norm or weights that are unknown, do not go together, or are not here.
     """
-    from torchvision import models
-
     if name not in BACKBONES:
         raise EncoderError(f"backbone {name!r} is unknown; choose {', '.join(BACKBONES)}")
     if norm not in NORMS:
@@ -56,6 +54,8 @@ def backbone_features(
         return DlibResNet(weights == "faces"), DlibResNet.width
     if weights == "imagenet" and norm == "group":
         raise EncoderError("ImageNet's weights are for norm 'batch' or 'frozen', not 'group'")
+    from torchvision import models  # slow to import, and dlib's network needs none
+
     network = getattr(models, name)(weights=None, norm_layer=_norm_layer(norm))
     if weights == "imagenet":
         network.load_state_dict(_imagenet_weights(name, allow_download), strict=True)
@@ -76,10 +76,11 @@ def _norm_layer(norm: str):
 
 def imagenet_file(backbone: str) -> Path:
     """Where torch keeps the backbone's ImageNet weights, or would."""
-    return Path(torch.hub.get_dir(), "checkpoints", _imagenet_url(backbone).rsplit("/", 1)[1])
+    return Path(torch.hub.get_dir(), "checkpoints", imagenet_url(backbone).rsplit("/", 1)[1])
 
 
-def _imagenet_url(backbone: str) -> str:
+def imagenet_url(backbone: str) -> str:
+    """Where torchvision has them. Raises EncoderError for a backbone without such weights."""
     from torchvision import models
 
     known = [name for name in BACKBONES if name != "dlib_resnet29"]
@@ -99,22 +100,19 @@ def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
         )
     try:
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(
-                _imagenet_url(backbone), str(path), path.stem.split("-")[-1], progress=True
-            )
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            fetch(imagenet_url(backbone), path, path.stem.split("-")[-1], Console(stderr=True))
+        digest = file_sha256(path)
         if not digest.startswith(path.stem.split("-")[-1]):
             raise EncoderError(
                 f"{path}: is damaged (SHA-256 {digest[:8]}..., expected what its name ends in); "
                 "delete it and fetch it again"
             )
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, HTTPException) as error:
+    except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EncoderError(
             f"{backbone}'s ImageNet weights: cannot be had ({reason}); fetch "
-            f"{_imagenet_url(backbone)} elsewhere and put it at {path}"
+            f"{imagenet_url(backbone)} elsewhere and put it at {path}"
         ) from None
 
 

@@ -12,42 +12,28 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from .coefficients import FaceCoefficients, ModelSizes
+from .face_model_file import FORMAT as FORMAT
+from .face_model_file import ModelError as ModelError
+from .face_model_file import albedo_names, default_model_path, read_model_file
+from .face_model_file import shipped_model_path as shipped_model_path
 from .subdivision import loop_subdivide
 
-FORMAT = "facerecon-face-model-1"
-_SHAPES = {
-    "mean": ("vertex", 3),
-    "identity_basis": (None, "vertex", 3),
-    "expression_basis": (None, "vertex", 3),
-    "controls": ("control", "expression"),
-    "faces": (None, 3),
-    "creases": (None, 2),
-    "uv": ("vertex", 2),
-    "mirror": ("vertex",),
-    "regions": ("region", "vertex"),
-    "landmarks": (68,),
-    "contour_bands": (17, None),
-}
-_INDICES = ("faces", "creases", "mirror", "landmarks", "contour_bands")
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")
 
 
-class ModelError(ValueError):
-    """A face-model file that cannot be used; the message says why and what to do."""
-
-
-def shipped_model_path() -> Path:
-    """The face model in the package: CC0, 80 identity, 43 expression and 25 albedo modes."""
-    return Path(str(files("facerecon_lib"))) / "assets" / "face_model.safetensors"
+def nearest_mirror(mean: Float[Tensor, "vertex 3"]) -> Int[Tensor, " vertex"]:
+    """For a mesh that is not symmetric: the vertex nearest to each one's mirror image."""
+    points = mean.double().cpu().numpy()
+    _, nearest = cKDTree(points).query(points * (-1.0, 1.0, 1.0))
+    return torch.from_numpy(nearest).to(mean.device)
 
 
 @dataclass(eq=False)
@@ -75,26 +61,34 @@ class MorphableModel:
 
     @classmethod
     def load(
-        cls, path: str | Path | None = None, subdivision: int = 1, albedo: str = "monk"
+        cls,
+        path: str | Path | None = None,
+        subdivision: int | None = None,
+        albedo: str | None = None,
     ) -> MorphableModel:
         """Read a model file and subdivide its mesh.
 
-        path: a .safetensors file in the project's format; None is the model that ships.
+        path: a .safetensors file in the project's format; None is `default_model_path()`.
         subdivision: Loop steps; 0 the native mesh, 1 about four times its vertices, 2 sixteen.
-        albedo: the albedo basis, "monk" (all ten tones) or "light" (tones 1 to 4 alone).
+        None is the file's own default: 1 of the model that ships, 0 of one that is dense anyway.
+        albedo: the albedo basis; None is the file's default. The model that ships has "monk" (all
+        ten tones), its default, and "light" (tones 1 to 4 alone).
         Raises ModelError with one line when the file is missing, damaged or of another kind.
         """
-        if subdivision not in (0, 1, 2, 3):
+        path = default_model_path() if path is None else Path(path)
+        if subdivision not in (None, 0, 1, 2, 3):
             raise ModelError(f"subdivision: expected 0, 1, 2 or 3 steps, got {subdivision!r}")
-        path = shipped_model_path() if path is None else Path(path)
-        data, metadata = _read(path)
+        data, metadata = read_model_file(path)
+        if subdivision is None:
+            subdivision = int(metadata.get("default_subdivision", "1"))
+        albedo = albedo or metadata.get("default_albedo", "monk")
         name = f"albedo_mean_{albedo}"
+        known = ", ".join(sorted(albedo_names(data)))
         if name not in data:
-            known = [k.removeprefix("albedo_mean_") for k in data if k.startswith("albedo_mean_")]
-            known = sorted(known)
-            raise ModelError(f"{path.name}: no albedo basis {albedo!r}; it has {', '.join(known)}")
+            raise ModelError(f"{path.name}: no albedo basis {albedo!r}; it has {known}")
         mean, faces = data["mean"], data["faces"].long()
         mirror, crease = data["mirror"].long(), data["creases"].long()
+        symmetric = metadata.get("mirror") != "nearest"
         vertex = [data["uv"], data["regions"].float().T]
         bases = torch.cat([data["identity_basis"], data["expression_basis"]]).float()
         colours = torch.cat([data[name][None], data[f"albedo_basis_{albedo}"].float()])
@@ -104,7 +98,14 @@ class MorphableModel:
             vertex = [step.apply(v) for v in vertex]
             if colours.shape[1] < len(mean):
                 colours = step.apply(colours)
-            mirror, faces, crease = step.mirror(mirror), step.faces, step.creases
+            if symmetric:
+                try:
+                    mirror = step.mirror(mirror)
+                except ValueError as error:
+                    raise ModelError(f"{path.name}: {error}; build or import it again") from None
+            faces, crease = step.faces, step.creases
+        if subdivision and not symmetric:
+            mirror = nearest_mirror(mean)
         # colours may be stored on a finer mesh; its first vertices are those of the coarser one
         colours = colours[:, : len(mean)]
         n_id = len(data["identity_basis"])
@@ -125,7 +126,8 @@ class MorphableModel:
             regions={k: v.clamp(0, 1) for k, v in regions.items()},
             controls=controls,
             metadata=metadata
-            | {"file": path.name, "subdivision": str(subdivision), "albedo": albedo},
+            | {"file": path.name, "subdivision": str(subdivision)}
+            | {"albedo": albedo, "albedos": known},
         )
 
     @property
@@ -160,13 +162,15 @@ class MorphableModel:
     def expression_from_controls(self, weights: dict[str, float]) -> Float[Tensor, "1 expression"]:
         """Coefficients of named facial actions, `{"jawOpen": 0.5}`; 0 is rest, 1 the full action.
 
-        Raises ModelError for a name that the model lacks.
+        A name without a side, `mouthSmile`, stands for both where the model has them apart. Raises
+        ModelError for a name that the model lacks.
         """
         total = torch.zeros(self.sizes.expression, device=self.device)
         for name, weight in weights.items():
-            if name not in self.controls:
+            sides = [name] if name in self.controls else [f"{name}Left", f"{name}Right"]
+            if not all(side in self.controls for side in sides):
                 raise ModelError(f"no control {name!r}; there are {', '.join(self.controls)}")
-            total = total + weight * self.controls[name]
+            total = total + weight * sum(self.controls[side] for side in sides)
         return total[None]
 
     @cached_property
@@ -174,6 +178,11 @@ class MorphableModel:
         """One row a named control: its coefficients. No rows where the model names none."""
         rows = list(self.controls.values())
         return torch.stack(rows) if rows else self.mean.new_zeros(0, self.sizes.expression)
+
+    @cached_property
+    def unnamed_modes(self) -> Float[Tensor, " expression"]:
+        """1 for the expression modes that no named control moves, 0 for the others."""
+        return 1 - self.control_matrix.any(0).float()
 
     @cached_property
     def _coefficients_to_actions(self) -> Float[Tensor, "expression control"]:
@@ -220,8 +229,8 @@ class MorphableModel:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Coefficients of plausible faces: (count, identity), (count, expression), (count, albedo).
 
-        Identity is drawn from N(0, spread²). Expressions are sparse facial actions in [0, 1] (or
-        N(0, spread²) where the model names none), and albedos are skins that the basis was made of,
+        Identity is drawn from N(0, spread²). Expressions are sparse facial actions in [0, 1], and
+        N(0, spread²) in modes that no action moves. Albedos are skins that the basis was made of,
         with a little noise: skin colours lie on a curve, of which N(0, 1) knows only the width (it
         would draw grey and blue skins too).
         """
@@ -237,8 +246,8 @@ class MorphableModel:
         chosen = torch.randint(*n_skins, generator=generator, device=generator.device)
         albedo = self.albedo_samples[chosen.to(device)] + 0.1 * normal(sizes.albedo)
         expression = (spread * amount * active).to(device) @ self.control_matrix
-        if not self.controls:
-            expression = spread * normal(sizes.expression)
+        if len(self.controls) < sizes.expression:  # the modes that no action moves
+            expression = expression + spread * normal(sizes.expression) * self.unnamed_modes
         return spread * normal(sizes.identity), expression, spread * albedo
 
     def neutral(self, batch: int = 1) -> FaceCoefficients:
@@ -262,68 +271,4 @@ def _combine(weights: Tensor, basis: Tensor, name: str) -> Tensor:
         raise ValueError(
             f"{name}: expected (batch, {len(basis)}) coefficients, got {tuple(weights.shape)}"
         )
-    return weights @ basis.reshape(len(basis), -1)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such face model; leave --model out for the one that ships")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path.name}: not a readable safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise ModelError(
-            f"{path.name}: not a face model of this project (format "
-            f"{metadata.get('format')!r}, expected {FORMAT!r}); data_scripts/ makes one"
-        )
-    _check_parts(path, data, metadata)
-    return data, metadata
-
-
-def _check_parts(path: Path, data: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Every part is there, of its kind and shape, finite, and names only vertices that exist."""
-
-    def refuse(why: str) -> None:
-        raise ModelError(f"{path.name}: {why}; build or import it again")
-
-    names = {}
-    for part in ("controls", "regions"):
-        try:
-            names[part] = json.loads(metadata[part])
-        except (KeyError, ValueError):
-            refuse(f"its metadata lacks the list of {part}")
-    albedos = [key.removeprefix("albedo_mean_") for key in data if key.startswith("albedo_mean_")]
-    parts = list(_SHAPES) + [f"albedo_{x}_{a}" for a in albedos for x in ("basis", "samples")]
-    missing = [part for part in parts if part not in data]
-    if missing or not albedos:
-        refuse(f"lacks {', '.join(missing or ['albedo_mean_<name>'])}")
-    sizes = {"vertex": len(data["mean"]), "expression": len(data["expression_basis"])}
-    sizes |= {"control": len(names["controls"]), "region": len(names["regions"])}
-    shapes = dict(_SHAPES)
-    for a in albedos:
-        sizes |= {a: len(data[f"albedo_mean_{a}"]), f"{a} modes": len(data[f"albedo_basis_{a}"])}
-        shapes[f"albedo_mean_{a}"] = (a, 3)
-        shapes[f"albedo_basis_{a}"] = (None, a, 3)
-        shapes[f"albedo_samples_{a}"] = (None, f"{a} modes")
-        if sizes[a] < sizes["vertex"]:
-            refuse(f"albedo_mean_{a} has {sizes[a]} vertices, fewer than the mesh")
-    for part, shape in shapes.items():
-        value = data[part]
-        expected = tuple(sizes.get(axis, axis) for axis in shape)
-        fits = value.ndim == len(shape) and all(
-            e is None or e == n for e, n in zip(expected, value.shape, strict=True)
-        )
-        if not fits:
-            wanted = ", ".join("any" if e is None else str(e) for e in expected)
-            refuse(f"{part} has shape {tuple(value.shape)}, expected ({wanted})")
-        if value.is_floating_point() == (part in _INDICES):
-            refuse(f"{part} holds {value.dtype}")
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            refuse(f"{part} holds numbers that are not finite")
-        if part in _INDICES and value.numel():
-            low, high = int(value.min()), int(value.max())
-            if low < 0 or high >= sizes["vertex"]:
-                refuse(f"{part} names vertices outside 0 to {sizes['vertex'] - 1}")
+    return weights @ basis.flatten(1)

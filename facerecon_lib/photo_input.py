@@ -173,6 +173,7 @@ class ChosenPhoto:
 
         anchor = f"facerecon-{uuid.uuid4().hex[:8]}"
         upload = w.FileUpload(accept="image/*", multiple=False, description="Upload a photo")
+        upload.layout.width = "auto"  # its icon leaves the words no room in a button's usual width
         camera = w.Button(description="Take a picture", icon="camera")
         camera.layout.display = "none" if on_colab() else None
         field = w.Textarea(layout={"display": "none"})

@@ -5,14 +5,15 @@
 
 `<key>.jpg` is the aligned crop; `<key>.json` holds `landmarks` (68 x 2, crop pixels), their `kind`,
 `person`, `photo` (its file's name), `inside` (x0, y0, x1, y1: the crop pixels that lie on the
-photo), `matrix` (2 x 3, photo pixels to crop pixels) and `crc32` of the JPEG file.
+photo), `matrix` (2 x 3, photo pixels to crop pixels), `crc32` of the JPEG file, and what else the
+one who prepared it had to say (`quality` of data_scripts/prepare_cacd.py, for one).
 """
 
-import contextlib
 import io
 import json
 import os
 import re
+import tarfile
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from .photo import Crop
-from .shard_files import ShardsError, find_shards, webdataset, write_index
+from .shard_files import ShardsError, find_shards, write_index
 
 CROP_SIZE = 224
 FAR = 1e6  # pixels: no landmark is that far off
@@ -33,10 +34,17 @@ MAX_JPEG_BYTES = 4 * CROP_SIZE**2  # more than its raw pixels: not ours, and not
 
 
 def encode_photo(
-    key: str, crop: Crop, kind: str, person: str, photo: str, quality: int = 95
+    key: str,
+    crop: Crop,
+    kind: str,
+    person: str,
+    photo: str,
+    quality: int = 95,
+    more: dict | None = None,
 ) -> dict[str, str | bytes]:
     """The sample of a crop, as webdataset writes it. Landmarks and matrix keep every bit.
 
+    more: further facts for the json, under names of their own; reading passes over them.
     Raises ValueError for a crop that is not 224 x 224, whose `valid` is no rectangle or whose
     landmarks are not finite, for a kind other than 2d and 3d, and for a person without a name.
     """
@@ -62,6 +70,9 @@ def encode_photo(
         "matrix": _shortest(crop.matrix),
         "crc32": zlib.crc32(jpeg.getvalue()),
     }
+    if taken := facts.keys() & (more or {}):
+        raise ValueError(f"{key}: the fact {min(taken)!r} is the sample's own; choose another name")
+    facts |= more or {}
     sample = {"__key__": key, "jpg": jpeg.getvalue(), "json": json.dumps(facts).encode()}
     try:
         read_photo(sample)
@@ -138,6 +149,66 @@ def inside_mask(inside: Int[Tensor, "batch 4"]) -> Float[Tensor, "batch 1 224 22
     return rows.float()[:, None, :, None] * columns.float()[:, None, None, :]
 
 
+class ShardFile:
+    """A shard while it is written: a hidden file that grows by whole samples until it is named.
+
+    Every sample is handed to the system as it comes. So what a killed process leaves is good up to
+    the end of a sample, and `keep` takes it up there.
+    """
+
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        """path: the name in the end. keep: bytes that stay of an unfinished one. Raises OSError."""
+        self.path, self.part = path, self.part_of(path)
+        self._file = self.part.open("r+b" if keep else "wb", buffering=0)
+        self._file.truncate(keep)
+        self.bytes = self._file.seek(0, os.SEEK_END)
+
+    @staticmethod
+    def part_of(path: Path) -> Path:
+        """What the shard is called until it is finished."""
+        return path.with_name(f".{path.name}.part")
+
+    def append(self, data: bytes) -> None:
+        """Write `tar_bytes` of a sample. Raises OSError."""
+        left = memoryview(data)
+        while left:  # a nearly full disk takes a part, and refuses the next
+            left = left[self._file.write(left) :]
+        self.bytes += len(data)
+
+    def finish(self) -> None:
+        """Give the file its name, once it is on the disk. Raises OSError."""
+        self.append(bytes(finished_size(self.bytes) - self.bytes))
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.part.replace(self.path)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def drop(self) -> None:
+        """Remove what was written."""
+        self._file.close()
+        self.part.unlink(missing_ok=True)
+
+
+def finished_size(end: int) -> int:
+    """Bytes of a tar whose last file ends there: two empty blocks, filled up to whole records."""
+    records = -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
+    return records * tarfile.RECORDSIZE
+
+
+def tar_bytes(sample: dict[str, str | bytes]) -> bytes:
+    """A sample as it lies in a shard: one after another, and `finished_size`, make a tar file."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for extension in sorted(name for name in sample if not name.startswith("_")):
+            info = tarfile.TarInfo(f"{sample['__key__']}.{extension}")
+            info.size, info.mode = len(sample[extension]), 0o444
+            info.uname = info.gname = "bigdata"  # as webdataset names them
+            tar.addfile(info, io.BytesIO(sample[extension]))
+        return stream.getvalue()  # before the end of the archive is written
+
+
 class ShardWriter:
     """Writes `folder`/`prefix`-00000.tar and so on; each appears under its name when it is whole.
 
@@ -172,7 +243,7 @@ class ShardWriter:
         self.number = int(whole[-1].stem[-5:]) + 1 if whole else 0
         shards = find_shards(whole) if whole else []
         self.done = {key for shard in shards for key, _ in shard.photos}
-        self._tar = self._file = None
+        self._shard: ShardFile | None = None
         self._count = 0
 
     def write(self, key: str, crop: Crop, kind: str, person: str, photo: str) -> None:
@@ -186,35 +257,23 @@ class ShardWriter:
         if key in self.done:
             raise ShardsError(f"key {key!r}: is in the shards already; give each photo its own")
         sample = encode_photo(key, crop, kind, person, photo, self.quality)
-        if self._tar is None:
-            self._file = self._part.open("wb")
-            self._tar = webdataset().TarWriter(self._file, encoder=False, mtime=0)
-        self._tar.write(sample)
+        if self._shard is None:
+            self._shard = ShardFile(self.folder / f"{self.prefix}-{self.number:05d}.tar")
+        self._shard.append(tar_bytes(sample))
         self.done.add(key)
         self._count += 1
         if self._count == self.photos_per_shard:
             self.finish_shard()
 
-    @property
-    def _path(self) -> Path:
-        return self.folder / f"{self.prefix}-{self.number:05d}.tar"
-
-    @property
-    def _part(self) -> Path:
-        return self.folder / f".{self._path.name}.part"
-
     def finish_shard(self) -> None:
         """Give the open shard, if there is one, its name."""
-        if self._tar is None:
+        if self._shard is None:
             return
-        self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        if self._path.exists():
-            raise ShardsError(f"{self._path}: was written by another process; use other prefixes")
-        self._part.replace(self._path)
-        self._tar, self._count, self.number = None, 0, self.number + 1
+        if self._shard.path.exists():
+            path = self._shard.path
+            raise ShardsError(f"{path}: was written by another process; use other prefixes")
+        self._shard.finish()
+        self._shard, self._count, self.number = None, 0, self.number + 1
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -223,8 +282,5 @@ class ShardWriter:
         if error is None:
             self.finish_shard()
             write_index(self.folder)
-        elif self._tar is not None:
-            with contextlib.suppress(OSError):  # a full disk would hide the error that tells of it
-                self._tar.close()
-                self._file.close()
-            self._part.unlink()
+        elif self._shard is not None:
+            self._shard.drop()

@@ -212,36 +212,6 @@ def face_in_crop(crop: Crop, face: Face, size: int = 448) -> UInt8[np.ndarray, "
     return to_uint8((image + (1 - mask) * photo.to(image))[0])
 
 
-def model_figure(model: MorphableModel, seed: int = 0) -> Figure:
-    """A face model at a glance: its mean, turned; random faces; named expressions."""
-    generator = torch.Generator().manual_seed(seed)
-    columns = 6
-    figure = Figure(figsize=(13, 9), layout="constrained", facecolor="white")
-    axes = figure.subplots(4, columns)
-    mean = model.neutral()
-    panels = [(f"mean, {yaw:+d}°", turned(model, mean, yaw)) for yaw in (-60, -40, -20, 20, 40, 60)]
-    identity, _, albedo = model.random(2 * columns, generator)
-    for i in range(2 * columns):
-        drawn = model.neutral()
-        drawn.identity, drawn.albedo = identity[i : i + 1], albedo[i : i + 1]
-        panels.append((f"random face {i + 1}", turned(model, drawn, 0)))
-    names = list(model.controls)
-    wanted = [
-        n for n in ("jawOpen", "mouthSmileLeft", "eyeBlinkRight", "browInnerUp") if n in names
-    ]
-    wanted += [n for n in names if n not in wanted]
-    for name in wanted[:columns]:
-        posed = model.neutral()
-        posed.expression = model.expression_from_controls({name: 1.0})
-        panels.append((name, turned(model, posed, 0)))
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (name, view) in zip(axes.flat, panels, strict=False):
-        axis.imshow(show_face(view, "studio", size=300))
-        axis.set_title(name, fontsize=9)
-    return figure
-
-
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write a figure as PNG, without a display; the file appears whole or not at all."""
     path = Path(path)

@@ -52,10 +52,16 @@ def random_coefficients(
 def random_expression(
     model: MorphableModel, numbers: CountedRandom
 ) -> Float[Tensor, "batch expression"]:
-    """Some facial actions at a time, mostly alike on both sides; a third of the faces at rest."""
+    """Some facial actions at a time, mostly alike on both sides; a third of the faces at rest.
+
+    Modes that no action moves are N(0, 1).
+    """
     controls = list(model.controls)
+    loose = 0.0
+    if len(controls) < model.sizes.expression:
+        loose = numbers.normal("expression", model.sizes.expression) * model.unnamed_modes
     if not controls:
-        return numbers.normal("expression", model.sizes.expression)
+        return loose
     amount = numbers.uniform("action", len(controls)) * (
         numbers.uniform("acts", len(controls)) < 0.1
     )
@@ -75,7 +81,7 @@ def random_expression(
             for twin_name in {name, name.replace("Left", "Right")} & set(controls):
                 i = controls.index(twin_name)
                 amount[:, i] = torch.maximum(amount[:, i], more)
-    return (amount * awake) @ model.control_matrix
+    return (amount * awake) @ model.control_matrix + loose
 
 
 def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 3"]:

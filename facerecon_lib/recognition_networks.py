@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from rich.console import Console
 from torch import Tensor, nn
 
 from .dlib_network import DlibFileError, read_dlib_network
@@ -170,7 +171,7 @@ def _load_facenet(file: Path | None, sha256: str | None, allow_download: bool) -
         if not allow_download:
             raise RecognitionError(f"facenet's weights: {path} is not there; {FACENET_TODO}")
         try:
-            fetch(FACENET_URL, path, sha256)
+            fetch(FACENET_URL, path, sha256, Console(stderr=True))
         except DownloadError as error:
             raise RecognitionError(
                 f"facenet's weights: {error}; put the file at {path}, or take 'dlib'"

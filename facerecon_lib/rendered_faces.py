@@ -58,6 +58,8 @@ class RenderedFaces:
     details: with wrinkles, bumps, marks and make-up that the bases do not have (`face_details`);
     `truth` then says what of the face is the bases', `true_vertices` and `true_albedo` all of it.
     Without details these two are filled too, and are those of `truth`.
+    size: of the picture, pixels, a multiple of 8; margin: it spans that many times the landmarks'
+    box. Other values than the crop's give photos to cut crops from.
     Raises ValueError for an unknown family.
     """
 
@@ -66,6 +68,8 @@ class RenderedFaces:
     family: str = "train"
     clean: bool = False
     details: bool = False
+    size: int = CROP_SIZE
+    margin: float = CROP_MARGIN
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -78,8 +82,13 @@ class RenderedFaces:
         self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
 
     @torch.no_grad()
-    def batch(self, indices: Int[Tensor, " batch"]) -> FaceBatch:
-        """The faces of these numbers. Raises ValueError for none, and for negative ones."""
+    def batch(
+        self, indices: Int[Tensor, " batch"], rotation: Float[Tensor, "batch 3"] | None = None
+    ) -> FaceBatch:
+        """The faces of these numbers; `rotation` turns their heads, all else of them stays.
+
+        Raises ValueError for no number, and for negative ones.
+        """
         if indices.ndim != 1 or not len(indices) or int(indices.min()) < 0:
             raise ValueError(
                 f"indices: expected one face number or more, in one row and each 0 or more, got "
@@ -88,6 +97,8 @@ class RenderedFaces:
         names = [f"seed {self.seed} face {i}" for i in indices.tolist()]
         numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
         c = random_coefficients(self.model, numbers, self.family)
+        if rotation is not None:
+            c.rotation = rotation
         flat = relief(numbers)
         vertices = self.model.shape(c.identity, c.expression)
         albedo = self.model.albedo(c.albedo)
@@ -112,16 +123,16 @@ class RenderedFaces:
         """
         noise = numbers.normal("landmark noise", 68, 2, sd=0.9)
         noise[:, :17] *= 2  # the jaw is the detector's guess
-        target = CROP_SIZE / CROP_MARGIN * (1 + numbers.normal("crop size", sd=0.025))
-        middle = CROP_SIZE / 2 + numbers.normal("crop shift", 2, sd=2.0)
+        target = self.size / self.margin * (1 + numbers.normal("crop size", sd=0.025))
+        middle = self.size / 2 + numbers.normal("crop shift", 2, sd=2.0)
         vertices = self.points.shape(c.identity, c.expression) if points is None else points
-        per_pixel = 2 * math.tan(math.radians(DEFAULT_FOV / 2)) / CROP_SIZE
+        per_pixel = 2 * math.tan(math.radians(DEFAULT_FOV / 2)) / self.size
 
         def found() -> Tensor:
             v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
             index = landmark_vertices(self.points, v_camera, c.rotation, "2d")
             seen = v_camera.gather(1, index[..., None].expand(-1, -1, 3))
-            return ndc_to_pixels(project_ndc(seen), CROP_SIZE) + noise
+            return ndc_to_pixels(project_ndc(seen), self.size) + noise
 
         for _ in range(2):  # moving a face turns it a little towards or from the viewer
             points = found()
@@ -161,14 +172,14 @@ class RenderedFaces:
         if not self.clean:
             colours = colours + shine(numbers, normals, c.lighting)
         v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
-        image, mask = render(v_camera, model.faces, colours.clamp(0, 1), CROP_SIZE, near=None)
+        image, mask = render(v_camera, model.faces, colours.clamp(0, 1), self.size, near=None)
         if self.clean:
             return torch.where(mask > 0, image, 0.5), torch.ones_like(mask), albedo
         skin = (albedo * model.regions["skin"][:, None]).sum(1) / model.regions["skin"].sum()
         to_viewer = constant(((0.0, 0.0, 1.0),), skin.dtype, skin.device)
         level = (sh_basis(to_viewer) @ c.lighting)[:, 0]
-        frame = head_frame(c, CROP_SIZE)
-        scene = background(numbers, CROP_SIZE, self.family)
+        frame = head_frame(c, self.size)
+        scene = background(numbers, self.size, self.family)
         hair = hair_colour(numbers)[..., None, None] + 0.08 * hair_strands(numbers, frame)
         scene = behind_face(numbers, frame, scene, (skin * level).clamp(0, 1), hair)
         soft = blur(mask, torch.full_like(flat, 0.7), reach=2) * mask  # no cut-out edge

@@ -126,9 +126,8 @@ def run_stage(
 def optimise(run: TrainingRun) -> None:
     """See, render, compare, descend."""
     s, fabric, stage = run.settings, run.fabric, run.stage
-    batches = run.data.batches(run.first_step)
     for step in range(run.first_step, s.total_steps):
-        batch = next(batches)
+        batch = run.next_batch(step)
         prediction = stage.predict(run.network, batch)  # in bfloat16 where asked for, then float32
         objective = stage.objective(prediction, batch)  # the mean of this process's faces
         fabric.backward(objective.loss)  # gradients are averaged over the processes

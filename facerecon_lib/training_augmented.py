@@ -52,7 +52,8 @@ class AugmentedStage(Stage):
         encoder = encoder.to(memory_format=torch.channels_last)
         self.base_branch = BaseBranch(encoder, self.model, s.light)
         self.facts = {
-            **{name: getattr(s, name) for name in ("albedo", "light", "space", "sampling")},
+            **{name: getattr(s, name) for name in ("light", "space", "sampling")},
+            "albedo": self.model.metadata["albedo"],  # another model's default has another name
             "encoder_sha256": self.sources["encoder"],
         }
 

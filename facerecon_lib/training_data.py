@@ -112,6 +112,9 @@ def held_out_photos(
     settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> Iterator[FaceBatch]:
     """Its share of the photos of validation; of a set that has none there, nothing."""
+    left = len(range(rank, settings.validation_faces, processes))
+    if not left:
+        return
     try:
         photos = PhotoShards(
             settings.data,
@@ -125,7 +128,6 @@ def held_out_photos(
         )
     except ShardsError:
         return
-    left = -(-settings.validation_faces // processes)
     for batch in photos:
         yield batch[:left]
         left -= len(batch)

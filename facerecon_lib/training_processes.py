@@ -2,6 +2,7 @@
 
 fabric = make_fabric("auto")                         # this process, or one of a launcher's
 path = on_main(fabric, find)                         # found in one process, known to all
+batch = in_all(fabric, lambda: next(batches))        # in each its own, or an error in all
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
 
+from .shard_files import ShardsError
 from .training_settings import SettingsError
 
 T = TypeVar("T")
@@ -89,6 +92,7 @@ def leave_processes() -> None:
     """The end of what `make_fabric` began, in every process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    _hosts.cache_clear()
 
 
 def on_main(fabric, function: Callable[[], T]) -> T:
@@ -105,6 +109,39 @@ def on_main(fabric, function: Callable[[], T]) -> T:
         error.everywhere = True
         raise error
     return result
+
+
+def in_all(fabric, function: Callable[[], T]) -> T:
+    """Call function in every process; the ShardsError of one is every process's.
+
+    Nobody is left waiting for a process that could not read its photos. They agree on the hosts,
+    over Gloo: no device is waited for.
+    """
+    result = error = None
+    try:
+        result = function()
+    except ShardsError as caught:
+        error = caught
+    if fabric.world_size == 1:
+        if error is not None:
+            raise error
+        return result
+    failed = torch.tensor([int(error is not None)])
+    torch.distributed.all_reduce(failed, group=_hosts())
+    if failed.item():
+        told: list = [None] * fabric.world_size
+        torch.distributed.all_gather_object(told, error and str(error), group=_hosts())
+        rank, text = next((rank, text) for rank, text in enumerate(told) if text is not None)
+        error = ShardsError(text if len(set(told)) == 1 else f"process {rank}: {text}")
+        error.everywhere = True
+        raise error
+    return result
+
+
+@lru_cache(maxsize=1)
+def _hosts():
+    """The processes once more, to talk of what is not on their devices."""
+    return torch.distributed.new_group(backend="gloo")
 
 
 def gather(fabric, value: T) -> list[T]:

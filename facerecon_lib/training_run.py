@@ -12,6 +12,7 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from rich.console import Console
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from . import __version__
 from .face_batch import FaceBatch
 from .objective import Objective
+from .shard_files import ShardsError
 from .training_checkpoints import (
     Checkpoint,
     find_run,
@@ -32,7 +34,7 @@ from .training_checkpoints import (
 from .training_data import held_out_faces, held_out_photos, open_data
 from .training_guard import Interrupted, NonFiniteError, agree
 from .training_logs import RunLog
-from .training_processes import on_main
+from .training_processes import in_all, on_main
 from .training_settings import RunSettings
 from .training_stages import open_stage
 from .training_validation import validate
@@ -61,13 +63,14 @@ class TrainingRun:
         on_main(fabric, lambda: settings.share(fabric.world_size))
         self.stage = open_stage(settings, fabric.device)
         self.place = (self.stage.scenes, fabric.global_rank, fabric.world_size)
-        self.data = open_data(settings, *self.place)
+        self.data = in_all(fabric, lambda: open_data(settings, *self.place))
         self.settings = replace(settings, faces_per_epoch=self.data.faces_per_epoch)
         found = self._find(resume, console)
         self.first_step = 0 if found is None else found.step
         self.stage.prepare(fabric, allow_download)
         self._make_network(found, allow_download)
         on_main(fabric, lambda: write_settings(out, self.settings))
+        self.batches = self.data.batches(self.first_step)
         steps = self.settings.total_steps
         self.log = RunLog(out, self.first_step, steps, self.main, console)
         if found is None and self.settings.validate_every:
@@ -102,7 +105,7 @@ class TrainingRun:
         self.average = copy.deepcopy(network).eval() if s.ema else None
         if found is not None:
             found.load(self.stage, network, adam, self.average)
-            self.data.load_state_dict(found.state["data"])
+            in_all(fabric, lambda: self.data.load_state_dict(found.state["data"]))
             self.validation, self.best = found.state["validation"], found.state["best"]
 
     @property
@@ -121,6 +124,16 @@ class TrainingRun:
         )
         for ours, theirs in zip(average.buffers(), now.buffers(), strict=True):
             ours.copy_(theirs)
+
+    def next_batch(self, step: int) -> FaceBatch:
+        """The faces of a step. Raises ShardsError in all processes where one has none."""
+        if self.settings.data is None:
+            return next(self.batches)
+        here = self.data.state_dict()
+        try:
+            return in_all(self.fabric, lambda: next(self.batches))
+        except ShardsError as error:
+            self.give_up(step, error, here)
 
     def guard(self, step: int, batch: FaceBatch, objective: Objective, norm: Tensor) -> bool:
         """Whether somebody asked for a stop. Raises NonFiniteError; the step's one wait."""
@@ -154,7 +167,10 @@ class TrainingRun:
                 self.log.pictures("train", done, rows)
             validated = s.validate_every and (_due(done, s.validate_every) or last)
             if validated:
-                self.judge(done)
+                try:
+                    self.judge(done)
+                except ShardsError as error:
+                    self.give_up(done, error, self.data.state_dict())
             if validated or _due(done, s.checkpoint_every) or last:
                 self.save(done)
 
@@ -180,8 +196,9 @@ class TrainingRun:
             self.best = {"step": done, "measure": measure}
         self.log.validation(done, numbers, stage.summary(numbers))
 
-    def save(self, done: int) -> None:
-        """A checkpoint of `done` steps; of the older ones the best stays."""
+    def save(self, done: int, data: dict | None = None) -> None:
+        """A checkpoint of `done` steps; of the older ones the best stays. data: where reading
+        stands, if not where it does now."""
         self.log.flush()
         self.saved = done
         if not self.main:
@@ -189,7 +206,7 @@ class TrainingRun:
         state = {
             "step": done,
             "settings": self.settings.as_json(),
-            "data": self.data.state_dict(),
+            "data": self.data.state_dict() if data is None else data,
             "validation": self.validation,
             "best": self.best,
             **self.stage.sources,
@@ -204,12 +221,22 @@ class TrainingRun:
         if self.saved != done:
             self.save(done)
         number = self.asked[0] if self.asked else signal.SIGTERM  # another process was asked
-        raise Interrupted(
-            f"stopped by {signal.Signals(number).name} after step {done} of "
-            f"{self.settings.total_steps}; go on with "
-            f"facerecon train {self.settings.stage} --out {self.out} --resume",
-            number,
-        )
+        name = signal.Signals(number).name
+        raise Interrupted(f"stopped by {name} {self._how_to_go_on(done)}", number)
+
+    def give_up(self, done: int, error: ShardsError, data: dict) -> NoReturn:
+        """Leave, with a checkpoint, photos that cannot be read. Raises ShardsError."""
+        if done > self.first_step:
+            if self.saved != done:
+                self.save(done, data)
+            error = ShardsError(f"{error}; stopped {self._how_to_go_on(done)}")
+            error.everywhere = True
+        raise error
+
+    def _how_to_go_on(self, done: int) -> str:
+        s = self.settings
+        again = f"facerecon train {s.stage} --out {self.out} --resume"
+        return f"after step {done} of {s.total_steps}; go on with {again}"
 
     def finish(self) -> None:
         """The network's file, which says where it comes from."""

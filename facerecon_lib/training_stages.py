@@ -25,7 +25,7 @@ from .coefficients import FaceCoefficients
 from .encoder import Encoder, load_encoder, save_encoder
 from .evaluation import landmark_error, vertex_error_mm
 from .face_batch import FaceBatch
-from .morphable_model import MorphableModel, shipped_model_path
+from .morphable_model import MorphableModel, default_model_path
 from .objective import BaseObjective, Objective
 from .recognition import FaceNetwork, RecognitionError, load_network
 from .synthesis import project_landmarks
@@ -47,7 +47,7 @@ class Stage(ABC):
     """Of held-out rendered faces: the checkpoint where it is lowest is kept."""
 
     def __init__(self, settings: RunSettings, device: torch.device):
-        path = settings.face_model or shipped_model_path()
+        path = settings.face_model or default_model_path()
         model = MorphableModel.load(path, subdivision=settings.subdivision)
         self.settings, self.file = settings, settings.network_file
         self.model = self.scenes = model.to(device)

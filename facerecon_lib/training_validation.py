@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .face_batch import FaceBatch
-from .training_processes import gather
+from .training_processes import gather, in_all
 from .training_stages import Stage
 
 
@@ -28,10 +28,29 @@ def validate(
 
     The network has to be in eval mode. batches: this process's share; every process gets the means
     over all of them. show: is given the first batch's prediction, the batch, and its objective.
+    Raises ShardsError in all processes where one cannot read its photos.
     """
     if fabric.world_size > 1:  # each process has running statistics of its own
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
+
+    sums = in_all(fabric, lambda: _sums(stage, network, batches, fabric, show))
+    everyone = gather(fabric, sums)
+    count = sum(part["faces"] for part in everyone)
+    names = [name for part in everyone for name in part if name != "faces"]
+    means = {
+        name: sum(part.get(name, 0.0) for part in everyone) / count for name in dict.fromkeys(names)
+    }
+    if not means:
+        return {}
+    terms = {k.removeprefix("terms/"): means.pop(k) for k in list(means) if k[:6] == "terms/"}
+    return {"faces": count, **means, "terms": terms}
+
+
+def _sums(
+    stage: Stage, network: nn.Module, batches: Iterable[FaceBatch], fabric, show: Callable | None
+) -> dict[str, float]:
+    """Over the faces of this process, and how many they are."""
 
     def seen(*images):
         with fabric.autocast():
@@ -50,13 +69,4 @@ def validate(
         if show is not None and not sums["faces"]:
             show(prediction, batch, found)
         sums["faces"] += len(batch)
-    everyone = gather(fabric, sums)
-    count = sum(part["faces"] for part in everyone)
-    names = [name for part in everyone for name in part if name != "faces"]
-    means = {
-        name: sum(part.get(name, 0.0) for part in everyone) / count for name in dict.fromkeys(names)
-    }
-    if not means:
-        return {}
-    terms = {k.removeprefix("terms/"): means.pop(k) for k in list(means) if k[:6] == "terms/"}
-    return {"faces": count, **means, "terms": terms}
+    return sums

@@ -47,8 +47,10 @@ def explore(
     from IPython.display import display
 
     labels = dict(labels or {})
+    shown_as = {name: labels.get(name, name) for name in controls}
+    wide = max([130, *(8 * len(label) for label in shown_as.values())])  # px; all in line
     made = {
-        name: _control(ipywidgets, name, spec, labels.get(name, name))
+        name: _control(ipywidgets, name, spec, shown_as[name], wide)
         for name, spec in controls.items()
     }
     first = png_of(draw(**{name: control.value for name, control in made.items()}))
@@ -66,7 +68,7 @@ def explore(
     for control in made.values():
         control.observe(redraw, names="value")
     box = ipywidgets.VBox([*made.values(), image, trouble])
-    names = ", ".join(labels.get(name, name) for name in made)
+    names = ", ".join(shown_as.values())
     bundle = box._repr_mimebundle_()
     bundle["text/plain"] = f"sliders: {names}"
     note = f"Run this cell to move: {names}"
@@ -157,9 +159,9 @@ def animated_png(
     return out.getvalue()
 
 
-def _control(ipywidgets, name: str, spec: Control, label: str):
-    style = dict(description=label, style={"description_width": "130px"})
-    wide = {"width": "520px"}
+def _control(ipywidgets, name: str, spec: Control, label: str, label_px: int):
+    style = dict(description=label, style={"description_width": f"{label_px}px"})
+    wide = {"width": f"{390 + label_px}px"}
     if isinstance(spec, bool):
         return ipywidgets.Checkbox(value=spec, **style)
     if isinstance(spec, list) and spec:

@@ -481,7 +481,7 @@ def hub(tmp_path, monkeypatch):
         digest = digest or hashlib.sha256(content).hexdigest()[:8]
         source = tmp_path / f"mobilenet_v3_large-{digest}.pth"
         source.write_bytes(content)
-        monkeypatch.setattr(encoder_backbones, "_imagenet_url", lambda name: source.as_uri())
+        monkeypatch.setattr(encoder_backbones, "imagenet_url", lambda name: source.as_uri())
         return imagenet_file(SMALL)
 
     return publish
@@ -541,7 +541,7 @@ def test_what_is_fetched_and_is_not_what_was_published_is_thrown_away(hub, capfd
 def test_what_cannot_be_fetched_says_so_in_one_line(hub, monkeypatch):
     path = hub(published()[0])
     monkeypatch.setattr(
-        encoder_backbones, "_imagenet_url", lambda name: f"file:///nowhere/{path.name}"
+        encoder_backbones, "imagenet_url", lambda name: f"file:///nowhere/{path.name}"
     )
     with pytest.raises(EncoderError, match="cannot be had") as error:
         Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)

@@ -213,6 +213,12 @@ def test_controls_are_exact_and_named_for_their_side():
         m.expression_from_controls({"jawOpeN": 1.0})
 
 
+def test_an_action_named_without_its_side_is_that_of_both():
+    m = model(0)
+    both = m.expression_from_controls({"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5})
+    torch.testing.assert_close(m.expression_from_controls({"mouthSmile": 0.5}), both)
+
+
 def test_the_jaw_opens_the_mouth_and_a_blink_closes_the_eyes():
     m = model()
 
@@ -366,3 +372,56 @@ def test_unknown_bases_and_densities_are_refused():
         MorphableModel.load(albedo="blue")
     with pytest.raises(ModelError, match="subdivision: expected 0, 1, 2 or 3"):
         MorphableModel.load(subdivision=-1)
+
+
+def test_a_file_says_how_it_is_loaded_unless_asked_otherwise(tmp_path):
+    def own_defaults(data, metadata):
+        metadata |= {"default_subdivision": "0", "default_albedo": "light"}
+
+    damaged(tmp_path, own_defaults)
+    path = tmp_path / "damaged.safetensors"
+    loaded, asked = MorphableModel.load(path), MorphableModel.load(path, 1, "monk")
+    assert (loaded.metadata["subdivision"], loaded.metadata["albedo"]) == ("0", "light")
+    assert (asked.metadata["subdivision"], asked.metadata["albedo"]) == ("1", "monk")
+    shipped = MorphableModel.load()
+    assert (shipped.metadata["subdivision"], shipped.metadata["albedo"]) == ("1", "monk")
+    with pytest.raises(ModelError, match="its default_subdivision is 'many', not 0 to 3"):
+        damaged(tmp_path, lambda data, metadata: metadata.update(default_subdivision="many"))
+
+
+def test_the_environment_names_a_default_model(tmp_path, monkeypatch):
+    damaged(tmp_path, lambda data, metadata: metadata.update(name="mine"))
+    monkeypatch.setenv("FACERECON_MODEL", str(tmp_path / "damaged.safetensors"))
+    assert MorphableModel.load(subdivision=0).metadata["name"] == "mine"
+    assert MorphableModel.load(shipped_model_path(), 0).metadata["name"] != "mine"
+    monkeypatch.setenv("FACERECON_MODEL", str(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="no such face model"):
+        MorphableModel.load()
+
+
+def test_a_mirror_that_is_no_symmetry_is_found_anew_on_the_finer_mesh(tmp_path):
+    def shaken(data, metadata):
+        data["mirror"] = data["mirror"].clone()
+        data["mirror"][:2] = data["mirror"][2]  # no permutation any more
+
+    damaged(tmp_path, shaken)
+    with pytest.raises(ModelError, match="damaged.safetensors: mirror: expected a permutation"):
+        MorphableModel.load(tmp_path / "damaged.safetensors", subdivision=1)
+
+    damaged(tmp_path, lambda data, m: (shaken(data, m), m.update(mirror="nearest")))
+    loaded = MorphableModel.load(tmp_path / "damaged.safetensors", subdivision=1)
+    away = (loaded.mean[loaded.mirror] * FLIP - loaded.mean).norm(dim=-1)
+    assert len(loaded.mirror) == len(loaded.mean)
+    assert away.max() < 0.01
+
+
+def test_a_model_without_expressions_works(tmp_path):
+    def still(data, metadata):
+        data["expression_basis"] = data["expression_basis"][:0].contiguous()
+        data["controls"], metadata["controls"] = torch.zeros(0, 0), "[]"
+
+    m = damaged(tmp_path, still)
+    identity, expression, _ = m.random(2, torch.Generator().manual_seed(0))
+    assert expression.shape == (2, 0)
+    torch.testing.assert_close(m.shape(identity, expression), m.shape(identity))
+    assert m.actions(expression).shape == (2, 0)

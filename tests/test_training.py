@@ -313,7 +313,7 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, mon
 def test_full_is_the_report():
     full = PROFILES["full"]
     assert (full.backbone, full.pretrained, full.learning_rate) == ("resnet50", "imagenet", 3e-5)
-    assert full.total_steps == 20 * 114_000 / 32
+    assert full.total_steps == 20 * 114_000 / 64
     assert (full.schedule, full.split, full.reduction) == ("constant", "random", "sum")
     assert dict(full.weights) == {
         name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")

