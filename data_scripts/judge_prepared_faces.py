@@ -78,28 +78,33 @@ def main(
         table.add_row(name, str(len(chosen)), *cells, f"{np.percentile(share, 90):.1f}")
 
     inner, everything = slice(JAW, None), slice(None)
-    table = Table("faces", "count", "photo px", "crop px", "% of eyes", "90th percentile, %")
-    add(table, "all 68 points", rows, everything)
-    add(table, "the inner 51", rows, inner)
+    table = Table("faces", "count", "photo px", "crop px", "% of eyes", "90th %")
+    add(table, "68: all", rows, everything)
+    add(table, "51: without the jaw", rows, inner)
     unflagged = [row for row in rows if not row["flags"]]
-    add(table, "the inner 51, no flag", unflagged, inner)
+    add(table, "51, no flag", unflagged, inner)
     for low, high in ((0, 15), (15, 30), (30, 90)):
         turned = [row for row in rows if low <= row["turned"] < high]
-        add(table, f"the inner 51, {low} to {high} degrees", turned, inner)
+        add(table, f"51, turned {low} to {high} deg", turned, inner)
     flagged = [row for row in rows if "disagree" in row["flags"]]
-    add(table, "the inner 51, disagree", flagged, inner)
+    add(table, "51, disagree", flagged, inner)
     for group, tones in GROUPS.items():
-        add(table, f"the inner 51, tones {group}", [r for r in rows if r["tone"] in tones], inner)
+        add(table, f"51, tones {group}", [r for r in rows if r["tone"] in tones], inner)
     out_console.print(table)
     off = np.array([row["yaw"] for row in rows])
     out_console.print(f"yaw: median {np.median(abs(off)):.1f} degrees off, mean {off.mean():+.1f}")
-    table = Table("tones", "photos", "found %", *(f"{flag} %" for flag in FLAGS))
-    for group, tones in GROUPS.items():
+    table = Table("tones", *GROUPS)
+    shares: dict[str, list[str]] = {name: [] for name in ("photos", "found %", *FLAGS)}
+    for tones in GROUPS.values():
         names = [n for n, known in truth.items() if known.get("tone") in tones]
         found = sum(statuses[name] == "face" for name in names)
         counts = Counter(f for r in rows if r["tone"] in tones for f in r["flags"])
-        shares = [f"{100 * counts[flag] / max(found, 1):.1f}" for flag in FLAGS]
-        table.add_row(group, str(len(names)), f"{100 * found / max(len(names), 1):.1f}", *shares)
+        shares["photos"].append(str(len(names)))
+        shares["found %"].append(f"{100 * found / max(len(names), 1):.1f}")
+        for flag in FLAGS:
+            shares[flag].append(f"{100 * counts[flag] / max(found, 1):.1f}")
+    for name, cells in shares.items():
+        table.add_row(f"{name} %" if name in FLAGS else name, *cells)
     out_console.print(table)
 
 

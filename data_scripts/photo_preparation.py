@@ -29,6 +29,8 @@ from facerecon_lib.shard_files import ShardsError
 FACE, LEFT_OUT, NO_FACE, BROKEN = "face", "left out", "no face", "broken"
 STATUSES = (FACE, LEFT_OUT, NO_FACE, BROKEN)
 MAX_FILE_BYTES = 200_000_000  # a photo has less
+# For every size of photo oneDNN keeps a plan of each convolution, 1024 of them: 0.5 GB a process.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,6 @@ def prepare_share(
     Raises ShardsError, one line, where the disk or the device fails; the same call goes on there.
     """
     torch.set_num_threads(1)  # one face at a time: threads would wait for each other
-    parent = os.getppid()
     try:
         for number in range(settings.shards(len(photos)))[rank::world]:
             if is_done(out, number):
@@ -143,8 +144,6 @@ def prepare_share(
                     row, data = prepare_photo(photo, settings, device)
                     shard.add(row, data)
                     tell(row["status"])
-                    if os.getppid() != parent:  # who started this process was killed
-                        raise ShardsError(f"{out}: stopped; the same command goes on from here")
                 shard.finish()
     except OSError as error:
         raise ShardsError(

@@ -7,6 +7,7 @@ with progress(before, total) as show:
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections import Counter
@@ -74,9 +75,12 @@ def in_processes(
 def _worker(out, photos, settings, rank, world, device, tally, told) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
     position = {status: i for i, status in enumerate(STATUSES)}
+    parent = os.getppid()
 
     def tell(status: str) -> None:
         tally[position[status]] += 1
+        if os.getppid() != parent:  # the first process was killed, and nobody would see this one
+            raise ShardsError(f"{out}: stopped; the same command goes on from here")
 
     try:
         prepare_share(out, photos, settings, rank, world, device_of(device, rank), tell)

@@ -66,7 +66,8 @@ def main(
     """
     try:
         rank, world = _place(processes)
-        device = device_of(device, int(os.environ.get("LOCAL_RANK", 0)) if processes == 1 else 0)
+        if processes == 1:  # else each of them takes its own
+            device = device_of(device, int(os.environ.get("LOCAL_RANK", 0)))
         check_device(device)
         if unknown := sorted(set(skip or ()) - set(FLAGS)):
             raise ShardsError(f"--skip {unknown[0]}: is no flag; there are {', '.join(FLAGS)}")

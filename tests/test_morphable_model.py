@@ -405,7 +405,7 @@ def test_a_mirror_that_is_no_symmetry_is_found_anew_on_the_finer_mesh(tmp_path):
         data["mirror"][:2] = data["mirror"][2]  # no permutation any more
 
     damaged(tmp_path, shaken)
-    with pytest.raises(ModelError, match="damaged.safetensors: mirror: expected a permutation"):
+    with pytest.raises(ModelError, match=r"damaged\.safetensors: mirror: expected a permutation"):
         MorphableModel.load(tmp_path / "damaged.safetensors", subdivision=1)
 
     damaged(tmp_path, lambda data, m: (shaken(data, m), m.update(mirror="nearest")))

@@ -265,6 +265,18 @@ def test_a_file_that_is_no_photo_is_broken_and_stops_nothing(tmp_path: Path):
         assert "\n" not in row["reason"]
 
 
+def test_a_photo_that_may_not_be_read_is_broken(tmp_path: Path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"secret")
+
+    def denied(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    row, data = photo_preparation.prepare_photo(photo_at(tmp_path / "a.jpg"), SETTINGS)
+    assert (row["status"], data) == ("broken", None)
+    assert row["reason"].startswith("permission to read it is denied")
+
+
 def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(tmp_path: Path, monkeypatch):
     (tmp_path / "a.png").write_bytes(jpeg(np.zeros((64, 64, 3), np.uint8)))
 
