@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import time
@@ -131,11 +132,18 @@ def test_names_say_who_it_is_and_how_old(tmp_path: Path):
     assert sorted(a for a in ages if a) == [27, 53]
 
 
-def test_the_order_is_one_of_names_alone_and_mixes_ages(folder, tmp_path: Path):
+def test_the_order_is_one_of_names_alone_and_mixes_ages(folder, tmp_path: Path, monkeypatch):
     other = tmp_path / "elsewhere"
     other.mkdir()
-    for name in reversed(NAMES):
+    for name in NAMES:
         (other / name).write_bytes(b"")
+    walk = os.walk
+
+    def backwards(*arguments, **options):
+        for place, folders, files in walk(*arguments, **options):
+            yield place, folders, files[::-1]
+
+    monkeypatch.setattr(photo_folder.os, "walk", backwards)
     again = photo_folder.list_photos(other)
     assert [p.name for p in again.photos] == [p.name for p in folder.photos] != NAMES
     assert again.digest() == folder.digest()
@@ -469,7 +477,21 @@ def test_whatever_a_power_cut_leaves_of_a_shard_is_mended(folder, tmp_path: Path
             resumable_shard.shard_path(out, 2).write_bytes(whole["photos-00002.tar"])
         resumable_shard.rows_path(out, 2).with_suffix(".jsonl.part").write_bytes(kept_rows)
         ShardFile.part_of(resumable_shard.shard_path(out, 2)).write_bytes(kept_tar)
-        assert prepare(out, folder) == whole, case
+        looked = []
+        assert prepare(out, folder, tell=looked.append) == whole, case
+        assert len(looked) <= 7
+        assert case % 20 != 5 or not looked  # all of it was there
+
+
+@pytest.mark.usefixtures("quick")
+def test_rows_of_other_photos_are_not_taken_up(folder, tmp_path: Path):
+    out = tmp_path / "out"
+    whole = prepare(out, folder)
+    resumable_shard.rows_path(out, 2).unlink()
+    other = whole[".prepared/00001.jsonl"]
+    resumable_shard.rows_path(out, 2).with_suffix(".jsonl.part").write_bytes(other)
+    shutil.copy(resumable_shard.shard_path(out, 1), resumable_shard.shard_path(out, 2))
+    assert prepare(out, folder) == whole
 
 
 @pytest.mark.usefixtures("quick")
@@ -591,7 +613,8 @@ def test_the_last_of_torchrun_s_processes_writes_index_and_report(folder, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ready")
-def test_processes_of_its_own_do_the_same(portraits: Path, tmp_path: Path):
+def test_processes_of_its_own_do_the_same(portraits: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))  # which they are started with
     one, two = tmp_path / "one", tmp_path / "two"
     options = ("--detector", "dlib", "--photos-per-shard", 2)
     assert run(portraits, "--out", one, *options)[0] == 0
