@@ -284,6 +284,7 @@ def test_a_folder_without_expressions_is_a_model_of_identity_alone(made_up, tmp_
     torch.testing.assert_close(moved, model.identity_basis[0], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_file(), reason="no part of ICT-FaceKit at hand")
 def test_the_real_part_is_a_face_of_a_plausible_size(tmp_path):
     from import_ict import main

@@ -173,6 +173,7 @@ def test_scans_colours_are_kept_and_their_samples_are_normal():
     assert 0.9 < samples.std() < 1.1
 
 
+@pytest.mark.slow
 def test_fitting_with_an_imported_model_finds_its_own_faces(tmp_path):
     tensors, metadata = finished(crop=True)
     metadata = metadata | {"default_subdivision": "0"}
