@@ -49,8 +49,12 @@ def default_model_path() -> Path:
 
 
 def read_model_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata, checked. Raises ModelError."""
     if not path.is_file():
-        raise ModelError(f"{path}: no such face model; leave --model out for the one that ships")
+        todo = "leave --model out"
+        if os.environ.get("FACERECON_MODEL") and path == default_model_path():
+            todo = "$FACERECON_MODEL names it: unset it"
+        raise ModelError(f"{path}: no such face model; {todo} for the one that ships")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from .detection import Face
-from .morphable_model import MorphableModel
+from .morphable_model import MorphableModel, shipped_model_path
 from .photo import Crop
 
 JAW = 17  # points of the outline, which 2D detectors mark where they see it
@@ -146,6 +146,6 @@ def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, flo
 @lru_cache(maxsize=1)
 def _mean_points() -> Float[np.ndarray, "51 3"]:
     """Inner landmarks of the mean face, mm, about their middle."""
-    model = MorphableModel.load(subdivision=0)
+    model = MorphableModel.load(shipped_model_path(), subdivision=0)
     points = model.mean[model.landmarks[JAW:]].double().numpy()
     return points - points.mean(0)
