@@ -80,12 +80,13 @@ def model_show(
     """Draw a face model: mean, landmarks, modes, expressions, skins, random faces."""
     from .figures.model_sheet import model_sheet
     from .morphable_model import MorphableModel
-    from .output_folder import OutputError
+    from .output_folder import OutputError, claim_folder
     from .plotting import save_figure
 
     with refusals():
         if out.suffix.lower() != ".png":
             raise OutputError(f"--out {out}: expected a name that ends in .png")
+        claim_folder(out.parent)
         one_thread()
         with error_console.status("drawing"):
             figure = model_sheet(MorphableModel.load(path, subdivision))

@@ -81,7 +81,7 @@ def lab(tmp_path_factory):
             )
             time.sleep(0.25)
         else:
-            pytest.fail(f"JupyterLab did not answer:\n{said}")
+            pytest.fail(f"JupyterLab did not answer:\n{Path(log.name).read_text()[-2000:]}")
         yield folder, address
     finally:
         server.terminate()

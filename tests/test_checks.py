@@ -37,6 +37,12 @@ ALTERNATIVES = {name: them for module in MODULES for name, them in module.ALTERN
 EXERCISES = checks.exercises()
 
 
+@cache
+def judged(function, name: str):
+    """What the exercise's check says; asked for twice of most."""
+    return course.judge(function, EXERCISES[name])
+
+
 def cases(table: dict) -> list:
     return [
         pytest.param(name, function, id=f"{name}: {words}")
@@ -51,7 +57,7 @@ def test_every_exercise_has_mistakes_and_right_answers_to_be_judged_by(capsys):
     assert not few
     assert set(MUTANTS) | set(ALTERNATIVES) <= set(EXERCISES)
     states = Counter(
-        (kind, course.judge(function, EXERCISES[name]).state)
+        (kind, judged(function, name).state)
         for kind, table in (("mistakes", MUTANTS), ("right answers", ALTERNATIVES))
         for name, functions in table.items()
         for function in functions.values()
@@ -67,7 +73,7 @@ def test_every_exercise_has_mistakes_and_right_answers_to_be_judged_by(capsys):
 
 @pytest.mark.parametrize(("name", "function"), cases(MUTANTS))
 def test_a_plausible_mistake_is_wrong_and_the_student_is_told_something_of_use(name, function):
-    verdict = course.judge(function, EXERCISES[name])
+    verdict = judged(function, name)
     assert verdict.state == "wrong", verdict
     assert len(verdict.message) > 20
     assert not [words for words in NO_HELP if words in verdict.message], verdict.message
@@ -77,7 +83,7 @@ def test_a_plausible_mistake_is_wrong_and_the_student_is_told_something_of_use(n
 
 @pytest.mark.parametrize(("name", "function"), cases(ALTERNATIVES))
 def test_a_right_answer_written_another_way_is_right(name, function):
-    verdict = course.judge(function, EXERCISES[name])
+    verdict = judged(function, name)
     assert verdict.state == "right", verdict
 
 

@@ -689,7 +689,8 @@ def test_model_info_and_show(tmp_path):
     assert runner.invoke(cli.app, shown).exit_code == 0
     assert Image.open(path).size[0] > 1000
     assert runner.invoke(cli.app, ["model", "info", "nowhere"]).exit_code == 2
-    for bad in (tmp_path / "model.txt", tmp_path / "no folder" / "model.png"):
+    (tmp_path / "file").touch()
+    for bad in (tmp_path / "model.txt", tmp_path / "file" / "model.png"):
         result = runner.invoke(cli.app, [*shown[:-1], str(bad)])
         assert result.exit_code == 2
         assert result.stderr.strip().count("\n") == 0

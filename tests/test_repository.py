@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib import metadata
+import warnings
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -107,12 +108,10 @@ def test_what_pyproject_asks_for_can_be_imported():
     wanted = [r.name for r in declared() if r.marker is None or r.marker.evaluate()]
     modules = [IMPORTS.get(name, name.replace("-", "_")) for name in wanted]
     assert not [module for module in modules if find_spec(module) is None]
-    # one process for all: most of them import torch
-    lines = "\n".join(f"import {module}" for module in modules if module not in FIND_ONLY)
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", lines], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs
+        for module in sorted(set(modules) - FIND_ONLY):
+            import_module(module)
 
 
 def test_every_requirement_of_a_pinned_distribution_is_pinned_too():
