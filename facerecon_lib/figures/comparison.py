@@ -191,13 +191,16 @@ def gains_figure(gains: Mapping[str, Float[Tensor, " group"]], title: str) -> Fi
     axis = figure.subplots()
     for name, values in gains.items():
         shown, (albedo, _, light) = [100 * float(value) for value in values], name.partition("-")
-        line = run_line(albedo, light) if albedo in BASES and light in LIGHTS else PLAIN_LINE
-        axis.plot(range(len(shown)), shown, label=name, **line)
+        line, label = PLAIN_LINE, name
+        if albedo in BASES and light in LIGHTS:
+            line, label = run_line(albedo, light), f"{BASES[albedo]}, {light}"
+        axis.plot(range(len(shown)), shown, label=label, **line)
     axis.axhline(0, color="0.6", linewidth=1)
     least = min([0.0, *(100 * float(v.nan_to_num(0).min()) for v in gains.values())])
     axis.set(ylim=(1.1 * least - 5, 100), ylabel="% of the base's colour error")
     axis.set_title(title)
-    axis.legend(frameon=False, fontsize=8.5, loc="lower right" if least < -20 else "upper left")
+    place = "lower right" if least < -20 else "upper left"
+    axis.legend(frameon=False, fontsize=8.5, loc=place, handlelength=3)  # dashes are seen as such
     tone_ticks(axis)
     return figure
 

@@ -45,10 +45,10 @@ def found_figure(mine: ChosenPhoto) -> Figure:
     side = CROP_SIZE / scale
     left.plot([x, x + side, x + side, x, x], [y, y, y + side, y + side, y], color=DETECTED, lw=2)
     left.scatter(*points.T, s=4, color=DETECTED, linewidths=0)
-    left.set_title("one face, 68 landmarks, and a square around them")
+    left.set_title("one face, 68 landmarks,\nand a square around them", fontsize=11)
     right.imshow(to_uint8(mine.crop.image[0]), extent=(0, CROP_SIZE, CROP_SIZE, 0))
     right.scatter(*mine.crop.landmarks[0].numpy().T, s=9, color=DETECTED, linewidths=0)
-    right.set_title("the crop, 224 × 224: all that the networks see")
+    right.set_title("the crop, 224 × 224:\nall that the networks see", fontsize=11)
     left.set_xlim(0, photo.shape[1])
     left.set_ylim(photo.shape[0], 0)
     for axis in (left, right):

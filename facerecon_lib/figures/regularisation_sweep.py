@@ -188,7 +188,7 @@ def weight_panels(
                 len(measures),
                 (195 * len(measures), SLIDER_PANEL + CAPTION),
             )
-        captions = {**CAPTIONS, "rendering": f"rendering, weight × {several[place]:,g}"}
+        captions = {**CAPTIONS, "rendering": f"rendering, weight {several[place]:,g}"}
         panels = {
             captions[name]: fewer_colours(_enlarged(sweep.panel(runs[place], at, name)), 48)
             for name in ("rendering", *about)

@@ -276,7 +276,9 @@ def size_figure(study: ToneStudy) -> Figure:
     error = study.values(*runs[0], "base", "vertex_mm")
     left.plot(x, medians(error, study.groups), "k:", label="shape error of the base", linewidth=2)
     left.set(ylim=(0, None), title="root mean square displacement, mm")
-    left.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(0, 0.62))
+    left.legend(
+        frameon=False, fontsize=8, handlelength=3, loc="center left", bbox_to_anchor=(0, 0.62)
+    )
     right.axhline(0, color="0.6", linewidth=1)
     most = 0.15
     right.set(ylim=(-most, most), title="change of the shape error, mm (below 0: better)")
@@ -336,7 +338,7 @@ def even_figure(study: ToneStudy) -> Figure:
             )
     axes[0].set(ylim=(0, None), title="its size: root mean square, of 1")
     axes[1].set(ylim=(0, 1), title="share of its energy that is one colour")
-    axes[0].legend(frameon=False, fontsize=8, loc="upper left")
+    axes[0].legend(frameon=False, fontsize=8, handlelength=3, loc="upper left")
     for axis in axes:
         tone_ticks(axis)
     return figure
