@@ -186,11 +186,15 @@ def chosen(names: Sequence[str], weights: Sequence[Weights]) -> list[Weights]:
 
 
 def check_room(missing: Sequence[Weights]) -> None:
-    """Raises DownloadError where a disk cannot take all that is to come."""
+    """Raises DownloadError where a folder or a disk cannot take what is to come."""
     needed: dict[int, int] = {}
     folders: dict[int, Path] = {}
     for one in missing:
-        folder = next(parent for parent in one.path.parents if parent.is_dir())
+        folder = next(parent for parent in one.path.parents if parent.exists())
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise DownloadError(
+                f"{folder}: cannot be written; set TORCH_HOME to a folder that can be"
+            )
         disk = os.stat(folder).st_dev
         folders[disk] = folder
         needed[disk] = needed.get(disk, 0) + one.size - begun(one.path)
@@ -248,6 +252,9 @@ def main(
             try:
                 fetch(one.url, one.path, one.sha256, err)
                 said = f"-> {one.path} ({one.terms})"
+            except KeyboardInterrupt:
+                fail(f"{one.name}: stopped; the same command goes on from here")
+                raise typer.Exit(130) from None
             except DownloadError as error:
                 fail(f"{one.name}: {error}; or fetch it elsewhere and put it at {one.path}")
                 failed += 1

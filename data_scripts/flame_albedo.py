@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
-from model_tables import refuse
+from model_tables import check_kind, refuse
 
 PARTS = ("MU", "PC", "vt", "ft")
 WANTED = "give albedoModel2020_FLAME_albedoPart.npz"
@@ -53,6 +53,7 @@ def read_albedo(
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The four parts of the file, as float64 where they are not whole numbers."""
+    check_kind(path, archive=True)
     try:
         with np.load(path, allow_pickle=False) as file:
             lacking = [name for name in PARTS if name not in file.files]
@@ -63,7 +64,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
                 refuse(path, f"unpacks to {largest / 1e9:.1f} GB; {WANTED}")
             data = {name: file[name] for name in PARTS}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        refuse(path, f"not a readable .npz of arrays ({error}); {WANTED}")
+        refuse(path, f"not a readable .npz of arrays ({type(error).__name__}); {WANTED}")
     for name, value in data.items():
         if value.dtype.kind not in "iuf" or not value.size or not np.isfinite(value).all():
             refuse(path, f"{name} holds no finite numbers; {WANTED}")

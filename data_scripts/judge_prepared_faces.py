@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from facerecon_lib.cli_console import error_console, out_console
+from facerecon_lib.cli_console import error_console, one_line, out_console
 from facerecon_lib.photo_quality import FLAGS
 from facerecon_lib.shard_files import ShardsError, find_shards, read_samples
 
@@ -32,10 +32,13 @@ JAW, CORNERS = 17, (36, 45)
 def landmark_errors(shards: Path, truth: dict) -> list[dict]:
     """For each face: distances in pixels of the photo (68), scale to the crop, eyes, yaw."""
     rows = []
+    if not isinstance(truth, dict):
+        raise ValueError("its truth.json is not that of render_photo_folder.py")
     for shard in find_shards(shards):
         for sample in read_samples(shard.address, lambda name, why: None):
             facts = json.loads(sample["json"])
-            known = truth[facts["photo"]]
+            if (known := truth.get(facts["photo"])) is None:
+                raise ValueError(f"{facts['photo']} of {shard.name} is no rendered photo")
             if "broken" in known:
                 continue
             matrix = np.array(facts["matrix"])
@@ -66,11 +69,21 @@ def main(
         rows = landmark_errors(shards, truth)
         with (shards / "report.csv").open(newline="") as file:
             statuses = {row["photo"]: row["status"] for row in csv.DictReader(file)}
+        if not rows:
+            raise ValueError("no rendered face is in the shards")
     except (OSError, ShardsError, ValueError, KeyError) as error:
-        error_console.print(f"judge_prepared_faces: {error}", markup=False, soft_wrap=True)
+        said = one_line(error)
+        if isinstance(error, OSError):
+            said = f"{error.filename}: {error.strerror}"
+        elif not isinstance(error, ShardsError):
+            said = f"{shards} is not made of {rendered} ({said}); name the two that belong together"
+        error_console.print(f"judge_prepared_faces: {said}", markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
     def add(table: Table, name: str, chosen: list[dict], points: slice) -> None:
+        if not chosen:
+            table.add_row(name, "0", *"----")
+            return
         px = [row["px"][points].mean() for row in chosen]
         crop = [p * row["scale"] for p, row in zip(px, chosen, strict=True)]
         share = [100 * p / row["eyes"] for p, row in zip(px, chosen, strict=True)]
@@ -97,7 +110,7 @@ def main(
     shares: dict[str, list[str]] = {name: [] for name in ("photos", "found %", *FLAGS)}
     for tones in GROUPS.values():
         names = [n for n, known in truth.items() if known.get("tone") in tones]
-        found = sum(statuses[name] == "face" for name in names)
+        found = sum(statuses.get(name) == "face" for name in names)
         counts = Counter(f for r in rows if r["tone"] in tones for f in r["flags"])
         shares["photos"].append(str(len(names)))
         shares["found %"].append(f"{100 * found / max(len(names), 1):.1f}")

@@ -44,9 +44,12 @@ from notebook_rules import (
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from facerecon_lib.course import OWN_FILES
+
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT_S = 600
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+UNSET = ("NBGRADER_EXECUTION", "MPLBACKEND", *OWN_FILES)  # stored outputs are of what ships
 
 
 @dataclass
@@ -117,7 +120,7 @@ class _Client(NotebookClient):
 def run(notebook: NotebookNode, folder: Path) -> list[str]:
     """Execute in place, as in `folder`, and tidy what came out; the faults, if it stopped."""
     environment = {
-        **{k: v for k, v in os.environ.items() if k not in ("NBGRADER_EXECUTION", "MPLBACKEND")},
+        **{k: v for k, v in os.environ.items() if k not in UNSET},
         "FACERECON_PROFILE": "smoke",
         "OMP_NUM_THREADS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",

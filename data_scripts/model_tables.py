@@ -20,6 +20,25 @@ def refuse(path: Path, why: str) -> NoReturn:
     raise ImportModelError(f"{path.name}: {why}")
 
 
+def check_kind(path: Path, archive: bool = False) -> None:
+    """Refuse what a download often is instead: nothing, a folder, a web page, an archive.
+
+    archive: zip files are welcome, as .npz are.
+    """
+    if not path.is_file():
+        found = "is a folder, give the file in it" if path.is_dir() else "no such file"
+        raise ImportModelError(f"{path}: {found}")
+    try:
+        with path.open("rb") as file:
+            first = file.read(512).lstrip().lower()
+    except OSError as error:
+        raise ImportModelError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if first.startswith((b"<!doctype", b"<html", b"<?xml")):
+        refuse(path, "is a web page: log in where it comes from, and download it again")
+    if first.startswith(b"pk\x03\x04") and not archive:
+        refuse(path, "is a zip archive: unpack it, and give the file in it")
+
+
 def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The named variables of a .mat file, as far as it holds them; v7.3, which is HDF5, too."""
     with path.open("rb") as file:

@@ -132,7 +132,7 @@ class Meta:
 
 def find_meta(source: Path) -> Path | None:
     """CACD2000's table in the folder of photos or beside it."""
-    places = (folder / name for folder in (source, source.parent) for name in META_NAMES)
+    places = (folder / name for folder in (source, source.absolute().parent) for name in META_NAMES)
     return next((path for path in places if path.is_file()), None)
 
 
@@ -147,6 +147,8 @@ def read_meta(path: Path) -> dict[str, Meta]:
         columns = [np.asarray(images[name]).ravel() for name in ABOUT if name in images]
         given = [name for name in ABOUT if name in images]
         table = {}
+        if len({len(images["name"]), *map(len, columns)}) > 1:
+            raise ValueError("its columns are of several lengths")
         for file_name, *values in zip(images["name"], *columns, strict=True):
             about = dict(zip(given, map(int, values), strict=True))
             person = names.get(about.get("identity", -1), "")
@@ -157,7 +159,8 @@ def read_meta(path: Path) -> dict[str, Meta]:
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # of a damaged file the readers raise types of every kind
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        lacks = "it lacks " * isinstance(error, KeyError)
+        reason = lacks + " ".join(str(error).split())[:120] or type(error).__name__
         raise FolderError(
             f"{path}: is not CACD2000's table ({reason}); get it again, or go on with --meta none"
         ) from None

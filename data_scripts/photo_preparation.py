@@ -18,13 +18,20 @@ from pathlib import Path
 
 import torch
 from photo_folder import Photo
-from resumable_shard import ResumableShard, is_done, rows_path
+from resumable_shard import (
+    ResumableShard,
+    is_done,
+    old_rows_path,
+    parsed_rows,
+    reopen,
+    rows_path,
+)
 
 from facerecon_lib.detection import PhotoError, align, detect_faces, load_image
 from facerecon_lib.landmarks import find_landmarks
 from facerecon_lib.photo_quality import LIMITS, Quality, measure_quality
 from facerecon_lib.photo_samples import CROP_SIZE, encode_photo, tar_bytes
-from facerecon_lib.shard_files import ShardsError
+from facerecon_lib.shard_files import INDEX, ShardsError
 
 FACE, LEFT_OUT, NO_FACE, BROKEN = "face", "left out", "no face", "broken"
 STATUSES = (FACE, LEFT_OUT, NO_FACE, BROKEN)
@@ -88,8 +95,11 @@ def prepare_photo(
     except PhotoError as error:
         return row | {"reason": _without_path(error, photo)}, None
     except Exception as error:  # one photo in 160,000 may be one that nobody thought of
-        if device != "cpu" and isinstance(error, RuntimeError):
-            raise ShardsError(f"--device {device}: failed ({_first_line(error)})") from error
+        if device != "cpu" and isinstance(error, RuntimeError) and not _works(device, error):
+            raise ShardsError(
+                f"--device {device}: failed ({_first_line(error)}); the same command goes on from "
+                "here"
+            ) from error
         return row | {"reason": f"{type(error).__name__}: {_without_path(error, photo)}"}, None
 
 
@@ -104,6 +114,17 @@ def reason_against(quality: Quality, settings: Settings) -> str:
         return ""
     name, limit, words = LIMITS[flag]
     return f"{flag}: {words.format(limit=limit)} ({getattr(quality, name):g})"
+
+
+def _works(device: str, error: RuntimeError) -> bool:
+    """Whether the device has nothing to do with an error."""
+    if isinstance(error, torch.OutOfMemoryError):  # the next GPU may have room for the photo
+        return False
+    try:
+        torch.ones(1, device=device).sum().item()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _without_path(error: Exception, photo: Photo) -> str:
@@ -134,14 +155,21 @@ def prepare_share(
     Raises ShardsError, one line, where the disk or the device fails; the same call goes on there.
     """
     torch.set_num_threads(1)  # one face at a time: threads would wait for each other
+    if device.startswith("cuda:"):  # what a detector puts on "cuda" is then on no other
+        torch.cuda.set_device(device)
     try:
         for number in range(settings.shards(len(photos)))[rank::world]:
             if is_done(out, number):
+                old_rows_path(out, number).unlink(missing_ok=True)  # killed just before
                 continue
             mine = settings.photos_of(number, photos)
             with ResumableShard(out, number, [photo.name for photo in mine]) as shard:
-                for photo in mine[len(shard.rows) :]:
-                    row, data = prepare_photo(photo, settings, device)
+                for position in range(len(shard.rows), len(mine)):
+                    kept = shard.old(position)
+                    if kept is not None and kept[0]["status"] != BROKEN:
+                        shard.add(*kept)
+                        continue
+                    row, data = prepare_photo(mine[position], settings, device)
                     shard.add(row, data)
                     tell(row["status"])
                 shard.finish()
@@ -150,6 +178,33 @@ def prepare_share(
             f"{out}: cannot be written ({error.strerror or error}); once it can, the same command "
             "goes on from here"
         ) from error
+
+
+def broken_photos(out: Path, photos: Sequence[Photo], settings: Settings) -> dict[int, int]:
+    """How many photos are broken, by shard. Raises ShardsError where some are not looked at yet."""
+    numbers = range(settings.shards(len(photos)))
+    rows = {n: old_rows_path(out, n) for n in numbers if old_rows_path(out, n).is_file()}
+    rows |= {n: rows_path(out, n) for n in numbers if is_done(out, n)}
+    if left := len(numbers) - len(rows):
+        raise ShardsError(
+            f"{out}: {left} of {len(numbers)} shards are not done yet; run the same command "
+            "without --retry first"
+        )
+    counts = {number: _broken(path) for number, path in sorted(rows.items())}
+    return {number: count for number, count in counts.items() if count}
+
+
+def reopen_broken(out: Path, numbers: Sequence[int]) -> None:
+    """Have the next `prepare_share` look at the broken photos of these shards again."""
+    if numbers:
+        (out / INDEX).unlink(missing_ok=True)  # it tells shards by their size, which may stay
+    for number in numbers:
+        if is_done(out, number):
+            reopen(out, number)
+
+
+def _broken(rows: Path) -> int:
+    return sum(row["status"] == BROKEN for row in parsed_rows(rows))
 
 
 def looked_at(
@@ -161,8 +216,11 @@ def looked_at(
         count = len(settings.photos_of(number, photos))
         total += count
         part = rows_path(out, number).with_suffix(".jsonl.part")
+        old = old_rows_path(out, number)
         if is_done(out, number):
             done += count
+        elif old.is_file():
+            done += count - _broken(old)
         elif part.is_file():
             done += part.read_bytes().count(b"\n")
     return done, total

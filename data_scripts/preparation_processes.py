@@ -19,7 +19,8 @@ import torch
 from photo_preparation import STATUSES, Settings, prepare_share
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from facerecon_lib.cli_console import error_console, one_line
+from facerecon_lib.cli_console import check_device, error_console, one_line
+from facerecon_lib.output_folder import OutputError
 from facerecon_lib.shard_files import ShardsError
 
 LINE_EVERY_S = 30  # where there is no terminal to draw a bar on
@@ -83,8 +84,10 @@ def _worker(out, photos, settings, rank, world, device, tally, told) -> None:
             raise ShardsError(f"{out}: stopped; the same command goes on from here")
 
     try:
-        prepare_share(out, photos, settings, rank, world, device_of(device, rank), tell)
-    except ShardsError as error:
+        device = device_of(device, rank)
+        check_device(device)
+        prepare_share(out, photos, settings, rank, world, device, tell)
+    except (ShardsError, OutputError) as error:
         told.put(one_line(error))
 
 

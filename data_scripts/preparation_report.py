@@ -22,6 +22,7 @@ from photo_folder import ABOUT, PhotoFolder
 from photo_preparation import BROKEN, FACE, LEFT_OUT, NO_FACE, STATUSES, Settings
 from resumable_shard import WORK, is_done, read_rows, shard_path
 
+from facerecon_lib.cli_console import one_line
 from facerecon_lib.photo_quality import FLAGS, Quality
 from facerecon_lib.shard_files import ShardsError, write_index
 
@@ -70,6 +71,8 @@ def check_output(out: Path, wanted: dict) -> bool:
     """
     try:
         found = json.loads((out / SETTINGS_FILE).read_bytes())
+        if not (isinstance(found, dict) and isinstance(found.get("settings"), dict)):
+            raise ValueError("it does not hold settings")
     except FileNotFoundError:
         if strange := next(out.glob("*.tar"), None):
             raise ShardsError(
@@ -80,7 +83,9 @@ def check_output(out: Path, wanted: dict) -> bool:
     except NotADirectoryError:
         raise ShardsError(f"{out}: is a file; choose another --out") from None
     except (OSError, ValueError) as error:
-        raise ShardsError(f"{out / SETTINGS_FILE}: cannot be read ({error})") from None
+        raise ShardsError(
+            f"{out / SETTINGS_FILE}: cannot be read ({one_line(error)}); choose another --out"
+        ) from None
     for name in ("format", "version", "photos", "names"):
         if found.get(name) != wanted[name]:
             what = "other photos, or other people on them" if name == "names" else name
@@ -89,13 +94,26 @@ def check_output(out: Path, wanted: dict) -> bool:
             )
             raise ShardsError(f"{out}: was begun with {what}{told}; choose another --out")
     for name, value in wanted["settings"].items():
-        before = found.get("settings", {}).get(name)
+        before = found["settings"].get(name)
         if before != value:
+            told = f"{name} = {before}, and now it is {value}"
+            if name == "meta":  # digests
+                told = "another table of who is on the photos, or without one"
             raise ShardsError(
-                f"{out}: was begun with {name} = {before}, and now it is {value}; set it as it "
-                "was, or choose another --out"
+                f"{out}: was begun with {told}; set it as it was, or choose another --out"
             )
     return True
+
+
+def check_retry(out: Path, begun: bool) -> None:
+    """Raises ShardsError where nobody knows which photos of a preparation are broken."""
+    if not begun:
+        raise ShardsError(f"--retry: nothing is prepared in {out} yet; leave it out")
+    if not (out / WORK).is_dir():
+        raise ShardsError(
+            f"--retry: {out / WORK} is gone, which says what is broken; without --retry all photos "
+            "are prepared again"
+        )
 
 
 def claim_output(out: Path, wanted: dict) -> None:

@@ -9,23 +9,41 @@ In each photo the largest face is found, with its 68 landmarks, and cut to the 2
 crop, its person and measures of its quality go into a shard. A photo that cannot be used is listed
 in report.csv with the reason and stops nothing. A run may be killed at any moment: the same command
 goes on behind the last photo, and what it writes is, byte for byte, what it would have written in
-one go, with one process or with many.
+one go, with one process or with many. `--retry` looks at the broken photos of a finished run again,
+once they are mended: what it leaves is what a run with the mended ones would have written.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from photo_folder import FolderError, PhotoFolder, find_meta, list_photos, read_meta
-from photo_preparation import FACE, STATUSES, Settings, looked_at, prepare_photo, prepare_share
+from photo_preparation import (
+    FACE,
+    STATUSES,
+    Settings,
+    broken_photos,
+    looked_at,
+    prepare_photo,
+    prepare_share,
+    reopen_broken,
+)
 from preparation_processes import device_of, duration, in_processes, progress, say
-from preparation_report import check_output, claim_output, description, write_report
+from preparation_report import (
+    check_output,
+    check_retry,
+    claim_output,
+    description,
+    write_report,
+)
 
 from facerecon_lib.cli_console import check_device, one_line
 from facerecon_lib.detection import DetectionError
@@ -56,6 +74,14 @@ def main(
     skip: Annotated[
         list[str] | None, typer.Option(help=f"Leave out what has this flag: {', '.join(FLAGS)}.")
     ] = None,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry",
+            help="Look at the broken photos of a finished run again, and at no other; the shards "
+            "that they are in are made once more, as if nothing had been broken.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count, try a few, say what would be written.")
     ] = False,
@@ -64,11 +90,15 @@ def main(
 
     The same command goes on with a run that was stopped. Under torchrun each process takes a share.
     """
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        rank, world = _place(processes)
-        if processes == 1:  # else each of them takes its own
-            device = device_of(device, int(os.environ.get("LOCAL_RANK", 0)))
-        check_device(device)
+        rank, local, world = _place(processes)
+        if world > 1 and retry:
+            raise ShardsError("--retry: start it without torchrun; --processes shares it out")
+        if processes == 1:
+            device = device_of(device, local)
+        if processes == 1 or not (device.startswith("cuda") and torch.cuda.is_available()):
+            check_device(device)  # else each of them checks its own, and this one takes no GPU
         if unknown := sorted(set(skip or ()) - set(FLAGS)):
             raise ShardsError(f"--skip {unknown[0]}: is no flag; there are {', '.join(FLAGS)}")
         flags = tuple(flag for flag in FLAGS if flag in (skip or ()))
@@ -76,34 +106,60 @@ def main(
         settings = Settings(chosen, min_score, min_face, flags, photos_per_shard)
         table = {"auto": find_meta(source), "none": None}.get(meta, Path(meta))
         folder = list_photos(source, read_meta(table) if table else None)
+        if table and not any("identity" in photo.about for photo in folder.photos):
+            raise FolderError(
+                f"{table}: knows none of the {len(folder.photos):,} photos in {source}; check "
+                "both, or go on with --meta none"
+            )
         wanted = description(settings, folder, table)
         if rank == 0:
             say(_found(folder, table))
+        begun = check_output(out, wanted)
+        if retry:
+            check_retry(out, begun)
         if dry_run:
             if rank == 0:
-                _dry_run(out, folder, settings, device, check_output(out, wanted))
+                _dry_run(out, folder, settings, device, begun, retry)
             return
         claim_output(out, wanted)
+        if retry:
+            broken = broken_photos(out, folder.photos, settings)
+            say(f"{sum(broken.values()):,} broken photos to look at again")
+            reopen_broken(out, list(broken))
         _prepare(out, folder, settings, device, rank, world, processes)
-    except (FolderError, ShardsError, DetectionError, OutputError) as error:
+    except REFUSALS as error:
         say(f"prepare_cacd: {one_line(error)}")
         raise typer.Exit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         say("prepare_cacd: stopped; the same command goes on from here")
-        raise typer.Exit(130) from None
+        raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _place(processes: int) -> tuple[int, int]:
-    """Rank and number of processes, as torchrun says."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, of a scheduler or of kill; it ends a run as Ctrl-C does."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise Terminated
+
+
+def _place(processes: int) -> tuple[int, int, int]:
+    """Rank, rank on this machine, and number of processes, as torchrun or srun says."""
     try:
         rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
+        names = (name for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ)
+        local = int(os.environ.get(next(names, ""), rank))
     except ValueError:
-        rank, world = -1, 0
-    if not 0 <= rank < world:
-        raise ShardsError("RANK and WORLD_SIZE of the environment do not agree; unset both")
+        rank, world, local = -1, 0, 0
+    if not (0 <= rank < world and local >= 0):
+        raise ShardsError(
+            "RANK, LOCAL_RANK and WORLD_SIZE of the environment do not agree; unset them"
+        )
     if world > 1 and processes > 1:
         raise ShardsError("--processes: torchrun has started some already; leave it out")
-    return rank, world
+    return rank, local, world
 
 
 def _found(folder: PhotoFolder, table: Path | None) -> str:
@@ -161,9 +217,15 @@ def _prepare(
     )
 
 
-def _dry_run(out: Path, folder: PhotoFolder, settings: Settings, device: str, begun: bool) -> None:
+def _dry_run(
+    out: Path, folder: PhotoFolder, settings: Settings, device: str, begun: bool, retry: bool
+) -> None:
     """What a run would do, from the first photos of its order, which is as good as drawn."""
     photos = folder.photos
+    if retry:
+        count = sum(broken_photos(out, photos, settings).values())
+        say(f"{count:,} broken photos would be looked at again; nothing was written")
+        return
     before, total = looked_at(out, photos, settings, 0, 1) if begun else (0, len(photos))
     counts, sizes = Counter(), []
     prepare_photo(photos[0], settings, device)  # loads the networks

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import unicodedata
 import zlib
 from collections.abc import Iterator
@@ -178,11 +179,24 @@ def main(
     seed: Annotated[int, typer.Option(help="Another seed, other faces.")] = 0,
 ) -> None:
     """Rendered faces as photos in CACD2000's layout, with their truth and some broken files."""
-    if out.exists() and any(out.iterdir()):
-        typer.echo(f"render_photo_folder: {out} is there already; choose another --out", err=True)
-        raise typer.Exit(2)
     torch.set_num_threads(1)
-    work = out.with_name(f".{out.name}.{os.getpid()}")
+    work = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}")
+    try:
+        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+            raise FileExistsError("it is there already")
+        write_folder(work, photos, broken, seed)
+        work.rename(out)
+    except OSError as error:
+        reason = error.strerror or error
+        typer.echo(f"render_photo_folder: {out}: {reason}; choose another --out", err=True)
+        raise typer.Exit(2) from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    typer.echo(f"{out}: {photos} photos and {broken} broken files in {out / 'CACD2000'}")
+
+
+def write_folder(work: Path, photos: int, broken: int, seed: int) -> None:
+    """The photos, their truth and their table. Raises OSError."""
     folder = work / "CACD2000"
     folder.mkdir(parents=True)
     truth, names = {}, []
@@ -201,8 +215,6 @@ def main(
         truth[name] = {"broken": kind}
     write_meta(work / "celebrity2000_meta.mat", names)
     (work / "truth.json").write_text(json.dumps(truth))
-    work.rename(out)
-    typer.echo(f"{out}: {photos} photos and {broken} broken files in {out / 'CACD2000'}")
 
 
 if __name__ == "__main__":

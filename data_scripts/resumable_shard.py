@@ -10,6 +10,9 @@ looked at, faces and broken ones alike, with where its sample ends and a checksu
 killed between any two bytes: what the two files agree on is kept, the rest is cut off, and the
 photos that follow come next. So nothing is in the shard twice, nothing is missing, and its bytes
 are those of a preparation that was never stopped. A shard is done when its rows have their name.
+
+A shard that was done may be `reopened`: it is made once more beside the old one, `old` gives what
+stays as it was, and in the end the new one takes its place.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from facerecon_lib.photo_samples import ShardFile, finished_size
@@ -33,6 +37,7 @@ class ResumableShard:
     def __init__(self, out: Path, number: int, names: Sequence[str]) -> None:
         self.path, self.done_path = shard_path(out, number), rows_path(out, number)
         self.part = self.done_path.with_name(f"{self.done_path.name}.part")
+        self.old_path = old_rows_path(out, number)
         self.names = names
 
     def __enter__(self) -> ResumableShard:
@@ -41,6 +46,7 @@ class ResumableShard:
         self._rows_file.seek(0)
         try:
             _lock(self._rows_file, self.path)
+            self._open_old()
             self.rows, rows_end, tar_end = self._agreed()
             self._rows_file.truncate(rows_end)
             self._tar = ShardFile(self.path, tar_end)
@@ -49,18 +55,50 @@ class ResumableShard:
             raise
         return self
 
+    def _open_old(self) -> None:
+        self._old_rows, self._old_tar = [], None
+        if self.old_path.is_file():
+            self._old_rows = list(parsed_rows(self.old_path))
+            if self.path.exists():
+                self._old_tar = self.path.open("rb")
+        ends = (row.get("end", 0) for row in self._old_rows)
+        self._old_starts = list(accumulate(ends, max, initial=0))
+
+    def old(self, position: int) -> tuple[dict, bytes | None] | None:
+        """Row and data, as for `add`, that the shard had before it was reopened.
+
+        None where there are none, and where the tar does not bear them out.
+        """
+        if position >= len(self._old_rows):
+            return None
+        row = dict(self._old_rows[position])
+        end, checksum = row.pop("end", None), row.pop("crc32", None)
+        if row.get("photo") != self.names[position]:
+            return None
+        if end is None:
+            return row, None
+        if self._old_tar is None:
+            return None
+        self._old_tar.seek(self._old_starts[position])
+        data = self._old_tar.read(end - self._old_starts[position])
+        return (row, data) if zlib.crc32(data) == checksum else None
+
     def _agreed(self) -> tuple[list[dict], int, int]:
         """Rows that the tar bears out, and where rows and tar end behind them."""
         tar_path = ShardFile.part_of(self.path)
-        if self.path.exists():  # killed between naming the tar and naming its rows
-            self.path.replace(tar_path)
+        reopened = self.old_path.is_file()
+        if self.path.exists() and (not reopened or _named_alone(self.part, tar_path)):
+            self.path.replace(tar_path)  # killed between naming the tar and naming its rows
         lines = self._rows_file.read().splitlines(keepends=True)
         rows, rows_end, tar_end = [], 0, 0
         with tar_path.open("rb") if tar_path.exists() else io.BytesIO() as tar:
             for name, line in zip(self.names, lines, strict=False):
                 if not line.endswith(b"\n"):
                     break
-                row = json.loads(line)
+                try:
+                    row = json.loads(line)
+                except ValueError:  # of a power cut: no line has come whole behind it
+                    break
                 end = row.get("end", tar_end)
                 data = tar.read(end - tar_end)
                 if row["photo"] != name or row.get("crc32", 0) != zlib.crc32(data):
@@ -91,11 +129,20 @@ class ResumableShard:
             self._tar.finish()
         else:
             self._tar.drop()
+            self.path.unlink(missing_ok=True)  # of a shard that was reopened
         self.part.replace(self.done_path)
+        self.old_path.unlink(missing_ok=True)
 
     def __exit__(self, *error: object) -> None:
         self._rows_file.close()
         self._tar.close()
+        if self._old_tar is not None:
+            self._old_tar.close()
+
+
+def _named_alone(rows: Path, tar: Path) -> bool:
+    """Whether of a shard that is made the tar has its name already, and the rows not."""
+    return rows.stat().st_size > 0 and not tar.exists()
 
 
 def _lock(file, path: Path) -> None:
@@ -122,10 +169,32 @@ def rows_path(out: Path, number: int) -> Path:
     return out / WORK / f"{number:05d}.jsonl"
 
 
+def old_rows_path(out: Path, number: int) -> Path:
+    """Rows of a shard that was done, and is to be made once more."""
+    return out / WORK / f"{number:05d}.jsonl.old"
+
+
+def reopen(out: Path, number: int) -> None:
+    """Have a shard that is done made once more; its tar stays until the new one is whole."""
+    rows_path(out, number).replace(old_rows_path(out, number))
+
+
 def read_rows(out: Path, number: int) -> Iterator[dict]:
-    """The rows of a shard that is done."""
-    with rows_path(out, number).open("rb") as file:
-        yield from map(json.loads, file)
+    """The rows of a shard that is done. Raises ShardsError for a damaged file."""
+    return parsed_rows(rows_path(out, number))
+
+
+def parsed_rows(path: Path) -> Iterator[dict]:
+    with path.open("rb") as file:
+        try:
+            for line in file:
+                row = json.loads(line)
+                row["photo"], row["status"]  # or KeyError, TypeError
+                yield row
+        except (ValueError, TypeError, KeyError):
+            raise ShardsError(
+                f"{path}: is damaged; remove it, and the same command makes its shard again"
+            ) from None
 
 
 def is_done(out: Path, number: int) -> bool:

@@ -38,13 +38,13 @@ from facerecon_lib.augmented_objective import (
     AugmentedObjective,
 )
 from facerecon_lib.camera import axis_angle_to_matrix
-from facerecon_lib.encoder import load_encoder
+from facerecon_lib.encoder import load_encoder, shipped_encoder_path
 from facerecon_lib.evaluation import photometric_error, similarity_align
 from facerecon_lib.face_batch import FaceBatch
 from facerecon_lib.lighting import ambient_lighting, shade
 from facerecon_lib.losses import AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS, mesh_symmetry_loss
 from facerecon_lib.mesh import face_normals, vertex_normals
-from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.morphable_model import MorphableModel, shipped_model_path
 from facerecon_lib.offset_fitting import fit_unet, gradient_lengths
 from facerecon_lib.rendered_faces import RenderedFaces
 from facerecon_lib.synthesis import Face, pose_and_light
@@ -208,9 +208,10 @@ class Bench:
 
 def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int) -> Bench:
     """The encoder's faces on `device`. They are made on the CPU, to be the same everywhere."""
-    model = MorphableModel.load(subdivision=subdivision)
+    model = MorphableModel.load(shipped_model_path(), subdivision)  # whatever variables name
     batch, rendered = three_faces(model)
-    base = BaseBranch(load_encoder(model=model), model, light="photo")(batch)
+    encoder = load_encoder(shipped_encoder_path(), model)
+    base = BaseBranch(encoder, model, light="photo")(batch)
     there = model.to(device)
     base = base_of(there, base.coefficients.to(device), batch.image.shape[-1])
     return Bench(there, batch.to(device), base, rendered.to(device), width, steps, rate)

@@ -29,7 +29,10 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 def evaluate(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="An encoder (.safetensors); default: the one that ships.")
+        Path | None,
+        typer.Argument(
+            help="An encoder (.safetensors); default: $FACERECON_ENCODER, or the shipped one."
+        ),
     ] = None,
     rendered: Annotated[
         int | None,
@@ -51,7 +54,8 @@ def evaluate(
         int, typer.Option(min=0, help="Rendered faces with a scan-to-mesh error (NoW).")
     ] = 50,
     model: Annotated[
-        Path | None, typer.Option(help="A face model; default: the one that ships.")
+        Path | None,
+        typer.Option(help="A face model; default: $FACERECON_MODEL, or the shipped one."),
     ] = None,
     recognition: Annotated[
         str | None,
@@ -71,7 +75,10 @@ def evaluate(
         bool, typer.Option("--detail", help="The augmented branch beside the encoder.")
     ] = False,
     detail_checkpoint: Annotated[
-        Path | None, typer.Option(help="Its U-Net (.safetensors); default: the one that ships.")
+        Path | None,
+        typer.Option(
+            help="Its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one."
+        ),
     ] = None,
     details: Annotated[
         bool,
@@ -169,12 +176,11 @@ def _augmented(encoder, loaded, model: Path | None, checkpoint: Path | None, lig
     """(branch, face model): of the light and the albedo basis that its U-Net was trained with."""
     from .augmented_branch import AugmentedBranch, BaseBranch
     from .morphable_model import MorphableModel
-    from .unet import UNetError, load_unet, shipped_unet_path
+    from .unet import UNetError, load_unet
 
-    if checkpoint is None and not shipped_unet_path().is_file():
-        raise UNetError("there is no offset U-Net in this installation; --detail-checkpoint FILE")
     facts = load_unet(checkpoint).metadata
-    light, albedo = light or facts.get("light", "photo"), facts.get("albedo", "monk")
+    light = light or facts.get("light", "photo")
+    albedo = facts.get("albedo", loaded.metadata["albedo"])
     if albedo != loaded.metadata["albedo"]:
         if light in ("photo", "encoder"):
             raise UNetError(

@@ -25,14 +25,20 @@ from .cli_console import (
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of faces.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results, one folder a photo.")]
 Model = Annotated[
-    Path | None, typer.Option(help="A face model (.safetensors); default: the one that ships.")
+    Path | None,
+    typer.Option(
+        help="A face model (.safetensors); default: $FACERECON_MODEL, or the shipped one."
+    ),
 ]
 FaceNumber = Annotated[int | None, typer.Option(help="Which face: 1 the largest, 2 the next ...")]
 Recognition = Annotated[
     str, typer.Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once).")
 ]
 Checkpoint = Annotated[
-    Path | None, typer.Option(help="An encoder (.safetensors); default: the one that ships.")
+    Path | None,
+    typer.Option(
+        help="An encoder (.safetensors); default: $FACERECON_ENCODER, or the shipped one."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
 
@@ -90,7 +96,10 @@ def reconstruct(
         bool, typer.Option("--detail", help="Add the augmented branch's skin and shape details.")
     ] = False,
     detail_checkpoint: Annotated[
-        Path | None, typer.Option(help="Its U-Net (.safetensors); default: the one that ships.")
+        Path | None,
+        typer.Option(
+            help="Its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one."
+        ),
     ] = None,
     device: Device = "cpu",
 ) -> None:
@@ -133,10 +142,8 @@ def _encoder(checkpoint: Path | None, model, device: str):
 
 
 def _unet(checkpoint: Path | None, model, device: str):
-    from .unet import UNetError, load_unet, shipped_unet_path
+    from .unet import load_unet
 
-    if checkpoint is None and not shipped_unet_path().is_file():
-        raise UNetError("there is no offset U-Net in this installation; --detail-checkpoint FILE")
     return load_unet(checkpoint, model, device)
 
 

@@ -99,14 +99,19 @@ def train_augmented_command(
     resume: Resume = False,
     data: Data = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="The frozen encoder's file; default: the one that ships.")
+        Path | None,
+        typer.Option(help="The frozen encoder; default: $FACERECON_ENCODER, or the shipped one."),
     ] = None,
     light: Annotated[
         Text,
         typer.Option(help="Of the base face: photo, encoder, or solved for: free, grey, known."),
     ] = None,
     albedo: Annotated[
-        Text, typer.Option(help="Basis of the base face: monk, or light (tones 1 to 4 alone).")
+        Text,
+        typer.Option(
+            help="Basis of the base face, one of the model's; default: its own, and of the smoke "
+            "profile light (tones 1 to 4 alone)."
+        ),
     ] = None,
     width: Annotated[Whole, typer.Option(help="Channels of the U-Net at full resolution.")] = None,
     space: Annotated[Text, typer.Option(help="What the maps are laid out in: image or uv.")] = None,

@@ -11,8 +11,9 @@ import json
 import os
 import signal
 from dataclasses import fields, replace
+from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import typer
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .training_settings import RunSettings
 
 CTRL_C, TERMINATED, BROKEN = 130, 143, 1
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+KINDS |= {type(None): "null"}
 
 
 def train(
@@ -54,7 +57,6 @@ def train(
         refused = (training.SettingsError, training.CheckpointError, training.ShardsError)
         try:
             settings = chosen_settings(out, given, losses, resume, other or [], stage)
-            settings.check()
             fabric = training.make_fabric(device, devices, num_nodes, settings.precision)
             rank = fabric.global_rank
             if fabric.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -111,7 +113,8 @@ def chosen_settings(
     """Those of the profile, or of the run that is gone on with, and on top what was given.
 
     losses: "report", "balanced", "rendered" or None. other: "name=value", of any setting.
-    Raises SettingsError for a name that is none.
+    Raises SettingsError for a name that is none, and for values that cannot be, once all of them
+    are there.
     """
     from . import training_settings as ts
     from .training_profiles import AUGMENTED_PROFILES, PROFILES
@@ -123,6 +126,11 @@ def chosen_settings(
         kind = ts.AugmentedSettings if augmented else ts.TrainSettings
         try:
             base = kind.from_json(json.loads(file.read_text()))
+        except json.JSONDecodeError as error:
+            raise ts.SettingsError(
+                f"{file}: cannot be read ({error}); remove it, and say all of the run's settings "
+                "again with --resume"
+            ) from error
         except (OSError, ValueError, TypeError) as error:
             raise ts.SettingsError(f"{file}: cannot be read ({error})") from error
     else:
@@ -137,9 +145,14 @@ def chosen_settings(
     }
     if losses is not None and losses not in kinds:
         raise ts.SettingsError(f"--losses {losses}: expected {' or '.join(kinds)}")
-    settings = replace(base, **given)
-    if losses is not None or {"recognition", "data"} & set(given):
-        settings.check()
+
+    def on_top(settings: ts.RunSettings) -> ts.RunSettings:
+        return reduce(with_setting, other, settings)
+
+    settings = on_top(replace(base, **given))
+    settings.check()
+    seen = settings.recognition, settings.data
+    if losses is not None or seen != (base.recognition, base.data):
         known = "rendered" if settings.data is None else "balanced"  # photos come without truth
         kind = losses or ("report" if base.reduction == "sum" else known)
         reduction = "sum" if kind == "report" else "mean"
@@ -149,28 +162,34 @@ def chosen_settings(
         settings = replace(settings, symmetry="image", smooth_on="face")
     elif augmented and losses is not None:
         settings = replace(settings, symmetry="mesh", smooth_on="offsets")
-    for text in other:
-        settings = with_setting(settings, text)
-    return settings
+    return on_top(settings)  # once more: what was said goes before what follows from it
 
 
 def with_setting(settings: RunSettings, text: str) -> RunSettings:
-    """The settings with "name=value", or "weights.term=number". Raises SettingsError if unknown."""
+    """The settings with "name=value", or "weights.term=number"; "null" is None.
+
+    Raises SettingsError for an unknown name, and for a value of another type than the setting's.
+    """
     from .training_settings import SettingsError
 
-    name, found, value = text.partition("=")
-    known = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    if not found or name.partition(".")[0] not in known:
-        raise SettingsError(f"--set {text}: expected NAME=VALUE, of {', '.join(known)}")
-    with contextlib.suppress(json.JSONDecodeError):  # then it is a word
-        value = json.loads(value)
-    if name.startswith("weights."):
-        return replace(settings, weights={**settings.weights, name[8:]: value})
-    old = known[name]
-    if isinstance(old, float) and isinstance(value, int):
+    name, found, word = text.partition("=")
+    types = get_type_hints(type(settings))
+    known = [field.name for field in fields(settings)]
+    name, dot, term = name.partition(".")
+    if not found or name not in known or bool(dot) != (name == "weights"):
+        names = ", ".join("weights.TERM" if one == "weights" else one for one in known)
+        raise SettingsError(f"--set {text}: expected NAME=VALUE, of {names}")
+    kinds = (float,) if dot else get_args(types[name]) or (types[name],)
+    value = word
+    if word == "null" or str not in kinds:  # a folder may be called 2024
+        with contextlib.suppress(json.JSONDecodeError):
+            value = json.loads(word)
+    if float in kinds and type(value) is int:
         value = float(value)
-    if old is not None and type(value) is not type(old):
-        raise SettingsError(f"--set {text}: expected {type(old).__name__}, as {old!r} is")
+    if type(value) not in kinds:
+        raise SettingsError(f"--set {text}: expected {' or '.join(KINDS[k] for k in kinds)}")
+    if dot:
+        return replace(settings, weights={**settings.weights, term: value})
     return replace(settings, **{name: value})
 
 

@@ -76,8 +76,14 @@ def profile(name: str | None = None) -> Profile:
     return known[name]
 
 
+OWN_FILES = ("FACERECON_MODEL", "FACERECON_ENCODER", "FACERECON_UNET")
+"""Variables that put a file of one's own in the place of one that ships."""
+
+
 def setup() -> None:
     """Make a notebook ready: pictures inline, one look for figures, one torch thread; say so.
+
+    Files that take the place of shipped ones are named, for the text tells of these.
 
     Tensors here are small: more threads gain little, and stall each other on a busy machine.
     """
@@ -100,6 +106,10 @@ def setup() -> None:
         }
     )
     print(f"facerecon_lib {__version__} · profile {profile()}")
+    named = {name: os.path.basename(os.environ.get(name, "")) for name in OWN_FILES}
+    own = ", ".join(f"${name}: {file}" for name, file in named.items() if file)
+    if own:
+        print(f"{own}; numbers in the text, and stored results, are of the files that ship")
 
 
 SLOW_SECONDS = 6.0  # with an answer as quick as the library's a check takes well under 2

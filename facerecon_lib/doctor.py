@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import platform
 import warnings
 
@@ -58,8 +59,9 @@ def report(console: Console) -> bool:
         except Exception as error:  # a package that is there and does not load, for any reason
             good &= not needed
             table.add_row(name, f"[red]does not load: {escape(_first_line(error))}[/]", todo)
-    for name, state, todo, fine in (*_devices(), _model(), _encoder()):
-        good &= fine or name == "encoder"  # fitting does without
+    model, row = _model()
+    for name, state, todo, fine in (*_devices(), row, _encoder(model), _unet(model)):
+        good &= fine or name in ("encoder", "offset U-Net")  # fitting does without
         table.add_row(name, escape(state) if fine else f"[red]{escape(state)}[/]", todo)
     console.print(table)
     try:
@@ -72,7 +74,7 @@ def report(console: Console) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _devices():
@@ -88,30 +90,49 @@ def _devices():
         yield "GPU", "none", "not needed: everything runs on the processor", True
 
 
-def _model() -> tuple[str, str, str, bool]:
+def _model():
+    """(face model, row); None where it does not load."""
     try:
         from .morphable_model import MorphableModel
 
         model = MorphableModel.load(subdivision=0)
     except Exception as error:
         todo = "reinstall, or rebuild it with data_scripts/build_face_model.py"
-        return "face model", _first_line(error), todo, False
+        todo = _unless_named("FACERECON_MODEL", todo)
+        return None, ("face model", _first_line(error), todo, False)
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
-    return "face model", f"{model.metadata.get('name')}: {sizes}", "", True
+    return model, ("face model", f"{model.metadata.get('name')}: {sizes}", "", True)
 
 
-def _encoder() -> tuple[str, str, str, bool]:
+def _encoder(model) -> tuple[str, str, str, bool]:
     try:
         from .encoder import load_encoder
 
-        encoder = load_encoder()
+        encoder = load_encoder(model=model)
     except Exception as error:
-        todo = "needed by facerecon reconstruct alone; reinstall, or facerecon train base"
-        return "encoder", _first_line(error), todo, False
+        todo = "facerecon reconstruct needs it, fit does not; reinstall, or facerecon train base"
+        return "encoder", _first_line(error), _unless_named("FACERECON_ENCODER", todo), False
     weights = sum(p.numel() for p in encoder.parameters()) / 1e6
     sizes = "{} identity, {} expression, {} albedo modes".format(*encoder.sizes)
     state = f"{encoder.name}: {encoder.backbone}, {weights:.1f} million weights, {sizes}"
     return "encoder", state, "", True
+
+
+def _unet(model) -> tuple[str, str, str, bool]:
+    try:
+        from .unet import load_unet
+
+        unet = load_unet(model=model)
+    except Exception as error:
+        todo = "--detail alone needs it; reinstall, or facerecon train augmented"
+        return "offset U-Net", _first_line(error), _unless_named("FACERECON_UNET", todo), False
+    weights = sum(p.numel() for p in unet.parameters()) / 1e6
+    return "offset U-Net", f"{unet.name}: {weights:.1f} million weights", "", True
+
+
+def _unless_named(variable: str, todo: str) -> str:
+    """What to do about a file that ships; of one that a variable names, where it comes from."""
+    return f"${variable} names it: change it, or unset it" if os.environ.get(variable) else todo
 
 
 def _detectors() -> Table:

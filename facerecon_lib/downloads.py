@@ -61,8 +61,15 @@ def fetch(url: str, path: Path, sha256: str, console=None) -> None:
     if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
         raise ValueError(f"sha256 {sha256!r}: expected 8 to 64 hexadecimal digits, in lower case")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _Part(path) as part, _bar(console, path.name) as report:
+        with contextlib.ExitStack() as opened:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = opened.enter_context(_Part(path))
+            except OSError as error:
+                raise DownloadError(
+                    f"{path.parent}: cannot be written ({_reason(error)})"
+                ) from None
+            report = opened.enter_context(_bar(console, path.name))
             if not (path.is_file() and file_sha256(path).startswith(sha256)):
                 _receive(url, part, report)
                 part.move(url, sha256)
@@ -294,9 +301,18 @@ def _bar(console, name: str) -> Iterator[Report]:
         progress.TransferSpeedColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=console) as shown:
-        task = shown.add_task(name, total=None, visible=False)  # until something comes
-        yield lambda here, total: shown.update(task, completed=here, total=total, visible=True)
+    shown = progress.Progress(*columns, console=console)
+    task = shown.add_task(name, total=None)
+
+    def show(here: int, total: int | None) -> None:
+        shown.start()  # not before something comes; again does nothing
+        shown.update(task, completed=here, total=total)
+
+    try:
+        yield show
+    finally:
+        if shown.live.is_started:
+            shown.stop()
 
 
 def _reason(error: Exception) -> str:

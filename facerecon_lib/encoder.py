@@ -31,12 +31,13 @@ from .encoder_backbones import (
     imagenet_file,
 )
 from .morphable_model import MorphableModel
-from .weight_files import read_weights, write_weights
+from .weight_files import named_file, read_weights, write_weights
 
 __all__ = ["BACKBONES", "NORMS", "Encoder", "EncoderError", "imagenet_file", "load_encoder"]
-__all__ += ["save_encoder", "shipped_encoder_path"]
+__all__ += ["default_encoder_path", "save_encoder", "shipped_encoder_path"]
 
 FORMAT = "facerecon-encoder-1"
+VARIABLE = "FACERECON_ENCODER"
 STORES = ("float32", "float16", "int8")
 STEP = ".step"  # of weights kept as whole numbers: what 1 stands for, an output channel
 OUTPUT_SCALES = {
@@ -154,6 +155,11 @@ def shipped_encoder_path() -> Path:
     return Path(str(files("facerecon_lib"))) / "assets" / "base_encoder.safetensors"
 
 
+def default_encoder_path() -> Path:
+    """The file that $FACERECON_ENCODER names; without it, the encoder that ships."""
+    return named_file(VARIABLE) or shipped_encoder_path()
+
+
 def save_encoder(
     path: Path, encoder: Encoder, metadata: dict[str, str] | None = None, store: str = "float32"
 ) -> None:
@@ -183,11 +189,17 @@ def load_encoder(
     model: MorphableModel | None = None,
     device: torch.device | str = "cpu",
 ) -> Encoder:
-    """An encoder from its file, ready for use (in eval mode); None is the one that ships.
+    """An encoder from its file, ready for use (in eval mode); None is `default_encoder_path()`.
 
     model: the face model that its coefficients are for. Raises EncoderError, one line, when the
-    file is missing, damaged, no encoder, or was trained with another face model.
+    file is missing, damaged, no encoder, or was trained with another face model; it names
+    $FACERECON_ENCODER where that named the file.
     """
+    if path is None and named_file(VARIABLE):
+        try:
+            return load_encoder(default_encoder_path(), model, device)
+        except EncoderError as error:
+            raise EncoderError(f"${VARIABLE}: {error}") from None
     path = shipped_encoder_path() if path is None else Path(path)
     maker = "facerecon train base"
     state, metadata = read_weights(path, FORMAT, EncoderError, maker, "encoder")
@@ -239,7 +251,8 @@ def _check_model(
     name = model.metadata.get("name", model.metadata["file"])
     trained = metadata.get("model", name)
     if sizes != model.sizes or trained != name:
+        name_it = f" and name it: ${VARIABLE}" if path == shipped_encoder_path() else ""
         raise EncoderError(
             f"{path.name}: was trained for {trained} ({', '.join(map(str, sizes))} modes), not for "
-            f"{name} ({', '.join(map(str, model.sizes))}); train one with that model"
+            f"{name} ({', '.join(map(str, model.sizes))}); train one with that model{name_it}"
         )

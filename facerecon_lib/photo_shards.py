@@ -218,7 +218,10 @@ class PhotoShards:
         self.photos = None if None in counts else sum(counts)
         source = ", ".join(map(str, shards)) if isinstance(shards, list | tuple) else str(shards)
         if self.photos == 0:
-            raise ShardsError(f"{source}: no photo{_of_part(part, split)} in {len(found)} shards")
+            raise ShardsError(
+                f"{source}: no photo{_of_part(part, split)} in {len(found)} shards; check that "
+                "they are whole, or prepare more photos"
+            )
         used = [shard for shard, count in zip(found, counts, strict=True) if count != 0]
         if len(used) < world and not complete:
             raise ShardsError(

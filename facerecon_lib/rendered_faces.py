@@ -60,7 +60,7 @@ class RenderedFaces:
     Without details these two are filled too, and are those of `truth`.
     size: of the picture, pixels, a multiple of 8; margin: it spans that many times the landmarks'
     box. Other values than the crop's give photos to cut crops from.
-    Raises ValueError for an unknown family.
+    Raises ValueError for an unknown family, and for a size or margin that cannot be.
     """
 
     model: MorphableModel
@@ -74,6 +74,10 @@ class RenderedFaces:
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise ValueError(f"family {self.family!r}: expected {' or '.join(FAMILIES)}")
+        if self.size < 8 or self.size % 8:
+            raise ValueError(f"size {self.size}: expected a multiple of 8, more than 0")
+        if not self.margin > 0:
+            raise ValueError(f"margin {self.margin}: expected more than 0")
         self.points = self.model.landmark_model()
         marks = torch.cat([self.model.landmarks, self.model.contour_bands.reshape(-1)])
         self.point_rows = marks.unique()
@@ -85,9 +89,10 @@ class RenderedFaces:
     def batch(
         self, indices: Int[Tensor, " batch"], rotation: Float[Tensor, "batch 3"] | None = None
     ) -> FaceBatch:
-        """The faces of these numbers; `rotation` turns their heads, all else of them stays.
+        """The faces of these numbers.
 
-        Raises ValueError for no number, and for negative ones.
+        rotation: axis-angle in radians, in place of their own; all else of them stays.
+        Raises ValueError for no number, for negative ones, and for rotations of another shape.
         """
         if indices.ndim != 1 or not len(indices) or int(indices.min()) < 0:
             raise ValueError(
@@ -98,7 +103,12 @@ class RenderedFaces:
         numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
         c = random_coefficients(self.model, numbers, self.family)
         if rotation is not None:
-            c.rotation = rotation
+            if rotation.shape != c.rotation.shape:
+                raise ValueError(
+                    f"rotation: expected {tuple(c.rotation.shape)}, one a face, got "
+                    f"{tuple(rotation.shape)}"
+                )
+            c.rotation = rotation.to(c.rotation)
         flat = relief(numbers)
         vertices = self.model.shape(c.identity, c.expression)
         albedo = self.model.albedo(c.albedo)

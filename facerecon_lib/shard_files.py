@@ -110,6 +110,8 @@ def _expand(source: str) -> list[str]:
         if not entries:
             raise ShardsError(f"{source}: no {INDEX} with shards is there; give a brace pattern")
         return [source + name for name in sorted(entries)]
+    if re.match(r"https?://", source) and "." not in shard_name(source.partition("//")[2]):
+        raise ShardsError(f"{source}: names no shard (*.tar); the address of a folder ends in /")
     if is_local(source) and not re.search(r"[{*?]", source):
         if Path(source).is_dir():
             found = _local_shards(Path(source))
@@ -199,8 +201,8 @@ def index_entry(path: Path) -> dict:
                     with contextlib.suppress(ValueError, TypeError, KeyError):
                         person = json.loads(file.read())["person"]
                         photos += [[key, person]] if isinstance(person, str) and person else []
-    except tarfile.TarError as error:
-        raise ShardsError(f"{path}: is not a tar file ({_line(error)}); make it again") from None
+    except tarfile.TarError:  # its text is of every kind of compression
+        raise ShardsError(f"{path}: is not a tar file; make it again") from None
     except OSError as error:
         raise ShardsError(f"{path}: cannot be read ({error.strerror or error})") from None
     return {"name": path.name, "bytes": path.stat().st_size, "photos": photos}

@@ -11,6 +11,7 @@ that is frozen has no step to gain from, and its coefficients are millimetres.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,16 +20,17 @@ from torch import Tensor
 
 from .augmented_branch import AugmentedFaces, BaseBranch, augment, unet_inputs
 from .augmented_objective import AugmentedObjective
-from .encoder import load_encoder, shipped_encoder_path
+from .encoder import default_encoder_path, load_encoder
 from .evaluation import albedo_error, landmark_error, photometric_error, vertex_error_mm
 from .face_batch import FaceBatch
-from .morphable_model import MorphableModel
+from .morphable_model import ModelError, MorphableModel
 from .objective import Objective
+from .photo_colours import LIGHTS as SOLVED
 from .recognition import FaceNetwork
 from .synthesis import CROP_SIZE, Face
 from .training_checkpoints import sha256_of
 from .training_logs import tiled
-from .training_settings import AugmentedSettings
+from .training_settings import AugmentedSettings, SettingsError
 from .training_stages import Stage
 from .unet import DoubleHeadUNet, UNetError, load_unet, save_unet
 
@@ -42,20 +44,32 @@ class AugmentedStage(Stage):
 
     def __init__(self, settings: AugmentedSettings, device: torch.device):
         super().__init__(settings, device)
-        s = settings
-        path = Path(s.encoder) if s.encoder else shipped_encoder_path()
-        encoder = load_encoder(path, self.model, device)
+        self.settings = s = self.settled(settings)
+        encoder = load_encoder(s.encoder, self.model, device)
+        path = Path(s.encoder) if s.encoder else default_encoder_path()
         self.sources["encoder"] = sha256_of(path)
-        if s.albedo != "monk":
-            model = MorphableModel.load(s.face_model, s.subdivision, s.albedo)
+        if s.albedo != (own := self.scenes.metadata["albedo"]):
+            if s.light not in SOLVED:
+                raise SettingsError(
+                    f"albedo {s.albedo!r} with light {s.light!r}: the encoder's albedo is of the "
+                    f"basis {own!r}; take light {' or '.join(SOLVED)}, which solve for the albedo "
+                    "themselves"
+                )
+            try:
+                model = MorphableModel.load(s.face_model, s.subdivision, s.albedo)
+            except ModelError as error:
+                raise ModelError(f"{error}; --albedo {own} is its own") from None
             self.model = model.to(device)
         encoder = encoder.to(memory_format=torch.channels_last)
         self.base_branch = BaseBranch(encoder, self.model, s.light)
         self.facts = {
             **{name: getattr(s, name) for name in ("light", "space", "sampling")},
-            "albedo": self.model.metadata["albedo"],  # another model's default has another name
+            "albedo": s.albedo,
             "encoder_sha256": self.sources["encoder"],
         }
+
+    def settled(self, settings: AugmentedSettings) -> AugmentedSettings:
+        return replace(settings, albedo=settings.albedo or self.scenes.metadata["albedo"])
 
     def _objective(self, recognition: FaceNetwork | None) -> AugmentedObjective:
         s = self.settings

@@ -82,10 +82,11 @@ def find_run(
     sources: Mapping[str, str],
     resume: bool,
     say: Callable[[str], None],
+    settled: Callable[[RunSettings], RunSettings],
 ) -> Checkpoint | None:
     """The checkpoint of out that a run with these settings goes on from; None for a new run.
 
-    sources: SHA-256 of the files that both have to share, by what they are.
+    sources: SHA-256 of the files that both have to share, by what they are. settled: of the stage.
     Raises CheckpointError where there is a run and resume is not asked for, or its settings or
     files are others, and where nothing can be written.
     """
@@ -113,7 +114,7 @@ def find_run(
                 f"{out}: holds a run of facerecon train {stage}, not {settings.stage}; choose "
                 "another folder"
             )
-        changed = differences(type(settings).from_json(saved), settings)
+        changed = differences(settled(type(settings).from_json(saved)), settings)
     except CheckpointError:
         raise
     except (OSError, ValueError, AttributeError) as error:

@@ -111,16 +111,20 @@ def on_main(fabric, function: Callable[[], T]) -> T:
     return result
 
 
-def in_all(fabric, function: Callable[[], T]) -> T:
-    """Call function in every process; the ShardsError of one is every process's.
+def in_all(
+    fabric,
+    function: Callable[[], T],
+    refusals: tuple[type[ValueError], ...] = (ShardsError,),
+) -> T:
+    """Call function in every process; one's error, if it is of `refusals`, is every process's.
 
-    Nobody is left waiting for a process that could not read its photos. They agree on the hosts,
-    over Gloo: no device is waited for.
+    Where there are several it is raised as the first of them. Nobody is left waiting for a process
+    that could not read its photos. They agree on the hosts, over Gloo: no device is waited for.
     """
     result = error = None
     try:
         result = function()
-    except ShardsError as caught:
+    except refusals as caught:
         error = caught
     if fabric.world_size == 1:
         if error is not None:
@@ -132,7 +136,7 @@ def in_all(fabric, function: Callable[[], T]) -> T:
         told: list = [None] * fabric.world_size
         torch.distributed.all_gather_object(told, error and str(error), group=_hosts())
         rank, text = next((rank, text) for rank, text in enumerate(told) if text is not None)
-        error = ShardsError(text if len(set(told)) == 1 else f"process {rank}: {text}")
+        error = refusals[0](text if len(set(told)) == 1 else f"process {rank}: {text}")
         error.everywhere = True
         raise error
     return result

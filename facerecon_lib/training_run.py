@@ -19,7 +19,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from . import __version__
+from .encoder_backbones import EncoderError
 from .face_batch import FaceBatch
+from .face_model_file import ModelError
 from .objective import Objective
 from .shard_files import ShardsError
 from .training_checkpoints import (
@@ -35,7 +37,7 @@ from .training_data import held_out_faces, held_out_photos, open_data
 from .training_guard import Interrupted, NonFiniteError, agree
 from .training_logs import RunLog
 from .training_processes import in_all, on_main
-from .training_settings import RunSettings
+from .training_settings import RunSettings, SettingsError
 from .training_stages import open_stage
 from .training_validation import validate
 
@@ -61,10 +63,12 @@ class TrainingRun:
         self.best: dict = {}
         self.saved: int | None = None
         on_main(fabric, lambda: settings.share(fabric.world_size))
-        self.stage = open_stage(settings, fabric.device)
+        refusals = SettingsError, ModelError, EncoderError
+        self.stage = in_all(fabric, lambda: open_stage(settings, fabric.device), refusals)
         self.place = (self.stage.scenes, fabric.global_rank, fabric.world_size)
         self.data = in_all(fabric, lambda: open_data(settings, *self.place))
-        self.settings = replace(settings, faces_per_epoch=self.data.faces_per_epoch)
+        known = dict(faces_per_epoch=self.data.faces_per_epoch)
+        self.settings = replace(self.stage.settings, **known)
         found = self._find(resume, console)
         self.first_step = 0 if found is None else found.step
         self.stage.prepare(fabric, allow_download)
@@ -85,7 +89,8 @@ class TrainingRun:
                 console.print(text, markup=False, soft_wrap=True)
 
         def find() -> Path | None:
-            found = find_run(self.out, self.settings, self.stage.sources, resume, say)
+            stage = self.stage
+            found = find_run(self.out, self.settings, stage.sources, resume, say, stage.settled)
             return found and found.path
 
         path = on_main(self.fabric, find)

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 
 from .augmented_branch import LIGHTS, SPACES
 from .encoder_backbones import BACKBONES, NORMS, WEIGHTS
+from .face_scenes import FAMILIES
 from .losses import (
     AUGMENTED_RENDERED_WEIGHTS,
     AUGMENTED_REPORT_WEIGHTS,
@@ -23,6 +24,12 @@ from .losses import (
     REPORT_WEIGHTS,
     TRAIN_WEIGHTS,
 )
+from .splits import SPLITS
+from .synthesis import CROP_SIZE
+
+VERSION = 2  # of a settings' file; 1 said nothing of it
+COUNTS = ("subdivision", "seed", "workers", "warmup", "last_rate", "weight_decay", "adam_eps")
+COUNTS += ("log_every", "picture_every", "checkpoint_every", "validate_every", "validation_faces")
 
 
 class SettingsError(ValueError):
@@ -159,10 +166,22 @@ class RunSettings:
 
     def check(self) -> None:
         """Raises SettingsError for a value that cannot be."""
-        positive = ("batch", "total_steps", "learning_rate", "clip_norm", "faces_per_epoch")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and abs(value) == math.inf:
+                raise SettingsError(f"{name} {value}: expected a finite number")
+            if name in COUNTS and not value >= 0:
+                raise SettingsError(f"{name} {value}: expected 0 or more")
+        positive = ["learning_rate", "clip_norm", "batch", "faces_per_epoch", "epochs"]
+        positive += ["total_steps"] + ["validation_faces"] * (self.validate_every > 0)
         for name in positive:
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name} {getattr(self, name)}: expected more than 0")
+        if self.data == "":
+            raise SettingsError("data '': expected a folder or an address of shards")
+        if self.seed >= 2**62:
+            raise SettingsError(f"seed {self.seed}: expected less than 2^62")
+        self._one_of("split", SPLITS)
+        self._one_of("family", FAMILIES)
         self._one_of("schedule", ("constant", "cosine"))
         self._one_of("reduction", ("mean", "sum"))
         self._one_of("precision", ("32-true", "bf16-mixed", "auto"))
@@ -175,21 +194,29 @@ class RunSettings:
             raise SettingsError(f"{name} {getattr(self, name)!r}: expected {' or '.join(choices)}")
 
     def as_json(self) -> dict:
-        return {"stage": self.stage, **asdict(replace(self, weights=dict(self.weights)))}
+        head = {"stage": self.stage, "version": VERSION}
+        return head | asdict(replace(self, weights=dict(self.weights)))
 
     @classmethod
     def from_json(cls, data: Mapping) -> Self:
         """What `as_json` gave. Raises SettingsError where it is of another stage or version."""
+        if not isinstance(data, Mapping):
+            raise SettingsError("not the settings of a run")
         given = dict(data)
         stage = given.pop("stage", "base")  # it was the only one once
+        if given.pop("version", 1) == 1 and given.get("albedo") == "monk":
+            given["albedo"] = None  # the word for any model's own basis, whatever it was called
         if stage != cls.stage:
             raise SettingsError(
                 f"settings of the other stage; it is facerecon train {stage} that has to go on"
             )
         known = {f.name for f in fields(cls)}
         if set(given) != known:
-            odd = ", ".join(sorted(set(given) ^ known))
-            raise SettingsError(f"settings of another version ({odd}); start a new run")
+            odd = sorted(set(given) ^ known)
+            more = f" and {len(odd) - 3} more" * (len(odd) > 3)
+            raise SettingsError(
+                f"settings of another version ({', '.join(odd[:3])}{more}); start a new run"
+            )
         return cls(**given)
 
 
@@ -218,6 +245,8 @@ class TrainSettings(RunSettings):
         super().check()
         self._one_of("backbone", tuple(BACKBONES))
         self._one_of("norm", NORMS)
+        if self.render_size < 1:
+            raise SettingsError(f"render_size {self.render_size}: expected more than 0")
         if self.pretrained not in WEIGHTS and not self.pretrained.endswith(".safetensors"):
             raise SettingsError(
                 f"pretrained {self.pretrained!r}: expected {', '.join(WEIGHTS)}, or the "
@@ -231,11 +260,12 @@ class AugmentedSettings(RunSettings):
 
     Beside those of `RunSettings`: encoder: the frozen one's file; None is the one that ships.
     light: whose light the base face stands in, of `augmented_branch.LIGHTS`. albedo: the basis that
-    the base face is made of, "monk" or "light" (tones 1 to 4 alone); rendered faces have all tones
-    whichever it is. width, depth, norm: of `unet.py`. pretrained: "none", or a U-Net's file to go
-    on from. space: what the maps are laid out in, "image" or "uv"; sampling: "bilinear", or
-    "hyperbolic". symmetry: Eq. 9 on the "mesh" or in the "image"; smooth_on: Eq. 10 and 11 of the
-    final "face" or of the "offsets". details: rendered faces with wrinkles, moles, make-up.
+    the base face is made of, one of the face model's (of the one that ships "monk" or "light",
+    tones 1 to 4 alone); None is the model's own default, of which rendered faces are, whichever it
+    is. width, depth, norm: of `unet.py`. pretrained: "none", or a U-Net's file to go on from.
+    space: what the maps are laid out in, "image" or "uv"; sampling: "bilinear", or "hyperbolic".
+    symmetry: Eq. 9 on the "mesh" or in the "image"; smooth_on: Eq. 10 and 11 of the final "face" or
+    of the "offsets". details: rendered faces with wrinkles, moles, make-up.
     """
 
     stage: ClassVar[str] = "augmented"
@@ -243,7 +273,7 @@ class AugmentedSettings(RunSettings):
 
     encoder: str | None = None
     light: str = "photo"
-    albedo: str = "monk"
+    albedo: str | None = None
     width: int = 16
     depth: int = 4
     norm: str = "inner"
@@ -259,17 +289,15 @@ class AugmentedSettings(RunSettings):
         """Raises SettingsError for a value that cannot be, and for two that do not go together."""
         super().check()
         self._one_of("light", LIGHTS)
-        self._one_of("albedo", ("monk", "light"))
         self._one_of("space", SPACES)
+        if self.depth < 0 or CROP_SIZE % 2**self.depth:
+            raise SettingsError(
+                f"depth {self.depth}: the crop of {CROP_SIZE} pixels cannot be halved that often; "
+                "expected 3 to 5"
+            )
         self._one_of("sampling", ("bilinear", "hyperbolic"))
         self._one_of("symmetry", ("mesh", "image"))
         self._one_of("smooth_on", ("face", "offsets"))
-        solved = ("free", "grey", "known")
-        if self.albedo == "light" and self.light not in solved:
-            raise SettingsError(
-                f"albedo 'light' with light {self.light!r}: the encoder's albedo is of the basis "
-                f"'monk'; take light {' or '.join(solved)}, which solve for the albedo themselves"
-            )
         if self.light == "known" and self.data is not None:
             raise SettingsError("light 'known': photos come without it; take free or grey")
         if self.pretrained != "none" and not self.pretrained.endswith(".safetensors"):

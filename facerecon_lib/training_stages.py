@@ -54,6 +54,10 @@ class Stage(ABC):
         self.sources = {"face_model": sha256_of(path)}
         self.facts: dict[str, str] = {}
 
+    def settled(self, settings: RunSettings) -> RunSettings:
+        """The same with a name where they leave it to the face model: what a run's file says."""
+        return settings
+
     def prepare(self, fabric, allow_download: bool = False) -> None:
         """Make the objective. Raises SettingsError for weights that cannot be."""
         s, network = self.settings, None

@@ -2,6 +2,7 @@
 
 write_weights(path, network.state_dict(), {"format": "facerecon-unet-1"}, store="float16")
 state, metadata = read_weights(path, "facerecon-unet-1", UNetError, "facerecon train augmented")
+path = named_file("FACERECON_UNET") or shipped_unet_path()
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 STORES = ("float32", "float16")
+
+
+def named_file(variable: str) -> Path | None:
+    """The file that an environment variable names; None where it is unset or empty."""
+    named = os.environ.get(variable)
+    return Path(named).expanduser() if named else None
 
 
 def write_weights(

@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from facerecon_lib.course import OWN_FILES
+
 # Examples are drawn alike in every run, and none is failed for a slow machine.
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("course")
@@ -20,6 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Small tensors gain little from more, and threads wait long for each other on a busy machine.
     torch.set_num_threads(1)
+    for name in OWN_FILES:  # tests are of what ships
+        os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from facerecon_lib import cli, output_folder, results, results_files
@@ -651,6 +652,25 @@ def test_the_doctor_tells_of_the_encoder_and_fitting_does_without_it(monkeypatch
     result = runner.invoke(cli.app, ["doctor"])
     assert result.exit_code == 0
     assert "readable safetensors" in " ".join(result.stdout.split())
+
+
+def test_the_doctor_names_the_variables_whose_files_do_not_load(monkeypatch, checkpoint):
+    monkeypatch.setattr("facerecon_lib.cli.out_console", Console(width=300))
+    monkeypatch.setenv("FACERECON_ENCODER", str(checkpoint))
+    monkeypatch.setenv("FACERECON_UNET", "/nowhere")
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 0  # fitting does without either
+    encoder, unet = (
+        next(line for line in result.stdout.splitlines() if line.startswith(f"│ {name} "))
+        for name in ("encoder", "offset U-Net")
+    )
+    assert "untrained.safetensors: mobilenet_v3_large" in encoder
+    assert "$FACERECON_UNET: /nowhere: there is no such offset U-Net" in unet
+    assert "$FACERECON_UNET names it: change it, or unset it" in unet
+    monkeypatch.setenv("FACERECON_MODEL", "/nowhere")
+    result = runner.invoke(cli.app, ["doctor"])
+    assert result.exit_code == 1
+    assert "$FACERECON_MODEL names it: change it, or unset it" in result.stdout
 
 
 def test_the_doctor_says_what_is_missing(monkeypatch):

@@ -120,11 +120,16 @@ def test_full_without_photos_says_that_it_trains_on_rendered_faces(asked, tmp_pa
         ("--precision 8", "precision '8': expected 32-true or bf16-mixed"),
         ("--set hue=1", "--set hue=1: expected NAME=VALUE"),
         ("--set batch", "--set batch: expected NAME=VALUE"),
-        ("--set batch=many", "--set batch=many: expected int, as 8 is"),
+        ("--set batch=many", "--set batch=many: expected a whole number"),
+        ("--set steps=many", "--set steps=many: expected a whole number or null"),
+        ("--set weights.pixel=much", "--set weights.pixel=much: expected a number"),
+        ("--set weights=3", "--set weights=3: expected NAME=VALUE"),
+        ("--set batch.size=3", "--set batch.size=3: expected NAME=VALUE"),
         ("--set weights.hue=1", "'hue' is unknown"),
         ("--device tpu", "device 'tpu': expected auto, cpu, cuda or cuda:N"),
         ("--model nowhere.safetensors", "nowhere.safetensors"),
         ("--data nowhere", "nowhere"),
+        ("--data http://127.0.0.1:1/shards", "names no shard (*.tar); the address of a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(tmp_path, options, message):
@@ -188,15 +193,57 @@ def test_a_set_value_keeps_the_type_of_its_setting():
     assert isinstance(with_setting(SMOKE, "learning_rate=1").learning_rate, float)
     assert with_setting(SMOKE, "sync_norm=true").sync_norm is True
     assert with_setting(SMOKE, "data=shards").data == "shards"
-    with pytest.raises(SettingsError, match="expected bool"):
+    assert with_setting(SMOKE, "data=2024").data == "2024"  # a folder's name
+    assert with_setting(SMOKE, "epochs=2").epochs == 2.0
+    assert with_setting(with_setting(SMOKE, "steps=7"), "steps=null").steps is None
+    assert with_setting(with_setting(SMOKE, "data=a"), "data=null").data is None
+    with pytest.raises(SettingsError, match="expected true or false"):
         with_setting(SMOKE, "sync_norm=1")
+    with pytest.raises(SettingsError, match=r"batch=null: expected a whole number$"):
+        with_setting(SMOKE, "batch=null")
+
+
+def test_what_is_set_counts_before_anything_is_checked_or_follows_from_it(tmp_path):
+    def chosen(given, *other, losses=None, stage="augmented", out=tmp_path):
+        return chosen_settings(out, given, losses, False, list(other), stage)
+
+    photos = chosen({"data": "shards"}, "light=free")  # known light is of rendered faces alone
+    assert (photos.light, photos.data) == ("free", "shards")
+    assert dict(photos.weights) == augmented_balanced_weights("none")
+    assert chosen({}, "data=shards", "light=free") == photos
+    assert chosen({}, "recognition=dlib").weights == augmented_rendered_weights("dlib")
+    base = chosen({"data": "shards"}, "recognition=dlib", "batch=6", stage="base")
+    assert (base.weights, base.batch) == (balanced_weights("dlib"), 6)
+    for told in (chosen({"data": "shards"}, "light=free", "weights.pixel=7", "reduction=sum"),
+                 chosen({}, "weights.pixel=7", "reduction=sum", losses="balanced")):  # fmt: skip
+        assert dict(told.weights) == augmented_balanced_weights("none") | {"pixel": 7.0}
+        assert told.reduction == "sum"
+    with pytest.raises(SettingsError, match="light 'known': photos come without it"):
+        chosen({"data": "shards"})
+    with pytest.raises(SettingsError, match="recognition 'vgg': expected none"):
+        chosen({}, "recognition=vgg")
+
+
+def test_the_same_command_again_resumes_with_the_same_settings(tmp_path):
+    given, other = {"data": "shards", "recognition": "dlib"}, ["light=grey", "weights.pixel=7"]
+    first = chosen_settings(tmp_path, given, None, True, other, "augmented")
+    write_settings(tmp_path, first)
+    assert chosen_settings(tmp_path, given, None, True, other, "augmented") == first
+    assert chosen_settings(tmp_path, {"data": "shards"}, None, True, [], "augmented") == first
 
 
 def test_the_settings_of_another_version_are_refused(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({"batch": 3}))
     done = invoke("--out", tmp_path, "--resume")
     assert done.exit_code == 2
-    assert "settings of another version" in done.stderr
+    assert "settings of another version (adam_eps, backbone, checkpoint_every and" in done.stderr
+    for text, message in (("{", "remove it, and say all of the run's settings again"),
+                          ("[]", "not the settings of a run")):  # fmt: skip
+        (tmp_path / "settings.json").write_text(text)
+        done = invoke("--out", tmp_path, "--resume")
+        assert done.exit_code == 2
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 # Stage two --------------------------------------------------------------------------------------
@@ -267,6 +314,7 @@ def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
     ("options", "message"),
     [
         ("--profile colab --albedo light", "albedo 'light' with light 'photo'"),
+        ("--albedo pale", "no albedo basis 'pale'; it has light, monk; --albedo monk is its own"),
         ("--profile smoke --data shards", "light 'known': photos come without it"),
         ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
         ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),

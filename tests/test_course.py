@@ -509,6 +509,18 @@ def test_set_up_makes_random_numbers_start_alike_and_says_what_is_used(capsys):
     assert "facerecon_lib" in capsys.readouterr().out
 
 
+def test_set_up_names_files_that_take_the_place_of_shipped_ones(capsys, monkeypatch):
+    for name in course.OWN_FILES:
+        monkeypatch.delenv(name, raising=False)
+    course.setup()
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    monkeypatch.setenv("FACERECON_MODEL", "/somewhere/ict.safetensors")
+    monkeypatch.setenv("FACERECON_UNET", "runs/unet.safetensors")
+    course.setup()
+    _, own = capsys.readouterr().out.splitlines()
+    assert own.startswith("$FACERECON_MODEL: ict.safetensors, $FACERECON_UNET: unet.safetensors; ")
+
+
 def test_a_first_call_under_no_grad_is_judged_with_gradients():
     from facerecon_lib import losses
 

@@ -174,9 +174,9 @@ def test_a_unet_of_another_model_is_refused(tmp_path, metadata, says):
     refused(done, tmp_path, says)
 
 
-def test_without_a_unet_in_the_package_it_is_asked_for(tmp_path, monkeypatch):
+def test_a_unet_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("facerecon_lib.unet.shipped_unet_path", lambda: tmp_path / "none")
-    says = "there is no offset U-Net in this installation; --detail-checkpoint FILE"
+    says = "none: there is no such offset U-Net; facerecon train augmented makes one"
     refused(reconstruct(tmp_path / "out", "--detail"), tmp_path, says)
 
 

@@ -205,6 +205,31 @@ def test_what_is_wrong_is_one_line(home, served, monkeypatch):
     assert not home.exists()
 
 
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_fetched(
+    home, served, monkeypatch
+):
+    home.write_text("a file, and no folder")
+    done = call("resnet50")
+    assert done.exit_code == 2
+    said = f"download_weights: {home}: cannot be written; set TORCH_HOME to a folder that can be\n"
+    assert done.stderr == said
+    home.unlink()
+    monkeypatch.setattr(download_weights.os, "access", lambda folder, mode: False)
+    assert call("resnet50").stderr == said.replace(str(home), str(home.parent))
+
+
+def test_ctrl_c_is_a_line_and_exit_130(home, served, monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download_weights, "fetch", stopped)
+    done = call("resnet50")
+    assert done.exit_code == 130
+    assert (
+        done.stderr == "download_weights: resnet50: stopped; the same command goes on from here\n"
+    )
+
+
 def test_disks_are_counted_apart(home, served, monkeypatch):
     """Two files that fit on two disks, and would not on one."""
     known = download_weights.known_weights()

@@ -249,6 +249,14 @@ def test_a_missing_file_is_one_line_and_keeps_what_was_begun(site, path):
     assert begun(path) == 5000
 
 
+def test_a_place_that_cannot_be_written_is_named_rather_than_the_address(site, path):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("a file, and no folder")
+    with pytest.raises(DownloadError, match=f"^{path}: cannot be written .(Not a dir|File exists)"):
+        fetch(site.address, path / "weights.pth", DIGEST)
+    assert site.asked == []
+
+
 def test_too_little_room_is_said_before_anything_is_written(site, path, monkeypatch):
     usage = downloads.shutil.disk_usage(path.parents[1])._replace(free=downloads.ROOM + 100_000)
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage)

@@ -604,3 +604,39 @@ def test_imagenet_has_no_file_of_dlibs_network():
     for backbone in ("dlib_resnet29", "vgg"):
         with pytest.raises(EncoderError, match="ImageNet's weights are of resnet50"):
             imagenet_file(backbone)
+
+
+def test_the_environment_names_the_default_file(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_module, "shipped_encoder_path", lambda: tmp_path / "shipped")
+    save_encoder(tmp_path / "shipped", tiny(), {"model": "the one that ships"})
+    monkeypatch.delenv("FACERECON_ENCODER", raising=False)
+    assert load_encoder().name == "shipped"
+    monkeypatch.setenv("FACERECON_ENCODER", "")
+    assert load_encoder().name == "shipped"
+    monkeypatch.setenv("FACERECON_ENCODER", str(file))
+    assert load_encoder(model=face_model(name="a face model")).name == file.name
+    assert load_encoder(tmp_path / "shipped").name == "shipped"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FACERECON_ENCODER", f"~/{file.relative_to(tmp_path)}")
+    assert load_encoder().name == file.name
+
+
+def test_a_wrong_file_of_the_environment_is_told_with_its_variable(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACERECON_ENCODER", str(file))
+    with pytest.raises(EncoderError, match=r"^\$FACERECON_ENCODER: .*: was trained for") as error:
+        load_encoder(model=face_model(name="another"))
+    one_line(error.value)
+    monkeypatch.setenv("FACERECON_ENCODER", str(tmp_path / "nowhere"))
+    with pytest.raises(EncoderError, match=r"^\$FACERECON_ENCODER: .*nowhere: there is no such"):
+        load_encoder()
+    with pytest.raises(EncoderError, match="was trained for a face model") as error:
+        load_encoder(file, face_model(name="another"))  # which was not asked of the variable
+    assert "$" not in one_line(error.value)
+
+
+def test_where_the_shipped_one_does_not_fit_the_variable_is_named(file, monkeypatch):
+    monkeypatch.delenv("FACERECON_ENCODER", raising=False)
+    monkeypatch.setattr(encoder_module, "shipped_encoder_path", lambda: file)
+    says = r"train one with that model and name it: \$FACERECON_ENCODER$"
+    with pytest.raises(EncoderError, match=says):
+        load_encoder(model=face_model(name="another"))

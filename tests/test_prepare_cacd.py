@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -25,7 +26,7 @@ pytest.importorskip("webdataset")
 from facerecon_lib import detection
 from facerecon_lib.photo import Crop, align
 from facerecon_lib.photo_quality import Quality
-from facerecon_lib.photo_samples import ShardFile, encode_photo, tar_bytes
+from facerecon_lib.photo_samples import ShardFile, ShardWriter, encode_photo, tar_bytes
 from facerecon_lib.photo_shards import PhotoShards
 from facerecon_lib.shard_files import ShardsError
 
@@ -295,8 +296,83 @@ def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(tmp_path: P
     row, data = photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS)
     assert (row["status"], data) == ("broken", None)
     assert row["reason"] == "RuntimeError: CUDA error: out of memory more"
-    with pytest.raises(ShardsError, match=r"^--device cuda: failed \(CUDA error: out of memory\)$"):
+    with pytest.raises(ShardsError, match=r"^--device cuda: failed \(CUDA error: out of memory\);"):
         photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS, "cuda")
+
+
+def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(tmp_path: Path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(jpeg(np.zeros((64, 64, 3), np.uint8)))
+
+    def fails(pixels, device, quick):
+        raise kind("of this photo")
+
+    monkeypatch.setattr(photo_preparation, "detect_faces", fails)
+    ones = torch.ones
+    monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))  # a device that works
+    kind = RuntimeError
+    row, _ = photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS, "cuda:1")
+    assert row["reason"] == "RuntimeError: of this photo"
+    kind = torch.OutOfMemoryError
+    with pytest.raises(ShardsError, match="--device cuda:1: failed"):
+        photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS, "cuda:1")
+
+
+@pytest.mark.usefixtures("ready")
+def test_all_networks_are_on_the_device_that_is_asked_for(portraits: Path, monkeypatch):
+    """On "meta", which holds no numbers, the first of them ends the run."""
+    asked, made = [], detection._mtcnn_on
+
+    def note(device: str):
+        asked.append(device)
+        network = made(device)
+        assert {p.device.type for p in network.parameters()} == {device}
+        return network
+
+    monkeypatch.setattr(detection, "_mtcnn_on", note)
+    with pytest.raises(ShardsError, match="--device meta: failed"):
+        photo_preparation.prepare_photo(
+            photo_at(portraits / "38_Eileen_Collins_0001.jpg"), SETTINGS, "meta"
+        )
+    assert set(asked) == {"meta"}
+
+
+@pytest.mark.usefixtures("quick", "ready")
+def test_each_process_takes_the_gpu_of_its_place_on_the_machine(folder, tmp_path, monkeypatch):
+    """As far as that can be seen without one."""
+    seen, checked, current = set(), [], []
+
+    def noted(photo, settings, device: str = "cpu"):
+        seen.add(device)
+        return stand_in(photo, settings)
+
+    monkeypatch.setattr(photo_preparation, "prepare_photo", noted)
+    monkeypatch.setattr(prepare_cacd, "check_device", checked.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    for place, gpu in (({}, "cuda:0"), ({"LOCAL_RANK": "1", "RANK": "4"}, "cuda:1"),
+                       ({"SLURM_LOCALID": "1", "RANK": "2"}, "cuda:1"),
+                       ({"RANK": "3"}, "cuda:1")):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setenv("WORLD_SIZE", "5" if place else "1")
+            for name, value in place.items():
+                patch.setenv(name, value)
+            out = tmp_path / f"out{len(checked)}"
+            code, said = run(
+                tmp_path / "photos", "--out", out, "--device", "cuda", "--photos-per-shard", 7
+            )
+        assert code == 0, said
+        assert (seen, checked[-1], current[-1]) == ({gpu}, gpu, gpu)
+        seen.clear()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.usefixtures("ready")
+def test_without_cuda_one_line_says_so(folder, tmp_path):
+    for more in ((), ("--processes", 2)):
+        code, said = run(tmp_path / "photos", "--out", tmp_path / "o", "--device", "cuda", *more)
+        assert code == 2
+        assert re.fullmatch(r"prepare_cacd: --device cuda: cannot be used here \(.*\)\n", said)
+    assert not (tmp_path / "o").exists()
 
 
 def test_settings_leave_faces_out_and_say_why():
@@ -333,13 +409,13 @@ def ready() -> None:
     pytest.importorskip("dlib")
 
 
-def run(*arguments: object) -> tuple[int, str]:
+def run(*arguments: object, main: Callable = prepare_cacd.main) -> tuple[int, str]:
     """Exit code and what was said."""
     import typer
     from typer.testing import CliRunner
 
     app = typer.Typer()
-    app.command()(prepare_cacd.main)
+    app.command()(main)
     result = CliRunner().invoke(app, [*map(str, arguments)])
     return result.exit_code, result.output
 
@@ -541,8 +617,6 @@ def test_two_runs_at_once_are_refused(folder, tmp_path: Path):
 
 
 def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path: Path):
-    from dataclasses import replace
-
     describe, claim = preparation_report.description, preparation_report.claim_output
     out = tmp_path / "out"
     claim(out, describe(SETTINGS, folder, None))
@@ -566,6 +640,51 @@ def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path
     (tmp_path / "mine/holiday.tar").write_bytes(b"")
     with pytest.raises(ShardsError, match=r"holds holiday\.tar, which this script did not write"):
         claim(tmp_path / "mine", describe(SETTINGS, folder, None))
+
+
+def test_a_line_of_a_power_cut_that_is_no_json_is_cut_off(folder, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(photo_preparation, "prepare_photo", stand_in)
+    whole = prepare(tmp_path / "out", folder)
+    rows = resumable_shard.rows_path(tmp_path / "out", 2)
+    lines = rows.read_bytes().splitlines(keepends=True)
+    rows.with_suffix(".jsonl.part").write_bytes(lines[0] + bytes(70) + b"\n" + lines[2])
+    rows.unlink()
+    assert prepare(tmp_path / "out", folder) == whole
+
+
+@pytest.mark.usefixtures("quick", "ready")
+def test_sigterm_ends_a_run_as_ctrl_c_does(folder, tmp_path: Path, monkeypatch):
+    options = (tmp_path / "photos", "--out", tmp_path / "out", "--detector", "dlib")
+    before = signal.getsignal(signal.SIGTERM)
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+
+        def stopped(photo, settings, device, number=number):
+            os.kill(os.getpid(), number)
+            return stand_in(photo, settings)
+
+        monkeypatch.setattr(photo_preparation, "prepare_photo", stopped)
+        ended, said = run(*options)
+        assert ended == code
+        assert said.endswith("prepare_cacd: stopped; the same command goes on from here\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_others_left_in_the_output_is_one_line(folder, tmp_path: Path):
+    wanted = preparation_report.description(SETTINGS, folder, None)
+    for data in (b"[]", b'{"settings": 3}', b"{", b"\xff"):
+        (tmp_path / "preparation.json").write_bytes(data)
+        with pytest.raises(ShardsError, match=r"preparation\.json: cannot be read \([^\n]+\)"):
+            preparation_report.check_output(tmp_path, wanted)
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_table_that_knows_none_of_the_photos_is_refused(folder, tmp_path: Path):
+    table = meta_matlab5(tmp_path / "celebrity2000_meta.mat")  # found beside the photos
+    code, said = run(tmp_path / "photos", "--out", tmp_path / "o")
+    assert code == 2
+    assert f"{table}: knows none of the 41 photos" in said
+    assert "or go on with --meta none" in said
+    assert not (tmp_path / "o").exists()
 
 
 def test_what_cannot_be_done_is_one_line(folder, tmp_path: Path, monkeypatch):
@@ -615,12 +734,171 @@ def test_the_last_of_torchrun_s_processes_writes_index_and_report(folder, tmp_pa
 @pytest.mark.usefixtures("ready")
 def test_processes_of_its_own_do_the_same(portraits: Path, tmp_path: Path, monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))  # which they are started with
-    one, two = tmp_path / "one", tmp_path / "two"
+    one, two, photos = tmp_path / "one", tmp_path / "two", tmp_path / "photos"
     options = ("--detector", "dlib", "--photos-per-shard", 2)
     assert run(portraits, "--out", one, *options)[0] == 0
-    code, said = run(portraits, "--out", two, *options, "--processes", 2)
+    shutil.copytree(portraits, photos)
+    late = photos / "38_Eileen_Collins_0002.png"
+    late.write_bytes(late.read_bytes()[:5000])  # still being copied
+    code, said = run(photos, "--out", two, *options, "--processes", 2)
     assert code == 0, said
+    assert contents(one) != contents(two)
+    shutil.copy(portraits / late.name, late)
+    code, said = run(photos, "--out", two, *options, "--processes", 2, "--retry")
+    assert code == 0, said
+    assert "2 broken photos to look at again" in said
     assert contents(one) == contents(two)
+
+
+# Broken photos that are mended ------------------------------------------------------------------
+
+
+@pytest.fixture
+def mended(monkeypatch) -> list[str]:
+    """Of the photos that `quick` finds broken the even ones are good again; who is looked at."""
+    looked = []
+
+    def better(photo, settings, device: str = "cpu"):
+        looked.append(photo.name)
+        if photo.about["age"] % 10:
+            return stand_in(photo, settings)
+        row, data = stand_in(replace(photo, about={"age": 21}), settings)
+        return row | {"about": photo.about}, data
+
+    monkeypatch.setattr(photo_preparation, "prepare_photo", better)
+    return looked
+
+
+def retry(out: Path, folder: photo_folder.PhotoFolder) -> dict[str, bytes]:
+    broken = photo_preparation.broken_photos(out, folder.photos, SETTINGS)
+    photo_preparation.reopen_broken(out, list(broken))
+    return prepare(out, folder)
+
+
+@pytest.mark.usefixtures("ready")
+def test_retry_looks_at_the_broken_alone_and_leaves_what_a_run_with_them_mended_does(
+    folder, tmp_path: Path, monkeypatch, mended
+):
+    better = photo_preparation.prepare_photo
+    whole = prepare(tmp_path / "whole", folder)
+    options = (tmp_path / "photos", "--out", tmp_path / "out", "--detector", "dlib")
+    options += ("--photos-per-shard", 7)
+    monkeypatch.setattr(photo_preparation, "prepare_photo", stand_in)
+    assert run(*options)[0] == 0
+    before = contents(tmp_path / "out")
+    assert before != whole
+    monkeypatch.setattr(photo_preparation, "prepare_photo", better)
+    mended.clear()
+    code, said = run(*options, "--retry", "--dry-run")
+    assert (code, mended, contents(tmp_path / "out")) == (0, [], before)
+    assert "9 broken photos would be looked at again; nothing was written" in said
+    code, said = run(*options, "--retry")
+    assert code == 0, said
+    assert "9 broken photos to look at again" in said
+    assert "9 photos in" in said
+    assert ": 5 face, 4 broken" in said
+    assert sorted(mended) == sorted(p.name for p in folder.photos if p.about["age"] % 5 == 0)
+    assert contents(tmp_path / "out") == whole
+    mended.clear()
+    assert run(*options, "--retry")[0] == 0  # four are broken still
+    assert len(mended) == 4
+    assert contents(tmp_path / "out") == whole
+
+
+def test_a_shard_that_keeps_its_size_is_in_the_index_as_it_is_now(
+    folder, tmp_path: Path, monkeypatch, mended
+):
+    grey = align(np.full((200, 200, 3), 90, np.uint8), crop().landmarks[0].numpy())
+    small = encode_photo("key", grey, "2d", "Some_Body", "a.jpg")
+    monkeypatch.setitem(globals(), "sample", lambda: small)
+    whole = prepare(tmp_path / "whole", folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_preparation, "prepare_photo", stand_in)
+        before = prepare(tmp_path / "out", folder)
+    tars = [name for name in whole if name.endswith(".tar") and whole[name] != before[name]]
+    assert any(len(whole[name]) == len(before[name]) for name in tars)
+    assert retry(tmp_path / "out", folder) == whole
+
+
+def test_a_retry_that_is_stopped_anywhere_is_gone_on_with(
+    folder, tmp_path: Path, monkeypatch, mended
+):
+    """Before or after each change on the disk; by the next run, whether told to retry or not."""
+    few = photo_folder.PhotoFolder(folder.photos[:14], 0, [])
+    whole = prepare(tmp_path / "whole", few)
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_preparation, "prepare_photo", stand_in)
+        prepare(tmp_path / "before", few)
+    broken = sum(p.about["age"] % 5 == 0 for p in few.photos)
+    steps = [(ShardFile, "append"), (ShardFile, "finish"), (Path, "replace"), (Path, "unlink")]
+    steps += [(resumable_shard.ResumableShard, "_write_row")]
+    for turn in itertools.count():
+        stop, late = divmod(turn, 2)
+        out = tmp_path / f"out{stop}{late}"
+        shutil.copytree(tmp_path / "before", out)
+        done = itertools.count()
+
+        def stopped(step, late, self, *rest, stop=stop, done=done):
+            here = next(done) == stop
+            if here and not late:
+                raise KeyboardInterrupt
+            result = step(self, *rest)
+            if here:
+                raise KeyboardInterrupt
+            return result
+
+        mended.clear()
+        with monkeypatch.context() as patch:
+            for owner, name in steps:
+                step = functools.partialmethod(stopped_by, stopped, getattr(owner, name), late)
+                patch.setattr(owner, name, step)
+            try:
+                retry(out, few)
+                break
+            except KeyboardInterrupt:
+                pass
+        if stop % 2:
+            prepare(out, few)  # what was begun is done, whoever goes on
+            assert not list((out / ".prepared").glob("*.old*"))
+        assert retry(out, few) == whole, (stop, late)
+        assert len(mended) <= 3 * broken
+        shutil.rmtree(out)
+    assert stop > 20
+
+
+def stopped_by(self, stopped, step, late, *rest, **options):
+    return stopped(functools.partial(step, **options), late, self, *rest)
+
+
+@pytest.mark.usefixtures("quick", "ready")
+def test_a_retry_that_cannot_be_is_refused_in_a_line(folder, tmp_path: Path, monkeypatch):
+    out = tmp_path / "out"
+    options = (tmp_path / "photos", "--out", out, "--photos-per-shard", 7, "--detector", "dlib")
+
+    def refused() -> str:
+        code, said = run(*options, "--retry")
+        assert code == 2, said
+        return said.splitlines()[-1]
+
+    assert f"--retry: nothing is prepared in {out} yet; leave it out" in refused()
+    assert not out.exists()
+    assert run(*options)[0] == 0
+    whole = contents(out)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "--retry: start it without torchrun; --processes shares it out" in refused()
+    monkeypatch.delenv("WORLD_SIZE")
+    (out / "photos-00003.tar").unlink()
+    assert "1 of 6 shards are not done yet; run the same command without --retry" in refused()
+    assert run(*options)[0] == 0
+    assert contents(out) == whole
+    (out / ".prepared/00003.jsonl").write_bytes(b"{}\n")
+    assert "00003.jsonl: is damaged; remove it, and the same command makes its shard" in refused()
+    (out / ".prepared/00003.jsonl").unlink()
+    assert run(*options)[0] == 0
+    assert contents(out) == whole
+    shutil.rmtree(out / ".prepared")
+    assert "/.prepared is gone, which says what is broken; without --retry all" in refused()
+    assert not (out / ".prepared").exists()
 
 
 # The folder to try it on ------------------------------------------------------------------------
@@ -650,6 +928,33 @@ def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path, monke
             off.append(abs(row["quality"]["yaw"] - truth[photo.name]["yaw"]))
     assert len(off) >= 5
     assert np.median(off) < 8
+
+
+def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import judge_prepared_faces
+    import render_photo_folder
+
+    (tmp_path / "file").write_bytes(b"")
+    for out in (tmp_path / "file", tmp_path / "file/x", tmp_path):
+        code, said = run("--out", out, "--photos", 1, main=render_photo_folder.main)
+        assert code == 2
+        assert re.fullmatch(rf"render_photo_folder: {out}: .*; choose another --out\n", said)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    shards, rendered = tmp_path / "shards", tmp_path / "rendered"
+    with ShardWriter(shards) as writer:
+        writer.write("a", crop(), "2d", "Some_Body", "a.jpg")
+    (shards / "report.csv").write_text("photo,status\na.jpg,face\n")
+    rendered.mkdir()
+    for text, message in ((None, "truth.json: No such file"), ("[]", "is not that of"),
+                          ("{", "Expecting"), ("{}", "a.jpg of photos-00000.tar is no rendered"),
+                          ('{"a.jpg": {"broken": "x"}}', "no rendered face")):  # fmt: skip
+        if text is not None:
+            (rendered / "truth.json").write_text(text)
+        code, said = run(shards, rendered, main=judge_prepared_faces.main)
+        assert code == 2
+        assert message in said
+        assert len(said.splitlines()) == 1
 
 
 def test_a_photo_s_cut_carries_its_points_along(monkeypatch):

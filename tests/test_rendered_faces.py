@@ -141,6 +141,70 @@ def test_without_details_the_truth_is_the_coefficients(model, batch):
     torch.testing.assert_close(batch.true_albedo, model.albedo(batch.truth.albedo))
 
 
+# Other heads, other pictures --------------------------------------------------------------------
+
+
+def test_a_rotation_turns_the_head_and_nothing_else(model, batch):
+    faces, indices = RenderedFaces(model, seed=3), torch.arange(6)
+    given = batch.truth.rotation[:6]
+    same = faces.batch(indices, given)
+    assert (same.image - batch.image[:6]).abs().mean() < 1e-4  # JPEG rounds either way
+    turned = faces.batch(indices, given + torch.tensor([0.0, 0.5, 0.0]))
+    assert torch.equal(turned.truth.rotation, given + torch.tensor([0.0, 0.5, 0.0]))
+    for name in ("identity", "expression", "albedo", "scale", "lighting"):
+        assert torch.equal(getattr(turned.truth, name), getattr(same.truth, name)), name
+    assert torch.equal(turned.tone, same.tone)
+    assert torch.equal(turned.true_vertices, same.true_vertices)  # of the model's frame
+    assert turned.names == same.names
+    assert (turned.image - same.image).abs().mean() > 0.02
+
+
+def test_a_turned_head_is_seen_from_the_side_and_is_still_in_the_middle(model):
+    faces, indices = RenderedFaces(model, seed=3), torch.arange(6)
+    spans, sides = [], []
+    for yaw in (-0.7, 0.0, 0.7):
+        marks = faces.batch(indices, torch.tensor([0.0, yaw, 0.0]).expand(6, 3)).landmarks
+        low, high = marks.amin(1), marks.amax(1)
+        assert ((low + high) / 2 - 112).abs().max() < 8
+        torch.testing.assert_close(
+            (high - low).amax(1), torch.full((6,), 224 / CROP_MARGIN), rtol=0.1, atol=0
+        )
+        eyes = (marks[:, 36] - marks[:, 45]).norm(dim=1)
+        spans.append(eyes / (high - low)[:, 1])  # foreshortened, beside the face's height
+        sides.append(marks[:, 30, 0] - (low + high)[:, 0] / 2)  # the nose points to a side
+    left, front, right = spans
+    assert (front > 1.1 * torch.maximum(left, right)).all()
+    assert (sides[0] * sides[2] < 0).all()
+    assert (sides[1].abs() < torch.minimum(sides[0].abs(), sides[2].abs())).all()
+
+
+def test_another_size_is_the_same_picture_in_other_pixels(model):
+    small, large = (
+        RenderedFaces(model, seed=6, clean=True, size=size).batch(torch.arange(4))
+        for size in (224, 448)
+    )
+    assert large.image.shape == (4, 3, 448, 448)
+    assert large.valid.shape == (4, 1, 448, 448)
+    halved = torch.nn.functional.avg_pool2d(large.image, 2)
+    assert (halved - small.image).abs().mean() < 0.02
+    assert (large.landmarks / 2 - small.landmarks).abs().mean() < 2  # noise is of pixels
+    for name in ("identity", "rotation", "lighting"):
+        assert torch.equal(getattr(large.truth, name), getattr(small.truth, name))
+
+
+def test_a_margin_leaves_room_around_the_landmarks(model):
+    for size, margin in ((224, 1.3), (384, 1.5), (384, 3.0)):
+        batch = RenderedFaces(model, seed=6, size=size, margin=margin).batch(torch.arange(5))
+        assert batch.image.shape[-2:] == (size, size)
+        low, high = batch.landmarks.amin(1), batch.landmarks.amax(1)
+        span = (high - low).amax(1)
+        torch.testing.assert_close(span, torch.full((5,), size / margin), rtol=0.08, atol=4)
+        assert ((low + high) / 2 - size / 2).abs().max() < 12
+        c = batch.truth
+        points = synthesise(model, c).landmarks("2d") * (size / 224)  # a wider crop, same lens
+        assert landmark_error(points, batch.landmarks, points="inner").median() < 0.15
+
+
 @pytest.fixture(scope="module")
 def detailed(model) -> FaceBatch:
     return RenderedFaces(model, seed=3, details=True).batch(torch.arange(24))
@@ -206,6 +270,14 @@ def test_refusals(model):
             RenderedFaces(model, seed=1).batch(torch.tensor(indices, dtype=torch.long))
     with pytest.raises(ValueError, match="indices: expected whole numbers"):
         RenderedFaces(model, seed=1).batch(torch.tensor([1.0]))
+    for size in (0, -8, 100):
+        with pytest.raises(ValueError, match=f"size {size}: expected a multiple of 8"):
+            RenderedFaces(model, seed=1, size=size)
+    for margin in (0.0, -1.3, float("nan")):
+        with pytest.raises(ValueError, match=r"margin .*: expected more than 0"):
+            RenderedFaces(model, seed=1, margin=margin)
+    with pytest.raises(ValueError, match=r"rotation: expected \(2, 3\), one a face, got \(3,\)"):
+        RenderedFaces(model, seed=1).batch(torch.arange(2), torch.zeros(3))
 
 
 @pytest.mark.gpu

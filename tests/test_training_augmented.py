@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import save_file
 
 from facerecon_lib import training
 from facerecon_lib.augmented_branch import AugmentedBranch, BaseBranch
+from facerecon_lib.cli_train import chosen_settings
 from facerecon_lib.encoder import Encoder, load_encoder, save_encoder
+from facerecon_lib.face_model_file import read_model_file
 from facerecon_lib.losses import AUGMENTED_REPORT_WEIGHTS
-from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.morphable_model import ModelError, MorphableModel, shipped_model_path
 from facerecon_lib.photo import align
 from facerecon_lib.training import (
     AUGMENTED_PROFILES,
@@ -32,7 +36,12 @@ from facerecon_lib.training import (
     train_augmented,
     train_base,
 )
-from facerecon_lib.training_checkpoints import latest_checkpoint, sha256_of, write_settings
+from facerecon_lib.training_checkpoints import (
+    find_run,
+    latest_checkpoint,
+    sha256_of,
+    write_settings,
+)
 from facerecon_lib.training_data import RenderedData, held_out_faces
 from facerecon_lib.training_logs import SHOWN, read_log
 from facerecon_lib.training_settings import (
@@ -101,7 +110,8 @@ def test_a_run_leaves_a_unet_that_says_what_it_is_for(whole, tiny, encoder_file)
     out, result, _ = whole
     unet = load_unet(out / "offset_unet.safetensors", MorphableModel.load(subdivision=0))
     said = unet.metadata
-    assert AugmentedSettings.from_json(json.loads(said["settings"])) == tiny
+    settled = replace(tiny, albedo="monk")
+    assert AugmentedSettings.from_json(json.loads(said["settings"])) == settled
     kind = {name: said[name] for name in ("albedo", "light", "space", "sampling")}
     assert kind == dict(albedo="monk", light="photo", space="image", sampling="bilinear")
     assert said["encoder_sha256"] == sha256_of(encoder_file)
@@ -383,7 +393,6 @@ def test_settings_from_before_there_were_stages_are_of_the_base():
     ("change", "message"),
     [
         (dict(light="sun"), "light 'sun': expected photo or encoder or free or grey or known"),
-        (dict(albedo="pale"), "albedo 'pale': expected monk or light"),
         (dict(albedo="light"), "albedo 'light' with light 'photo': .* take light free or grey"),
         (dict(albedo="light", light="encoder"), "albedo 'light' with light 'encoder'"),
         (dict(light="known", data="shards"), "light 'known': photos come without it"),
@@ -392,6 +401,7 @@ def test_settings_from_before_there_were_stages_are_of_the_base():
         (dict(symmetry="both"), "symmetry 'both': expected mesh or image"),
         (dict(smooth_on="maps"), "smooth_on 'maps': expected face or offsets"),
         (dict(pretrained="imagenet"), "pretrained 'imagenet': expected none, or the .safetensors"),
+        (dict(depth=6), "depth 6: the crop of 224 pixels cannot be halved that often"),
         (dict(batch=0), "batch 0: expected more than 0"),
         (dict(weights={"hue": 1.0}), "weights: 'hue' is unknown"),
         (dict(weights={}), "weights: expected one or more above 0"),
@@ -403,6 +413,96 @@ def test_settings_that_cannot_be_are_refused(tiny, tmp_path, change, message):
         train_augmented(replace(tiny, **change), tmp_path)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "settings.json").exists()
+
+
+# Albedo bases of other names --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The model that ships, its bases under other names, and an encoder that is for it."""
+    folder = tmp_path_factory.mktemp("imported")
+    data, metadata = read_model_file(shipped_model_path())
+    names = {"monk": "skin", "light": "pale"}
+    for part, (old, new) in itertools.product(("mean", "basis", "samples"), names.items()):
+        data[f"albedo_{part}_{new}"] = data.pop(f"albedo_{part}_{old}")
+    metadata |= {"name": "Imported", "default_albedo": "skin"}
+    model, encoder = folder / "model.safetensors", folder / "encoder.safetensors"
+    save_file(data, model, metadata)
+    network = Encoder(MorphableModel.load(model).sizes, "mobilenet_v3_large", input_size=64)
+    save_encoder(encoder, network, {"model": "Imported"})
+    return dict(face_model=str(model), encoder=str(encoder))
+
+
+def test_a_run_is_of_the_model_s_own_basis_whatever_it_is_called(imported, tiny, tmp_path):
+    quick = replace(tiny, steps=1, validate_every=0, picture_every=0, ema=0.0, **imported)
+    train_augmented(quick, tmp_path)
+    assert json.loads((tmp_path / "settings.json").read_text())["albedo"] == "skin"
+    file = tmp_path / "offset_unet.safetensors"
+    model = MorphableModel.load(imported["face_model"], subdivision=0)
+    assert load_unet(file, model).metadata["albedo"] == "skin"
+    with pytest.raises(UNetError, match="was trained on the albedo basis 'skin', not on 'pale'"):
+        load_unet(file, MorphableModel.load(imported["face_model"], 0, "pale"))
+    assert found(replace(quick, albedo="skin"), tmp_path).step == 1
+    with pytest.raises(CheckpointError, match='albedo "skin", not "pale"'):
+        found(replace(quick, albedo="pale", light="free"), tmp_path)
+
+
+def test_any_basis_of_the_model_is_taken_under_a_light_that_solves_for_it(imported, tiny):
+    settings = replace(tiny, albedo="pale", light="free", **imported)
+    stage = open_stage(settings, torch.device("cpu"))
+    shipped = MorphableModel.load(subdivision=0, albedo="light")
+    assert torch.equal(stage.model.albedo_basis, shipped.albedo_basis)
+    assert (stage.facts["albedo"], stage.scenes.metadata["albedo"]) == ("pale", "skin")
+    for light in ("photo", "encoder"):
+        with pytest.raises(SettingsError, match=r"'pale' with light .* is of the basis 'skin'"):
+            open_stage(replace(settings, light=light), torch.device("cpu"))
+        open_stage(replace(settings, light=light, albedo="skin"), torch.device("cpu"))
+
+
+def test_a_basis_that_the_model_lacks_is_refused_with_those_that_it_has(imported, tmp_path):
+    smoke = replace(AUGMENTED_PROFILES["smoke"], **imported)  # of albedo "light"
+    for albedo in ("light", "monk"):
+        with pytest.raises(ModelError, match=f"'{albedo}'; it has pale, skin; --albedo skin is"):
+            train_augmented(replace(smoke, albedo=albedo), tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def found(settings, out):
+    """What a resumed run goes on from."""
+    stage = open_stage(settings, torch.device("cpu"))
+    return find_run(out, stage.settings, stage.sources, True, lambda text: None, stage.settled)
+
+
+def made_old(file):
+    """Settings as they were written when any model's own basis was called "monk"."""
+    written = json.loads(file.read_text())
+    old = written.get("settings", written)
+    assert old.pop("version") == 2
+    old["albedo"] = "monk"
+    file.write_text(json.dumps(written))
+
+
+def test_runs_from_when_any_model_s_own_basis_was_called_monk_go_on(
+    whole, imported, tiny, tmp_path
+):
+    out = tmp_path / "shipped"
+    shutil.copytree(whole[0], out)
+    for file in (out / "settings.json", *(out / "checkpoints").glob("*/state.json")):
+        made_old(file)
+    for given in ({}, {"albedo": "monk"}):  # as the model that ships has it
+        assert found(chosen_settings(out, given, None, True, [], "augmented"), out).step == 4
+    with pytest.raises(CheckpointError, match='albedo "monk", not "light"'):
+        found(replace(tiny, albedo="light", light="free"), out)
+    out = tmp_path / "imported"
+    out.mkdir()
+    write_settings(out, replace(tiny, **imported))
+    made_old(out / "settings.json")
+    settings = chosen_settings(out, {}, None, True, [], "augmented")
+    assert found(settings, out) is None  # no checkpoint yet, and nothing against one
+    assert found(replace(settings, albedo="skin"), out) is None
+    with pytest.raises(CheckpointError, match='albedo "skin", not "pale"'):
+        found(replace(settings, albedo="pale", light="free"), out)
 
 
 def test_what_may_change_on_the_way(tiny):
@@ -419,7 +519,7 @@ def test_full_is_the_report():
     assert dict(full.weights) == dict(AUGMENTED_REPORT_WEIGHTS)
     assert augmented_report_weights("facenet")["recognition"] == 20
     assert (full.reduction, full.symmetry, full.smooth_on) == ("sum", "image", "face")
-    assert (full.sampling, full.space, full.albedo) == ("bilinear", "image", "monk")
+    assert (full.sampling, full.space, full.albedo) == ("bilinear", "image", None)
     assert (full.recognition, full.learning_rate, full.schedule) == ("facenet", 1e-4, "constant")
     assert not full.details
 

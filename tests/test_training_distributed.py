@@ -1,5 +1,6 @@
 """Several processes train what one would: losses, weights, stops. Gloo, on the CPU."""
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -71,10 +72,33 @@ main(Namespace(accelerator="cpu", strategy=None, devices="2", num_nodes=1, node_
 """  # what the command does with its options; the command itself needs the package click
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def run(launcher, folder, args, more=""):
     child = start(launcher, folder, args, more)
     out, err = child.communicate(timeout=200)
     return child.returncode, out, err
+
+
+# A fork has all imported that takes seconds; beside a GPU, torch allows none.
+PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+
+
+def as_torchrun_starts_it(rank, port, folder, args):
+    """One of two processes, with the environment that torchrun gives it."""
+    torch.set_num_threads(1)
+    places = dict(RANK=rank, LOCAL_RANK=rank, GROUP_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2)
+    places |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="tests")
+    os.environ.update({name: str(value) for name, value in places.items()})
+    rendered_faces.jpeg = lambda image, quality: image
+    done = CliRunner().invoke(cli.app, args)
+    (folder / f"said{rank}").write_text(done.stdout)
+    (folder / f"errors{rank}").write_text(done.stderr)
+    os._exit(done.exit_code)
 
 
 def compare(out, other, load=load_encoder, file="encoder.safetensors"):
@@ -102,6 +126,26 @@ def alone(tmp_path_factory):
     return out
 
 
+def test_two_processes_train_what_one_does(alone, tmp_path):
+    args = (free_port(), tmp_path, arguments(tmp_path / "run"))
+    two = [PROCESSES.Process(target=as_torchrun_starts_it, args=(rank, *args)) for rank in (0, 1)]
+    for process in two:
+        process.start()
+    for process in two:
+        process.join(120)
+    said, errors = (
+        "".join((tmp_path / f"{name}{rank}").read_text() for rank in (0, 1))
+        for name in ("said", "errors")
+    )
+    assert [process.exitcode for process in two] == [0, 0], errors
+    relative, weight = compare(tmp_path / "run", alone)
+    assert relative < 3e-5
+    assert weight < 5e-5  # of a learning rate of 1e-3 a step
+    assert said.count("3 steps in") == 1  # one of them speaks
+    assert errors.count("step 3 of 3") == 1
+
+
+@pytest.mark.slow
 def test_two_processes_of_torchrun_train_what_one_does(alone, tmp_path, record_property):
     code, said, errors = run(TORCHRUN, tmp_path, arguments(tmp_path / "run"))
     assert code == 0, errors
@@ -136,9 +180,7 @@ def test_two_processes_train_the_augmented_branch_as_one_does(tmp_path, record_p
 @pytest.mark.parametrize("launcher", ["fabric run", "its own"])
 def test_other_launchers_train_the_same(alone, tmp_path, launcher):
     if launcher == "fabric run":
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        port = str(free_port())
         code, _, errors = run(["-c", FABRIC_RUN, port], tmp_path, arguments(tmp_path / "run"))
     else:
         code, _, errors = run([], tmp_path, arguments(tmp_path / "run", "--devices=2"))
@@ -194,6 +236,15 @@ def test_sigterm_for_torchrun_leaves_a_checkpoint(tmp_path):
     line = next(line for line in errors.splitlines() if line.startswith("facerecon: stopped by"))
     done = latest_checkpoint(tmp_path / "run" / "checkpoints").step
     assert f"stopped by SIGTERM after step {done} of 1000; go on with facerecon train base" in line
+
+
+@pytest.mark.slow
+def test_a_file_that_no_process_can_use_is_refused_once(tmp_path):
+    args = [*arguments(tmp_path / "run"), "--model=nowhere.safetensors"]
+    code, _, errors = run(TORCHRUN, tmp_path, args)
+    assert code == 1  # torchrun's own
+    assert errors.count("nowhere.safetensors: no such face model") == 1
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -388,7 +388,25 @@ def test_files_that_are_no_unet_are_refused_in_one_line(tmp_path):
 
 
 def test_without_a_path_the_shipped_one_is_meant(tmp_path, monkeypatch):
-    save_unet(tmp_path / "own", trained())
+    monkeypatch.delenv("FACERECON_UNET", raising=False)
+    save_unet(tmp_path / "own", trained(), {"model": "a model"})
     assert unet_module.shipped_unet_path().parts[-2:] == ("assets", "offset_unet.safetensors")
     monkeypatch.setattr(unet_module, "shipped_unet_path", lambda: tmp_path / "own")
     assert load_unet().name == "own"
+    with pytest.raises(UNetError, match=r"and name it: \$FACERECON_UNET$"):
+        load_unet(model=small_model("another"))
+
+
+def test_or_the_file_that_the_environment_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(unet_module, "shipped_unet_path", lambda: tmp_path / "shipped")
+    save_unet(tmp_path / "shipped", trained())
+    save_unet(tmp_path / "mine", trained(), {"model": "a model"})
+    monkeypatch.setenv("FACERECON_UNET", str(tmp_path / "mine"))
+    assert load_unet(model=small_model()).name == "mine"
+    assert load_unet(tmp_path / "shipped").name == "shipped"
+    with pytest.raises(UNetError, match=r"^\$FACERECON_UNET: mine: was trained for") as caught:
+        load_unet(model=small_model("another"))
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("FACERECON_UNET", str(tmp_path / "none"))
+    with pytest.raises(UNetError, match=r"^\$FACERECON_UNET: .*none: there is no"):
+        load_unet()

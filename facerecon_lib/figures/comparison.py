@@ -275,7 +275,7 @@ def where_figure(
     length = displacement.square().sum(-1).mean(0).sqrt() / most
     colours = matplotlib.colormaps["viridis"](length.clamp(0, 1).numpy())[..., :3]
     painted = torch.as_tensor(colours, dtype=model.mean.dtype)[None]
-    figure, axes = sheet(4, 1, size=2.3, title="Where the shipped U-Net moves the skin", head=0.2)
+    figure, axes = sheet(4, 1, size=2.3, title="Where the U-Net moves the skin", head=0.2)
     for axis, yaw in zip(axes[0], (-45, 0, 45), strict=False):
         view = turned_mesh(model, model.mean[None], painted, yaw)
         picture(axis, show_face(view, "unlit", 260))

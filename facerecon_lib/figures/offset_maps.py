@@ -46,7 +46,7 @@ def first_screen(crop: Crop, found: AugmentedFaces) -> Image.Image:
     side = turned_mesh(face.model, face.vertices, face.albedo, 40.0)
     panels = {
         "the photo": to_uint8(crop.image[0]),
-        "base: 182 numbers": face_in_crop(crop, base, SMALL),
+        f"base: {base.model.sizes.vector} numbers": face_in_crop(crop, base, SMALL),
         "detailed: with both maps": face_in_crop(crop, face, SMALL),
         "detailed, turned": show_face(side, "studio", SMALL),
         "base: its shape": show_face(base, "shape", SMALL),
@@ -101,7 +101,8 @@ def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Imag
     views = [turned_mesh(model, v, a, 0.0) for v, a in ((true_vertices, true_albedo),
                                                         (vertices, albedo))]  # fmt: skip
     outward = ((true_vertices - vertices) * vertex_normals(vertices, model.faces)).sum(-1)
-    figure, axes = sheet(4, 2, size=2.6, title="What 182 numbers cannot say", head=0.3)
+    title = f"What {model.sizes.vector} numbers cannot say"
+    figure, axes = sheet(4, 2, size=2.6, title=title, head=0.3)
     for row, look in zip(axes, ("shape", "unlit"), strict=True):
         for axis, view, name in zip(row[1:3], views, ("all of it", "the bases' part"), strict=True):
             picture(axis, show_face(view, look, 300), f"{name}: {look}")

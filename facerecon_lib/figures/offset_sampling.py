@@ -236,7 +236,9 @@ def sweep_figure(
         axis.plot(places, values, "o-", color=colour, markersize=4, label=name)
     for name, s in marks.items():
         axis.axvline(s, color="0.3", linestyle=":", linewidth=1)
-        axis.text(s + 0.015, 0.97, name, rotation=90, fontsize=9, va="top", ha="left",
+        crowded = any(0 < other - s < 0.05 for other in marks.values())
+        side, at = ("right", s - 0.015) if crowded else ("left", s + 0.015)
+        axis.text(at, 0.97, name, rotation=90, fontsize=9, va="top", ha=side,
                   transform=axis.get_xaxis_transform())  # fmt: skip
     axis.set_yscale("log")
     axis.set(

@@ -18,6 +18,7 @@ from .photo_panels import font
 
 Picture = UInt8[np.ndarray, "height width 3"]
 CAPTION = 26  # px above a panel
+MARK = 140  # of 255: the grey of the line in a plot
 
 
 class Curves:
@@ -36,12 +37,13 @@ class Curves:
         self.axes = axes
 
     def marked(self, values: Sequence[float]) -> Picture:
-        """The plots with a line at one value of x each."""
+        """The plots with a line at one value of x each, behind what is drawn and written there."""
         marked = self.picture.copy()
         for axis, value in zip(self.axes, values, strict=True):
             (x, low), (_, high) = (axis.transData.transform((value, y)) for y in axis.get_ylim())
             top, bottom = len(marked) - round(high), len(marked) - round(low)
-            marked[max(top, 0) : bottom, round(x) - 1 : round(x) + 1] = 70
+            behind = marked[max(top, 0) : bottom, round(x) - 1 : round(x) + 1]
+            np.minimum(behind, MARK, out=behind)
         return marked
 
 

@@ -4,8 +4,8 @@
 
 Each run is `facerecon train base` or `facerecon train augmented` as a user starts it, by torchrun
 where there are several processes (Gloo, on the CPU, one thread each), with as many photos a step
-in all: strong scaling. Runs take turns, and the number is the median over the steps of all turns but
-each one's first few, from the run's own log. Stage one: MobileNetV3 at 112, renderings of 112
+in all: strong scaling. Runs take turns, and the number is the median over the steps of all turns
+but each one's first few, from the run's own log. Stage one: MobileNetV3 at 112, renderings of 112
 pixels; stage two: a U-Net of width 8 over the encoder that ships. Processes of one machine share
 its cores: with fewer cores than processes nothing can be gained.
 """
