@@ -10,6 +10,7 @@ V. Blanz and T. Vetter, "A morphable model for the synthesis of 3D faces", SIGGR
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -159,18 +160,25 @@ class MorphableModel:
         colours = self.albedo_mean.reshape(-1) + _combine(coefficients, self.albedo_basis, "albedo")
         return colours.unflatten(-1, (-1, 3))
 
-    def expression_from_controls(self, weights: dict[str, float]) -> Float[Tensor, "1 expression"]:
+    def expression_from_controls(
+        self, weights: Mapping[str, float], stand_in: bool = False
+    ) -> Float[Tensor, "1 expression"]:
         """Coefficients of named facial actions, `{"jawOpen": 0.5}`; 0 is rest, 1 the full action.
 
-        A name without a side, `mouthSmile`, stands for both where the model has them apart. Raises
-        ModelError for a name that the model lacks.
+        A name without a side, `mouthSmile`, stands for both where the model has them apart.
+        stand_in: where the model lacks the k-th name, its k-th expression mode moves instead, by
+        two standard deviations at 1; BFM's modes have no names. Otherwise raises ModelError.
         """
         total = torch.zeros(self.sizes.expression, device=self.device)
-        for name, weight in weights.items():
+        for mode, (name, weight) in enumerate(weights.items()):
             sides = [name] if name in self.controls else [f"{name}Left", f"{name}Right"]
-            if not all(side in self.controls for side in sides):
-                raise ModelError(f"no control {name!r}; there are {', '.join(self.controls)}")
-            total = total + weight * sum(self.controls[side] for side in sides)
+            if all(side in self.controls for side in sides):
+                total = total + weight * sum(self.controls[side] for side in sides)
+            elif stand_in:
+                total[mode : mode + 1] += 2 * weight
+            else:
+                known = ", ".join(self.controls) or "none"
+                raise ModelError(f"no control {name!r}; there are {known}")
         return total[None]
 
     @cached_property

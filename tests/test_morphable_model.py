@@ -1,5 +1,6 @@
 """The face model that ships: what it is made of, and Eq. 1 and 2."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -211,6 +212,20 @@ def test_controls_are_exact_and_named_for_their_side():
     torch.testing.assert_close(back, expected, atol=2e-3, rtol=0)
     with pytest.raises(ModelError, match="no control 'jawOpeN'"):
         m.expression_from_controls({"jawOpeN": 1.0})
+
+
+def test_actions_that_a_model_does_not_name_are_its_modes():
+    model, actions = MorphableModel.load(subdivision=0), {"jawOpen": 0.5, "mouthSmile": 1.0}
+
+    def played(**other):
+        return replace(model, **other).expression_from_controls(actions, stand_in=True)
+
+    torch.testing.assert_close(played(), model.expression_from_controls(actions))
+    assert played(controls={})[0, :3].tolist() == [1.0, 2.0, 0.0]
+    jaw_alone = played(controls={"jawOpen": model.controls["jawOpen"]})
+    both = jaw_alone - model.expression_from_controls({"jawOpen": 0.5})
+    torch.testing.assert_close(both[0, :3], torch.tensor([0.0, 2.0, 0.0]))
+    assert played(controls={}, expression_basis=model.expression_basis[:0]).shape == (1, 0)
 
 
 def test_an_action_named_without_its_side_is_that_of_both():

@@ -173,14 +173,15 @@ def dials(model: MorphableModel, coefficients: FaceCoefficients, size: int = 160
         return change
 
     def open_jaw(c: FaceCoefficients, value: float) -> None:
-        c.expression = c.expression + value * model.controls["jawOpen"]
+        c.expression = c.expression + model.expression_from_controls({"jawOpen": value}, True)
 
     def light_from(c: FaceCoefficients, value: float) -> None:
         c.lighting[:, 3] += value
 
     steps = (-3, -1.5, 0, 1.5, 3)
     row("identity\nmode 1", steps, " sd", add("identity", 0))
-    row("expression\njawOpen", (-0.2, 0, 0.15, 0.3, 0.45), "", open_jaw)
+    opened = "jawOpen" if "jawOpen" in model.controls else "mode 1"
+    row(f"expression\n{opened}", (-0.2, 0, 0.15, 0.3, 0.45), "", open_jaw)
     row("albedo\nmode 1", (-1.5, -1, -0.5, 0, 0.5), " sd", add("albedo", 0))
     row("light\nleft to right", (-0.8, -0.4, 0, 0.4, 0.8), "", light_from)
     rows["pose\nyaw"] = [

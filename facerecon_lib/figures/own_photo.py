@@ -21,7 +21,7 @@ from ..evaluation import landmark_error, photometric_error
 from ..fitting import FitResult, judge
 from ..lighting import ambient_lighting
 from ..losses import light_level
-from ..morphable_model import ModelError, MorphableModel
+from ..morphable_model import MorphableModel
 from ..photo_input import ChosenPhoto
 from ..plotting import DETECTED, face_in_crop, gallery, show_face, to_uint8, turned_mesh
 from ..results import FittedPhoto
@@ -234,21 +234,6 @@ def relit_figure(pictures: Mapping[str, Float[Tensor, "1 3 height width"]]) -> F
 
 
 @torch.no_grad()
-def acting(model: MorphableModel, actions: Mapping[str, float]) -> Float[Tensor, "1 expression"]:
-    """Coefficients of named actions, `{"jawOpen": 0.5}`; 0 is rest, 1 the full action.
-
-    The k-th moves the k-th expression mode, by two standard deviations at 1, where a model has no
-    such name: BFM's and FLAME's modes have none.
-    """
-    total = torch.zeros(1, model.sizes.expression, device=model.device)
-    for mode, (name, weight) in enumerate(actions.items()):
-        try:
-            total = total + model.expression_from_controls({name: weight})
-        except ModelError:
-            total[:, mode : mode + 1] += 2 * weight
-    return total
-
-
 def moved(
     found: AugmentedFaces,
     expression: Float[Tensor, "1 expression"] | None = None,
