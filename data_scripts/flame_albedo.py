@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from imported_landmarks import ImportModelError
 from jaxtyping import Float, Int
 from model_tables import check_kind, refuse
 
@@ -63,6 +64,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             if largest > MOST_BYTES:
                 refuse(path, f"unpacks to {largest / 1e9:.1f} GB; {WANTED}")
             data = {name: file[name] for name in PARTS}
+    except ImportModelError:
+        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
         refuse(path, f"not a readable .npz of arrays ({type(error).__name__}); {WANTED}")
     for name, value in data.items():

@@ -22,7 +22,15 @@ import typer
 from imported_landmarks import read_landmarks
 from imported_model import ImportModelError, SourceModel, run
 from jaxtyping import Float, Int
-from model_tables import in_unit_range, linear_model, outwards, read_mat, refuse, triangles
+from model_tables import (
+    check_kind,
+    in_unit_range,
+    linear_model,
+    outwards,
+    read_mat,
+    refuse,
+    triangles,
+)
 from statismo_model import read_statismo
 
 PARTS = ("shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "tl")
@@ -42,8 +50,7 @@ def read_bfm(
     expression: the folder with EXPRESSION_FILES, for 2009 alone. landmarks: 68 vertex numbers of
     the file, from 0. modes: of each basis the first so many, 0 all. Raises ImportModelError.
     """
-    if not path.is_file():
-        raise ImportModelError(f"{path}: no such file")
+    check_kind(path)
     with path.open("rb") as file:
         statismo = file.read(8) == b"\x89HDF\r\n\x1a\n"  # MATLAB's v7.3 begins with a text
     if statismo and expression is not None:

@@ -28,7 +28,7 @@ from flame_albedo import read_albedo
 from imported_landmarks import read_landmarks
 from imported_model import ImportModelError, SourceModel, run
 from jaxtyping import Float, Int
-from model_tables import outwards, refuse, triangles
+from model_tables import check_kind, outwards, refuse, triangles
 from scipy.sparse import issparse
 from scipy.spatial.transform import Rotation
 
@@ -144,6 +144,7 @@ def read_parts(path: Path) -> Flame:
 
 
 def unpickled(path: Path) -> dict:
+    check_kind(path)
     try:
         held = read_pickle(path)
     except ArrayPickleError as error:
@@ -224,6 +225,7 @@ def read_points(path: Path, faces: Int[np.ndarray, "face 3"], count: int) -> Int
     if path.suffix not in (".pkl", ".npy", ".npz"):
         return read_landmarks(path, count)
     if path.suffix == ".npz":
+        check_kind(path, archive=True)
         try:
             with np.load(path, allow_pickle=False) as file:
                 held = dict(file)

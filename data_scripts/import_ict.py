@@ -21,8 +21,9 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from imported_model import FLIP, ImportModelError, SourceModel, errors, run
+from imported_model import ImportModelError, SourceModel, errors, run
 from jaxtyping import Bool, Float, Int
+from mesh_mirror import FLIP
 from rich.progress import track
 from scipy.spatial import cKDTree
 
@@ -221,7 +222,9 @@ def read_indices(folder: Path) -> tuple[list[str], Int[np.ndarray, " 68"]]:
 def offsets(folder: Path, names: list[str], neutral: Obj) -> Float[np.ndarray, "mode vertex 3"]:
     """Each named mesh less the neutral one, mm. Raises ImportModelError for another topology."""
     found = np.zeros((len(names), VERTICES, 3))
-    for i, name in enumerate(track(names, "meshes", console=errors, transient=True)):
+    quiet = not errors.is_terminal
+    shown = track(names, "meshes", console=errors, transient=True, disable=quiet)
+    for i, name in enumerate(shown):
         mesh = read_obj(folder / f"{name}.obj")
         if mesh.polygons != neutral.polygons:
             raise ImportModelError(
@@ -241,7 +244,8 @@ def read(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
     """
     folder = folder / "FaceXModel" if (folder / "FaceXModel").is_dir() else folder
     if not folder.is_dir():
-        raise ImportModelError(f"{folder}: no such folder; give ICT-FaceKit's FaceXModel/")
+        found = "is a file" if folder.is_file() else "no such folder"
+        raise ImportModelError(f"{folder}: {found}; give ICT-FaceKit's folder FaceXModel/")
     listed, landmarks = read_indices(folder)
     neutral = read_obj(folder / "generic_neutral_mesh.obj")
     tables = corners("generic_neutral_mesh.obj", neutral)
@@ -267,9 +271,10 @@ def read(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
     ]
     if strange:
         notes.append(f"left out, not named there: {', '.join(sorted(strange))}")
-    drawn = np.ones(VERTICES, bool)
+    drawn, teeth = np.ones(VERTICES, bool), np.zeros(VERTICES, bool)
     for part in NOT_DRAWN:
         drawn[slice(*PARTS[part])] = False
+    teeth[slice(*PARTS["teeth"])] = True
     faces = triangles(tables, mirror)
     return SourceModel(
         name="ICT-FaceKit",
@@ -284,6 +289,7 @@ def read(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
         uv=one_uv(tables, neutral.texture),
         mirror=mirror,
         keep=face_region(mean, wide),
+        teeth=teeth,
         controls={
             control_name(name): row / ACTION_SD
             for name, row in zip(expressions, np.eye(len(expressions)), strict=True)

@@ -19,27 +19,34 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
-from carried_over import CLOSE, LOOSE, Registration, normals_of
-from imported_landmarks import MIDLINE, ImportModelError, find_landmarks, read_landmarks
+from carried_over import CarriedOver, outline
+from imported_landmarks import (
+    MIDLINE,
+    NONE_GIVEN,
+    ImportModelError,
+    find_landmarks,
+    read_landmarks,
+)
 from jaxtyping import Bool, Float, Int
+from laid_on import CLOSE, INNER, LOOSE, LaidOn, shipped_face
 from landmarks68 import contour_bands
 from mesh_cut import Part, cut_at_zero, keep_vertices
+from mesh_mirror import find_mirror
 from model_file import claim, write_model
-from plausible_face import check_arrays, check_face, check_motion
+from plausible_face import check_arrays, check_face, check_motion, check_places
 from rich.console import Console
-from scipy.spatial import cKDTree
+from torch import Tensor
 
 from facerecon_lib.detection import DetectionError
 from facerecon_lib.morphable_model import FORMAT, ModelError
+from facerecon_lib.subdivision import loop_subdivide
 
 __all__ = ["ImportModelError", "SourceModel", "finish", "run", "write_model"]
 
 DENSE = 8000  # vertices: a finer mesh is not subdivided unless asked for
 BAND = 96  # candidates at most for where a jaw point's outline may be
 SAMPLES, SEED = 500, 0  # of a PCA's albedos, N(0, 1)
-MIRROR_MM = 1.0  # how far from the mirror image of a vertex its mirror may be
 OUTSIDE_DEG = 2.0  # the border stays so far outside of the jaw's landmarks
-FLIP = np.array([-1.0, 1.0, 1.0])
 
 console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -50,11 +57,11 @@ class SourceModel:
 
     mean, identity, expression: bases per one standard deviation; expressions per full action where
     `controls` names them, by their coefficients. albedo_mean, albedo: sRGB in [0, 1] and per
-    standard deviation; None: the shipped model's are carried over. landmarks: iBUG order; those
-    that are -1, or all of None, are detected. uv: (0, 0) bottom left; None: a cylinder. mirror: the
-    vertex opposite each; None: found by place. keep: the face, for --crop; None: what the shipped
-    face covers. creases: edges that subdivision keeps sharp. notes: lines for the reader of
-    `facerecon model info`.
+    standard deviation; without a mean the shipped model's are carried over, a mean alone has no
+    modes. landmarks: iBUG order; those that are -1, or all of None, are detected. uv: (0, 0) bottom
+    left; None: a cylinder. mirror: the vertex opposite each; None: found by place. keep: the face,
+    for --crop; None: what the shipped face covers. creases: edges that subdivision keeps sharp.
+    teeth: which vertices are; None: found by place. notes: lines of `facerecon model info`.
     """
 
     name: str
@@ -71,6 +78,7 @@ class SourceModel:
     mirror: Int[np.ndarray, " vertex"] | None = None
     keep: Bool[np.ndarray, " vertex"] | None = None
     creases: Int[np.ndarray, "crease 2"] | None = None
+    teeth: Bool[np.ndarray, " vertex"] | None = None
     controls: dict[str, Float[np.ndarray, " expression"]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -80,7 +88,6 @@ def run(
     out: Path,
     crop: bool = True,
     landmarks: Path | None = None,
-    subdivision: int | None = None,
 ) -> None:
     """Read, finish, write, print the facts; a refusal is one line on stderr, and exit 2."""
     try:
@@ -88,7 +95,7 @@ def run(
         with errors.status("reading the source"):
             source = read()
         with errors.status("checking, landmarks, regions, crop"):
-            tensors, metadata = finish(source, crop, landmarks, subdivision)
+            tensors, metadata = finish(source, crop, landmarks)
         with errors.status("writing"):
             model = write_model(out, tensors, metadata)
     except (ImportModelError, ModelError, DetectionError) as error:
@@ -104,58 +111,43 @@ def run(
 
 
 def finish(
-    source: SourceModel,
-    crop: bool = True,
-    landmarks: Path | None = None,
-    subdivision: int | None = None,
+    source: SourceModel, crop: bool = True, landmarks: Path | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors and the metadata of the model's file.
 
     landmarks: a file of 68 vertex numbers that takes the place of the source's own.
-    subdivision: the file's default; None: 1, or 0 for a dense mesh.
     Raises ImportModelError for what is no plausible face in mm, DetectionError where landmarks have
     to be found and no detector is here.
     """
     notes = list(source.notes)
     check_arrays(source)
-    if landmarks is not None:
-        points = read_landmarks(landmarks, len(source.mean))
-        notes.append("landmarks: from a file of vertex numbers")
-    elif source.landmarks is not None and (np.asarray(source.landmarks) >= 0).all():
-        points = np.asarray(source.landmarks)
-    else:
-        given = np.full(68, -1) if source.landmarks is None else source.landmarks
-        shown = np.asarray(source.faces)
-        if crop and source.keep is not None:  # they have to be on what is kept
-            shown = shown[source.keep[shown].all(1)]
-        found = find_landmarks(source.mean, shown, source.albedo_mean)
-        points = np.where(given < 0, found, given)
-        count = "all" if (given < 0).all() else f"{(given < 0).sum()} of the 68"
-        notes.append(f"landmarks: {count} found by a detector on renderings of the mean")
+    points, smoothing = _landmarks(source, crop, landmarks, notes)
     check_face(source.mean, source.faces, points)
     faces = np.array(source.faces, np.int64)
-    smoothing = LOOSE if any("detector" in note for note in notes) else CLOSE
-    here = Registration(source.mean, torch.as_tensor(faces), points, smoothing=smoothing)
-    moved, offset = _centred(source.mean, points, here)
+    moved, offset = _centred(source.mean, points)
     known = np.full(len(moved), -1) if source.mirror is None else np.asarray(source.mirror)
-    whole, symmetric = _mirror(moved, faces, known)
+    whole, symmetric = find_mirror(moved, faces, known)
     known = whole if symmetric else known
-    part = _part(source, here, points, crop, whole if symmetric else None)
+    part = _part(source, faces, points, smoothing, crop, whole if symmetric else None)
     mean = part.apply(moved)
-    regions, seen = here.regions(), (here.seen & (here.kind == 0)).astype(float)[:, None]
-    stacked = part.apply(np.stack(list(regions.values()), 1)).clip(0, 1).T
-    regions = dict(zip(regions, stacked, strict=True))
-    regions["border"] = here.border(part, mean)
+    count, steps = len(mean), 0 if len(mean) > DENSE else 1
+    creases = np.zeros((0, 2), int) if source.creases is None else part.edges(source.creases)
+    teeth = None if source.teeth is None else part.apply(1.0 * source.teeth[:, None])[:, 0] > 0.5
+    as_loaded = _as_it_loads(mean, part.faces, creases, steps)
+    here = CarriedOver(*as_loaded, part.number[points], smoothing=smoothing, teeth=teeth)
+    check_places(here.missed)
+    regions = {name: values[:count] for name, values in here.regions().items()}
+    skin = here.skin[:count]
+    regions["border"] = outline(mean, part.faces, skin)
     identity, expression = part.apply(source.identity), part.apply(source.expression)
     check_motion(identity, expression, bool(source.controls))
-    mirror, exact = _mirror(mean, part.faces, part.renumber(known))
+    mirror, exact = find_mirror(mean, part.faces, part.renumber(known))
     if not exact:
         notes.append("mirror: the triangles are not symmetric; each vertex has the nearest one")
     inside = regions["mouth_interior"] + regions["eyeballs"] > 0.5
-    bands = _bands(mean, part.number[points], (part.apply(seen)[:, 0] > 0.5) & ~inside)
+    bands = _bands(mean, part.number[points], skin & ~inside)
     names = list(source.controls)
     controls = np.array([source.controls[n] for n in names], np.float32)
-    creases = np.zeros((0, 2), int) if source.creases is None else part.edges(source.creases)
     tensors = {
         "mean": mean.astype(np.float32),
         "identity_basis": identity.astype(np.float16),
@@ -169,13 +161,11 @@ def finish(
         "landmarks": part.number[points].astype(np.int32),
         "contour_bands": bands.astype(np.int32),
     }
-    skins = _skins(source, here, notes)
+    skins = _skins(source, part, here, notes)
     for name, (colour, basis, samples) in skins.items():
-        tensors[f"albedo_mean_{name}"] = part.apply(colour).astype(np.float32)
-        tensors[f"albedo_basis_{name}"] = part.apply(basis).astype(np.float16)
+        tensors[f"albedo_mean_{name}"] = colour.astype(np.float32)
+        tensors[f"albedo_basis_{name}"] = basis.astype(np.float16)
         tensors[f"albedo_samples_{name}"] = samples.astype(np.float16)
-    if subdivision is None:
-        subdivision = 0 if len(mean) > DENSE else 1
     metadata = {
         "format": FORMAT,
         "name": source.name,
@@ -184,7 +174,7 @@ def finish(
         "provenance": source.provenance,
         "controls": json.dumps(names),
         "regions": json.dumps(list(regions)),
-        "default_subdivision": str(subdivision),
+        "default_subdivision": str(steps),
         "default_albedo": next(iter(skins)),
         "mirror": "exact" if exact else "nearest",
         "offset_mm": json.dumps(offset.round(4).tolist()),
@@ -193,22 +183,45 @@ def finish(
     return tensors, metadata
 
 
+def _landmarks(
+    source: SourceModel, crop: bool, file: Path | None, notes: list[str]
+) -> tuple[Int[np.ndarray, " 68"], float]:
+    """Of the file, of the source, or found; and how closely the shipped model is to follow them."""
+    if file is not None:
+        notes.append("landmarks: from a file of vertex numbers")
+        return read_landmarks(file, len(source.mean)), CLOSE
+    given = NONE_GIVEN if source.landmarks is None else np.asarray(source.landmarks)
+    if (given >= 0).all():
+        return given, CLOSE
+    shown = np.asarray(source.faces)
+    if crop and source.keep is not None:  # they have to be on what is kept
+        shown = shown[source.keep[shown].all(1)]
+    points = find_landmarks(source.mean, shown, source.albedo_mean, given)
+    count = "all" if (given < 0).all() else f"{(given < 0).sum()} of the 68"
+    if (given[INNER] >= 0).all():
+        notes.append(f"landmarks: {count} carried over from the model that ships")
+        return points, CLOSE
+    notes.append(f"landmarks: {count} found by a detector on renderings of the mean")
+    return points, LOOSE
+
+
 def _part(
     source: SourceModel,
-    here: Registration,
-    points: np.ndarray,
+    faces: Int[np.ndarray, "face 3"],
+    points: Int[np.ndarray, " 68"],
+    smoothing: float,
     crop: bool,
-    mirror: np.ndarray | None,
+    mirror: Int[np.ndarray, " vertex"] | None,
 ) -> Part:
     """The face alone, or, without --crop, all vertices that a triangle uses.
 
     mirror: of a symmetric mesh, whose part is symmetric too then.
     """
-    faces = here.faces.numpy()
     if not crop:
         return keep_vertices(faces, np.ones(len(source.mean), bool))
     if source.keep is None:
-        beyond, fixed = here.beyond_border(), points
+        whole = LaidOn(source.mean, torch.as_tensor(faces), points, smoothing=smoothing)
+        beyond, fixed = whole.beyond_border(), points
         beyond = beyond - max(0.0, beyond[points].max() + OUTSIDE_DEG)
         if mirror is not None:
             beyond = (beyond + beyond[mirror]) / 2
@@ -224,34 +237,31 @@ def _part(
     return part
 
 
+def _as_it_loads(
+    mean: Float[np.ndarray, "vertex 3"], faces: np.ndarray, creases: np.ndarray, steps: int
+) -> tuple[Float[np.ndarray, "finer 3"], Int[Tensor, "finer_face 3"]]:
+    """The mesh after so many Loop steps, which move vertices too: a coarse brow by a millimetre."""
+    points, triangles = (torch.as_tensor(x) for x in (mean, faces))
+    sharp = torch.as_tensor(creases)
+    for _ in range(steps):
+        step = loop_subdivide(triangles, len(points), sharp, dtype=torch.float64)
+        points, triangles, sharp = step.apply(points), step.faces, step.creases
+    return points.numpy(), triangles
+
+
 def _centred(
-    mean: np.ndarray, points: np.ndarray, here: Registration
-) -> tuple[np.ndarray, np.ndarray]:
+    mean: Float[np.ndarray, "vertex 3"], points: Int[np.ndarray, " 68"]
+) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, " 3"]]:
     """The mean moved to where the shipped one is (the cameras look there), and by how many mm.
 
     A source whose own middle plane is x = 0 keeps it to the last bit.
     """
-    target = here.shipped.mean[here.shipped.landmarks[17:]].double().numpy().mean(0)
+    shipped, _ = shipped_face()
+    target = shipped.mean[shipped.landmarks[17:]].double().numpy().mean(0)
     offset = target - mean[points[17:]].mean(0)
     aside = mean[points[MIDLINE], 0].mean()
     offset[0] = 0.0 if abs(aside) < 0.5 else -aside
     return mean + offset, offset
-
-
-def _mirror(mean: np.ndarray, faces: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The vertex opposite each, and whether that is a symmetry of the mesh: edges go to edges.
-
-    known: (V,) the mirror as far as the source gives it, -1 elsewhere: there the vertex of alike
-    normal that is nearest to the mirror image.
-    """
-    normals = normals_of(mean, torch.as_tensor(faces))
-    away, mirror = cKDTree(np.c_[mean, normals]).query(np.c_[mean * FLIP, normals * FLIP])
-    near = away[known < 0].max(initial=0) < MIRROR_MM
-    mirror = np.where(known < 0, mirror, known)
-    a, b = np.sort(np.concatenate([faces[:, [i, (i + 1) % 3]] for i in range(3)]), 1).T
-    low, high = np.sort(mirror[np.stack([a, b], 1)], 1).T
-    edges = np.isin(low * len(mean) + high, a * len(mean) + b).all()
-    return mirror, bool(near and edges and (mirror[mirror] == np.arange(len(mean))).all())
 
 
 def _bands(mean: np.ndarray, points: np.ndarray, skin: np.ndarray) -> np.ndarray:
@@ -269,10 +279,21 @@ def _cylinder(mean: np.ndarray) -> Float[np.ndarray, "vertex 2"]:
     return np.stack([0.5 + angle / (2 * np.abs(angle).max()), (y - y.min()) / np.ptp(y)], 1)
 
 
-def _skins(source: SourceModel, here: Registration, notes: list[str]) -> dict[str, tuple]:
-    """Mean, basis and samples of each albedo basis, on the source's vertices; the default first."""
-    if source.albedo_mean is None or source.albedo is None:
+def _skins(
+    source: SourceModel, part: Part, here: CarriedOver, notes: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Mean, basis and samples of each albedo basis; the default first.
+
+    Carried over, on the mesh as it loads: on a coarse one the brows would be smeared.
+    """
+    if source.albedo_mean is None:
         notes.append("albedo: the CC0 tones of the model that ships, carried over")
         return {name: here.albedo(name) for name in ("monk", "light")}
-    samples = np.random.default_rng(SEED).standard_normal((SAMPLES, len(source.albedo)))
-    return {"scans": (source.albedo_mean, source.albedo, samples)}
+    mean = part.apply(source.albedo_mean)
+    if source.albedo is None:
+        notes.append("albedo: the source's mean skin; it has no albedo modes")
+        basis = np.zeros((0, *mean.shape))
+    else:
+        basis = part.apply(source.albedo)
+    samples = np.random.default_rng(SEED).standard_normal((SAMPLES, len(basis)))
+    return {"scans": (mean, basis, samples)}

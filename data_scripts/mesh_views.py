@@ -12,7 +12,9 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy import sparse
 from scipy.ndimage import distance_transform_edt
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from facerecon_lib.camera import DEFAULT_FOV, axis_angle_to_matrix, pose, project_ndc
@@ -24,16 +26,20 @@ from facerecon_lib.renderer import interpolate
 
 SIZE = 800  # px; a head fills it, so that a pixel is about 0.4 mm
 COARSE = 512  # px, to see what shows
+ISLAND = 0.05
 ROOM = 1.25  # of the head's extent across the picture
 AROUND = [(pitch, yaw) for pitch in (-25, 0, 25) for yaw in (-60, -30, 0, 30, 60)]  # degrees
 
 
-class MeshView:
-    """One view of a mesh, turned by yaw and pitch.
+def pieces(sides: Int[np.ndarray, "polygon corner"], count: int) -> Int[np.ndarray, " vertex"]:
+    """Which connected piece each of `count` vertices is in, by triangles or by edges."""
+    a, b = np.concatenate([sides[:, k - 2 : k] for k in range(2, sides.shape[1] + 1)]).T
+    graph = sparse.coo_array((np.ones(len(a)), (a, b)), (count, count))
+    return connected_components(graph, directed=False)[1]
 
-    middle: what is in the middle of the picture, and `reach` mm from it to the picture's edge; None
-    shows all of the mesh.
-    """
+
+class MeshView:
+    """One view of all of a mesh, turned by yaw and pitch."""
 
     def __init__(
         self,
@@ -41,8 +47,6 @@ class MeshView:
         faces: Int[Tensor, "face 3"],
         yaw_deg: float = 0.0,
         pitch_deg: float = 0.0,
-        middle: Float[np.ndarray, " 3"] | None = None,
-        reach: float | None = None,
         size: int = SIZE,
     ):
         self.vertices = torch.as_tensor(np.array(vertices, np.float32))[None]
@@ -53,12 +57,8 @@ class MeshView:
         seen = self.vertices[0] @ self.turn[0].T
         low, high = seen.amin(0), seen.amax(0)
         centre = (low + high) / 2
-        if middle is None:
-            reach = ROOM * float((high - low)[:2].max()) / 2
-        else:
-            centre = self.turn[0] @ torch.as_tensor(np.array(middle, np.float32))
-        near = float(high[2] - centre[2])
-        away = reach / math.tan(math.radians(DEFAULT_FOV / 2)) + (near if middle is None else 0)
+        reach = ROOM * float((high - low)[:2].max()) / 2
+        away = reach / math.tan(math.radians(DEFAULT_FOV / 2)) + float(high[2] - centre[2])
         shift = torch.stack([centre[0], -centre[1], centre[2] + away])[None]
         v_camera = pose(self.vertices, rotation, torch.ones(1, 1), shift)
         ndc = project_ndc(v_camera)
@@ -92,9 +92,19 @@ class MeshView:
 def seen_from_around(
     vertices: Float[np.ndarray, "vertex 3"], faces: Int[Tensor, "face 3"]
 ) -> Bool[np.ndarray, " vertex"]:
-    """The vertices of triangles that show in one view or another, up to 60 degrees of yaw."""
+    """The vertices of triangles whose outsides show in some view, up to 60 degrees of yaw.
+
+    Their insides do not count: from below one looks into a cropped face. Nor do islands smaller
+    than ISLAND of their piece of the mesh: a throat seen through the gap between the lips.
+    """
     seen = np.zeros(len(vertices), bool)
     for pitch, yaw in AROUND:
-        shown = np.unique(MeshView(vertices, faces, yaw, pitch, size=COARSE).triangle)
-        seen[faces[shown[shown >= 0]].unique()] = True
-    return seen
+        view = MeshView(vertices, faces, yaw, pitch, size=COARSE)
+        shown = np.unique(view.triangle[view.triangle >= 0])
+        a, b, c = (view.vertices[0] @ view.turn[0].T)[faces[shown]].unbind(1)
+        front = torch.linalg.cross(b - a, c - a)[:, 2] > 0
+        seen[faces[shown][front].unique()] = True
+    sides = np.concatenate([faces.numpy()[:, [i, (i + 1) % 3]] for i in range(3)])
+    island = pieces(sides[seen[sides].all(1)], len(seen))
+    piece = pieces(sides, len(seen))
+    return seen & (np.bincount(island)[island] > ISLAND * np.bincount(piece)[piece])

@@ -20,13 +20,13 @@ def claim(path: Path) -> None:
     """Make sure that the file can be written. Raises ImportModelError."""
     if path.suffix != ".safetensors":
         raise ImportModelError(f"--out {path}: expected a name that ends in .safetensors")
-    partial = _partial(path)
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        partial.unlink()
+        there = next(parent for parent in path.absolute().parents if parent.exists())
+        trial = there / _partial(path).name  # a folder that is missing is made when there is a file
+        trial.touch()
+        trial.unlink()
     except OSError as error:
         raise ImportModelError(
             f"--out {path}: cannot be written ({error.strerror or error})"
@@ -40,9 +40,9 @@ def write_model(
 
     Raises ImportModelError where it cannot be written, ModelError where it would not load.
     """
-    claim(path)
     partial = _partial(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
         model = MorphableModel.load(partial)
         partial.chmod(0o644)

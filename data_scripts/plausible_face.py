@@ -2,6 +2,7 @@
 
 check_arrays(source)                                   # shapes, numbers, extent
 check_face(mean, faces, landmarks)                     # size and axes
+check_places(missed)                                   # a landmark on a wrong vertex
 check_motion(identity, expression, named=False)        # what a unit coefficient moves
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 from imported_landmarks import ImportModelError
+from laid_on import INNER
 
 EXTENT_MM = (100.0, 1000.0)  # a cropped face to a bust
 EYES_MM = (60.0, 130.0)  # between the outer corners; people: about 80 to 100
 MOVES_MM = (0.01, 30.0)  # the furthest that one standard deviation moves a vertex
 ACTION_MM = 80.0  # the same of a full action, such as an open jaw
+FAR_OFF_MM = 25.0  # ICT-FaceKit's own are 8 at most; on a wrong vertex, 50 and more
 UPRIGHT = 0.8  # least cosine between the face's axes and the frame's: about 37 degrees
 
 
@@ -34,6 +37,7 @@ def check_arrays(source) -> None:
         "uv": (count, 2),
         "mirror": (count,),
         "keep": (count,),
+        "teeth": (count,),
         "creases": (None, 2),
     }
     for name, shape in shapes.items():
@@ -57,6 +61,8 @@ def check_arrays(source) -> None:
                     f"{name} names vertices {value.min()} to {value.max()}, but there are 0 to "
                     f"{count - 1}: is it of another mesh, or counted from 1?"
                 )
+    if source.albedo is not None and source.albedo_mean is None:
+        raise ImportModelError("there are albedo modes without a mean: give albedo_mean too")
     if not len(source.identity) or not len(source.faces):
         raise ImportModelError("there are no identity modes, or no triangles")
     for name, row in source.controls.items():
@@ -100,6 +106,19 @@ def check_face(mean: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> No
     if outward <= 0:
         raise ImportModelError(
             "the triangles around the nose face inwards: their corners are wound clockwise"
+        )
+
+
+def check_places(missed: np.ndarray) -> None:
+    """No landmark is far from where the shipped face, fitted to the mean, has it.
+
+    missed: (68,) mm. The jaw's may be: models put them where they like. Raises ImportModelError.
+    """
+    worst = INNER[np.argmax(missed[INNER])]
+    if missed[worst] > FAR_OFF_MM:
+        raise ImportModelError(
+            f"landmark {worst + 1} (of 68) lies {missed[worst]:.0f} mm from where a face has it: "
+            "is its vertex the right one, and counted from 0? --landmarks FILE names others"
         )
 
 

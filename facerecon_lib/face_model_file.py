@@ -50,6 +50,8 @@ def default_model_path() -> Path:
 
 def read_model_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata, checked. Raises ModelError."""
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; a face model is one .safetensors file")
     if not path.is_file():
         todo = "leave --model out"
         if os.environ.get("FACERECON_MODEL") and path == default_model_path():

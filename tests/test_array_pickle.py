@@ -9,13 +9,13 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-import flame_files
 import numpy as np
 import pytest
 from scipy import sparse
 
 SCRIPTS = Path(__file__).parents[1] / "data_scripts"
 sys.path.insert(0, str(SCRIPTS))
+import made_up_flame  # noqa: E402
 from array_pickle import MAX_DEPTH, ArrayPickleError, read_pickle  # noqa: E402
 
 sys.path.remove(str(SCRIPTS))
@@ -65,8 +65,8 @@ def test_what_python_3_wrote_comes_back(tmp_path, protocol):
 
 @pytest.mark.parametrize("protocol", [0, 1, 2])
 def test_what_python_2_and_chumpy_wrote_comes_back_without_chumpy(tmp_path, protocol):
-    with flame_files.chumpy_stand_in() as ch:
-        content = flame_files.python2(VALUES | {"ch": ch(VALUES["a"])}, protocol)
+    with made_up_flame.chumpy_stand_in() as ch:
+        content = made_up_flame.python2(VALUES | {"ch": ch(VALUES["a"])}, protocol)
     assert b"chumpy.ch" in content
     assert b"numpy.core.multiarray" in content
     assert "chumpy" not in sys.modules
@@ -230,8 +230,8 @@ def test_no_module_is_imported_that_a_pickle_names(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(f"open({str(canary)!r}, 'w').close()")
     with pytest.raises(ArrayPickleError, match=r"asks for evil\.thing"):
         read(tmp_path, named("evil", "thing") + b")R.")
-    with flame_files.chumpy_stand_in() as ch:
-        content = flame_files.python2(ch(VALUES["a"]))
+    with made_up_flame.chumpy_stand_in() as ch:
+        content = made_up_flame.python2(ch(VALUES["a"]))
     assert same(VALUES["a"], read(tmp_path, content))
     assert not canary.exists()
     with pytest.raises(AttributeError):
@@ -408,9 +408,9 @@ def test_shared_lists_take_no_time(tmp_path):
 
 
 def small() -> bytes:
-    with flame_files.chumpy_stand_in() as ch:
+    with made_up_flame.chumpy_stand_in() as ch:
         values = {"a": ch(np.arange(4.0)), "s": sparse.csc_matrix(np.eye(2)), "t": "lbs"}
-        return flame_files.python2(values)
+        return made_up_flame.python2(values)
 
 
 def test_a_pickle_cut_short_anywhere_is_refused_in_a_line(tmp_path):

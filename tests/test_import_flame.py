@@ -9,17 +9,20 @@ import pickle
 import sys
 from pathlib import Path
 
-import flame_files
 import numpy as np
 import pytest
 import typer
-from flame_files import truth
 from model_fits import fits_its_own_samples
 from typer.testing import CliRunner
 
 from facerecon_lib.morphable_model import MorphableModel, shipped_model_path
 
 SCRIPTS = Path(__file__).parents[1] / "data_scripts"
+sys.path.insert(0, str(SCRIPTS))
+import made_up_flame  # noqa: E402
+from made_up_flame import truth  # noqa: E402
+
+sys.path.remove(str(SCRIPTS))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def shipped():
 def folder(tmp_path_factory, shipped):
     """generic_model.pkl and points.txt."""
     path = tmp_path_factory.mktemp("flame")
-    flame_files.write(path / "generic_model.pkl")
+    made_up_flame.write(path / "generic_model.pkl")
     (path / "points.txt").write_text(" ".join(map(str, shipped.landmarks.tolist())))
     return path
 
@@ -206,7 +209,7 @@ def test_flames_static_embedding_of_51_points_leaves_the_jaw_to_be_found(
 ):
     triangle, corner = embedding(shipped, range(17, 68))
     path = tmp_path / "flame_static_embedding.pkl"
-    path.write_bytes(flame_files.python2({"lmk_face_idx": triangle, "lmk_b_coords": corner}, 0))
+    path.write_bytes(made_up_flame.python2({"lmk_face_idx": triangle, "lmk_b_coords": corner}, 0))
     points = flame.read_flame(folder / "generic_model.pkl", landmarks=path).landmarks
     assert (points[:17] == -1).all()
     np.testing.assert_array_equal(points[17:], shipped.landmarks[17:])
@@ -382,7 +385,11 @@ def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(flame, t
     assert "lacks v_template, shapedirs, f" in refusal(flame, tmp_path, masks)
     assert "holds a list" in refusal(flame, tmp_path, pickle.dumps([1]))
     assert "no whole pickle" in refusal(flame, tmp_path, pickle.dumps(small())[:-200])
-    assert "no whole pickle" in refusal(flame, tmp_path, b"<!DOCTYPE html><title>Log in</title>")
+    assert "is a web page" in refusal(flame, tmp_path, b"<!DOCTYPE html><title>Log in</title>")
+    assert "unpack it" in refusal(flame, tmp_path, b"PK\x03\x04 and more")
+    folder = tmp_path / "a folder.npy"
+    folder.mkdir()
+    assert "is a folder" in refusal(flame, tmp_path, small(), "a.pkl", "--landmarks", str(folder))
     assert "no such file" in refusal(flame, tmp_path, small(), "a.pkl", "--landmarks", "no.npy")
 
 

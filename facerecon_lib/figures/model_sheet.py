@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ DEVIATIONS = {"studio": 2.0, "unlit": 1.0}  # of shape, of skin: two leave what 
 _YAWS = (-60, -30, 0, 30, 60)
 PANEL = 330  # px
 WIDTH = 0.8  # of a panel, as a share of its height: a face is taller than wide
-ROOM = 1.02  # of the largest face's extent
+TITLE = 80  # characters of a model's name that fit
+ROOM = 1.05  # of the largest face's extent
 GROUPS = {  # landmarks counted from 0, and how they show
     "jaw": (slice(0, 17), "#3b6fd4"),
     "brows": (slice(17, 27), "#8e44ad"),
@@ -58,13 +60,16 @@ def model_sheet(model: MorphableModel, seed: int = 0) -> Figure:
     rows = list(_rows(model, seed))
     reach = _reach(model, [panel for _, panels in rows for panel in panels])
     inches = 1.9
-    size = (COLUMNS * inches * WIDTH, len(rows) * (inches + 0.42) + 0.4)
+    size = (COLUMNS * inches * WIDTH, len(rows) * (inches + 0.42) + 0.7)
     figure = Figure(size, facecolor="white", layout="constrained")
     name, (identity, expression, albedo) = model.metadata.get("name", "face model"), model.sizes
+    facts = (
+        f"{len(model.mean):,} vertices; {identity} identity, {expression} expression and {albedo} "
+        "albedo modes"
+    )
     figure.suptitle(
-        f"{name}: {len(model.mean):,} vertices; {identity} identity, {expression} expression and "
-        f"{albedo} albedo modes",
-        fontsize=15,
+        f"{shorten(name, TITLE, placeholder=' ...')}\n{facts}",
+        fontsize=14,
         fontweight="bold",
         parse_math=False,
     )

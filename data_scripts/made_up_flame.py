@@ -1,8 +1,9 @@
-"""Files of FLAME's layouts with made-up content: the shipped face with a made-up skeleton.
+"""A file of FLAME's layout with made-up content: the shipped face (CC0) with a made-up skeleton.
 
-    write(tmp_path / "generic_model.pkl")     # as Python 2 wrote it, with chumpy's objects
-    truth()["v_template"]                     # what it holds: metres
+    python data_scripts/made_up_flame.py made_up/generic_model.pkl
+    python data_scripts/import_flame.py made_up/generic_model.pkl --out flame.safetensors
 
+It tries the importer where FLAME itself is not at hand: what comes out has to be what went in.
 chumpy is not needed: a stand-in class of its name is pickled.
 """
 
@@ -13,8 +14,11 @@ import pickle
 import struct
 import sys
 import types
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from scipy import sparse
 
 from facerecon_lib.morphable_model import MorphableModel, shipped_model_path
@@ -120,8 +124,22 @@ def truth() -> dict:
     }
 
 
-def write(path, changes: dict | None = None, protocol: int = 2) -> None:
+def write(path: Path, changes: dict | None = None, protocol: int = 2) -> None:
     """generic_model.pkl as Python 2 wrote it, some parts as chumpy's objects."""
     with chumpy_stand_in() as ch:
         values = truth() | {name: ch(truth()[name]) for name in CHUMPY} | (changes or {})
         path.write_bytes(python2(values, protocol))
+
+
+def main(out: Annotated[Path, typer.Argument(help="The .pkl file to write.")]) -> None:
+    """Write a made-up generic_model.pkl, to try import_flame.py on."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write(out)
+    except OSError as error:
+        raise SystemExit(f"{out}: cannot be written ({error.strerror or error})") from None
+    print(out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
