@@ -16,7 +16,7 @@ from rich.progress import track
 
 from facerecon_lib.detection import align, sample_detection, sample_photo
 from facerecon_lib.fitting import fit
-from facerecon_lib.morphable_model import MorphableModel
+from facerecon_lib.morphable_model import MorphableModel, shipped_model_path
 from facerecon_lib.plotting import face_in_crop, show_face, to_uint8, turned
 from facerecon_lib.synthesis import synthesise
 
@@ -34,7 +34,7 @@ def front(model: MorphableModel) -> np.ndarray:
     found = sample_detection()
     crop = align(sample_photo().pixels, found.landmarks, size=2 * TILE)
     small = align(sample_photo().pixels, found.landmarks)
-    coarse = MorphableModel.load(subdivision=0)
+    coarse = MorphableModel.load(shipped_model_path(), subdivision=0)
     inputs = (small.image, small.valid, small.landmarks)
     coefficients = fit(model, *inputs, kind=found.kind, coarse_model=coarse).coefficients
     face = synthesise(model, coefficients)
@@ -74,7 +74,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/images"),
 ) -> None:
     """Draw front.png and faces.png into OUT."""
-    model = MorphableModel.load()
+    model = MorphableModel.load(shipped_model_path())
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in (("front", front), ("faces", faces)):
         Image.fromarray(draw(model)).save(out / f"{name}.png", optimize=True)

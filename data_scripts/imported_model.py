@@ -284,16 +284,21 @@ def _skins(
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Mean, basis and samples of each albedo basis; the default first.
 
-    Carried over, on the mesh as it loads: on a coarse one the brows would be smeared.
+    Those of the model that ships are always there, carried over: where the source has no colours,
+    and for what compares bases. They are on the mesh as it loads: on a coarse one the brows would
+    be smeared.
     """
+    carried = {name: here.albedo(name) for name in ("monk", "light")}
     if source.albedo_mean is None:
         notes.append("albedo: the CC0 tones of the model that ships, carried over")
-        return {name: here.albedo(name) for name in ("monk", "light")}
+        return carried
     mean = part.apply(source.albedo_mean)
     if source.albedo is None:
-        notes.append("albedo: the source's mean skin; it has no albedo modes")
+        notes.append("albedo: the source's mean skin (scans); it has no albedo modes")
         basis = np.zeros((0, *mean.shape))
     else:
+        notes.append("albedo: the source's own (scans)")
         basis = part.apply(source.albedo)
+    notes[-1] += "; beside it the tones of the model that ships, carried over (monk, light)"
     samples = np.random.default_rng(SEED).standard_normal((SAMPLES, len(basis)))
-    return {"scans": (mean, basis, samples)}
+    return {"scans": (mean, basis, samples), **carried}
