@@ -29,7 +29,7 @@ _YAWS = (-60, -30, 0, 30, 60)
 PANEL = 330  # px
 WIDTH = 0.8  # of a panel, as a share of its height: a face is taller than wide
 TITLE = 80  # characters of a model's name that fit
-ROOM = 1.05  # of the largest face's extent
+ROOM = 1.1  # perspective: what is nearer is larger
 GROUPS = {  # landmarks counted from 0, and how they show
     "jaw": (slice(0, 17), "#3b6fd4"),
     "brows": (slice(17, 27), "#8e44ad"),
