@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,7 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .weight_files import named_file
+
 FORMAT = "facerecon-face-model-1"
+VARIABLE = "FACERECON_MODEL"
 _SHAPES = {
     "mean": ("vertex", 3),
     "identity_basis": (None, "vertex", 3),
@@ -44,8 +46,7 @@ def shipped_model_path() -> Path:
 
 def default_model_path() -> Path:
     """The file that $FACERECON_MODEL names; without it, the model that ships."""
-    named = os.environ.get("FACERECON_MODEL")
-    return Path(named).expanduser() if named else shipped_model_path()
+    return named_file(VARIABLE) or shipped_model_path()
 
 
 def read_model_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -54,8 +55,8 @@ def read_model_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ModelError(f"{path}: is a folder; a face model is one .safetensors file")
     if not path.is_file():
         todo = "leave --model out"
-        if os.environ.get("FACERECON_MODEL") and path == default_model_path():
-            todo = "$FACERECON_MODEL names it: unset it"
+        if path == named_file(VARIABLE):
+            todo = f"${VARIABLE} names it: unset it"
         raise ModelError(f"{path}: no such face model; {todo} for the one that ships")
     try:
         with safe_open(path, "pt") as file:
