@@ -425,7 +425,6 @@ def test_the_file_says_what_it_is_and_what_was_left_out(imported):
     assert list(model.controls) == ["jawOpen"]
 
 
-@pytest.mark.slow
 def test_fitting_lowers_the_error_of_the_mean_on_the_models_own_samples(imported):
     model, _ = imported
     fits_its_own_samples(model)
