@@ -260,7 +260,9 @@ def _counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def _show(evaluation: Evaluation) -> None:
-    for table in evaluation.tables():
+    from .evaluation_tables import tables
+
+    for table in tables(evaluation):
         out_console.print(table)
     for name, why in evaluation.failures.items():
         out_console.print(f"{name}: left out: {one_line(why)}", markup=False, soft_wrap=True)

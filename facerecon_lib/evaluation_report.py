@@ -1,8 +1,7 @@
-"""What an evaluation found, as tables, as JSON and as a figure.
+"""An evaluation: one number per face for every method and measure, as JSON and as a figure.
 
-for table in found.tables(): console.print(table)
-json.dumps(found.as_dict())                          # every number
-save_figure(found.figure(), "evaluation.png")
+json.dumps(evaluation.as_dict())                     # every number
+save_figure(evaluation.figure(), "evaluation.png")
 """
 
 from __future__ import annotations
@@ -15,22 +14,33 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from rich.table import Table
 from torch import Tensor
 
 from . import __version__
 from .coefficients import FaceCoefficients
 from .evaluation import by_group
-from .evaluation_tables import AUGMENTED, ENCODER, MEAN, MEASURES, POSED, tables, tone_pair
 from .face_batch import FaceBatch
 from .morphable_model import MorphableModel
 from .plotting import gallery, show_face, to_uint8
 from .surface_measures import area_shares
 from .synthesis import Face, pose_and_light, synthesise
 
-__all__ = ["AUGMENTED", "ENCODER", "MEAN", "MEASURES", "POSED", "SHOWN", "Evaluation", "Shown"]
-__all__ += ["tone_pair", "true_face"]
-
+ENCODER, MEAN, POSED = "encoder", "mean face", "mean face, posed"
+AUGMENTED = "augmented"
+MEASURES = {  # row's name, factor, decimals, what it is
+    "landmark": ("landmarks %", 100, 2, "% of the outer eye distance, all 68"),
+    "landmark_inner": ("inner landmarks %", 100, 2, "the 51 without the jaw"),
+    "photometric": ("colours", 1, 3, "mean difference of covered pixels, of 1"),
+    "identity": ("identity, F()", 1, 3, "distance of photo and rendering"),
+    "vertex_mm": ("vertices, mm", 1, 2, "after similarity alignment"),
+    "vertex_mm_rigid": ("... rigid, mm", 1, 2, "after rigid alignment"),
+    "scan_mm": ("scan to mesh, mm", 1, 2, "faces at rest, by NoW's protocol"),
+    "normal_deg": ("normals, deg", 1, 2, "mean angle over the skin, after similarity alignment"),
+    "relief_mm": ("relief, mm", 1, 3, "r.m.s. of the skin's height less its mean within 8 mm"),
+    "albedo_rgb": ("skin RGB", 1, 3, "difference of the skin without light, of 1"),
+    "ita": ("skin ITA, deg", 1, 1, "how far its individual typology angle is off"),
+    "ita_bias": ("... its sign, deg", 1, 1, "the same, + is too light; means"),
+}
 SHOWN = 16  # faces in the figure
 
 
@@ -142,10 +152,6 @@ class Evaluation:
         }
         return _without_nan(content)
 
-    def tables(self) -> list[Table]:
-        """For a terminal."""
-        return tables(self)
-
     def measured(self) -> list[str]:
         """The measures that were taken, in the order of MEASURES."""
         return [name for name in MEASURES if name in self.values[ENCODER]]
@@ -185,6 +191,12 @@ class Evaluation:
             if one.truth is not None:
                 row.append(show_face(true_face(self.model, one), "shape", 224))
             yield row
+
+
+def tone_pair(tone: int) -> str:
+    """Monk's tones two by two: "1-2" ... "9-10"."""
+    first = (tone - 1) // 2 * 2 + 1
+    return f"{first}-{first + 1}"
 
 
 def true_face(model: MorphableModel, batch: FaceBatch) -> Face:

@@ -2,7 +2,7 @@
 
     found = evaluate_rendered(encoder, model, RenderedFaces(model, seed=1, family="held-out"), 200)
     found = evaluate_photos(encoder, model, sorted(Path("photos").iterdir()), network)
-    for table in found.tables(): console.print(table)
+    for table in tables(found): console.print(table)      # of evaluation_tables
     save_figure(found.figure(), "evaluation.png")
 
 With `detail`, the augmented branch is one more method, on the encoder's faces and in their light.

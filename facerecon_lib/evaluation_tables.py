@@ -1,39 +1,19 @@
 """An evaluation's tables, for a terminal: all faces, by skin tone, photo by photo, and the detail.
 
-for table in tables(found): console.print(table)
+for table in tables(evaluation): console.print(table)
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from rich.table import Table
 
 from .evaluation import by_group
+from .evaluation_report import AUGMENTED, ENCODER, MEASURES, POSED, Evaluation, tone_pair
 from .surface_measures import AREAS, area_shares, recovered
-
-if TYPE_CHECKING:
-    from .evaluation_report import Evaluation
-
-ENCODER, MEAN, POSED = "encoder", "mean face", "mean face, posed"
-AUGMENTED = "augmented"
-MEASURES = {  # row's name, factor, decimals, what it is
-    "landmark": ("landmarks %", 100, 2, "% of the outer eye distance, all 68"),
-    "landmark_inner": ("inner landmarks %", 100, 2, "the 51 without the jaw"),
-    "photometric": ("colours", 1, 3, "mean difference of covered pixels, of 1"),
-    "identity": ("identity, F()", 1, 3, "distance of photo and rendering"),
-    "vertex_mm": ("vertices, mm", 1, 2, "after similarity alignment"),
-    "vertex_mm_rigid": ("... rigid, mm", 1, 2, "after rigid alignment"),
-    "scan_mm": ("scan to mesh, mm", 1, 2, "faces at rest, by NoW's protocol"),
-    "normal_deg": ("normals, deg", 1, 2, "mean angle over the skin, after similarity alignment"),
-    "relief_mm": ("relief, mm", 1, 3, "r.m.s. of the skin's height less its mean within 8 mm"),
-    "albedo_rgb": ("skin RGB", 1, 3, "difference of the skin without light, of 1"),
-    "ita": ("skin ITA, deg", 1, 1, "how far its individual typology angle is off"),
-    "ita_bias": ("... its sign, deg", 1, 1, "the same, + is too light; means"),
-}
 
 NEARER = {"landmark": "nearer by landmarks", "vertex_mm": "nearer by vertices"}
 OFFSETS = {  # row's name, factor, decimals
@@ -44,120 +24,124 @@ OFFSETS = {  # row's name, factor, decimals
 } | {f"in {area}": (f"... {area}, %", 100, 0) for area in AREAS}
 
 
-def tables(found: Evaluation) -> list[Table]:
-    """What there is to say of it."""
-    shown = [_overall(found), _tones(found)]
-    if found.detail is not None:
-        shown += [_gains(found), _offsets(found)]
-    if found.photos:
-        shown.append(_faces(found))
+def tables(result: Evaluation) -> list[Table]:
+    """All faces, by skin tone; with detail, what it gains; of photos, each photo."""
+    shown = [_overall(result), _tones(result)]
+    if result.detail is not None:
+        shown += [_gains(result), _offsets(result)]
+    if result.photos:
+        shown.append(_faces(result))
     return shown
 
 
-def _overall(found: Evaluation) -> Table:
-    table = Table(title=f"{found.encoder} on {found.what}", caption=_caption(found))
+def _overall(result: Evaluation) -> Table:
+    table = Table(title=f"{result.encoder} on {result.what}", caption=_caption(result))
     table.add_column("median (90 % are below)")
-    for method in found.values:
+    for method in result.values:
         table.add_column(method, justify="right")
-    for name in found.measured():
+    for name in result.measured():
         cells = []
-        for method in found.values:
-            row = found.summary(method, name)
+        for method in result.values:
+            row = result.summary(method, name)
             p90 = "" if name == "ita_bias" else f" ({number(row['p90'], name)})"
             cells.append(number(row[average(name)], name) + p90)
         table.add_row(MEASURES[name][0], *cells)
-    if found.scan_to_mesh:
-        numbers = (found.scan_to_mesh.get(method, {}).values() for method in found.values)
+    if result.scan_to_mesh:
+        numbers = (result.scan_to_mesh.get(method, {}).values() for method in result.values)
         cells = (" / ".join(f"{n:.2f}" for n in row) for row in numbers)
         table.add_row("all points, mm *", *cells)
     for name in NEARER:
-        better = (found.encoder_better(m, name) for m in found.values if m != ENCODER)
-        if name in found.measured():
-            cells = ("", *(f"in {n} of {len(found.names)}" for n in better))
+        better = (result.encoder_better(m, name) for m in result.values if m != ENCODER)
+        if name in result.measured():
+            cells = ("", *(f"in {n} of {len(result.names)}" for n in better))
             table.add_row(NEARER[name], *cells)
-    if found.distances:
-        cells = (f"{sum(found.own_nearest(m))} of {len(found.names)}" for m in found.values)
+    if result.distances:
+        cells = (f"{sum(result.own_nearest(m))} of {len(result.names)}" for m in result.values)
         table.add_row("own photo nearest, F()", *cells)
     return table
 
 
-def _caption(found: Evaluation) -> str:
-    lines = [f"{MEASURES[name][0]}: {MEASURES[name][3]}" for name in found.measured()]
-    if found.scan_to_mesh:
+def _caption(result: Evaluation) -> str:
+    lines = [f"{MEASURES[name][0]}: {MEASURES[name][3]}" for name in result.measured()]
+    if result.scan_to_mesh:
         lines.append("* of all scans: median / mean / standard deviation")
     lines.append("nearer by: on how many faces the encoder is nearer to the truth")
-    if found.recognition is not None:
-        line = f"F(): {found.recognition}; one person's photos are mostly nearer than "
-        lines.append(f"{line}{found.same_person:g}")
-    lines.append(f"the encoder took {found.seconds_per_face['encoder'] * 1000:.1f} ms a face")
-    if found.detail is not None:
-        took = found.seconds_per_face["detail"] * 1000
-        lines.append(f"augmented: {found.detail}, {took:.1f} ms a face more; light: {found.light}")
+    if result.recognition is not None:
+        line = f"F(): {result.recognition}; one person's photos are mostly nearer than "
+        lines.append(f"{line}{result.same_person:g}")
+    lines.append(f"the encoder took {result.seconds_per_face['encoder'] * 1000:.1f} ms a face")
+    if result.detail is not None:
+        took = result.seconds_per_face["detail"] * 1000
+        lines.append(
+            f"augmented: {result.detail}, {took:.1f} ms a face more; light: {result.light}"
+        )
     return "\n".join(lines)
 
 
-def _tones(found: Evaluation) -> Table:
-    groups = sorted({tone_pair(t) for t in found.tones})
-    table = Table(title=f"by {found.tones_are}")
+def _tones(result: Evaluation) -> Table:
+    groups = sorted({tone_pair(t) for t in result.tones})
+    table = Table(title=f"by {result.tones_are}")
     table.add_column("median")
     for group in groups:
-        count = sum(tone_pair(t) == group for t in found.tones)
+        count = sum(tone_pair(t) == group for t in result.tones)
         table.add_column(f"{group} ({count})", justify="right")
     for method in (ENCODER, AUGMENTED, POSED):
-        if method not in found.values:
+        if method not in result.values:
             continue
         table.add_section()
         table.add_row(f"[bold]{method}[/]")
-        for name in found.measured():
-            rows = found.by_tone(method, name)
+        for name in result.measured():
+            rows = result.by_tone(method, name)
             cells = (number(rows[g][average(name)], name) for g in groups)
             table.add_row(MEASURES[name][0], *cells)
     return table
 
 
-def _faces(found: Evaluation) -> Table:
+def _faces(result: Evaluation) -> Table:
     title = "photo by photo: tone, inner landmarks %, and the rendering's distances to photos"
     table = Table(title=title)
     table.add_column("photo", overflow="fold")
-    for column in ("tone", *found.values):
+    for column in ("tone", *result.values):
         table.add_column(column, justify="right")
-    if found.distances:
+    if result.distances:
         table.add_column("own, F()", justify="right")
         table.add_column("nearest", overflow="fold")
-    for i, (name, tone) in enumerate(zip(found.names, found.tones, strict=True)):
-        cells = [found.values[m]["landmark_inner"][i] for m in found.values]
+    for i, (name, tone) in enumerate(zip(result.names, result.tones, strict=True)):
+        cells = [result.values[m]["landmark_inner"][i] for m in result.values]
         row = [name, str(tone), *(number(c, "landmark_inner") for c in cells)]
-        if found.distances:
-            distances = found.distances[ENCODER][i]
+        if result.distances:
+            distances = result.distances[ENCODER][i]
             j = int(np.argmin(distances))
-            row += [f"{distances[i]:.3f}", "own" if j == i else found.names[j]]
+            row += [f"{distances[i]:.3f}", "own" if j == i else result.names[j]]
         table.add_row(*row)
     return table
 
 
-def _gains(found: Evaluation) -> Table:
+def _gains(result: Evaluation) -> Table:
     """The augmented branch beside the base branch, by tone."""
     table = Table(title="the augmented branch: what it changes in the median, %, - is better")
     table.add_column("")
-    groups = _groups(found)
+    groups = _groups(result)
     for name in ("all", *groups, "better on"):
         table.add_column(name, justify="right")
-    for name in found.measured():
+    for name in result.measured():
         if average(name) == "mean":
             continue
         cells = []
         for row in ("all", *groups):
             base, ours = (
-                (found.summary(m, name) if row == "all" else found.by_tone(m, name)[row])["median"]
+                (result.summary(m, name) if row == "all" else result.by_tone(m, name)[row])[
+                    "median"
+                ]
                 for m in (ENCODER, AUGMENTED)
             )
             cells.append("–" if not base > 0 else f"{100 * (ours / base - 1):+.0f}")
-        better = f"{found.better(AUGMENTED, ENCODER, name)} of {len(found.names)}"
+        better = f"{result.better(AUGMENTED, ENCODER, name)} of {len(result.names)}"
         table.add_row(MEASURES[name][0], *cells, better)
-    if "relief_mm" in found.measured():
-        ours, base = (torch.tensor(found.values[m]["relief_mm"]) for m in (AUGMENTED, ENCODER))
+    if "relief_mm" in result.measured():
+        ours, base = (torch.tensor(result.values[m]["relief_mm"]) for m in (AUGMENTED, ENCODER))
         shares = recovered(ours, base)
-        rows = by_group(shares, [tone_pair(t) for t in found.tones])
+        rows = by_group(shares, [tone_pair(t) for t in result.tones])
         cells = [f"{100 * float(shares.median()):.0f}"]
         cells += [f"{100 * rows[g]['median']:.0f}" for g in groups]
         table.add_row("relief recovered, %", *cells, "")
@@ -165,18 +149,18 @@ def _gains(found: Evaluation) -> Table:
     return table
 
 
-def _offsets(found: Evaluation) -> Table:
+def _offsets(result: Evaluation) -> Table:
     """How large the offsets are, what of the texture is one colour, and what of the shape where."""
     table = Table(title="what the augmented branch adds, median")
-    groups, even = _groups(found), area_shares(found.model)
+    groups, even = _groups(result), area_shares(result.model)
     for name in ("", "all", *groups, "if even"):
         table.add_column(name, justify="right" if name else "left")
     for name, (title, factor, decimals) in OFFSETS.items():
-        if name not in found.offsets:
+        if name not in result.offsets:
             continue
-        values = found.offsets[name]
+        values = result.offsets[name]
         rows = by_group(values, ["all"] * len(values))
-        rows |= by_group(values, [tone_pair(t) for t in found.tones])
+        rows |= by_group(values, [tone_pair(t) for t in result.tones])
         medians = [rows[g]["median"] for g in ("all", *groups)]
         cells = ["–" if math.isnan(v) else f"{factor * v:.{decimals}f}" for v in medians]
         area = name.removeprefix("in ")
@@ -188,14 +172,8 @@ def _offsets(found: Evaluation) -> Table:
     return table
 
 
-def _groups(found: Evaluation) -> list[str]:
-    return sorted({tone_pair(t) for t in found.tones}, key=lambda g: int(g.split("-")[0]))
-
-
-def tone_pair(tone: int) -> str:
-    """Monk's tones two by two: "1-2" ... "9-10"."""
-    first = (tone - 1) // 2 * 2 + 1
-    return f"{first}-{first + 1}"
+def _groups(result: Evaluation) -> list[str]:
+    return sorted({tone_pair(t) for t in result.tones}, key=lambda g: int(g.split("-")[0]))
 
 
 def number(value: float, measure: str) -> str:

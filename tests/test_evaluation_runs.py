@@ -18,6 +18,7 @@ from facerecon_lib.detection import ASSETS, DetectionError
 from facerecon_lib.encoder import Encoder, EncoderError
 from facerecon_lib.evaluation_report import AUGMENTED, ENCODER, MEAN, MEASURES, POSED, tone_pair
 from facerecon_lib.evaluation_runs import evaluate_batches, evaluate_photos, evaluate_rendered
+from facerecon_lib.evaluation_tables import tables
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.recognition import load_network
 from facerecon_lib.recognition_networks import dlib_file
@@ -257,7 +258,7 @@ def test_tones_go_two_by_two():
 
 def test_tables_and_figure_show_every_measure_and_method():
     console = Console(width=80, record=True, file=io.StringIO())
-    for table in perfect().tables():
+    for table in tables(perfect()):
         console.print(table)
     text = console.export_text()
     for name in perfect().values[ENCODER]:
@@ -443,7 +444,7 @@ def test_another_albedo_basis_is_judged_by_the_true_skin():
 
 def test_tables_json_and_figure_show_the_augmented_branch():
     console = Console(width=120, record=True, file=io.StringIO())
-    for table in knowing_detail().tables():
+    for table in tables(knowing_detail()):
         console.print(table)
     text = console.export_text()
     for word in ("augmented", "adding.safetensors", "wrinkles found", "lower jaw", "recovered"):
