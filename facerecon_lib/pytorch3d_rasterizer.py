@@ -1,14 +1,17 @@
-"""The rasterizer in the place of PyTorch3D's, under its cameras, meshes and shaders.
+"""Our rasterizer under PyTorch3D's cameras, meshes and shaders; PyTorch3D's in place of ours.
 
     rasterizer = WarpMeshRasterizer(cameras, RasterizationSettings(image_size=224))
     images = MeshRenderer(rasterizer, SoftPhongShader(cameras=cameras))(meshes)
+    fragments = rasterize_pytorch3d(verts_ndc, faces, 224, perspective_correct=True)
 
-Importing this module imports no PyTorch3D; making and calling a `WarpMeshRasterizer` does.
+Importing this module imports no PyTorch3D; making a `WarpMeshRasterizer` and rasterizing do.
+Notebook 04, section 11.
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .near_plane import PackedMesh
@@ -73,6 +76,25 @@ class WarpMeshRasterizer(torch.nn.Module):
             meshes.verts_packed(), meshes.faces_packed().int().contiguous(), first, most
         )
         return rasterize_packed(mesh, settings, z_clip, given.cull_to_frustum)
+
+
+def rasterize_pytorch3d(
+    verts_ndc: Float[Tensor, "batch vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    image_size: int | tuple[int, int],
+    faces_per_pixel: int = 1,
+    **settings,
+) -> Fragments:
+    """`rasterize` by PyTorch3D (slow; for comparison), with the same settings.
+
+    Raises ImportError when PyTorch3D is not installed.
+    """
+    rasterize_meshes = _pytorch3d().rasterize_meshes
+    from pytorch3d.structures import Meshes
+
+    meshes = Meshes(verts_ndc, faces[None].expand(len(verts_ndc), -1, -1))
+    settings["faces_per_pixel"] = faces_per_pixel
+    return Fragments(*rasterize_meshes(meshes, image_size, **settings))
 
 
 def _pytorch3d():

@@ -4,8 +4,8 @@
     fragments.pix_to_face, fragments.zbuf, fragments.bary_coords, fragments.dists
 
 The fragments are those of `pytorch3d.renderer.mesh.rasterize_meshes` (Ravi et al. 2020), by the
-same conventions, so each can stand in for the other, and `WarpMeshRasterizer`, which lives in
-pytorch3d_rasterizer.py, can replace PyTorch3D's `MeshRasterizer` under its shaders. Where they
+same conventions, so each can stand in for the other, and `WarpMeshRasterizer` of
+pytorch3d_rasterizer.py can replace PyTorch3D's `MeshRasterizer` under its shaders. Where they
 differ, on purpose:
 
 - A pixel centre exactly on an edge that two triangles share belongs to one of them (top-left
@@ -292,12 +292,3 @@ class _Rasterize(torch.autograd.Function):
         arguments = [*scene, ctx.view, pix_to_face, *grads, grad_verts]
         launch(gradient, verts.dtype, pix_to_face.numel(), *arguments)
         return grad_verts, None, None
-
-
-def __getattr__(name: str):
-    # Not imported above: that module needs this one.
-    if name == "WarpMeshRasterizer":
-        from .pytorch3d_rasterizer import WarpMeshRasterizer
-
-        return WarpMeshRasterizer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -58,7 +58,6 @@ def render(
     fov_deg: float = DEFAULT_FOV,
     soft: SoftSettings | None = None,
     background: float | Tensor | None = None,
-    backend: str = "warp",
     near: float | None = NEAR,
 ) -> tuple[Float[Tensor, "batch channel height width"], Float[Tensor, "batch 1 height width"]]:
     """Image and mask of a mesh under the perspective camera of section 2.1.
@@ -70,13 +69,11 @@ def render(
         1 - prod(1 - sigmoid(-d / sigma)) over the pixel's triangles.
     background: None (zero), a number, one value a channel (channel,), or images
         (batch, channel, height, width).
-    backend: "warp", or "pytorch3d" to let its rasterizer find the fragments (slow; for comparison).
     near: depth in mm at which triangles are cut off, so that none passes through the camera. None:
         a triangle with a vertex behind the camera is left out whole. Pictures of a face in front of
-        the camera are the same, and a GPU is not asked, which it would have to be waited for,
-        whether there is anything to cut.
+        the camera are the same, and this avoids a GPU synchronisation.
 
-    Raises ValueError for shapes or a backend that do not fit, ImportError for a missing PyTorch3D.
+    Raises ValueError for shapes that do not fit.
     """
     if v_camera.ndim != 3 or v_camera.shape[2] != 3:
         raise ValueError(f"v_camera: expected (batch, vertex, 3), got {tuple(v_camera.shape)}")
@@ -90,13 +87,7 @@ def render(
         settings["blur_radius"] = soft.blur_radius
         settings["faces_per_pixel"] = soft.faces_per_pixel
         settings["clip_barycentric_coords"] = True
-    ndc = project_ndc(v_camera, fov_deg)
-    if backend == "warp":
-        fragments = rasterize(ndc, faces, image_size, **settings)
-    elif backend == "pytorch3d":
-        fragments = _rasterize_pytorch3d(ndc, faces, image_size, **settings)
-    else:
-        raise ValueError(f"backend: expected 'warp' or 'pytorch3d', got {backend!r}")
+    fragments = rasterize(project_ndc(v_camera, fov_deg), faces, image_size, **settings)
 
     values = _interpolate(fragments, faces, attributes)
     behind = _background(background, values)
@@ -224,19 +215,3 @@ def _background(background: float | Tensor | None, values: Tensor) -> Tensor:
         f"background: expected ({channel},) or ({batch}, {channel}, {height}, {width}), "
         f"got {tuple(background.shape)}"
     )
-
-
-def _rasterize_pytorch3d(
-    ndc: Tensor, faces: Tensor, image_size: int | tuple[int, int], **settings
-) -> Fragments:
-    try:
-        from pytorch3d.renderer.mesh import rasterize_meshes
-        from pytorch3d.structures import Meshes
-    except ImportError as error:
-        raise ImportError(
-            "backend='pytorch3d': PyTorch3D is not installed: pip install facerecon-lib[pytorch3d] "
-            "(Linux wheels only), or take backend='warp'"
-        ) from error
-    settings = {"faces_per_pixel": 1} | settings
-    meshes = Meshes(ndc, faces[None].expand(len(ndc), -1, -1))
-    return Fragments(*rasterize_meshes(meshes, image_size, **settings))

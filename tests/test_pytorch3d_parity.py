@@ -30,12 +30,8 @@ from pytorch3d.structures import Meshes
 from pytorch3d.utils import ico_sphere
 
 from facerecon_lib.camera import project_ndc
-from facerecon_lib.rasterizer import (
-    Fragments,
-    WarpMeshRasterizer,
-    _pixel_centres,
-    rasterize,
-)
+from facerecon_lib.pytorch3d_rasterizer import WarpMeshRasterizer, rasterize_pytorch3d
+from facerecon_lib.rasterizer import Fragments, _pixel_centres, rasterize
 from facerecon_lib.renderer import NEAR, SoftSettings, interpolate, render
 
 
@@ -339,12 +335,13 @@ def face():
 
 
 @pytest.mark.parametrize("soft", [None, SoftSettings(sigma=1e-4)])
-def test_the_renderer_gives_the_same_image_on_either_backend(soft):
+def test_the_renderer_gives_the_same_image_on_either_rasterizer(soft, monkeypatch):
     verts, faces, colours = face()
     background = torch.tensor([0.1, 0.5, 0.9])
     options = {"image_size": 40, "soft": soft, "background": background}
     ours = render(verts, faces, colours, **options)
-    theirs = render(verts, faces, colours, backend="pytorch3d", **options)
+    monkeypatch.setattr("facerecon_lib.renderer.rasterize", rasterize_pytorch3d)
+    theirs = render(verts, faces, colours, **options)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facerecon_lib.rasterizer import WarpMeshRasterizer, rasterize
+from facerecon_lib.pytorch3d_rasterizer import WarpMeshRasterizer, rasterize_pytorch3d
+from facerecon_lib.rasterizer import rasterize
 
 SEEDS = st.integers(0, 2**31 - 1)
 
@@ -538,10 +539,11 @@ def test_a_negative_near_plane_is_refused():
         rasterize(VERTS, FACES, 8, z_clip_value=-1)
 
 
-def test_the_drop_in_says_what_to_install_when_pytorch3d_is_missing(monkeypatch):
+def test_a_missing_pytorch3d_is_said_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch3d.renderer", None)
-    with pytest.raises(ImportError, match=r"pip install facerecon-lib\[pytorch3d\]"):
-        WarpMeshRasterizer()
+    for call in (WarpMeshRasterizer, lambda: rasterize_pytorch3d(VERTS, FACES, 8)):
+        with pytest.raises(ImportError, match=r"pip install facerecon-lib\[pytorch3d\]"):
+            call()
 
 
 def test_rasterizing_prints_nothing_and_imports_no_pytorch3d():

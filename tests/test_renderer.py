@@ -218,8 +218,6 @@ def test_wrong_arguments_are_named():
         ValueError, match=r"v_camera: expected \(batch, vertex, 3\), got \(192, 3\)"
     ):
         render(verts[0], faces, verts[0])
-    with pytest.raises(ValueError, match="backend: expected 'warp' or 'pytorch3d', got 'opengl'"):
-        render(verts, faces, verts, backend="opengl")
 
 
 # The soft image
