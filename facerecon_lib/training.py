@@ -8,9 +8,9 @@
     facerecon train base --profile smoke --out runs/first            # the same from the shell
     torchrun --nproc_per_node 8 -m facerecon_lib.cli train base ...  # eight processes, one batch
 
-The loop is `optimise`, for either stage: what they differ in is in `training_stages.py`. Lightning
-Fabric takes care of devices, processes and precision: bfloat16 is for the network alone, since
-millimetres and pixels need their digits.
+The loop is `optimise`, for either `Stage` (`training_stages.py`). Lightning Fabric takes care of
+devices, processes and precision: bfloat16 is for the network alone, since millimetres and pixels
+need their digits.
 
 **Several processes.** The batch of the settings is that of all processes together. Each takes its
 slice of the same faces, each loss is a mean over faces, and gradients are averaged over processes:

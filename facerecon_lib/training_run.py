@@ -24,6 +24,8 @@ from .face_batch import FaceBatch
 from .face_model_file import ModelError
 from .objective import Objective
 from .shard_files import ShardsError
+from .training_augmented import AugmentedStage
+from .training_base_stage import BaseStage
 from .training_checkpoints import (
     Checkpoint,
     find_run,
@@ -38,7 +40,7 @@ from .training_guard import Interrupted, NonFiniteError, agree
 from .training_logs import RunLog
 from .training_processes import in_all, on_main
 from .training_settings import RunSettings, SettingsError
-from .training_stages import open_stage
+from .training_stages import Stage
 from .training_validation import validate
 
 
@@ -262,3 +264,9 @@ class TrainingRun:
 
 def _due(done: int, every: int) -> bool:
     return every > 0 and done % every == 0
+
+
+def open_stage(settings: RunSettings, device: torch.device) -> Stage:
+    """The stage that the settings are of. Raises ModelError or EncoderError for its files."""
+    stage = {"base": BaseStage, "augmented": AugmentedStage}[settings.stage]
+    return stage(settings, device)

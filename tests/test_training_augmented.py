@@ -44,13 +44,13 @@ from facerecon_lib.training_checkpoints import (
 )
 from facerecon_lib.training_data import RenderedData, held_out_faces
 from facerecon_lib.training_logs import SHOWN, read_log
+from facerecon_lib.training_run import open_stage
 from facerecon_lib.training_settings import (
     augmented_balanced_weights,
     augmented_rendered_weights,
     augmented_report_weights,
     differences,
 )
-from facerecon_lib.training_stages import open_stage
 from facerecon_lib.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
 
 pytest.importorskip("lightning")

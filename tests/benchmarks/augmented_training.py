@@ -12,8 +12,8 @@ from facerecon_lib.objective import Objective
 from facerecon_lib.rendered_faces import RenderedFaces
 from facerecon_lib.synthesis import CROP_SIZE
 from facerecon_lib.training import AugmentedSettings, make_fabric
+from facerecon_lib.training_run import open_stage
 from facerecon_lib.training_settings import augmented_rendered_weights, augmented_report_weights
-from facerecon_lib.training_stages import open_stage
 from facerecon_lib.unet import DoubleHeadUNet, OffsetMaps
 
 LEARNING_RATE, CLIP_NORM = 3e-5, 10.0
