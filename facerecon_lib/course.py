@@ -208,7 +208,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
             torch.manual_seed(0)
             np.random.seed(0)  # noqa: NPY002
             start = time.perf_counter()
-            remark = definition.examine(attempt) or ""
+            remark = _examine(definition, attempt)
             slow = _slow(time.perf_counter() - start, definition)
     except _Blank:
         return Verdict(
@@ -228,6 +228,19 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
         for number in _open_figures() - drawn:
             sys.modules["matplotlib.pyplot"].close(number)
     return Verdict("right", remark, said.getvalue(), slow=slow)
+
+
+def _examine(definition: checks.ExerciseCheck, attempt: _Attempt) -> str:
+    """Run the check; a mistake that its table knows is told in the table's words."""
+    try:
+        return definition.examine(attempt) or ""
+    except (_Blank, _Raised):
+        raise
+    except Exception as error:
+        sentence = definition.explain(attempt.answer, attempt.call_again)
+        if sentence is None:
+            raise
+        raise Wrong(sentence, getattr(error, "picture", None)) from None
 
 
 def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
@@ -254,18 +267,29 @@ class _Raised(Exception):
 
 
 class _Attempt:
-    """Calls the student's function on copies of the arguments and sorts what it raises."""
+    """Calls the student's function on copies of the arguments and sorts what it raises.
+
+    The arguments and the answer of the last call are remembered, for its mistake to be named.
+    """
 
     def __init__(self, student: Callable):
         self.student = student
         self.__name__ = student.__name__
+        self.arguments: tuple = ((), {})
+        self.answer: object = None
+
+    def call_again(self, function: Callable) -> object:
+        """Another function's answer to copies of the last arguments."""
+        args, kwargs = _copied(self.arguments)
+        return function(*args, **kwargs)
 
     def __call__(self, *args, **kwargs):
-        args, kwargs = _copied(args), _copied(kwargs)
+        self.arguments, self.answer = (args, kwargs), None
         try:
-            result = self.student(*args, **kwargs)
+            result = self.call_again(self.student)
             if isinstance(result, types.GeneratorType):
                 result = list(result)
+            self.answer = result
             return result
         except Wrong:
             raise

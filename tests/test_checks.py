@@ -1,7 +1,8 @@
 """Every check rejects plausible mistakes, and accepts right answers however they are written.
 
-tests/mutants/notebook_NN.py holds, for each exercise, MUTANTS (what is wrong, in words: function)
-and ALTERNATIVES (how it differs: a function that is right).
+An exercise's own table of mistakes names those that its check explains. tests/mutants holds, for
+each exercise, further MUTANTS (what is wrong, in words: function) and ALTERNATIVES (how it differs:
+a function that is right).
 """
 
 import ast
@@ -32,9 +33,14 @@ def load(path: Path):
 
 
 MODULES = [load(path) for path in sorted((HERE / "mutants").glob("notebook_*.py"))]
-MUTANTS = {name: them for module in MODULES for name, them in module.MUTANTS.items()}
-ALTERNATIVES = {name: them for module in MODULES for name, them in module.ALTERNATIVES.items()}
 EXERCISES = checks.exercises()
+EXPLAINED = {
+    name: {f"{i} {words}": f for i, (words, f) in enumerate(definition.wrong_functions())}
+    for name, definition in EXERCISES.items()
+}
+UNNAMED = {name: them for module in MODULES for name, them in module.MUTANTS.items()}
+MUTANTS = {name: {**EXPLAINED[name], **UNNAMED.get(name, {})} for name in EXERCISES}
+ALTERNATIVES = {name: them for module in MODULES for name, them in module.ALTERNATIVES.items()}
 
 
 @cache
@@ -55,7 +61,7 @@ def test_every_exercise_has_mistakes_and_right_answers_to_be_judged_by(capsys):
     few = {name for name in EXERCISES if len(MUTANTS.get(name, {})) < LEAST_MUTANTS}
     few |= {name for name in EXERCISES if len(ALTERNATIVES.get(name, {})) < LEAST_ALTERNATIVES}
     assert not few
-    assert set(MUTANTS) | set(ALTERNATIVES) <= set(EXERCISES)
+    assert set(UNNAMED) | set(ALTERNATIVES) <= set(EXERCISES)
     states = Counter(
         (kind, judged(function, name).state)
         for kind, table in (("mistakes", MUTANTS), ("right answers", ALTERNATIVES))
@@ -79,6 +85,14 @@ def test_a_plausible_mistake_is_wrong_and_the_student_is_told_something_of_use(n
     assert not [words for words in NO_HELP if words in verdict.message], verdict.message
     if verdict.picture is not None:
         assert verdict.picture().axes
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "function"),
+    [(name, *case) for name in EXERCISES for case in EXERCISES[name].wrong_functions()],
+)
+def test_a_mistake_of_the_table_is_explained_by_its_own_sentence(name, sentence, function):
+    assert judged(function, name).message == sentence
 
 
 @pytest.mark.parametrize(("name", "function"), cases(ALTERNATIVES))

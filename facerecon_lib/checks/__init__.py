@@ -1,15 +1,34 @@
-"""What judges an exercise: for each, the library's own answer and a check that catches wrong ones.
+"""What judges an exercise: the library's answer, a check that catches wrong ones, and mistakes.
 
 A check module (`checks/notebook_03.py`) registers its exercises by the name of the function:
 
-    @exercise_check(stand_in=lighting.sh_basis)
-    def sh_basis(attempt):
-        n = unit_vectors(200)
-        close("sh_basis(n)", attempt(n), lighting.sh_basis(n), axes=("normal", "k"))
-        return "all nine functions agree at 200 normals"
+    def _light_alone(albedo, normals, light):
+        return lighting.sh_basis(normals) @ light
 
-`attempt` calls the student's own function on copies of the arguments. A check raises `Wrong` (most
-often through `compare.close`) or returns; a string that it returns is told to the student.
+    @exercise_check(
+        stand_in=lighting.shade,
+        mistakes={"This is the light alone. Eq. 3 multiplies it by the albedo.": _light_alone},
+    )
+    def shade(attempt):
+        for batch, vertices in ((1, 40), (9, 9)):
+            agree(f"shade of {batch} faces", attempt, lighting.shade, *_scene(batch, vertices))
+        return "one light, and a batch of lights"
+
+To add an exercise:
+
+1. Write its stub and its solution in the notebook, with `@exercise` and `check(name)`.
+2. Write the check. `attempt` calls the student's own function on copies of the arguments. A check
+   raises `Wrong` (most often through `agree` or `close`) or returns; a string that it returns is
+   told to the student. Judge small cases with known numbers first, then batches of several sizes,
+   float64, and gradients (`same_gradients`).
+3. Write the mistakes that students make as functions, each under the sentence that explains it.
+   When the check raises, the student's last answer is compared with what these return for the
+   same arguments, and the student reads the sentence of the one that agrees. Functions that
+   deserve one sentence stand in a tuple. Where two mistakes give the same answer to the case that
+   the check tries first, the first in the table is named: choose cases that tell them apart.
+4. Write in tests/mutants/notebook_NN.py what else may go wrong (MUTANTS, which the check need not
+   name) and right answers written another way (ALTERNATIVES). The tests judge both, and see to it
+   that every mistake of the table gets its own sentence.
 """
 
 from __future__ import annotations
@@ -17,33 +36,77 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from .compare import Wrong as Wrong
+from .compare import agree as agree
 from .compare import close as close
+from .compare import like as like
 from .compare import one_number as one_number
+from .compare import reproduces
 from .compare import same_gradient as same_gradient
+from .compare import same_gradients as same_gradients
+from .compare import seeded as seeded
+
+Mistakes = dict[str, Callable | tuple[Callable, ...]]
 
 
 @dataclass(frozen=True)
 class ExerciseCheck:
-    """One exercise: its name, the notebook it belongs to, who stands in, and what judges it."""
+    """One exercise: its name, the notebook it belongs to, who stands in, and what judges it.
+
+    mistakes: wrong functions by the sentence that explains them. compared: of an answer, what of it
+    is compared with theirs; the answer itself unless it says otherwise.
+    """
 
     name: str
     notebook: str
     stand_in: Callable
     examine: Callable[[Callable], str | None]
+    mistakes: Mistakes = field(default_factory=dict)
+    compared: Callable = lambda answer: answer
+
+    def wrong_functions(self) -> list[tuple[str, Callable]]:
+        """The table, one (sentence, function) per function."""
+        return [
+            (sentence, function)
+            for sentence, functions in self.mistakes.items()
+            for function in (functions if isinstance(functions, tuple) else (functions,))
+        ]
+
+    def explain(self, got: object, call: Callable[[Callable], object]) -> str | None:
+        """The sentence of the first mistake that gives got; None for a right or an odd answer.
+
+        call: calls a function on the arguments that gave got.
+        """
+        if not self.mistakes:
+            return None
+        try:
+            got, right = self.compared(got), self.compared(call(self.stand_in))
+        except Exception:  # an answer that has not the parts that are compared
+            return None
+        for sentence, function in self.wrong_functions():
+            try:
+                wrong = self.compared(call(function))
+            except Exception:  # a mistake that breaks on these arguments is not this one
+                continue
+            if reproduces(got, wrong, right):
+                return sentence
+        return None
 
 
 _REGISTERED: dict[str, ExerciseCheck] = {}
 
 
-def exercise_check(stand_in: Callable) -> Callable:
+def exercise_check(
+    stand_in: Callable, mistakes: Mistakes | None = None, compared: Callable = lambda answer: answer
+) -> Callable:
     """Register the function below as the check of the exercise that carries its name.
 
-    stand_in: the library's answer, used in the notebook until the student's passes. Raises
-    ValueError when two exercises share a name, since notebooks name their functions alone.
+    stand_in: the library's answer, used in the notebook until the student's passes. mistakes and
+    compared: see `ExerciseCheck`. Raises ValueError when two exercises share a name, since
+    notebooks name their functions alone.
     """
 
     def register(examine: Callable) -> Callable:
@@ -52,7 +115,9 @@ def exercise_check(stand_in: Callable) -> Callable:
         known = _REGISTERED.get(name)
         if known is not None and known.notebook != notebook:
             raise ValueError(f"exercise {name!r} is in notebook {known.notebook} already")
-        _REGISTERED[name] = ExerciseCheck(name, notebook, stand_in, examine)
+        _REGISTERED[name] = ExerciseCheck(
+            name, notebook, stand_in, examine, mistakes or {}, compared
+        )
         return examine
 
     return register

@@ -9,6 +9,7 @@ mistake looks like (a sign, a factor, swapped axes) when one of a few tries expl
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -28,6 +29,26 @@ class Wrong(Exception):
     def __init__(self, message: str, picture: Callable[[], Figure] | None = None):
         super().__init__(message)
         self.picture = picture
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Random numbers for a check's inputs, the same in every run."""
+    return torch.Generator().manual_seed(seed)
+
+
+def like(got: object, expected: Tensor) -> bool:
+    """Whether got is finite and has the shape and dtype of expected."""
+    return (
+        isinstance(got, Tensor)
+        and got.shape == expected.shape
+        and got.dtype == expected.dtype
+        and bool(torch.isfinite(got).all())
+    )
+
+
+def agree(what: str, attempt: Callable, library: Callable, *arguments: object, **options) -> None:
+    """`close` for the answers of both functions to the same arguments, with close's options."""
+    close(what, attempt(*arguments), library(*arguments), **options)
 
 
 def close(
@@ -123,6 +144,84 @@ def same_gradient(
                 continue
             raise Wrong(f"{what} passes no gradient to {name}: is it detached on the way?")
         close(f"the gradient of {what} with respect to {name}", one, other, atol=atol, rtol=rtol)
+
+
+def same_gradients(
+    what: str,
+    attempt: Callable,
+    library: Callable,
+    inputs: dict[str, Tensor],
+    *more: object,
+    call: Callable = lambda function, *arguments: function(*arguments),
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+) -> None:
+    """Raise `Wrong` unless a randomly weighted sum of both answers has the same gradients.
+
+    inputs: the arguments, by name, that need a gradient; then those that do not. call: how a
+    function is called with them, and which tensor of its answer is looked at.
+    """
+    mine, ours = ([x.detach().clone().requires_grad_() for x in inputs.values()] for _ in range(2))
+    got, expected = call(attempt, *mine, *more), call(library, *ours, *more)
+    close(what, got, expected, atol=1e-3, rtol=1e-3)
+    weights = torch.randn(expected.shape, generator=seeded(0)).to(expected)
+    same_gradient(
+        f"a weighted sum of {what}" if weights.ndim else what,
+        (got * weights).sum(),
+        (expected * weights).sum(),
+        dict(zip(inputs, zip(mine, ours, strict=True), strict=True)),
+        atol=atol,
+        rtol=rtol,
+    )
+
+
+def reproduces(got: object, wrong: object, right: object) -> bool:
+    """Whether got is the mistaken answer wrong, and not the right one.
+
+    Answers may be tensors, numbers, or tuples, lists, dicts and dataclasses of these. Each number
+    of got has to lie a hundred times nearer to wrong's than the answers lie apart, to rounding.
+    """
+    mine, theirs, ours = _leaves(got), _leaves(wrong), _leaves(right)
+    if len(mine) != len(theirs):
+        return False
+    errors = [math.inf] * len(mine)
+    if len(mine) == len(ours):
+        errors = [_distance(one, other) for one, other in zip(mine, ours, strict=True)]
+    if not any(errors):
+        return False
+    return all(
+        _distance(one, other) <= (0.01 * error if math.isfinite(error) else 0)
+        for one, other, error in zip(mine, theirs, errors, strict=True)
+    )
+
+
+def _leaves(answer: object) -> list:
+    """The tensors and numbers that an answer is made of, in a row."""
+    if dataclasses.is_dataclass(answer):
+        answer = vars(answer)
+    if isinstance(answer, dict):
+        return [*answer, *(leaf for value in answer.values() for leaf in _leaves(value))]
+    if isinstance(answer, tuple | list):
+        return [leaf for value in answer for leaf in _leaves(value)]
+    if isinstance(answer, bool | int | float | np.number):
+        return [torch.tensor(float(answer), dtype=torch.float64)]
+    return [answer.detach()] if isinstance(answer, Tensor) else [answer]
+
+
+def _distance(one: object, other: object) -> float:
+    """The largest difference, 0 where it may be rounding, infinite where the kinds differ."""
+    if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
+        return 0.0 if type(one) is type(other) and one == other else math.inf
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return math.inf
+    if not one.is_floating_point():
+        return 0.0 if torch.equal(one, other) else math.inf
+    if torch.allclose(one, other, rtol=1e-4, atol=1e-5, equal_nan=True):
+        return 0.0
+    finite = one.isfinite()
+    if not torch.equal(finite, other.isfinite()):
+        return math.inf
+    return float((one - other)[finite].abs().max())
 
 
 def one_number(what: str, got: object) -> float:
