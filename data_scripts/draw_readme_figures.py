@@ -17,7 +17,7 @@ from rich.progress import track
 from facerecon_lib.detection import align, sample_detection, sample_photo
 from facerecon_lib.fitting import fit
 from facerecon_lib.morphable_model import MorphableModel, shipped_model_path
-from facerecon_lib.plotting import face_in_crop, show_face, to_uint8, turned
+from facerecon_lib.plotting import on_photo, show_face, to_uint8, turned
 from facerecon_lib.synthesis import synthesise
 
 TILE = 320
@@ -42,7 +42,7 @@ def front(model: MorphableModel) -> np.ndarray:
     return np.concatenate(
         [
             tile(to_uint8(crop.image[0])),
-            tile(face_in_crop(crop, face, 2 * TILE)),
+            tile(on_photo(crop.image, face, 2 * TILE)),
             tile(show_face(views[1], "shape", 2 * TILE, WHITE))[:, 24:-24],
             tile(show_face(views[0], "studio", 2 * TILE, WHITE))[:, 24:-24],
             tile(show_face(views[2], "studio", 2 * TILE, WHITE))[:, 24:-24],

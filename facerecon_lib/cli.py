@@ -81,7 +81,7 @@ def model_show(
     from .figures.model_sheet import model_sheet
     from .morphable_model import MorphableModel
     from .output_folder import OutputError, claim_folder
-    from .plotting import save_figure
+    from .sheets import save_figure
 
     with refusals():
         if out.suffix.lower() != ".png":

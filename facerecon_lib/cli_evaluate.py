@@ -272,7 +272,7 @@ def _show(evaluation: Evaluation) -> None:
 
 def _draw(evaluation: Evaluation, figure: Path, part: str) -> None:
     from .output_folder import OutputError
-    from .plotting import save_figure
+    from .sheets import save_figure
 
     path = figure.with_stem(f"{figure.stem}-{part}") if part else figure
     try:

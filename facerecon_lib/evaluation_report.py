@@ -21,7 +21,8 @@ from .coefficients import FaceCoefficients
 from .evaluation import by_group
 from .face_batch import FaceBatch
 from .morphable_model import MorphableModel
-from .plotting import gallery, show_face, to_uint8
+from .plotting import show_face, to_uint8
+from .sheets import gallery
 from .surface_measures import area_shares
 from .synthesis import Face, pose_and_light, synthesise
 

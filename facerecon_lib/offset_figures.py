@@ -24,7 +24,7 @@ from .augmented_branch import AugmentedFaces
 from .detection import Crop
 from .mesh import vertex_normals
 from .offsets import unwrap
-from .plotting import face_in_crop, show_face, to_uint8, turned_mesh
+from .plotting import on_photo, show_face, to_uint8, turned_mesh
 
 LEAST_TEXTURE, LEAST_MM = 0.01, 0.1  # no colour bar ends before: noise would look like a finding
 PANEL = 340  # px
@@ -110,8 +110,8 @@ def detail_figure(crop: Crop, found: AugmentedFaces, title: str) -> Figure:
     left, right = (turned_mesh(face.model, face.vertices[:1], face.albedo[:1], t) for t in TURNS)
     panels = [
         ("the photo", to_uint8(crop.image[0])),
-        ("base: the face model alone", face_in_crop(crop, base, PANEL)),
-        ("detailed: both maps added", face_in_crop(crop, face, PANEL)),
+        ("base: the face model alone", on_photo(crop.image, base, PANEL)),
+        ("detailed: both maps added", on_photo(crop.image, face, PANEL)),
         ("detailed, unlit", show_face(face, "unlit", PANEL)),
         ("base: its shape", show_face(base, "shape", PANEL)),
         ("detailed: its shape", show_face(face, "shape", PANEL)),

@@ -1,42 +1,48 @@
-"""Figures: the face in its photo, turned, lit and unlit, and its bare shape.
+"""The one face painter: a face on paper or on a photo, turned, lit or unlit, antialiased.
 
-overlay = overlay_on_photo(photo.pixels, face, crop.matrix)          # (H, W, 3) uint8
-figure = fit_figure(photo.pixels, crop, face, kind, "me.jpg")         # a matplotlib Figure
+show_face(face)                                   # (448, 448, 3) uint8, lit as in the photo
+show_face(face, "shape", 220)                     # or "unlit", "studio"
+on_photo(crop.image, face)                        # laid on its crop
+show_face(turned(model, coefficients, 40), "studio")
+paint(face, colours, 300)                         # any colours at the vertices
+paint_mesh(v_camera, faces, colours)              # without a Face
+value_map(face, values)                           # numbers for imshow, nan beside the face
+overlay_on_photo(photo.pixels, face, crop.matrix)
+with_points(picture, face.landmarks()[0])         # dots on a picture
+
+Every notebook; the report's Figures 1, 4 and 5.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
-from matplotlib.figure import Figure
-from PIL import Image
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .camera import axis_angle_to_matrix, ndc_to_pixels, pixels_to_ndc, project_ndc
+from .camera import DEFAULT_FOV, axis_angle_to_matrix, ndc_to_pixels, pixels_to_ndc, project_ndc
 from .coefficients import FaceCoefficients
-from .detection import Crop, crop_to_photo
 from .lighting import ambient_lighting, shade
 from .morphable_model import MorphableModel
+from .photo import crop_to_photo
 from .rasterizer import rasterize
-from .renderer import interpolate
+from .renderer import NEAR, interpolate
 from .synthesis import CROP_SIZE, Face, pose_and_light
 
 VIEW_DISTANCE = 430.0  # mm from the middle of the face to the camera of turned views
-PANEL = 300  # px, about what a panel of `fit_figure` shows
 PAPER = 0.96  # background of renderings
+CLAY = 0.78  # grey of shapes
 DETECTED, FITTED = "#00c46a", "#ff3355"
 
+Picture = UInt8[np.ndarray, "height width 3"]
 
-def to_uint8(image: Float[Tensor, "3 height width"]) -> UInt8[np.ndarray, "height width 3"]:
+
+def to_uint8(image: Float[Tensor, "3 height width"]) -> Picture:
     """A float image, channels first, as bytes, channels last; clamped to [0, 1]."""
     return (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
@@ -50,38 +56,129 @@ def studio_light() -> Float[Tensor, "1 9 3"]:
     return lighting
 
 
+def in_studio(
+    normals: Float[Tensor, "batch vertex 3"], albedo: Float[Tensor, "batch vertex 3"] | None = None
+) -> Float[Tensor, "batch vertex 3"]:
+    """Colours under the studio light, of grey clay without an albedo. normals: viewer axes."""
+    albedo = torch.full_like(normals, CLAY) if albedo is None else albedo
+    return shade(albedo, normals, studio_light().to(normals).expand(len(normals), -1, -1))
+
+
+@torch.no_grad()
+def layer(
+    ndc: Float[Tensor, "batch vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    colours: Float[Tensor, "batch vertex 3"],
+    size: int | tuple[int, int],
+    *,
+    fine: int = 2,
+    perspective_correct: bool = True,
+) -> Float[Tensor, "4 height width"]:
+    """The first mesh of a batch as a layer: colours times coverage, and coverage.
+
+    size: side or (height, width), px. fine: samples per pixel and axis; 1 is quick.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    view = dict(perspective_correct=perspective_correct, z_clip_value=NEAR)
+    fragments = rasterize(ndc[:1], faces, (fine * height, fine * width), **view)
+    colours = colours[:1].detach().to(ndc).clamp(0, 1).contiguous()
+    image = interpolate(fragments, faces, colours)[..., 0, :]
+    image = torch.cat([image, (fragments.pix_to_face >= 0).to(image)], -1)
+    return F.avg_pool2d(image.permute(0, 3, 1, 2), fine)[0]
+
+
+def laid_on(
+    image: Float[Tensor, "4 height width"], on: float | Float[Tensor, "batch 3 h w"]
+) -> Picture:
+    """A layer on a grey level, or on the first photo of a batch, resized."""
+    if isinstance(on, Tensor):
+        on = F.interpolate(on[:1], image.shape[1:], mode="bilinear", align_corners=False)
+        on = on[0].to(image)
+    return to_uint8(image[:3] + (1 - image[3:]) * on)
+
+
+@torch.no_grad()
+def paint_mesh(
+    v_camera: Float[Tensor, "batch vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    colours: Float[Tensor, "batch vertex 3"],
+    size: int | tuple[int, int] = 448,
+    fov_deg: float = DEFAULT_FOV,
+    *,
+    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
+    opacity: float = 1.0,
+    fine: int = 2,
+) -> Picture:
+    """The first mesh of a batch in the camera frame (mm), with these colours at its vertices.
+
+    on: a grey level, or photos of the same view. opacity: 0 to 1. fine: as in `layer`.
+    """
+    ndc = project_ndc(v_camera[:1], fov_deg)
+    return laid_on(opacity * layer(ndc, faces, colours, size, fine=fine), on)
+
+
+def paint(
+    face: Face,
+    colours: Float[Tensor, "batch vertex 3"],
+    size: int = 300,
+    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
+    fine: int = 2,
+) -> Picture:
+    """The first face of a batch with these colours at its vertices, clamped to [0, 1]."""
+    mesh = face.v_camera, face.model.faces
+    return paint_mesh(*mesh, colours, size, face.fov_deg, on=on, fine=fine)
+
+
 @torch.no_grad()
 def show_face(
-    face: Face, look: str = "lit", size: int = 448, background: float = PAPER
-) -> UInt8[np.ndarray, "size size 3"]:
-    """The first face of a batch, antialiased.
+    face: Face,
+    look: str = "lit",
+    size: int = 448,
+    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
+    fine: int = 2,
+) -> Picture:
+    """The first face of a batch.
 
     look: "lit" as in the photo; "unlit" its albedo; "shape" grey under the studio light; "studio"
     its albedo under the studio light.
     """
-    white = torch.full_like(face.albedo, 0.78)
-    light = studio_light().to(face.albedo)
     colours = {
         "lit": lambda: face.colours,
         "unlit": lambda: face.albedo,
-        "shape": lambda: shade(white, face.normals, light.expand(len(white), -1, -1)),
-        "studio": lambda: shade(face.albedo, face.normals, light.expand(len(white), -1, -1)),
+        "shape": lambda: in_studio(face.normals),
+        "studio": lambda: in_studio(face.normals, face.albedo),
     }
     if look not in colours:
         raise ValueError(f"look: expected one of {', '.join(colours)}, got {look!r}")
-    image, mask = face.render(2 * size, attributes=colours[look]().clamp(0, 1))
-    image = image + (1 - mask) * background
-    return to_uint8(F.avg_pool2d(image, 2)[0])
+    return paint(face, colours[look](), size, on, fine)
+
+
+def on_photo(
+    image: Float[Tensor, "batch 3 h w"], face: Face, size: int = 220, fine: int = 2
+) -> Picture:
+    """The first face of a batch, lit, on the first of the photos that it was cropped from."""
+    return show_face(face, "lit", size, image, fine)
+
+
+@torch.no_grad()
+def value_map(
+    face: Face, values: Float[Tensor, "batch vertex"], size: int = CROP_SIZE
+) -> Float[np.ndarray, "size size"]:
+    """Numbers at the pixels of the first face, nan beside it, for `imshow`."""
+    image, mask = face.render(size, attributes=values[..., None].contiguous())
+    return torch.where(mask > 0, image, torch.nan)[0, 0].cpu().numpy()
 
 
 @torch.no_grad()
 def turned(
     model: MorphableModel, coefficients: FaceCoefficients, yaw_deg: float, pitch_deg: float = 0.0
 ) -> Face:
-    """The first face of a batch, turned, in the middle of the view and filling it."""
+    """The first face of a batch in its own light, turned, in the middle of the view, filling it."""
     one = coefficients[:1]
     vertices, albedo = model.shape(one.identity, one.expression), model.albedo(one.albedo)
-    return turned_mesh(model, vertices, albedo, yaw_deg, pitch_deg)
+    face = turned_mesh(model, vertices, albedo, yaw_deg, pitch_deg)
+    face.colours = shade(face.albedo, face.normals, one.lighting)
+    return face
 
 
 @torch.no_grad()
@@ -91,15 +188,23 @@ def turned_mesh(
     albedo: Float[Tensor, "1 vertex 3"],
     yaw_deg: float,
     pitch_deg: float = 0.0,
+    *,
+    distance: float = VIEW_DISTANCE,
+    middle_of: Float[Tensor, "vertex 3"] | None = None,
 ) -> Face:
-    """The same of any vertices (mm, model frame) and albedo of the model's mesh."""
+    """The same of any vertices (mm, model frame) and albedo of the model's mesh.
+
+    distance: mm from the camera to the middle of the vertices, or of those of `middle_of`, so that
+    several faces keep their places.
+    """
     start = model.neutral()
     start.rotation = torch.tensor(
         [[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]], device=model.device
     )
-    seen = vertices[0] @ axis_angle_to_matrix(start.rotation)[0].T
+    seen = vertices[0] if middle_of is None else middle_of
+    seen = seen @ axis_angle_to_matrix(start.rotation)[0].T
     middle = (seen.amin(0) + seen.amax(0)) / 2
-    start.translation = torch.stack([middle[0], -middle[1], middle[2] + VIEW_DISTANCE])[None]
+    start.translation = torch.stack([middle[0], -middle[1], middle[2] + distance])[None]
     return pose_and_light(model, vertices, albedo, start)
 
 
@@ -118,109 +223,28 @@ def overlay_on_photo(
     height, width = pixels.shape[:2]
     shrink = min(1.0, longest / max(height, width))
     size = (max(round(height * shrink), 1), max(round(width * shrink), 1))
-    small = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.LANCZOS))
+    small = np.array(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.LANCZOS))
     ndc = project_ndc(face.v_camera[:1], face.fov_deg)
     points = crop_to_photo(ndc_to_pixels(ndc, CROP_SIZE), matrix.to(ndc))
     points = points * points.new_tensor([size[1] / width, size[0] / height])
     ndc = torch.cat([pixels_to_ndc(points, size), ndc[..., 2:]], -1)
-    fine = (2 * size[0], 2 * size[1])
-    fragments = rasterize(ndc, face.model.faces, fine, perspective_correct=True, z_clip_value=1.0)
-    shown = face.colours[:1] if attributes is None else attributes
-    image = interpolate(fragments, face.model.faces, shown.clamp(0, 1).contiguous())[..., 0, :]
-    image = torch.cat([image, (fragments.pix_to_face >= 0).to(image)], -1).permute(0, 3, 1, 2)
-    image = F.avg_pool2d(image, 2)[0]
-    photo = torch.as_tensor(small.copy()).permute(2, 0, 1).to(image) / 255
-    return to_uint8(image[:3] + (1 - image[3:]) * photo)
+    colours = face.colours if attributes is None else attributes
+    photo = torch.as_tensor(small).permute(2, 0, 1)[None] / 255
+    return laid_on(layer(ndc, face.model.faces, colours, size), photo)
 
 
-def fit_figure(
-    crop: Crop,
-    face: Face,
-    coefficients: FaceCoefficients,
-    kind: str,
-    title: str,
-) -> Figure:
-    """Photo, overlay, lit, unlit, shape, and turned views in one figure."""
-    overlay = face_in_crop(crop, face, PANEL)
-    points = face.landmarks(kind).detach()[0].cpu().numpy()
-    detected = crop.landmarks[0].cpu().numpy()
-    views = {yaw: turned(face.model, coefficients, yaw) for yaw in (-50, -25, 25, 50)}
-    figure = Figure(figsize=(13, 5.8), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=13, parse_math=False)
-    axes = figure.subplots(2, 5)
-    panels = [
-        ("photo, and the detected landmarks", to_uint8(crop.image[0])),
-        ("the fitted face on the photo", overlay),
-        ("lit as in the photo", show_face(face, "lit", PANEL)),
-        ("unlit: its albedo", show_face(face, "unlit", PANEL)),
-        ("its shape", show_face(face, "shape", PANEL)),
-        ("landmarks: detected, fitted", to_uint8(crop.image[0])),
-        *(
-            (f"turned by {yaw:+d}°", show_face(view, "shape" if yaw == -25 else "studio", PANEL))
-            for yaw, view in views.items()
-        ),
-    ]
-    for axis, (name, image) in zip(axes.flat, panels, strict=True):
-        axis.imshow(image, extent=(0, CROP_SIZE, CROP_SIZE, 0))
-        axis.set_title(name, fontsize=9)
-        axis.axis("off")
-    dots = dict(s=5, linewidths=0)
-    axes[0, 0].scatter(*detected.T, color=DETECTED, **dots)
-    axes[1, 0].scatter(*detected.T, color=DETECTED, **dots)
-    axes[1, 0].scatter(*points.T, color=FITTED, **dots)
-    return figure
-
-
-def gallery(
-    images: Sequence[np.ndarray],
-    titles: Sequence[str] = (),
-    *,
-    title: str = "",
-    columns: int | None = None,
-    size: float = 2.6,
-    **imshow,
-) -> Figure:
-    """Pictures in a grid, each under its title; `size` inches a panel.
-
-    images: (H, W, 3) uint8, or (H, W) numbers with cmap=, vmin=, vmax= for `imshow`.
-    Raises ValueError without images, or with more titles than images.
-    """
-    if not images or len(titles) > len(images):
-        raise ValueError(f"gallery: expected images, got {len(images)} and {len(titles)} titles")
-    columns = min(columns or len(images), len(images))
-    rows = math.ceil(len(images) / columns)
-    lines = 1 + max((name.count("\n") for name in titles), default=-1)
-    head = 0.35 * bool(title) + rows * (0.15 * bool(lines) + 0.2 * lines)
-    figure = Figure((columns * size, rows * size + head), layout="constrained", facecolor="white")
-    if title:
-        figure.suptitle(title, fontsize=12)
-    for axis in figure.subplots(rows, columns, squeeze=False).flat:
-        axis.axis("off")
-    for i, image in enumerate(images):
-        figure.axes[i].imshow(image, **imshow)
-        if i < len(titles):
-            figure.axes[i].set_title(titles[i], fontsize=10)
-    return figure
-
-
-@torch.no_grad()
-def face_in_crop(crop: Crop, face: Face, size: int = 448) -> UInt8[np.ndarray, "size size 3"]:
-    """The rendered face on the crop, antialiased."""
-    image, mask = face.render(2 * size, attributes=face.colours.clamp(0, 1))
-    image, mask = F.avg_pool2d(image, 2)[:1], F.avg_pool2d(mask, 2)[:1]
-    photo = F.interpolate(crop.image, (size, size), mode="bilinear", align_corners=False)
-    return to_uint8((image + (1 - mask) * photo.to(image))[0])
-
-
-def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Write a figure as PNG, without a display; the file appears whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.stem[:40]}.part")
-    try:
-        with warnings.catch_warnings(), matplotlib.rc_context({"savefig.dpi": 110}):
-            # a name in a script that the font lacks is drawn as boxes: no reason to warn
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            figure.savefig(partial, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def with_points(
+    picture: Picture,
+    points: Float[Tensor, "point 2"],
+    colour: str | Sequence[str] = FITTED,
+    span: float = CROP_SIZE,
+    radius: float = 2.5,
+) -> Picture:
+    """A copy with dots; points in pixels of a picture that is `span` wide. Quick: no matplotlib."""
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    places = points.detach().cpu().numpy().reshape(-1, 2) * (picture.shape[1] / span)
+    colours = [colour] * len(places) if isinstance(colour, str) else colour
+    for (x, y), fill in zip(places, colours, strict=True):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
+    return np.asarray(canvas)

@@ -29,8 +29,9 @@ from .evaluation import landmark_error, photometric_error
 from .mesh import export_mesh
 from .offset_figures import detail_figure, displacement_figure, texture_figure
 from .output_folder import check_replaceable, readable_name, replacing
-from .plotting import fit_figure, overlay_on_photo, save_figure
+from .plotting import overlay_on_photo
 from .results import FittedPhoto
+from .sheets import fit_figure, save_figure
 from .synthesis import CROP_SIZE, Face, landmark_vertices
 from .weight_files import write_weights
 

@@ -10,14 +10,13 @@ from facerecon_lib.detection import align, sample_detection, sample_photo
 from facerecon_lib.fitting import start_from_landmarks
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.plotting import (
-    face_in_crop,
-    fit_figure,
+    on_photo,
     overlay_on_photo,
-    save_figure,
     show_face,
     to_uint8,
     turned,
 )
+from facerecon_lib.sheets import fit_figure, save_figure
 from facerecon_lib.synthesis import synthesise
 
 
@@ -84,4 +83,4 @@ def test_the_figure_of_a_fit_is_written_without_a_display(tmp_path):
     assert figure.get_suptitle() == "$^$ 漢字.jpg"
     save_figure(figure, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 50_000
-    assert face_in_crop(crop, face, 128).shape == (128, 128, 3)
+    assert on_photo(crop.image, face, 128).shape == (128, 128, 3)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from ..figures.rendering import face_colours, ndc_maps, pixel_centres, squared_distance
-from ..plotting import gallery
 from ..rasterizer import rasterize
+from ..sheets import gallery
 from . import Wrong, close, exercise_check, same_gradient
 
 AXES_PF = ("point", "triangle")

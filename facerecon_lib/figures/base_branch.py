@@ -25,14 +25,13 @@ from ..fitting import FitResult
 from ..lighting import sh_basis, shade
 from ..morphable_model import MorphableModel
 from ..photo import Crop
-from ..plotting import DETECTED, show_face, studio_light, to_uint8
+from ..plotting import DETECTED, on_photo, show_face, studio_light, to_uint8
 from ..rendered_faces import flattened
 from ..renderer import render
 from ..synthesis import synthesise
 from .light_balls import ball, ball_normals
-from .photo_panels import on_photo, picture, points, shape_view, sheet
-
-BLUE, RED, GREEN, GREY = "#2f6fad", "#b3202c", "#1a7f37", "0.55"
+from .photo_panels import shape_view
+from .style import BLUE, RED, dots, panels, picture
 
 
 @torch.no_grad()
@@ -45,7 +44,7 @@ def first_screen(
 ) -> Figure:
     """The photo; the encoder's face and the fit's, on the photo and turned; errors and times."""
     title = "One photo, two answers: looked at once, and fitted"
-    figure, axes = sheet(5, size=2.3, title=title, head=0.75)
+    figure, axes = panels(1, 5, size=2.3, title=title, head=0.75)
     picture(axes[0, 0], to_uint8(crop.image[0]), "the photo\n\n")
     steps = len(fitted.history)
     for i, (name, c, how) in enumerate(
@@ -88,11 +87,11 @@ def faces_sheet(train: FaceBatch, held_out: FaceBatch, columns: int = 8) -> Figu
 def anatomy(model: MorphableModel, batch: FaceBatch, index: int) -> Figure:
     """One face, and what is known of it."""
     one, truth = batch[index : index + 1], batch.truth[index]
-    figure, axes = sheet(6, size=2.0, head=0.5, title=f"All that is known of “{one.names[0]}”")
+    figure, axes = panels(1, 6, size=2.0, head=0.5, title=f"All that is known of “{one.names[0]}”")
     image, face = one.image, synthesise(model, truth)
     picture(axes[0, 0], to_uint8(image[0]), "the picture")
     picture(axes[0, 1], to_uint8(image[0]), "landmarks, a little wrong")
-    points(axes[0, 1], one.landmarks[0], DETECTED, 9)
+    dots(axes[0, 1], one.landmarks[0], DETECTED, 9)
     hidden = 1 - one.valid
     painted = image * (1 - 0.75 * hidden) + image.new_tensor([0.9, 0.1, 0.2])[:, None, None] * (
         0.75 * hidden
@@ -114,7 +113,7 @@ def ball_brightness(lighting: Float[Tensor, "1 9 3"]) -> float:
 @torch.no_grad()
 def relief_figure(model: MorphableModel, c: FaceCoefficients, keeps: Sequence[float]) -> Figure:
     """One face under several relief factors: as the crop sees it, and from the side."""
-    figure, axes = sheet(len(keeps) + 1, 2, size=2.15, head=0.5)
+    figure, axes = panels(2, len(keeps) + 1, size=2.15, head=0.5)
     figure.suptitle(
         "One camera, nearly one picture (above), and three very different heads (below)"
     )
@@ -193,7 +192,7 @@ def starts_figure(
 ) -> Figure:
     """What untrained encoders answer, a row each."""
     title = "Before the first step: a head of zeros starts at a face, random numbers do not"
-    figure, axes = sheet(len(photos), len(answers) + 1, size=1.75, title=title, head=0.3)
+    figure, axes = panels(len(answers) + 1, len(photos), size=1.75, title=title, head=0.3)
     for axis, photo in zip(axes[0], photos, strict=True):
         picture(axis, to_uint8(photo))
     for row, (name, c) in zip(axes[1:], answers.items(), strict=True):

@@ -20,12 +20,11 @@ from ..coefficients import FaceCoefficients
 from ..face_batch import FaceBatch
 from ..morphable_model import MorphableModel
 from ..objective import Objective
-from ..plotting import show_face, to_uint8
+from ..plotting import on_photo, show_face, to_uint8
 from ..synthesis import synthesise
-from .base_branch import BLUE, GREY, RED
 from .encoder_answers import shape_mm
-from .photo_panels import on_photo, picture, sheet
 from .slider_panels import Curves, Picture, panel_row
+from .style import BLUE, GREY, RED, panels, picture
 
 
 @dataclass(eq=False)
@@ -76,7 +75,7 @@ TERM_GROUPS = {
 
 def learning_figure(diary: Diary) -> Figure:
     """Each part of the weighted loss over the steps, on training faces and on held-out ones."""
-    figure, axes = sheet(3, 2, size=2.3, head=0.4)
+    figure, axes = panels(2, 3, size=2.3, head=0.4)
     figure.set_size_inches(10.4, 5.2)
     figure.suptitle("What is learned, and for whom: faces trained on (blue), strangers (red)")
     for axis, (title, names) in zip(axes.flat, TERM_GROUPS.items(), strict=True):
@@ -118,7 +117,7 @@ def strip_figure(diary: Diary, chosen: Mapping[str, Sequence[int]], steps: Seque
     """Photos and the faces answered at some steps, rows of both sets."""
     rows = [(name, i) for name, several in chosen.items() for i in several]
     title = "The answer while it learns: faces it trains on, and strangers"
-    figure, axes = sheet(len(steps) + 2, len(rows), size=1.72, title=title, head=0.25)
+    figure, axes = panels(len(rows), len(steps) + 2, size=1.72, title=title, head=0.25)
     places = [diary.steps.index(s) for s in steps]
     for number, (row, (name, i)) in enumerate(zip(axes, rows, strict=True)):
         batch, head = diary.sets[name], number == 0

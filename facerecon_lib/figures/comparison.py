@@ -22,10 +22,10 @@ from torch import Tensor
 from ..augmented_branch import AugmentedFaces, BaseFaces
 from ..face_batch import FaceBatch
 from ..morphable_model import MorphableModel
-from ..plotting import show_face, to_uint8, turned_mesh
+from ..plotting import on_photo, show_face, to_uint8, turned_mesh
 from ..synthesis import Face, pose_and_light
-from .photo_panels import on_photo, picture, sheet
 from .slider_panels import Picture
+from .style import panels, picture
 from .tone_study import (
     BASES,
     GREY,
@@ -104,7 +104,7 @@ def people(
 def _rows(
     shown: Sequence[Person], rows: Mapping[str, Callable[[Person], np.ndarray]], title: str
 ) -> Image.Image:
-    figure, axes = sheet(len(shown), len(rows), size=1.62, title=title, head=0.2)
+    figure, axes = panels(len(rows), len(shown), size=1.62, title=title, head=0.2)
     for (words, draw), line in zip(rows.items(), axes, strict=True):
         for person, axis in zip(shown, line, strict=True):
             picture(axis, draw(person), person.name if words == "photo" else "")
@@ -212,7 +212,7 @@ def blame_figure(
     batch: FaceBatch, bases: Mapping[str, BaseFaces], which: int, title: str
 ) -> Image.Image:
     """One face, as each belief explains it: on the photo above, its skin without light below."""
-    figure, axes = sheet(len(bases) + 1, 2, size=1.75, title=title, head=0.75)
+    figure, axes = panels(2, len(bases) + 1, size=1.75, title=title, head=0.75)
     person, truth = batch.image[which : which + 1], batch.true_albedo[which : which + 1]
     picture(axes[0, 0], to_uint8(person[0]), "\nthe photo")
     for i, (name, base) in enumerate(bases.items(), start=1):
@@ -275,7 +275,7 @@ def where_figure(
     length = displacement.square().sum(-1).mean(0).sqrt() / most
     colours = matplotlib.colormaps["viridis"](length.clamp(0, 1).numpy())[..., :3]
     painted = torch.as_tensor(colours, dtype=model.mean.dtype)[None]
-    figure, axes = sheet(4, 1, size=2.3, title="Where the U-Net moves the skin", head=0.2)
+    figure, axes = panels(1, 4, size=2.3, title="Where the U-Net moves the skin", head=0.2)
     for axis, yaw in zip(axes[0], (-45, 0, 45), strict=False):
         view = turned_mesh(model, model.mean[None], painted, yaw)
         picture(axis, show_face(view, "unlit", 260))
@@ -301,7 +301,7 @@ def parts_figure(
         "the true skin": batch.true_albedo[one],
     }
     title = "A texture offset taken apart: one colour for all skin, and the rest"
-    figure, axes = sheet(len(skins), 1, size=2.0, title=title, head=0.25)
+    figure, axes = panels(1, len(skins), size=2.0, title=title, head=0.25)
     for axis, (name, albedo) in zip(axes[0], skins.items(), strict=True):
         picture(axis, show_face(replace(base, albedo=albedo), "unlit", 220), name)
     return _small(figure)

@@ -20,12 +20,12 @@ from ..evaluation import landmark_error, vertex_error_mm
 from ..face_batch import FaceBatch
 from ..morphable_model import MorphableModel
 from ..photo import Crop
-from ..plotting import to_uint8, turned
+from ..plotting import on_photo, to_uint8, turned
 from ..rendered_faces import RenderedFaces
 from ..synthesis import synthesise
-from .base_branch import BLUE, GREEN, GREY
-from .photo_panels import on_photo, picture, shape_view, sheet
+from .photo_panels import shape_view
 from .slider_panels import Curves, Picture, panel_row
+from .style import BLUE, GREEN, GREY, panels, picture
 
 ERROR_MM = 5.0
 """End of the colour scale of maps in mm."""
@@ -83,7 +83,7 @@ def best_and_worst(
     order = errors.mean(1).argsort().tolist()
     faces = order[:count] + order[-count:]
     title = f"The {count} best answers, and the {count} worst"
-    figure, axes = sheet(len(faces), 4, size=1.55, title=title, head=0.2)
+    figure, axes = panels(4, len(faces), size=1.55, title=title, head=0.2)
     figure.set_size_inches(6 * 1.55 + 1.0, 4 * 1.55 + 0.6)
     colours = matplotlib.colormaps["viridis"]
     for column, i in zip(axes.T, faces, strict=True):
@@ -153,7 +153,7 @@ def starts_of_fits(
     """Photo, and for each way to start a fit the faces after some numbers of steps."""
     count = max(len(states) for states in runs.values())
     title = "The same descent from two starts: from the encoder, most of it is done"
-    figure, axes = sheet(count, len(runs), size=2.1, title=title, head=0.6)
+    figure, axes = panels(len(runs), count, size=2.1, title=title, head=0.6)
     for row, (name, states) in zip(axes, runs.items(), strict=True):
         for axis, (steps, c, loss) in zip(row, states, strict=False):
             face = synthesise(model, c)

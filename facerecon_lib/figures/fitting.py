@@ -17,16 +17,11 @@ from ..coefficients import FaceCoefficients
 from ..evaluation import albedo_error
 from ..lighting import shade
 from ..morphable_model import MorphableModel
-from ..plotting import show_face, studio_light, to_uint8, turned
+from ..plotting import on_photo, show_face, studio_light, to_uint8, turned
 from ..synthesis import Face, synthesise
 from .photo_fits import Target, shape_errors
-from .photo_panels import (
-    font,
-    on_photo,
-    picture,
-    shape_view,
-    sheet,
-)
+from .photo_panels import shape_view
+from .style import font, panels, picture
 
 ERROR_MM = 4.0
 """End of the colour scale of maps in mm."""
@@ -43,16 +38,16 @@ def fit_rows(
     """One column a fit: on the photo; its shape from the front; turned."""
     wide = len(found) < 3 and rows == 3  # a row a fit reads better than two tall columns
     if wide:
-        figure, axes = sheet(3, len(found), size=2.6, title=title, head=0.5)
+        figure, axes = panels(len(found), 3, size=2.6, title=title, head=0.5)
     else:
-        figure, axes = sheet(len(found), rows, size=2.1, title=title, head=0.5)
+        figure, axes = panels(rows, len(found), size=2.1, title=title, head=0.5)
         axes = axes.T
-    for panels, (name, c) in zip(axes, found.items(), strict=True):
-        picture(panels[0], on_photo(image, synthesise(model, c)), name)
+    for places, (name, c) in zip(axes, found.items(), strict=True):
+        picture(places[0], on_photo(image, synthesise(model, c)), name)
         if rows > 1:
-            picture(panels[1], shape_view(model, c), "its shape" if wide else "")
+            picture(places[1], shape_view(model, c), "its shape" if wide else "")
         if rows > 2:
-            picture(panels[2], shape_view(model, c, 40, "studio"), "turned" if wide else "")
+            picture(places[2], shape_view(model, c, 40, "studio"), "turned" if wide else "")
     return figure
 
 
@@ -62,7 +57,7 @@ def monster_figure(
 ) -> Figure:
     """A loss that falls, and the face that it falls to."""
     title = "The loss falls, and the face becomes a monster"
-    figure, axes = sheet(4, size=2.7, title=title, head=0.6)
+    figure, axes = panels(1, 4, size=2.7, title=title, head=0.6)
     axis = axes[0, 0]
     axis.plot(history, color="#b3202c", linewidth=2)
     axis.set(xlabel="step", ylabel="landmark loss, px", ylim=(0, None))
@@ -219,7 +214,7 @@ def heat_figure(
     title: str,
 ) -> Figure:
     """The photo, the true shape, and each fit's error painted on it, mm."""
-    figure, axes = sheet(2 + len(found), len(faces), size=2.15, title=title, head=0.5)
+    figure, axes = panels(len(faces), 2 + len(found), size=2.15, title=title, head=0.5)
     colours = matplotlib.colormaps["viridis"]
     for row, b in zip(axes, faces, strict=True):
         head = b == faces[0]
@@ -276,7 +271,7 @@ def skins_figure(
 ) -> Figure:
     """In the picture, and out of its light."""
     title = "Above: nearly one picture. Below: three different people's skin"
-    figure, axes = sheet(len(faces), 2, size=2.35, title=title, head=0.5)
+    figure, axes = panels(2, len(faces), size=2.35, title=title, head=0.5)
     for column, (name, c), value in zip(axes.T, faces.items(), values, strict=True):
         face = synthesise(model, c)
         picture(column[0], on_photo(image, face), f"{name}\nEq. 4: {value:.1f} / 1000")
@@ -294,8 +289,8 @@ def disguise_figure(
     without: Mapping[str, FaceCoefficients],
 ) -> Figure:
     """The disguised photo, and what the glasses did to each fit."""
-    figure, axes = sheet(
-        1 + 2 * len(behind), size=2.55, title="Sunglasses are not a face", head=0.5
+    figure, axes = panels(
+        1, 1 + 2 * len(behind), size=2.55, title="Sunglasses are not a face", head=0.5
     )
     picture(axes[0, 0], to_uint8(target.image[0]), "the disguised photo\n")
     for i, (name, c) in enumerate(behind.items()):

@@ -1,10 +1,9 @@
-"""Balls that show a light, faces painted in any colours, and sheets of both.
+"""Balls that show a light, beside faces.
 
-    picture = paint(face, colours, 300)                  # any vertex colours, antialiased
-    picture = with_ball(picture, lighting)               # the light beside it, on a white ball
+    shown = with_ball(paint(face, colours), lighting)    # the light in a corner, on a white ball
 
 A light is (1, 9, 3) or (9, 3), as in `lighting`. A ball is seen from the front: the pixel at its
-middle faces the viewer, +x is right, +y is up.
+middle faces the viewer, +x is right, +y is up. Notebook 03, Eq. 3.
 """
 
 from __future__ import annotations
@@ -15,25 +14,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..lighting import sh_basis
-from ..plotting import PAPER, to_uint8
-from ..renderer import render
+from ..plotting import PAPER, Picture, paint_mesh, to_uint8
 from ..synthesis import Face
+from .style import charts, picture, signed
 
-Picture = UInt8[np.ndarray, "height width 3"]
 CLAMPED_COSINE = (math.pi, 2 * math.pi / 3, math.pi / 4)  # of bands 0 to 2: Basri and Jacobs, 2003
 
 
-def sheet(width: float, height: float) -> Figure:
-    """An empty figure, inches."""
-    return Figure((width, height), layout="constrained", facecolor="white")
-
-
-def panels(
+def value_panels(
     pictures: Sequence[np.ndarray],
     names: Sequence[str],
     title: str,
@@ -45,18 +38,14 @@ def panels(
 ) -> Figure:
     """Panels of one size with one bar: colours as they are, numbers from -limit to limit."""
     columns = len(pictures) // rows
-    figure = sheet(width, 0.75 + 0.93 * rows * (width - 1.2) / columns)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    shown = None
-    for axis, picture, name in zip(axes.flat, pictures, names, strict=True):
-        axis.axis("off")
-        axis.set_title(name, fontsize=10)
-        if picture.ndim == 3:
-            axis.imshow(picture)
+    height = 0.75 + 0.93 * rows * (width - 1.2) / columns
+    figure, axes = charts(width, height, columns, rows, title, squeeze=False)
+    for axis, image, name in zip(axes.flat, pictures, names, strict=True):
+        if image.ndim == 2:
+            drawn = picture(axis, image, name, **signed(limit))
         else:
-            shown = axis.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    figure.colorbar(shown, ax=axes, shrink=0.8, aspect=18, pad=0.02, label=label)
-    figure.suptitle(title, fontsize=12)
+            picture(axis, image, name)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=18, pad=0.02, label=label)
     return figure
 
 
@@ -106,22 +95,24 @@ def ball(
     return to_uint8(F.avg_pool2d(image, 2)[0])
 
 
-def ball_values(function: Callable[[Tensor], Tensor], size: int = 160) -> np.ndarray:
+def ball_values(
+    function: Callable[[Tensor], Tensor], size: int = 160, behind: bool = False
+) -> np.ndarray:
     """(size, size) values of a function of the normal, nan outside the ball, for imshow."""
-    n, inside = ball_normals(size)
-    values = torch.where(inside, function(n).reshape(-1), torch.nan)
+    n, inside = ball_normals(size, behind)
+    values = torch.where(inside, torch.as_tensor(function(n)).reshape(-1), torch.nan)
     return values.reshape(size, size).detach().numpy()
 
 
-def with_ball(picture: Picture, light: Tensor | Callable, share: float = 0.24) -> Picture:
+def with_ball(image: Picture, light: Tensor | Callable, share: float = 0.24) -> Picture:
     """The picture with the light's ball in its lower right corner, in a thin ring."""
-    size = int(share * picture.shape[0])
-    small, out = ball(light, size), picture.copy()
+    size = int(share * image.shape[0])
+    small, out = ball(light, size), image.copy()
     t = (np.arange(size) + 0.5) / size * 2 - 1
     away = np.hypot(*np.meshgrid(t, t))[..., None]
     cover = ((1 - away) * size / 2 + 0.5).clip(0, 1)
     ring = ((away - 1) * size / 2 + 2).clip(0, 1)
-    h, w = picture.shape[:2]
+    h, w = image.shape[:2]
     corner = out[h - size - 4 : h - 4, w - size - 4 : w - 4]
     ringed = small * (1 - ring) + 130 * ring
     corner[:] = np.round(ringed * cover + corner * (1 - cover))
@@ -141,33 +132,16 @@ def beside(*pictures: Picture, margin: int = 16) -> Picture:
     return np.concatenate(row, 1)
 
 
-@torch.no_grad()
-def paint(face: Face, colours: Float[Tensor, "1 vertex 3"], size: int = 300) -> Picture:
-    """The face with these colours at its vertices, on paper, antialiased; clamped for display."""
-    image, mask = face.render(2 * size, attributes=colours.clamp(0, 1).contiguous())
-    return to_uint8(F.avg_pool2d(image + (1 - mask) * PAPER, 2)[0])
-
-
-@torch.no_grad()
 def paint_flat(face: Face, colours: Float[Tensor, "1 face 3"], size: int = 300) -> Picture:
-    """The face with one colour a triangle: no vertex is shared, nothing is interpolated."""
+    """The face with one colour per triangle: no vertex is shared, nothing is interpolated."""
     corners = face.v_camera[:, face.model.faces].flatten(1, 2)
     own = torch.arange(corners.shape[1]).view(-1, 3)
-    each = colours.clamp(0, 1).repeat_interleave(3, 1)
-    image, mask = render(corners, own, each, 2 * size, face.fov_deg)
-    return to_uint8(F.avg_pool2d(image + (1 - mask) * PAPER, 2)[0])
+    return paint_mesh(corners, own, colours.repeat_interleave(3, 1), size, face.fov_deg)
 
 
-@torch.no_grad()
-def paint_values(face: Face, values: Float[Tensor, "1 vertex"], size: int = 300) -> np.ndarray:
-    """(size, size) numbers at the face's pixels, nan around it, for imshow."""
-    image, mask = face.render(size, attributes=values[..., None].contiguous())
-    return torch.where(mask > 0, image, torch.nan)[0, 0].numpy()
-
-
-def zoomed(picture: Picture, left: float, top: float, side: float, size: int = 300) -> Picture:
+def zoomed(image: Picture, left: float, top: float, side: float, size: int = 300) -> Picture:
     """A square of the picture, given as shares of its width, enlarged without smoothing."""
-    n = len(picture)
+    n = len(image)
     a, b, s = int(left * n), int(top * n), int(side * n)
     rows = (np.arange(size) * s) // size
-    return picture[b + rows][:, a + rows]
+    return image[b + rows][:, a + rows]

@@ -1,9 +1,8 @@
-"""Figures of notebook 03, made of what `light_balls`, `relighting` and `skin_tones` hold."""
+"""Figures of notebook 03, made of what `light_balls`, `relighting` and `skin_tones` hold. Eq. 3."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import numpy as np
 import torch
@@ -13,24 +12,21 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..camera import axis_angle_to_matrix
-from ..detection import Crop
 from ..lighting import ambient_lighting, sh_basis, shade
 from ..mesh import face_normals
 from ..morphable_model import MorphableModel
-from ..plotting import gallery, to_uint8, turned
+from ..photo import Crop
+from ..plotting import CLAY, paint, to_uint8, turned, value_map
+from ..sheets import gallery
 from ..synthesis import Face
 from .light_balls import (
-    Picture,
     ball,
     ball_normals,
     ball_values,
     lamp,
-    paint,
     paint_flat,
-    paint_values,
-    panels,
-    sheet,
     sphere_points,
+    value_panels,
     with_ball,
     zoomed,
 )
@@ -46,6 +42,7 @@ from .skin_tones import monk_ladder as monk_ladder
 from .skin_tones import readings_figure as readings_figure
 from .skin_tones import skin_colour as skin_colour
 from .skin_tones import tone_figure as tone_figure
+from .style import BLUE, BLUES, INK, ORANGE, RED, bare, charts, curves, picture, signed
 
 ORDER = [(0, 0), (1, -1), (1, 0), (1, 1), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)]
 FORMULAS = [
@@ -98,36 +95,31 @@ def normals_figure(model: MorphableModel, vertex_normals: Callable) -> Figure:
     raw = raw / raw.norm(dim=-1).quantile(0.9) @ turn
 
     def grey(n: Tensor) -> Tensor:
-        return shade(torch.full_like(n, 0.78), n, light)
+        return shade(torch.full_like(n, CLAY), n, light)
 
     size = 400
-    pictures = [
-        paint_flat(face, grey(flat), size),
-        paint(face, grey(smooth), size),
-        paint(face, smooth / 2 + 0.5, size),
-        paint(face, grey(raw), size),
-    ]
-    names = ["one normal a triangle", "one normal a vertex", "normals as colours"]
-    names.append("not normalised")
-    close_ups = [zoomed(p, 0.42, 0.3, 0.4, 300) for p in pictures]
+    pictures = {
+        "one normal per triangle": paint_flat(face, grey(flat), size),
+        "one normal per vertex": paint(face, grey(smooth), size),
+        "normals as colours": paint(face, smooth / 2 + 0.5, size),
+        "not normalised": paint(face, grey(raw), size),
+    }
+    close_ups = [zoomed(p, 0.42, 0.3, 0.4, 300) for p in pictures.values()]
     title = "Shared normals hide the facets; normals of the wrong length drown the features"
-    return gallery([*pictures, *close_ups], names, title=title, columns=4, size=2.2)
+    images = [*pictures.values(), *close_ups]
+    return gallery(images, list(pictures), title=title, columns=4, size=2.2)
 
 
 def nine_spheres(basis: Callable[[Tensor], Tensor], title: str = "", size: int = 150) -> Figure:
     """Each basis function on a sphere: rows are bands l, columns m from -2 to 2."""
-    n, inside = ball_normals(size)
-    values = basis(n).detach()
-    figure = sheet(9.4, 6.2)
-    axes = figure.subplots(3, 5)
+    title = title or "Nine functions of a direction: red is positive, blue negative"
+    figure, axes = charts(9.4, 6.2, 5, 3, title)
     for axis in axes.flat:
         axis.axis("off")
-    shown = None
     for k, (band, m) in enumerate(ORDER):
-        picture = torch.where(inside, values[:, k], torch.nan).reshape(size, size)
-        axis = axes[band, m + 2]
-        shown = axis.imshow(picture.numpy(), cmap="RdBu_r", vmin=-1.1, vmax=1.1)
-        axis.set_title(f"k = {k}:  l = {band}, m = {m}\n{FORMULAS[k]}", fontsize=10)
+        values = ball_values(lambda n, k=k: basis(n)[:, k], size)
+        name = f"k = {k}:  l = {band}, m = {m}\n{FORMULAS[k]}"
+        drawn = picture(axes[band, m + 2], values, name, **signed(1.1))
     arrow = dict(arrowstyle="-|>", color="0.25", linewidth=1.4)
     corner = axes[0, 0]
     corner.set(xlim=(-1, 1), ylim=(-1, 1))
@@ -137,40 +129,33 @@ def nine_spheres(basis: Callable[[Tensor], Tensor], title: str = "", size: int =
     corner.plot(-0.5, -0.5, "o", color="0.25", markersize=9, fillstyle="none")
     corner.plot(-0.5, -0.5, "o", color="0.25", markersize=3)
     corner.text(-0.38, -0.82, "z, to you", fontsize=10)
-    figure.colorbar(shown, cax=axes[0, 4].inset_axes((0.45, 0.05, 0.1, 0.9)))
-    figure.suptitle(title or "Nine functions of a direction: red is positive, blue negative")
+    figure.colorbar(drawn, cax=axes[0, 4].inset_axes((0.45, 0.05, 0.1, 0.9)))
     return figure
 
 
 def two_bases(got: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor]) -> Figure:
     """Nine expected spheres over nine others."""
-    n, inside = ball_normals(90)
-    figure = sheet(10, 2.9)
-    axes = figure.subplots(2, 9)
-    for row, (name, basis) in enumerate((("expected", expected), ("yours", got))):
-        values = torch.as_tensor(basis(n)).detach()
-        for k, axis in enumerate(axes[row]):
-            picture = torch.where(inside, values[:, k], torch.nan).reshape(90, 90)
-            axis.imshow(picture.numpy(), cmap="RdBu_r", vmin=-1.1, vmax=1.1)
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-            if row == 0:
+    figure, axes = charts(10, 2.9, 9, 2)
+    for row, (name, basis) in zip(axes, (("expected", expected), ("yours", got)), strict=True):
+        for k, axis in enumerate(row):
+            axis.imshow(ball_values(lambda n, k=k, basis=basis: basis(n)[:, k], 90), **signed(1.1))
+            bare(axis)
+            if name == "expected":
                 axis.set_title(f"k = {k}", fontsize=10)
-        axes[row, 0].set_ylabel(name, fontsize=11)
+        row[0].set_ylabel(name, fontsize=11)
     return figure
 
 
 def matrix_figure(matrix: Float[Tensor, "9 9"], title: str) -> Figure:
     """The 81 inner products of the basis functions."""
-    figure = sheet(4.6, 4.0)
-    axis = figure.subplots()
-    shown = axis.imshow(matrix.numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
+    figure, axis = charts(4.6, 4.0)
+    drawn = axis.imshow(matrix.numpy(), **signed())
     names = [f"{band},{m}" for band, m in ORDER]
     axis.set_xticks(range(9), names, fontsize=8)
     axis.set_yticks(range(9), names, fontsize=8)
     axis.set(xlabel="l, m", ylabel="l, m", title=title)
     axis.spines[:].set_visible(False)
-    figure.colorbar(shown, shrink=0.8)
+    figure.colorbar(drawn, shrink=0.8)
     return figure
 
 
@@ -189,45 +174,35 @@ def room(directions: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
     return torch.where(spot[..., None], directions.new_tensor([5.0, 3.0, 1.2]), colour)
 
 
-@cache
-def _matte_ball(size: int) -> Float[Tensor, "p 3"]:
+def matte(normals: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
     """What a white matte ball in the room sends back: means of light times max(0, n . d), times 4.
 
     Times 4, so that a room that is white all over shades it with 1.
     """
     directions = sphere_points(4000)
     radiance = room(directions)
-    rows = [(n @ directions.T).clamp(min=0) @ radiance for n in ball_normals(size)[0].split(2000)]
+    rows = [(n @ directions.T).clamp(min=0) @ radiance for n in normals.split(2000)]
     return 4 / len(directions) * torch.cat(rows)
-
-
-def _picture_of_ball(colours: Tensor, size: int) -> Picture:
-    inside = ball_normals(size)[1]
-    colours = torch.where(inside[:, None], colours.clamp(0, 1), 1.0)
-    return to_uint8(colours.T.reshape(3, size, size))
 
 
 def mirror_figure() -> Figure:
     """A mirror ball and a matte ball in the same room."""
-    size = 160
-    n, inside = ball_normals(2 * size)
-    mirror = (room(2 * n[:, 2:] * n - n.new_tensor([0.0, 0, 1])) / 2.6).clamp(0, 1)
-    mirror = torch.where(inside[:, None], mirror, 1.0).T.reshape(1, 3, 2 * size, 2 * size)
-    pictures = [to_uint8(F.avg_pool2d(mirror, 2)[0]), _picture_of_ball(_matte_ball(size), size)]
+
+    def mirror(n: Tensor) -> Tensor:
+        return room(2 * n[:, 2:] * n - n.new_tensor([0.0, 0, 1])) / 2.6
+
     names = ["a mirror ball: the room", "a white matte ball, same place"]
-    return gallery(pictures, names, title="A matte surface blurs the world", size=2.7)
+    title = "A matte surface blurs the world"
+    return gallery([ball(mirror), ball(matte)], names, title=title, size=2.7)
 
 
 def room_figure(light: Float[Tensor, "9 3"]) -> Figure:
     """The matte ball, the ball of nine numbers, and their difference."""
-    size = 160
-    n, inside = ball_normals(size)
-    nine, matte = sh_basis(n) @ light, _matte_ball(size)
-    error = torch.where(inside, (nine - matte).mean(-1), torch.nan).reshape(size, size).numpy()
-    shown = [_picture_of_ball(matte, size), _picture_of_ball(nine, size), error]
+    error = ball_values(lambda n: (sh_basis(n) @ light - matte(n)).mean(-1))
     names = ["every direction of the room", "9 numbers a channel", "difference"]
     title = "The room of section 2 in 27 numbers"
-    return panels(shown, names, title, limit=0.1, label="nine minus all", width=8.0)
+    shown = [ball(matte), ball(light), error]
+    return value_panels(shown, names, title, limit=0.1, label="nine minus all", width=8.0)
 
 
 def band_coefficients(bands: int = 8) -> np.ndarray:
@@ -247,29 +222,20 @@ def lamp_figure(values: dict[int, Tensor], angles: Tensor) -> Figure:
 
     values: number of functions: values at `angles` (degrees between normal and lamp).
     """
-    figure = sheet(10.5, 3.9)
-    left, right = figure.subplots(1, 2, width_ratios=[1.6, 1])
-    left.plot(angles, angles.deg2rad().cos().clamp(min=0), color="black", lw=2.6, label="a lamp")
-    for (count, y), colour in zip(values.items(), ("#9ecae1", "#4292c6", "#d6604d"), strict=False):
-        label = f"{count} function" + "s" * (count > 1)
-        left.plot(angles, y, color=colour, lw=2, label=label)
+    figure, (left, right) = charts(10.5, 3.9, 2, width_ratios=[1.6, 1])
+    left.plot(angles, angles.deg2rad().cos().clamp(min=0), color=INK, lw=2.6, label="a lamp")
+    lines = {f"{n} function" + "s" * (n > 1): y for n, y in values.items()}
+    title = "Nine functions follow a lamp closely; four dip far below zero"
+    settings = dict(xlabel="angle between normal and lamp, degrees", ylabel="brightness")
+    settings |= dict(xlim=(0, 180), ylim=(-0.28, 1.12), xticks=range(0, 181, 30), title=title)
+    curves(left, lines, angles, colours=(*BLUES[:2], ORANGE), legend=dict(fontsize=10), **settings)
     left.axhline(0, color="0.6", lw=0.8)
-    left.fill_between(angles, -0.16, 0, color="#d6604d", alpha=0.08, lw=0)
-    left.text(2, -0.13, "less than no light", color="#b2182b", fontsize=9)
-    left.set(
-        xlabel="angle between normal and lamp, degrees",
-        ylabel="brightness",
-        xlim=(0, 180),
-        ylim=(-0.28, 1.12),
-        title="Nine functions follow a lamp closely; four dip far below zero",
-    )
-    left.set_xticks(range(0, 181, 30))
-    left.legend(frameon=False)
+    left.fill_between(angles, -0.16, 0, color=ORANGE, alpha=0.1, lw=0)
+    left.text(2, -0.13, "less than no light", color=RED, fontsize=9)
     a = band_coefficients()
-    right.bar(range(len(a)), a, color=["#4292c6"] * 3 + ["0.7"] * (len(a) - 3))
-    right.set(
-        xlabel="band l", ylabel="$A_l$: how much of the lamp", title="Above band 2: little left"
-    )
+    right.bar(range(len(a)), a, color=[BLUES[1]] * 3 + ["0.7"] * (len(a) - 3))
+    right.set(xlabel="band l", ylabel="$A_l$: how much of the lamp")
+    right.set_title("Above band 2: little left")
     right.axhline(0, color="0.6", lw=0.8)
     for band, value in enumerate(a):
         number = f"{value:.2f}" if abs(value) > 1e-6 else "0"
@@ -282,32 +248,29 @@ def negative_figure(face: Face, light: Tensor, shading: Float[Tensor, "1 vertex"
     g = light.reshape(9, 3)[:, 1]
     shown = [
         ball_values(lambda n: sh_basis(n) @ g, 300),
-        paint_values(face, shading, 300),
+        value_map(face, shading, 300),
         paint(face, shade(face.albedo, face.normals, light), 300),
     ]
     names = ["on the ball", "on the face", "as shown: clamped to [0, 1]"]
     title = "Blue: shading below zero, a darkness that no lamp can make"
-    return panels(shown, names, title, limit=1.0, label="shading")
+    return value_panels(shown, names, title, limit=1.0, label="shading")
 
 
-def curves_figure(curves: dict[str, Sequence[float]], title: str) -> Figure:
+def curves_figure(lines: dict[str, Sequence[float]], title: str) -> Figure:
     """Losses over steps, on a logarithmic axis."""
-    figure = sheet(6.4, 3.1)
-    axis = figure.subplots()
-    for (name, values), colour in zip(curves.items(), ("#b2182b", "#2166ac"), strict=False):
-        axis.semilogy(values, lw=2.2, color=colour, label=name)
-    axis.set(xlabel="step", ylabel="squared error of the colours", title=title)
-    axis.legend(frameon=False)
+    figure, axis = charts(6.4, 3.1)
+    settings = dict(xlabel="step", ylabel="squared error of the colours", title=title)
+    curves(axis, lines, colours=(RED, BLUE), legend=dict(fontsize=10), yscale="log", **settings)
     return figure
 
 
 def linear_figure(face: Face, srgb: Tensor, linear: Tensor) -> Figure:
     """Shading of pixel values, shading of light, and the difference."""
-    difference = paint_values(face, (linear - srgb).mean(-1))
+    difference = value_map(face, (linear - srgb).mean(-1), 300)
     shown = [paint(face, srgb), paint(face, linear), difference]
     names = ["albedo times light, on sRGB values", "the same in linear light", "linear minus sRGB"]
     title = "The same lamp: in linear light, half-shadows are brighter"
-    return panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
+    return value_panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
 
 
 def ridge_figure(
@@ -324,22 +287,20 @@ def ridge_figure(
     for name, light in lights.items():
         g = light.reshape(9, 3).mean(-1)
         for row, behind in enumerate((False, True)):
-            n, inside = ball_normals(240, behind)
-            values = torch.where(inside, sh_basis(n) @ g, torch.nan).reshape(240, 240)
-            rows[row].append(values.numpy())
+            rows[row].append(ball_values(lambda n, g=g: sh_basis(n) @ g, 240, behind))
             names[row].append("the same, from behind" if behind else name)
     title = "A forehead says little about the light from behind: there the ridge decides"
     settings = dict(limit=3.0, label="shading of a white ball", width=10.0, rows=2)
-    return panels(rows[0] + rows[1], names[0] + names[1], title, **settings)
+    return value_panels(rows[0] + rows[1], names[0] + names[1], title, **settings)
 
 
 def limits_figure(face: Face, truth: Tensor, best: Tensor) -> Figure:
     """A picture with shadow and highlight, its best nine numbers, and what they miss."""
-    difference = paint_values(face, (truth - best).mean(-1))
+    difference = value_map(face, (truth - best).mean(-1), 300)
     shown = [paint(face, truth), paint(face, best), difference]
     names = ["lamp, cast shadows, highlights", "the best nine numbers", "lamp minus nine numbers"]
     title = "No cast shadow, no highlight: Eq. 3 knows only which way a point faces"
-    return panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
+    return value_panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
 
 
 def photo_figure(

@@ -21,7 +21,7 @@ from ..morphable_model import MorphableModel, shipped_model_path
 from ..subdivision import Subdivision, loop_subdivide
 from .painted_faces import FacePainter as FacePainter
 from .painted_faces import gallery as gallery
-from .painted_faces import panels
+from .painted_faces import upright_rows
 
 OURS, SHIPPED = "#1f5fa8", "#d1495b"
 SIZES = ("#9ecae1", "#4292c6", OURS)  # fewer to more training faces
@@ -79,7 +79,7 @@ def modes_figure(
         names.append("moved by 1 sd")
         bar = (top, "mm", 2)
     columns = [f"mode {i + 1}" for i in range(count)]
-    return panels(rows, title=title, columns=columns, names=names, size=1.75, bar=bar)
+    return upright_rows(rows, title=title, columns=columns, names=names, size=1.75, bar=bar)
 
 
 def compactness_figure(
@@ -233,7 +233,7 @@ def rebuilt_figure(
         pictures.append(paint(other, yaw=yaw))
         heats.append(paint(face, heat=error, top=top, yaw=yaw))
         names.append(f"{name}\n{float(error.mean()):.2f} mm off")
-    figure = panels(
+    figure = upright_rows(
         [pictures, heats],
         title=title,
         columns=names,
@@ -343,7 +343,7 @@ def scar_figure(
     look = dict(yaw=-22, size=430)
     row = [paint(face, **look), paint(answer, **look), paint(face, heat=error, top=top, **look)]
     names = ["the face, scarred", "the nearest face the model can say", "what is lost"]
-    return panels([row], title=title, columns=names, size=3.1, bar=(top, "distance, mm", 0))
+    return upright_rows([row], title=title, columns=names, size=3.1, bar=(top, "distance, mm", 0))
 
 
 # Skin -------------------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def skin_modes_figure(
         [paint(shape, mean + sign * deviations * m, lit=False, size=200) for m in basis[:count]]
         for sign in (-1, 1)
     ]
-    return panels(
+    return upright_rows(
         rows,
         title=title,
         columns=[f"mode {i + 1}" for i in range(count)],
@@ -431,7 +431,7 @@ def tones_figure(
     for i, other in enumerate(rebuilt.values()):
         errors = albedo_error(other, targets, skin)["ita"].round().int().tolist()
         below |= {(i + 1, j): f"{e:+d}°" if e else "0°" for j, e in enumerate(errors)}
-    return panels(
+    return upright_rows(
         rows,
         title=title,
         columns=[f"tone {i + 1}" for i in range(len(targets))],

@@ -27,12 +27,11 @@ from ..mesh import vertex_normals
 from ..morphable_model import MorphableModel
 from ..offset_figures import shown_maps
 from ..photo import Crop
-from ..plotting import PAPER, face_in_crop, show_face, to_uint8, turned_mesh
+from ..plotting import PAPER, on_photo, show_face, to_uint8, turned_mesh
 from ..synthesis import CROP_SIZE, Face, pose_and_light
 from ..unet import DoubleHeadUNet, OffsetMaps
-from .base_branch import BLUE, GREY, RED
-from .photo_panels import on_photo, picture, sheet
 from .small_pictures import in_palette
+from .style import BLUE, GREY, RED, panels, picture
 
 OWN, BORROWED, NOTHING = (0.20, 0.50, 0.75), (0.95, 0.65, 0.25), (0.72, 0.72, 0.72)
 SMALL = 230  # px of a panel
@@ -46,8 +45,8 @@ def first_screen(crop: Crop, found: AugmentedFaces) -> Image.Image:
     side = turned_mesh(face.model, face.vertices, face.albedo, 40.0)
     panels = {
         "the photo": to_uint8(crop.image[0]),
-        f"base: {base.model.sizes.vector} numbers": face_in_crop(crop, base, SMALL),
-        "detailed: with both maps": face_in_crop(crop, face, SMALL),
+        f"base: {base.model.sizes.vector} numbers": on_photo(crop.image, base, SMALL),
+        "detailed: with both maps": on_photo(crop.image, face, SMALL),
         "detailed, turned": show_face(side, "studio", SMALL),
         "base: its shape": show_face(base, "shape", SMALL),
         "detailed: its shape": show_face(face, "shape", SMALL),
@@ -80,7 +79,7 @@ def brightness(image: Float[Tensor, "*batch 3 height width"]) -> Float[Tensor, "
 def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -> Image.Image:
     """A column for each face: on the photo, and photo minus rendering."""
     title = "What is broad can be solved for; what is narrow is left over, until the maps come"
-    figure, axes = sheet(len(faces), 2, size=3.1, title=title, head=0.3)
+    figure, axes = panels(2, len(faces), size=3.1, title=title, head=0.3)
     for (name, face), column in zip(faces.items(), axes.T, strict=True):
         image, mask = face.render(CROP_SIZE, near=None)
         left = brightness(photo - image)[0].masked_fill(mask[0, 0] < 0.5, torch.nan)
@@ -102,7 +101,7 @@ def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Imag
                                                         (vertices, albedo))]  # fmt: skip
     outward = ((true_vertices - vertices) * vertex_normals(vertices, model.faces)).sum(-1)
     title = f"What {model.sizes.vector} numbers cannot say"
-    figure, axes = sheet(4, 2, size=2.6, title=title, head=0.3)
+    figure, axes = panels(2, 4, size=2.6, title=title, head=0.3)
     for row, look in zip(axes, ("shape", "unlit"), strict=True):
         for axis, view, name in zip(row[1:3], views, ("all of it", "the bases' part"), strict=True):
             picture(axis, show_face(view, look, 300), f"{name}: {look}")
@@ -321,8 +320,8 @@ def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"])
     paint[own] = torch.tensor(OWN)
     share = [own, ~own & own[model.mirror], ~own & ~own[model.mirror]]
     names = ("own reading", "the mirror vertex's", "nothing")
-    figure, axes = sheet(4, size=2.9, title="Who reads the map: blue for itself, orange through "
-                         "its mirror vertex, grey not at all")  # fmt: skip
+    title = "Who reads the map: blue for itself, orange through its mirror vertex, grey not at all"
+    figure, axes = panels(1, 4, size=2.9, title=title)
     picture(axes[0, 0], to_uint8(photo[0]), "the photo")
     c, one = base.coefficients, base.face
     views = {
@@ -344,7 +343,7 @@ def fill_figure(
 ) -> Image.Image:
     """Offsets taken in several ways: the skin from the hidden side, and displacement in x."""
     title = "The side that the photo does not show: what is there that should not be?"
-    figure, axes = sheet(len(ways), 2, size=3.1, title=title, head=0.3)
+    figure, axes = panels(2, len(ways), size=3.1, title=title, head=0.3)
     model, face = base.face.model, base.face
     for column, (name, offsets) in zip(axes.T, ways.items(), strict=True):
         albedo, vertices = face.albedo + offsets[..., :3], face.vertices + offsets[..., 3:]
@@ -361,7 +360,9 @@ def fill_figure(
 @torch.no_grad()
 def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> Image.Image:
     """Faces of posed vertices and colours, whatever way they were made."""
-    figure, axes = sheet(len(ways), size=2.9, title="Displacement times five, added in four ways")
+    figure, axes = panels(
+        1, len(ways), size=2.9, title="Displacement times five, added in four ways"
+    )
     for axis, (name, (v_camera, colours)) in zip(axes[0], ways.items(), strict=True):
         face = Face(**{**vars(base.face), "v_camera": v_camera, "colours": colours})
         image, mask = face.render(600, attributes=colours.clamp(0, 1).contiguous())
@@ -374,7 +375,7 @@ def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> 
 def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Image.Image:
     """Pictures above, what they are unrolled to below."""
     title = "Above, the head turns. Below, unrolled, everything stays in its place"
-    figure, axes = sheet(len(pictures), 2, size=2.8, title=title, head=0.3)
+    figure, axes = panels(2, len(pictures), size=2.8, title=title, head=0.3)
     for column, (name, image), unrolled in zip(
         axes.T, pictures.items(), flat.values(), strict=True
     ):

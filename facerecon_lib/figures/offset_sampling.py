@@ -21,9 +21,8 @@ from ..augmented_branch import BaseFaces
 from ..face_batch import FaceBatch
 from ..renderer import DEPTH_MARGIN
 from ..synthesis import CROP_SIZE, Face, pose_and_light
-from .base_branch import BLUE, GREY, RED
-from .photo_panels import font
 from .slider_panels import Picture
+from .style import BLUE, GREY, RED, font
 
 TEXEL = 78  # px
 MOST = 9.0  # of the numbers in the small map

@@ -26,7 +26,8 @@ from ..fitting import FitResult
 from ..lighting import ambient_lighting, shade
 from ..losses import LIGHT_LEVEL
 from ..morphable_model import MorphableModel
-from ..plotting import DETECTED, FITTED, face_in_crop, gallery, show_face, to_uint8, turned
+from ..plotting import DETECTED, FITTED, on_photo, show_face, to_uint8, turned
+from ..sheets import gallery
 from ..synthesis import Face, synthesise
 
 Picture = UInt8[np.ndarray, "height width 3"]
@@ -140,7 +141,7 @@ def stages(model: MorphableModel, coefficients: FaceCoefficients) -> dict[str, F
 def forming(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop) -> Figure:
     """The face on the photo, as each group of coefficients is added; and the photo."""
     made = stages(model, coefficients)
-    pictures = [face_in_crop(crop, synthesise(model, c), 360) for c in made.values()]
+    pictures = [on_photo(crop.image, synthesise(model, c), 360) for c in made.values()]
     bare = synthesise(model, coefficients)
     pictures += [show_face(bare, "lit", 360), crop_picture(crop, 360)]
     names = [*made, "the same, without the photo", "the photo"]

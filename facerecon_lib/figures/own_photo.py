@@ -23,9 +23,10 @@ from ..lighting import ambient_lighting
 from ..losses import light_level
 from ..morphable_model import MorphableModel
 from ..photo_input import ChosenPhoto
-from ..plotting import DETECTED, face_in_crop, gallery, show_face, to_uint8, turned_mesh
+from ..plotting import DETECTED, on_photo, show_face, to_uint8, turned_mesh
 from ..results import FittedPhoto
 from ..results_files import describe
+from ..sheets import gallery
 from ..synthesis import CROP_SIZE, Face, synthesise
 
 LARGE = 420  # px
@@ -67,7 +68,7 @@ def two_ways_figure(mine: ChosenPhoto, base: BaseFaces, fitted: FitResult) -> Fi
         off = float(landmark_error(points, crop.landmarks)[0])
         image, mask = face.render(near=None)
         colours = photometric_error(image.clamp(0, 1), crop.image, mask * crop.valid)
-        images.append(face_in_crop(crop, face, LARGE))
+        images.append(on_photo(crop.image, face, LARGE))
         titles.append(f"{name}: landmarks {off:.1%} off,\ncolours {float(colours[0]):.3f} off")
     images += [show_face(face, "shape", LARGE) for face in faces.values()]
     titles += [f"{name}: its shape" for name in faces]
@@ -88,8 +89,8 @@ def closer_figure(mine: ChosenPhoto, found: AugmentedFaces) -> Figure:
     """Photo, base and detailed face, large, and a part of each larger still."""
     whole = [
         to_uint8(F.interpolate(mine.crop.image, (800, 800), mode="bicubic").clamp(0, 1)[0]),
-        face_in_crop(mine.crop, found.base.face, 800),
-        face_in_crop(mine.crop, found.face, 800),
+        on_photo(mine.crop.image, found.base.face, 800),
+        on_photo(mine.crop.image, found.face, 800),
     ]
     points = found.face.landmarks("3d")[0, 36:48] * 800 / CROP_SIZE  # the eyes
     x, y = points.mean(0).round().int().tolist()

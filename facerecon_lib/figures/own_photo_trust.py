@@ -13,7 +13,8 @@ from ..coefficients import FaceCoefficients
 from ..evaluation import photometric_error
 from ..morphable_model import MorphableModel
 from ..photo_input import ChosenPhoto
-from ..plotting import face_in_crop, gallery, show_face, turned_mesh
+from ..plotting import on_photo, show_face, turned_mesh
+from ..sheets import gallery
 from ..synthesis import synthesise
 
 LARGE = 420  # px
@@ -29,7 +30,7 @@ def size_figure(mine: ChosenPhoto, model: MorphableModel, c: FaceCoefficients) -
         face = synthesise(model, coefficients)
         width = float(coefficients.scale) * float(face.vertices[0, :, 0].max() * 2)
         away = float(coefficients.translation[0, 2])
-        images.append(face_in_crop(mine.crop, face, LARGE))
+        images.append(on_photo(mine.crop.image, face, LARGE))
         titles.append(f"{width:.0f} mm wide, {away / 10:.0f} cm away")
     apart = np.abs(images[0].astype(int) - images[1]).max()
     images.append(np.abs(images[0].astype(int) - images[1]).astype(np.uint8))
@@ -67,7 +68,7 @@ def lights_figure(
         image, mask = face.render(near=None)
         counted = mask * mine.crop.valid
         off = float(photometric_error(image.clamp(0, 1), mine.crop.image, counted)[0])
-        lit.append(face_in_crop(mine.crop, face, LARGE))
+        lit.append(on_photo(mine.crop.image, face, LARGE))
         bare.append(show_face(face, "unlit", LARGE))
         titles.append(f"{name}: colours {off:.3f} off")
     titles += ["its skin without light"] * len(bare)

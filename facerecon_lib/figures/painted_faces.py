@@ -5,6 +5,8 @@ paint(vertices)                               # (V, 3) mm -> a grey face, uint8
 paint(vertices, albedo, yaw=30)               # with its skin, turned
 paint(vertices, heat=error_mm, top=2.0)       # a number at each vertex, as viridis
 gallery([...], [...], title="What to notice") # pictures in rows
+
+Notebook 01.
 """
 
 from __future__ import annotations
@@ -12,28 +14,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..camera import axis_angle_to_matrix
-from ..lighting import shade
+from ..camera import MODEL_TO_CAMERA, axis_angle_to_matrix
 from ..mesh import vertex_normals
 from ..morphable_model import MorphableModel
-from ..plotting import PAPER, studio_light, to_uint8
-from ..renderer import render
+from ..plotting import CLAY, in_studio, paint_mesh
+from . import style
 
-CLAY = 0.78
 WIDTH = 0.8  # of a picture, as a share of its height
+GAP, HEAD, LINE = 0.06, 0.38, 0.2  # inches
 
 
-def panels(
+def upright_rows(
     rows: Sequence[Sequence[np.ndarray | None]],
     *,
     title: str,
@@ -49,37 +46,35 @@ def panels(
     bar: (its top, its label, the row that it belongs to): a viridis bar from 0.
     """
     # placed by hand, since a layout engine takes longer than the renderer
-    across = max(map(len, rows))
     shape = next(p.shape for row in rows for p in row if p is not None)
-    tall, gap = size * shape[0] / shape[1], 0.06
+    tall, across = size * shape[0] / shape[1], max(map(len, rows)) * (size + GAP)
     left, right = 0.3 * bool(names), 0.85 * (bar is not None)
-    lines = 1 + max((c.count("\n") for c in columns), default=-1)
-    step = tall + gap + 0.22 * bool(below)
-    wide = left + across * (size + gap) + right
-    high = 0.38 + 0.2 * lines + len(rows) * step
+    top = HEAD + LINE * (1 + max((c.count("\n") for c in columns), default=-1))
+    step = tall + GAP + 0.22 * bool(below)
+    wide, high = left + across + right, top + len(rows) * step
     figure = Figure((wide, high), facecolor="white", layout="none")
-    middle = (left + across * (size + gap) / 2) / wide
+    middle = (left + across / 2) / wide
     figure.text(middle, 1 - 0.08 / high, title, fontsize=12, ha="center", va="top")
+
+    def place(x: float, y: float, width: float):
+        return figure.add_axes((x / wide, y / high, width / wide, tall / high))
+
     for i, row in enumerate(rows):
-        y = high - 0.38 - 0.2 * lines - i * step - tall
-        for j, picture in enumerate(row):
-            x = left + j * (size + gap)
-            axis = figure.add_axes((x / wide, y / high, size / wide, tall / high))
+        y = high - top - i * step - tall
+        for j, image in enumerate(row):
+            axis = place(left + j * (size + GAP), y, size)
             axis.axis("off")
-            if picture is not None:
-                axis.imshow(picture, aspect="auto")
+            if image is not None:
+                axis.imshow(image, aspect="auto")
             if i == 0 and j < len(columns):
                 axis.set_title(columns[j], fontsize=10, pad=4)
             if below and (i, j) in below:
                 axis.text(0.5, -0.02, below[i, j], ha="center", va="top", transform=axis.transAxes)
         if i < len(names):
-            figure.text(
-                0.12 / wide, (y + tall / 2) / high, names[i], rotation=90, va="center", ha="center"
-            )
+            at = (0.12 / wide, (y + tall / 2) / high)
+            figure.text(*at, names[i], rotation=90, va="center", ha="center")
         if bar is not None and bar[2] == i:
-            box = ((wide - right + 0.08) / wide, y / high, 0.12 / wide, tall / high)
-            colours = ScalarMappable(Normalize(0, bar[0]), "viridis")
-            figure.colorbar(colours, cax=figure.add_axes(box), label=bar[1])
+            style.colour_bar(figure, bar[0], bar[1], cax=place(wide - right + 0.08, y, 0.12))
     return figure
 
 
@@ -91,14 +86,13 @@ def gallery(
     columns: int | None = None,
     size: float = 2.2,
 ) -> Figure:
-    """As `plotting.gallery`, for upright pictures `size` inches wide."""
+    """As `sheets.gallery`, for upright pictures `size` inches wide."""
     columns = columns or len(images)
-    starts = range(0, len(images), columns)
-    rows = [images[i : i + columns] for i in starts]
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
     if len(rows) == 1:
-        return panels(rows, title=title, columns=titles, size=size)
+        return upright_rows(rows, title=title, columns=titles, size=size)
     below = {divmod(i, columns): name for i, name in enumerate(titles)}
-    return panels(rows, title=title, below=below, size=size)
+    return upright_rows(rows, title=title, below=below, size=size)
 
 
 class FacePainter:
@@ -127,15 +121,13 @@ class FacePainter:
         frame: 2 shows twice as much around the face. fine: 2 is antialiased, 1 four times as fast.
         """
         if heat is not None:
-            shown = matplotlib.colormaps["viridis"]((heat / top).clamp(0, 1).numpy())
-            albedo = torch.tensor(shown[:, :3], dtype=torch.float32)
+            albedo = style.heat(heat, top)
         elif albedo is None:
             albedo = torch.full_like(vertices, CLAY)
         turn = axis_angle_to_matrix(torch.tensor([0.0, math.radians(yaw), 0.0]))
         seen = (vertices - self.middle) @ turn.T
-        normals = vertex_normals(seen[None], self.faces)
-        colours = shade(albedo[None], normals, studio_light()) if lit else albedo[None]
-        v_camera = seen * torch.tensor([-1.0, 1, -1]) + torch.tensor([0, 0, 365.0 * frame])
-        shape = (fine * size, fine * round(WIDTH * size))
-        image, mask = render(v_camera[None], self.faces, colours.clamp(0, 1), shape)
-        return to_uint8(F.avg_pool2d(image + (1 - mask) * PAPER, fine)[0])
+        normals, colours = vertex_normals(seen[None], self.faces), albedo[None]
+        colours = in_studio(normals, colours) if lit else colours
+        v_camera = seen @ MODEL_TO_CAMERA + torch.tensor([0, 0, 365.0 * frame])
+        shape = (size, round(WIDTH * size))
+        return paint_mesh(v_camera[None], self.faces, colours, shape, fine=fine)

@@ -15,26 +15,20 @@ from torch import Tensor
 from ..coefficients import FaceCoefficients
 from ..morphable_model import MorphableModel
 from ..photo import Crop
-from ..plotting import DETECTED, FITTED, to_uint8
+from ..plotting import DETECTED, FITTED, on_photo, to_uint8
 from ..recognition import FaceNetwork, chip_matrix, cut_chips, feature_distance
 from ..synthesis import CROP_SIZE, Face, synthesise
 from .photo_fits import SIZE, Target, at_distance
-from .photo_panels import (
-    arrows,
-    on_photo,
-    picture,
-    points,
-    sheet,
-)
+from .style import arrows, dots, panels, picture
 
 
 @torch.no_grad()
 def guess_figure(crop: Crop, face: Face) -> Figure:
     """The photo, the guess on it, and what is wrong with it."""
-    figure, axes = sheet(3, size=3.0, title="A photo, a guess, and how far apart they are")
+    figure, axes = panels(1, 3, size=3.0, title="A photo, a guess, and how far apart they are")
     seen = face.landmarks("2d")[0]
     picture(axes[0, 0], to_uint8(crop.image[0]), "the photo and its 68 detected landmarks")
-    points(axes[0, 0], crop.landmarks[0], DETECTED, 10)
+    dots(axes[0, 0], crop.landmarks[0], DETECTED, 10)
     picture(axes[0, 1], on_photo(crop.image, face), "the guess: the mean face")
     picture(axes[0, 2], to_uint8(crop.image[0]), "its points (red), the photo's (green)")
     arrows(axes[0, 2], seen, crop.landmarks[0])
@@ -46,8 +40,8 @@ def pixel_figure(
     rendered: Float[Tensor, "1 3 h w"], photo: Float[Tensor, "1 3 h w"], mask: Tensor, value: str
 ) -> Figure:
     """The two images that Eq. 4 compares, and where it finds fault."""
-    figure, axes = sheet(
-        3, size=3.0, title="What Eq. 4 sees: nothing outside the mask exists for it"
+    figure, axes = panels(
+        1, 3, size=3.0, title="What Eq. 4 sees: nothing outside the mask exists for it"
     )
     grey = 0.96 * (1 - mask)
     picture(axes[0, 0], to_uint8((photo * mask + grey)[0]), "the photo under the mask")
@@ -102,8 +96,8 @@ def walk_figure(
 ) -> Figure:
     """Some states of each walk, a row a walk."""
     columns = 4
-    figure, axes = sheet(
-        columns, len(walks), size=1.8, head=0.8,
+    figure, axes = panels(
+        len(walks), columns, size=1.8, head=0.8,
         title="Adam chooses the distance: a mask that is alive lets the face run away",
     )  # fmt: skip
     for row, (name, states) in zip(axes, walks.items(), strict=True):
@@ -139,17 +133,17 @@ def outlier_figure(
     crop: Crop, wrong: Tensor, faces: Mapping[str, Face], moved: Sequence[int]
 ) -> Figure:
     """Fits to landmarks of which some are wrong, on the photo."""
-    figure, axes = sheet(1 + len(faces), size=2.7, title="Three wrong landmarks of 68")
+    figure, axes = panels(1, 1 + len(faces), size=2.7, title="Three wrong landmarks of 68")
     picture(axes[0, 0], to_uint8(crop.image[0]), "yellow: three points, 40 px off")
-    points(axes[0, 0], wrong[0], DETECTED, 9)
-    points(axes[0, 0], wrong[0, list(moved)], "#ffd21f", 30)
+    dots(axes[0, 0], wrong[0], DETECTED, 9)
+    dots(axes[0, 0], wrong[0, list(moved)], "#ffd21f", 30)
     right = [i for i in range(68) if i not in moved]
     for axis, (name, face) in zip(axes[0, 1:], faces.items(), strict=True):
         seen = face.landmarks("2d")[0]
         off = (seen - crop.landmarks[0])[list(moved)].norm(dim=-1).mean()
         title = f"{name}: {off:.0f} px from the truth"
         picture(axis, on_photo(crop.image, face), title)
-        points(axis, seen[list(moved)], "#ffd21f", 30, zorder=4)
+        dots(axis, seen[list(moved)], "#ffd21f", 30, zorder=4)
         arrows(axis, seen[right], crop.landmarks[0, right])
     return figure
 

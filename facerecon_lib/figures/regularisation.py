@@ -26,10 +26,9 @@ from ..morphable_model import MorphableModel
 from ..offset_fitting import UNetFit
 from ..plotting import VIEW_DISTANCE, show_face, to_uint8
 from ..synthesis import CROP_SIZE, Face, pose_and_light
-from .base_branch import BLUE, RED
-from .photo_panels import picture, sheet
 from .slider_panels import Curves, Picture, panel_row
 from .small_pictures import fewer_colours, in_palette
+from .style import BLUE, RED, panels, picture
 
 PANEL = 150  # px
 
@@ -118,7 +117,9 @@ def close_up(found: AugmentedFaces, photo: Float[Tensor, "1 3 224 224"]) -> Imag
         turned = posed(face.model, face.vertices[0], face.albedo[0], yaw)
         views[f"turned by {yaw}°"] = show_face(turned, "shape")
     views["its skin, without the light"] = show_face(face, "unlit")
-    figure, axes = sheet(len(views), size=2.6, title="The same face, from where no photo was taken")
+    figure, axes = panels(
+        1, len(views), size=2.6, title="The same face, from where no photo was taken"
+    )
     for axis, (name, image) in zip(axes[0], views.items(), strict=True):
         picture(axis, image, name)
     return in_palette(figure, colours=112)
@@ -128,7 +129,7 @@ def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
     """Fits beside each other, a row each: as in the photo, turned, skin, and both maps."""
     names = ("as in the photo", "turned by 60°", "skin, unlit", "texture map", "displacement map")
     title = "The same network, photo and number of steps: only the loss differs"
-    figure, axes = sheet(len(names), len(runs), size=1.9, title=title)
+    figure, axes = panels(len(runs), len(names), size=1.9, title=title)
     for row, (words, found) in zip(axes, runs.items(), strict=True):
         face, maps = found.face, found.maps
         side = posed(face.model, face.vertices[0], face.albedo[0], 60)
@@ -189,7 +190,7 @@ def widening_figure(
         "x forgotten": (flip(offset_map), float(map_symmetry(offset_map, False))),
     }
     title = "A jaw that widens on both sides is symmetric, and only one of these flips knows it"
-    figure, axes = sheet(5, 2, size=2.5, title=title)
+    figure, axes = panels(2, 5, size=2.5, title=title)
     limit = float(offset_map[:, 0].abs().max())
     before = show_face(face, "studio")
     for row, (name, (flipped, cost)) in zip(axes, ways.items(), strict=True):
@@ -275,7 +276,7 @@ def smoothing_figure(
 ) -> Image.Image:
     """Faces beside each other, each with its mean distance from the base face."""
     title = "Smoothing positions wears the face away; smoothing offsets only takes out the noise"
-    figure, axes = sheet(len(shapes), 2, size=2.1, title=title)
+    figure, axes = panels(2, len(shapes), size=2.1, title=title)
     middle = model.regions["skin"] * (1 - model.regions["border"]) > 0.5
     for column, (name, vertices) in zip(axes.T, shapes.items(), strict=True):
         apart = float((vertices - base)[:, middle].norm(dim=-1).mean())

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .base_branch import BLUE, GREEN, GREY, RED
 from .regularisation_sweep import EQUATIONS, MEASURES, OffsetSweep
 from .small_pictures import in_palette
+from .style import BLUE, GREEN, GREY, RED
 
 WAYS = {"report": "the report's weights", "balanced": "balanced weights"}
 WAY_COLOURS = {"report": RED, "balanced": BLUE}

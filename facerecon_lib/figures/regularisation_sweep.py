@@ -23,9 +23,9 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .base_branch import BLUE, GREY, RED
 from .slider_panels import CAPTION, Curves, Picture, panel_row
 from .small_pictures import fewer_colours
+from .style import BLUE, GREY, RED
 
 FORMAT = "facerecon-offset-sweep-1"
 PAPER_BYTE = 245

@@ -12,9 +12,11 @@ from torch import Tensor
 from ..evaluation import MONK_TONES, srgb_to_lab
 from ..lighting import shade
 from ..morphable_model import MorphableModel
-from ..plotting import gallery
+from ..plotting import paint
+from ..sheets import gallery
 from ..synthesis import Face
-from .light_balls import ball, paint, sheet, with_ball
+from .light_balls import ball, with_ball
+from .style import BLUE, RED, bare, curves, page
 
 
 def monk_ladder(model: MorphableModel) -> Float[Tensor, "10 albedo"]:
@@ -67,33 +69,38 @@ def tone_figure(
     truth: (10, 3) skin colours; by name: found (10, 3), picture (10,) errors, away (10,) in
     standard deviations.
     """
-    figure = sheet(10.5, 5.3)
+    title = "With free light every picture fits, and the skin under it is wrong"
+    figure = page(10.5, 5.3, title)
     top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
-    figure.suptitle(
-        "With free light every picture fits, and the skin under it is wrong", fontsize=12
-    )
-    axes = top.subplots(1, 3)
-    tones = range(1, 11)
-    for (name, skin), colour in zip(found.items(), ("#2166ac", "#b2182b"), strict=True):
-        errors = (picture[name], (skin - truth).abs().mean(-1), away[name])
-        for axis, values in zip(axes, errors, strict=True):
-            axis.plot(tones, values, "o-", color=colour, label=name)
-    names = ["error of the picture", "error of the unlit skin", "distance from the mean skin"]
-    for axis, name in zip(axes, names, strict=True):
-        axis.set(title=name, xlabel="Monk tone")
-        axis.set_xticks(tones)
-    for axis in axes[:2]:
-        axis.set(ylim=(-0.02, 0.72), ylabel="RGB, 0 to 1")
-    axes[2].set(ylabel="standard deviations", ylim=(-0.7, None))
-    axes[0].legend(frameon=False)
+    tones, ylim = range(1, 11), (-0.02, 0.72)
+    rgb = dict(ylabel="RGB, 0 to 1", ylim=ylim)
+    errors = {name: (skin - truth).abs().mean(-1) for name, skin in found.items()}
+    for axis, lines, name, settings in zip(
+        top.subplots(1, 3),
+        (picture, errors, away),
+        ("error of the picture", "error of the unlit skin", "distance from the mean skin"),
+        (rgb, rgb, dict(ylabel="standard deviations", ylim=(-0.7, None))),
+        strict=True,
+    ):
+        settings = dict(title=name, xlabel="Monk tone", xticks=tones) | settings
+        curves(
+            axis,
+            lines,
+            tones,
+            "o-",
+            colours=(BLUE, RED),
+            width=1.5,
+            legend=axis is top.axes[0],
+            **settings,
+        )
     axis = bottom.subplots()
     rows = torch.stack([truth, *found.values()]).clamp(0, 1)
     axis.imshow(rows.numpy(), aspect="auto")
+    bare(axis)
     axis.set_yticks(range(len(rows)), ["truth", *found])
     axis.set_xticks(range(10), tones)
     axis.set_xlabel("Monk tone")
     axis.set_title("the skin that each reading finds", fontsize=11)
-    axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
     return figure
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from .photo_panels import font
+from .style import font
 
 Picture = UInt8[np.ndarray, "height width 3"]
 CAPTION = 26  # px above a panel

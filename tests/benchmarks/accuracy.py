@@ -111,8 +111,9 @@ def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
     from PIL import Image
 
     from facerecon_lib.detection import load_image
-    from facerecon_lib.plotting import fit_figure, overlay_on_photo, save_figure
+    from facerecon_lib.plotting import overlay_on_photo
     from facerecon_lib.results import fit_face
+    from facerecon_lib.sheets import fit_figure, save_figure
 
     model, coarse = MorphableModel.load(), MorphableModel.load(subdivision=0)
     table = Table(title="photos: landmark error, share of the outer eye distance")
