@@ -7,7 +7,7 @@
 FLAME (Li et al., "Learning a model of facial shape and expression from 4D scans", SIGGRAPH Asia
 2017) is a pickle in metres, +y up and +z out of the face as here, 5,023 vertices. shapedirs holds
 300 identity and then 100 expression directions, each per standard deviation (its authors draw
-N(0, 1) identities). The pickle is read by `array_pickle.py`, which runs nothing of it.
+N(0, 1) identities). `array_pickle.py` reads the pickle and runs nothing of it.
 
 The mouth opens by a joint, which Eq. 1 has none of. One more expression mode does what is linear of
 it: half the difference of skinning at +0.2 and -0.2 rad about the jaw's x axis; the import prints
@@ -146,12 +146,9 @@ def read_parts(path: Path) -> Flame:
 def unpickled(path: Path) -> dict:
     check_kind(path)
     try:
-        held = read_pickle(path)
+        return read_pickle(path)
     except ArrayPickleError as error:
         raise ImportModelError(str(error)) from error
-    if not isinstance(held, dict):
-        refuse(path, f"holds a {type(held).__name__}, not named arrays")
-    return held
 
 
 def numbers(path: Path, name: str, value) -> np.ndarray:

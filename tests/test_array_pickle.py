@@ -1,5 +1,6 @@
 """Arrays come out of pickles as they went in; whatever else a pickle asks for is never done."""
 
+import collections
 import contextlib
 import copyreg
 import os
@@ -16,7 +17,7 @@ from scipy import sparse
 SCRIPTS = Path(__file__).parents[1] / "data_scripts"
 sys.path.insert(0, str(SCRIPTS))
 import made_up_flame  # noqa: E402
-from array_pickle import MAX_DEPTH, ArrayPickleError, read_pickle  # noqa: E402
+from array_pickle import ArrayPickleError, read_pickle  # noqa: E402
 
 sys.path.remove(str(SCRIPTS))
 
@@ -95,16 +96,10 @@ def test_an_npy_of_one_dict_is_read_and_one_of_numbers_refused(tmp_path):
         read_pickle(path)
 
 
-def test_a_value_that_is_referred_to_twice_is_one_value(tmp_path):
-    array = np.arange(3.0)
-    back = read(tmp_path, pickle.dumps([array, array, {"again": array}]))
-    assert back[0] is back[1] is back[2]["again"]
-
-
 def test_arrays_cannot_be_written_to(tmp_path):
-    back = read(tmp_path, pickle.dumps(VALUES["a"]))
+    back = read(tmp_path, pickle.dumps({"a": VALUES["a"]}))
     with pytest.raises(ValueError, match="read-only"):
-        back[0] = 1
+        back["a"][0] = 1
 
 
 # What is refused: code -------------------------------------------------------------------------
@@ -132,16 +127,8 @@ def array_with(data: bytes, dtype: bytes = b"", shape: bytes = b"K\x01\x85") -> 
     """An array's stream with the opcodes of its data, dtype and shape given."""
     start = named("numpy.core.multiarray", "_reconstruct") + named("numpy", "ndarray")
     dtype = dtype or named("numpy", "dtype") + text("f8") + b"K\x00K\x01\x87R"
-    return (
-        b"\x80\x02"
-        + start
-        + b"K\x00\x85U\x01b\x87R(K\x01"
-        + shape
-        + dtype
-        + b"\x89"
-        + data
-        + b"tb."
-    )
+    state = b"(K\x01" + shape + dtype + b"\x89" + data + b"tb"
+    return b"\x80\x02}U\x01a" + start + b"K\x00\x85U\x01b\x87R" + state + b"s."
 
 
 def harmful(canary: Path) -> dict[str, bytes]:
@@ -219,7 +206,7 @@ def test_a_nested_pickle_in_a_torch_tensor_is_left_alone(tmp_path):
     call = (
         named("torch.storage", "_load_from_bytes") + b"C" + bytes([len(inner)]) + inner + b"\x85R"
     )
-    assert read(tmp_path, b"\x80\x03" + call + b".") is None
+    assert read(tmp_path, b"\x80\x03}U\x01a" + call + b"s.") == {"a": None}
     assert not canary.exists()
 
 
@@ -231,8 +218,8 @@ def test_no_module_is_imported_that_a_pickle_names(tmp_path, monkeypatch):
     with pytest.raises(ArrayPickleError, match=r"asks for evil\.thing"):
         read(tmp_path, named("evil", "thing") + b")R.")
     with made_up_flame.chumpy_stand_in() as ch:
-        content = made_up_flame.python2(ch(VALUES["a"]))
-    assert same(VALUES["a"], read(tmp_path, content))
+        content = made_up_flame.python2({"a": ch(VALUES["a"])})
+    assert same(VALUES["a"], read(tmp_path, content)["a"])
     assert not canary.exists()
     with pytest.raises(AttributeError):
         pickle.loads(named("evil", "thing") + b")R.")
@@ -261,35 +248,21 @@ def test_extension_codes_and_persistent_ids_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "made",
+    "stream",
     {
-        "a class": named("numpy", "ndarray"),
-        "a function": named("numpy.core.multiarray", "_reconstruct"),
-        "a dict": b"}",
-        "a list": b"]",
-        "a number": b"K\x01",
-        "a scalar": named("numpy.core.multiarray", "scalar") + b")R",
-        "what has a state": named("chumpy.ch", "Ch") + b")R}b",
+        "a state for a function": named("numpy.core.multiarray", "_reconstruct") + b"}b",
+        "attributes of a class": named("chumpy.ch", "Ch") + b"N}" + text("kind") + b"Ns\x86b",
+        "a state for a dict": b"}N}" + text("__class__") + b"K\x01s\x86b",
+        "a call of a number": b"K\x01)R",
+        "a new object of a text": text("eval") + b")\x81",
+        "a class of no record": named("copy_reg", "_reconstructor") + text("eval") + b"NN\x87R",
     }.items(),
-    ids=lambda made: made[0],
+    ids=lambda stream: stream[0],
 )
-def test_a_state_is_taken_by_nothing_but_arrays_types_and_chumpys_objects(tmp_path, made):
-    with pytest.raises(ArrayPickleError, match="refused: a state for"):
-        read(tmp_path, b"\x80\x02" + made[1] + b"N}" + text("__class__") + b"K\x01s\x86b.")
-
-
-@pytest.mark.parametrize("opcode", [b"R", b"\x81"])
-@pytest.mark.parametrize(
-    "made", [named("numpy", "ndarray"), named("builtins", "object"), b"K\x01", text("eval")]
-)
-def test_a_call_of_a_class_or_of_a_value_is_refused(tmp_path, made, opcode):
-    with pytest.raises(ArrayPickleError, match="refused: a call of"):
-        read(tmp_path, b"\x80\x02" + made + b"J\xff\xff\xff\x7f\x85" + opcode + b".")
-
-
-def test_a_class_itself_is_no_value(tmp_path):
-    with pytest.raises(ArrayPickleError, match=r"holds numpy\.ndarray itself"):
-        read(tmp_path, named("numpy", "ndarray") + b".")
+def test_states_and_calls_of_what_is_no_record_are_refused(tmp_path, stream):
+    with pytest.raises(ArrayPickleError, match="no whole pickle"):
+        read(tmp_path, b"\x80\x02}U\x01a" + stream[1] + b"s.")
+    assert same(VALUES["a"], read(tmp_path, pickle.dumps({"a": VALUES["a"]}))["a"])
 
 
 @pytest.mark.parametrize(
@@ -301,16 +274,15 @@ def test_a_class_itself_is_no_value(tmp_path):
         np.array([1j]),
         np.zeros(2, [("a", "f8")]),
         np.array(["2020-01-01"], "M8[D]"),
-        np.float64,
         range(3),
-        frozenset([1]),
-        {(1, 2): 3},
+        collections.Counter(),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_arrays_of_no_numbers_and_other_kinds_of_values_are_refused(tmp_path, value):
-    with pytest.raises(ArrayPickleError):
-        read(tmp_path, pickle.dumps(value))
+    for stream in (pickle.dumps({"a": value}), pickle.dumps(value), pickle.dumps([value])):
+        with pytest.raises(ArrayPickleError):
+            read(tmp_path, stream)
 
 
 # What is refused: size -------------------------------------------------------------------------
@@ -326,6 +298,7 @@ def nested(opcode: bytes, times: int = 20_000) -> bytes:
 
 EIGHT = b"U\x08" + 8 * b"x"
 BILLION = b"J" + struct.pack("<i", 10**9)
+WIDE = sparse.csr_matrix((5, 10**9))
 BOMBS = {
     "bytearray(10**12)": named("builtins", "bytearray") + b"\x8a\x06"
     + (10**12).to_bytes(6, "little") + b"\x85R.",
@@ -362,8 +335,10 @@ BOMBS = {
         b"q%c]h%cah%ca" % (i, i, i) for i in range(60)) + b".",
     "many steps": 30_000 * b"N0" + b"N.",
     "many marks": 51_000 * b"(",
-    "one data for many arrays": b"(" + b"T" + struct.pack("<i", 8000) + bytes(8000) + b"q\xff0"
-    + 200 * array_with(b"h\xff", shape=b"M\xe8\x03\x85")[2:-1] + b"l.",
+    "one data for many arrays": b"}(" + b"T" + struct.pack("<i", 8000) + bytes(8000) + b"q\xff0"
+    + b"".join(b"M" + struct.pack("<H", i) + array_with(b"h\xff", shape=b"M\xe8\x03\x85")[6:-2]
+               for i in range(200)) + b"u.",
+    "a sparse matrix of much": pickle.dumps({"a": WIDE}),
 }  # fmt: skip
 
 
@@ -371,12 +346,22 @@ BOMBS = {
 def test_a_claim_of_size_allocates_nothing(tmp_path, name):
     tracemalloc.start()
     try:
-        with pytest.raises(ArrayPickleError):
+        harmless = name in (
+            "_reconstruct of a large shape",
+            "a shape of many axes",
+            "a dict in itself",
+        )
+        with contextlib.nullcontext() if harmless else pytest.raises(ArrayPickleError):
             read(tmp_path, BOMBS[name])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 20e6  # the widest: 50,000 empty lists; the claims are of gigabytes and more
+
+
+def test_the_deepest_values_that_are_read_exhaust_no_stack(tmp_path):
+    for deep in (nested(b"\x85", 19_900) + b"Ns.", b"(" + nested(b"\x85", 19_900) + b"Nu."):
+        assert len(read(tmp_path, b"}" + deep)) == 1
 
 
 def test_a_file_of_more_than_a_gigabyte_is_not_read(tmp_path):
@@ -385,23 +370,6 @@ def test_a_file_of_more_than_a_gigabyte_is_not_read(tmp_path):
         file.truncate(2**30 + 1)
     with pytest.raises(ArrayPickleError, match="larger than 1024 MiB"):
         read_pickle(path)
-
-
-def test_the_depth_that_is_allowed_is_read(tmp_path):
-    value = 1
-    for _ in range(MAX_DEPTH):
-        value = [value]
-    assert read(tmp_path, pickle.dumps(value)) == value
-    with pytest.raises(ArrayPickleError, match="levels deep"):
-        read(tmp_path, pickle.dumps([[value]]))
-
-
-def test_shared_lists_take_no_time(tmp_path):
-    value = [0]
-    for _ in range(MAX_DEPTH - 1):
-        value = [value, value]
-    back = read(tmp_path, pickle.dumps(value))  # 2**31 paths lead to the 0
-    assert back[0] is back[1]
 
 
 # What is refused: damage -----------------------------------------------------------------------
@@ -438,8 +406,8 @@ def test_a_sparse_matrix_with_places_outside_is_refused(tmp_path):
     for name, value in (("indices", [0, 1, 7]), ("indptr", [0, 2, 1, 3]), ("indptr", [0, 9, 9, 9])):
         broken = matrix.copy()
         setattr(broken, name, np.array(value, np.int32))
-        with pytest.raises(ArrayPickleError, match="sparse matrix"):
-            read(tmp_path, pickle.dumps(broken))
+        with pytest.raises(ArrayPickleError, match=r"\((Value|Index)Error: .*ind"):
+            read(tmp_path, pickle.dumps({"a": broken}))
 
 
 def test_a_file_that_is_missing_a_folder_or_no_pickle_is_refused(tmp_path):
