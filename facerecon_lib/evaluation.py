@@ -145,40 +145,6 @@ def vertex_error_mm(
     return (aligners[align](predicted, target) - target).norm(dim=-1)
 
 
-def scan_to_mesh_mm(
-    scan: Float[Tensor, "point 3"],
-    vertices: Float[Tensor, "vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    chunk: int = 512,
-) -> Float[Tensor, "point"]:
-    """Distance of every scan point to the nearest point of the mesh's surface, in mm, as in NoW.
-
-    Exact and brute force: every point against every triangle, `chunk` points at a time.
-    """
-    corners = vertices[faces]
-    return torch.cat([_point_to_triangles(part, corners) for part in scan.split(chunk)])
-
-
-def _point_to_triangles(points: Tensor, corners: Tensor) -> Tensor:
-    """Least distance of each of (P, 3) points to (F, 3, 3) triangles."""
-    a, b, c = corners.unbind(1)
-    normal = torch.linalg.cross(b - a, c - a)
-    area = (normal**2).sum(-1)
-    p = points[:, None]
-    best = points.new_full((len(points), len(corners)), torch.inf)
-    inside = (area > 0).expand_as(best)
-    for start, end in ((a, b), (b, c), (c, a)):
-        edge, offset = end - start, p - start
-        along = (offset * edge).sum(-1) / (edge**2).sum(-1).clamp_min(1e-30)
-        nearest = offset - along.clamp(0, 1)[..., None] * edge
-        best = torch.minimum(best, nearest.norm(dim=-1))
-        inside = inside & (
-            (torch.linalg.cross(edge.expand_as(offset), offset) * normal).sum(-1) >= 0
-        )
-    height = ((p - a) * normal).sum(-1).abs() / area.clamp_min(1e-30).sqrt()
-    return torch.where(inside, height, best).amin(1)
-
-
 # Skin tone --------------------------------------------------------------------------------------
 
 

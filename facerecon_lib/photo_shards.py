@@ -36,7 +36,6 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from .face_batch import FaceBatch
 from .photo_samples import (
     DamagedPhoto,
-    ShardWriter,
     StoredPhoto,
     decode_photo,
     inside_mask,
@@ -45,7 +44,7 @@ from .photo_samples import (
 from .shard_files import Shard, ShardsError, find_shards, read_samples, shard_name, webdataset
 from .splits import SHARES, SPLITS, part_of
 
-__all__ = ["PhotoShards", "ShardWriter", "ShardsError"]
+__all__ = ["PhotoShards", "ShardsError"]
 log = logging.getLogger(__name__)
 
 

@@ -13,7 +13,7 @@ person into one part. `person_leak` measures the difference.
 A part is decided by a hash of the photo's key, or of the person, with a seed. So it depends on
 nothing else: not on the machine, the order, or on which other photos are in the set, and a photo
 that is added later moves no other one. The price is that shares hold in the mean (of n keys within
-about 1 / sqrt(n)); `exact_parts` keeps them to the key for a list that is whole from the start.
+about 1 / sqrt(n)).
 """
 
 import hashlib
@@ -48,21 +48,6 @@ def part_of(key: str, person: str = "", split: str = "random", seed: int = 0) ->
     if position < SHARES["train"]:
         return "train"
     return "validation" if position < SHARES["train"] + SHARES["validation"] else "test"
-
-
-def exact_parts(keys: Iterable[str], seed: int = 0) -> dict[str, str]:
-    """Part of each key, with shares that are exact to rounding; keys are photos, or persons.
-
-    The keys are ranked by their hash and cut at 70 and 85 %. Unlike `part_of`, a key's part depends
-    on the others; not on their order, nor on how often each is named.
-    """
-    ranked = sorted(set(keys), key=lambda key: (key_position(key, seed), key))
-    train = round(SHARES["train"] * len(ranked))
-    validation = round((SHARES["train"] + SHARES["validation"]) * len(ranked))
-    return {
-        key: "train" if i < train else "validation" if i < validation else "test"
-        for i, key in enumerate(ranked)
-    }
 
 
 def person_leak(train: Iterable[str], test: Iterable[str]) -> float:

@@ -16,7 +16,6 @@ from facerecon_lib.evaluation import (
     landmark_error,
     photometric_error,
     rigid_align,
-    scan_to_mesh_mm,
     similarity_align,
     skin_tone_group,
     srgb_to_lab,
@@ -212,36 +211,6 @@ def test_a_permuted_batch_gives_permuted_errors():
     order = [2, 0, 1]
     error = vertex_error_mm(predicted, target)
     assert torch.allclose(vertex_error_mm(predicted[order], target[order]), error[order])
-
-
-# Scan to mesh -----------------------------------------------------------------------------------
-
-
-def test_scan_distances_over_a_triangle_its_edges_and_its_corners():
-    vertices = torch.tensor([[0.0, 0, 0], [10, 0, 0], [0, 10, 0]])
-    faces = torch.tensor([[0, 1, 2]])
-    scan = torch.tensor([[2.0, 2, 7], [2, 2, -7], [5, -3, 0], [-3, -4, 0], [10, 10, 0], [3, 3, 0]])
-    expected = torch.tensor([7, 7, 3, 5, 10 / math.sqrt(2), 0])
-    torch.testing.assert_close(scan_to_mesh_mm(scan, vertices, faces), expected)
-    turned = scan_to_mesh_mm(scan, vertices, faces.flip(1), chunk=2)
-    torch.testing.assert_close(turned, expected)
-
-
-@law
-@given(seed=seeds)
-def test_scan_distances_agree_with_a_dense_sampling_of_the_surface(seed):
-    rng = generator(seed)
-    vertices = 20 * torch.randn(6, 3, generator=rng, dtype=torch.float64)
-    faces = torch.tensor([[0, 1, 2], [2, 3, 4], [4, 5, 0], [1, 1, 3]])  # the last has no area
-    scan = 30 * torch.randn(9, 3, generator=rng, dtype=torch.float64)
-    share = torch.linspace(0, 1, 60, dtype=torch.float64)
-    u, v = torch.meshgrid(share, share, indexing="ij")
-    bary = torch.stack([1 - u, u * (1 - v), u * v], -1).reshape(-1, 3)
-    samples = torch.einsum("sk,fkd->fsd", bary, vertices[faces]).reshape(-1, 3)
-    sampled = torch.cdist(scan, samples).amin(1)
-    exact = scan_to_mesh_mm(scan, vertices, faces)
-    assert (exact <= sampled + 1e-9).all()
-    assert (sampled - exact).max() < 3
 
 
 # Skin tone --------------------------------------------------------------------------------------

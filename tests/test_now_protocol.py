@@ -5,9 +5,12 @@ from functools import lru_cache
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from facerecon_lib.camera import axis_angle_to_matrix
-from facerecon_lib.evaluation import scan_to_mesh_mm
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.now_protocol import (
     NOW_LANDMARKS,
@@ -50,6 +53,67 @@ def moved(points: torch.Tensor, seed: int, unit: float = 1.0) -> torch.Tensor:
 
 def error_of(scan, true, mesh):
     return now_error(scan, seven(true), mesh, model().faces, seven(mesh))
+
+
+def scan_to_mesh_mm(
+    scan: Float[Tensor, "point 3"],
+    vertices: Float[Tensor, "vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    chunk: int = 512,
+) -> Float[Tensor, "point"]:
+    """Distance of every scan point to the nearest point of the mesh's surface, in mm, as in NoW.
+
+    Exact and brute force: every point against every triangle, `chunk` points at a time.
+    """
+    corners = vertices[faces]
+    return torch.cat([_point_to_triangles(part, corners) for part in scan.split(chunk)])
+
+
+def _point_to_triangles(points: Tensor, corners: Tensor) -> Tensor:
+    """Least distance of each of (P, 3) points to (F, 3, 3) triangles."""
+    a, b, c = corners.unbind(1)
+    normal = torch.linalg.cross(b - a, c - a)
+    area = (normal**2).sum(-1)
+    p = points[:, None]
+    best = points.new_full((len(points), len(corners)), torch.inf)
+    inside = (area > 0).expand_as(best)
+    for start, end in ((a, b), (b, c), (c, a)):
+        edge, offset = end - start, p - start
+        along = (offset * edge).sum(-1) / (edge**2).sum(-1).clamp_min(1e-30)
+        nearest = offset - along.clamp(0, 1)[..., None] * edge
+        best = torch.minimum(best, nearest.norm(dim=-1))
+        inside = inside & (
+            (torch.linalg.cross(edge.expand_as(offset), offset) * normal).sum(-1) >= 0
+        )
+    height = ((p - a) * normal).sum(-1).abs() / area.clamp_min(1e-30).sqrt()
+    return torch.where(inside, height, best).amin(1)
+
+
+def test_scan_distances_over_a_triangle_its_edges_and_its_corners():
+    vertices = torch.tensor([[0.0, 0, 0], [10, 0, 0], [0, 10, 0]])
+    faces = torch.tensor([[0, 1, 2]])
+    scan = torch.tensor([[2.0, 2, 7], [2, 2, -7], [5, -3, 0], [-3, -4, 0], [10, 10, 0], [3, 3, 0]])
+    expected = torch.tensor([7, 7, 3, 5, 10 / math.sqrt(2), 0])
+    torch.testing.assert_close(scan_to_mesh_mm(scan, vertices, faces), expected)
+    turned = scan_to_mesh_mm(scan, vertices, faces.flip(1), chunk=2)
+    torch.testing.assert_close(turned, expected)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**31))
+def test_scan_distances_agree_with_a_dense_sampling_of_the_surface(seed):
+    rng = torch.Generator().manual_seed(seed)
+    vertices = 20 * torch.randn(6, 3, generator=rng, dtype=torch.float64)
+    faces = torch.tensor([[0, 1, 2], [2, 3, 4], [4, 5, 0], [1, 1, 3]])  # the last has no area
+    scan = 30 * torch.randn(9, 3, generator=rng, dtype=torch.float64)
+    share = torch.linspace(0, 1, 60, dtype=torch.float64)
+    u, v = torch.meshgrid(share, share, indexing="ij")
+    bary = torch.stack([1 - u, u * (1 - v), u * v], -1).reshape(-1, 3)
+    samples = torch.einsum("sk,fkd->fsd", bary, vertices[faces]).reshape(-1, 3)
+    sampled = torch.cdist(scan, samples).amin(1)
+    exact = scan_to_mesh_mm(scan, vertices, faces)
+    assert (exact <= sampled + 1e-9).all()
+    assert (sampled - exact).max() < 3
 
 
 def test_the_nearest_points_are_those_of_brute_force():

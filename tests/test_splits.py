@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerecon_lib.splits import SHARES, exact_parts, key_position, part_of, person_leak
+from facerecon_lib.splits import SHARES, key_position, part_of, person_leak
 
 FIRST_TWELVE = "validation validation train train train train test train train test train train"
 # 250 people with 8 photos each
@@ -80,15 +80,3 @@ def test_a_misspelt_split_and_a_missing_person_are_refused():
         part_of("0001", split="people")
     with pytest.raises(ValueError, match="'0001': its person is not known"):
         part_of("0001", split="person")
-
-
-@given(st.sets(st.text(min_size=1), max_size=40), st.randoms())
-def test_exact_parts_keep_the_shares_to_the_key(keys: set[str], random):
-    found = exact_parts(keys)
-    counts = {part: list(found.values()).count(part) for part in SHARES}
-    assert found.keys() == keys
-    for part, share in SHARES.items():
-        assert abs(counts[part] - share * len(keys)) <= 1
-    shuffled = sorted(keys) * 2
-    random.shuffle(shuffled)
-    assert exact_parts(shuffled) == found
