@@ -47,6 +47,7 @@ from .compare import one_number as one_number
 from .compare import reproduces
 from .compare import same_gradient as same_gradient
 from .compare import same_gradients as same_gradients
+from .compare import same_length as same_length
 from .compare import seeded as seeded
 
 Mistakes = dict[str, Callable | tuple[Callable, ...]]

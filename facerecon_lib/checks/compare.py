@@ -69,7 +69,7 @@ def close(
     hint: a sentence to add when values differ. picture: called with (got, expected).
     """
     if isinstance(expected, tuple):
-        _same_length(what, got, expected)
+        same_length(what, got, expected)
         for i, (one, other) in enumerate(zip(got, expected, strict=True)):
             close(
                 f"value {i + 1} of {what}", one, other, atol=atol, rtol=rtol, axes=axes, hint=hint
@@ -205,7 +205,9 @@ def _leaves(answer: object) -> list:
         return [leaf for value in answer for leaf in _leaves(value)]
     if isinstance(answer, bool | int | float | np.number):
         return [torch.tensor(float(answer), dtype=torch.float64)]
-    return [answer.detach()] if isinstance(answer, Tensor) else [answer]
+    if isinstance(answer, Tensor):  # one number is the same as a float and as a tensor
+        return [answer.detach().double() if answer.ndim == 0 else answer.detach()]
+    return [answer]
 
 
 def _distance(one: object, other: object) -> float:
@@ -235,7 +237,8 @@ def one_number(what: str, got: object) -> float:
     return float(got)
 
 
-def _same_length(what: str, got: object, expected: tuple) -> None:
+def same_length(what: str, got: object, expected: tuple) -> None:
+    """Raise `Wrong` unless got is a tuple or list of as many values as expected."""
     if got is None:
         raise Wrong(f"{what} returned nothing (None): is the `return` missing?")
     if not isinstance(got, tuple | list):

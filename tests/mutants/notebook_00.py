@@ -15,12 +15,6 @@ def _by_loop(image, mask):
 
 MUTANTS = {
     "mean_colour": {
-        "divided by all pixels": lambda image, mask: (image * mask).mean((2, 3)),
-        "the mask ignored": lambda image, mask: image.mean((2, 3)),
-        "a sum": lambda image, mask: (image * mask).sum((2, 3)),
-        "one mean for the batch": lambda image, mask: (
-            (image * mask).sum((0, 2, 3)) / mask.sum()
-        ).expand(len(image), 3),
         "channels averaged": lambda image, mask: masked_mean(image, mask).mean(1, keepdim=True),
         "the mask made hard": lambda image, mask: masked_mean(image, (mask > 0.5).float()),
         "divided by 3 times the mask": lambda image, mask: masked_mean(image, mask) / 3,

@@ -5,25 +5,20 @@ import math
 import numpy as np
 import torch
 
+from facerecon_lib.checks.notebook_01 import (
+    changed_pca,
+    distance_measured,
+    distances,
+    gap,
+    gap_measured,
+    noise_of,
+)
+from facerecon_lib.checks.notebook_01 import library_face_shape as shape
+from facerecon_lib.checks.notebook_01 import library_fit_coefficients as fit
+from facerecon_lib.checks.notebook_01 import library_generalisation_error as error
+from facerecon_lib.checks.notebook_01 import library_pca as right_pca
+
 # pca ------------------------------------------------------------------------------------------
-
-
-def _pca(
-    samples,
-    modes,
-    *,
-    centre=True,
-    divisor=lambda n: n - 1,
-    scale=lambda s: s,
-    told=lambda s: s,
-    full=False,
-):
-    mean = samples.mean(0)
-    x = (samples - mean if centre else samples).flatten(1)
-    _, s, v = torch.linalg.svd(x, full_matrices=full)
-    s = s / math.sqrt(divisor(len(samples)))
-    basis = (scale(s)[:, None] * v[: len(s)]).unflatten(1, samples.shape[1:])
-    return mean, basis[:modes], told(s)[:modes]
 
 
 def _pca_covariance(samples, modes):
@@ -35,6 +30,14 @@ def _pca_covariance(samples, modes):
     return mean, basis.unflatten(1, samples.shape[1:]), deviation
 
 
+def _pca_full_matrices(samples, modes):
+    mean = samples.mean(0)
+    _, s, v = torch.linalg.svd((samples - mean).flatten(1), full_matrices=True)
+    s = s / math.sqrt(len(samples) - 1)
+    basis = (s[:, None] * v[: len(s)]).unflatten(1, samples.shape[1:])
+    return mean, basis[:modes], s[:modes]
+
+
 def _pca_numpy_covariance(samples, modes):
     x = samples.numpy().reshape(len(samples), -1)
     values, vectors = np.linalg.eigh(np.cov(x.T))
@@ -42,11 +45,6 @@ def _pca_numpy_covariance(samples, modes):
     basis = (vectors[:, ::-1][:, :modes] * deviation).T.reshape(modes, -1, 3)
     parts = x.mean(0).reshape(-1, 3), basis, deviation
     return tuple(torch.tensor(p.copy()).to(samples) for p in parts)
-
-
-def _pca_ascending(samples, modes):
-    mean, basis, deviation = _pca(samples, len(samples) - 1)
-    return mean, basis.flip(0)[:modes], deviation.flip(0)[:modes]
 
 
 def _pca_small_matrix(samples, modes):
@@ -57,17 +55,6 @@ def _pca_small_matrix(samples, modes):
     deviation = values[order].clamp_min(0).sqrt()
     directions = vectors[:, order].T @ x
     basis = directions / directions.norm(dim=1, keepdim=True) * deviation[:, None]
-    return mean, basis.reshape(modes, *samples.shape[1:]), deviation
-
-
-def _pca_small_matrix_unscaled(samples, modes):
-    """Forgets that X^T u is not of unit length."""
-    mean = samples.mean(0)
-    x = (samples - mean).flatten(1)
-    values, vectors = torch.linalg.eigh(x @ x.T / (len(x) - 1))
-    order = values.argsort(descending=True)[:modes]
-    deviation = values[order].clamp_min(0).sqrt()
-    basis = (vectors[:, order].T @ x) * deviation[:, None]
     return mean, basis.reshape(modes, *samples.shape[1:]), deviation
 
 
@@ -99,16 +86,10 @@ def _pca_over_vertices(samples, modes):
     return samples.mean(0), (s[:, None] * v).unflatten(1, samples.shape[1:])[:modes], s[:modes]
 
 
-def _pca_axes_mixed(samples, modes):
-    mean, basis, deviation = _pca(samples, modes)
-    flat = basis.flatten(1)
-    return mean, flat.unflatten(1, (3, -1)).transpose(1, 2), deviation
-
-
 # face_shape -----------------------------------------------------------------------------------
 
 
-def _shape(mean, ai, ae, ci, ce):
+def _shape_einsum(mean, ai, ae, ci, ce):
     return mean + torch.einsum("bk,kvc->bvc", ci, ai) + torch.einsum("bk,kvc->bvc", ce, ae)
 
 
@@ -132,16 +113,10 @@ def _shape_joined(mean, ai, ae, ci, ce):
 # fit_coefficients -----------------------------------------------------------------------------
 
 
-def _fit(faces, mean, basis, noise=0.0, *, weight=lambda n, b: n**2, centre=True):
+def _fit_normal_equations(faces, mean, basis, noise=0.0):
     rows = basis.flatten(1)
-    gram = rows @ rows.T + weight(noise, basis) * torch.eye(len(rows)).to(rows)
-    offset = faces - mean if centre else faces
-    return torch.linalg.solve(gram, rows @ offset.flatten(1).T).T
-
-
-def _fit_projected(faces, mean, basis, noise=0.0):
-    rows = basis.flatten(1)
-    return (faces - mean).flatten(1) @ rows.T / (rows.square().sum(1) + noise**2)
+    gram = rows @ rows.T + noise**2 * torch.eye(len(rows)).to(rows)
+    return torch.linalg.solve(gram, rows @ (faces - mean).flatten(1).T).T
 
 
 def _fit_stacked(faces, mean, basis, noise=0.0):
@@ -173,14 +148,12 @@ def _fit_inverse(faces, mean, basis, noise=0.0):
 # generalisation_error ---------------------------------------------------------------------------
 
 
-def _rebuilt(faces, mean, basis, modes):
+def _error_by_pseudo_inverse(faces, mean, basis, modes):
     rows = basis[:modes].flatten(1)
-    a = (faces - mean).flatten(1) @ torch.linalg.pinv(rows)
-    return mean + (a @ rows).unflatten(1, mean.shape)
-
-
-def _error(faces, mean, basis, modes):
-    return (_rebuilt(faces, mean, basis, modes) - faces).norm(dim=-1).mean()
+    rebuilt = mean + ((faces - mean).flatten(1) @ torch.linalg.pinv(rows) @ rows).unflatten(
+        1, mean.shape
+    )
+    return (rebuilt - faces).norm(dim=-1).mean()
 
 
 def _error_projected(faces, mean, basis, modes):
@@ -194,16 +167,7 @@ def _error_projected(faces, mean, basis, modes):
     return total / len(faces)
 
 
-def _error_mean_first(faces, mean, basis, modes):
-    gap = (_rebuilt(faces, mean, basis, modes) - faces).mean(0)
-    return gap.norm(dim=-1).mean()
-
-
 # specificity_error ------------------------------------------------------------------------------
-
-
-def _each(generated, samples):
-    return (generated[:, None] - samples[None]).norm(dim=-1)
 
 
 def _specificity_loops(generated, samples):
@@ -213,193 +177,169 @@ def _specificity_loops(generated, samples):
     return sum(nearest) / len(nearest)
 
 
+def of_pca(index, change):
+    """The right PCA, one of its three parts changed: change(part, samples, modes)."""
+
+    def pca(samples, modes):
+        parts = list(right_pca(samples, modes))
+        parts[index] = change(parts[index], samples, modes)
+        return tuple(parts)
+
+    return pca
+
+
+def of_shape(change):
+    """Eq. 1 with other arguments: change(mean, identity basis, expression basis, and both's)."""
+    return lambda *arguments: shape(*change(*arguments))
+
+
 MUTANTS = {
     "pca": {
-        "divides by N": lambda x, k: _pca(x, k, divisor=lambda n: n),
-        "divides by N in the deviations alone": lambda x, k: (
-            *_pca(x, k)[:2],
-            _pca(x, k)[2] * math.sqrt((len(x) - 1) / len(x)),
+        "divides by N in the deviations alone": of_pca(
+            2, lambda s, x, k: s * math.sqrt((len(x) - 1) / len(x))
         ),
-        "never divides": lambda x, k: _pca(x, k, divisor=lambda n: 1),
-        "does not take the mean off": lambda x, k: _pca(x, k, centre=False),
         "mean over the vertices": _pca_over_vertices,
-        "a basis of unit length": lambda x, k: _pca(x, k, scale=torch.ones_like),
-        "a basis times the variance": lambda x, k: _pca(x, k, scale=torch.square),
-        "variances for deviations": lambda x, k: _pca(x, k, told=torch.square),
-        "smallest modes first": _pca_ascending,
-        "all modes instead of the first": lambda x, k: _pca(x, len(x)),
+        "a basis times the variance": changed_pca(scale=torch.square),
+        "smallest modes first": lambda x, k: (
+            x.mean(0),
+            *(part.flip(0)[:k] for part in right_pca(x, len(x) - 1)[1:]),
+        ),
+        "all modes instead of the first": lambda x, k: right_pca(x, len(x)),
         "the covariance of 3V x 3V": _pca_covariance,
         "the covariance of 3V x 3V, in numpy": _pca_numpy_covariance,
-        "a basis times the singular values": lambda x, k: _pca(
-            x, k, scale=lambda s: s * math.sqrt(len(x) - 1)
+        "a basis times the singular values": of_pca(
+            1, lambda basis, x, k: basis * math.sqrt(len(x) - 1)
         ),
         "each coordinate brought to unit spread first": lambda x, k: (
             x.mean(0),
-            *_pca((x - x.mean(0)) / x.std(0).clamp_min(1e-6), k)[1:],
+            *right_pca((x - x.mean(0)) / x.std(0).clamp_min(1e-6), k)[1:],
         ),
-        "the SVD's full matrices": lambda x, k: _pca(x, k, full=True),
-        "the basis' coordinates mixed up": _pca_axes_mixed,
-        "small matrix, direction not normalised": _pca_small_matrix_unscaled,
-        "a flat basis": lambda x, k: (
-            _pca(x, k)[0],
-            _pca(x, k)[1].flatten(1),
-            _pca(x, k)[2],
+        "the SVD's full matrices": _pca_full_matrices,
+        "the basis' coordinates mixed up": of_pca(
+            1, lambda basis, x, k: basis.flatten(1).unflatten(1, (3, -1)).mT
         ),
-        "no deviations": lambda x, k: _pca(x, k)[:2],
+        "small matrix, direction not normalised": of_pca(  # X^T u is not of unit length
+            1, lambda basis, x, k: basis * right_pca(x, k)[2][:, None, None] * math.sqrt(len(x) - 1)
+        ),
+        "a flat basis": of_pca(1, lambda basis, x, k: basis.flatten(1)),
+        "no deviations": lambda x, k: right_pca(x, k)[:2],
         "nothing": lambda x, k: None,
     },
     "face_shape": {
-        "no mean": lambda m, ai, ae, ci, ce: _shape(0 * m, ai, ae, ci, ce),
-        "the mean once a basis": lambda m, ai, ae, ci, ce: _shape(2 * m, ai, ae, ci, ce),
-        "no expression": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, 0 * ce),
-        "no identity": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, 0 * ci, ce),
-        "expression taken off": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, -ce),
-        "the first face's coefficients for all": lambda m, ai, ae, ci, ce: _shape(
-            m, ai, ae, ci[:1].expand_as(ci), ce
+        "no mean": of_shape(lambda m, ai, ae, ci, ce: (0 * m, ai, ae, ci, ce)),
+        "the mean once a basis": of_shape(lambda m, ai, ae, ci, ce: (2 * m, ai, ae, ci, ce)),
+        "no expression": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci, 0 * ce)),
+        "no identity": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, 0 * ci, ce)),
+        "expression taken off": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci, -ce)),
+        "the first face's coefficients for all": of_shape(
+            lambda m, ai, ae, ci, ce: (m, ai, ae, ci[:1].expand_as(ci), ce)
         ),
-        "the first face alone": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, ce)[0],
+        "the first face alone": lambda *arguments: shape(*arguments)[0],
         "sums over the batch": lambda m, ai, ae, ci, ce: (
             m + torch.einsum("bk,kvc->vc", ci, ai) + torch.einsum("bk,kvc->vc", ce, ae)
         ),
-        "the first coefficient for all modes": lambda m, ai, ae, ci, ce: _shape(
-            m, ai, ae, ci[:, :1].expand_as(ci), ce
+        "the first coefficient for all modes": of_shape(
+            lambda m, ai, ae, ci, ce: (m, ai, ae, ci[:, :1].expand_as(ci), ce)
         ),
         "coordinates mixed up": lambda m, ai, ae, ci, ce: (
             m + ((ci @ ai.flatten(1)) + (ce @ ae.flatten(1))).reshape(len(ci), 3, -1).mT
         ),
-        "detached": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci.detach(), ce.detach()),
-        "expression detached": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci, ce.detach()),
+        "detached": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci.detach(), ce.detach())),
+        "expression detached": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci, ce.detach())),
         "the mean face": lambda m, ai, ae, ci, ce: m.expand(len(ci), *m.shape),
-        "divided by the number of modes": lambda m, ai, ae, ci, ce: _shape(
-            m, ai, ae, ci / len(ai), ce
+        "divided by the number of modes": of_shape(
+            lambda m, ai, ae, ci, ce: (m, ai, ae, ci / len(ai), ce)
         ),
-        "expression kept from 0 to 1": lambda m, ai, ae, ci, ce: _shape(
-            m, ai, ae, ci, ce.clamp(0, 1)
+        "expression kept from 0 to 1": of_shape(
+            lambda m, ai, ae, ci, ce: (m, ai, ae, ci, ce.clamp(0, 1))
         ),
-        "coefficients squared": lambda m, ai, ae, ci, ce: _shape(m, ai, ae, ci**2, ce),
+        "coefficients squared": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci**2, ce)),
     },
     "fit_coefficients": {
-        "no prior": lambda f, m, b, n=0.0: _fit(f, m, b, 0.0),
-        "noise not squared": lambda f, m, b, n=0.0: _fit(f, m, b, n, weight=lambda n, b: n),
-        "noise as a precision": lambda f, m, b, n=0.0: _fit(
-            f, m, b, n, weight=lambda n, b: 1 / n**2 if n else 0
-        ),
-        "noise over the vertices": lambda f, m, b, n=0.0: _fit(
-            f, m, b, n, weight=lambda n, b: n**2 * b.shape[1]
-        ),
-        "halved prior": lambda f, m, b, n=0.0: _fit(f, m, b, n, weight=lambda n, b: n**2 / 2),
-        "always the same prior": lambda f, m, b, n=0.0: _fit(f, m, b, 1.0),
-        "the mean not taken off": lambda f, m, b, n=0.0: _fit(f, m, b, n, centre=False),
-        "products, not solved": lambda f, m, b, n=0.0: (f - m).flatten(1) @ b.flatten(1).T,
-        "each mode by itself": _fit_projected,
-        "products over lengths": lambda f, m, b, n=0.0: (
-            (f - m).flatten(1) @ b.flatten(1).T / b.flatten(1).norm(dim=1)
-        ),
-        "the first face alone": lambda f, m, b, n=0.0: _fit(f[:1], m, b, n).expand(len(f), -1),
-        "sign": lambda f, m, b, n=0.0: -_fit(f, m, b, n),
-        "shrunk afterwards": lambda f, m, b, n=0.0: _fit(f, m, b, 0.0) / (1 + n**2),
-        "transposed": lambda f, m, b, n=0.0: _fit(f, m, b, n).T,
-        "reshaped for transposed": lambda f, m, b, n=0.0: _fit(f, m, b, n).T.reshape(len(f), -1),
-        "kept within 3 sd": lambda f, m, b, n=0.0: _fit(f, m, b, n).clamp(-3, 3),
-        "no default noise": lambda f, m, b, n: _fit(f, m, b, n),
+        "noise as a precision": noise_of(lambda n: 1 / n if n else 0),
+        "noise over the vertices": lambda f, m, b, n=0.0: fit(f, m, b, n * b.shape[1] ** 0.5),
+        "halved prior": noise_of(lambda n: n / math.sqrt(2)),
+        "always the same prior": noise_of(lambda n: 1.0),
+        "the first face alone": lambda f, m, b, n=0.0: fit(f[:1], m, b, n).expand(len(f), -1),
+        "sign": lambda f, m, b, n=0.0: -fit(f, m, b, n),
+        "shrunk afterwards": lambda f, m, b, n=0.0: fit(f, m, b, 0.0) / (1 + n**2),
+        "transposed": lambda f, m, b, n=0.0: fit(f, m, b, n).T,
+        "reshaped for transposed": lambda f, m, b, n=0.0: fit(f, m, b, n).T.reshape(len(f), -1),
+        "kept within 3 sd": lambda f, m, b, n=0.0: fit(f, m, b, n).clamp(-3, 3),
+        "no default noise": lambda f, m, b, n: fit(f, m, b, n),
         "the noise in every entry": lambda f, m, b, n=0.0: (
             torch.linalg.solve(
                 b.flatten(1) @ b.flatten(1).T + n**2, b.flatten(1) @ (f - m).flatten(1).T
             ).T
         ),
-        "the mean of the batch for the mean face": lambda f, m, b, n=0.0: _fit(f, f.mean(0), b, n),
+        "the mean of the batch for the mean face": lambda f, m, b, n=0.0: fit(f, f.mean(0), b, n),
     },
     "generalisation_error": {
-        "all modes": lambda f, m, b, k: _error(f, m, b, len(b)),
-        "one mode too many": lambda f, m, b, k: _error(f, m, b, k + 1),
-        "one mode too few": lambda f, m, b, k: _error(f, m, b, max(k - 1, 1)),
-        "the last modes": lambda f, m, b, k: _error(f, m, b.flip(0), k),
-        "mode k alone": lambda f, m, b, k: _error(f, m, b[k - 1 : k], 1),
-        "squared": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).square().sum(-1).mean(),
-        "mean of coordinates": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).abs().mean(),
-        "root mean square": lambda f, m, b, k: (
-            (_rebuilt(f, m, b, k) - f).square().sum(-1).mean().sqrt()
-        ),
-        "one norm for the face": lambda f, m, b, k: (
-            (_rebuilt(f, m, b, k) - f).flatten(1).norm(dim=1).mean()
-        ),
-        "one value a face": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).norm(dim=-1).mean(1),
-        "the first face alone": lambda f, m, b, k: _error(f[:1], m, b, k),
-        "the median": lambda f, m, b, k: (_rebuilt(f, m, b, k) - f).norm(dim=-1).median(),
-        "the mean error's length": _error_mean_first,
+        "one mode too few": lambda f, m, b, k: error(f, m, b, max(k - 1, 1)),
+        "the last modes": lambda f, m, b, k: error(f, m, b.flip(0), k),
+        "mode k alone": lambda f, m, b, k: error(f, m, b[k - 1 : k], 1),
+        "one value a face": gap_measured(lambda gap: gap.norm(dim=-1).mean(1)),
+        "the first face alone": lambda f, m, b, k: error(f[:1], m, b, k),
+        "the median": gap_measured(lambda gap: gap.norm(dim=-1).median()),
+        "the mean error's length": gap_measured(lambda gap: gap.mean(0).norm(dim=-1).mean()),
         "with a prior": lambda f, m, b, k: (
-            (m + (_fit(f, m, b[:k], 1.0) @ b[:k].flatten(1)).unflatten(1, m.shape) - f)
+            (m + (fit(f, m, b[:k], 1.0) @ b[:k].flatten(1)).unflatten(1, m.shape) - f)
             .norm(dim=-1)
             .mean()
         ),
-        "the mean of the faces for the mean face": lambda f, m, b, k: _error(f, f.mean(0), b, k),
-        "the mean not added again": lambda f, m, b, k: (
-            (_rebuilt(f, m, b, k) - m - f).norm(dim=-1).mean()
-        ),
-        "a sum over the faces": lambda f, m, b, k: _error(f, m, b, k) * len(f),
+        "the mean of the faces for the mean face": lambda f, m, b, k: error(f, f.mean(0), b, k),
+        "the mean not added again": lambda f, m, b, k: (gap(f, m, b, k) - m).norm(dim=-1).mean(),
+        "a sum over the faces": lambda f, m, b, k: error(f, m, b, k) * len(f),
         "distance to the mean face": lambda f, m, b, k: (f - m).norm(dim=-1).mean(),
     },
     "specificity_error": {
-        "mean over samples": lambda g, s: _each(g, s).mean(),
-        "nearest pair": lambda g, s: _each(g, s).mean(2).min(),
-        "nearest generated face": lambda g, s: _each(g, s).mean(2).min(0).values.mean(),
-        "nearest sample a vertex": lambda g, s: _each(g, s).min(1).values.mean(),
-        "furthest sample": lambda g, s: _each(g, s).mean(2).max(1).values.mean(),
-        "summed": lambda g, s: _each(g, s).mean(2).min(1).values.sum(),
-        "squared": lambda g, s: _each(g, s).square().mean(2).min(1).values.mean(),
-        "one norm for the face": lambda g, s: (
-            (g[:, None] - s).flatten(2).norm(dim=2).min(1).values.mean()
-        ),
+        "squared": distance_measured(lambda each: each.square().mean(2).min(1).values.mean()),
         "to the mean sample": lambda g, s: (g - s.mean(0)).norm(dim=-1).mean(),
-        "one value a face": lambda g, s: _each(g, s).mean(2).min(1).values,
+        "one value a face": distance_measured(lambda each: each.mean(2).min(1).values),
         "coordinates": lambda g, s: (g[:, None] - s).abs().mean((2, 3)).min(1).values.mean(),
-        "the first face alone": lambda g, s: _each(g[:1], s).mean(2).min(),
+        "the first face alone": distance_measured(lambda each: each[0].mean(1).min()),
         "the nearest vertex, not the same one": lambda g, s: torch.stack(
             [torch.stack([torch.cdist(a, b).min(1).values.mean() for b in s]).min() for a in g]
         ).mean(),
-        "nearest by squares, then the mean distance": lambda g, s: (
-            _each(g, s).mean(2).gather(1, _each(g, s).square().sum(2).argmin(1)[:, None]).mean()
+        "root mean square of the face": distance_measured(
+            lambda each: each.square().mean(2).sqrt().min(1).values.mean()
         ),
-        "summed over vertices": lambda g, s: _each(g, s).sum(2).min(1).values.mean(),
-        "root mean square of the face": lambda g, s: (
-            _each(g, s).square().mean(2).sqrt().min(1).values.mean()
+        "pairs in order": distance_measured(lambda each: each.mean(2).diagonal().mean()),
+        "divided by the number of samples": distance_measured(
+            lambda each: each.mean(2).min(1).values.sum() / each.shape[1]
         ),
-        "pairs in order": lambda g, s: _each(g, s).mean(2).diagonal().mean(),
-        "divided by the number of samples": lambda g, s: (
-            _each(g, s).mean(2).min(1).values.sum() / len(s)
+        "which sample, not how far": distance_measured(
+            lambda each: each.mean(2).argmin(1).float().mean()
         ),
-        "which sample, not how far": lambda g, s: _each(g, s).mean(2).argmin(1).float().mean(),
     },
 }
 
 ALTERNATIVES = {
     "pca": {
-        "the SVD": _pca,
+        "the SVD": changed_pca(),
         "the small N x N matrix": _pca_small_matrix,
         "numpy in float64": _pca_numpy,
         "in place, signs turned, a list": _pca_in_place,
     },
     "face_shape": {
-        "einsum": _shape,
+        "einsum": _shape_einsum,
         "loops": _shape_loops,
         "one joined basis": _shape_joined,
     },
     "fit_coefficients": {
-        "normal equations": _fit,
+        "normal equations": _fit_normal_equations,
         "rows for the prior": _fit_stacked,
         "by the SVD": _fit_svd,
         "an inverse, face by face": _fit_inverse,
     },
     "generalisation_error": {
-        "pseudo-inverse": _error,
+        "pseudo-inverse": _error_by_pseudo_inverse,
         "projection, face by face": _error_projected,
-        "faces' means first": lambda f, m, b, k: (
-            (_rebuilt(f, m, b, k) - f).norm(dim=-1).mean(1).mean()
-        ),
+        "faces' means first": lambda f, m, b, k: gap(f, m, b, k).norm(dim=-1).mean(1).mean(),
     },
     "specificity_error": {
-        "all pairs at once": lambda g, s: _each(g, s).mean(2).min(1).values.mean(),
+        "all pairs at once": distance_measured(lambda each: each.mean(2).min(1).values.mean()),
         "loops and a float": _specificity_loops,
-        "amin and torch.mean": lambda g, s: torch.mean(_each(g, s).mean(-1).amin(-1)),
+        "amin and torch.mean": lambda g, s: torch.mean(distances(g, s).mean(-1).amin(-1)),
     },
 }

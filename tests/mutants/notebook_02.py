@@ -6,7 +6,13 @@ import numpy as np
 import torch
 
 from facerecon_lib.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, pose
-from facerecon_lib.checks.notebook_02 import orthographic_pose, pixels_of
+from facerecon_lib.checks.notebook_02 import (
+    orthographic_pose,
+    pixels_of,
+    pose_but,
+    projected,
+    turned_by,
+)
 
 # rotation_matrix ------------------------------------------------------------------------------
 
@@ -79,14 +85,7 @@ def _by_loop(v):
     return torch.stack(each)
 
 
-UNTURNED = torch.eye(3)
-
 # to_camera ------------------------------------------------------------------------------------
-
-
-def _to_camera(v, r, s, t, *, left=MODEL_TO_CAMERA, right=UNTURNED, transpose=True):
-    turn = left @ axis_angle_to_matrix(r) @ right
-    return s[:, None] * (v @ (turn.mT if transpose else turn)) + t[:, None]
 
 
 def _scaled_in_place(v, r, s, t):
@@ -105,25 +104,6 @@ def _to_camera_by_loop(v, r, s, t):
 
 
 # project_to_pixels ----------------------------------------------------------------------------
-
-
-def _project(
-    v,
-    fov,
-    size,
-    *,
-    angle=lambda f: math.radians(f) / 2,
-    side=min,
-    signs=(-1, -1),
-    half=0.0,
-    depth=None,
-    centre=None,
-):
-    height, width = size
-    focal = side(height, width) / 2 / math.tan(angle(fov))
-    z = v[..., 2:] if depth is None else depth(v)
-    middle = v.new_tensor([width / 2, height / 2] if centre is None else centre(size))
-    return middle + half + focal * v.new_tensor(signs) * v[..., :2] / z
 
 
 def _by_intrinsics(v, fov, size):
@@ -145,33 +125,14 @@ def _by_columns(v, fov, size):
 # pose_from_landmarks --------------------------------------------------------------------------
 
 
-def _pose(points, pixels, *, flip=True, centre=True, nearest=True, scale="mean", third="cross"):
-    """The closed form with one thing done otherwise."""
-    middle = points.mean(0)
-    signs = pixels.new_tensor([1.0, -1.0 if flip else 1.0])
-    seen = pixels * signs
-    seen_middle = seen.mean(1, keepdim=True)
-    if centre:
-        spread, target = points - middle, seen - seen_middle
-    else:
-        spread, target = points, seen
-    affine = torch.linalg.lstsq(spread.expand(len(seen), -1, -1), target).solution.mT
+def _not_centred(points, pixels):
+    rows = pixels.new_tensor([1.0, -1.0])
+    affine = torch.linalg.lstsq(points.expand(len(pixels), -1, -1), pixels * rows).solution.mT
     u, s, vh = torch.linalg.svd(affine, full_matrices=False)
-    per_mm = {"mean": s.mean(1), "sum": s.sum(1), "first": s[:, 0], "inverse": 1 / s.mean(1)}[scale]
-    rows = u @ vh if nearest else affine / per_mm[:, None, None]
-    last = torch.linalg.cross(rows[:, 0], rows[:, 1])
-    last = {"cross": last, "mirror": -last, "zero": 0 * last}[third]
-    shift = seen_middle[:, 0] - per_mm[:, None] * (rows @ middle)
-    return torch.cat([rows, last[:, None]], 1), per_mm, shift * signs
-
-
-def _changed(index, change):
-    def answer(points, pixels):
-        found = list(orthographic_pose(points, pixels))
-        found[index] = change(found, points, pixels)
-        return tuple(found)
-
-    return answer
+    turned, per_mm = u @ vh, s.mean(1)
+    third = torch.linalg.cross(turned[:, 0], turned[:, 1])[:, None]
+    shift = (pixels * rows).mean(1) - per_mm[:, None] * (turned @ points.mean(0))
+    return torch.cat([turned, third], 1), per_mm, shift * rows
 
 
 def _normal_equations(points, pixels):
@@ -208,10 +169,7 @@ def _pose_by_loop(points, pixels):
 
 MUTANTS = {
     "rotation_matrix": {
-        "transposed": lambda v: axis_angle_to_matrix(v).mT,
-        "degrees": lambda v: axis_angle_to_matrix(torch.deg2rad(v)),
         "the axis not normalised": lambda v: _rodrigues(v, _eps(v)[0], v),
-        "one radian whatever the length": lambda v: axis_angle_to_matrix(_eps(v)[1]),
         "the identity forgotten": lambda v: _rodrigues(v, *_eps(v), eye=0.0),
         "cos for 1 - cos": lambda v: _rodrigues(v, *_eps(v), cosine=lambda t: 1 - torch.cos(t)),
         "sin and cos swapped": lambda v: _rodrigues(v, *_eps(v), sine=torch.cos, cosine=torch.sin),
@@ -239,7 +197,6 @@ MUTANTS = {
         "the first of the batch for all": lambda v: axis_angle_to_matrix(v[:1]).expand(
             len(v), -1, -1
         ),
-        "no batch axis": lambda v: axis_angle_to_matrix(v[0]),
         "detached": lambda v: axis_angle_to_matrix(v.detach()),
         "the angle wrapped to [0, pi]": lambda v: axis_angle_to_matrix(
             v / _eps(v)[0] * _eps(v)[0].clamp(max=math.pi)
@@ -248,105 +205,55 @@ MUTANTS = {
         "nothing returned": lambda v: None,
     },
     "to_camera": {
-        "M left out": lambda v, r, s, t: _to_camera(v, r, s, t, left=torch.eye(3)),
-        "z flipped alone: a mirror": lambda v, r, s, t: _to_camera(
-            v, r, s, t, left=torch.diag(torch.tensor([1.0, 1.0, -1.0]))
-        ),
-        "M before R": lambda v, r, s, t: _to_camera(
-            v, r, s, t, left=torch.eye(3), right=MODEL_TO_CAMERA
-        ),
-        "rows times R, not its transpose": lambda v, r, s, t: _to_camera(v, -r, s, t),
-        "rows times M R as it is": lambda v, r, s, t: _to_camera(v, r, s, t, transpose=False),
-        "translated before it is turned": lambda v, r, s, t: _to_camera(
-            v + t[:, None], r, s, torch.zeros_like(t)
-        ),
-        "the translation scaled too": lambda v, r, s, t: _to_camera(v, r, s, s * t),
-        "no scale": lambda v, r, s, t: _to_camera(v, r, torch.ones_like(s), t),
-        "no translation": lambda v, r, s, t: _to_camera(v, r, s, 0 * t),
-        "the translation subtracted": lambda v, r, s, t: _to_camera(v, r, s, -t),
-        "the first face's rotation for all": lambda v, r, s, t: _to_camera(
-            v, r[:1].expand_as(r), s, t
-        ),
-        "M for the translation too": lambda v, r, s, t: pose(v, r, s, t @ MODEL_TO_CAMERA),
+        "rows times M R as it is": turned_by(lambda r: (MODEL_TO_CAMERA @ r).mT),
+        "no translation": lambda v, r, s, t: pose(v, r, s, 0 * t),
+        "the first face's rotation for all": lambda v, r, s, t: pose(v, r[:1].expand_as(r), s, t),
         "the first face's scale for all": lambda v, r, s, t: pose(v, r, s[:1].expand_as(s), t),
         "turned about the points' middle": lambda v, r, s, t: (
             pose(v - v.mean(1, keepdim=True), r, s, t) + v.mean(1, keepdim=True) @ MODEL_TO_CAMERA
         ),
-        "the batch averaged": lambda v, r, s, t: _to_camera(v, r, s, t).mean(0, keepdim=True),
-        "vertices last": lambda v, r, s, t: _to_camera(v, r, s, t).mT,
+        "the batch averaged": lambda v, r, s, t: pose(v, r, s, t).mean(0, keepdim=True),
+        "vertices last": lambda v, r, s, t: pose(v, r, s, t).mT,
         "the rotation detached": lambda v, r, s, t: pose(v, r.detach(), s, t),
     },
     "project_to_pixels": {
-        "degrees for radians": lambda v, f, n: _project(v, f, n, angle=lambda f: f / 2),
-        "the whole angle for its half": lambda v, f, n: _project(v, f, n, angle=math.radians),
-        "the longer side": lambda v, f, n: _project(v, f, n, side=max),
-        "the height, always": lambda v, f, n: _project(v, f, n, side=lambda h, w: h),
-        "the width, always": lambda v, f, n: _project(v, f, n, side=lambda h, w: w),
-        "x not flipped": lambda v, f, n: _project(v, f, n, signs=(1, -1)),
-        "y not flipped": lambda v, f, n: _project(v, f, n, signs=(-1, 1)),
-        "neither flipped": lambda v, f, n: _project(v, f, n, signs=(1, 1)),
-        "from the first pixel's centre": lambda v, f, n: _project(v, f, n, half=-0.5),
-        "row before column": lambda v, f, n: _project(v, f, n).flip(-1),
-        "the middle's coordinates swapped": lambda v, f, n: _project(
-            v, f, n, centre=lambda n: [n[0] / 2, n[1] / 2]
+        "the height, always": projected(side=lambda h, w: h),
+        "the width, always": projected(side=lambda h, w: w),
+        "no middle": projected(centre=lambda n: [0.0, 0.0]),
+        "no division by depth": projected(depth=lambda v: 1.0),
+        "the tangent upside down": projected(angle=lambda f: math.pi / 2 - math.radians(f) / 2),
+        "always 30 degrees": lambda v, f, n: pixels_of(v, 30.0, n),
+        "always 224 pixels": lambda v, f, n: pixels_of(v, f, (224, 224)),
+        "half of an odd size cut down": projected(centre=lambda n: [n[1] // 2, n[0] // 2]),
+        "the field of view halved outside the tangent": projected(
+            angle=lambda f: math.atan(math.tan(math.radians(f)) / 2)
         ),
-        "no middle": lambda v, f, n: _project(v, f, n, centre=lambda n: [0.0, 0.0]),
-        "one depth for all": lambda v, f, n: _project(
-            v, f, n, depth=lambda v: v[..., 2:].mean(1, keepdim=True)
-        ),
-        "distance for depth": lambda v, f, n: _project(
-            v, f, n, depth=lambda v: v.norm(dim=-1, keepdim=True)
-        ),
-        "no division by depth": lambda v, f, n: _project(v, f, n, depth=lambda v: 1.0),
-        "the tangent upside down": lambda v, f, n: _project(
-            v, f, n, angle=lambda f: math.pi / 2 - math.radians(f) / 2
-        ),
-        "always 30 degrees": lambda v, f, n: _project(v, 30.0, n),
-        "always 224 pixels": lambda v, f, n: _project(v, f, (224, 224)),
-        "half of an odd size cut down": lambda v, f, n: _project(
-            v, f, n, centre=lambda n: [n[1] // 2, n[0] // 2]
-        ),
-        "times the tangent": lambda v, f, n: _project(
-            v, f, n, angle=lambda f: math.atan(1 / math.tan(math.radians(f) / 2))
-        ),
-        "the field of view halved outside the tangent": lambda v, f, n: _project(
-            v, f, n, angle=lambda f: math.atan(math.tan(math.radians(f)) / 2)
-        ),
-        "the depth's gradient cut": lambda v, f, n: _project(
-            v, f, n, depth=lambda v: v[..., 2:].detach()
-        ),
-        "depth returned too": lambda v, f, n: torch.cat([_project(v, f, n), v[..., 2:]], -1),
-        "rounded to whole pixels": lambda v, f, n: _project(v, f, n).round(),
-        "detached": lambda v, f, n: _project(v.detach(), f, n),
+        "the depth's gradient cut": projected(depth=lambda v: v[..., 2:].detach()),
+        "depth returned too": lambda v, f, n: torch.cat([pixels_of(v, f, n), v[..., 2:]], -1),
+        "rounded to whole pixels": lambda v, f, n: pixels_of(v, f, n).round(),
+        "detached": lambda v, f, n: pixels_of(v.detach(), f, n),
     },
     "pose_from_landmarks": {
-        "v not turned upwards": lambda p, x: _pose(p, x, flip=False),
-        "points and pixels not centred": lambda p, x: _pose(p, x, centre=False),
-        "not the nearest rotation": lambda p, x: _pose(p, x, nearest=False),
-        "the sum of the singular values": lambda p, x: _pose(p, x, scale="sum"),
-        "the larger singular value": lambda p, x: _pose(p, x, scale="first"),
-        "mm a pixel": lambda p, x: _pose(p, x, scale="inverse"),
-        "the third row into the head": lambda p, x: _pose(p, x, third="mirror"),
-        "the third row zero": lambda p, x: _pose(p, x, third="zero"),
-        "transposed": _changed(0, lambda found, p, x: found[0].mT),
-        "two rows": _changed(0, lambda found, p, x: found[0][:, :2]),
-        "the mean pixel for the shift": _changed(2, lambda found, p, x: x.mean(1)),
-        "the shift upwards": _changed(2, lambda found, p, x: found[2] * torch.tensor([1.0, -1.0])),
-        "the points' mean not turned": _changed(
-            2, lambda found, p, x: x.mean(1) - found[1][:, None] * p.mean(0)[:2]
+        "points and pixels not centred": _not_centred,
+        "the larger singular value": lambda p, x: orthographic_pose(p, x, scale=lambda s: s[:, 0]),
+        "the third row zero": pose_but(
+            rotation=lambda pose, p, x: pose[0] * torch.tensor([[1.0], [1.0], [0.0]])
         ),
-        "the shift not scaled": _changed(
-            2,
-            lambda found, p, x: (
-                x.mean(1) - (found[0][:, :2] @ p.mean(0)) * torch.tensor([1.0, -1.0])
+        "two rows": pose_but(rotation=lambda pose, p, x: pose[0][:, :2]),
+        "the points' mean not turned": pose_but(
+            shift=lambda pose, p, x: x.mean(1) - pose[1][:, None] * p.mean(0)[:2]
+        ),
+        "the shift not scaled": pose_but(
+            shift=lambda pose, p, x: (
+                x.mean(1) - (pose[0][:, :2] @ p.mean(0)) * torch.tensor([1.0, -1.0])
             ),
         ),
-        "M in the rotation": _changed(0, lambda found, p, x: MODEL_TO_CAMERA @ found[0]),
+        "M in the rotation": pose_but(rotation=lambda pose, p, x: MODEL_TO_CAMERA @ pose[0]),
         "one pose for the batch": lambda p, x: orthographic_pose(
             p, x.mean(0, keepdim=True).expand_as(x)
         ),
         "the shift forgotten": lambda p, x: orthographic_pose(p, x)[:2],
-        "scale with an axis too many": _changed(1, lambda found, p, x: found[1][:, None]),
+        "scale with an axis too many": pose_but(per_mm=lambda pose, p, x: pose[1][:, None]),
     },
 }
 
@@ -365,17 +272,17 @@ ALTERNATIVES = {
     "to_camera": {
         "einsum, in place": _scaled_in_place,
         "one face after the other, columns": _to_camera_by_loop,
-        "as written": _to_camera,
+        "as written": turned_by(lambda r: MODEL_TO_CAMERA @ r),
     },
     "project_to_pixels": {
         "a camera matrix": _by_intrinsics,
         "column by column": _by_columns,
-        "as written": _project,
+        "as written": projected(),
         "by NDC": pixels_of,
     },
     "pose_from_landmarks": {
         "normal equations and the polar decomposition": _normal_equations,
         "numpy, one face after the other": _pose_by_loop,
-        "as written": _pose,
+        "as written": orthographic_pose,
     },
 }
