@@ -23,11 +23,13 @@ from typing import Any
 
 import numpy as np
 
+from facerecon_lib.files.errors import FacereconError
+
 MAX_BYTES, MAX_OPCODES = 2**30, 20_000
 NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
 
-class ArrayPickleError(ValueError):
+class ArrayPickleError(FacereconError):
     """A pickle that is damaged or asks for more than arrays: one line, and nothing of it ran."""
 
 

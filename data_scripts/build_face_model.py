@@ -26,6 +26,7 @@ from rich.progress import track
 from safetensors.numpy import save_file
 from scipy.spatial import cKDTree
 
+from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.mesh import neighbour_mean, vertex_normals
 from facerecon_lib.subdivision import Subdivision, boundary_edges, loop_subdivide
 
@@ -390,10 +391,8 @@ def main(
     """Build the face model and write it to OUT."""
     tensors, metadata = build(samples, albedo_samples, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".partial")
-    save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
-    partial.chmod(0o644)
-    partial.replace(out)
+    with write_whole(out) as partial:
+        save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 

@@ -23,6 +23,7 @@ from build_face_model import Body, carry, expression_basis, masks_on, rigid_alig
 from face_crop import FaceCrop, crop_face
 from safetensors.numpy import load_file, save
 
+from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.morphable_model import shipped_model_path
 from facerecon_lib.subdivision import loop_subdivide
 
@@ -100,10 +101,8 @@ def main(
     """Build the face samples and write them to OUT."""
     tensors, metadata = build(training, held_out, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".partial")
-    partial.write_bytes(file_bytes(tensors, metadata))
-    partial.chmod(0o644)
-    partial.replace(out)
+    with write_whole(out) as partial:
+        partial.write_bytes(file_bytes(tensors, metadata))
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 

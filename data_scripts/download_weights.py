@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from facerecon_lib.downloads import ROOM, DownloadError, begun, fetch, file_sha256
 from facerecon_lib.encoder_backbones import imagenet_file, imagenet_url
+from facerecon_lib.files.downloads import ROOM, DownloadError, begun, fetch, sha256_of
 from facerecon_lib.landmarks import FACE_ALIGNMENT_TERMS
 from facerecon_lib.recognition_networks import (
     FACENET_SHA256,
@@ -74,7 +74,7 @@ class Weights:
     def state(self) -> str:
         """here, damaged, begun or missing. Reads all of a file that is there."""
         if self.path.is_file():
-            return "here" if file_sha256(self.path).startswith(self.sha256) else "damaged"
+            return "here" if sha256_of(self.path).startswith(self.sha256) else "damaged"
         return "begun" if begun(self.path) else "missing"
 
 

@@ -25,6 +25,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from facerecon_lib.detection import DetectionError, detect
+from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.landmarks import MIRROR_68
 
 YAWS = (-30, 0, 30)  # degrees
@@ -34,7 +35,7 @@ SURE = np.arange(27, 68)  # nose, eyes and mouth: what a face without brows has
 NONE_GIVEN = np.full(68, -1)
 
 
-class ImportModelError(ValueError):
+class ImportModelError(FacereconError):
     """A model that cannot be imported: one line that says what is wrong and what to do."""
 
 

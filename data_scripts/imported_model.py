@@ -37,8 +37,8 @@ from plausible_face import check_arrays, check_face, check_motion, check_places
 from rich.console import Console
 from torch import Tensor
 
-from facerecon_lib.detection import DetectionError
-from facerecon_lib.morphable_model import FORMAT, ModelError
+from facerecon_lib.files.errors import FacereconError, one_line
+from facerecon_lib.morphable_model import FORMAT
 from facerecon_lib.subdivision import loop_subdivide
 
 __all__ = ["ImportModelError", "SourceModel", "finish", "run", "write_model"]
@@ -98,8 +98,8 @@ def run(
             tensors, metadata = finish(source, crop, landmarks)
         with errors.status("writing"):
             model = write_model(out, tensors, metadata)
-    except (ImportModelError, ModelError, DetectionError) as error:
-        errors.print(" ".join(str(error).split()), markup=False, soft_wrap=True)
+    except FacereconError as error:
+        errors.print(one_line(error), markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
     stored = len(tensors["mean"])

@@ -21,7 +21,8 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from facerecon_lib.cli_console import error_console, one_line, out_console
+from facerecon_lib.cli_console import error_console, out_console
+from facerecon_lib.files.errors import one_line
 from facerecon_lib.photo_quality import FLAGS
 from facerecon_lib.shard_files import ShardsError, find_shards, read_samples
 

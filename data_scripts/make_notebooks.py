@@ -12,6 +12,7 @@ rules (`notebook_rules.py`) and both of its versions ran without an error; else 
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import sys
@@ -45,6 +46,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from facerecon_lib.course import OWN_FILES
+from facerecon_lib.files.atomic import write_whole
 
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT_S = 600
@@ -92,18 +94,11 @@ def make(root: Path, name: str, repo: str, branch: str, least_figures: int = LEA
 
 def write_together(files: dict[Path, NotebookNode]) -> int:
     """Write all or none; the size of the largest in bytes."""
-    parts = {}
-    try:
+    with contextlib.ExitStack() as stack:
         for path, notebook in files.items():
-            parts[path] = path.with_name(f".{path.name}.part")
-            parts[path].write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-        size = max(part.stat().st_size for part in parts.values())
-        for path, part in parts.items():
-            part.replace(path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-    return size
+            partial = stack.enter_context(write_whole(path))
+            partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    return max(path.stat().st_size for path in files)
 
 
 # Running -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ model = write_model(out, tensors, metadata)
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from imported_landmarks import ImportModelError
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.morphable_model import MorphableModel
 
 
@@ -24,9 +26,8 @@ def claim(path: Path) -> None:
         if path.is_dir():
             raise IsADirectoryError(21, "it is a folder")
         there = next(parent for parent in path.absolute().parents if parent.exists())
-        trial = there / _partial(path).name  # a folder that is missing is made when there is a file
-        trial.touch()
-        trial.unlink()
+        with tempfile.TemporaryFile(dir=there):  # missing folders are made for the file alone
+            pass
     except OSError as error:
         raise ImportModelError(
             f"--out {path}: cannot be written ({error.strerror or error})"
@@ -40,20 +41,12 @@ def write_model(
 
     Raises ImportModelError where it cannot be written, ModelError where it would not load.
     """
-    partial = _partial(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
-        model = MorphableModel.load(partial)
-        partial.chmod(0o644)
-        partial.replace(path)
+        with write_whole(path) as partial:
+            save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
+            model = MorphableModel.load(partial)
     except (OSError, SafetensorError) as error:
         raise ImportModelError(f"--out {path}: cannot be written ({error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
     model.metadata["file"] = path.name
     return model
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.stem[:40]}.part")

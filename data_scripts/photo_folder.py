@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from facerecon_lib.files.errors import FacereconError, one_line
+
 PHOTO_NAMES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 PHOTO_NAMES |= {".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
 CACD_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<person>.+)_(?P<number>\d{4})")
@@ -28,7 +30,7 @@ META_NAMES = ("celebrity2000_meta.mat", "celebrity2000.mat")
 ABOUT = ("age", "identity", "year", "rank")
 
 
-class FolderError(ValueError):
+class FolderError(FacereconError):
     """A folder or a meta file that cannot be used. One line: which, what is wrong, what to do."""
 
 
@@ -160,7 +162,7 @@ def read_meta(path: Path) -> dict[str, Meta]:
         raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # of a damaged file the readers raise types of every kind
         lacks = "it lacks " * isinstance(error, KeyError)
-        reason = lacks + " ".join(str(error).split())[:120] or type(error).__name__
+        reason = lacks + one_line(error)[:120]
         raise FolderError(
             f"{path}: is not CACD2000's table ({reason}); get it again, or go on with --meta none"
         ) from None

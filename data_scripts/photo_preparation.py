@@ -28,6 +28,7 @@ from resumable_shard import (
 )
 
 from facerecon_lib.detection import PhotoError, align, detect_faces, load_image
+from facerecon_lib.files.errors import one_line
 from facerecon_lib.landmarks import find_landmarks
 from facerecon_lib.photo_quality import LIMITS, Quality, measure_quality
 from facerecon_lib.photo_samples import CROP_SIZE, encode_photo, tar_bytes
@@ -131,7 +132,7 @@ def _without_path(error: Exception, photo: Photo) -> str:
     """The folder may be elsewhere tomorrow, and the row says which photo it is about."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return " ".join(str(error).removeprefix(f"{photo.path}: ").split())
+    return one_line(str(error).removeprefix(f"{photo.path}: "))
 
 
 def _first_line(error: Exception) -> str:

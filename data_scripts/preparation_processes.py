@@ -19,8 +19,8 @@ import torch
 from photo_preparation import STATUSES, Settings, prepare_share
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from facerecon_lib.cli_console import check_device, error_console, one_line
-from facerecon_lib.output_folder import OutputError
+from facerecon_lib.cli_console import check_device, error_console
+from facerecon_lib.files.errors import FacereconError, one_line
 from facerecon_lib.shard_files import ShardsError
 
 LINE_EVERY_S = 30  # where there is no terminal to draw a bar on
@@ -87,7 +87,7 @@ def _worker(out, photos, settings, rank, world, device, tally, told) -> None:
         device = device_of(device, rank)
         check_device(device)
         prepare_share(out, photos, settings, rank, world, device, tell)
-    except (ShardsError, OutputError) as error:
+    except FacereconError as error:
         told.put(one_line(error))
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +20,9 @@ from photo_folder import ABOUT, PhotoFolder
 from photo_preparation import BROKEN, FACE, LEFT_OUT, NO_FACE, STATUSES, Settings
 from resumable_shard import WORK, is_done, read_rows, shard_path
 
-from facerecon_lib.cli_console import one_line
+from facerecon_lib.files.atomic import write_whole
+from facerecon_lib.files.downloads import sha256_of
+from facerecon_lib.files.errors import one_line
 from facerecon_lib.photo_quality import FLAGS, Quality
 from facerecon_lib.shard_files import ShardsError, write_index
 
@@ -32,33 +32,12 @@ MEASURES = tuple(Quality.__dataclass_fields__)
 COLUMNS = ("photo", "status", "reason", "person", "shard", "key", "flags", *MEASURES, *ABOUT)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """The file appears, or changes, all at once. Raises OSError."""
-    handle, part = tempfile.mkstemp(prefix="tmp-", dir=path.parent / WORK)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 # The settings -----------------------------------------------------------------------------------
 
 
 def description(settings: Settings, folder: PhotoFolder, meta: Path | None) -> dict:
     """Everything that the bytes depend on."""
-    table = None if meta is None else sha256(meta.read_bytes()).hexdigest()[:16]
+    table = None if meta is None else sha256_of(meta)[:16]
     facts = {"format": FORMAT, "version": version("facerecon-lib"), "photos": len(folder.photos)}
     chosen = asdict(settings) | {"skip": list(settings.skip), "meta": table}
     return facts | {"names": folder.digest(), "settings": chosen}
@@ -121,7 +100,8 @@ def claim_output(out: Path, wanted: dict) -> None:
     try:
         if not check_output(out, wanted):
             (out / WORK).mkdir(parents=True, exist_ok=True)
-            write_whole(out / SETTINGS_FILE, json.dumps(wanted, indent=1).encode())
+            with write_whole(out / SETTINGS_FILE) as partial:
+                partial.write_text(json.dumps(wanted, indent=1))
         (out / WORK).mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=out / WORK):
             pass
@@ -147,9 +127,11 @@ def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[s
         totals = _Totals()
         lines = [totals.add(row) for row in _rows(out, numbers)]
         header = _csv_line(dict(zip(COLUMNS, COLUMNS, strict=True)))
-        write_whole(out / "report.csv", "".join([header, *sorted(lines)]).encode())
+        with write_whole(out / "report.csv") as partial:
+            partial.write_bytes("".join([header, *sorted(lines)]).encode())
         report = totals.report(out, numbers, settings, unread)
-        write_whole(out / "report.json", json.dumps(report, indent=1).encode())
+        with write_whole(out / "report.json") as partial:
+            partial.write_text(json.dumps(report, indent=1))
     except OSError as error:
         raise ShardsError(f"{out}: cannot be written ({error.strerror or error})") from None
     return report

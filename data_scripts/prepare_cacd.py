@@ -45,15 +45,13 @@ from preparation_report import (
     write_report,
 )
 
-from facerecon_lib.cli_console import check_device, one_line
-from facerecon_lib.detection import DetectionError
+from facerecon_lib.cli_console import check_device
+from facerecon_lib.files.errors import FacereconError, one_line
 from facerecon_lib.landmarks import choose_detector
-from facerecon_lib.output_folder import OutputError
 from facerecon_lib.photo_quality import FLAGS
 from facerecon_lib.shard_files import ShardsError
 
 TRIED = 24  # photos that --dry-run looks at
-REFUSALS = (FolderError, ShardsError, DetectionError, OutputError)
 
 
 def main(
@@ -127,7 +125,7 @@ def main(
             say(f"{sum(broken.values()):,} broken photos to look at again")
             reopen_broken(out, list(broken))
         _prepare(out, folder, settings, device, rank, world, processes)
-    except REFUSALS as error:
+    except FacereconError as error:
         say(f"prepare_cacd: {one_line(error)}")
         raise typer.Exit(2) from None
     except KeyboardInterrupt as error:

@@ -35,13 +35,15 @@ from facerecon_lib.figures.tone_study import (
     METHODS,
     OFFSETS,
 )
+from facerecon_lib.files.atomic import write_whole
+from facerecon_lib.files.errors import FacereconError, one_line
 
 DIGITS = 4  # significant
 TRAINED = ("width", "depth", "norm", "batch", "steps", "learning_rate", "schedule", "weights")
 TRAINED += ("reduction", "details", "seed", "subdivision", "symmetry", "smooth_on", "space")
 
 
-class StudyError(ValueError):
+class StudyError(FacereconError):
     """Runs that make no study. One line: what is wrong and what to do."""
 
 
@@ -59,12 +61,8 @@ def main(
         raise typer.Exit(2) from None
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     text = text.replace('},"', '},\n"').replace('],"', '],\n"') + "\n"
-    partial = out.with_name(f".{out.name}.part")
-    try:
+    with write_whole(out) as partial:
         partial.write_text(text, encoding="utf-8")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
     typer.echo(f"{out}: {', '.join(content['runs'])}; {out.stat().st_size / 1e3:.0f} kB")
 
 
@@ -98,7 +96,7 @@ def _trained(folder: Path, name: str) -> tuple[dict, dict]:
         shared = {key: settings[key] for key in TRAINED}
         albedo, light, steps = (metadata[key] for key in ("albedo", "light", "steps"))
     except (OSError, SafetensorError, KeyError, ValueError) as problem:
-        reason = " ".join(str(problem).split())[:120]
+        reason = one_line(problem)[:120]
         raise StudyError(
             f"{path}: no U-Net that says how it was trained ({reason}); take the one that "
             "facerecon train augmented wrote"
@@ -129,7 +127,7 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
         }
         run["offsets"] = {key: _numbers(offsets[key]) for key in OFFSETS}
     except (OSError, KeyError, TypeError, ValueError) as problem:
-        reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:120]}"
+        reason = f"{type(problem).__name__}: {one_line(problem)[:120]}"
         raise StudyError(
             f"{path}: not what facerecon evaluate --detail --rendered writes ({reason})"
         ) from None

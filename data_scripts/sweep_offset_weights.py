@@ -41,6 +41,7 @@ from facerecon_lib.camera import axis_angle_to_matrix
 from facerecon_lib.encoder import load_encoder, shipped_encoder_path
 from facerecon_lib.evaluation import photometric_error, similarity_align
 from facerecon_lib.face_batch import FaceBatch
+from facerecon_lib.files.weights import write_weights
 from facerecon_lib.lighting import ambient_lighting, shade
 from facerecon_lib.losses import AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS, mesh_symmetry_loss
 from facerecon_lib.mesh import face_normals, vertex_normals
@@ -49,7 +50,6 @@ from facerecon_lib.offset_fitting import fit_unet, gradient_lengths
 from facerecon_lib.rendered_faces import RenderedFaces
 from facerecon_lib.synthesis import Face, pose_and_light
 from facerecon_lib.unet import DoubleHeadUNet, OffsetMaps
-from facerecon_lib.weight_files import write_weights
 
 FORMAT = "facerecon-offset-sweep-1"
 SEED = 8

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from .files.errors import FacereconError, one_line
+
 out_console, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
@@ -17,28 +19,12 @@ def fail(message: object) -> None:
     error_console.print(f"facerecon: {one_line(message)}", markup=False, soft_wrap=True)
 
 
-def one_line(message: object) -> str:
-    """For people: bytes of file names that are no UTF-8 replaced, on one line."""
-    text = str(message).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return " ".join(text.split())
-
-
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What is wrong with options and files that they name: one line, and exit 2."""
-    from .detection import DetectionError
-    from .encoder import EncoderError
-    from .morphable_model import ModelError
-    from .output_folder import OutputError
-    from .recognition import RecognitionError
-    from .shard_files import ShardsError
-    from .unet import UNetError
-
-    ours = (DetectionError, EncoderError, ModelError, OutputError)
-    ours += (RecognitionError, ShardsError, UNetError)
+    """Print what is wrong with options and the files they name on one line; exit 2."""
     try:
         yield
-    except ours as error:
+    except FacereconError as error:
         fail(error)
         raise typer.Exit(2) from None
 

@@ -16,10 +16,10 @@ from .cli_console import (
     check_device,
     error_console,
     network_named,
-    one_line,
     out_console,
     refusals,
 )
+from .files.errors import one_line
 
 if TYPE_CHECKING:
     from .evaluation_report import Evaluation
@@ -284,15 +284,13 @@ def _draw(evaluation: Evaluation, figure: Path, part: str) -> None:
 
 def _write(found: dict[str, Evaluation], path: Path) -> None:
     """Every number of every part in one file, which appears whole or not at all."""
+    from .files.atomic import write_whole
     from .output_folder import OutputError
 
-    partial = path.with_name(f".{path.name[:40]}.part")
+    content = {name: evaluation.as_dict() for name, evaluation in found.items()}
     try:
-        content = {name: evaluation.as_dict() for name, evaluation in found.items()}
-        partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
-        partial.replace(path)
+        with write_whole(path) as partial:
+            partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
     out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)

@@ -16,11 +16,11 @@ from .cli_console import (
     error_console,
     fail,
     network_named,
-    one_line,
     one_thread,
     out_console,
     refusals,
 )
+from .files.errors import one_line
 
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of faces.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results, one folder a photo.")]
@@ -149,7 +149,7 @@ def _unet(checkpoint: Path | None, model, device: str):
 
 def _each_photo(photos: list[Path], out: Path, reconstruct: Callable, started: float) -> None:
     """`reconstruct(photo, progress)` for each; exit 2 at the end if any could not be done."""
-    from .output_folder import readable_name
+    from .files.errors import readable_name
     from .results_files import write_photo
 
     failed = False
@@ -176,7 +176,7 @@ def _each_photo(photos: list[Path], out: Path, reconstruct: Callable, started: f
                 result = write_photo(photo, out / name, one, started)
             except Exception as error:  # whatever one photo does, the others are still done
                 failed = True
-                text = one_line(error) or type(error).__name__
+                text = one_line(error)
                 bars.stop()
                 fail(text if shown in text else f"{shown}: {text}")
                 continue

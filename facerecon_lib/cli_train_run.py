@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import typer
 
-from .cli_console import error_console, fail, one_thread, out_console, refusals
+from .cli_console import error_console, fail, one_thread, out_console
+from .files.errors import FacereconError
 
 if TYPE_CHECKING:
     from .training_settings import RunSettings
@@ -46,48 +47,46 @@ def train(
     if model is not None:
         given["face_model"] = str(model)
     rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
-    with refusals():
-        try:
-            import torch
+    try:
+        import torch
 
-            from . import training
-        except ImportError as error:
-            fail(f"training needs more ({error}): pip install 'facerecon-lib[train]'")
-            raise typer.Exit(2) from None
-        refused = (training.SettingsError, training.CheckpointError, training.ShardsError)
-        try:
-            settings = chosen_settings(out, given, losses, resume, other or [], stage)
-            fabric = training.make_fabric(device, devices, num_nodes, settings.precision)
-            rank = fabric.global_rank
-            if fabric.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-                one_thread()
-            if settings.profile == "full" and settings.data is None and rank == 0:
-                error_console.print(
-                    "facerecon: no --data, so training on rendered faces instead of photos, "
-                    f"{settings.faces_per_epoch} an epoch",
-                    soft_wrap=True,
-                )
-            run = {"base": training.train_base, "augmented": training.train_augmented}[stage]
-            done = run(
-                settings,
-                out,
-                resume=resume,
-                fabric=fabric,
-                console=error_console,
-                allow_download=download,
+        from . import training
+    except ImportError as error:
+        fail(f"training needs more ({error}): pip install 'facerecon-lib[train]'")
+        raise typer.Exit(2) from None
+    try:
+        settings = chosen_settings(out, given, losses, resume, other or [], stage)
+        fabric = training.make_fabric(device, devices, num_nodes, settings.precision)
+        rank = fabric.global_rank
+        if fabric.device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            one_thread()
+        if settings.profile == "full" and settings.data is None and rank == 0:
+            error_console.print(
+                "facerecon: no --data, so training on rendered faces instead of photos, "
+                f"{settings.faces_per_epoch} an epoch",
+                soft_wrap=True,
             )
-        except refused as error:
-            _leave(error, 2, rank)
-        except training.NonFiniteError as error:
-            _leave(error, BROKEN, rank)
-        except training.Interrupted as error:
-            _leave(error, CTRL_C if error.signal_number == signal.SIGINT else TERMINATED, rank)
-        except torch.cuda.OutOfMemoryError:
-            _leave(f"out of memory with --batch {settings.batch}; lower it", BROKEN, rank)
-        except OSError as error:
-            _leave(f"{error}; the last checkpoint is good", BROKEN, rank)
-        except KeyboardInterrupt:
-            _leave("stopped at once; the last checkpoint is good", CTRL_C, rank)
+        run = {"base": training.train_base, "augmented": training.train_augmented}[stage]
+        done = run(
+            settings,
+            out,
+            resume=resume,
+            fabric=fabric,
+            console=error_console,
+            allow_download=download,
+        )
+    except FacereconError as error:
+        _leave(error, 2, rank)
+    except training.NonFiniteError as error:
+        _leave(error, BROKEN, rank)
+    except training.Interrupted as error:
+        _leave(error, CTRL_C if error.signal_number == signal.SIGINT else TERMINATED, rank)
+    except torch.cuda.OutOfMemoryError:
+        _leave(f"out of memory with --batch {settings.batch}; lower it", BROKEN, rank)
+    except OSError as error:
+        _leave(f"{error}; the last checkpoint is good", BROKEN, rank)
+    except KeyboardInterrupt:
+        _leave("stopped at once; the last checkpoint is good", CTRL_C, rank)
     training.leave_processes()
     if rank == 0:
         out_console.print(

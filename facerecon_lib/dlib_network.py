@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .files.errors import FacereconError
+
 FEATURES = 128
 STEM_WIDTH = 32
 # One a residual block: the channels that come out, and whether it halves the picture.
@@ -27,7 +29,7 @@ BLOCKS = [(32, False)] * 3 + [(64, True)] + [(64, False)] * 3
 BLOCKS += [(128, True)] + [(128, False)] * 2 + [(256, True)] + [(256, False)] * 2 + [(256, True)]
 
 
-class DlibFileError(ValueError):
+class DlibFileError(FacereconError):
     """Not dlib's network, or not all of it. One line: where reading it goes wrong."""
 
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import __version__
+from .files.errors import one_line
 
 # distribution, module, needed to fit a photo, what to do when it is missing
 PACKAGES = (
@@ -58,7 +59,7 @@ def report(console: Console) -> bool:
             table.add_row(name, "[red]missing[/]" if needed else "not installed", todo)
         except Exception as error:  # a package that is there and does not load, for any reason
             good &= not needed
-            table.add_row(name, f"[red]does not load: {escape(_first_line(error))}[/]", todo)
+            table.add_row(name, f"[red]does not load: {escape(one_line(error)[:200])}[/]", todo)
     model, row = _model()
     for name, state, todo, fine in (*_devices(), row, _encoder(model), _unet(model)):
         good &= fine or name in ("encoder", "offset U-Net")  # fitting does without
@@ -68,13 +69,9 @@ def report(console: Console) -> bool:
         console.print(_detectors())
     except Exception as error:
         good = False
-        console.print(f"detectors: {_first_line(error)}", markup=False)
+        console.print(f"detectors: {one_line(error)[:200]}", markup=False)
     console.print("Ready to fit photos." if good else "Not ready: see what to do above.")
     return good
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _devices():
@@ -99,7 +96,7 @@ def _model():
     except Exception as error:
         todo = "reinstall, or rebuild it with data_scripts/build_face_model.py"
         todo = _unless_named("FACERECON_MODEL", todo)
-        return None, ("face model", _first_line(error), todo, False)
+        return None, ("face model", one_line(error)[:200], todo, False)
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
     return model, ("face model", f"{model.metadata.get('name')}: {sizes}", "", True)
 
@@ -111,7 +108,7 @@ def _encoder(model) -> tuple[str, str, str, bool]:
         encoder = load_encoder(model=model)
     except Exception as error:
         todo = "facerecon reconstruct needs it, fit does not; reinstall, or facerecon train base"
-        return "encoder", _first_line(error), _unless_named("FACERECON_ENCODER", todo), False
+        return "encoder", one_line(error)[:200], _unless_named("FACERECON_ENCODER", todo), False
     weights = sum(p.numel() for p in encoder.parameters()) / 1e6
     sizes = "{} identity, {} expression, {} albedo modes".format(*encoder.sizes)
     state = f"{encoder.name}: {encoder.backbone}, {weights:.1f} million weights, {sizes}"
@@ -125,7 +122,7 @@ def _unet(model) -> tuple[str, str, str, bool]:
         unet = load_unet(model=model)
     except Exception as error:
         todo = "--detail alone needs it; reinstall, or facerecon train augmented"
-        return "offset U-Net", _first_line(error), _unless_named("FACERECON_UNET", todo), False
+        return "offset U-Net", one_line(error)[:200], _unless_named("FACERECON_UNET", todo), False
     weights = sum(p.numel() for p in unet.parameters()) / 1e6
     return "offset U-Net", f"{unet.name}: {weights:.1f} million weights", "", True
 

@@ -30,8 +30,9 @@ from .encoder_backbones import (
     backbone_features,
     imagenet_file,
 )
+from .files.errors import one_line
+from .files.weights import named_file, read_weights, write_weights
 from .morphable_model import MorphableModel
-from .weight_files import named_file, read_weights, write_weights
 
 __all__ = ["BACKBONES", "NORMS", "Encoder", "EncoderError", "imagenet_file", "load_encoder"]
 __all__ += ["default_encoder_path", "save_encoder", "shipped_encoder_path"]
@@ -211,7 +212,7 @@ def load_encoder(
             encoder = Encoder(sizes, *kind, input_size=int(metadata["input_size"]))
         encoder.load_state_dict(state)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise EncoderError(
             f"{path.name}: its parts do not fit ({reason}); train it again"
         ) from None

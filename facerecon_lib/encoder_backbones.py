@@ -19,7 +19,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from .dlib_network import BLOCKS, STEM_WIDTH, residual_maps
-from .downloads import fetch, file_sha256
+from .files.downloads import fetch, sha256_of
+from .files.errors import FacereconError, one_line
 from .recognition_networks import CHIPS, RecognitionError, load_network
 
 BACKBONES = ("resnet50", "resnet18", "mobilenet_v3_large", "dlib_resnet29")
@@ -28,7 +29,7 @@ WEIGHTS = ("none", "imagenet", "faces")
 IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class EncoderError(ValueError):
+class EncoderError(FacereconError):
     """No encoder, or not the one that was asked for. One line: what is wrong and what to do."""
 
 
@@ -101,7 +102,7 @@ def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
     try:
         if not path.is_file():
             fetch(imagenet_url(backbone), path, path.stem.split("-")[-1], Console(stderr=True))
-        digest = file_sha256(path)
+        digest = sha256_of(path)
         if not digest.startswith(path.stem.split("-")[-1]):
             raise EncoderError(
                 f"{path}: is damaged (SHA-256 {digest[:8]}..., expected what its name ends in); "
@@ -109,7 +110,7 @@ def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
             )
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise EncoderError(
             f"{backbone}'s ImageNet weights: cannot be had ({reason}); fetch "
             f"{imagenet_url(backbone)} elsewhere and put it at {path}"

@@ -24,8 +24,8 @@ from .encoder import Encoder
 from .evaluation_measurer import Measurer
 from .evaluation_report import Evaluation
 from .face_batch import FaceBatch
+from .files.errors import readable_name
 from .morphable_model import MorphableModel
-from .output_folder import readable_name
 from .recognition import FaceNetwork
 from .rendered_faces import RenderedFaces
 

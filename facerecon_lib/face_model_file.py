@@ -15,7 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .weight_files import named_file
+from .files.errors import FacereconError
+from .files.weights import named_file
 
 FORMAT = "facerecon-face-model-1"
 VARIABLE = "FACERECON_MODEL"
@@ -35,7 +36,7 @@ _SHAPES = {
 _INDICES = ("faces", "creases", "mirror", "landmarks", "contour_bands")
 
 
-class ModelError(ValueError):
+class ModelError(FacereconError):
     """A face-model file that cannot be used; the message says why and what to do."""
 
 

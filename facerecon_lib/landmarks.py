@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
+from .files.errors import FacereconError
+
 # Eye centres, nose tip and mouth corners of the mean face that dlib's predictor starts from, in
 # units of the square box that it expects (read from the model; symmetric about x = 0.5).
 MEAN_FIVE = np.array([0.2946 + 0.3153j, 0.7054 + 0.3153j, 0.5 + 0.547j, 0.3171 + 0.7511j,
@@ -37,7 +39,7 @@ FACE_ALIGNMENT_TERMS = "code BSD 3-Clause; weights trained on 300W-LP (research 
 DLIB_TERMS = "code Boost; landmark predictor trained on iBUG 300-W: research use only"
 
 
-class DetectionError(ValueError):
+class DetectionError(FacereconError):
     """No face, or not the one asked for. The message is one line and says what to try."""
 
 

@@ -11,7 +11,6 @@ tensor rather than make it anew each step. Edges and Loop subdivision stand in `
 """
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .files.atomic import write_whole
 from .subdivision import check_faces, edges, sparse_matrix
 
 _CACHE: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -218,15 +218,6 @@ def export_mesh(
     if kind not in ("ply", "glb"):
         raise ValueError(f"path: expected a name that ends in .ply or .glb, got {path.name!r}")
     data = mesh_file(kind, vertices, faces, colors)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with write_whole(path) as partial:
+        partial.write_bytes(data)
     return path

@@ -7,19 +7,20 @@ with replacing(out / "me") as folder:
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .files.errors import FacereconError
+
 ALWAYS = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
 DETAIL = {"base_mesh.ply", "texture_map.png", "displacement_map.png", "offset_maps.safetensors"}
 WRITTEN = ALWAYS | DETAIL
 
 
-class OutputError(ValueError):
+class OutputError(FacereconError):
     """The results cannot be written; the message is one line and says what to do."""
 
 
@@ -49,11 +50,6 @@ def check_replaceable(folder: Path) -> None:
             raise OutputError(
                 f"{folder}: holds {foreign[0]}, which facerecon did not write; choose another --out"
             )
-
-
-def readable_name(path: Path) -> str:
-    """The file's name for people: bytes that are no UTF-8 replaced, on one line."""
-    return " ".join(os.fsencode(path.name).decode("utf-8", "replace").split()) or "photo"
 
 
 @contextmanager

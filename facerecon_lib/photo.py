@@ -22,11 +22,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from .files.errors import FacereconError, one_line
+
 MAX_MEGAPIXELS = 50.0
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
 
 
-class PhotoError(ValueError):
+class PhotoError(FacereconError):
     """An unusable photo. The message is one line: which photo, what is wrong, what to do."""
 
 
@@ -110,7 +112,7 @@ def _decode(data: bytes, name: str, max_megapixels: float) -> np.ndarray:
         except UnidentifiedImageError:
             raise PhotoError(f"{name}: is not an image that can be read{_hint(data)}") from None
         except Exception as error:  # decoders of broken headers raise types of every kind
-            raise PhotoError(f"{name}: is not a readable image ({_line(error)})") from None
+            raise PhotoError(f"{name}: is not a readable image ({one_line(error)})") from None
         width, height = image.size
         if width * height > max_megapixels * 1e6:
             raise _too_large(name, width * height / 1e6, max_megapixels, f"{width} x {height}, ")
@@ -121,7 +123,7 @@ def _decode(data: bytes, name: str, max_megapixels: float) -> np.ndarray:
             raise
         except Exception as error:
             raise PhotoError(
-                f"{name}: the {image.format} file is damaged or cut short ({_line(error)}); "
+                f"{name}: the {image.format} file is damaged or cut short ({one_line(error)}); "
                 "copy or save it again"
             ) from None
 
@@ -131,10 +133,6 @@ def _too_large(name: str, megapixels: float, limit: float, size: str = "") -> Ph
         f"{name}: has {size}{megapixels:.1f} megapixels, more than the limit of {limit:g}; "
         "make it smaller first"
     )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _hint(data: bytes) -> str:

@@ -20,15 +20,14 @@ from pathlib import Path
 from .detection import (
     Crop,
     Detection,
-    DetectionError,
     Photo,
-    PhotoError,
     align,
     detect,
     load_image,
     sample_detection,
     sample_photo,
 )
+from .files.errors import one_line
 from .plotting import to_uint8
 from .widgets import captioned, pixels_of, png_of
 
@@ -115,10 +114,10 @@ class ChosenPhoto:
             photo = load_image(source, name)
             found = detect(photo)
             self._set(photo, found)
-        except (PhotoError, DetectionError, ValueError) as error:
-            self.message = f"{' '.join(str(error).split())}. Still: {self.photo.name}."
+        except ValueError as error:
+            self.message = f"{one_line(error)}. Still: {self.photo.name}."
         except Exception as error:  # in a widget's callback a traceback would go unseen
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             self.message = f"{type(error).__name__}: {reason}. Still: {self.photo.name}."
         else:
             others = found.faces_found - 1

@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from .files.errors import FacereconError, one_line
 from .photo import Crop
 from .shard_files import ShardsError, find_shards, write_index
 
@@ -86,7 +87,7 @@ def _shortest(values: Tensor) -> list[list[float]]:
     return [[float(str(v)) for v in row] for row in values.cpu().float().numpy()]
 
 
-class DamagedPhoto(ValueError):
+class DamagedPhoto(FacereconError):
     """A photo in a shard that cannot be used. The message says why, and is to follow its name."""
 
 
@@ -113,7 +114,7 @@ def read_photo(sample: dict) -> StoredPhoto:
         x0, y0, x1, y1 = inside = tuple(int(v) for v in facts["inside"])
         kind, person, checksum = facts["kind"], facts["person"], facts.get("crc32")
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise DamagedPhoto(f"its json is damaged ({' '.join(str(error).split())})") from None
+        raise DamagedPhoto(f"its json is damaged ({one_line(error)})") from None
     if landmarks.shape != (68, 2) or not (abs(landmarks) < FAR).all():  # nor is NaN
         raise DamagedPhoto("its landmarks are not 68 finite points")
     if kind not in ("2d", "3d"):

@@ -21,7 +21,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from .dlib_network import DlibFileError, read_dlib_network
-from .downloads import DownloadError, fetch, file_sha256
+from .files.downloads import DownloadError, fetch, sha256_of
+from .files.errors import FacereconError
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ DLIB_TERMS = "CC0 1.0"
 FACENET_TERMS = "code MIT; weights trained on VGGFace2, released for research"
 
 
-class RecognitionError(RuntimeError):
+class RecognitionError(FacereconError):
     """No network, or not the one that was asked for. One line: what is wrong, and what to do."""
 
 
@@ -160,7 +161,7 @@ def _load_dlib(file: Path | None, sha256: str | None, allow_download: bool) -> F
     try:
         layers = read_dlib_network(path)
     except (DlibFileError, OSError) as error:
-        raise RecognitionError(f"{path}: {_line(error)}") from None
+        raise RecognitionError(f"{path}: {one_line(error)}") from None
     return FaceNetwork("dlib", layers, (122.782, 117.001, 104.298), 256.0, same_person=0.6)
 
 
@@ -186,12 +187,12 @@ def _load_facenet(file: Path | None, sha256: str | None, allow_download: bool) -
         layers.load_state_dict(_read_facenet(path), strict=True, assign=True)
     except ImportError as error:
         raise RecognitionError(
-            f"facenet needs facenet-pytorch, which does not import ({_line(error)}); "
+            f"facenet needs facenet-pytorch, which does not import ({one_line(error)}); "
             "pip install --no-deps facenet-pytorch"
         ) from None
     except Exception as error:  # a foreign file can fail in any way
         raise RecognitionError(
-            f"{path}: is not the weights of InceptionResnetV1 ({_line(error)[:200]})"
+            f"{path}: is not the weights of InceptionResnetV1 ({one_line(error)[:200]})"
         ) from None
     # FaceNet's own threshold, 1.1 of the squared distance (Schroff et al., 2015)
     return FaceNetwork("facenet", layers, (127.5, 127.5, 127.5), 128.0, same_person=1.05)
@@ -207,7 +208,7 @@ def _read_facenet(path: Path) -> dict[str, Tensor]:
 
 def _check_digest(path: Path, sha256: str, todo: str) -> None:
     try:
-        found = file_sha256(path)
+        found = sha256_of(path)
     except OSError as error:
         raise RecognitionError(f"{path}: cannot be read ({error.strerror or error})") from None
     if found != sha256:
@@ -215,7 +216,3 @@ def _check_digest(path: Path, sha256: str, todo: str) -> None:
             f"{path}: is damaged or another file: {path.stat().st_size} bytes of SHA-256 "
             f"{found[:12]}..., expected {sha256[:12]}...; {todo}"
         )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

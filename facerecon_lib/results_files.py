@@ -26,14 +26,15 @@ from . import __version__
 from .camera import MODEL_TO_CAMERA, axis_angle_to_matrix, ndc_to_pixels, project_ndc
 from .detection import Crop, Photo, crop_to_photo, load_image
 from .evaluation import landmark_error, photometric_error
+from .files.errors import readable_name
+from .files.weights import write_weights
 from .mesh import export_mesh
 from .offset_figures import detail_figure, displacement_figure, texture_figure
-from .output_folder import check_replaceable, readable_name, replacing
+from .output_folder import check_replaceable, replacing
 from .plotting import overlay_on_photo
 from .results import FittedPhoto
 from .sheets import fit_figure, save_figure
 from .synthesis import CROP_SIZE, Face, landmark_vertices
-from .weight_files import write_weights
 
 FRAME = (
     "camera: +x left, +y up, +z into the screen, mm; x_camera = scale * rotation_matrix @ v + "

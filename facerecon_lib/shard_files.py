@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .files.errors import FacereconError, one_line
+
 INDEX = "index.json"
 INDEX_FORMAT = "facerecon photo shards 1"
 TIMEOUT_S = 30  # without a byte
@@ -38,7 +40,7 @@ PAUSES_S = (1, 4, 16)  # before the next try of an address
 IN_MEMORY = 2**26  # bytes of a copied shard; beyond, it goes to the disk
 
 
-class ShardsError(ValueError):
+class ShardsError(FacereconError):
     """Shards that cannot be read or written. One line: which, what is wrong, what to do."""
 
 
@@ -179,7 +181,7 @@ def _read_index(folder: str) -> dict[str, dict]:
             int(entry["bytes"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ShardsError(
-            f"{place}: is no index of {INDEX_FORMAT!r} ({_line(error)}); make it again with "
+            f"{place}: is no index of {INDEX_FORMAT!r} ({one_line(error)}); make it again with "
             "write_index"
         ) from None
     return entries
@@ -224,9 +226,8 @@ def write_index(folder: Path) -> Path:
         fresh = entry is not None and entry["bytes"] == path.stat().st_size
         entries.append(entry if fresh else index_entry(path))
     text = json.dumps({"format": INDEX_FORMAT, "shards": entries}, separators=(",", ":"))
-    part = folder / f".{INDEX}.{os.getpid()}"
-    part.write_text(text)
-    part.replace(folder / INDEX)
+    with write_whole(folder / INDEX) as partial:
+        partial.write_text(text)
     return folder / INDEX
 
 
@@ -243,7 +244,7 @@ def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dic
     broken = []
 
     def leave_out(error: Exception) -> bool:
-        broken.append(_line(error.args[0] if error.args else error))
+        broken.append(one_line(error.args[0] if error.args else error))
         return False  # what follows in this shard cannot be trusted
 
     count = 0
@@ -282,12 +283,12 @@ def _copied(address: str) -> BinaryIO:
             final = error.code < 500 and error.code not in (408, 425, 429)
             error.close()
         except (OSError, http.client.HTTPException) as error:
-            reason, cause = _line(getattr(error, "reason", None) or error), error
+            reason, cause = one_line(getattr(error, "reason", None) or error), error
             if status := re.search(r"exit \d+", reason):  # of a command, which webdataset repeats
                 reason = f"the command ends with {status[0]}"
             final = address.startswith("pipe:")
         except ValueError as error:  # a scheme that nobody knows, an address with a gap in it
-            reason, cause, final = _line(error), error, True
+            reason, cause, final = one_line(error), error, True
         if final or pause is None:
             raise ShardsError(f"{address}: cannot be read ({reason})") from cause
         time.sleep(pause)
@@ -314,7 +315,3 @@ def _copy_http(address: str, file: BinaryIO) -> None:
         expected = answer.headers.get("Content-Length")
     if expected is not None and file.tell() != int(expected):  # a read may just end early
         raise OSError(f"{file.tell()} of {expected} bytes came")
-
-
-def _line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,13 +12,13 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from .coefficients import FaceCoefficients
+from .files.atomic import write_whole
 from .photo import Crop
 from .plotting import DETECTED, FITTED, on_photo, show_face, to_uint8, turned
 from .synthesis import CROP_SIZE, Face
@@ -99,13 +99,11 @@ def fit_figure(
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write a figure as PNG, without a display; the file appears whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.stem[:40]}.part")
-    try:
-        with warnings.catch_warnings(), matplotlib.rc_context({"savefig.dpi": 110}):
-            # a name in a script that the font lacks is drawn as boxes: no reason to warn
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            figure.savefig(partial, format="png")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        write_whole(path) as partial,
+        warnings.catch_warnings(),
+        matplotlib.rc_context({"savefig.dpi": 110}),
+    ):
+        # a name in a script that the font lacks is drawn as boxes: no reason to warn
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(partial, format="png")

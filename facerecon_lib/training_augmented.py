@@ -23,12 +23,12 @@ from .augmented_objective import AugmentedObjective
 from .encoder import default_encoder_path, load_encoder
 from .evaluation import albedo_error, landmark_error, photometric_error, vertex_error_mm
 from .face_batch import FaceBatch
+from .files.downloads import sha256_of
 from .morphable_model import ModelError, MorphableModel
 from .objective import Objective
 from .photo_colours import LIGHTS as SOLVED
 from .recognition import FaceNetwork
 from .synthesis import CROP_SIZE, Face
-from .training_checkpoints import sha256_of
 from .training_logs import tiled
 from .training_settings import AugmentedSettings, SettingsError
 from .training_stages import Stage

@@ -13,7 +13,6 @@ leaves behind is never taken for a checkpoint, and goes with the next one that i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -30,6 +29,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from . import __version__
+from .files.atomic import write_whole
+from .files.downloads import sha256_of
+from .files.errors import FacereconError, one_line
 from .training_settings import RunSettings, differences
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ KEEP = 2
 """The last ones that stay, beside the best one."""
 
 
-class CheckpointError(ValueError):
-    """A run that cannot be gone on with. One line: what is wrong and what to do."""
+class CheckpointError(FacereconError):
+    """A run that cannot be resumed. One line: what is wrong and what to do."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Checkpoint:
             moments = load_file(self.path / "optimizer.safetensors")
             _load_optimizer(network, optimizer, moments)
         except (ValueError, SafetensorError, RuntimeError, KeyError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)[:200]
             raise CheckpointError(f"{self.path}: does not fit this run ({reason})") from error
 
 
@@ -143,9 +145,8 @@ def find_run(
 
 def write_settings(out: Path, settings: RunSettings) -> None:
     """out/settings.json."""
-    partial = out / ".settings.json"
-    partial.write_text(json.dumps(settings.as_json(), indent=1) + "\n")
-    os.replace(partial, out / "settings.json")
+    with write_whole(out / "settings.json") as partial:
+        partial.write_text(json.dumps(settings.as_json(), indent=1) + "\n")
 
 
 def save_checkpoint(
@@ -250,12 +251,6 @@ def _load_optimizer(
         state.setdefault(order[like], {})[kind] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path) -> None:

@@ -9,7 +9,6 @@ A resumed run cuts both back to the checkpoint that it goes on from, so that no 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+
+from .files.atomic import write_whole
 
 PLAIN_LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar on
 SHOWN = 4  # faces of a picture
@@ -163,9 +164,8 @@ def read_log(path: Path) -> list[dict]:
 def _cut(path: Path, step: int) -> list[dict]:
     """Drop what was logged after `step`; returns what stays. At step 0 nothing does."""
     kept = [record for record in read_log(path) if record["step"] <= step and step]
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    os.replace(partial, path)
+    with write_whole(path) as partial:
+        partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
     return kept
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import torch
 
+from .files.errors import one_line
 from .shard_files import ShardsError
 from .training_settings import SettingsError
 
@@ -80,7 +81,7 @@ def make_fabric(
         if not launched_by_fabric:
             fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
-        raise SettingsError(" ".join(f"device {device}: {error}".split())) from error
+        raise SettingsError(f"device {device}: {one_line(error)}") from error
     if fabric.device.type == "cuda":
         # All crops are of one size. Matrix products stay in full float32: with the ten bits of TF32
         # vertices would move by a tenth of a millimetre. Convolutions use TF32 all the same.

@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 from .augmented_branch import LIGHTS, SPACES
 from .encoder_backbones import BACKBONES, NORMS, WEIGHTS
 from .face_scenes import FAMILIES
+from .files.errors import FacereconError
 from .losses import (
     AUGMENTED_RENDERED_WEIGHTS,
     AUGMENTED_REPORT_WEIGHTS,
@@ -32,7 +33,7 @@ COUNTS = ("subdivision", "seed", "workers", "warmup", "last_rate", "weight_decay
 COUNTS += ("log_every", "picture_every", "checkpoint_every", "validate_every", "validation_faces")
 
 
-class SettingsError(ValueError):
+class SettingsError(FacereconError):
     """Settings that cannot be trained with. One line: what is wrong and what to do."""
 
 

@@ -21,10 +21,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .face_batch import FaceBatch
+from .files.downloads import sha256_of
 from .morphable_model import MorphableModel, default_model_path
 from .objective import Objective
 from .recognition import FaceNetwork, RecognitionError, load_network
-from .training_checkpoints import sha256_of
 from .training_settings import RunSettings, SettingsError
 
 

@@ -31,8 +31,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .files.errors import FacereconError, one_line
+from .files.weights import named_file, read_weights, write_weights
 from .morphable_model import MorphableModel
-from .weight_files import named_file, read_weights, write_weights
 
 FORMAT = "facerecon-unet-1"
 VARIABLE = "FACERECON_UNET"
@@ -47,7 +48,7 @@ DISPLACEMENT_SCALE = 1.0
 """What a displacement head's output of 1 stands for, mm."""
 
 
-class UNetError(ValueError):
+class UNetError(FacereconError):
     """A U-Net or its file that cannot be used; the message is one line and says what to do."""
 
 
@@ -239,7 +240,7 @@ def load_unet(
             unet = DoubleHeadUNet(int(metadata["width"]), int(metadata["depth"]), metadata["norm"])
         unet.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as problem:
-        reason = " ".join(str(problem).split())[:200]
+        reason = one_line(problem)[:200]
         raise UNetError(f"{path.name}: its parts do not fit ({reason}); train it again") from None
     if model is not None:
         name = model.metadata.get("name", model.metadata["file"])

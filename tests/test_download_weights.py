@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data_scripts"))
 import download_weights
 
 from facerecon_lib import landmarks, recognition_networks
-from facerecon_lib.downloads import ROOM
 from facerecon_lib.encoder_backbones import BACKBONES, imagenet_file
+from facerecon_lib.files.downloads import ROOM
 
 app = typer.Typer()
 app.command()(download_weights.main)

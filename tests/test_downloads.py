@@ -14,8 +14,8 @@ from typing import ClassVar
 import pytest
 from rich.console import Console
 
-from facerecon_lib import downloads
-from facerecon_lib.downloads import DownloadError, begun, fetch
+from facerecon_lib.files import downloads
+from facerecon_lib.files.downloads import DownloadError, begun, fetch
 
 CONTENT = bytes(i * i // 7 % 251 for i in range(300_000))
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

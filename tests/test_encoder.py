@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_large
 
 from facerecon_lib import encoder as encoder_module
-from facerecon_lib import encoder_backbones, recognition_networks, weight_files
+from facerecon_lib import encoder_backbones, recognition_networks
 from facerecon_lib.coefficients import FaceCoefficients
 from facerecon_lib.encoder import (
     BACKBONES,
@@ -33,6 +33,7 @@ from facerecon_lib.encoder import (
     load_encoder,
     save_encoder,
 )
+from facerecon_lib.files import weights as weight_files
 from facerecon_lib.recognition import load_network
 from facerecon_lib.recognition_networks import dlib_file
 

@@ -98,7 +98,7 @@ def prepare(
 def contents(out: Path) -> dict[str, bytes]:
     """By name; without what a process that was killed had not given its name yet."""
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
-    unnamed = re.compile(rf"{resumable_shard.WORK}/tmp-.*|\.index\.json\.\d+")
+    unnamed = re.compile(r"\.(index|preparation|report)\.(json|csv)\.\w+\.part")
     return {name: path.read_bytes() for name, path in files.items() if not unnamed.match(name)}
 
 

@@ -13,7 +13,7 @@ import torch
 
 from facerecon_lib import recognition_networks
 from facerecon_lib.dlib_network import DlibFileError, read_dlib_network
-from facerecon_lib.downloads import DownloadError, fetch, file_sha256
+from facerecon_lib.files.downloads import DownloadError, fetch, sha256_of
 from facerecon_lib.recognition import face_features
 from facerecon_lib.recognition_networks import (
     FaceNetwork,
@@ -65,7 +65,7 @@ def test_a_dlib_file_that_is_cut_short_is_refused_in_one_line(tmp_path, kept):
         load_network("dlib", file=path)
     one_line(no.value)
     with pytest.raises(RecognitionError, match=r"cut short|RGB images") as no:
-        load_network("dlib", file=path, sha256=file_sha256(path))
+        load_network("dlib", file=path, sha256=sha256_of(path))
     assert "cut.dat" in one_line(no.value)
 
 
@@ -173,7 +173,7 @@ def test_facenet_that_cannot_be_fetched_is_an_error(cache, monkeypatch, server):
 
 def test_facenet_is_fetched_once_checked_and_loaded_as_it_is(cache, monkeypatch, server, made):
     monkeypatch.setattr(recognition_networks, "FACENET_URL", f"{server}/{made.name}")
-    monkeypatch.setattr(recognition_networks, "FACENET_SHA256", file_sha256(made))
+    monkeypatch.setattr(recognition_networks, "FACENET_SHA256", sha256_of(made))
     network = load_network("facenet", allow_download=True)
     assert (cache / "checkpoints" / made.name).read_bytes() == made.read_bytes()
     assert [p.name for p in (cache / "checkpoints").iterdir()] == [made.name]
@@ -213,7 +213,7 @@ def test_a_facenet_file_with_another_digest_is_refused(cache, made):
 
 def refuse(path: Path) -> str:
     with pytest.raises(RecognitionError, match="is not the weights of InceptionResnetV1") as no:
-        load_network("facenet", file=path, sha256=file_sha256(path))
+        load_network("facenet", file=path, sha256=sha256_of(path))
     return one_line(no.value)
 
 

@@ -22,6 +22,7 @@ from facerecon_lib.augmented_branch import AugmentedBranch, BaseBranch
 from facerecon_lib.cli_train import chosen_settings
 from facerecon_lib.encoder import Encoder, load_encoder, save_encoder
 from facerecon_lib.face_model_file import read_model_file
+from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.losses import AUGMENTED_REPORT_WEIGHTS
 from facerecon_lib.morphable_model import ModelError, MorphableModel, shipped_model_path
 from facerecon_lib.photo import align
@@ -39,7 +40,6 @@ from facerecon_lib.training import (
 from facerecon_lib.training_checkpoints import (
     find_run,
     latest_checkpoint,
-    sha256_of,
     write_settings,
 )
 from facerecon_lib.training_data import RenderedData, held_out_faces

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from facerecon_lib import unet as unet_module
-from facerecon_lib import weight_files
+from facerecon_lib.files import weights as weight_files
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.unet import (
     DISPLACEMENT_SCALE,

@@ -23,6 +23,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..files.errors import FacereconError, one_line
 from .slider_panels import CAPTION, Curves, Picture, panel_row
 from .small_pictures import fewer_colours
 from .style import BLUE, GREY, RED
@@ -55,7 +56,7 @@ MEASURES = {
 }
 
 
-class SweepError(ValueError):
+class SweepError(FacereconError):
     """A file of stored fits that cannot be used."""
 
 
@@ -134,8 +135,9 @@ def load_sweep(path: Path | None = None) -> OffsetSweep:
             metadata = file.metadata() or {}
             data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as problem:
-        reason = " ".join(str(problem).split())
-        raise SweepError(f"{path.name}: not a readable safetensors file ({reason})") from None
+        raise SweepError(
+            f"{path.name}: not a readable safetensors file ({one_line(problem)})"
+        ) from None
     if metadata.get("format") != FORMAT:
         raise SweepError(f"{path.name}: format {metadata.get('format')!r}, not {FORMAT!r}; {maker}")
     try:

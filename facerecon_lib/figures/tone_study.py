@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..evaluation import MONK_TONES
+from ..files.errors import FacereconError
 from ..surface_measures import AREAS
 
 FORMAT = "facerecon-tone-study-1"
@@ -43,7 +44,7 @@ NAMES = {
 }
 
 
-class StudyFileError(ValueError):
+class StudyFileError(FacereconError):
     """A file that holds no study."""
 
 

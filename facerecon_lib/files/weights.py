@@ -3,13 +3,13 @@
 write_weights(path, network.state_dict(), {"format": "facerecon-unet-1"}, store="float16")
 state, metadata = read_weights(path, "facerecon-unet-1", UNetError, "facerecon train augmented")
 path = named_file("FACERECON_UNET") or shipped_unet_path()
+
+Notebooks 06 and 07: the encoder and the offset U-Net are such files.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from .atomic import write_whole
+from .errors import one_line
 
 STORES = ("float32", "float16")
 
@@ -42,18 +45,8 @@ def write_weights(
         value = value.detach().cpu().contiguous()
         smaller = store == "float16" and value.ndim > 1 and value.is_floating_point()
         kept[name] = value.half() if smaller else value
-    path = Path(path)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
+    with write_whole(path) as partial:
         save_file(kept, partial, metadata)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(partial, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
 
 
 def read_weights(
@@ -72,8 +65,7 @@ def read_weights(
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as problem:
-        reason = " ".join(str(problem).split())
-        raise error(f"{path.name}: not a readable safetensors file ({reason})") from None
+        raise error(f"{path.name}: not a readable safetensors file ({one_line(problem)})") from None
     if metadata.get("format") != expected:
         raise error(
             f"{path.name}: no {what} of this project (format {metadata.get('format')!r}, expected "

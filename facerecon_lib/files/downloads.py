@@ -26,6 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import FacereconError, one_line
+
 try:
     import fcntl
 except ImportError:  # Windows: two processes that fetch one file at once both begin anew
@@ -40,11 +42,11 @@ Report = Callable[[int, int | None], None]
 """Told of the bytes that are here, and of all, where the server says how many."""
 
 
-class DownloadError(OSError):
+class DownloadError(OSError, FacereconError):
     """Nothing was fetched. The message is one line: what, and why not."""
 
 
-def file_sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal. Raises OSError when it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -70,7 +72,7 @@ def fetch(url: str, path: Path, sha256: str, console=None) -> None:
                     f"{path.parent}: cannot be written ({_reason(error)})"
                 ) from None
             report = opened.enter_context(_bar(console, path.name))
-            if not (path.is_file() and file_sha256(path).startswith(sha256)):
+            if not (path.is_file() and sha256_of(path).startswith(sha256)):
                 _receive(url, part, report)
                 part.move(url, sha256)
     except DownloadError:
@@ -160,7 +162,7 @@ class _Part:
     def move(self, url: str, sha256: str) -> None:
         """To its place, if it is what was expected. Raises DownloadError."""
         os.fsync(self.file.fileno())
-        size, found = self.size, file_sha256(self.part)
+        size, found = self.size, sha256_of(self.part)
         if not found.startswith(sha256):
             self.begin(None)
             raise DownloadError(
@@ -318,4 +320,4 @@ def _bar(console, name: str) -> Iterator[Report]:
 def _reason(error: Exception) -> str:
     reason = getattr(error, "reason", error)  # of a URLError: another error, or a text
     text = getattr(reason, "strerror", None) or reason
-    return " ".join(str(text).split()) or type(error).__name__
+    return one_line(text) or type(error).__name__

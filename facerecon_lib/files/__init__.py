@@ -1,0 +1,1 @@
+"""Files: written whole, fetched, checked; and the one line that says what is wrong with one."""
