@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .dlib_network import DlibFileError, read_dlib_network
 from .files.downloads import DownloadError, fetch, sha256_of
-from .files.errors import FacereconError
+from .files.errors import FacereconError, one_line
 
 
 @dataclass(frozen=True)

@@ -15,28 +15,24 @@ first copied whole, and tried again when the network fails: a shard is read as i
 
 import contextlib
 import glob
-import http.client
 import json
 import os
 import re
 import shutil
 import tarfile
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .files.atomic import write_whole
+from .files.downloads import DownloadError, copy
 from .files.errors import FacereconError, one_line
 
 INDEX = "index.json"
 INDEX_FORMAT = "facerecon photo shards 1"
-TIMEOUT_S = 30  # without a byte
-PAUSES_S = (1, 4, 16)  # before the next try of an address
 IN_MEMORY = 2**26  # bytes of a copied shard; beyond, it goes to the disk
 
 
@@ -166,7 +162,8 @@ def _read_index(folder: str) -> dict[str, dict]:
     except FileNotFoundError:
         return {}
     except ShardsError as error:
-        if getattr(error.__cause__, "code", 500) < 500:  # servers answer 403, 404 or 410
+        status = getattr(error.__cause__, "status", None)
+        if status is not None and status < 500:  # servers answer 403, 404 or 410
             return {}
         raise
     try:
@@ -261,57 +258,34 @@ def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dic
 
 @contextlib.contextmanager
 def open_shard(address: str) -> Iterator[BinaryIO]:
-    """The bytes at an address, as a file. Raises ShardsError, one line, when they cannot be had."""
+    """The bytes at an address, as a file. Raises ShardsError, one line, if they cannot be read."""
     if is_local(address):
         try:
             file = open(address, "rb")  # noqa: SIM115, closed below
         except OSError as error:
             raise ShardsError(f"{address}: cannot be read ({error.strerror})") from error
     else:
-        file = _copied(address)
+        file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115, closed below
     with file:
+        if not is_local(address):
+            _copy(address, file)
+            file.seek(0)
         yield file
 
 
-def _copied(address: str) -> BinaryIO:
-    """A temporary file with the whole of what is at an address."""
-    for pause in (*PAUSES_S, None):
+def _copy(address: str, file: BinaryIO) -> None:
+    """All of what is at an address, into a file."""
+    if address.startswith(("http://", "https://")):
         try:
-            return _copy(address)
-        except urllib.error.HTTPError as error:
-            reason, cause = f"the server answers {error.code} {error.reason}", error
-            final = error.code < 500 and error.code not in (408, 425, 429)
-            error.close()
-        except (OSError, http.client.HTTPException) as error:
-            reason, cause = one_line(getattr(error, "reason", None) or error), error
-            if status := re.search(r"exit \d+", reason):  # of a command, which webdataset repeats
-                reason = f"the command ends with {status[0]}"
-            final = address.startswith("pipe:")
-        except ValueError as error:  # a scheme that nobody knows, an address with a gap in it
-            reason, cause, final = one_line(error), error, True
-        if final or pause is None:
-            raise ShardsError(f"{address}: cannot be read ({reason})") from cause
-        time.sleep(pause)
-
-
-def _copy(address: str) -> BinaryIO:
-    file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115, closed by open_shard
+            return copy(address, file)
+        except DownloadError as error:
+            raise ShardsError(str(error)) from error
+    gopen = webdataset().gopen
     try:
-        if address.startswith(("http://", "https://")):
-            _copy_http(address, file)
-        else:
-            with webdataset().gopen(address, "rb") as source:
-                shutil.copyfileobj(source, file)
-        file.seek(0)
-        return file
-    except BaseException:
-        file.close()
-        raise
-
-
-def _copy_http(address: str, file: BinaryIO) -> None:
-    with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
-        shutil.copyfileobj(answer, file)
-        expected = answer.headers.get("Content-Length")
-    if expected is not None and file.tell() != int(expected):  # a read may just end early
-        raise OSError(f"{file.tell()} of {expected} bytes came")
+        with gopen(address, "rb") as source:
+            shutil.copyfileobj(source, file)
+    except (OSError, ValueError) as error:  # ValueError: a scheme that nobody knows
+        reason = one_line(error)
+        if status := re.search(r"exit \d+", reason):  # of a command, which webdataset repeats
+            reason = f"the command ends with {status[0]}"
+        raise ShardsError(f"{address}: cannot be read ({reason})") from error

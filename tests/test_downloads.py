@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from facerecon_lib.files import downloads
-from facerecon_lib.files.downloads import DownloadError, begun, fetch
+from facerecon_lib.files.downloads import DownloadError, begun, copy, fetch
 
 CONTENT = bytes(i * i // 7 % 251 for i in range(300_000))
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -326,3 +326,30 @@ def test_the_bar_shows_size_and_rate(site, path):
     assert "weights.pth" in shown
     assert "300.0/300.0 kB" in shown
     assert "/s" in shown
+
+
+@pytest.mark.parametrize("tag", ['"one"', None])
+def test_a_copy_is_resumed_or_begun_anew(site, tag):
+    site.tag, site.breaks[:] = tag, [100_000]
+    file = io.BytesIO()
+    copy(site.address, file)
+    assert file.getvalue() == CONTENT
+    assert [span for _, span, _ in site.asked] == [None, "bytes=100000-" if tag else None]
+
+
+def test_a_busy_server_is_asked_again(site):
+    get, answers = site.do_GET, [503, 429]
+
+    def busy(self):
+        if answers:
+            self.send_error(answers.pop())
+        else:
+            get(self)
+
+    site.do_GET = busy
+    file = io.BytesIO()
+    copy(site.address, file)
+    assert file.getvalue() == CONTENT
+    with pytest.raises(DownloadError, match=r"/nothing: the server answers 404 Not Found$") as no:
+        copy(site.address.replace("weights.pth", "nothing"), io.BytesIO())
+    assert no.value.status == 404

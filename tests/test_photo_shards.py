@@ -23,6 +23,7 @@ pytest.importorskip("webdataset")
 
 from facerecon_lib import photo_shards, shard_files
 from facerecon_lib.face_batch import FaceBatch
+from facerecon_lib.files import downloads
 from facerecon_lib.photo import Crop, align
 from facerecon_lib.photo_samples import ShardWriter, encode_photo, read_photo
 from facerecon_lib.photo_shards import PhotoShards
@@ -504,7 +505,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def address(shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An http address of the shards, on this machine."""
-    monkeypatch.setattr(shard_files, "PAUSES_S", (0, 0))
+    monkeypatch.setattr(downloads, "PAUSES_S", (0, 0))
     monkeypatch.setattr(Server, "cut", 0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -527,7 +528,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(address: str, monkeypatch)
     monkeypatch.setattr(Server, "cut", 2)
     assert keys(PhotoShards(address, 4, complete=True)) == KEYS
     monkeypatch.setattr(Server, "cut", 3)
-    with pytest.raises(ShardsError, match=r"photos-00000.tar: cannot be read \(\d+ of \d+ bytes"):
+    with pytest.raises(ShardsError, match=r"photos-00000.tar: cannot be fetched \(\d+ of \d+ b"):
         list(PhotoShards(address, 4))
 
 
@@ -555,8 +556,8 @@ def test_a_command_may_deliver_the_shards(shards: Path):
         ("pipe:exit 3", r"^pipe:exit 3: cannot be read \(the command ends with exit 3\)$"),
         ("pipe:echo hello", r"pipe:echo hello: is not a tar file"),
         ("gopher://a/b.tar", r"gopher://a/b.tar: cannot be read"),
-        ("http://127.0.0.1:9/a.tar", r"127.0.0.1:9/.*: cannot be read \(.*refused"),
-        ("{address}none-0.tar", r"none-0.tar: cannot be read \(the server answers 404"),
+        ("http://127.0.0.1:9/a.tar", r"127.0.0.1:9/.*: cannot be fetched \(.*refused"),
+        ("{address}none-0.tar", r"none-0.tar: the server answers 404"),
         ("{address}none/", r"none/: no index.json with shards is there; give a brace pattern"),
     ],
 )

@@ -18,8 +18,9 @@ pytest.importorskip("webdataset")
 
 from test_training_distributed import ONE_STEP_AFTER_ANOTHER, TORCHRUN, compare, run
 
-from facerecon_lib import cli, shard_files, training_data, training_run
+from facerecon_lib import cli, training_data, training_run
 from facerecon_lib.encoder import load_encoder
+from facerecon_lib.files import downloads
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.photo import Crop
 from facerecon_lib.photo_samples import ShardWriter
@@ -114,7 +115,7 @@ def store(shards, monkeypatch) -> Iterator[type[Store]]:
     """The shards behind an address."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(shard_files, "PAUSES_S", (0, 0))
+    monkeypatch.setattr(downloads, "PAUSES_S", (0, 0))
     monkeypatch.setattr(training_data, "PhotoShards", SMALL_BUFFER)
     kind = type("ThisStore", (Store,), {})
     handler = functools.partial(kind, directory=str(shards))
@@ -152,7 +153,7 @@ def test_a_shard_that_fails_in_an_epoch_leaves_a_checkpoint_that_goes_on_as_if_n
     done = CliRunner().invoke(cli.app, arguments("base", out, store.address, **QUICK))
     assert done.exit_code == 2
     line = one_line(done.stderr)
-    assert "photos-00003.tar: cannot be read (the server answers 403 Expired)" in line
+    assert "photos-00003.tar: the server answers 403 Expired" in line
     steps = latest_checkpoint(out / "checkpoints").step
     assert f"stopped after step {steps} of 7; go on with facerecon train base --out {out}" in line
     state = json.loads((out / "checkpoints" / f"step-{steps:06d}" / "state.json").read_text())
@@ -191,7 +192,7 @@ def test_shards_that_all_fail_leave_no_checkpoint(store, tmp_path):
     store.fails = ".tar"
     done = CliRunner().invoke(cli.app, arguments("base", tmp_path / "run", store.address, **QUICK))
     assert done.exit_code == 2
-    assert one_line(done.stderr).endswith("cannot be read (the server answers 403 Expired)")
+    assert one_line(done.stderr).endswith("the server answers 403 Expired")
     assert latest_checkpoint(tmp_path / "run" / "checkpoints") is None
 
 

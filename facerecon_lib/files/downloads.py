@@ -1,13 +1,14 @@
-"""Files that do not ship: fetched whole and as expected, or not at all.
+"""Downloads: files that do not ship, and shards of photos on the net.
 
     fetch("https://...", Path("~/.cache/...").expanduser(), sha256="281ceb...")
     fetch(url, path, sha256, console=Console(stderr=True))     # a bar: size, rate, time left
+    copy("https://.../photos-00000.tar", open_file)            # no checksum, tried again
 
-What is fetched grows in a hidden file beside its place and moves there only once its SHA-256 is
-right: a page of an error instead of a file, or wrong bytes, leave nothing behind. A download that
-breaks off is gone on with, now or in the next call, where the server can tell that the file is
-still the same (ETag or Last-Modified, asked for with If-Range) and sends parts (Range); else it
-begins anew. Proxies are those of the environment (http_proxy, https_proxy, no_proxy).
+`fetch` writes a hidden file beside `path` and moves it there once its SHA-256 is right: an error
+page or wrong bytes leave nothing behind. A download that breaks off is resumed, now or in the next
+call, if the server can tell that the file is the same (ETag or Last-Modified, asked with If-Range)
+and sends parts (Range); else it starts again. Proxies are those of the environment (http_proxy,
+https_proxy, no_proxy). The encoder's, detectors' and recognition networks' weights come this way.
 """
 
 import contextlib
@@ -38,17 +39,21 @@ TIMEOUT_S = 30  # without a byte
 PAUSES_S = (1, 4, 16)  # before the next try, when no byte came since the last
 ROOM = 2**26  # bytes of the disk that stay free
 
+BUSY = (408, 425, 429)  # answers, beside 5xx, that ask to try again
+
 Report = Callable[[int, int | None], None]
-"""Told of the bytes that are here, and of all, where the server says how many."""
+"""Called with the bytes received, and with all, where the server says how many."""
 
 
 class DownloadError(OSError, FacereconError):
     """Nothing was fetched. The message is one line: what, and why not."""
 
+    status: int | None = None  # of the server's answer
 
-def sha256_of(path: Path) -> str:
+
+def sha256_of(path: Path | str) -> str:
     """SHA-256 of a file, in hexadecimal. Raises OSError when it cannot be read."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -62,30 +67,46 @@ def fetch(url: str, path: Path, sha256: str, console=None) -> None:
     """
     if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
         raise ValueError(f"sha256 {sha256!r}: expected 8 to 64 hexadecimal digits, in lower case")
+    with _one_line_errors(url), contextlib.ExitStack() as opened:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = opened.enter_context(_Part(path))
+        except OSError as error:
+            raise DownloadError(f"{path.parent}: cannot be written ({_reason(error)})") from None
+        report = opened.enter_context(_bar(console, path.name))
+        if not (path.is_file() and sha256_of(path).startswith(sha256)):
+            _receive(url, part, report)
+            part.move(url, sha256)
+
+
+def copy(url: str, file: BinaryIO) -> None:
+    """Copy what `url` holds into an empty open file.
+
+    Whatever breaks off is tried again: resumed where that is safe, else from the start.
+    Raises DownloadError.
+    """
+    with _one_line_errors(url):
+        _receive(url, _Copy(file), lambda received, total: None)
+
+
+@contextlib.contextmanager
+def _one_line_errors(url: str) -> Iterator[None]:
+    """Raises DownloadError for all that can go wrong."""
     try:
-        with contextlib.ExitStack() as opened:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part = opened.enter_context(_Part(path))
-            except OSError as error:
-                raise DownloadError(
-                    f"{path.parent}: cannot be written ({_reason(error)})"
-                ) from None
-            report = opened.enter_context(_bar(console, path.name))
-            if not (path.is_file() and sha256_of(path).startswith(sha256)):
-                _receive(url, part, report)
-                part.move(url, sha256)
+        yield
     except DownloadError:
         raise
     except urllib.error.HTTPError as error:
         error.close()
-        raise DownloadError(f"{url}: the server answers {error.code} {error.reason}") from None
+        refusal = DownloadError(f"{url}: the server answers {error.code} {error.reason}")
+        refusal.status = error.code
+        raise refusal from None
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
         raise DownloadError(f"{url}: cannot be fetched ({_reason(error)})") from None
 
 
 def begun(path: Path) -> int:
-    """Bytes of `path` that an earlier call left to go on from; 0 for none."""
+    """Bytes of `path` that an earlier call left and the next can resume from; 0 for none."""
     part = _part_file(path)
     return part.stat().st_size if part.is_file() and _facts_file(path).is_file() else 0
 
@@ -110,15 +131,45 @@ class _Facts:
     total: int
 
 
-class _Part:
-    """The growing file of `path`, this process's alone while the `with` block lasts.
+class _Copy:
+    """A growing copy in an open file; with `facts` it can be resumed."""
 
-    It stays behind where it can be gone on with, unless the disk is full.
+    folder: Path | None = None  # that must have room for it
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.facts: _Facts | None = None
+
+    @property
+    def patient(self) -> bool:
+        """Whether to try again after an error."""
+        return True
+
+    @property
+    def size(self) -> int:
+        self.file.seek(0, os.SEEK_END)
+        return self.file.tell()
+
+    def begin(self, facts: _Facts | None) -> None:
+        """Start from the first byte."""
+        self.file.seek(0)
+        self.file.truncate(0)
+        self.facts = facts
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.file.flush()
+
+
+class _Part(_Copy):
+    """The growing file of `path`, owned by this process inside the `with` block.
+
+    It stays behind if it can be resumed, unless the disk is full.
     """
 
     def __init__(self, path: Path):
-        self.path, self.part = path, _part_file(path)
-        self.facts: _Facts | None = None
+        self.path, self.part, self.folder = path, _part_file(path), path.parent
+        self.facts = None
         self.moved = False
 
     def __enter__(self) -> "_Part":
@@ -143,30 +194,25 @@ class _Part:
             file.close()
 
     @property
-    def size(self) -> int:
-        return os.fstat(self.file.fileno()).st_size
+    def patient(self) -> bool:
+        return self.facts is not None
 
     def begin(self, facts: _Facts | None) -> None:
-        """From the first byte; with facts None nothing will be left behind."""
-        self.file.truncate(0)
-        self.facts = facts
+        """Start from the first byte; with facts None nothing will be left behind."""
+        super().begin(facts)
         if facts is None:
             _facts_file(self.path).unlink(missing_ok=True)
         else:
             _facts_file(self.path).write_text(json.dumps(asdict(facts)))
 
-    def write(self, data: bytes) -> None:
-        self.file.write(data)
-        self.file.flush()
-
     def move(self, url: str, sha256: str) -> None:
         """To its place, if it is what was expected. Raises DownloadError."""
         os.fsync(self.file.fileno())
-        size, found = self.size, sha256_of(self.part)
-        if not found.startswith(sha256):
+        size, digest = self.size, sha256_of(self.part)
+        if not digest.startswith(sha256):
             self.begin(None)
             raise DownloadError(
-                f"{url}: {size} bytes came with the SHA-256 {found[:12]}..., "
+                f"{url}: {size} bytes came with the SHA-256 {digest[:12]}..., "
                 f"and not {sha256[:12]}...: they were thrown away"
             )
         _facts_file(self.path).unlink(missing_ok=True)
@@ -177,10 +223,12 @@ class _Part:
 
     def __exit__(self, kind, error, trace) -> None:
         with contextlib.suppress(OSError):
-            kept = error is not None and self.facts is not None and self.size and not _full(error)
+            resumable = (
+                error is not None and self.facts is not None and self.size and not _full(error)
+            )
             if fcntl is None:
                 self.file.close()
-            if not (kept or self.moved):
+            if not (resumable or self.moved):
                 _facts_file(self.path).unlink(missing_ok=True)
                 self.part.unlink()
         with contextlib.suppress(OSError):  # what a full disk could not take
@@ -194,17 +242,18 @@ def _full(error: BaseException | None) -> bool:
 # Its bytes --------------------------------------------------------------------------------------
 
 
-def _receive(url: str, part: _Part, report: Report) -> None:
-    """All that is missing. What breaks off and can be gone on with is tried again."""
+def _receive(url: str, part: _Copy, report: Report) -> None:
+    """Receive all that is missing; after an error try again if `part` is patient."""
     pauses = iter(PAUSES_S)
     while True:
         before = part.size
         try:
             return _receive_once(url, part, report)
-        except (DownloadError, urllib.error.HTTPError):
+        except ValueError:  # a DownloadError, or an address that is none
             raise
         except (OSError, http.client.HTTPException) as error:
-            if part.facts is None or _full(error):
+            code = getattr(error, "code", 500)
+            if not part.patient or _full(error) or (code < 500 and code not in BUSY):
                 raise
             if part.size > before:
                 pauses = iter(PAUSES_S)
@@ -213,7 +262,7 @@ def _receive(url: str, part: _Part, report: Report) -> None:
             time.sleep(pause)
 
 
-def _receive_once(url: str, part: _Part, report: Report) -> None:
+def _receive_once(url: str, part: _Copy, report: Report) -> None:
     if part.facts is not None and (part.facts.url != url or part.size > part.facts.total):
         part.begin(None)
     if part.facts is not None and part.size == part.facts.total:
@@ -233,7 +282,8 @@ def _receive_once(url: str, part: _Part, report: Report) -> None:
             part.begin(_facts(url, answer))
         length = answer.headers.get("Content-Length")
         total = None if length is None else part.size + int(length)
-        _check_room(part.path.parent, 0 if length is None else int(length))
+        if part.folder is not None:
+            _check_room(part.folder, 0 if length is None else int(length))
         report(part.size, total)
         while chunk := answer.read1(CHUNK):
             part.write(chunk)
@@ -257,7 +307,7 @@ def _opened(request: urllib.request.Request) -> Iterator:
         yield answer
 
 
-def _goes_on(answer, part: _Part) -> bool:
+def _goes_on(answer, part: _Copy) -> bool:
     """Whether an answer begins where the part ends, and is of the same file."""
     if answer is None:
         return False
@@ -267,7 +317,7 @@ def _goes_on(answer, part: _Part) -> bool:
 
 
 def _facts(url: str, answer) -> _Facts | None:
-    """What a download that breaks off can be gone on by; None where it cannot."""
+    """What a download that breaks off can be resumed by; None where it cannot."""
     validator, length = _validator(answer), answer.headers.get("Content-Length")
     return None if validator is None or length is None else _Facts(url, validator, int(length))
 
@@ -292,7 +342,7 @@ def _check_room(folder: Path, needed: int) -> None:
 def _bar(console, name: str) -> Iterator[Report]:
     """A bar with the size, the rate and the time left, where there is a console for it."""
     if console is None:
-        yield lambda here, total: None
+        yield lambda received, total: None
         return
     from rich import progress
 
@@ -303,18 +353,18 @@ def _bar(console, name: str) -> Iterator[Report]:
         progress.TransferSpeedColumn(),
         progress.TimeRemainingColumn(),
     )
-    shown = progress.Progress(*columns, console=console)
-    task = shown.add_task(name, total=None)
+    bar = progress.Progress(*columns, console=console)
+    task = bar.add_task(name, total=None)
 
-    def show(here: int, total: int | None) -> None:
-        shown.start()  # not before something comes; again does nothing
-        shown.update(task, completed=here, total=total)
+    def show(received: int, total: int | None) -> None:
+        bar.start()  # not before something comes; again does nothing
+        bar.update(task, completed=received, total=total)
 
     try:
         yield show
     finally:
-        if shown.live.is_started:
-            shown.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _reason(error: Exception) -> str:
