@@ -24,7 +24,8 @@ from ..camera import MODEL_TO_CAMERA, axis_angle_to_matrix
 from ..mesh import vertex_normals
 from ..morphable_model import MorphableModel
 from ..plotting import CLAY, in_studio, paint_mesh
-from . import style
+from .style import colour_bar
+from .style import heat as heat_colours
 
 WIDTH = 0.8  # of a picture, as a share of its height
 GAP, HEAD, LINE = 0.06, 0.38, 0.2  # inches
@@ -74,7 +75,7 @@ def upright_rows(
             at = (0.12 / wide, (y + tall / 2) / high)
             figure.text(*at, names[i], rotation=90, va="center", ha="center")
         if bar is not None and bar[2] == i:
-            style.colour_bar(figure, bar[0], bar[1], cax=place(wide - right + 0.08, y, 0.12))
+            colour_bar(figure, bar[0], bar[1], cax=place(wide - right + 0.08, y, 0.12))
     return figure
 
 
@@ -121,7 +122,7 @@ class FacePainter:
         frame: 2 shows twice as much around the face. fine: 2 is antialiased, 1 four times as fast.
         """
         if heat is not None:
-            albedo = style.heat(heat, top)
+            albedo = heat_colours(heat, top)
         elif albedo is None:
             albedo = torch.full_like(vertices, CLAY)
         turn = axis_angle_to_matrix(torch.tensor([0.0, math.radians(yaw), 0.0]))
