@@ -3,6 +3,7 @@
     save_figure(model_sheet(MorphableModel.load("bfm.safetensors")), "bfm.png")
 
 All faces of the sheet have one scale. Works for any model: what it lacks, the sheet leaves out.
+Notebook 01; `facerecon model --sheet`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from textwrap import shorten
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..camera import DEFAULT_FOV, axis_angle_to_matrix
+from ..camera import DEFAULT_FOV
 from ..morphable_model import MorphableModel
-from ..plotting import show_face
-from ..synthesis import CROP_SIZE, Face, pose_and_light
+from ..plotting import show_face, turned_mesh
+from ..synthesis import CROP_SIZE
 
 COLUMNS = 8
 DEVIATIONS = {"studio": 2.0, "unlit": 1.0}  # of shape, of skin: two leave what a colour can be
@@ -58,24 +59,16 @@ def model_sheet(model: MorphableModel, seed: int = 0) -> Figure:
     """Rows of faces: the mean, identity, expression and albedo modes at DEVIATIONS both ways (named
     actions in full), and faces drawn at random."""
     rows = list(_rows(model, seed))
-    reach = _reach(model, [panel for _, panels in rows for panel in panels])
+    reach = _reach([panel for _, panels in rows for panel in panels])
     inches = 1.9
     size = (COLUMNS * inches * WIDTH, len(rows) * (inches + 0.42) + 0.7)
     figure = Figure(size, facecolor="white", layout="constrained")
     name, (identity, expression, albedo) = model.metadata.get("name", "face model"), model.sizes
-    facts = (
-        f"{len(model.mean):,} vertices; {identity} identity, {expression} expression and {albedo} "
-        "albedo modes"
-    )
-    figure.suptitle(
-        f"{shorten(name, TITLE, placeholder=' ...')}\n{facts}",
-        fontsize=14,
-        fontweight="bold",
-        parse_math=False,
-    )
-    for strip, (heading, panels) in zip(
-        np.atleast_1d(figure.subfigures(len(rows), 1)), rows, strict=True
-    ):
+    title = f"{shorten(name, TITLE, placeholder=' ...')}\n{len(model.mean):,} vertices; {identity} "
+    title += f"identity, {expression} expression and {albedo} albedo modes"
+    figure.suptitle(title, fontsize=14, fontweight="bold", parse_math=False)
+    strips = np.atleast_1d(figure.subfigures(len(rows), 1))
+    for strip, (heading, panels) in zip(strips, rows, strict=True):
         strip.suptitle(heading, x=0.008, ha="left", fontsize=12, parse_math=False)
         axes = strip.subplots(1, COLUMNS)
         for axis in axes:
@@ -88,24 +81,19 @@ def model_sheet(model: MorphableModel, seed: int = 0) -> Figure:
 def _rows(model: MorphableModel, seed: int) -> Iterator[tuple[str, list[Panel]]]:
     mean, skin = model.mean, model.albedo_mean
     views = [Panel(f"{yaw:+d}°" if yaw else "frontal", mean, skin, yaw=yaw) for yaw in _YAWS]
-    views += [
-        Panel("its shape", mean, skin, "shape"),
-        Panel("its shape, +45°", mean, skin, "shape", 45.0),
-    ]
+    views += [Panel("its shape", mean, skin, "shape")]
+    views += [Panel("its shape, +45°", mean, skin, "shape", 45.0)]
     views += [Panel("68 landmarks", mean, skin, "shape", landmarks=True)]
     yield "The mean face, and the landmarks", views
 
     def both_ways(basis: Tensor, count: int, look: str) -> list[Panel]:
-        return [
-            Panel(
-                f"mode {k + 1}, {'−' if sign < 0 else '+'}{DEVIATIONS[look]:g} sd",
-                mean if look == "unlit" else mean + sign * DEVIATIONS[look] * basis[k],
-                skin + sign * DEVIATIONS[look] * basis[k] if look == "unlit" else skin,
-                look,
-            )
-            for k in range(min(count, len(basis)))
-            for sign in (-1, 1)
-        ]
+        panels = []
+        for k in range(min(count, len(basis))):
+            for sign, name in ((-1, "−"), (1, "+")):
+                step = sign * DEVIATIONS[look] * basis[k]
+                face = (mean, skin + step) if look == "unlit" else (mean + step, skin)
+                panels.append(Panel(f"mode {k + 1}, {name}{DEVIATIONS[look]:g} sd", *face, look))
+        return panels
 
     count = COLUMNS if len(model.identity_basis) >= COLUMNS else COLUMNS // 2
     modes = both_ways(model.identity_basis, count, "studio")
@@ -126,11 +114,9 @@ def _rows(model: MorphableModel, seed: int) -> Iterator[tuple[str, list[Panel]]]
         yield "Albedo, unlit: the first modes", both_ways(model.albedo_basis, COLUMNS // 2, "unlit")
     drawn = model.random(COLUMNS, torch.Generator().manual_seed(seed))
     identity, _, albedo = (x.to(model.device) for x in drawn)
-    shapes, skins = model.shape(identity), model.albedo(albedo)
-    yield (
-        "Drawn at random: identity and albedo",
-        [Panel(f"face {i + 1}", shapes[i], skins[i]) for i in range(COLUMNS)],
-    )
+    faces = zip(model.shape(identity), model.albedo(albedo), strict=True)
+    panels = [Panel(f"face {i}", *face) for i, face in enumerate(faces, start=1)]
+    yield "Drawn at random: identity and albedo", panels
 
 
 def _actions(model: MorphableModel) -> dict[str, Float[Tensor, " expression"]]:
@@ -143,34 +129,19 @@ def _actions(model: MorphableModel) -> dict[str, Float[Tensor, " expression"]]:
     return chosen | left | {n: row for n, row in model.controls.items() if n not in chosen}
 
 
-def _reach(model: MorphableModel, panels: list[Panel]) -> float:
+def _reach(panels: list[Panel]) -> float:
     """Half of the picture's height, mm, in which every face of the sheet fits."""
-    half = [
-        (p.vertices - _middle(p.vertices)).abs().amax(0)[:2] / p.vertices.new_tensor([WIDTH, 1.0])
-        for p in panels
-        if p.yaw == 0
-    ]
+    frontal = [p.vertices for p in panels if p.yaw == 0]
+    half = [(v.amax(0) - v.amin(0))[:2] / 2 / v.new_tensor([WIDTH, 1.0]) for v in frontal]
     return ROOM * float(torch.stack(half).max())
 
 
-def _middle(vertices: Float[Tensor, "vertex 3"]) -> Float[Tensor, " 3"]:
-    return (vertices.amin(0) + vertices.amax(0)) / 2
-
-
-def _posed(model: MorphableModel, panel: Panel, reach: float) -> Face:
-    """The panel's face in the middle of the view, `reach` mm from there to the edge."""
-    start = model.neutral()
-    start.rotation = start.rotation.new_tensor([[0.0, math.radians(panel.yaw), 0.0]])
-    middle = _middle(panel.vertices @ axis_angle_to_matrix(start.rotation)[0].T)
-    away = reach / math.tan(math.radians(DEFAULT_FOV / 2))
-    start.translation = torch.stack([middle[0], -middle[1], middle[2] + away])[None]
-    return pose_and_light(model, panel.vertices[None], panel.albedo[None], start)
-
-
 def _draw(axis, model: MorphableModel, panel: Panel, reach: float) -> None:
-    face = _posed(model, panel, reach)
-    image: UInt8[np.ndarray, "size size 3"] = show_face(face, panel.look, PANEL)
-    axis.imshow(image, extent=(0, CROP_SIZE, CROP_SIZE, 0))
+    """The panel's face in the middle of the view, `reach` mm from there to the edge."""
+    away = reach / math.tan(math.radians(DEFAULT_FOV / 2))
+    mesh = panel.vertices[None], panel.albedo[None]
+    face = turned_mesh(model, *mesh, panel.yaw, distance=away)
+    axis.imshow(show_face(face, panel.look, PANEL), extent=(0, CROP_SIZE, CROP_SIZE, 0))
     side = CROP_SIZE * (1 - WIDTH) / 2
     axis.set_xlim(side, CROP_SIZE - side)
     axis.set_title(panel.title, fontsize=9.5, pad=3, parse_math=False)

@@ -2,6 +2,8 @@
 
 ndc_maps([hard, soft], ["hard", "soft"], triangle)      # maps over the image plane
 animation(hunt_frames(target, {"hard": path, "soft": other}))  # two triangles hunt a third
+
+Section 2.1.
 """
 
 from __future__ import annotations
@@ -10,16 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.image import AxesImage
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..camera import ndc_to_pixels, pixels_to_ndc, project_ndc
+from ..plotting import Picture, to_uint8
 from ..rasterizer import Fragments, rasterize
 from ..renderer import SoftSettings
+from .style import BLUE, BLUES, GREEN, GREY, RED, add_legend, charts, font, signed
 
-HARD, SOFT, TARGET = "#d1495b", "#1f6fb2", "#1a7f37"
+HARD, SOFT, TARGET = RED, BLUE, GREEN
+WARM = "#c9a227"
+FRAME = dict(visible=True, color="#dddddd")
 
 # Geometry ---------------------------------------------------------------------------------------
 
@@ -126,52 +134,46 @@ def ndc_maps(
     columns = columns or len(maps)
     rows = -(-len(maps) // columns)
     shape = (columns * size + bool(bar) * 0.8, rows * (size + 0.3) + 0.35 * bool(title))
-    figure = Figure(shape, layout="constrained", facecolor="white")
-    if title:
-        figure.suptitle(title, fontsize=12)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for i, axis in enumerate(axes):
-        if i >= len(maps):
-            axis.axis("off")
-            continue
-        height, width = maps[i].shape[:2]
-        right, top = width / min(height, width), height / min(height, width)
+    figure, axes = charts(*shape, columns, rows, title, squeeze=False)
+    for axis in axes.flat[len(maps) :]:
+        axis.axis("off")
+    for i, (axis, values) in enumerate(zip(axes.flat, maps, strict=False)):
+        right, top = (side / min(values.shape[:2]) for side in (values.shape[1], values.shape[0]))
         settings = dict(interpolation="nearest", extent=(right, -right, -top, top)) | imshow
-        drawn = axis.imshow(maps[i].detach().numpy(), **settings)
-        if i < len(titles):
-            axis.set_title(titles[i], fontsize=10)
-        for triangle in () if triangles is None else triangles:
-            closed = torch.cat([triangle, triangle[:1]]).detach()
-            axis.plot(*closed.T, color=outline, linewidth=1.6)
+        drawn = axis.imshow(values.detach().numpy(), **settings)
+        axis.set_title(titles[i] if i < len(titles) else "", fontsize=10)
+        for triangle in () if triangles is None else triangles.detach():
+            _outline(axis, triangle, color=outline, linewidth=1.6)
         axis.set(xlim=(right, -right), ylim=(-top, top), xticks=(), yticks=())
-        axis.spines[:].set(visible=True, color="#dddddd")
+        axis.spines[:].set(**FRAME)
     if bar:
         figure.colorbar(drawn, ax=axes, label=bar, shrink=0.85)
     return figure
 
 
+def _outline(axis: Axes, triangle: Float[Tensor, "3 2"], **style) -> None:
+    axis.plot(*torch.cat([triangle, triangle[:1]]).T, **style)
+
+
 def question_figure(triangle: Float[Tensor, "3 2"], covered: Tensor) -> Figure:
     """A triangle over a coarse grid: the outline, the centres, and which of them it covers."""
     height, width = covered.shape
-    figure = Figure((8.2, 4.4), layout="constrained", facecolor="white")
-    figure.suptitle("A rasterizer asks each pixel centre one question: inside or not?", fontsize=12)
-    points = pixel_centres(height, width).reshape(-1, 2)
-    closed = torch.cat([triangle, triangle[:1]])
-    for axis, filled in zip(figure.subplots(1, 2), (False, True), strict=True):
-        if filled:
-            axis.imshow(covered, extent=(1, -1, -1, 1), cmap="Blues", vmax=2.2, vmin=0)
-        inside = covered.flatten()
+    title = "A rasterizer asks each pixel centre one question: inside or not?"
+    figure, axes = charts(8.2, 4.4, 2, title=title)
+    points, inside = pixel_centres(height, width).reshape(-1, 2), covered.flatten()
+    axes[1].imshow(covered, extent=(1, -1, -1, 1), cmap="Blues", vmax=2.2, vmin=0)
+    for axis in axes:
         axis.plot(*points[~inside].T, "+", color="#aaaaaa", markersize=5)
         axis.plot(*points[inside].T, "s", color=SOFT, markersize=4)
-        axis.plot(*closed.T, color=HARD, linewidth=2)
+        _outline(axis, triangle, color=HARD, linewidth=2)
         axis.set_xticks(np.linspace(-1, 1, width + 1), minor=True)
         axis.set_yticks(np.linspace(-1, 1, height + 1), minor=True)
         axis.grid(which="minor", color="#dddddd", linewidth=0.7)
         axis.tick_params(which="minor", length=0)
         axis.set(xlim=(1, -1), ylim=(-1, 1), xticks=(1, 0, -1), yticks=(-1, 0, 1), aspect="equal")
         axis.set(xlabel="NDC x (grows to the left)", ylabel="NDC y")
-    figure.axes[0].set_title("the question: 256 centres, 3 edges")
-    figure.axes[1].set_title("the answer: a staircase")
+    axes[0].set_title("the question: 256 centres, 3 edges")
+    axes[1].set_title("the answer: a staircase")
     return figure
 
 
@@ -184,23 +186,22 @@ def fragments_figure(
     picture_label: str = "colours, mixed by bary",
 ) -> Figure:
     """Which triangle, how deep, what colour."""
-    figure = Figure((9.2, 3.4), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(1, 3)
-    axes[0].imshow(face_colours(pix_to_face), interpolation="nearest")
-    axes[0].set_title("pix_to_face: one colour a triangle")
     depth = zbuf.detach().masked_fill(pix_to_face < 0, torch.nan)
-    drawn = axes[1].imshow(depth, cmap="viridis_r", interpolation="nearest")
-    axes[1].set_title("zbuf: near is bright")
+    figure, axes = charts(9.2, 3.4, 3, title=title)
+    _pixels(axes[0], face_colours(pix_to_face), "pix_to_face: one colour per triangle")
+    drawn = _pixels(axes[1], depth, "zbuf: near is bright", cmap="viridis_r")
     figure.colorbar(drawn, ax=axes[1], label=depth_label, shrink=0.75)
-    axes[2].imshow(picture.detach().clamp(0, 1), interpolation="nearest")
-    axes[2].set_title(picture_label)
-    for axis in axes:
-        axis.axis("off")
+    _pixels(axes[2], picture.detach().clamp(0, 1), picture_label)
     return figure
 
 
-def face_colours(pix_to_face: Int[Tensor, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+def _pixels(axis: Axes, image: np.ndarray | Tensor, title: str, **imshow) -> AxesImage:
+    axis.set_title(title)
+    axis.axis("off")
+    return axis.imshow(image, interpolation="nearest", **imshow)
+
+
+def face_colours(pix_to_face: Int[Tensor, "height width"]) -> Picture:
     """A colour for every triangle, the same each time; nothing is near white."""
     count = max(int(pix_to_face.max()) + 1, 1)
     table = np.array(
@@ -216,24 +217,22 @@ def face_colours(pix_to_face: Int[Tensor, "height width"]) -> UInt8[np.ndarray, 
 
 def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
     """Which triangle each pixel shows: ours, PyTorch3D's, and where the two part."""
-    figure = Figure((10.0, 3.8), layout="constrained", facecolor="white")
-    axes = figure.subplots(1, 3)
-    mine = ours.pix_to_face[0, ..., 0]
-    axes[0].imshow(face_colours(mine), interpolation="nearest")
-    axes[0].set_title("facerecon_lib")
+    figure, axes = charts(10.0, 3.8, 3)
+    shown = ours.pix_to_face[0, ..., 0]
+    _pixels(axes[0], face_colours(shown), "facerecon_lib")
+    for axis in axes[1:]:
+        axis.axis("off")
     if theirs is None:
         axes[1].text(0.5, 0.5, "PyTorch3D\nis not installed", ha="center", va="center")
-    else:
-        other = theirs.pix_to_face[0, ..., 0]
-        axes[1].imshow(face_colours(other), interpolation="nearest")
-        axes[1].set_title("PyTorch3D")
-        differs = mine != other
-        axes[2].imshow(differs, cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
-        axes[2].set_title(f"pixels that differ: {int(differs.sum())} of {differs.numel():,}")
-        axes[2].set(xticks=(), yticks=())
-        axes[2].spines[:].set(visible=True, color="#dddddd")
-    for axis in axes[: 3 if theirs is None else 2]:
-        axis.axis("off")
+        return figure
+    other = theirs.pix_to_face[0, ..., 0]
+    _pixels(axes[1], face_colours(other), "PyTorch3D")
+    differs = shown != other
+    words = f"pixels that differ: {int(differs.sum())} of {differs.numel():,}"
+    _pixels(axes[2], differs, words, cmap="Greys", vmin=0, vmax=1)
+    axes[2].set(xticks=(), yticks=())
+    axes[2].axis("on")
+    axes[2].spines[:].set(**FRAME)
     return figure
 
 
@@ -244,54 +243,47 @@ def slide_figure(
     x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], *, xlabel: str, title: str
 ) -> Figure:
     """A pixel's value above, its gradient below. curves: label: (value, gradient)."""
-    figure = Figure((8.0, 4.5), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
-    above, below = figure.subplots(2, 1, sharex=True)
-    blues = ["#0b3c6f", "#1f6fb2", "#7fb3dc"]
+    figure, (above, below) = charts(8.0, 4.5, rows=2, title=title, sharex=True)
+    blues = [*BLUES[::-1]]
     for label, (value, gradient) in curves.items():
         hard, ideal = label.startswith("hard"), label.startswith("area")
-        colour = HARD if hard else "#888888" if ideal else blues.pop(0)
+        colour = HARD if hard else GREY if ideal else blues.pop(0)
         style = dict(color=colour, linestyle="--" if ideal else "-", linewidth=2.4 if hard else 1.8)
         above.plot(x.detach(), value.detach(), label=label, **style)
         below.plot(x.detach(), gradient.detach(), **style)
     above.set_ylabel("value")
     below.set(ylabel="gradient", xlabel=xlabel)
-    above.legend(frameon=False, fontsize=9)
+    add_legend(above)
     below.axhline(0, color="#cccccc", linewidth=0.8, zorder=0)
     return figure
 
 
 def hunt_curves(scores: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Overlap with the target against the step, a line a setting; labels at the lines' ends."""
-    figure = Figure((9.0, 3.8), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    shades = ["#08306b", "#2b7bba", "#89bedc", "#c9a227", "#d1495b", "#1a7f37"]
-    for (label, score), colour in zip(scores.items(), shades, strict=False):
+    """Overlap with the target against the step, one line per setting; labels beside them."""
+    figure, axis = charts(9.0, 3.8)
+    for (label, score), colour in zip(
+        scores.items(), (*BLUES[::-1], WARM, HARD, GREEN), strict=False
+    ):
         thick = 3 if label.startswith("cool") else 1.8
         axis.plot(score, label=label, color=colour, linewidth=thick)
-    axis.set(
-        xlabel="step of the optimiser", ylabel="overlap with the target (IoU)", ylim=(-0.03, 1)
-    )
-    axis.set_title(title)
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set(xlabel="step of the optimiser", ylabel="overlap with the target (IoU)", title=title)
+    axis.set_ylim(-0.03, 1)
+    add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def trap_figure(x: Tensor, curves: Mapping[str, Tensor], reach: float, title: str) -> Figure:
     """Colour along a line that leaves a triangle; reach: how far the blur goes."""
-    figure = Figure((9.0, 3.8), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    styles = iter([(HARD, "-"), ("#c9a227", "-"), ("#7fb3dc", "-"), (TARGET, "--")])
-    for label, value in curves.items():
-        colour, line = next(styles)
-        axis.plot(x, value, line, color=colour, label=label, linewidth=2.2)
+    figure, axis = charts(9.0, 3.8)
+    for (label, value), colour in zip(curves.items(), (HARD, WARM, BLUES[1], TARGET), strict=False):
+        form = "--" if colour == TARGET else "-"
+        axis.plot(x, value, form, color=colour, label=label, linewidth=2.2)
     axis.axvspan(-reach, 0, color="#f3f3f3", zorder=0)
     axis.axvspan(0, reach, color="#e9eff6", zorder=0)
     axis.axvline(0, color="#999999", linewidth=1)
     axis.set(xlabel="NDC distance from the edge (left: inside the triangle)", ylim=(-0.05, 1.08))
-    axis.set_ylabel("grey value (triangle 0, background 1)")
-    axis.set_title(title)
-    axis.legend(frameon=False, fontsize=9)
+    axis.set(ylabel="grey value (triangle 0, background 1)", title=title)
+    add_legend(axis)
     return figure
 
 
@@ -303,42 +295,49 @@ def hunt_frames(
     paths: Mapping[str, Sequence[tuple[Tensor, Tensor]]],
     every: int = 8,
     zoom: int = 6,
-) -> list[UInt8[np.ndarray, "height width 3"]]:
+) -> list[Picture]:
     """Panels side by side, one a path; a path is a list of (triangle (3, 2), picture (H, W, 3))."""
-    font = ImageFont.load_default(size=15)
     length = len(next(iter(paths.values())))
     moments = [*range(0, length, every), *[length - 1] * 4]  # the end is held
-    frames = []
-    for moment in moments:
-        panels = []
-        for label, path in paths.items():
-            triangle, picture = path[moment]
-            side = picture.shape[0] * zoom
-            pixels = (picture.detach().clamp(0, 1) * 255).byte().numpy()
-            panel = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
-            sheet = Image.new("RGB", (side, side + 30), "white")
-            sheet.paste(panel, (0, 30))
-            pen = ImageDraw.Draw(sheet)
-            for corners, colour, width in ((target, TARGET, 4), (triangle, "#222222", 2)):
-                points = ndc_to_pixels(corners.detach(), side) + torch.tensor([0.0, 30.0])
-                points = [tuple(p) for p in points.tolist()]
-                pen.line([*points, points[0]], fill=colour, width=width)
-            pen.rectangle((0, 0, side, 29), fill="white")
-            pen.text((4, 6), f"{label}: step {moment}", fill="#222222", font=font)
-            panels.append(np.asarray(sheet))
-            panels.append(np.full((side + 30, 12, 3), 255, np.uint8))
-        frames.append(np.concatenate(panels[:-1], 1))
-    return frames
+    return [
+        _beside(
+            [
+                _hunt_panel(target, *path[moment], f"{label}: step {moment}", zoom)
+                for label, path in paths.items()
+            ],
+            12,
+        )
+        for moment in moments
+    ]
 
 
-def side_by_side(*pictures: Float[Tensor, "height width 3"], zoom: int = 8) -> np.ndarray:
+def _hunt_panel(target: Tensor, triangle: Tensor, image: Tensor, words: str, zoom: int) -> Picture:
+    """One path at one step: the picture, the target's and the triangle's outline."""
+    side = image.shape[0] * zoom
+    sheet = Image.new("RGB", (side, side + 30), "white")
+    sheet.paste(Image.fromarray(_enlarged(image, zoom)), (0, 30))
+    pen = ImageDraw.Draw(sheet)
+    for corners, colour, width in ((target, TARGET, 4), (triangle, "#222222", 2)):
+        points = ndc_to_pixels(corners.detach(), side) + torch.tensor([0.0, 30.0])
+        points = [tuple(p) for p in points.tolist()]
+        pen.line([*points, points[0]], fill=colour, width=width)
+    pen.rectangle((0, 0, side, 29), fill="white")
+    pen.text((4, 6), words, fill="#222222", font=font(15))
+    return np.asarray(sheet)
+
+
+def _enlarged(image: Float[Tensor, "height width 3"], zoom: int) -> Picture:
+    return to_uint8(image.permute(2, 0, 1)).repeat(zoom, 0).repeat(zoom, 1)
+
+
+def _beside(pictures: Sequence[Picture], gap: int) -> Picture:
+    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
+    return np.concatenate([part for p in pictures for part in (p, white)][:-1], 1)
+
+
+def side_by_side(*pictures: Float[Tensor, "height width 3"], zoom: int = 8) -> Picture:
     """Small pictures as bytes, beside one another, each pixel `zoom` wide."""
-    parts = []
-    for picture in pictures:
-        pixels = (picture.detach().clamp(0, 1) * 255).round().byte().numpy()
-        parts.append(pixels.repeat(zoom, 0).repeat(zoom, 1))
-        parts.append(np.full((parts[-1].shape[0], 10, 3), 255, np.uint8))
-    return np.concatenate(parts[:-1], 1)
+    return _beside([_enlarged(image, zoom) for image in pictures], 10)
 
 
 # Gradients on the face --------------------------------------------------------------------------
@@ -346,15 +345,10 @@ def side_by_side(*pictures: Float[Tensor, "height width 3"], zoom: int = 8) -> n
 
 def derivative_figure(maps: Mapping[str, Tensor], title: str, most: float = 0.3) -> Figure:
     """Signed maps of how the picture changes; red brighter, blue darker."""
-    figure = Figure((4.1 * len(maps) + 0.9, 4.8), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(1, len(maps))
+    figure, axes = charts(4.1 * len(maps) + 0.9, 4.8, len(maps), title=title)
     for axis, (label, values) in zip(axes, maps.items(), strict=True):
-        drawn = axis.imshow(
-            values.detach(), cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest"
-        )
+        drawn = _pixels(axis, values.detach(), label, **signed(most))
         axis.set_title(label, fontsize=11)
-        axis.axis("off")
     figure.colorbar(drawn, ax=list(axes), label="change of the grey value", shrink=0.8)
     return figure
 
@@ -370,31 +364,23 @@ def push_figure(
     panels: label: (picture (H, W, 3), gradient of the loss with respect to v_camera). Each panel's
     arrows have the length of their longest in common.
     """
-    figure = Figure((5.0 * len(panels), 5.4), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
-    for axis, (label, (picture, gradient)) in zip(
-        figure.subplots(1, len(panels)), panels.items(), strict=True
-    ):
+    figure, axes = charts(5.0 * len(panels), 5.4, len(panels), title=title)
+    for axis, (label, (picture, gradient)) in zip(axes, panels.items(), strict=True):
         side = picture.shape[0]
         pixels = ndc_to_pixels(project_ndc(v_camera), side)
         index = (pixels / side * cells).long().clamp(0, cells - 1)
         index = index[:, 1] * cells + index[:, 0]
-        ones = torch.zeros(cells**2).index_add(0, index, torch.ones(len(index)))
-        at = torch.zeros(cells**2, 2).index_add(0, index, pixels) / ones.clamp(min=1)[:, None]
-        push = -gradient[:, :2] * torch.tensor([-1.0, -1.0])  # downhill, in pixels' directions
-        push = torch.zeros(cells**2, 2).index_add(0, index, push)
+
+        def summed(values: Tensor, index=index) -> Tensor:
+            return torch.zeros(cells**2, 2).index_add(0, index, values)
+
+        places = summed(pixels) / summed(torch.ones_like(pixels)).clamp(min=1)
+        push = summed(gradient[:, :2])  # downhill: both axes of the picture are turned round
         longest = push.norm(dim=1).max().clamp(min=1e-12)
-        kept = push.norm(dim=1) > 0.03 * longest
-        axis.imshow(0.45 + 0.55 * picture.detach().clamp(0, 1), interpolation="nearest")
-        axis.quiver(
-            *at[kept].T,
-            *(push[kept] / longest).T,
-            color="#111111",
-            angles="xy",
-            scale_units="xy",
-            scale=0.5 * cells / side,
-            width=0.006,
-        )
+        large = push.norm(dim=1) > 0.03 * longest
+        _pixels(axis, 0.45 + 0.55 * picture.detach().clamp(0, 1), label)
         axis.set_title(label, fontsize=11)
-        axis.axis("off")
+        style = dict(color="#111111", width=0.006, angles="xy", scale_units="xy")
+        arrows = (*places[large].T, *(push[large] / longest).T)
+        axis.quiver(*arrows, scale=0.5 * cells / side, **style)
     return figure
