@@ -59,11 +59,7 @@ def gallery(
 
 
 def fit_figure(
-    crop: Crop,
-    face: Face,
-    coefficients: FaceCoefficients,
-    kind: str,
-    title: str,
+    crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str, title: str
 ) -> Figure:
     """Photo, overlay, lit, unlit, shape, and turned views in one figure."""
     views = {yaw: turned(face.model, coefficients, yaw) for yaw in (-50, -25, 25, 50)}

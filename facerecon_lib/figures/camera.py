@@ -39,18 +39,7 @@ from ..plotting import (
     with_points,
 )
 from ..synthesis import landmark_vertices
-from .style import (
-    BLUE,
-    ORANGE,
-    RED,
-    SIZE,
-    charts,
-    colour_bar,
-    curves,
-    legend_below,
-    page,
-    sized,
-)
+from .style import BLUE, ORANGE, RED, SIZE, charts, colour_bar, curves, legend_below, page, sized
 from .style import picture as panel
 
 AXES = ("#d62728", "#2ca02c", "#1f77b4")  # x red, y green, z blue

@@ -26,16 +26,7 @@ from ..lighting import ambient_lighting, shade
 from ..losses import LIGHT_LEVEL
 from ..morphable_model import MorphableModel
 from ..photo import Crop, Photo, crop_to_photo
-from ..plotting import (
-    DETECTED,
-    FITTED,
-    Picture,
-    on_photo,
-    paint,
-    show_face,
-    to_uint8,
-    turned,
-)
+from ..plotting import DETECTED, FITTED, Picture, on_photo, paint, show_face, to_uint8, turned
 from ..sheets import gallery
 from ..synthesis import Face, synthesise
 from .style import BLUE, INK, bare, charts, curves, dots, picture, sized
