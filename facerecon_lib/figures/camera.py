@@ -38,7 +38,7 @@ from ..plotting import (
     to_uint8,
     with_points,
 )
-from ..synthesis import landmark_vertices
+from ..synthesis import CROP_SIZE, landmark_vertices
 from .style import BLUE, ORANGE, RED, SIZE, charts, colour_bar, curves, legend_below, page, sized
 from .style import picture as panel
 
@@ -94,14 +94,13 @@ def pose_picture(
     model: MorphableModel,
     v_camera: Float[Tensor, "1 vertex 3"],
     rotation: Float[Tensor, "1 3"],
-    kind: str = "3d",
-    size: int = 360,
+    kind: str,
 ) -> Picture:
     """The face with its 68 landmarks on it, quick enough for a slider; the jaw's in blue."""
     index = landmark_vertices(model, v_camera, rotation, kind)[0]
-    points = camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index]), size)
+    points = camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index]), CROP_SIZE)
     colours = [GROUPS["jaw"][2]] * 17 + [FITTED] * 51
-    return with_points(picture(model, v_camera, size=size, fine=1), points, colours, size)
+    return with_points(picture(model, v_camera, size=360, fine=1), points, colours)
 
 
 # From outside: the scene ----------------------------------------------------------------------
@@ -153,10 +152,10 @@ def _polyline(axis: Axes, look: Callable, points, **style) -> None:
 
 
 @torch.no_grad()
-def frames_figure(model: MorphableModel, yaw_deg: float = 25.0, distance: float = 450.0) -> Figure:
+def frames_figure(model: MorphableModel) -> Figure:
     """The four frames, and the tip of the nose followed through them."""
-    rotation = torch.tensor([[0.0, math.radians(yaw_deg), 0.0]])
-    translation = torch.tensor([[0.0, -14.0, distance]])
+    rotation = torch.tensor([[0.0, math.radians(25.0), 0.0]])
+    translation = torch.tensor([[0.0, -14.0, 450.0]])
     v_camera = camera.pose(model.mean[None], rotation, torch.ones(1, 1), translation)
     axes = camera.MODEL_TO_CAMERA @ camera.axis_angle_to_matrix(rotation[0])
     tip = model.landmarks[NOSE_TIP]
@@ -411,12 +410,12 @@ def residual_figure(
     fits: Mapping[str, tuple[np.ndarray, Float[Tensor, "*one 68 2"] | None]],
     title: str,
     size: float = 4.3,
-    most: float = 12.0,
 ) -> Figure:
     """Detected and projected landmarks on overlays, joined by lines coloured by their length.
 
     fits: title: (picture of the crop with the face on it, projected points in crop pixels or None).
     """
+    most = 12.0
     shape = (size * len(fits) + 1, size + 0.8, len(fits))
     figure, axes = charts(*shape, title=title, fontsize=14, squeeze=False)
     detected, shades = crop.landmarks[0].numpy(), matplotlib.colormaps[SIZE]

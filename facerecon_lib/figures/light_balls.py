@@ -119,11 +119,11 @@ def with_ball(image: Picture, light: Tensor | Callable, share: float = 0.24) -> 
     return out
 
 
-def beside(*pictures: Picture, margin: int = 16) -> Picture:
+def beside(*pictures: Picture) -> Picture:
     """Pictures side by side on paper, centred in height."""
     height = max(p.shape[0] for p in pictures)
     paper = round(255 * PAPER)
-    gap = np.full((height, margin, 3), paper, np.uint8)
+    gap = np.full((height, 16, 3), paper, np.uint8)
     row = []
     for p in pictures:
         room = height - p.shape[0]

@@ -110,14 +110,14 @@ def normals_figure(model: MorphableModel, vertex_normals: Callable) -> Figure:
     return gallery(images, list(pictures), title=title, columns=4, size=2.2)
 
 
-def nine_spheres(basis: Callable[[Tensor], Tensor], title: str = "", size: int = 150) -> Figure:
+def nine_spheres(basis: Callable[[Tensor], Tensor]) -> Figure:
     """Each basis function on a sphere: rows are bands l, columns m from -2 to 2."""
-    title = title or "Nine functions of a direction: red is positive, blue negative"
+    title = "Nine functions of a direction: red is positive, blue negative"
     figure, axes = charts(9.4, 6.2, 5, 3, title)
     for axis in axes.flat:
         axis.axis("off")
     for k, (band, m) in enumerate(ORDER):
-        values = ball_values(lambda n, k=k: basis(n)[:, k], size)
+        values = ball_values(lambda n, k=k: basis(n)[:, k], 150)
         name = f"k = {k}:  l = {band}, m = {m}\n{FORMULAS[k]}"
         drawn = picture(axes[band, m + 2], values, name, **signed(1.1))
     arrow = dict(arrowstyle="-|>", color="0.25", linewidth=1.4)

@@ -56,26 +56,24 @@ def modes_figure(
     mean: Float[Tensor, "vertex 3"],
     basis: Float[Tensor, "mode vertex 3"],
     title: str,
-    deviations: float = 2.5,
-    count: int = 5,
     heat: bool = True,
     **look: float,
 ) -> Figure:
-    """The first modes at minus and plus some standard deviations, and how far each moves a vertex.
+    """Five modes at minus and plus 2.5 standard deviations, and how far each moves a vertex.
 
     heat: whether to show that last row. look: yaw, frame for the painter.
     """
-    first = basis[:count]
-    faces = [mean + sign * deviations * first for sign in (-1, 1)]
+    first = basis[:5]
+    faces = [mean + sd * first for sd in (-2.5, 2.5)]
     rows = [[paint(face, size=210, **look) for face in row] for row in faces]
-    names, bar = [f"−{deviations:g} sd", f"+{deviations:g} sd"], None
+    names, bar = ["−2.5 sd", "+2.5 sd"], None
     if heat:
         move = first.norm(dim=-1)
         top = math.ceil(float(move.quantile(0.995)))
         rows.append([paint(mean, heat=m, top=top, size=210, **look) for m in move])
         names.append("moved by 1 sd")
         bar = (top, "mm", 2)
-    columns = [f"mode {i + 1}" for i in range(count)]
+    columns = [f"mode {i + 1}" for i in range(len(first))]
     return upright_rows(rows, title=title, columns=columns, names=names, size=1.75, bar=bar)
 
 
@@ -83,7 +81,6 @@ def compactness_figure(
     deviations: Mapping[str, Float[Tensor, " mode"]],
     ours: Float[Tensor, "mode vertex 3"],
     shipped: Float[Tensor, "mode vertex 3"],
-    count: int = 12,
 ) -> Figure:
     """Variance held by the first modes of some models; |cosine| between the modes of two."""
     figure, (left, right) = charts(11.5, 4.2, 2, width_ratios=(1.35, 1))
@@ -101,8 +98,8 @@ def compactness_figure(
     left.legend(frameon=False, loc="lower right")
     left.grid(alpha=0.25)
 
-    a, b = (F.normalize(basis[:count].flatten(1), dim=1) for basis in (ours, shipped))
-    extent = (0.5, count + 0.5, count + 0.5, 0.5)
+    a, b = (F.normalize(basis[:12].flatten(1), dim=1) for basis in (ours, shipped))
+    extent = (0.5, 12.5, 12.5, 0.5)
     image = right.imshow((a @ b.T).abs(), extent=extent, **sized())
     title = "The first three agree, later ones mix\nwith neighbours of nearly their size"
     right.set(xlabel="mode of the shipped model (3,000 faces)", title=title)
@@ -117,9 +114,8 @@ def compactness_figure(
 def jaw_figure(model: MorphableModel) -> Figure:
     """The lower teeth on their straight way to `jawOpen` = 1, beside the arc of a real jaw."""
     rest = model.mean
-    wide = model.shape(
-        torch.zeros(1, model.sizes.identity), model.expression_from_controls({"jawOpen": 1.0})
-    )[0]
+    opened = model.expression_from_controls({"jawOpen": 1.0})
+    wide = model.shape(torch.zeros(1, model.sizes.identity), opened)[0]
     teeth = lower_teeth(model)
     _, rotation, move = umeyama(rest[teeth][None], wide[teeth][None], with_scale=False)
     turn = rotation[0, 1:, 1:]  # about the axis from ear to ear: y and z alone
@@ -177,21 +173,19 @@ def lower_teeth(model: MorphableModel) -> Tensor:
     count, f = len(model.mean), model.faces.numpy()
     pairs = np.concatenate([f[:, :2], f[:, 1:]])
     graph = sp.coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count))
-    _, label = connected_components(graph, directed=False)
+    pieces = torch.from_numpy(connected_components(graph, directed=False)[1])
     step = model.expression_from_controls({"jawOpen": 1.0})
     move = (step @ model.expression_basis.flatten(1)).reshape(-1, 3)
-    best, least = None, math.inf
-    for piece in range(label.max() + 1):
-        chosen = torch.tensor(np.flatnonzero(label == piece))
-        if len(chosen) < 8 or float(move[chosen].norm(dim=1).mean()) < 5:
-            continue
-        points = model.mean[chosen][None]
-        moved = points + move[chosen]
+
+    def bend(piece: Tensor) -> float:
+        points = model.mean[piece][None]
+        moved = points + move[piece]
         _, turn, shift = umeyama(points, moved, with_scale=False)
-        left = (points @ turn.transpose(1, 2) + shift - moved).norm(dim=-1).mean()
-        if float(left) < least:
-            best, least = chosen, float(left)
-    return best
+        return float((points @ turn.transpose(1, 2) + shift - moved).norm(dim=-1).mean())
+
+    pieces = [(pieces == i).nonzero()[:, 0] for i in pieces.unique()]
+    moving = [p for p in pieces if len(p) >= 8 and move[p].norm(dim=1).mean() >= 5]
+    return min(moving, key=bend)
 
 
 # Fits and errors --------------------------------------------------------------------------------
@@ -204,7 +198,6 @@ def rebuilt_figure(
     title: str,
     top: float = 2.0,
     yaw: float = 0.0,
-    size: float = 1.8,
 ) -> Figure:
     """The face, each rebuilding of it, and below the distance of every vertex as viridis, mm."""
     pictures, heats, names = [paint(face, yaw=yaw)], [None], ["the face itself"]
@@ -214,7 +207,7 @@ def rebuilt_figure(
         heats.append(paint(face, heat=error, top=top, yaw=yaw))
         names.append(f"{name}\n{float(error.mean()):.2f} mm off")
     bar = (top, "distance to the face, mm", 1)
-    return upright_rows([pictures, heats], title=title, columns=names, size=size, bar=bar)
+    return upright_rows([pictures, heats], title=title, columns=names, size=1.8, bar=bar)
 
 
 def landmarks_figure(
@@ -223,10 +216,9 @@ def landmarks_figure(
     points: Float[Tensor, "68 3"],
     fits: Mapping[str, Float[Tensor, "vertex 3"]],
     title: str,
-    top: float = 4.0,
 ) -> Figure:
     """A face, the noisy landmarks that are all we know, and what was fitted to them."""
-    figure = rebuilt_figure(paint, face, fits, title, top=top)
+    figure = rebuilt_figure(paint, face, fits, title, top=4.0)
     axis = figure.axes[len(fits) + 1]  # the empty place below the face
     away = points - paint.middle
     axis.scatter(away[:, 0], away[:, 1], s=6, color=INK)
@@ -272,9 +264,7 @@ def finer(model: MorphableModel) -> Subdivision:
     return loop_subdivide(model.faces, len(model.mean), creases)
 
 
-def scar(
-    model: MorphableModel, vertices: Float[Tensor, "vertex 3"], height: float = 2.5
-) -> Float[Tensor, "vertex 3"]:
+def scar(model: MorphableModel, vertices: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
     """A raised scar across one cheek and three furrows in the brow: offsets in mm along the
     normals of `vertices`, on a model subdivided once."""
     x, normal = vertices, vertex_normals(vertices[None], model.faces)[0]
@@ -283,10 +273,10 @@ def scar(
     marks = x[model.landmarks]
     start, end = marks[45] + torch.tensor([4.0, -14, 0]), marks[54] + torch.tensor([10.0, -2, 0])
     brow = marks[[21, 22]].mean(0)
-    lines = [(start, end, height, 2.2)]
+    lines = [(start, end, 2.5, 2.2)]
     for up, half in ((19.0, 20.0), (28.0, 25.0), (37.0, 20.0)):
         left, right = (brow + torch.tensor([sign * half, up, 0.0]) for sign in (-1, 1))
-        lines.append((left, right, -0.7 * height, 1.9))
+        lines.append((left, right, -1.75, 1.9))
     bump = torch.zeros(len(x))
     for a, b, high, width in lines:
         along = (b - a)[:2]
@@ -301,14 +291,13 @@ def scar_figure(
     face: Float[Tensor, "vertex 3"],
     answer: Float[Tensor, "vertex 3"],
     title: str,
-    top: float = 2.0,
 ) -> Figure:
     """A face, the model's answer, and their distance, drawn large."""
     error = (answer - face).norm(dim=-1)
     look = dict(yaw=-22, size=430)
-    row = [paint(face, **look), paint(answer, **look), paint(face, heat=error, top=top, **look)]
+    row = [paint(face, **look), paint(answer, **look), paint(face, heat=error, top=2.0, **look)]
     names = ["the face, scarred", "the nearest face the model can say", "what is lost"]
-    return upright_rows([row], title=title, columns=names, size=3.1, bar=(top, "distance, mm", 0))
+    return upright_rows([row], title=title, columns=names, size=3.1, bar=(2.0, "distance, mm", 0))
 
 
 # Skin -------------------------------------------------------------------------------------------
@@ -321,12 +310,11 @@ def skin_modes_figure(
     basis: Float[Tensor, "mode vertex 3"],
     deviations: float,
     title: str,
-    count: int = 6,
 ) -> Figure:
     """The first albedo modes at minus and plus some standard deviations, unlit."""
-    skins = [mean + sign * deviations * basis[:count] for sign in (-1, 1)]
+    skins = [mean + sign * deviations * basis[:6] for sign in (-1, 1)]
     rows = [[paint(shape, skin, lit=False, size=200) for skin in row] for row in skins]
-    columns = [f"mode {i + 1}" for i in range(count)]
+    columns = [f"mode {i + 1}" for i in range(6)]
     names = [f"−{deviations:g} sd", f"+{deviations:g} sd"]
     return upright_rows(rows, title=title, columns=columns, names=names, size=1.6)
 

@@ -8,7 +8,6 @@ course_map(model, coefficients, crop)           # the report's Figure 1, with no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -40,16 +39,12 @@ def crop_picture(crop: Crop, size: int = 448) -> Picture:
 
 
 def turning(
-    model: MorphableModel,
-    coefficients: FaceCoefficients,
-    crop: Crop,
-    size: int = 300,
-    yaws: Sequence[float] = tuple(range(-56, 57, 14)),
+    model: MorphableModel, coefficients: FaceCoefficients, crop: Crop, size: int = 300
 ) -> list[Picture]:
     """The photo with the head turning beside it, there and back: frames of an animation."""
     photo = crop_picture(crop, size)
     frames = []
-    for yaw in yaws:
+    for yaw in range(-56, 57, 14):
         face = turned(model, coefficients, yaw, 4.0 * math.cos(math.radians(yaw * 1.6)))
         frames.append(np.concatenate([photo, show_face(face, "studio", size)], 1))
     middle = len(frames) // 2  # begin where the face looks at you
@@ -80,10 +75,10 @@ def relit(
     return show_face(face, look if look in ("unlit", "shape") else "lit", size)
 
 
-def marked(crop: Crop, mask: torch.Tensor, size: int = 300) -> Picture:
+def marked(crop: Crop, mask: torch.Tensor) -> Picture:
     """The crop, paled outside the mask."""
     paled = crop.image * mask + (0.35 * crop.image + 0.65) * (1 - mask)
-    return to_uint8(F.interpolate(paled, (size, size), mode="bilinear")[0])
+    return to_uint8(F.interpolate(paled, (300, 300), mode="bilinear")[0])
 
 
 # The tour -------------------------------------------------------------------------------------
@@ -140,7 +135,7 @@ def forming(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop) -
 
 
 @torch.no_grad()
-def dials(model: MorphableModel, coefficients: FaceCoefficients, size: int = 160) -> Figure:
+def dials(model: MorphableModel, coefficients: FaceCoefficients) -> Figure:
     """One number of each group turned from left to right, all others left as fitted."""
 
     def added(group: str, index: int, value: float) -> FaceCoefficients:
@@ -166,7 +161,7 @@ def dials(model: MorphableModel, coefficients: FaceCoefficients, size: int = 160
     for line, (name, values, unit, change) in zip(axes, rows, strict=True):
         for axis, value in zip(line, values, strict=True):
             face = turned(model, change(value), value if unit == "°" else 0.0)
-            axis.imshow(show_face(face, "lit", size))
+            axis.imshow(show_face(face, "lit", 160))
             unchanged = "frontal" if unit == "°" else "as fitted"
             axis.set_title(f"{value:+g}{unit}" if value else unchanged, fontsize=9)
             bare(axis)
@@ -231,9 +226,9 @@ def around(model: MorphableModel, coefficients: FaceCoefficients) -> Figure:
 
 
 @torch.no_grad()
-def population(model: MorphableModel, seed: int = 3) -> Figure:
+def population(model: MorphableModel) -> Figure:
     """Random faces of the model, one for each Monk tone, from light to dark."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(3)
     identity, _, _ = model.random(len(MONK_TONES), generator, 0.9)
     skin = model.regions["skin"] / model.regions["skin"].sum()
     mean = (skin[:, None] * model.albedo_mean).sum(0)

@@ -188,7 +188,7 @@ def fragments_figure(
     """Which triangle, how deep, what colour."""
     depth = zbuf.detach().masked_fill(pix_to_face < 0, torch.nan)
     figure, axes = charts(9.2, 3.4, 3, title=title)
-    _pixels(axes[0], face_colours(pix_to_face), "pix_to_face: one colour per triangle")
+    _pixels(axes[0], face_colours(pix_to_face), "pix_to_face: one colour a triangle")
     drawn = _pixels(axes[1], depth, "zbuf: near is bright", cmap="viridis_r")
     figure.colorbar(drawn, ax=axes[1], label=depth_label, shrink=0.75)
     _pixels(axes[2], picture.detach().clamp(0, 1), picture_label)
@@ -291,18 +291,15 @@ def trap_figure(x: Tensor, curves: Mapping[str, Tensor], reach: float, title: st
 
 
 def hunt_frames(
-    target: Float[Tensor, "3 2"],
-    paths: Mapping[str, Sequence[tuple[Tensor, Tensor]]],
-    every: int = 8,
-    zoom: int = 6,
+    target: Float[Tensor, "3 2"], paths: Mapping[str, Sequence[tuple[Tensor, Tensor]]]
 ) -> list[Picture]:
     """Panels side by side, one a path; a path is a list of (triangle (3, 2), picture (H, W, 3))."""
     length = len(next(iter(paths.values())))
-    moments = [*range(0, length, every), *[length - 1] * 4]  # the end is held
+    moments = [*range(0, length, 8), *[length - 1] * 4]  # the end is held
     return [
         _beside(
             [
-                _hunt_panel(target, *path[moment], f"{label}: step {moment}", zoom)
+                _hunt_panel(target, *path[moment], f"{label}: step {moment}")
                 for label, path in paths.items()
             ],
             12,
@@ -311,11 +308,11 @@ def hunt_frames(
     ]
 
 
-def _hunt_panel(target: Tensor, triangle: Tensor, image: Tensor, words: str, zoom: int) -> Picture:
+def _hunt_panel(target: Tensor, triangle: Tensor, image: Tensor, words: str) -> Picture:
     """One path at one step: the picture, the target's and the triangle's outline."""
-    side = image.shape[0] * zoom
+    side = image.shape[0] * 6
     sheet = Image.new("RGB", (side, side + 30), "white")
-    sheet.paste(Image.fromarray(_enlarged(image, zoom)), (0, 30))
+    sheet.paste(Image.fromarray(_enlarged(image, 6)), (0, 30))
     pen = ImageDraw.Draw(sheet)
     for corners, colour, width in ((target, TARGET, 4), (triangle, "#222222", 2)):
         points = ndc_to_pixels(corners.detach(), side) + torch.tensor([0.0, 30.0])
@@ -343,11 +340,11 @@ def side_by_side(*pictures: Float[Tensor, "height width 3"], zoom: int = 8) -> P
 # Gradients on the face --------------------------------------------------------------------------
 
 
-def derivative_figure(maps: Mapping[str, Tensor], title: str, most: float = 0.3) -> Figure:
+def derivative_figure(maps: Mapping[str, Tensor], title: str) -> Figure:
     """Signed maps of how the picture changes; red brighter, blue darker."""
     figure, axes = charts(4.1 * len(maps) + 0.9, 4.8, len(maps), title=title)
     for axis, (label, values) in zip(axes, maps.items(), strict=True):
-        drawn = _pixels(axis, values.detach(), label, **signed(most))
+        drawn = _pixels(axis, values.detach(), label, **signed(0.3))
         axis.set_title(label, fontsize=11)
     figure.colorbar(drawn, ax=list(axes), label="change of the grey value", shrink=0.8)
     return figure
@@ -357,13 +354,13 @@ def push_figure(
     panels: Mapping[str, tuple[Tensor, Float[Tensor, "vertex 3"]]],
     v_camera: Float[Tensor, "vertex 3"],
     title: str,
-    cells: int = 16,
 ) -> Figure:
     """Where a step downhill would move the vertices: summed over the cells of a grid.
 
     panels: label: (picture (H, W, 3), gradient of the loss with respect to v_camera). Each panel's
     arrows have the length of their longest in common.
     """
+    cells = 16
     figure, axes = charts(5.0 * len(panels), 5.4, len(panels), title=title)
     for axis, (label, (picture, gradient)) in zip(axes, panels.items(), strict=True):
         side = picture.shape[0]
