@@ -84,7 +84,6 @@ def image_derivative(
     k, blur = (1, 0.0) if soft is None else (soft.faces_per_pixel, soft.blur_radius)
     settings = dict(blur_radius=blur, faces_per_pixel=k, perspective_correct=True)
     listed = rasterize(project_ndc(v_camera), faces, size, **settings).pix_to_face
-    there = listed >= 0
     corner = faces[listed.clamp(min=0)]
     steps = torch.zeros(1, size, size, 1, 1, 1, requires_grad=True)
     ndc = project_ndc(v_camera[0][corner] + steps * move)
@@ -100,9 +99,9 @@ def image_derivative(
         weights = weights / weights.sum(-1, keepdim=True)
     edges = ((a, b), (b, c), (c, a))
     outline = torch.stack([squared_distance(p, *edge) for edge in edges]).amin(0)
-    signed = torch.where(inside, -outline, outline)
-    fragments = Fragments(listed, (weights * ndc[..., 2]).sum(-1), weights, signed)
-    shown = (weights[..., None] * colours[0][corner]).sum(-2) * there[..., None]
+    dists = torch.where(inside, -outline, outline)
+    fragments = Fragments(listed, (weights * ndc[..., 2]).sum(-1), weights, dists)
+    shown = (weights[..., None] * colours[0][corner]).sum(-2) * (listed >= 0)[..., None]
     grey = picture(fragments, shown).mean(-1)
     return torch.autograd.grad(grey.sum(), steps)[0].reshape(size, size)
 
