@@ -237,7 +237,7 @@ def _examine(definition: checks.ExerciseCheck, attempt: _Attempt) -> str:
     except (_Blank, _Raised):
         raise
     except Exception as error:
-        sentence = definition.explain(attempt.answer, attempt.call_again)
+        sentence = definition.explain(attempt.calls, attempt.run)
         if sentence is None:
             raise
         raise Wrong(sentence, getattr(error, "picture", None)) from None
@@ -269,28 +269,26 @@ class _Raised(Exception):
 class _Attempt:
     """Calls the student's function on copies of the arguments and sorts what it raises.
 
-    The arguments and the answer of the last call are remembered, for its mistake to be named.
+    All calls, and what the student's function answered, are remembered for its mistake to be named.
     """
 
     def __init__(self, student: Callable):
         self.student = student
         self.__name__ = student.__name__
-        self.arguments: tuple = ((), {})
-        self.answer: object = None
+        self.calls: list[tuple[tuple, object]] = []
 
-    def call_again(self, function: Callable) -> object:
-        """Another function's answer to copies of the last arguments."""
-        args, kwargs = _copied(self.arguments)
-        return function(*args, **kwargs)
+    @staticmethod
+    def run(function: Callable, arguments: tuple) -> object:
+        """The function's answer to copies of (positional, named) arguments."""
+        args, kwargs = _copied(arguments)
+        answer = function(*args, **kwargs)
+        return list(answer) if isinstance(answer, types.GeneratorType) else answer
 
     def __call__(self, *args, **kwargs):
-        self.arguments, self.answer = (args, kwargs), None
         try:
-            result = self.call_again(self.student)
-            if isinstance(result, types.GeneratorType):
-                result = list(result)
-            self.answer = result
-            return result
+            answer = self.run(self.student, (args, kwargs))
+            self.calls.append(((args, kwargs), answer))
+            return answer
         except Wrong:
             raise
         except NotImplementedError as error:

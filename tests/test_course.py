@@ -69,6 +69,52 @@ def test_a_wrong_answer_is_told_where_and_how(twice):
     assert "Yours is 1.5 times the expected" in verdict.message
 
 
+MISTAKES = {
+    "breaks": lambda x: x.no_such_thing,
+    "the library's own": library_twice,
+    "the first value's for all": lambda x: 2 * x[:1].expand_as(x),
+    "tripled, or cubed": (lambda x: 3 * x, lambda x: x**3),
+}
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (wrong, "tripled, or cubed"),
+        (lambda x: x * x * x, "tripled, or cubed"),
+        (lambda x: x + x[0], "twice(x) differs"),
+        (lambda x: 3.5 * x, "twice(x) differs"),
+        (lambda x: 2 * x[:2], "twice(x): expected shape"),
+    ],
+)
+def test_a_mistake_of_the_table_is_told_by_its_sentence(answer, sentence, as_list):
+    def examine(attempt):
+        for x in (torch.ones(2), torch.tensor([1.0, 2.0, 5.0])):
+            got = attempt(x)
+            close("twice(x)", got[0] if as_list else got, 2 * x)
+
+    def listed(function):
+        return (lambda x: [function(x), {"size": len(x)}]) if as_list else function
+
+    table = {
+        words: tuple(map(listed, of)) if isinstance(of, tuple) else listed(of)
+        for words, of in MISTAKES.items()
+    }
+    definition = checks.ExerciseCheck("twice", "98", listed(library_twice), examine, table)
+    assert judge(named(listed(answer)), definition).message.startswith(sentence)
+
+
+def test_a_right_answer_without_gradient_is_no_mistake_of_the_table():
+    def examine(attempt):
+        mine, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
+        same_gradient("f(x)", attempt(mine).sum(), (ours * 2).sum(), {"x": (mine, ours)})
+
+    table = {"no gradient": lambda x: 2 * x.detach(), "other": lambda x: 3 * x}
+    definition = checks.ExerciseCheck("f", "98", library_twice, examine, table)
+    assert judge(lambda x: 2 * x.detach(), definition).message.startswith("f(x) has no gradient")
+
+
 def test_what_still_raises_not_implemented_is_blank(twice):
     assert judge(blank, twice).state == "blank"
 

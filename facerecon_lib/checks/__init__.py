@@ -22,10 +22,10 @@ To add an exercise:
    told to the student. Judge small cases with known numbers first, then batches of several sizes,
    float64, and gradients (`same_gradients`).
 3. Write the mistakes that students make as functions, each under the sentence that explains it.
-   When the check raises, the student's last answer is compared with what these return for the
-   same arguments, and the student reads the sentence of the one that agrees. Functions that
-   deserve one sentence stand in a tuple. Where two mistakes give the same answer to the case that
-   the check tries first, the first in the table is named: choose cases that tell them apart.
+   When the check raises, the student's answers so far are compared with what these return for
+   the same arguments, and the student reads the sentence of the first that agrees. Functions that
+   deserve one sentence stand in a tuple. Where two mistakes give the same answers until the check
+   raises, choose cases that tell them apart.
 4. Write in tests/mutants/notebook_NN.py what else may go wrong (MUTANTS, which the check need not
    name) and right answers written another way (ALTERNATIVES). The tests judge both, and see to it
    that every mistake of the table gets its own sentence.
@@ -44,7 +44,7 @@ from .compare import agree as agree
 from .compare import close as close
 from .compare import like as like
 from .compare import one_number as one_number
-from .compare import reproduces
+from .compare import reproduces, same
 from .compare import same_gradient as same_gradient
 from .compare import same_gradients as same_gradients
 from .compare import same_length as same_length
@@ -76,24 +76,31 @@ class ExerciseCheck:
             for function in (functions if isinstance(functions, tuple) else (functions,))
         ]
 
-    def explain(self, got: object, call: Callable[[Callable], object]) -> str | None:
-        """The sentence of the first mistake that gives got; None for a right or an odd answer.
+    def explain(self, calls: list[tuple[object, object]], run: Callable) -> str | None:
+        """The sentence of the first mistake that gives the student's answers, if one does.
 
-        call: calls a function on the arguments that gave got.
+        calls: (arguments, answer) of all calls, of which the last answer is wrong. run: calls a
+        function on copies of arguments.
         """
-        if not self.mistakes:
+        if not self.mistakes or not calls:
             return None
+
+        def answer(function: Callable, arguments: object) -> object:
+            return self.compared(run(function, arguments))
+
+        *earlier, (arguments, got) = calls
         try:
-            got, right = self.compared(got), self.compared(call(self.stand_in))
+            got, right = self.compared(got), answer(self.stand_in, arguments)
         except Exception:  # an answer that has not the parts that are compared
             return None
         for sentence, function in self.wrong_functions():
             try:
-                wrong = self.compared(call(function))
+                if reproduces(got, answer(function, arguments), right) and all(
+                    same(self.compared(said), answer(function, before)) for before, said in earlier
+                ):
+                    return sentence
             except Exception:  # a mistake that breaks on these arguments is not this one
                 continue
-            if reproduces(got, wrong, right):
-                return sentence
         return None
 
 

@@ -195,6 +195,19 @@ def reproduces(got: object, wrong: object, right: object) -> bool:
     )
 
 
+def same(one: object, other: object) -> bool:
+    """Whether two answers of any kind are equal, to a thousandth."""
+    mine, theirs = _leaves(one), _leaves(other)
+    return len(mine) == len(theirs) and all(
+        _distance(a, b) <= 1e-3 * _size(b) for a, b in zip(mine, theirs, strict=True)
+    )
+
+
+def _size(leaf: object) -> float:
+    number = isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.numel()
+    return 1 + float(leaf.abs().max()) if number else 1.0
+
+
 def _leaves(answer: object) -> list:
     """The tensors and numbers that an answer is made of, in a row."""
     if dataclasses.is_dataclass(answer):

@@ -4,53 +4,28 @@ import math
 
 import torch
 
+from facerecon_lib.checks.notebook_04 import _area as area
 from facerecon_lib.checks.notebook_04 import _barycentric as weights_of
 from facerecon_lib.checks.notebook_04 import _coverage as right_coverage
+from facerecon_lib.checks.notebook_04 import _rasterize_hard as right_fragments
 from facerecon_lib.checks.notebook_04 import _soft_blend as right_blend
+from facerecon_lib.checks.notebook_04 import (
+    areas,
+    blended,
+    nearest,
+    nothing,
+    painter,
+    soft,
+    where_empty,
+)
 from facerecon_lib.figures.rendering import pixel_centres, squared_distance
 
 # barycentric ----------------------------------------------------------------------------------
 
 
-def _area(a, b, c):
-    (ax, ay), (bx, by), (cx, cy) = a.unbind(-1), b.unbind(-1), c.unbind(-1)
-    return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-
-
-def _parts(points, triangles):
-    p = points[:, None]
-    a, b, c = triangles.unbind(1)
-    return torch.stack([_area(p, b, c), _area(a, p, c), _area(a, b, p)], -1)
-
-
-def _unsigned(points, triangles):
-    parts = _parts(points, triangles).abs()
-    return parts / parts.sum(-1, keepdim=True)
-
-
-def _unsigned_whole(points, triangles):
-    return _parts(points, triangles) / _area(*triangles.unbind(1)).abs()[..., None]
-
-
-def _unsigned_parts(points, triangles):
-    return _parts(points, triangles).abs() / _area(*triangles.unbind(1)).abs()[..., None]
-
-
-def _edge_functions(points, triangles):
-    return _parts(points, triangles)
-
-
-def _only_the_first(points, triangles):
-    return weights_of(points, triangles[:1].expand_as(triangles))
-
-
 def _inverse_distances(points, triangles):
     near = 1 / (points[:, None, None] - triangles).norm(dim=-1).clamp(min=1e-6)
     return near / near.sum(-1, keepdim=True)
-
-
-def _no_triangle_axis(points, triangles):
-    return weights_of(points, triangles).squeeze(1)
 
 
 def _two_of_three(points, triangles):
@@ -70,8 +45,8 @@ def _in_a_loop(points, triangles):
     for p in points:
         row = []
         for a, b, c in triangles:
-            whole = _area(a, b, c)
-            w0, w1 = _area(p, b, c) / whole, _area(p, c, a) / whole
+            whole = area(a, b, c)
+            w0, w1 = area(p, b, c) / whole, area(p, c, a) / whole
             row.append(torch.stack([w0, w1, 1 - w0 - w1]))
         rows.append(torch.stack(row))
     return torch.stack(rows)
@@ -81,7 +56,7 @@ def _filled_in(points, triangles):
     weights = torch.empty(len(points), len(triangles), 3)
     for k in range(3):
         corners = [points[:, None] if i == k else triangles[:, i] for i in range(3)]
-        weights[..., k] = _area(*corners) / _area(*triangles.unbind(1))
+        weights[..., k] = area(*corners) / area(*triangles.unbind(1))
     return weights
 
 
@@ -92,59 +67,6 @@ def _by_homogeneous_inverse(points, triangles):
 
 
 # rasterize_hard -------------------------------------------------------------------------------
-
-
-def _rasterizer(
-    *,
-    inside=lambda w: (w >= 0).all(-1),
-    nearer=torch.lt,
-    depth=lambda w, z: w @ z,
-    centres=pixel_centres,
-    empty=-1.0,
-    no_face=-1,
-    first=0,
-    weights=weights_of,
-    kept=lambda w: w,
-    start=math.inf,
-):
-    def rasterize_hard(verts, faces, height, width):
-        points = centres(height, width).reshape(-1, 2).to(verts)
-        pix_to_face = torch.full((len(points),), no_face)
-        zbuf = torch.full((len(points),), start).to(verts)
-        bary = torch.full((len(points), 3), empty).to(verts)
-        for f, face in enumerate(faces):
-            corners = verts[face]
-            w = weights(points, corners[None, :, :2])[:, 0]
-            z = depth(w, corners[:, 2])
-            wins = inside(w) & nearer(z, zbuf)
-            pix_to_face[wins], zbuf[wins], bary[wins] = f + first, z[wins], kept(w)[wins]
-        zbuf[pix_to_face == no_face] = empty
-        shape = (height, width)
-        return pix_to_face.reshape(shape), zbuf.reshape(shape), bary.reshape(*shape, 3)
-
-    return rasterize_hard
-
-
-def _corners_of_pixels(height, width):
-    return pixel_centres(height, width) + 1 / min(height, width)
-
-
-def _both_sides_one(height, width):
-    return pixel_centres(height, width) * min(height, width) / torch.tensor([width, height])
-
-
-def _culled(verts, faces, height, width):
-    a, b, c = verts[faces][..., :2].unbind(1)
-    turned = torch.where((_area(a, b, c) > 0)[:, None], faces, faces[:, :1])
-    return _rasterizer()(verts, turned, height, width)
-
-
-def _mean_depth(w, z):
-    return z.mean().expand(len(w))
-
-
-def _inverse_depth(w, z):
-    return 1 / (w @ (1 / z))
 
 
 def _gathered(verts, faces, height, width):
@@ -207,14 +129,6 @@ def _without_a_dtype(verts, faces, height, width):
     return face.view(height, width), zbuf.view(height, width), bary.view(height, width, 3)
 
 
-def _only_the_face(verts, faces, height, width):
-    return _rasterizer()(verts, faces, height, width)[0]
-
-
-def _detached_fragments(verts, faces, height, width):
-    return _rasterizer()(verts.detach(), faces, height, width)
-
-
 # coverage -------------------------------------------------------------------------------------
 
 
@@ -223,46 +137,18 @@ def _distances(points, triangles, distance=squared_distance):
     return torch.stack([distance(p, a, b), distance(p, b, c), distance(p, c, a)])
 
 
-def _soft(points, triangles, sigma, *, reduce=lambda d: d.amin(0), of=lambda d, s: d / s, **kind):
-    squared = reduce(_distances(points, triangles, **kind))
-    inside = (weights_of(points, triangles) >= 0).all(-1)
-    sign = torch.where(inside, 1.0, -1.0).to(points)
-    return torch.sigmoid(sign * of(squared, sigma))
-
-
 def _to_line(p, a, b):
-    return _area(a, b, p).square() / (b - a).square().sum(-1)
+    return area(a, b, p).square() / (b - a).square().sum(-1)
 
 
 def _to_ends(p, a, b):
     return torch.minimum((p - a).square().sum(-1), (p - b).square().sum(-1))
 
 
-def _never_negative(points, triangles, sigma):
-    return torch.sigmoid(-_distances(points, triangles).amin(0) / sigma)
-
-
-def _hard_coverage(points, triangles, sigma):
-    return (weights_of(points, triangles) >= 0).all(-1).to(points)
-
-
 def _gaussian(points, triangles, sigma):
     squared = _distances(points, triangles).amin(0)
     inside = (weights_of(points, triangles) >= 0).all(-1)
     return torch.where(inside, 1.0, torch.exp(-squared / sigma))
-
-
-def _clockwise_is_outside(points, triangles, sigma):
-    inside = (_parts(points, triangles) >= 0).all(-1)
-    squared = _distances(points, triangles).amin(0)
-    return torch.sigmoid(torch.where(inside, squared, -squared) / sigma)
-
-
-def _no_segment(points, triangles, sigma):
-    p, (a, b, c) = points[:, None], triangles.unbind(1)
-    squared = torch.minimum(squared_distance(p, a, b), squared_distance(p, b, c))
-    inside = (weights_of(points, triangles) >= 0).all(-1)
-    return torch.sigmoid(torch.where(inside, squared, -squared) / sigma)
 
 
 def _logistic(points, triangles, sigma):
@@ -277,7 +163,7 @@ def _coverage_in_a_loop(points, triangles, sigma):
         squared = torch.stack(
             [squared_distance(points, t[i], t[(i + 1) % 3]) for i in range(3)], -1
         ).amin(-1)
-        inside = (_parts(points, t[None])[:, 0] * _area(*t).sign() > 0).all(-1)
+        inside = (areas(points, t[None])[:, 0] * area(*t).sign() > 0).all(-1)
         signed = squared * (2 * inside.to(points) - 1)
         columns.append((signed / sigma).sigmoid())
     return torch.stack(columns, 1)
@@ -314,27 +200,8 @@ def _silhouette_log(coverages):
 # soft_blend -----------------------------------------------------------------------------------
 
 
-def _blend(coverages, nearness, colours, gamma, background, *, weigh, rest=None, behind=True):
-    most = nearness.amax(-1, keepdim=True)
-    weights = weigh(coverages, nearness, most, gamma)
-    back = torch.exp(-most / gamma) if rest is None else rest(most, gamma)
-    total = weights.sum(-1, keepdim=True) + back
-    shown = (weights[..., None] * colours).sum(-2)
-    return (shown + back * background * behind) / total
-
-
-def _usual(d, n, m, g):
-    return d * torch.exp((n - m) / g)
-
-
-def _naive_blend(coverages, nearness, colours, gamma, background):
-    weights = coverages * torch.exp(nearness / gamma)
-    total = weights.sum(-1, keepdim=True) + 1
-    return ((weights[..., None] * colours).sum(-2) + background) / total
-
-
 def _unnormalised(coverages, nearness, colours, gamma, background):
-    weights = _usual(coverages, nearness, nearness.amax(-1, keepdim=True), gamma)
+    weights = coverages * torch.exp((nearness - nearness.amax(-1, keepdim=True)) / gamma)
     return (weights[..., None] * colours).sum(-2)
 
 
@@ -354,25 +221,6 @@ def _nearest_only(coverages, nearness, colours, gamma, background):
     index = nearness.argmax(-1)[..., None, None].expand(*nearness.shape[:-1], 1, colours.shape[-1])
     empty = (coverages.amax(-1) == 0)[..., None]
     return torch.where(empty, background, colours.gather(-2, index)[..., 0, :])
-
-
-def _one_gamma(coverages, nearness, colours, gamma, background):
-    return right_blend(coverages, nearness, colours, 0.1, background)
-
-
-def _black_behind(coverages, nearness, colours, gamma, background):
-    return right_blend(coverages, nearness, colours, gamma, torch.zeros_like(background))
-
-
-def _frozen_weights(coverages, nearness, colours, gamma, background):
-    return right_blend(coverages.detach(), nearness.detach(), colours, gamma, background)
-
-
-def _one_shift_a_picture(coverages, nearness, colours, gamma, background):
-    most = nearness.max()
-    weights, rest = _usual(coverages, nearness, most, gamma), torch.exp(-most / gamma)
-    shown = (weights[..., None] * colours).sum(-2) + rest * background
-    return shown / (weights.sum(-1, keepdim=True) + rest)
 
 
 def _three_channels(coverages, nearness, colours, gamma, background):
@@ -411,84 +259,75 @@ def _blend_loop(coverages, nearness, colours, gamma, background):
     return colour / total[..., None]
 
 
+def of_fragments(index, change):
+    """The right fragments with one of the three changed."""
+
+    def rasterize_hard(*arguments):
+        fragments = list(right_fragments(*arguments))
+        fragments[index] = change(fragments[index])
+        return tuple(fragments)
+
+    return rasterize_hard
+
+
 MUTANTS = {
     "barycentric": {
-        "areas without a sign, scaled to sum to one": _unsigned,
-        "areas without a sign": _unsigned_parts,
         "the whole triangle's area without its sign: clockwise ones come out negative": (
-            _unsigned_whole
+            lambda p, t: areas(p, t) / area(*t.unbind(1)).abs()[..., None]
         ),
-        "no division by the whole": _edge_functions,
+        "no division by the whole": areas,
         "half of it: one area halved, the other not": lambda p, t: weights_of(p, t) / 2,
         "weights one corner further": lambda p, t: weights_of(p, t).roll(1, -1),
         "the last two weights swapped": lambda p, t: weights_of(p, t)[..., [0, 2, 1]],
         "triangles before points": lambda p, t: weights_of(p, t).transpose(0, 1),
-        "negative weights clamped": lambda p, t: weights_of(p, t).clamp(min=0),
-        "clamped to [0, 1]": lambda p, t: weights_of(p, t).clamp(0, 1),
-        "only the first triangle counts": _only_the_first,
+        "only the first triangle counts": lambda p, t: weights_of(p, t[:1].expand_as(t)),
         "inverse distances to the corners": _inverse_distances,
-        "softmax for normalisation": lambda p, t: _parts(p, t).softmax(-1),
-        "one triangle loses its axis": _no_triangle_axis,
+        "softmax for normalisation": lambda p, t: areas(p, t).softmax(-1),
         "the third weight is 1 plus the others": _two_of_three,
         "detached": lambda p, t: weights_of(p, t.detach()),
     },
     "rasterize_hard": {
-        "the farthest wins": _rasterizer(nearer=torch.gt, start=-1.0),
-        "no depth test: the last one painted wins": _rasterizer(
-            nearer=lambda z, old: torch.ones_like(z, dtype=torch.bool)
+        "one depth a triangle, its mean": painter(depth=lambda w, z: z.mean().expand(len(w))),
+        "perspective depth": painter(depth=lambda w, z: 1 / (w @ (1 / z))),
+        "any positive weight counts as inside": painter(inside=lambda w: (w >= 0).any(-1)),
+        "two positive weights count as inside": painter(inside=lambda w: (w >= 0).sum(-1) >= 2),
+        "weights at least a little positive": painter(inside=lambda w: (w > 0.05).all(-1)),
+        "corners of pixels for centres": painter(
+            centres=lambda h, w: pixel_centres(h, w) + 1 / min(h, w)
         ),
-        "no depth test: the first one painted wins": _rasterizer(nearer=lambda z, old: old > 1e9),
-        "one depth a triangle, its mean": _rasterizer(depth=_mean_depth),
-        "perspective depth": _rasterizer(depth=_inverse_depth),
-        "any positive weight counts as inside": _rasterizer(inside=lambda w: (w >= 0).any(-1)),
-        "two positive weights count as inside": _rasterizer(inside=lambda w: (w >= 0).sum(-1) >= 2),
-        "weights at least a little positive": _rasterizer(inside=lambda w: (w > 0.05).all(-1)),
-        "mirrored: x grows to the right": _rasterizer(
-            centres=lambda h, w: pixel_centres(h, w) * torch.tensor([-1.0, 1.0])
+        "both sides of an oblong picture span [-1, 1]": painter(
+            centres=lambda h, w: pixel_centres(h, w) * min(h, w) / torch.tensor([w, h])
         ),
-        "upside down": _rasterizer(
-            centres=lambda h, w: pixel_centres(h, w) * torch.tensor([1.0, -1.0])
-        ),
-        "corners of pixels for centres": _rasterizer(centres=_corners_of_pixels),
-        "both sides of an oblong picture span [-1, 1]": _rasterizer(centres=_both_sides_one),
-        "x and y swapped": _rasterizer(centres=lambda h, w: pixel_centres(h, w).flip(-1)),
-        "infinite depth where empty": _rasterizer(empty=math.inf),
-        "zero where empty": _rasterizer(empty=0.0),
-        "triangle 0 where empty": _rasterizer(no_face=0),
-        "triangles counted from one": _rasterizer(first=1),
-        "back faces culled": _culled,
-        "weights rolled": _rasterizer(kept=lambda w: w.roll(1, -1)),
-        "only pix_to_face": _only_the_face,
-        "detached": _detached_fragments,
-        "height and width swapped": lambda v, f, h, w: _rasterizer()(v, f, w, h),
+        "x and y swapped": painter(centres=lambda h, w: pixel_centres(h, w).flip(-1)),
+        "triangle 0 where empty": where_empty(pix_to_face=0),
+        "triangles counted from one": of_fragments(0, lambda face: face + (face >= 0).long()),
+        "weights rolled": of_fragments(2, lambda w: w.roll(1, -1)),
+        "only pix_to_face": lambda *arguments: right_fragments(*arguments)[0],
+        "detached": lambda v, *rest: right_fragments(v.detach(), *rest),
+        "height and width swapped": lambda v, f, h, w: right_fragments(v, f, w, h),
     },
     "coverage": {
-        "the sign turned round": lambda p, t, s: 1 - right_coverage(p, t, s),
-        "no sign: never above a half": _never_negative,
-        "distance, not squared": lambda p, t, s: _soft(p, t, s, of=lambda d, s: d.sqrt() / s),
-        "times sigma": lambda p, t, s: _soft(p, t, s, of=lambda d, s: d * s),
-        "by sigma squared": lambda p, t, s: _soft(p, t, s, of=lambda d, s: d / s**2),
-        "by twice sigma": lambda p, t, s: _soft(p, t, s, of=lambda d, s: d / (2 * s)),
-        "sigma left out": lambda p, t, s: _soft(p, t, 1.0),
-        "distance to lines, not segments": lambda p, t, s: _soft(p, t, s, distance=_to_line),
-        "distance to the nearest corner": lambda p, t, s: _soft(p, t, s, distance=_to_ends),
-        "the farthest edge": lambda p, t, s: _soft(p, t, s, reduce=lambda d: d.amax(0)),
-        "the sum over the edges": lambda p, t, s: _soft(p, t, s, reduce=lambda d: d.sum(0)),
-        "the mean over the edges": lambda p, t, s: _soft(p, t, s, reduce=lambda d: d.mean(0)),
-        "one edge forgotten": _no_segment,
-        "hard": _hard_coverage,
+        "times sigma": soft(scaled=lambda d, s: d * s),
+        "by sigma squared": soft(scaled=lambda d, s: d / s**2),
+        "by twice sigma": soft(scaled=lambda d, s: d / (2 * s)),
+        "sigma left out": soft(scaled=lambda d, s: d),
+        "distance to lines, not segments": soft(
+            distance=lambda p, a, b: area(a, b, p).square() / (b - a).square().sum(-1)
+        ),
+        "distance to the nearest corner": soft(
+            distance=lambda p, a, b: torch.minimum(
+                (p - a).square().sum(-1), (p - b).square().sum(-1)
+            )
+        ),
+        "the farthest edge": soft(reduce=lambda d: d.amax(0)),
+        "the sum over the edges": soft(reduce=lambda d: d.sum(0)),
+        "the mean over the edges": soft(reduce=lambda d: d.mean(0)),
+        "one edge forgotten": soft(reduce=lambda d: d[:2].amin(0)),
         "1 inside, a Gaussian outside": _gaussian,
-        "clockwise triangles inside out": _clockwise_is_outside,
         "points and triangles swapped": lambda p, t, s: right_coverage(p, t, s).T,
         "detached": lambda p, t, s: right_coverage(p, t.detach(), s),
     },
     "silhouette": {
-        "the sum": lambda p: p.sum(-1),
-        "the sum, clamped": lambda p: p.sum(-1).clamp(max=1),
-        "the largest": lambda p: p.amax(-1),
-        "the mean": lambda p: p.mean(-1),
-        "all of them at once": lambda p: p.prod(-1),
-        "none of them": lambda p: (1 - p).prod(-1),
         "the first axis": lambda p: 1 - (1 - p).prod(0),
         "all axes": lambda p: 1 - (1 - p).prod(),
         "one minus the product of the coverages": lambda p: 1 - p.prod(-1),
@@ -499,25 +338,19 @@ MUTANTS = {
         "hard": lambda p: (p > 0.5).any(-1).to(p),
     },
     "soft_blend": {
-        "far beats near": lambda d, n, c, g, b: right_blend(d, 1 - n, c, g, b),
-        "no coverage": lambda d, n, c, g, b: _blend(
-            d, n, c, g, b, weigh=lambda d, n, m, g: torch.exp((n - m) / g)
+        "no coverage": lambda d, *rest: right_blend(torch.ones_like(d), *rest),
+        "coverage inside the exponent": lambda d, n, *rest: right_blend(
+            torch.ones_like(d), d * n, *rest
         ),
-        "coverage inside the exponent": lambda d, n, c, g, b: _blend(
-            d, n, c, g, b, weigh=lambda d, n, m, g: torch.exp((d * n - m) / g)
-        ),
-        "coverage squared": lambda d, n, c, g, b: right_blend(d**2, n, c, g, b),
+        "coverage squared": lambda d, *rest: right_blend(d**2, *rest),
         "times gamma": lambda d, n, c, g, b: right_blend(d, n, c, 1 / g, b),
-        "gamma ignored": _one_gamma,
+        "gamma ignored": lambda d, n, c, g, b: right_blend(d, n, c, 0.1, b),
         "gamma squared": lambda d, n, c, g, b: right_blend(d, n, c, g**2, b),
-        "overflows": _naive_blend,
-        "the background unshifted by the largest": lambda d, n, c, g, b: _blend(
-            d, n, c, g, b, weigh=_usual, rest=lambda m, g: torch.ones_like(m)
+        "the background unshifted by the largest": blended(nearest, nothing),
+        "black background": lambda d, n, c, g, b: right_blend(d, n, c, g, 0 * b),
+        "the background's weight only in the sum": lambda d, n, c, g, b: (
+            right_blend(d, n, c, g, b) - right_blend(d, n, 0 * c, g, b)
         ),
-        "the background's weight only in the sum": lambda d, n, c, g, b: _blend(
-            d, n, c, g, b, weigh=_usual, behind=False
-        ),
-        "black background": _black_behind,
         "no background": _no_background,
         "composited with the silhouette": _composited,
         "not normalised": _unnormalised,
@@ -525,8 +358,7 @@ MUTANTS = {
         "normalised by the number of triangles": lambda d, n, c, g, b: (
             right_blend(d, n, c, g, b) / d.shape[-1]
         ),
-        "weights without gradient": _frozen_weights,
-        "one shift for the whole picture": _one_shift_a_picture,
+        "weights without gradient": lambda d, n, *rest: right_blend(d.detach(), n.detach(), *rest),
         "gamma never below 0.01": lambda d, n, c, g, b: right_blend(d, n, c, max(g, 0.01), b),
         "colours have three channels": _three_channels,
     },
@@ -540,12 +372,12 @@ ALTERNATIVES = {
         "an empty tensor, filled weight by weight": _filled_in,
     },
     "rasterize_hard": {
-        "triangle by triangle, in place": _rasterizer(),
+        "triangle by triangle, in place": painter(),
         "all at once, min over depth": _gathered,
         "pixel by pixel": _pixel_by_pixel,
         "without writing in place, a list of three": _in_place_free,
         "with no word about dtypes": _without_a_dtype,
-        "strictly inside": _rasterizer(inside=lambda w: (w > 0).all(-1)),
+        "strictly inside": painter(inside=lambda w: (w > 0).all(-1)),
     },
     "coverage": {
         "tanh for the sigmoid": _logistic,
