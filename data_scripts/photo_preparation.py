@@ -5,33 +5,31 @@
     prepare_share(out, photos, settings, rank=0, world=1)
 
 Photos go to shards in their order, `photos_per_shard` at a time, whatever becomes of them; process
-r of w makes every w-th shard from the r-th. So a shard's bytes do not depend on who made it, and a
-run may be gone on with by fewer processes or more.
+r of w makes every w-th shard from the r-th. A shard is written whole or not at all, and its bytes
+do not depend on who made it: a run that was killed is resumed by fewer processes or more, and each
+of them loses at most the work of one shard.
+
+Notebook 06, section 2.3: the photos that training reads.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from photo_folder import Photo
-from resumable_shard import (
-    ResumableShard,
-    is_done,
-    old_rows_path,
-    parsed_rows,
-    reopen,
-    rows_path,
-)
+from resumable_shard import WORK, done_rows, rows_path, shard_path, write_rows
 
 from facerecon_lib.detection import PhotoError, align, detect_faces, load_image
 from facerecon_lib.files.errors import one_line
 from facerecon_lib.landmarks import find_landmarks
 from facerecon_lib.photo_quality import LIMITS, Quality, measure_quality
-from facerecon_lib.photo_samples import CROP_SIZE, encode_photo, tar_bytes
+from facerecon_lib.photo_samples import CROP_SIZE, encode_photo, tar_bytes, write_shard
 from facerecon_lib.shard_files import INDEX, ShardsError
 
 FACE, LEFT_OUT, NO_FACE, BROKEN = "face", "left out", "no face", "broken"
@@ -98,8 +96,7 @@ def prepare_photo(
     except Exception as error:  # one photo in 160,000 may be one that nobody thought of
         if device != "cpu" and isinstance(error, RuntimeError) and not _works(device, error):
             raise ShardsError(
-                f"--device {device}: failed ({_first_line(error)}); the same command goes on from "
-                "here"
+                f"--device {device}: failed ({_first_line(error)}); the same command resumes"
             ) from error
         return row | {"reason": f"{type(error).__name__}: {_without_path(error, photo)}"}, None
 
@@ -150,78 +147,111 @@ def prepare_share(
     world: int = 1,
     device: str = "cpu",
     tell: Callable[[str], None] = lambda status: None,
+    retry: bool = False,
 ) -> None:
     """Make what is missing of this process's shards; `tell` hears each new photo's status.
 
-    Raises ShardsError, one line, where the disk or the device fails; the same call goes on there.
+    retry: look at the broken photos of finished shards again. Raises ShardsError, one line, where
+    the disk or the device fails; the same call resumes with the shard that was not finished.
     """
     torch.set_num_threads(1)  # one face at a time: threads would wait for each other
     if device.startswith("cuda:"):  # what a detector puts on "cuda" is then on no other
         torch.cuda.set_device(device)
     try:
-        for number in range(settings.shards(len(photos)))[rank::world]:
-            if is_done(out, number):
-                old_rows_path(out, number).unlink(missing_ok=True)  # killed just before
-                continue
-            mine = settings.photos_of(number, photos)
-            with ResumableShard(out, number, [photo.name for photo in mine]) as shard:
-                for position in range(len(shard.rows), len(mine)):
-                    kept = shard.old(position)
-                    if kept is not None and kept[0]["status"] != BROKEN:
-                        shard.add(*kept)
-                        continue
-                    row, data = prepare_photo(mine[position], settings, device)
-                    shard.add(row, data)
-                    tell(row["status"])
-                shard.finish()
+        with _alone(out, rank, world):
+            for number in range(settings.shards(len(photos)))[rank::world]:
+                rows = done_rows(out, number)
+                if rows is None or (retry and _broken(rows)):
+                    mine = settings.photos_of(number, photos)
+                    _prepare_shard(out, number, mine, rows, settings, device, tell)
     except OSError as error:
         raise ShardsError(
             f"{out}: cannot be written ({error.strerror or error}); once it can, the same command "
-            "goes on from here"
+            "resumes"
         ) from error
 
 
-def broken_photos(out: Path, photos: Sequence[Photo], settings: Settings) -> dict[int, int]:
-    """How many photos are broken, by shard. Raises ShardsError where some are not looked at yet."""
-    numbers = range(settings.shards(len(photos)))
-    rows = {n: old_rows_path(out, n) for n in numbers if old_rows_path(out, n).is_file()}
-    rows |= {n: rows_path(out, n) for n in numbers if is_done(out, n)}
-    if left := len(numbers) - len(rows):
+def _prepare_shard(
+    out: Path,
+    number: int,
+    photos: Sequence[Photo],
+    before: list[dict] | None,
+    settings: Settings,
+    device: str,
+    tell: Callable[[str], None],
+) -> None:
+    """Write a shard, then its rows. before: the rows of a retry, of which the good ones stay."""
+    path, rows = shard_path(out, number), []
+    stored = path.read_bytes() if before and path.is_file() else b""
+
+    def samples() -> Iterator[bytes]:
+        start = end = 0
+        for photo, row in zip(photos, before or [None] * len(photos), strict=True):
+            data = None
+            if row is not None and "end" in row:
+                data, start = stored[start : row["end"]], row["end"]
+            damaged = data is not None and zlib.crc32(data) != row["crc32"]
+            if row is None or row["status"] == BROKEN or damaged:
+                row, data = prepare_photo(photo, settings, device)
+                tell(row["status"])
+            if data is not None:
+                end += len(data)
+                row = row | {"end": end, "crc32": zlib.crc32(data)}
+                yield data
+            rows.append(row)
+        rows_path(out, number).unlink(missing_ok=True)  # they are not those of the new shard
+        (out / INDEX).unlink(missing_ok=True)  # it tells shards by their size, which may stay
+
+    for partial in out.glob(f".{path.name}.*.part"):  # of a process that was killed
+        partial.unlink()
+    write_shard(path, samples())
+    if not any("end" in row for row in rows):
+        path.unlink()
+    write_rows(out, number, rows)
+
+
+@contextmanager
+def _alone(out: Path, rank: int, world: int) -> Iterator[None]:
+    """Raises ShardsError where another run is at this share."""
+    path = out / WORK / f"{rank}-of-{world}.lock"
+    with path.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ShardsError(
+                f"{out}: another process is at it; wait for that run, or stop it first"
+            ) from None
+        except (ImportError, OSError):  # Windows, or a file system without locks: nobody is warned
+            pass
+        yield
+    path.unlink()
+
+
+def _broken(rows: list[dict]) -> int:
+    return sum(row["status"] == BROKEN for row in rows)
+
+
+def broken_photos(out: Path, photos: Sequence, settings: Settings) -> int:
+    """How many photos are broken. Raises ShardsError where some are not looked at yet."""
+    shards = [done_rows(out, number) for number in range(settings.shards(len(photos)))]
+    if left := shards.count(None):
         raise ShardsError(
-            f"{out}: {left} of {len(numbers)} shards are not done yet; run the same command "
+            f"{out}: {left} of {len(shards)} shards are not done yet; run the same command "
             "without --retry first"
         )
-    counts = {number: _broken(path) for number, path in sorted(rows.items())}
-    return {number: count for number, count in counts.items() if count}
-
-
-def reopen_broken(out: Path, numbers: Sequence[int]) -> None:
-    """Have the next `prepare_share` look at the broken photos of these shards again."""
-    if numbers:
-        (out / INDEX).unlink(missing_ok=True)  # it tells shards by their size, which may stay
-    for number in numbers:
-        if is_done(out, number):
-            reopen(out, number)
-
-
-def _broken(rows: Path) -> int:
-    return sum(row["status"] == BROKEN for row in parsed_rows(rows))
+    return sum(map(_broken, shards))
 
 
 def looked_at(
-    out: Path, photos: Sequence, settings: Settings, rank: int, world: int
+    out: Path, photos: Sequence, settings: Settings, rank: int, world: int, retry: bool = False
 ) -> tuple[int, int]:
-    """How many photos of a process's shards were dealt with so far, and how many it has."""
+    """How many photos of a process's shards need no look any more, and how many it has."""
     done = total = 0
     for number in range(settings.shards(len(photos)))[rank::world]:
         count = len(settings.photos_of(number, photos))
         total += count
-        part = rows_path(out, number).with_suffix(".jsonl.part")
-        old = old_rows_path(out, number)
-        if is_done(out, number):
-            done += count
-        elif old.is_file():
-            done += count - _broken(old)
-        elif part.is_file():
-            done += part.read_bytes().count(b"\n")
+        if (rows := done_rows(out, number)) is not None:
+            done += count - retry * _broken(rows)
     return done, total

@@ -31,7 +31,13 @@ Show = Callable[[Counter], None]
 
 
 def in_processes(
-    count: int, out: Path, photos: Sequence, settings: Settings, device: str, show: Show
+    count: int,
+    out: Path,
+    photos: Sequence,
+    settings: Settings,
+    device: str,
+    retry: bool,
+    show: Show,
 ) -> Counter:
     """`prepare_share` in `count` processes. One that fails does not stop the others.
 
@@ -43,7 +49,7 @@ def in_processes(
     workers = [
         context.Process(
             target=_worker,
-            args=(out, photos, settings, rank, count, device, tally, told),
+            args=(out, photos, settings, rank, count, device, retry, tally, told),
             daemon=True,
         )
         for rank, tally in enumerate(tallies)
@@ -68,12 +74,12 @@ def in_processes(
         how = "was killed" if failed[0].exitcode < 0 else "failed"
         raise ShardsError(
             f"{out}: {len(failed)} of {count} processes {how} ({failed[0].exitcode}); the same "
-            "command goes on from here"
+            "command resumes"
         )
     return counts()
 
 
-def _worker(out, photos, settings, rank, world, device, tally, told) -> None:
+def _worker(out, photos, settings, rank, world, device, retry, tally, told) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
     position = {status: i for i, status in enumerate(STATUSES)}
     parent = os.getppid()
@@ -81,12 +87,12 @@ def _worker(out, photos, settings, rank, world, device, tally, told) -> None:
     def tell(status: str) -> None:
         tally[position[status]] += 1
         if os.getppid() != parent:  # the first process was killed, and nobody would see this one
-            raise ShardsError(f"{out}: stopped; the same command goes on from here")
+            raise ShardsError(f"{out}: stopped; the same command resumes")
 
     try:
         device = device_of(device, rank)
         check_device(device)
-        prepare_share(out, photos, settings, rank, world, device, tell)
+        prepare_share(out, photos, settings, rank, world, device, tell, retry)
     except FacereconError as error:
         told.put(one_line(error))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from photo_folder import ABOUT, PhotoFolder
 from photo_preparation import BROKEN, FACE, LEFT_OUT, NO_FACE, STATUSES, Settings
-from resumable_shard import WORK, is_done, read_rows, shard_path
+from resumable_shard import WORK, done_rows, shard_path
 
 from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.downloads import sha256_of
@@ -120,7 +120,7 @@ def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[s
     Returns the latter; None where a shard is not done yet. Raises ShardsError.
     """
     numbers = range(settings.shards(len(photos)))
-    if not all(is_done(out, number) for number in numbers):
+    if any(done_rows(out, number) is None for number in numbers):
         return None
     try:
         write_index(out)
@@ -139,7 +139,7 @@ def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[s
 
 def _rows(out: Path, numbers: range) -> Iterator[dict]:
     for number in numbers:
-        for row in read_rows(out, number):
+        for row in done_rows(out, number):
             shard = shard_path(out, number).name if row["status"] == FACE else ""
             yield row | {"shard": shard}
 

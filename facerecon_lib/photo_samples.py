@@ -1,7 +1,7 @@
 """One aligned photo as it lies in a shard, and the writer of shards.
 
-    with ShardWriter(Path("shards")) as writer:
-        writer.write("0042", crop, kind="2d", person="Robin_Williams", photo="0042.jpg")
+    sample = encode_photo("0042", crop, kind="2d", person="Robin_Williams", photo="0042.jpg")
+    write_shard(Path("shards/photos-00000.tar"), [tar_bytes(sample)])
 
 `<key>.jpg` is the aligned crop; `<key>.json` holds `landmarks` (68 x 2, crop pixels), their `kind`,
 `person`, `photo` (its file's name), `inside` (x0, y0, x1, y1: the crop pixels that lie on the
@@ -11,10 +11,10 @@ one who prepared it had to say (`quality` of data_scripts/prepare_cacd.py, for o
 
 import io
 import json
-import os
 import re
 import tarfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +25,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from .files.atomic import write_whole
 from .files.errors import FacereconError, one_line
 from .photo import Crop
-from .shard_files import ShardsError, find_shards, write_index
 
 CROP_SIZE = 224
 FAR = 1e6  # pixels: no landmark is that far off
@@ -46,9 +46,13 @@ def encode_photo(
     """The sample of a crop, as webdataset writes it. Landmarks and matrix keep every bit.
 
     more: further facts for the json, under names of their own; reading passes over them.
-    Raises ValueError for a crop that is not 224 x 224, whose `valid` is no rectangle or whose
-    landmarks are not finite, for a kind other than 2d and 3d, and for a person without a name.
+    key: names the photo in the whole set, and decides its part of a random split.
+    Raises ValueError for a key that webdataset would misread, for a crop that is not 224 x 224,
+    whose `valid` is no rectangle or whose landmarks are not finite, for a kind other than 2d and
+    3d, and for a person without a name.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,79}", key, re.ASCII):
+        raise ValueError(f"key {key!r}: expected up to 80 letters, digits, - and _")
     if tuple(crop.image.shape) != (1, 3, CROP_SIZE, CROP_SIZE):
         raise ValueError(
             f"{key}: expected a crop of (1, 3, {CROP_SIZE}, {CROP_SIZE}), got "
@@ -150,46 +154,12 @@ def inside_mask(inside: Int[Tensor, "batch 4"]) -> Float[Tensor, "batch 1 224 22
     return rows.float()[:, None, :, None] * columns.float()[:, None, None, :]
 
 
-class ShardFile:
-    """A shard while it is written: a hidden file that grows by whole samples until it is named.
-
-    Every sample is handed to the system as it comes. So what a killed process leaves is good up to
-    the end of a sample, and `keep` takes it up there.
-    """
-
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        """path: the name in the end. keep: bytes that stay of an unfinished one. Raises OSError."""
-        self.path, self.part = path, self.part_of(path)
-        self._file = self.part.open("r+b" if keep else "wb", buffering=0)
-        self._file.truncate(keep)
-        self.bytes = self._file.seek(0, os.SEEK_END)
-
-    @staticmethod
-    def part_of(path: Path) -> Path:
-        """What the shard is called until it is finished."""
-        return path.with_name(f".{path.name}.part")
-
-    def append(self, data: bytes) -> None:
-        """Write `tar_bytes` of a sample. Raises OSError."""
-        left = memoryview(data)
-        while left:  # a nearly full disk takes a part, and refuses the next
-            left = left[self._file.write(left) :]
-        self.bytes += len(data)
-
-    def finish(self) -> None:
-        """Give the file its name, once it is on the disk. Raises OSError."""
-        self.append(bytes(finished_size(self.bytes) - self.bytes))
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self.part.replace(self.path)
-
-    def close(self) -> None:
-        self._file.close()
-
-    def drop(self) -> None:
-        """Remove what was written."""
-        self._file.close()
-        self.part.unlink(missing_ok=True)
+def write_shard(path: Path, samples: Iterable[bytes]) -> None:
+    """Write a shard of `tar_bytes`, whole or not at all. Raises OSError."""
+    with write_whole(path) as partial, partial.open("wb") as file:
+        for data in samples:
+            file.write(data)
+        file.write(bytes(finished_size(file.tell()) - file.tell()))
 
 
 def finished_size(end: int) -> int:
@@ -208,80 +178,3 @@ def tar_bytes(sample: dict[str, str | bytes]) -> bytes:
             info.uname = info.gname = "bigdata"  # as webdataset names them
             tar.addfile(info, io.BytesIO(sample[extension]))
         return stream.getvalue()  # before the end of the archive is written
-
-
-class ShardWriter:
-    """Writes `folder`/`prefix`-00000.tar and so on; each appears under its name when it is whole.
-
-    Several processes may write into one folder, each with a prefix of its own. A writer that starts
-    again goes on after the shards of its prefix that are there: their photos' keys are in `done`,
-    and the photos of an unfinished shard are to be written again. Leaving the `with` block finishes
-    the last shard and brings index.json up to date; leaving it by an exception drops that shard.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        prefix: str = "photos",
-        photos_per_shard: int = 1000,
-        quality: int = 95,
-    ) -> None:
-        """quality: of the JPEG files, 1 to 100; colour is kept at full resolution.
-
-        Raises ShardsError when the folder cannot be written.
-        """
-        if not re.fullmatch(r"\w[\w-]*", prefix):
-            raise ShardsError(f"prefix {prefix!r}: expected letters, digits, - and _ alone")
-        self.folder, self.prefix = Path(folder), prefix
-        self.photos_per_shard, self.quality = photos_per_shard, quality
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for part in self.folder.glob(f".{prefix}-?????.tar.part"):  # of a run that was killed
-                part.unlink()
-        except OSError as error:
-            raise ShardsError(f"{folder}: cannot be written ({error.strerror})") from None
-        whole = sorted(self.folder.glob(f"{prefix}-{'[0-9]' * 5}.tar"))
-        self.number = int(whole[-1].stem[-5:]) + 1 if whole else 0
-        shards = find_shards(whole) if whole else []
-        self.done = {key for shard in shards for key, _ in shard.photos}
-        self._shard: ShardFile | None = None
-        self._count = 0
-
-    def write(self, key: str, crop: Crop, kind: str, person: str, photo: str) -> None:
-        """Append a photo. key: names it in the whole set, and decides its part of a random split.
-
-        Raises ShardsError for a key that is taken or has other characters than letters, digits, -
-        and _, and ValueError for a crop that is none.
-        """
-        if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,79}", key, re.ASCII):
-            raise ShardsError(f"key {key!r}: expected up to 80 letters, digits, - and _")
-        if key in self.done:
-            raise ShardsError(f"key {key!r}: is in the shards already; give each photo its own")
-        sample = encode_photo(key, crop, kind, person, photo, self.quality)
-        if self._shard is None:
-            self._shard = ShardFile(self.folder / f"{self.prefix}-{self.number:05d}.tar")
-        self._shard.append(tar_bytes(sample))
-        self.done.add(key)
-        self._count += 1
-        if self._count == self.photos_per_shard:
-            self.finish_shard()
-
-    def finish_shard(self) -> None:
-        """Give the open shard, if there is one, its name."""
-        if self._shard is None:
-            return
-        if self._shard.path.exists():
-            path = self._shard.path
-            raise ShardsError(f"{path}: was written by another process; use other prefixes")
-        self._shard.finish()
-        self._shard, self._count, self.number = None, 0, self.number + 1
-
-    def __enter__(self) -> "ShardWriter":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if error is None:
-            self.finish_shard()
-            write_index(self.folder)
-        elif self._shard is not None:
-            self._shard.drop()

@@ -5,7 +5,7 @@
         for batch in photos:                     # FaceBatch; len(photos) of them
             ...; save(photos.state_dict())       # load_state_dict goes on behind this batch
 
-`photo_samples.ShardWriter` writes the shards, `shard_files` says how they are found and opened.
+`photo_samples.write_shard` writes the shards, `shard_files` says how they are found and opened.
 
 **Which photo comes when** depends on the seed, the epoch and the numbers of processes (`world`) and
 `workers` alone. An epoch's order of shards is drawn from the seed and the epoch, alike everywhere;

@@ -309,13 +309,14 @@ def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path):
 
 def test_evaluate_takes_the_test_part_of_shards_and_no_other(tmp_path, checkpoint):
     pytest.importorskip("webdataset")
+    from written_shards import ShardsWriter
+
     from facerecon_lib.detection import align, sample_detection, sample_photo
-    from facerecon_lib.photo_samples import ShardWriter
     from facerecon_lib.splits import part_of
 
     crop = align(sample_photo().pixels, sample_detection().landmarks)
     keys = [f"{i:02d}" for i in range(20)]
-    with ShardWriter(tmp_path / "shards") as writer:
+    with ShardsWriter(tmp_path / "shards") as writer:
         for key in keys:
             writer.write(key, crop, "2d", person=f"person {key}", photo=f"{key}.jpg")
     numbers = tmp_path / "found.json"

@@ -21,11 +21,13 @@ from PIL import Image, JpegImagePlugin
 
 pytest.importorskip("webdataset")
 
+from written_shards import ShardsWriter
+
 from facerecon_lib import photo_shards, shard_files
 from facerecon_lib.face_batch import FaceBatch
 from facerecon_lib.files import downloads
 from facerecon_lib.photo import Crop, align
-from facerecon_lib.photo_samples import ShardWriter, encode_photo, read_photo
+from facerecon_lib.photo_samples import encode_photo, read_photo, tar_bytes, write_shard
 from facerecon_lib.photo_shards import PhotoShards
 from facerecon_lib.shard_files import ShardsError, find_shards, read_samples, write_index
 from facerecon_lib.splits import part_of
@@ -48,7 +50,7 @@ def crop_of(number: int) -> Crop:
 
 
 def write(folder: Path, keys: list[str] = KEYS, per_shard: int = 8, prefix: str = "photos") -> Path:
-    with ShardWriter(folder, prefix, per_shard) as writer:
+    with ShardsWriter(folder, prefix, per_shard) as writer:
         for key in keys:
             crop = crop_of(int(key[-2:]))
             writer.write(key, crop, "2d", person=person(key), photo=f"{key}.png")
@@ -147,67 +149,25 @@ def test_a_crop_that_cannot_come_back_is_not_written():
 # The writer -------------------------------------------------------------------------------------
 
 
-class Killed(Exception):
-    pass
-
-
-def killed(folder: Path, per_shard: int, photos: int, found: Path) -> Path:
-    """What a writer leaves that is killed behind its last photo: `folder`, copied at that moment.
-
-    `folder` itself is what an exception leaves.
-    """
-    with contextlib.suppress(Killed), ShardWriter(folder, photos_per_shard=per_shard) as writer:
-        for key in KEYS[:photos]:
-            writer.write(key, crop_of(0), "2d", "somebody", "a.jpg")
-        shutil.copytree(folder, found)
-        raise Killed
-    return found
-
-
 def test_a_shard_appears_when_it_is_whole(tmp_path: Path):
-    found = killed(tmp_path / "shards", 2, 3, tmp_path / "found")
-    assert [path.name for path in found.glob("*.tar")] == ["photos-00000.tar"]
-    assert len(list(found.iterdir())) == 2  # and the unfinished one under another name
-    assert keys(PhotoShards(found, 2, complete=True)) == KEYS[:2]
+    sample = tar_bytes(encode_photo("a", crop_of(0), "2d", "somebody", "a.jpg"))
+
+    def killed():
+        yield sample
+        assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(tmp_path / "a.tar", killed())
+    assert list(tmp_path.iterdir()) == []
+    write_shard(tmp_path / "a.tar", [sample])
+    assert keys(PhotoShards(tmp_path, 1, complete=True)) == ["a"]
 
 
-def test_a_writer_that_was_killed_goes_on_after_its_last_whole_shard(tmp_path: Path):
-    found = killed(tmp_path / "shards", 2, 3, tmp_path / "found")
-    with ShardWriter(found, photos_per_shard=2) as writer:
-        assert writer.done == set(KEYS[:2])
-        for key in KEYS[:6]:
-            if key not in writer.done:
-                writer.write(key, crop_of(0), "2d", "somebody", "a.jpg")
-    assert keys(PhotoShards(found, 2, complete=True)) == KEYS[:6]
-    names = sorted(path.name for path in found.iterdir())
-    assert names == ["index.json", *(f"photos-0000{i}.tar" for i in range(3))]
-
-
-def test_an_exception_drops_the_unfinished_shard_alone(tmp_path: Path):
-    killed(tmp_path / "shards", 2, 3, tmp_path / "found")
-    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["photos-00000.tar"]
-
-
-def test_two_processes_write_side_by_side(tmp_path: Path):
-    writers = [ShardWriter(tmp_path, prefix, 2) for prefix in ("a", "b")]
-    with writers[0], writers[1]:
-        for writer, key in zip(itertools.cycle(writers), KEYS[:10], strict=False):
-            writer.write(key, crop_of(0), "2d", "somebody", "a.jpg")
-    index = json.loads((tmp_path / "index.json").read_text())
-    assert [shard["name"] for shard in index["shards"]] == [
-        f"{prefix}-{i:05d}.tar" for prefix in "ab" for i in range(3)
-    ]
-    assert sorted(keys(PhotoShards(tmp_path, 4, complete=True))) == KEYS[:10]
-
-
-def test_keys_that_webdataset_would_misread_or_that_are_taken_are_refused(tmp_path: Path):
-    with ShardWriter(tmp_path) as writer:
-        for key in ("A.J._Cook", "a/b", "__a__", "", "ü", "a" * 81):
-            with pytest.raises(ShardsError, match="letters, digits"):
-                writer.write(key, crop_of(0), "2d", "somebody", "a.jpg")
-        writer.write("a", crop_of(0), "2d", "somebody", "a.jpg")
-        with pytest.raises(ShardsError, match="in the shards already"):
-            writer.write("a", crop_of(0), "2d", "somebody", "a.jpg")
+def test_keys_that_webdataset_would_misread_are_refused():
+    for key in ("A.J._Cook", "a/b", "__a__", "", "ü", "a" * 81):
+        with pytest.raises(ValueError, match="letters, digits"):
+            encode_photo(key, crop_of(0), "2d", "somebody", "a.jpg")
 
 
 def test_an_index_that_is_out_of_date_misleads_nobody(copy: Path):
@@ -475,7 +435,7 @@ def test_photos_that_the_index_promises_and_the_shard_lacks_are_reported(copy: P
 
 
 def test_two_kinds_of_landmarks_do_not_mix(tmp_path: Path):
-    with ShardWriter(tmp_path) as writer:
+    with ShardsWriter(tmp_path) as writer:
         for key, kind in zip(KEYS, ["2d", "3d"], strict=False):
             writer.write(key, crop_of(0), kind, "somebody", "a.jpg")
     with pytest.raises(ShardsError, match=r"photo_00 has 2d landmarks and .*photo_01 3d ones"):

@@ -261,10 +261,10 @@ def test_what_may_change_on_the_way():
 def shards(tmp_path_factory):
     """Twelve photos, of nothing: eight to train on, two to validate with."""
     pytest.importorskip("webdataset")
-    from facerecon_lib.photo_samples import ShardWriter
+    from written_shards import ShardsWriter
 
     folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
-    with ShardWriter(folder, photos_per_shard=4) as writer:
+    with ShardsWriter(folder, photos_per_shard=4) as writer:
         for i in range(12):
             photo = np.full((300, 300, 3), 10 * i + 50, np.uint8)
             crop = align(photo, 40 + rng.uniform(0, 200, (68, 2)))

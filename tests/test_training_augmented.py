@@ -326,10 +326,10 @@ def test_what_was_trained_is_what_the_branch_shows(whole, tiny, encoder_file):
 def test_photos_are_trained_on(tiny, tmp_path):
     """Without truth: its terms and errors are left out, and the best is by the photos' loss."""
     pytest.importorskip("webdataset")
-    from facerecon_lib.photo_samples import ShardWriter
+    from written_shards import ShardsWriter
 
     rng = np.random.default_rng(0)
-    with ShardWriter(tmp_path / "shards", photos_per_shard=4) as writer:
+    with ShardsWriter(tmp_path / "shards", photos_per_shard=4) as writer:
         for i in range(12):
             photo = np.full((300, 300, 3), 10 * i + 50, np.uint8)
             crop = align(photo, 40 + rng.uniform(0, 200, (68, 2)))

@@ -17,13 +17,13 @@ pytest.importorskip("lightning")
 pytest.importorskip("webdataset")
 
 from test_training_distributed import ONE_STEP_AFTER_ANOTHER, TORCHRUN, compare, run
+from written_shards import ShardsWriter
 
 from facerecon_lib import cli, training_data, training_run
 from facerecon_lib.encoder import load_encoder
 from facerecon_lib.files import downloads
 from facerecon_lib.morphable_model import MorphableModel
 from facerecon_lib.photo import Crop
-from facerecon_lib.photo_samples import ShardWriter
 from facerecon_lib.photo_shards import PhotoShards
 from facerecon_lib.rendered_faces import RenderedFaces
 from facerecon_lib.shard_files import ShardsError
@@ -58,7 +58,7 @@ def shards(tmp_path_factory) -> Path:
     """Six shards of four rendered faces, of twelve people."""
     folder = tmp_path_factory.mktemp("shards")
     batch = RenderedFaces(MorphableModel.load(subdivision=0), 11).batch(torch.arange(FACES))
-    with ShardWriter(folder, photos_per_shard=PER_SHARD) as writer:
+    with ShardsWriter(folder, photos_per_shard=PER_SHARD) as writer:
         for i in range(FACES):
             image, seen = batch.image[i : i + 1].clamp(0, 1), torch.ones_like(batch.valid[:1])
             crop = Crop(image, seen, batch.landmarks[i : i + 1], torch.eye(3)[:2])

@@ -1,0 +1,183 @@
+"""A preparation from its options to its report: checks, work, and what a person is told.
+
+    run(source, out, detector=None, photos_per_shard=1000, min_score=0, min_face=0, skip=())
+
+Notebook 06, section 2.3.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+from photo_folder import FolderError, PhotoFolder, find_meta, list_photos, read_meta
+from photo_preparation import (
+    FACE,
+    STATUSES,
+    Settings,
+    broken_photos,
+    looked_at,
+    prepare_photo,
+    prepare_share,
+)
+from preparation_processes import device_of, duration, in_processes, progress, say
+from preparation_report import check_output, check_retry, claim_output, description, write_report
+
+from facerecon_lib.cli_console import check_device
+from facerecon_lib.landmarks import choose_detector
+from facerecon_lib.shard_files import ShardsError
+
+TRIED = 24  # photos that --dry-run looks at
+
+
+def run(
+    source: Path,
+    out: Path,
+    meta: str = "auto",
+    detector: str | None = None,
+    device: str = "cpu",
+    processes: int = 1,
+    retry: bool = False,
+    dry_run: bool = False,
+    **choices,
+) -> None:
+    """Prepare the photos, or say what would be done. choices: of `Settings`.
+
+    Raises FacereconError.
+    """
+    rank, local, world = _place(processes)
+    if world > 1 and retry:
+        raise ShardsError("--retry: start it without torchrun; --processes shares it out")
+    if processes == 1:
+        device = device_of(device, local)
+    if processes == 1 or not (device.startswith("cuda") and torch.cuda.is_available()):
+        check_device(device)  # else each process checks its own, and this one takes no GPU
+    settings = Settings(choose_detector(detector, allow_download=False), **choices)
+    table = {"auto": find_meta(source), "none": None}.get(meta, Path(meta))
+    folder = list_photos(source, read_meta(table) if table else None)
+    if table and not any("identity" in photo.about for photo in folder.photos):
+        raise FolderError(
+            f"{table}: knows none of the {len(folder.photos):,} photos in {source}; check both, or "
+            "leave it out with --meta none"
+        )
+    facts = description(settings, folder, table)
+    if rank == 0:
+        say(_summary(folder, table))
+    begun = check_output(out, facts)
+    if retry:
+        check_retry(out, begun)
+    if dry_run:
+        if rank == 0:
+            _dry_run(out, folder, settings, device, begun, retry)
+        return
+    claim_output(out, facts)
+    if retry:
+        say(f"{broken_photos(out, folder.photos, settings):,} broken photos to look at again")
+    _prepare(out, folder, settings, device, rank, world, processes, retry)
+
+
+def _place(processes: int) -> tuple[int, int, int]:
+    """Rank, rank on this machine, and number of processes, as torchrun or srun says."""
+    try:
+        rank, world = (int(os.environ.get(k, d)) for k, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
+        names = (name for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ)
+        local = int(os.environ.get(next(names, ""), rank))
+    except ValueError:
+        rank, world, local = -1, 0, 0
+    if not (0 <= rank < world and local >= 0):
+        raise ShardsError(
+            "RANK, LOCAL_RANK and WORLD_SIZE of the environment do not agree; unset them"
+        )
+    if world > 1 and processes > 1:
+        raise ShardsError("--processes: torchrun has started some already; leave it out")
+    return rank, local, world
+
+
+def _summary(folder: PhotoFolder, table: Path | None) -> str:
+    people = len({photo.person for photo in folder.photos})
+    text = f"{len(folder.photos):,} photos of {people:,} people"
+    if table:
+        known = sum("identity" in photo.about for photo in folder.photos)
+        text += f", {known:,} of them in {table.name}"
+    if folder.other_files:
+        text += f"; {folder.other_files:,} other files are passed over"
+    if folder.unread:
+        text += f"; {len(folder.unread)} sub-folders cannot be read: {folder.unread[0]}"
+    return text
+
+
+def _prepare(
+    out: Path,
+    folder: PhotoFolder,
+    settings: Settings,
+    device: str,
+    rank: int,
+    world: int,
+    processes: int,
+    retry: bool,
+) -> None:
+    photos = folder.photos
+    before, total = looked_at(out, photos, settings, rank, world, retry)
+    counts = Counter()
+    started = time.monotonic()
+    with progress(before, total) as show:
+        if before < total and processes > 1:
+            counts = in_processes(processes, out, photos, settings, device, retry, show)
+        else:
+
+            def tell(status: str) -> None:
+                counts[status] += 1
+                show(counts)
+
+            prepare_share(out, photos, settings, rank, world, device, tell, retry)
+    seconds, done = time.monotonic() - started, counts.total()
+    if done:
+        whose = f"process {rank + 1} of {world}: " if world > 1 else ""
+        sums = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
+        say(f"{whose}{done:,} photos in {seconds:.0f} s, {done / seconds:.2f} photos/s: {sums}")
+    report = write_report(out, photos, settings, folder.unread)
+    if report is None:
+        say(f"process {rank + 1} of {world} is done; the last one writes index and report")
+        return
+    nothing = "" if done else f"nothing to do, all {len(photos):,} photos are prepared; "
+    say(
+        f"{nothing}{out}: {report[FACE]:,} faces of {report['people']:,} people in "
+        f"{report['shards']} shards, {report['bytes'] / 1e6:,.1f} MB; report.csv lists every photo"
+    )
+
+
+def _dry_run(
+    out: Path, folder: PhotoFolder, settings: Settings, device: str, begun: bool, retry: bool
+) -> None:
+    """What a run would do, from the first photos of its order, which is as good as random."""
+    photos = folder.photos
+    if retry:
+        count = broken_photos(out, photos, settings)
+        say(f"{count:,} broken photos would be looked at again; nothing was written")
+        return
+    before, total = looked_at(out, photos, settings, 0, 1) if begun else (0, len(photos))
+    counts, sizes = Counter(), []
+    prepare_photo(photos[0], settings, device)  # loads the networks
+    started = time.monotonic()
+    for photo in photos[:TRIED]:
+        row, data = prepare_photo(photo, settings, device)
+        counts[row["status"]] += 1
+        sizes.append(len(data or b""))
+    each, mean = (time.monotonic() - started) / len(sizes), sum(sizes) / len(sizes)
+    sums = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+    say(f"tried {len(sizes)}: {sums}; {1 / each:.1f} photos/s")
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    say(
+        f"{out}: would hold {settings.shards(total)} shards of up to {settings.photos_per_shard:,} "
+        f"photos, about {total * mean / 1e6:,.1f} MB; {free / 1e6:,.0f} MB are free there"
+    )
+    left = total - before
+    say(
+        f"{before:,} photos are done and {left:,} left: about {duration(left * each)} with one "
+        f"process, {duration(left * each / 8)} with eight on as many cores; nothing was written"
+    )
