@@ -336,15 +336,13 @@ def _coverages_compared(triangle: Tensor, attempt, sigma: float):
 def coverage(attempt):
     triangle = torch.tensor([[[0.8, -0.6], [-0.8, -0.6], [0.0, 0.8]]])
     drawn = dict(axes=AXES_PF, picture=lambda *_: _coverages_compared(triangle, attempt, 0.02))
-    points = torch.tensor([[0.0, -0.5], [0.0, -0.7], [0.0, -0.6], [0.1, -0.2], [0.9, 0.9]])
+    points = torch.tensor([[0.0, -0.5], [0.0, -0.7], [0.0, -0.6], [0.1, -0.2], [0.9, 0.2]])
     beyond = torch.tensor([[1.2, -0.6], [-1.1, -0.7], [0.0, 1.2], [0.3, 1.0]])
-    five = "coverage of five points around one triangle, sigma 0.02"
-    hint = (
-        "0.1 inside of an edge: sigmoid(0.1 ** 2 / 0.02) = 0.622; 0.1 outside: 0.378; on it: 0.5."
-    )
-    agree(five, attempt, _coverage, points, triangle, 0.02, hint=hint, **drawn)
-    what = f"{five}, its corners listed the other way round"
-    agree(what, attempt, _coverage, points, triangle.flip(1), 0.02, hint=hint, **drawn)
+    hint = "0.1 inside of an edge: sigmoid(0.1 ** 2 / 0.2) = 0.512; 0.1 outside: 0.488; on it: 0.5."
+    what = "coverage of five points around one triangle, sigma 0.2"
+    agree(what, attempt, _coverage, points, triangle.flip(1), 0.2, hint=hint, **drawn)
+    what += ", its corners listed the other way round"
+    agree(what, attempt, _coverage, points, triangle, 0.2, hint=hint, **drawn)
     agree(
         "coverage of points beyond the corners, sigma 0.1",
         attempt,
