@@ -191,7 +191,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     The function gets copies of its arguments, and random numbers that start alike; those of the
     notebook are left as they are.
     """
-    attempt = _Attempt(student)
+    attempt = _Attempt(student, definition.stand_in)
     said = io.StringIO()
     drawn = _open_figures()
     numpy_state = np.random.get_state()  # noqa: NPY002, students may use it
@@ -248,7 +248,7 @@ def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
     if seconds < SLOW_SECONDS:
         return ""
     start = time.perf_counter()
-    definition.examine(definition.stand_in)
+    definition.examine(_Attempt(definition.stand_in, definition.stand_in))
     ours = time.perf_counter() - start
     if seconds < 10 * ours:
         return ""
@@ -272,8 +272,8 @@ class _Attempt:
     All calls, and what the student's function answered, are remembered for its mistake to be named.
     """
 
-    def __init__(self, student: Callable):
-        self.student = student
+    def __init__(self, student: Callable, stand_in: Callable):
+        self.student, self.stand_in = student, stand_in
         self.__name__ = student.__name__
         self.calls: list[tuple[tuple, object]] = []
 

@@ -11,16 +11,16 @@ A check module (`checks/notebook_03.py`) registers its exercises by the name of 
     )
     def shade(attempt):
         for batch, vertices in ((1, 40), (9, 9)):
-            agree(f"shade of {batch} faces", attempt, lighting.shade, *_scene(batch, vertices))
+            agree(f"shade of {batch} faces", attempt, *_scene(batch, vertices))
         return "one light, and a batch of lights"
 
 To add an exercise:
 
 1. Write its stub and its solution in the notebook, with `@exercise` and `check(name)`.
-2. Write the check. `attempt` calls the student's own function on copies of the arguments. A check
-   raises `Wrong` (most often through `agree` or `close`) or returns; a string that it returns is
-   told to the student. Judge small cases with known numbers first, then batches of several sizes,
-   float64, and gradients (`same_gradients`).
+2. Write the check. `attempt` calls the student's own function on copies of the arguments;
+   `attempt.stand_in` is the library's. A check raises `Wrong` (most often through `agree` or
+   `close`) or returns; a string that it returns is told to the student. Judge small cases with
+   known numbers first, then batches of several sizes, float64, and gradients (`same_gradients`).
 3. Write the mistakes that students make as functions, each under the sentence that explains it.
    When the check raises, the student's answers so far are compared with what these return for
    the same arguments, and the student reads the sentence of the first that agrees. Functions that

@@ -46,9 +46,9 @@ def like(got: object, expected: Tensor) -> bool:
     )
 
 
-def agree(what: str, attempt: Callable, library: Callable, *arguments: object, **options) -> None:
-    """`close` for the answers of both functions to the same arguments, with close's options."""
-    close(what, attempt(*arguments), library(*arguments), **options)
+def agree(what: str, attempt: Callable, *arguments: object, **options) -> None:
+    """`close` for the student's and the library's answer to the same arguments."""
+    close(what, attempt(*arguments), attempt.stand_in(*arguments), **options)
 
 
 def close(
@@ -149,20 +149,19 @@ def same_gradient(
 def same_gradients(
     what: str,
     attempt: Callable,
-    library: Callable,
     inputs: dict[str, Tensor],
     *more: object,
     call: Callable = lambda function, *arguments: function(*arguments),
     atol: float = 1e-5,
     rtol: float = 1e-3,
 ) -> None:
-    """Raise `Wrong` unless a randomly weighted sum of both answers has the same gradients.
+    """Raise `Wrong` unless a randomly weighted sum of the answer has the library's gradients.
 
     inputs: the arguments, by name, that need a gradient; then those that do not. call: how a
     function is called with them, and which tensor of its answer is looked at.
     """
     mine, ours = ([x.detach().clone().requires_grad_() for x in inputs.values()] for _ in range(2))
-    got, expected = call(attempt, *mine, *more), call(library, *ours, *more)
+    got, expected = call(attempt, *mine, *more), call(attempt.stand_in, *ours, *more)
     close(what, got, expected, atol=1e-3, rtol=1e-3)
     weights = torch.randn(expected.shape, generator=seeded(0)).to(expected)
     same_gradient(

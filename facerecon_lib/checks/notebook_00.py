@@ -41,16 +41,15 @@ def mean_colour(attempt) -> str:
     orange = torch.tensor([0.9, 0.5, 0.1])[:, None, None].expand(1, 3, 4, 5)
     mask = torch.zeros(1, 1, 4, 5)
     mask[..., :2] = 1.0
-    agree(CALL, attempt, masked_mean, orange, mask, axes=axes, picture=_swatches)
+    agree(CALL, attempt, orange, mask, axes=axes, picture=_swatches)
     generator = seeded(0)
     image = torch.rand(3, 3, 7, 5, generator=generator)
     mask = (torch.rand(3, 1, 7, 5, generator=generator) > 0.5).float()
     call = "mean_colour(image, mask) for three random pictures"
-    agree(call, attempt, masked_mean, image, mask, axes=axes)
+    agree(call, attempt, image, mask, axes=axes)
     agree(
         "mean_colour(image, mask) with a mask between 0 and 1",
         attempt,
-        masked_mean,
         image[:2],
         torch.rand(2, 1, 7, 5, generator=generator),
         axes=axes,

@@ -267,12 +267,10 @@ def face_shape(attempt):
         )
         ci, ce = _random(batch, ki, seed=seed + 30), _random(batch, ke, seed=seed + 40)
         what = f"{batch} faces, {ki} identity and {ke} expression modes, {v} vertices"
-        library = library_face_shape
-        agree(f"face_shape of {what}", attempt, library, *model, ci, ce, axes=axes, atol=1e-3)
+        agree(f"face_shape of {what}", attempt, *model, ci, ce, axes=axes, atol=1e-3)
     same_gradients(
         "face_shape",
         attempt,
-        library_face_shape,
         {"identity": ci, "expression": ce},
         call=lambda function, *coefficients: function(*model, *coefficients),
         atol=1e-4,
@@ -325,7 +323,6 @@ CASE = "one mode moves one vertex by 4 mm, the face is 12 mm off there"
     },
 )
 def fit_coefficients(attempt):
-    library = library_fit_coefficients
     mean, one = 20 * _random(3, 3, seed=0), torch.zeros(1, 3, 3)
     one[0, 1, 2] = 4.0
     face, loose = mean[None] + 3 * one, dict(axes=("face", "mode"), rtol=2e-3, atol=2e-3)
@@ -344,12 +341,12 @@ def fit_coefficients(attempt):
         faces = mean + 12 * _random(batch, v, 3, seed=seed + 20)
         what = f"fit_coefficients of {batch} faces, {modes} modes, {v} vertices, noise {noise:g}"
         hint = "(A Aᵀ + noise² I) a = A (p - mean), with A the basis as a (modes, 3V) matrix."
-        agree(what, attempt, library, faces, mean, basis, noise, hint=hint, **loose)
+        agree(what, attempt, faces, mean, basis, noise, hint=hint, **loose)
     what = "fit_coefficients without the last argument: noise is 0 then"
-    agree(what, attempt, library, faces, mean, basis[:4], **loose)
+    agree(what, attempt, faces, mean, basis[:4], **loose)
     double = _random(2, 6, 3, seed=9, dtype=torch.float64)
     basis = _random(2, 6, 3, seed=8, dtype=torch.float64)
-    agree("fit_coefficients in float64", attempt, library, double, double[0], basis, 0.3)
+    agree("fit_coefficients in float64", attempt, double, double[0], basis, 0.3)
     return "with and without the prior, one face or many"
 
 

@@ -63,7 +63,6 @@ def rotation_matrix(attempt) -> str:
     agree(
         "rotation_matrix(v) for 7 random vectors",
         attempt,
-        library,
         vectors,
         axes=IN_MATRIX,
         hint="Is K made of the unit axis, v divided by the angle, where the formula asks for the "
@@ -72,7 +71,7 @@ def rotation_matrix(attempt) -> str:
     unit = vectors[:4] / vectors[:4].norm(dim=-1, keepdim=True)
     far = unit * torch.tensor([[3.1], [4.0], [6.0], [9.0]])
     what = "rotation_matrix(v) for angles of 3.1 to 9 radians"
-    agree(what, attempt, library, far, axes=IN_MATRIX)
+    agree(what, attempt, far, axes=IN_MATRIX)
     mixed = torch.cat([torch.zeros(1, 3), 1e-6 * vectors[:1], 1e-2 * vectors[1:2], vectors[2:4]])
     got = attempt(mixed)
     if isinstance(got, Tensor) and torch.isnan(got[:1]).any():
@@ -83,7 +82,7 @@ def rotation_matrix(attempt) -> str:
     what = "rotation_matrix(v) for a zero vector, two small ones and two others"
     close(what, got, library(mixed), axes=IN_MATRIX)
     double = _random(3, 3, seed=2, dtype=torch.float64)
-    agree("rotation_matrix(v) in float64", attempt, library, double, atol=1e-7, rtol=1e-6)
+    agree("rotation_matrix(v) in float64", attempt, double, atol=1e-7, rtol=1e-6)
     weights = _random(5, 3, 3, seed=3)
     _rotation_gradient(attempt, mixed[2:], weights[2:], "random vectors")
     _rotation_gradient(attempt, mixed, weights, "vectors that include zero")
@@ -164,18 +163,18 @@ def to_camera(attempt) -> str:
     points = torch.tensor([[[0.0, 0.0, 10.0], [10.0, 0.0, 0.0], [0.0, 10.0, 0.0]]])
     still, one, away = torch.zeros(1, 3), torch.ones(1, 1), torch.tensor([[0.0, -20.0, 400.0]])
     near = dict(axes=("batch", "vertex", "coordinate"), atol=1e-3)
-    agree(AWAY.rstrip(","), attempt, camera.pose, points, still, one, away, **near)
+    agree(AWAY.rstrip(","), attempt, points, still, one, away, **near)
     turned = torch.tensor([[0.0, QUARTER, 0.0]])
-    agree(TURNED, attempt, camera.pose, points, turned, one, away, **near)
+    agree(TURNED, attempt, points, turned, one, away, **near)
     v, r = 30 * _random(3, 5, 3, seed=4), _random(3, 3, seed=5)
     s, t = torch.tensor([[0.5], [1.0], [1.7]]), 20 * _random(3, 3, seed=6) + away
     what = "to_camera(vertices, rotation, scale, translation) for three heads"
     picture = _dots("seen along the camera's axis, mm")
-    agree(what, attempt, camera.pose, v, r, s, t, picture=picture, **near)
+    agree(what, attempt, v, r, s, t, picture=picture, **near)
     some = v[:2, :4], r[:2], s[:2], t[:2]
-    agree("to_camera of 4 vertices for a batch of 2", attempt, camera.pose, *some, **near)
+    agree("to_camera of 4 vertices for a batch of 2", attempt, *some, **near)
     inputs = {"vertices": v, "rotation": r, "scale": s, "translation": t}
-    same_gradients("to_camera(...)", attempt, camera.pose, inputs, atol=1e-3)
+    same_gradients("to_camera(...)", attempt, inputs, atol=1e-3)
     return "three heads of different size, turn and place are where they belong"
 
 
@@ -258,22 +257,22 @@ def project_to_pixels(attempt) -> str:
     straight = torch.tensor([[[0.0, 0.0, 350.0], [0.0, 0.0, 900.0]]])
     hint = "The axis meets the picture in its middle: u = 150, v = 50."
     call = ON_AXIS.rstrip(",")
-    agree(call, attempt, pixels_of, straight, 30.0, (100, 300), hint=hint, **names)
+    agree(call, attempt, straight, 30.0, (100, 300), hint=hint, **names)
     odd = "project_to_pixels of the same points in a picture 75 high and 131 wide"
     middle = torch.tensor([65.5, 37.5]).expand(1, 2, 2)
     hint = "Half of an odd number is not whole: u = 65.5, v = 37.5."
     close(odd, attempt(straight, 30.0, (75, 131)), middle, hint=hint, **names)
     edge = torch.tensor([[[0.0, 100.0, 100.0], [-100.0, 0.0, 100.0], [50.0, 0.0, 100.0]]])
     hint = "A point 45 degrees above the axis lies on the upper edge: v = 0."
-    agree(WIDE.rstrip(","), attempt, pixels_of, edge, 90.0, (200, 200), hint=hint, **names)
+    agree(WIDE.rstrip(","), attempt, edge, 90.0, (200, 200), hint=hint, **names)
     v = 60 * _random(3, 6, 3, seed=8) + torch.tensor([10.0, -20.0, 420.0])
     drawn = dict(names, atol=2e-3, picture=_dots("pixels", upright=False))
-    agree(OBLONG, attempt, pixels_of, v, 30.0, (120, 260), **drawn)
+    agree(OBLONG, attempt, v, 30.0, (120, 260), **drawn)
     for fov, size in ((12.0, (224, 224)), (75.0, (300, 90))):
         call = f"project_to_pixels(v_camera, {fov:g}, {size})"
-        agree(call, attempt, pixels_of, v[:1], fov, size, **drawn)
+        agree(call, attempt, v[:1], fov, size, **drawn)
     call, inputs = "project_to_pixels(v_camera, ...)", {"v_camera": v}
-    same_gradients(call, attempt, pixels_of, inputs, 30.0, (120, 260), atol=1e-4)
+    same_gradients(call, attempt, inputs, 30.0, (120, 260), atol=1e-4)
     return "square and oblong pictures, fields of view from 12 to 90 degrees"
 
 

@@ -96,11 +96,10 @@ def vertex_normals(attempt):
     )
     balls = bumpy_ball()
     what = "vertex_normals of two bumpy balls"
-    agree(what, attempt, mesh.vertex_normals, *balls, axes=axes)
+    agree(what, attempt, *balls, axes=axes)
     agree(
         "vertex_normals of a mesh whose last vertex is in no triangle",
         attempt,
-        mesh.vertex_normals,
         torch.cat([one, torch.tensor([[[9.0, 9, 9]]])], 1),
         PYRAMID_FACES,
         axes=axes,
@@ -109,7 +108,7 @@ def vertex_normals(attempt):
     vertices, faces = balls
     tolerance = dict(atol=1e-4, rtol=1e-2)
     inputs = {"vertices": vertices}
-    same_gradients("your normals", attempt, mesh.vertex_normals, inputs, faces, **tolerance)
+    same_gradients("your normals", attempt, inputs, faces, **tolerance)
     return "on a pyramid and two bumpy balls, with its gradient"
 
 
@@ -200,13 +199,12 @@ def sh_basis(attempt):
     close(what, got, expected, axes=("direction", "k"), picture=picture)
     n, axes = unit_vectors(4, 50, seed=1), ("face", "vertex", "k")
     what = "sh_basis of normals (4, 50, 3)"
-    agree(what, attempt, lighting.sh_basis, n, axes=axes, picture=picture)
-    agree("sh_basis of one direction, (3,)", attempt, lighting.sh_basis, n[0, 0], axes=("k",))
-    agree("sh_basis in float64", attempt, lighting.sh_basis, n.double(), atol=1e-6)
+    agree(what, attempt, n, axes=axes, picture=picture)
+    agree("sh_basis of one direction, (3,)", attempt, n[0, 0], axes=("k",))
+    agree("sh_basis in float64", attempt, n.double(), atol=1e-6)
     same_gradients(
         "your basis",
         attempt,
-        lighting.sh_basis,
         {"normals": 1.7 * n},
         # z^2 and 1 - x^2 - y^2 have the same gradient along the sphere only
         call=lambda function, normals: function(F.normalize(normals, dim=-1)),
@@ -288,18 +286,17 @@ def shade(attempt):
         ),
         (red, "shade under a red light", "Each colour channel has nine coefficients of its own."),
     ):
-        agree(words, attempt, lighting.shade, albedo, normals, light, axes=axes, hint=hint)
+        agree(words, attempt, albedo, normals, light, axes=axes, hint=hint)
     for batch, count in ((3, 40), (9, 9), (1, 7)):
         g = seeded(batch)
         albedo = torch.rand(batch, count, 3, generator=g)
         normals = unit_vectors(batch, count, seed=batch)
         light = torch.randn(batch, 9, 3, generator=g)
         what = f"shade of {batch} faces of {count} vertices"
-        agree(what, attempt, lighting.shade, albedo, normals, light, axes=axes)
+        agree(what, attempt, albedo, normals, light, axes=axes)
     same_gradients(
         "your colours",
         attempt,
-        lighting.shade,
         {"albedo": albedo, "normals": normals, "lighting": light},
         call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light),
     )
@@ -436,7 +433,6 @@ def light_from_colours(attempt):
         agree(
             f"light_from_colours {words}",
             attempt,
-            _light_from_colours,
             *(skin, normals, spoilt, weight, *ridge),
             atol=2e-4,
             axes=axes,
@@ -444,7 +440,7 @@ def light_from_colours(attempt):
         )
     single = [t.float() for t in (albedo, normals, colours, weights)]
     what, tolerance = "light_from_colours in float32", dict(atol=2e-3, rtol=2e-3)
-    agree(what, attempt, _light_from_colours, *single, 0.02, axes=axes, **tolerance)
+    agree(what, attempt, *single, 0.02, axes=axes, **tolerance)
     return "the known light came back; weights and ridge do what they should"
 
 
@@ -490,5 +486,5 @@ def same_picture(attempt):
         factor = 0.3 + 2 * torch.rand(batch, 3, generator=g)
         what = f"same_picture of {batch} faces of {count} vertices"
         hint = "One factor a face and channel, for all its vertices."
-        agree(what, attempt, _same_picture, albedo, light, factor, hint=hint)
+        agree(what, attempt, albedo, light, factor, hint=hint)
     return "other skin, other light, same picture"

@@ -100,21 +100,20 @@ def barycentric(attempt):
         got = attempt(point, corners)
         close(f"barycentric of {what}", got, expected, axes=AXES_PFW, hint=hint)
     outside, what = torch.tensor([[-1.0, 0.25]]), "barycentric of a point outside"
-    agree(what, attempt, _barycentric, outside, triangle, axes=AXES_PFW)
+    agree(what, attempt, outside, triangle, axes=AXES_PFW)
     for points, faces, seed in ((7, 4, 0), (3, 9, 1), (4, 4, 2), (1, 2, 3)):
         p, t = _points(points, seed), _triangles(faces, seed)
         what = f"barycentric of {points} points and {faces} triangles"
-        agree(what, attempt, _barycentric, p, t, axes=AXES_PFW, atol=1e-4)
-    _same_triangle_gradient("barycentric", attempt, _barycentric, 5)
+        agree(what, attempt, p, t, axes=AXES_PFW, atol=1e-4)
+    _same_triangle_gradient("barycentric", attempt, 5)
     return "weights agree inside, outside and for both orientations, and so do their gradients"
 
 
-def _same_triangle_gradient(name: str, attempt, library, points: int, *more: float) -> None:
+def _same_triangle_gradient(name: str, attempt, points: int, *more: float) -> None:
     p, t = _points(points, points - 1), _triangles(3, points - 1)
     same_gradients(
         name,
         attempt,
-        library,
         {"triangles": t},
         call=lambda function, corners: function(p, corners, *more),
         atol=1e-4,
@@ -264,7 +263,6 @@ def rasterize_hard(attempt):
         same_gradients(
             f"rasterize_hard's {name}",
             attempt,
-            _rasterize_hard,
             {"verts": verts},
             call=lambda function, leaf, i=i: function(leaf, faces, 10, 10)[i],
             atol=1e-3,
@@ -340,13 +338,12 @@ def coverage(attempt):
     beyond = torch.tensor([[1.2, -0.6], [-1.1, -0.7], [0.0, 1.2], [0.3, 1.0]])
     hint = "0.1 inside of an edge: sigmoid(0.1 ** 2 / 0.2) = 0.512; 0.1 outside: 0.488; on it: 0.5."
     what = "coverage of five points around one triangle, sigma 0.2"
-    agree(what, attempt, _coverage, points, triangle.flip(1), 0.2, hint=hint, **drawn)
+    agree(what, attempt, points, triangle.flip(1), 0.2, hint=hint, **drawn)
     what += ", its corners listed the other way round"
-    agree(what, attempt, _coverage, points, triangle, 0.2, hint=hint, **drawn)
+    agree(what, attempt, points, triangle, 0.2, hint=hint, **drawn)
     agree(
         "coverage of points beyond the corners, sigma 0.1",
         attempt,
-        _coverage,
         beyond,
         triangle,
         0.1,
@@ -363,8 +360,8 @@ def coverage(attempt):
         p, t = _points(points, seed), _triangles(faces, seed)
         what = f"coverage of {points} points by {faces} triangles, sigma {sigma}"
         atol = 2e-4 if sigma < 0.01 else 1e-5
-        agree(what, attempt, _coverage, p, t, sigma, axes=AXES_PF, atol=atol)
-    _same_triangle_gradient("coverage", attempt, _coverage, 6, 0.1)
+        agree(what, attempt, p, t, sigma, axes=AXES_PF, atol=atol)
+    _same_triangle_gradient("coverage", attempt, 6, 0.1)
     return "inside, outside and beyond the corners, at four sigmas, gradients included"
 
 
@@ -398,10 +395,10 @@ def silhouette(attempt):
         p = torch.rand(shape, generator=draw)
         names = ("batch", "row", "column") if len(shape) == 4 else ("pixel",) * (len(shape) - 1)
         hint = "The last axis holds the triangles."
-        agree(f"silhouette of {shape}", attempt, _silhouette, p, axes=names, hint=hint)
+        agree(f"silhouette of {shape}", attempt, p, axes=names, hint=hint)
     p = torch.rand(5, 4, generator=draw) * 0.9
     p[2, 1] = p[3, :2] = 0.0
-    same_gradients("silhouette", attempt, _silhouette, {"coverages": p})
+    same_gradients("silhouette", attempt, {"coverages": p})
     return "any number of triangles, any picture, and every triangle gets its gradient"
 
 
@@ -462,7 +459,6 @@ def soft_blend(attempt):
     agree(
         "soft_blend of red at nearness 0.8 over blue at 0.4, both of coverage 1, gamma 0.4",
         attempt,
-        _soft_blend,
         *(equal, depths, colours, 0.4, white),
         axes=axes,
         hint="The weights are exp(2) for red, exp(1) for blue and exp(0) for the white background, "
@@ -471,7 +467,6 @@ def soft_blend(attempt):
     agree(
         "soft_blend of coverages 0.9 and 0.3 at the same nearness 0.5, gamma 0.5",
         attempt,
-        _soft_blend,
         *(torch.tensor([[0.9, 0.3]]), torch.full((1, 2), 0.5), colours, 0.5, white),
         axes=axes,
         hint="At equal depth coverages decide: 0.9 e : 0.3 e : 1 for red, blue and the background.",
@@ -496,7 +491,6 @@ def soft_blend(attempt):
     agree(
         "soft_blend of a near, a far and an empty pixel, triangles 0.00005 apart, gamma 1e-4",
         attempt,
-        _soft_blend,
         *(solid, several, colours.expand(3, 2, 3), 1e-4, white * 0.7),
         axes=axes,
         atol=2e-3,
@@ -511,8 +505,8 @@ def soft_blend(attempt):
         *tensors, background = _blend_case(seed, *shape, channels=channels)
         what = f"soft_blend of coverages {shape} and {channels} channels, gamma {gamma}"
         hint = "The last axis of coverages and nearness, and the last but one of colours, is K."
-        agree(what, attempt, _soft_blend, *tensors, gamma, background, hint=hint)
+        agree(what, attempt, *tensors, gamma, background, hint=hint)
     *tensors, background = _blend_case(5, 5, 3)
     inputs = dict(zip(("coverages", "nearness", "colours"), tensors, strict=True))
-    same_gradients("soft_blend", attempt, _soft_blend, inputs, 0.3, background)
+    same_gradients("soft_blend", attempt, inputs, 0.3, background)
     return "near beats far, coverage counts, the background has its share, and gamma 1e-4 is safe"

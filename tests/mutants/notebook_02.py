@@ -246,7 +246,7 @@ MUTANTS = {
         "the shift not scaled": pose_but(
             shift=lambda pose, p, x: (
                 x.mean(1) - (pose[0][:, :2] @ p.mean(0)) * torch.tensor([1.0, -1.0])
-            ),
+            )
         ),
         "M in the rotation": pose_but(rotation=lambda pose, p, x: MODEL_TO_CAMERA @ pose[0]),
         "one pose for the batch": lambda p, x: orthographic_pose(
