@@ -15,20 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import skin_albedo
 import torch
 import typer
 import warp as wp
-from face_crop import PARTS, FaceCrop, crop_face
-from landmarks68 import LANDMARKS, contour_bands
+from makehuman import skin_albedo
+from makehuman.face_crop import PARTS, FaceCrop, crop_face
+from makehuman.landmarks import LANDMARKS, contour_bands
 from PIL import Image
 from rich.progress import track
 from safetensors.numpy import save_file
 from scipy.spatial import cKDTree
 
+from facerecon_lib.face.mesh import neighbour_mean, vertex_normals
+from facerecon_lib.face.subdivision import Subdivision, boundary_edges, loop_subdivide
 from facerecon_lib.files.atomic import write_whole
-from facerecon_lib.mesh import neighbour_mean, vertex_normals
-from facerecon_lib.subdivision import Subdivision, boundary_edges, loop_subdivide
 
 IDENTITY_MODES, ALBEDO_MODES = 80, 25
 FACE_WORDS = ("head", "forehead", "eyebrows", "eye", "nose", "mouth", "chin", "cheek")

@@ -16,16 +16,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import skin_albedo
 import torch
 import typer
 from build_face_model import Body, carry, expression_basis, masks_on, rigid_align
-from face_crop import FaceCrop, crop_face
+from makehuman import skin_albedo
+from makehuman.face_crop import FaceCrop, crop_face
 from safetensors.numpy import load_file, save
 
+from facerecon_lib.face.morphable_model import shipped_model_path
+from facerecon_lib.face.subdivision import loop_subdivide
 from facerecon_lib.files.atomic import write_whole
-from facerecon_lib.morphable_model import shipped_model_path
-from facerecon_lib.subdivision import loop_subdivide
 
 
 def sample_shapes(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, seed: int):

@@ -27,15 +27,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from facerecon_lib.encoder_backbones import imagenet_file, imagenet_url
 from facerecon_lib.files.downloads import ROOM, DownloadError, begun, fetch, sha256_of
-from facerecon_lib.landmarks import FACE_ALIGNMENT_TERMS
-from facerecon_lib.recognition_networks import (
+from facerecon_lib.networks.backbones import imagenet_file, imagenet_url
+from facerecon_lib.networks.face_networks import (
     FACENET_SHA256,
     FACENET_TERMS,
     FACENET_URL,
     facenet_file,
 )
+from facerecon_lib.photos.landmarks import FACE_ALIGNMENT_TERMS
 
 IMAGENET_TERMS = "code BSD 3-Clause; weights trained on ImageNet, non-commercial research alone"
 S3FD_TERMS = "code BSD 3-Clause; weights trained on WIDER FACE (research data)"

@@ -14,11 +14,11 @@ import typer
 from PIL import Image
 from rich.progress import track
 
-from facerecon_lib.detection import align, sample_detection, sample_photo
-from facerecon_lib.fitting import fit
-from facerecon_lib.morphable_model import MorphableModel, shipped_model_path
-from facerecon_lib.plotting import on_photo, show_face, to_uint8, turned
-from facerecon_lib.synthesis import synthesise
+from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.fitting.fit import fit
+from facerecon_lib.photos.detection import align, sample_detection, sample_photo
+from facerecon_lib.pictures.faces import on_photo, show_face, to_uint8, turned
+from facerecon_lib.rendering.synthesis import synthesise
 
 TILE = 320
 WHITE = 1.0

@@ -19,10 +19,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from imported_landmarks import read_landmarks
-from imported_model import ImportModelError, SourceModel, run
-from jaxtyping import Float, Int
-from model_tables import (
+from face_models.landmarks import read_landmarks
+from face_models.source_model import ImportModelError, SourceModel, run
+from face_models.statismo import read_statismo
+from face_models.tables import (
     check_kind,
     in_unit_range,
     linear_model,
@@ -31,7 +31,7 @@ from model_tables import (
     refuse,
     triangles,
 )
-from statismo_model import read_statismo
+from jaxtyping import Float, Int
 
 PARTS = ("shapeMU", "shapePC", "shapeEV", "texMU", "texPC", "texEV", "tl")
 EXPRESSION_FILES = ("Exp_Pca.bin", "std_exp.txt", "BFM_exp_idx.mat", "BFM_front_idx.mat")

@@ -23,12 +23,12 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from array_pickle import ArrayPickleError, read_pickle
-from flame_albedo import read_albedo
-from imported_landmarks import read_landmarks
-from imported_model import ImportModelError, SourceModel, run
+from face_models.flame_albedo import read_albedo
+from face_models.landmarks import read_landmarks
+from face_models.pickles import ArrayPickleError, read_pickle
+from face_models.source_model import ImportModelError, SourceModel, run
+from face_models.tables import check_kind, outwards, refuse, triangles
 from jaxtyping import Float, Int
-from model_tables import check_kind, outwards, refuse, triangles
 from scipy.sparse import issparse
 from scipy.spatial.transform import Rotation
 

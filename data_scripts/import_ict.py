@@ -21,9 +21,9 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from imported_model import ImportModelError, SourceModel, errors, run
+from face_models.mesh_mirror import FLIP
+from face_models.source_model import ImportModelError, SourceModel, errors, run
 from jaxtyping import Bool, Float, Int
-from mesh_mirror import FLIP
 from rich.progress import track
 from scipy.spatial import cKDTree
 

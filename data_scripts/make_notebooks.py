@@ -27,8 +27,8 @@ import typer
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from notebook_pictures import smaller_png
-from notebook_rules import (
+from notebook_making.pictures import smaller_png
+from notebook_making.rules import (
     LEAST_FIGURES,
     REPO_NAME,
     WIDGET_VIEW,
@@ -45,7 +45,7 @@ from notebook_rules import (
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from facerecon_lib.course import OWN_FILES
+from facerecon_lib.course.exercises import OWN_FILES
 from facerecon_lib.files.atomic import write_whole
 
 ROOT = Path(__file__).parents[1]

@@ -15,10 +15,10 @@ from typing import Annotated
 import torch
 import typer
 
-from facerecon_lib.encoder import STORES, EncoderError, load_encoder, save_encoder
-from facerecon_lib.evaluation import vertex_error_mm
-from facerecon_lib.morphable_model import MorphableModel
-from facerecon_lib.rendered_faces import RenderedFaces
+from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.measures import vertex_error_mm
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.networks.encoder import STORES, EncoderError, load_encoder, save_encoder
 
 FACES = 32
 

@@ -16,12 +16,12 @@ from typing import Annotated
 import torch
 import typer
 
-from facerecon_lib.augmented_branch import BaseBranch, unet_inputs
-from facerecon_lib.encoder import load_encoder
-from facerecon_lib.morphable_model import MorphableModel
-from facerecon_lib.rendered_faces import RenderedFaces
-from facerecon_lib.training_checkpoints import CheckpointError, latest_checkpoint
-from facerecon_lib.unet import UNetError, load_unet, save_unet
+from facerecon_lib.augmented.branch import BaseBranch, unet_inputs
+from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.networks.encoder import load_encoder
+from facerecon_lib.networks.unet import UNetError, load_unet, save_unet
+from facerecon_lib.training.checkpoints import CheckpointError, latest_checkpoint
 
 FACES = 16
 

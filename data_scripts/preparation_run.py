@@ -14,8 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from photo_folder import FolderError, PhotoFolder, find_meta, list_photos, read_meta
-from photo_preparation import (
+from photo_shards.folder import FolderError, PhotoFolder, find_meta, list_photos, read_meta
+from photo_shards.preparation import (
     FACE,
     STATUSES,
     Settings,
@@ -24,12 +24,12 @@ from photo_preparation import (
     prepare_photo,
     prepare_share,
 )
-from preparation_processes import device_of, duration, in_processes, progress, say
-from preparation_report import check_output, check_retry, claim_output, description, write_report
+from photo_shards.processes import device_of, duration, in_processes, progress, say
+from photo_shards.report import check_output, check_retry, claim_output, description, write_report
 
-from facerecon_lib.cli_console import check_device
-from facerecon_lib.landmarks import choose_detector
-from facerecon_lib.shard_files import ShardsError
+from facerecon_lib.cli.console import check_device
+from facerecon_lib.data.shards.files import ShardsError
+from facerecon_lib.photos.landmarks import choose_detector
 
 TRIED = 24  # photos that --dry-run looks at
 

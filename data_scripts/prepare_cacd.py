@@ -23,7 +23,7 @@ from typing import Annotated, NoReturn
 import typer
 
 FLAGS = ("unsure", "several", "small", "blurred", "turned", "tilted", "disagree", "cut", "dark")
-FLAGS += ("bright",)  # those of photo_quality.py, which takes seconds to import
+FLAGS += ("bright",)  # those of photos/quality.py, which takes seconds to import
 
 
 def main(

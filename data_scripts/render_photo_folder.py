@@ -27,14 +27,14 @@ import typer
 from PIL import Image
 from rich.progress import track
 
-from facerecon_lib.camera import axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
-from facerecon_lib.counted_random import CountedRandom
-from facerecon_lib.face_batch import FaceBatch
-from facerecon_lib.face_scenes import background
-from facerecon_lib.morphable_model import MorphableModel
-from facerecon_lib.random_faces import relief
-from facerecon_lib.rendered_faces import RenderedFaces, flattened
-from facerecon_lib.synthesis import landmark_vertices
+from facerecon_lib.data.rendered.counted_random import CountedRandom
+from facerecon_lib.data.rendered.faces import RenderedFaces, flattened
+from facerecon_lib.data.rendered.random_faces import relief
+from facerecon_lib.data.rendered.scenes import background
+from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.camera import axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.rendering.synthesis import landmark_vertices
 
 SIZE, BATCH = 384, 8  # px rendered; faces at a time, of one margin
 MARGINS = (1.5, 3.0)  # picture over face

@@ -26,7 +26,7 @@ from typing import Annotated
 import typer
 from safetensors import SafetensorError, safe_open
 
-from facerecon_lib.figures.tone_study import (
+from facerecon_lib.course.nb09_comparison.tone_study import (
     ALBEDOS,
     AREAS,
     FORMAT,

@@ -29,27 +29,31 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from facerecon_lib import detection
-from facerecon_lib.augmented_branch import AugmentedFaces, BaseBranch, BaseFaces, augment
-from facerecon_lib.augmented_branch import base_faces as base_of
-from facerecon_lib.augmented_objective import (
+from facerecon_lib.augmented.branch import AugmentedFaces, BaseBranch, BaseFaces, augment
+from facerecon_lib.augmented.branch import base_faces as base_of
+from facerecon_lib.augmented.objective import (
     MAP_TERMS,
     SMOOTH_TERMS,
     AugmentedObjective,
 )
-from facerecon_lib.camera import axis_angle_to_matrix
-from facerecon_lib.encoder import load_encoder, shipped_encoder_path
-from facerecon_lib.evaluation import photometric_error, similarity_align
-from facerecon_lib.face_batch import FaceBatch
+from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
+from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.camera import axis_angle_to_matrix
+from facerecon_lib.face.lighting import ambient_lighting, shade
+from facerecon_lib.face.measures import photometric_error, similarity_align
+from facerecon_lib.face.mesh import face_normals, vertex_normals
+from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
 from facerecon_lib.files.weights import write_weights
-from facerecon_lib.lighting import ambient_lighting, shade
-from facerecon_lib.losses import AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS, mesh_symmetry_loss
-from facerecon_lib.mesh import face_normals, vertex_normals
-from facerecon_lib.morphable_model import MorphableModel, shipped_model_path
-from facerecon_lib.offset_fitting import fit_unet, gradient_lengths
-from facerecon_lib.rendered_faces import RenderedFaces
-from facerecon_lib.synthesis import Face, pose_and_light
-from facerecon_lib.unet import DoubleHeadUNet, OffsetMaps
+from facerecon_lib.fitting.losses import (
+    AUGMENTED_REPORT_WEIGHTS,
+    AUGMENTED_WEIGHTS,
+    mesh_symmetry_loss,
+)
+from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
+from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
+from facerecon_lib.photos import detection
+from facerecon_lib.rendering.synthesis import Face, pose_and_light
 
 FORMAT = "facerecon-offset-sweep-1"
 SEED = 8

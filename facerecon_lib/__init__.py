@@ -2,8 +2,8 @@
 
 Each module is one idea and is imported on its own, from the ground up:
 
-    from facerecon_lib.camera import pose, project_ndc
-    from facerecon_lib.lighting import shade
+    from facerecon_lib.face.camera import pose, project_ndc
+    from facerecon_lib.face.lighting import shade
 
 Importing the package itself loads nothing heavy. Units, frames and pixel conventions are those of
 `camera.py`; shapes stand in the signatures.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from facerecon_lib.course import OWN_FILES
+from facerecon_lib.course.exercises import OWN_FILES
 
 # Examples are drawn alike in every run, and none is failed for a slow machine.
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=50)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facerecon_lib.course import OWN_FILES
+from facerecon_lib.course.exercises import OWN_FILES
 
 BUDGET_S = 60
 SEEN_AT = (48, 48)  # pictures are compared as small as this: other fonts or threads pass
@@ -43,7 +43,7 @@ def _warm_caches() -> None:
         import matplotlib.font_manager  # noqa: F401
     import torch
 
-    from facerecon_lib.rasterizer import rasterize
+    from facerecon_lib.rendering.rasterizer import rasterize
 
     corners = torch.tensor([[[-1.0, -1, 2], [1, -1, 2], [0, 1, 2]]], requires_grad=True)
     triangle = torch.tensor([[0, 1, 2]])

@@ -6,8 +6,8 @@ with ShardsWriter(folder, photos_per_shard=4) as writer:
 
 from pathlib import Path
 
-from facerecon_lib.photo_samples import encode_photo, tar_bytes, write_shard
-from facerecon_lib.shard_files import write_index
+from facerecon_lib.data.shards.files import write_index
+from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
 
 
 class ShardsWriter:

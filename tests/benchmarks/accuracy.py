@@ -20,17 +20,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from facerecon_lib.evaluation import (
+from facerecon_lib.face.lighting import ambient_lighting
+from facerecon_lib.face.measures import (
     albedo_error,
     landmark_error,
     skin_tone_group,
     vertex_error_mm,
 )
-from facerecon_lib.fitting import fit
-from facerecon_lib.lighting import ambient_lighting
-from facerecon_lib.morphable_model import MorphableModel
-from facerecon_lib.recognition import FaceNetwork, load_network
-from facerecon_lib.synthesis import synthesise
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.fitting.fit import fit
+from facerecon_lib.networks.recognition import FaceNetwork, load_network
+from facerecon_lib.rendering.synthesis import synthesise
 
 console = Console(width=130)
 
@@ -110,10 +110,10 @@ def rendered_faces(
 def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
     from PIL import Image
 
-    from facerecon_lib.detection import load_image
-    from facerecon_lib.plotting import overlay_on_photo
-    from facerecon_lib.results import fit_face
-    from facerecon_lib.sheets import fit_figure, save_figure
+    from facerecon_lib.photos.detection import load_image
+    from facerecon_lib.pictures.faces import overlay_on_photo
+    from facerecon_lib.pictures.sheets import fit_figure, save_figure
+    from facerecon_lib.reconstruction.reconstruct import fit_face
 
     model, coarse = MorphableModel.load(), MorphableModel.load(subdivision=0)
     table = Table(title="photos: landmark error, share of the outer eye distance")
@@ -124,7 +124,7 @@ def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
         done = fit_face(load_image(path), model, coarse, recognition=network)
         target = done.crop.landmarks
         points = done.face.landmarks(done.detection.kind)
-        from facerecon_lib.fitting import start_from_landmarks
+        from facerecon_lib.fitting.fit import start_from_landmarks
 
         start = synthesise(model, start_from_landmarks(model, target))
         row = [

@@ -1,20 +1,20 @@
-"""Stage two for `training.py`: the augmented branch's step, its parts, and the bare U-Net."""
+"""Stage two for `training/loop.py`: the augmented branch's step, its parts, and the bare U-Net."""
 
 from __future__ import annotations
 
 import torch
 from timing import Stopwatch
 
-from facerecon_lib.augmented_branch import augment, unet_inputs
-from facerecon_lib.augmented_objective import AugmentedObjective
-from facerecon_lib.face_batch import FaceBatch
-from facerecon_lib.objective import Objective
-from facerecon_lib.rendered_faces import RenderedFaces
-from facerecon_lib.synthesis import CROP_SIZE
-from facerecon_lib.training import AugmentedSettings, make_fabric
-from facerecon_lib.training_run import open_stage
-from facerecon_lib.training_settings import augmented_rendered_weights, augmented_report_weights
-from facerecon_lib.unet import DoubleHeadUNet, OffsetMaps
+from facerecon_lib.augmented.branch import augment, unet_inputs
+from facerecon_lib.augmented.objective import AugmentedObjective
+from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.fitting.objective import Objective
+from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
+from facerecon_lib.rendering.synthesis import CROP_SIZE
+from facerecon_lib.training.loop import AugmentedSettings, make_fabric
+from facerecon_lib.training.run import open_stage
+from facerecon_lib.training.settings import augmented_rendered_weights, augmented_report_weights
 
 LEARNING_RATE, CLIP_NORM = 3e-5, 10.0
 PRECISION = {"bf16": "bf16-mixed", "fp32": "32-true"}

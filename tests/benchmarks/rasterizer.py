@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 from torch import Tensor
 
-from facerecon_lib.camera import project_ndc
-from facerecon_lib.rasterizer import Fragments, rasterize
+from facerecon_lib.face.camera import project_ndc
+from facerecon_lib.rendering.rasterizer import Fragments, rasterize
 
 try:
     from pytorch3d.renderer.mesh import rasterize_meshes
@@ -61,7 +61,7 @@ def meshes() -> list[tuple[str, Tensor, Tensor]]:
     """Name, NDC vertices (1, V, 3) and faces (F, 3) of the meshes to draw."""
     found = [("head", *bumpy_head(34, 52)), ("head", *bumpy_head(68, 105))]
     try:
-        from facerecon_lib.morphable_model import MorphableModel
+        from facerecon_lib.face.morphable_model import MorphableModel
 
         model = MorphableModel.load()
         found.append(("face, x1", model.mean[None] * torch.tensor([-1.0, 1, -1]), model.faces))

@@ -5,7 +5,7 @@
     python tests/benchmarks/training.py --device cuda --batch 64 --profile
     python tests/benchmarks/training.py --stage augmented --device cuda    # U-Net, bf16, Eq. 12
 
-The step is that of facerecon_lib/training.py: faces, encoder, rendering and losses, backward,
+The step is that of facerecon_lib/training/loop.py: faces, encoder, rendering and losses, backward,
 clipping, the guard against losses that are no numbers, Adam. It is timed with new faces rendered
 each time, with one batch that is there already, and with photos from shards where a folder of them
 is given. The bare backbone goes forward and backward over random images of the encoder's size, with
@@ -40,14 +40,14 @@ from timing import (
     write,
 )
 
-from facerecon_lib.encoder import BACKBONES, Encoder
-from facerecon_lib.face_batch import FaceBatch
-from facerecon_lib.losses import RECOGNITION_WEIGHTS, RENDERED_WEIGHTS, REPORT_WEIGHTS
-from facerecon_lib.morphable_model import MorphableModel
-from facerecon_lib.objective import BaseObjective, Objective
-from facerecon_lib.recognition import load_network
-from facerecon_lib.rendered_faces import RenderedFaces
-from facerecon_lib.synthesis import CROP_SIZE, synthesise
+from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.fitting.losses import RECOGNITION_WEIGHTS, RENDERED_WEIGHTS, REPORT_WEIGHTS
+from facerecon_lib.fitting.objective import BaseObjective, Objective
+from facerecon_lib.networks.encoder import BACKBONES, Encoder
+from facerecon_lib.networks.recognition import load_network
+from facerecon_lib.rendering.synthesis import CROP_SIZE, synthesise
 
 EPOCHS, PHOTOS = {"base": 20, "augmented": 7}, 114_000
 """Training as in sections 2.1 and 2.2; 114,000 photos are one epoch."""
@@ -241,7 +241,7 @@ def measure(s: Settings, batch: int, shards: Path | None, workers: int) -> dict:
 
 def photos_of(shards: Path, batch: int, device: str, workers: int) -> Iterator[FaceBatch]:
     """Photos from shards, epoch after epoch."""
-    from facerecon_lib.photo_shards import PhotoShards, ShardsError
+    from facerecon_lib.data.shards.reader import PhotoShards, ShardsError
 
     try:
         photos = PhotoShards(shards, batch, workers=workers, device=device)

@@ -1,0 +1,1 @@
+"""Importers of face models: what they share."""

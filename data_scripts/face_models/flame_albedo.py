@@ -1,0 +1,103 @@
+"""Skin colours for FLAME: the diffuse albedo model of Smith et al., read at the vertices.
+
+    mean, basis, uv = read_albedo(Path("albedoModel2020_FLAME_albedoPart.npz"), faces, count)
+
+AlbedoMM (Smith et al., "A morphable face albedo model", CVPR 2020) holds MU (512, 512, 3) and PC
+(512, 512, 3, 145), per standard deviation, as images in linear light, blue first; vt and ft lay
+them on FLAME's triangles, v upwards. Its specular part is left out: Eq. 3 has no highlights.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from face_models.landmarks import ImportModelError
+from face_models.tables import check_kind, refuse
+
+PARTS = ("MU", "PC", "vt", "ft")
+WANTED = "give albedoModel2020_FLAME_albedoPart.npz"
+MOST_BYTES = 2**31  # of PC, unpacked; the real one has 0.9 GB
+
+
+def read_albedo(
+    path: Path, faces: Int[np.ndarray, "face 3"], count: int
+) -> tuple[
+    Float[np.ndarray, "vertex 3"],
+    Float[np.ndarray, "albedo vertex 3"],
+    Float[np.ndarray, "vertex 2"],
+]:
+    """sRGB mean (V, 3), basis (K, V, 3) per standard deviation, and uv (V, 2) in [0, 1].
+
+    The basis follows sRGB's curve by its slope at the mean. A vertex on a seam of the texture takes
+    the place that its first triangle gives it. Raises ImportModelError.
+    """
+    data = read_npz(path)
+    mean, basis, vt, ft = (data[name] for name in PARTS)
+    if mean.ndim != 3 or mean.shape[2] != 3 or basis.shape[:3] != mean.shape or basis.ndim != 4:
+        refuse(path, f"MU is {mean.shape} and PC {basis.shape}, no images of colours; {WANTED}")
+    if ft.shape != faces.shape or ft.min() < 0 or ft.max() >= len(vt) or vt.shape[1:] != (2,):
+        refuse(path, f"ft {ft.shape} does not lay a texture on the model's {len(faces)} triangles")
+    uv = np.zeros((count, 2))
+    uv[faces[::-1].ravel()] = vt[ft[::-1].astype(int).ravel()]
+    colour, change = at_uv(mean, uv), np.moveaxis(at_uv(basis, uv), 2, 0)
+    if np.median(colour[:, 2]) > np.median(colour[:, 0]):  # skin is redder than blue
+        colour, change = colour[:, ::-1], change[:, :, ::-1]
+    if not (0 <= np.median(colour) <= 1):
+        refuse(path, f"MU goes to {mean.max():.3g}, expected linear light in [0, 1]; {WANTED}")
+    colour = colour.clip(0, 1)
+    return srgb(colour), change * srgb_slope(colour), uv.clip(0, 1)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The four parts of the file, as float64 where they are not whole numbers."""
+    check_kind(path, archive=True)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            lacking = [name for name in PARTS if name not in file.files]
+            if lacking:
+                refuse(path, f"lacks {', '.join(lacking)}; {WANTED}")
+            largest = max(file.zip.getinfo(f"{name}.npy").file_size for name in PARTS)
+            if largest > MOST_BYTES:
+                refuse(path, f"unpacks to {largest / 1e9:.1f} GB; {WANTED}")
+            data = {name: file[name] for name in PARTS}
+    except ImportModelError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        refuse(path, f"not a readable .npz of arrays ({type(error).__name__}); {WANTED}")
+    for name, value in data.items():
+        if value.dtype.kind not in "iuf" or not value.size or not np.isfinite(value).all():
+            refuse(path, f"{name} holds no finite numbers; {WANTED}")
+    return data
+
+
+def at_uv(
+    image: Float[np.ndarray, "height width ..."], uv: Float[np.ndarray, "vertex 2"]
+) -> Float[np.ndarray, "vertex ..."]:
+    """Bilinear; texel centres at half numbers, the first row on top (v = 1)."""
+    height, width = image.shape[:2]
+    x = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
+    y = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)
+    left, top = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
+    total = 0.0
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        share = np.abs(1 - row - (y - top)) * np.abs(1 - column - (x - left))
+        share = share.reshape(-1, *[1] * (image.ndim - 2))
+        total = total + share * image[top + row, left + column]
+    return total
+
+
+def srgb(linear: np.ndarray) -> np.ndarray:
+    """sRGB's curve (IEC 61966-2-1), of linear light in [0, 1]."""
+    bright = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    return np.where(linear <= 0.0031308, 12.92 * linear, bright)
+
+
+def srgb_slope(linear: np.ndarray) -> np.ndarray:
+    """The derivative of `srgb`."""
+    bright = 1.055 / 2.4 * np.maximum(linear, 0.0031308) ** (1 / 2.4 - 1)
+    return np.where(linear <= 0.0031308, 12.92, bright)

@@ -1,0 +1,142 @@
+"""The 68 landmarks of a face model that names none, or not all of them.
+
+    landmarks = find_landmarks(mean, faces, colours)         # (68,) vertices, iBUG order
+    landmarks = read_landmarks(Path("points.txt"), vertices) # or from a file of 68 numbers
+
+The mean is rendered turned by -30, 0 and 30 degrees, and rays through a detector's points meet the
+surface. The detector has habits: on the model that ships it marks the inner 51 points some 4 mm
+beside its landmarks (10 mm on brows that have no colour). The same is done to that model, and what
+it is wrong by there is taken off here. Then the shipped model is laid onto the mesh by those
+points, and where its landmarks come to lie is what is returned: all 68 by one definition.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from face_models.mesh_views import MeshView, pieces, seen_from_around
+from face_models.registration import CLOSE, INNER, LOOSE, LaidOn, shipped_face
+from facerecon_lib.files.errors import FacereconError
+from facerecon_lib.photos.detection import DetectionError, detect
+from facerecon_lib.photos.landmarks import MIRROR_68
+
+YAWS = (-30, 0, 30)  # degrees
+PLAIN_SKIN = (0.80, 0.62, 0.52)  # sRGB, where the model has no colours
+MIDLINE = np.flatnonzero(np.arange(68) == MIRROR_68)
+SURE = np.arange(27, 68)  # nose, eyes and mouth: what a face without brows has
+NONE_GIVEN = np.full(68, -1)
+
+
+class ImportModelError(FacereconError):
+    """A model that cannot be imported: one line that says what is wrong and what to do."""
+
+
+def read_landmarks(path: Path, count: int) -> Int[np.ndarray, " 68"]:
+    """68 of the source's vertex numbers, counted from 0: a .json list, or numbers in a text."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        numbers = json.loads(text) if path.suffix == ".json" else text.replace(",", " ").split()
+        landmarks = np.array([int(str(n)) for n in numbers])
+    except OSError as error:
+        reason = error.strerror or error
+        raise ImportModelError(f"--landmarks {path}: cannot be read ({reason})") from None
+    except (ValueError, TypeError):
+        raise ImportModelError(
+            f"--landmarks {path}: expected 68 whole numbers, as text or as a JSON list"
+        ) from None
+    if landmarks.shape != (68,):
+        raise ImportModelError(f"--landmarks {path}: expected 68 numbers, got {landmarks.size}")
+    if landmarks.min() < 0 or landmarks.max() >= count:
+        raise ImportModelError(
+            f"--landmarks {path}: names vertices {landmarks.min()} to {landmarks.max()}, but the "
+            f"source's are 0 to {count - 1}"
+        )
+    return landmarks
+
+
+def find_landmarks(
+    mean: Float[np.ndarray, "vertex 3"],
+    faces: Int[np.ndarray, "face 3"],
+    colours: Float[np.ndarray, "vertex 3"] | None = None,
+    given: Int[np.ndarray, " 68"] = NONE_GIVEN,
+) -> Int[np.ndarray, " 68"]:
+    """The 68 landmarks as vertices of the mesh that show, none on an eyeball or a tooth.
+
+    mean: mm, +y up, +z out of the face. colours: sRGB in [0, 1]; None: plain skin. given: those
+    that are known already, -1 elsewhere; with points 18 to 68 nothing is rendered. Raises
+    ImportModelError where no face is found, DetectionError without a detector.
+    """
+    mean, shown = np.array(mean, float), torch.as_tensor(np.array(faces, np.int64))
+    seen = seen_from_around(mean, shown)
+    piece = pieces(faces, len(mean))
+    usable = np.flatnonzero(seen & (piece == np.bincount(piece[faces[:, 0]]).argmax()))
+    tree = cKDTree(mean[usable])
+    known, points, smoothing = given >= 0, given, CLOSE
+    used = INNER if colours is not None else np.union1d(SURE, INNER[known[INNER]])
+    if not known[INNER].all():
+        places = marked(mean, shown, colours) - habits(colours is None)
+        points, smoothing = np.where(known, given, usable[tree.query(places)[1]]), LOOSE
+    here = LaidOn(mean, shown, points, used, seen, smoothing)
+    carried = _symmetric(here.points[here.shipped.landmarks])
+    return np.where(known, given, usable[tree.query(carried)[1]])
+
+
+@lru_cache
+def habits(plain: bool) -> Float[np.ndarray, "68 3"]:
+    """How far from the shipped model's landmarks the detector marks its mean face, mm.
+
+    plain: in plain skin, or in its own.
+    """
+    shipped, _ = shipped_face()
+    mean = shipped.mean.double().numpy()
+    places = marked(mean, shipped.faces, None if plain else shipped.albedo_mean.numpy())
+    return places - mean[shipped.landmarks]
+
+
+def marked(
+    mean: Float[np.ndarray, "vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    colours: Float[np.ndarray, "vertex 3"] | None,
+) -> Float[np.ndarray, "68 3"]:
+    """Where the detector's points lie on the mesh, mm: the median of the views, both sides alike.
+
+    colours: None: plain skin. Raises as `find_landmarks` does.
+    """
+    skin = np.tile(PLAIN_SKIN, (len(mean), 1)) if colours is None else colours
+    found = []
+    for yaw in YAWS:
+        view = MeshView(mean, faces, yaw)
+        try:
+            points = _both_ways(view.picture(skin))
+        except DetectionError as error:
+            if "no face" not in str(error):
+                raise
+            raise ImportModelError(
+                f"no face is found on a rendering of the mean at {yaw} degrees: is it upright (+y "
+                "up), looking along +z, in millimetres? If so, name the points: --landmarks FILE"
+            ) from None
+        found.append(view.surface_at(points))
+    return _symmetric(np.median(found, 0))
+
+
+def _symmetric(places: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "68 3"]:
+    """The mean of the points and their mirror images: a mean face has two sides alike."""
+    aside = places[MIDLINE, 0].mean()
+    mirrored = places[MIRROR_68] * [-1, 1, 1] + [2 * aside, 0, 0]
+    return (places + mirrored) / 2
+
+
+def _both_ways(picture: np.ndarray) -> Float[np.ndarray, "68 2"]:
+    """The detector's points, averaged with those of the mirrored picture."""
+    points = detect(picture).landmarks
+    mirrored = detect(np.ascontiguousarray(picture[:, ::-1])).landmarks[MIRROR_68]
+    mirrored[:, 0] = picture.shape[1] - mirrored[:, 0]
+    return (points + mirrored) / 2

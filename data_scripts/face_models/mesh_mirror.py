@@ -1,0 +1,36 @@
+"""The vertex opposite each, on a face whose middle plane is x = 0.
+
+mirror, exact = find_mirror(mean, faces, known)        # (V,) vertex numbers; is it a symmetry?
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+
+from face_models.registration import normals_of
+
+FLIP = np.array([-1.0, 1.0, 1.0])
+MIRROR_MM = 1.0  # how far from the mirror image of a vertex its mirror may be
+
+
+def find_mirror(
+    mean: Float[np.ndarray, "vertex 3"],
+    faces: Int[np.ndarray, "face 3"],
+    known: Int[np.ndarray, " vertex"],
+) -> tuple[Int[np.ndarray, " vertex"], bool]:
+    """The vertex opposite each, and whether that is a symmetry of the mesh: edges go to edges.
+
+    known: (V,) the mirror as far as the source gives it, -1 elsewhere: there the vertex of alike
+    normal that is nearest to the mirror image.
+    """
+    normals = normals_of(mean, torch.as_tensor(faces))
+    away, mirror = cKDTree(np.c_[mean, normals]).query(np.c_[mean * FLIP, normals * FLIP])
+    near = away[known < 0].max(initial=0) < MIRROR_MM
+    mirror = np.where(known < 0, mirror, known)
+    a, b = np.sort(np.concatenate([faces[:, [i, (i + 1) % 3]] for i in range(3)]), 1).T
+    low, high = np.sort(mirror[np.stack([a, b], 1)], 1).T
+    edges = np.isin(low * len(mean) + high, a * len(mean) + b).all()
+    return mirror, bool(near and edges and (mirror[mirror] == np.arange(len(mean))).all())

@@ -1,0 +1,110 @@
+"""A bare mesh in front of the camera: what its renderings show, and where on the mesh a pixel lies.
+
+view = MeshView(mean, faces, yaw_deg=30)               # mm, +y up, +z out of the face
+pixels = view.picture(colours)                         # (S, S, 3) uint8, under a studio light
+places = view.surface_at(points)                       # (P, 2) pixels -> (P, 3) mm
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from scipy import sparse
+from scipy.ndimage import distance_transform_edt
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from facerecon_lib.face.camera import DEFAULT_FOV, axis_angle_to_matrix, pose, project_ndc
+from facerecon_lib.face.lighting import shade
+from facerecon_lib.face.mesh import vertex_normals
+from facerecon_lib.pictures.faces import PAPER, studio_light, to_uint8
+from facerecon_lib.rendering.rasterizer import rasterize
+from facerecon_lib.rendering.renderer import interpolate
+
+SIZE = 800  # px; a head fills it, so that a pixel is about 0.4 mm
+COARSE = 512  # px, to see what shows
+ISLAND = 0.05
+ROOM = 1.25  # of the head's extent across the picture
+AROUND = [(pitch, yaw) for pitch in (-25, 0, 25) for yaw in (-60, -30, 0, 30, 60)]  # degrees
+
+
+def pieces(sides: Int[np.ndarray, "polygon corner"], count: int) -> Int[np.ndarray, " vertex"]:
+    """Which connected piece each of `count` vertices is in, by triangles or by edges."""
+    a, b = np.concatenate([sides[:, k - 2 : k] for k in range(2, sides.shape[1] + 1)]).T
+    graph = sparse.coo_array((np.ones(len(a)), (a, b)), (count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+class MeshView:
+    """One view of all of a mesh, turned by yaw and pitch."""
+
+    def __init__(
+        self,
+        vertices: Float[np.ndarray, "vertex 3"],
+        faces: Int[Tensor, "face 3"],
+        yaw_deg: float = 0.0,
+        pitch_deg: float = 0.0,
+        size: int = SIZE,
+    ):
+        self.vertices = torch.as_tensor(np.array(vertices, np.float32))[None]
+        self.faces = faces  # as it is: the library keeps what it works out for a tensor
+        angles = [math.radians(pitch_deg), math.radians(yaw_deg), 0.0]
+        rotation = torch.tensor([angles])
+        self.turn = axis_angle_to_matrix(rotation)
+        seen = self.vertices[0] @ self.turn[0].T
+        low, high = seen.amin(0), seen.amax(0)
+        centre = (low + high) / 2
+        reach = ROOM * float((high - low)[:2].max()) / 2
+        away = reach / math.tan(math.radians(DEFAULT_FOV / 2)) + float(high[2] - centre[2])
+        shift = torch.stack([centre[0], -centre[1], centre[2] + away])[None]
+        v_camera = pose(self.vertices, rotation, torch.ones(1, 1), shift)
+        ndc = project_ndc(v_camera)
+        self.fragments = rasterize(ndc, self.faces, size, perspective_correct=True)
+        self.triangle = self.fragments.pix_to_face[0, ..., 0].numpy()
+
+    def picture(self, colours: Float[np.ndarray, "vertex 3"]) -> UInt8[np.ndarray, "size size 3"]:
+        """The mesh in these sRGB colours under white light from above."""
+        normals = vertex_normals(self.vertices, self.faces) @ self.turn.transpose(1, 2)
+        albedo = torch.as_tensor(np.array(colours, np.float32))[None]
+        lit = shade(albedo, normals, studio_light()).clamp(0, 1)
+        image = interpolate(self.fragments, self.faces, lit)[0, ..., 0, :].permute(2, 0, 1)
+        return to_uint8(image + PAPER * torch.as_tensor(self.triangle < 0))
+
+    def surface_at(self, points: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "point 3"]:
+        """Where the rays through points (pixels) meet the mesh, mm.
+
+        A ray beside the mesh is bent to the nearest pixel that shows it.
+        """
+        shown = distance_transform_edt(
+            self.triangle < 0, return_distances=False, return_indices=True
+        )
+        column, row = np.floor(points).astype(int).clip(0, len(self.triangle) - 1).T
+        row, column = shown[:, row, column]
+        triangle = self.triangle[row, column]
+        weights = self.fragments.bary_coords[0, row, column, 0].numpy()
+        corners = self.vertices[0][self.faces[triangle]].numpy()
+        return np.einsum("pk,pkc->pc", weights, corners)
+
+
+def seen_from_around(
+    vertices: Float[np.ndarray, "vertex 3"], faces: Int[Tensor, "face 3"]
+) -> Bool[np.ndarray, " vertex"]:
+    """The vertices of triangles whose outsides show in some view, up to 60 degrees of yaw.
+
+    Their insides do not count: from below one looks into a cropped face. Nor do islands smaller
+    than ISLAND of their piece of the mesh: a throat seen through the gap between the lips.
+    """
+    seen = np.zeros(len(vertices), bool)
+    for pitch, yaw in AROUND:
+        view = MeshView(vertices, faces, yaw, pitch, size=COARSE)
+        shown = np.unique(view.triangle[view.triangle >= 0])
+        a, b, c = (view.vertices[0] @ view.turn[0].T)[faces[shown]].unbind(1)
+        front = torch.linalg.cross(b - a, c - a)[:, 2] > 0
+        seen[faces[shown][front].unique()] = True
+    sides = np.concatenate([faces.numpy()[:, [i, (i + 1) % 3]] for i in range(3)])
+    island = pieces(sides[seen[sides].all(1)], len(seen))
+    piece = pieces(sides, len(seen))
+    return seen & (np.bincount(island)[island] > ISLAND * np.bincount(piece)[piece])

@@ -1,0 +1,143 @@
+"""Is it a face, in millimetres, upright, and in standard deviations? One line that says what not.
+
+check_arrays(source)                                   # shapes, numbers, extent
+check_face(mean, faces, landmarks)                     # size and axes
+check_places(missed)                                   # a landmark on a wrong vertex
+check_motion(identity, expression, named=False)        # what a unit coefficient moves
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from face_models.landmarks import ImportModelError
+from face_models.registration import INNER
+
+EXTENT_MM = (100.0, 1000.0)  # a cropped face to a bust
+EYES_MM = (60.0, 130.0)  # between the outer corners; people: about 80 to 100
+MOVES_MM = (0.01, 30.0)  # the furthest that one standard deviation moves a vertex
+ACTION_MM = 80.0  # the same of a full action, such as an open jaw
+FAR_OFF_MM = 25.0  # ICT-FaceKit's own are 8 at most; on a wrong vertex, 50 and more
+UPRIGHT = 0.8  # least cosine between the face's axes and the frame's: about 37 degrees
+
+
+def check_arrays(source) -> None:
+    """Every part has the shape that the others ask for, is finite, and the mean spans a head.
+
+    Raises ImportModelError.
+    """
+    count = len(source.mean)
+    shapes = {
+        "mean": (count, 3),
+        "identity": (None, count, 3),
+        "expression": (None, count, 3),
+        "faces": (None, 3),
+        "albedo_mean": (count, 3),
+        "albedo": (None, count, 3),
+        "landmarks": (68,),
+        "uv": (count, 2),
+        "mirror": (count,),
+        "keep": (count,),
+        "teeth": (count,),
+        "creases": (None, 2),
+    }
+    for name, shape in shapes.items():
+        if getattr(source, name) is None:
+            continue
+        value = np.asarray(getattr(source, name))
+        fits = value.ndim == len(shape) and all(
+            e in (None, n) for e, n in zip(shape, value.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if e is None else str(e) for e in shape)
+            raise ImportModelError(f"{name} has shape {value.shape}, expected ({wanted})")
+        if not np.isfinite(value).all():
+            raise ImportModelError(f"{name} holds numbers that are not finite: is the file whole?")
+        if name in ("faces", "landmarks", "mirror", "creases") and value.size:
+            if value.dtype.kind not in "iu":
+                raise ImportModelError(f"{name} holds {value.dtype}, expected whole numbers")
+            least = -1 if name == "landmarks" else 0  # -1: to be detected
+            if value.min() < least or value.max() >= count:
+                raise ImportModelError(
+                    f"{name} names vertices {value.min()} to {value.max()}, but there are 0 to "
+                    f"{count - 1}: is it of another mesh, or counted from 1?"
+                )
+    if source.albedo is not None and source.albedo_mean is None:
+        raise ImportModelError("there are albedo modes without a mean: give albedo_mean too")
+    if not len(source.identity) or not len(source.faces):
+        raise ImportModelError("there are no identity modes, or no triangles")
+    for name, row in source.controls.items():
+        if np.shape(row) != (len(source.expression),):
+            raise ImportModelError(
+                f"control {name!r} has shape {np.shape(row)}, expected ({len(source.expression)},)"
+            )
+    used = np.asarray(source.mean)[np.unique(source.faces)]
+    extent = float(np.ptp(used, axis=0).max())
+    if not EXTENT_MM[0] <= extent <= EXTENT_MM[1]:
+        raise ImportModelError(
+            f"the mean is {extent:.4g} mm across, expected {EXTENT_MM[0]:.0f} to "
+            f"{EXTENT_MM[1]:.0f}: are its units what the importer takes them for?"
+        )
+
+
+def check_face(mean: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> None:
+    """The landmarks make a face of plausible size that stands upright and looks along +z.
+
+    Raises ImportModelError.
+    """
+    p = np.asarray(mean)[landmarks]
+    across, up = p[45] - p[36], (p[36] + p[45]) / 2 - p[8]
+    eyes = float(np.linalg.norm(across))
+    if not EYES_MM[0] <= eyes <= EYES_MM[1]:
+        raise ImportModelError(
+            f"the outer eye corners are {eyes:.4g} mm apart, expected {EYES_MM[0]:.0f} to "
+            f"{EYES_MM[1]:.0f}: check the units and the landmarks (iBUG points 37 and 46)"
+        )
+    cosine = across[0] / eyes, up[1] / max(float(np.linalg.norm(up)), 1e-9)
+    out = p[30, 2] - p[[36, 45], 2].mean()
+    if min(cosine) < UPRIGHT or out < 0:
+        raise ImportModelError(
+            "the face is not upright and looking along +z (its eyes run to the viewer's right with "
+            f"cosine {cosine[0]:.2f}, up from the chin is +y with {cosine[1]:.2f}, the nose is "
+            f"{out:.0f} mm before the eyes): check the axes and the landmarks' order"
+        )
+    a, b, c = (np.asarray(mean)[faces[:, i]] for i in range(3))
+    near = np.linalg.norm((a + b + c) / 3 - p[30], axis=1) < eyes / 2
+    outward = np.cross(b - a, c - a)[near, 2].sum()
+    if outward <= 0:
+        raise ImportModelError(
+            "the triangles around the nose face inwards: their corners are wound clockwise"
+        )
+
+
+def check_places(missed: np.ndarray) -> None:
+    """No landmark is far from where the shipped face, fitted to the mean, has it.
+
+    missed: (68,) mm. The jaw's may be: models put them where they like. Raises ImportModelError.
+    """
+    worst = INNER[np.argmax(missed[INNER])]
+    if missed[worst] > FAR_OFF_MM:
+        raise ImportModelError(
+            f"landmark {worst + 1} (of 68) lies {missed[worst]:.0f} mm from where a face has it: "
+            "is its vertex the right one, and counted from 0? --landmarks FILE names others"
+        )
+
+
+def check_motion(identity: np.ndarray, expression: np.ndarray, named: bool) -> None:
+    """What one unit of each coefficient moves is neither nothing nor a head's length.
+
+    named: whether expressions are full actions. Raises ImportModelError.
+    """
+    for name, basis, most in (
+        ("identity", identity, MOVES_MM[1]),
+        ("expression", expression, ACTION_MM if named else MOVES_MM[1]),
+    ):
+        if not len(basis):
+            continue
+        moves = np.linalg.norm(basis, axis=-1).max(1)
+        if moves.max() > most or moves.max() < MOVES_MM[0]:
+            raise ImportModelError(
+                f"one unit of {name} mode {moves.argmax() + 1} moves a vertex by "
+                f"{moves.max():.3g} mm, expected {MOVES_MM[0]:g} to {most:g}: check the units, and "
+                "whether the basis is scaled by its standard deviations"
+            )

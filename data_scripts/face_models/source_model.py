@@ -1,0 +1,304 @@
+"""From somebody else's face model to the project's file: what all importers share.
+
+    def read() -> SourceModel: ...                         # one format: import_bfm.py, ...
+    run(read, out=Path("bfm.safetensors"), crop=True)      # what the script's main calls
+
+A reader hands over what its format holds, in millimetres and the project's frame (+x the viewer's
+right, +y up, +z out of the face). Here that is checked, given what it lacks (landmarks, mirror,
+regions, skin colours: `imported_landmarks.py`, `carried_over.py`), cropped (`mesh_cut.py`), and
+written in the format that `MorphableModel.load` reads (`model_file.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+from jaxtyping import Bool, Float, Int
+from makehuman.landmarks import contour_bands
+from rich.console import Console
+from torch import Tensor
+
+from face_models.landmarks import (
+    MIDLINE,
+    NONE_GIVEN,
+    ImportModelError,
+    find_landmarks,
+    read_landmarks,
+)
+from face_models.mesh_cut import Part, cut_at_zero, keep_vertices
+from face_models.mesh_mirror import find_mirror
+from face_models.registration import CLOSE, INNER, LOOSE, LaidOn, shipped_face
+from face_models.sanity import check_arrays, check_face, check_motion, check_places
+from face_models.transfer import CarriedOver, outline
+from face_models.writing import claim, write_model
+from facerecon_lib.face.morphable_model import FORMAT
+from facerecon_lib.face.subdivision import loop_subdivide
+from facerecon_lib.files.errors import FacereconError, one_line
+
+__all__ = ["ImportModelError", "SourceModel", "finish", "run", "write_model"]
+
+DENSE = 8000  # vertices: a finer mesh is not subdivided unless asked for
+BAND = 96  # candidates at most for where a jaw point's outline may be
+SAMPLES, SEED = 500, 0  # of a PCA's albedos, N(0, 1)
+OUTSIDE_DEG = 2.0  # the border stays so far outside of the jaw's landmarks
+
+console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+@dataclass(eq=False)
+class SourceModel:
+    """What a format holds: mm, the project's frame, triangles wound outwards.
+
+    mean, identity, expression: bases per one standard deviation; expressions per full action where
+    `controls` names them, by their coefficients. albedo_mean, albedo: sRGB in [0, 1] and per
+    standard deviation; without a mean the shipped model's are carried over, a mean alone has no
+    modes. landmarks: iBUG order; those that are -1, or all of None, are detected. uv: (0, 0) bottom
+    left; None: a cylinder. mirror: the vertex opposite each; None: found by place. keep: the face,
+    for --crop; None: what the shipped face covers. creases: edges that subdivision keeps sharp.
+    teeth: which vertices are; None: found by place. notes: lines of `facerecon model info`.
+    """
+
+    name: str
+    licence: str
+    provenance: str
+    mean: Float[np.ndarray, "vertex 3"]
+    identity: Float[np.ndarray, "identity vertex 3"]
+    expression: Float[np.ndarray, "expression vertex 3"]
+    faces: Int[np.ndarray, "face 3"]
+    albedo_mean: Float[np.ndarray, "vertex 3"] | None = None
+    albedo: Float[np.ndarray, "albedo vertex 3"] | None = None
+    landmarks: Int[np.ndarray, " 68"] | None = None
+    uv: Float[np.ndarray, "vertex 2"] | None = None
+    mirror: Int[np.ndarray, " vertex"] | None = None
+    keep: Bool[np.ndarray, " vertex"] | None = None
+    creases: Int[np.ndarray, "crease 2"] | None = None
+    teeth: Bool[np.ndarray, " vertex"] | None = None
+    controls: dict[str, Float[np.ndarray, " expression"]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def run(
+    read: Callable[[], SourceModel],
+    out: Path,
+    crop: bool = True,
+    landmarks: Path | None = None,
+) -> None:
+    """Read, finish, write, print the facts; a refusal is one line on stderr, and exit 2."""
+    try:
+        claim(out)
+        with errors.status("reading the source"):
+            source = read()
+        with errors.status("checking, landmarks, regions, crop"):
+            tensors, metadata = finish(source, crop, landmarks)
+        with errors.status("writing"):
+            model = write_model(out, tensors, metadata)
+    except FacereconError as error:
+        errors.print(one_line(error), markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
+    stored = len(tensors["mean"])
+    lines = [f"{out}: {stored} vertices, {sizes}, {out.stat().st_size / 1e6:.1f} MB"]
+    lines += [f"note: {note}" for note in json.loads(metadata["notes"])]
+    lines += [f"look at it: facerecon model show {out}"]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def finish(
+    source: SourceModel, crop: bool = True, landmarks: Path | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors and the metadata of the model's file.
+
+    landmarks: a file of 68 vertex numbers that takes the place of the source's own.
+    Raises ImportModelError for what is no plausible face in mm, DetectionError where landmarks have
+    to be found and no detector is here.
+    """
+    notes = list(source.notes)
+    check_arrays(source)
+    points, smoothing = _landmarks(source, crop, landmarks, notes)
+    check_face(source.mean, source.faces, points)
+    faces = np.array(source.faces, np.int64)
+    moved, offset = _centred(source.mean, points)
+    known = np.full(len(moved), -1) if source.mirror is None else np.asarray(source.mirror)
+    whole, symmetric = find_mirror(moved, faces, known)
+    known = whole if symmetric else known
+    part = _part(source, faces, points, smoothing, crop, whole if symmetric else None)
+    mean = part.apply(moved)
+    count, steps = len(mean), 0 if len(mean) > DENSE else 1
+    creases = np.zeros((0, 2), int) if source.creases is None else part.edges(source.creases)
+    teeth = None if source.teeth is None else part.apply(1.0 * source.teeth[:, None])[:, 0] > 0.5
+    as_loaded = _as_it_loads(mean, part.faces, creases, steps)
+    here = CarriedOver(*as_loaded, part.number[points], smoothing=smoothing, teeth=teeth)
+    check_places(here.missed)
+    regions = {name: values[:count] for name, values in here.regions().items()}
+    skin = here.skin[:count]
+    regions["border"] = outline(mean, part.faces, skin)
+    identity, expression = part.apply(source.identity), part.apply(source.expression)
+    check_motion(identity, expression, bool(source.controls))
+    mirror, exact = find_mirror(mean, part.faces, part.renumber(known))
+    if not exact:
+        notes.append("mirror: the triangles are not symmetric; each vertex has the nearest one")
+    inside = regions["mouth_interior"] + regions["eyeballs"] > 0.5
+    bands = _bands(mean, part.number[points], skin & ~inside)
+    names = list(source.controls)
+    controls = np.array([source.controls[n] for n in names], np.float32)
+    tensors = {
+        "mean": mean.astype(np.float32),
+        "identity_basis": identity.astype(np.float16),
+        "expression_basis": expression.astype(np.float16),
+        "controls": controls.reshape(len(names), len(expression)),
+        "faces": part.faces.astype(np.int32),
+        "creases": creases.astype(np.int32),
+        "uv": (_cylinder(mean) if source.uv is None else part.apply(source.uv)).astype(np.float32),
+        "mirror": mirror.astype(np.int32),
+        "regions": np.stack(list(regions.values())).astype(np.float16),
+        "landmarks": part.number[points].astype(np.int32),
+        "contour_bands": bands.astype(np.int32),
+    }
+    skins = _skins(source, part, here, notes)
+    for name, (colour, basis, samples) in skins.items():
+        tensors[f"albedo_mean_{name}"] = colour.astype(np.float32)
+        tensors[f"albedo_basis_{name}"] = basis.astype(np.float16)
+        tensors[f"albedo_samples_{name}"] = samples.astype(np.float16)
+    metadata = {
+        "format": FORMAT,
+        "name": source.name,
+        "units": "mm",
+        "licence": source.licence,
+        "provenance": source.provenance,
+        "controls": json.dumps(names),
+        "regions": json.dumps(list(regions)),
+        "default_subdivision": str(steps),
+        "default_albedo": next(iter(skins)),
+        "mirror": "exact" if exact else "nearest",
+        "offset_mm": json.dumps(offset.round(4).tolist()),
+        "notes": json.dumps(notes),
+    }
+    return tensors, metadata
+
+
+def _landmarks(
+    source: SourceModel, crop: bool, file: Path | None, notes: list[str]
+) -> tuple[Int[np.ndarray, " 68"], float]:
+    """Of the file, of the source, or found; and how closely the shipped model is to follow them."""
+    if file is not None:
+        notes.append("landmarks: from a file of vertex numbers")
+        return read_landmarks(file, len(source.mean)), CLOSE
+    given = NONE_GIVEN if source.landmarks is None else np.asarray(source.landmarks)
+    if (given >= 0).all():
+        return given, CLOSE
+    shown = np.asarray(source.faces)
+    if crop and source.keep is not None:  # they have to be on what is kept
+        shown = shown[source.keep[shown].all(1)]
+    points = find_landmarks(source.mean, shown, source.albedo_mean, given)
+    count = "all" if (given < 0).all() else f"{(given < 0).sum()} of the 68"
+    if (given[INNER] >= 0).all():
+        notes.append(f"landmarks: {count} carried over from the model that ships")
+        return points, CLOSE
+    notes.append(f"landmarks: {count} found by a detector on renderings of the mean")
+    return points, LOOSE
+
+
+def _part(
+    source: SourceModel,
+    faces: Int[np.ndarray, "face 3"],
+    points: Int[np.ndarray, " 68"],
+    smoothing: float,
+    crop: bool,
+    mirror: Int[np.ndarray, " vertex"] | None,
+) -> Part:
+    """The face alone, or, without --crop, all vertices that a triangle uses.
+
+    mirror: of a symmetric mesh, whose part is symmetric too then.
+    """
+    if not crop:
+        return keep_vertices(faces, np.ones(len(source.mean), bool))
+    if source.keep is None:
+        whole = LaidOn(source.mean, torch.as_tensor(faces), points, smoothing=smoothing)
+        beyond, fixed = whole.beyond_border(), points
+        beyond = beyond - max(0.0, beyond[points].max() + OUTSIDE_DEG)
+        if mirror is not None:
+            beyond = (beyond + beyond[mirror]) / 2
+            fixed = np.r_[fixed, mirror[points], np.flatnonzero(mirror == np.arange(len(mirror)))]
+        return cut_at_zero(faces, beyond, fixed)
+    part = keep_vertices(faces, source.keep)
+    lost = np.flatnonzero(part.number[points] < 0)
+    if len(lost):
+        raise ImportModelError(
+            f"the crop leaves out landmark {lost[0] + 1} (of 68); try --no-crop, or name other "
+            "vertices with --landmarks FILE"
+        )
+    return part
+
+
+def _as_it_loads(
+    mean: Float[np.ndarray, "vertex 3"], faces: np.ndarray, creases: np.ndarray, steps: int
+) -> tuple[Float[np.ndarray, "finer 3"], Int[Tensor, "finer_face 3"]]:
+    """The mesh after so many Loop steps, which move vertices too: a coarse brow by a millimetre."""
+    points, triangles = (torch.as_tensor(x) for x in (mean, faces))
+    sharp = torch.as_tensor(creases)
+    for _ in range(steps):
+        step = loop_subdivide(triangles, len(points), sharp, dtype=torch.float64)
+        points, triangles, sharp = step.apply(points), step.faces, step.creases
+    return points.numpy(), triangles
+
+
+def _centred(
+    mean: Float[np.ndarray, "vertex 3"], points: Int[np.ndarray, " 68"]
+) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, " 3"]]:
+    """The mean moved to where the shipped one is (the cameras look there), and by how many mm.
+
+    A source whose own middle plane is x = 0 keeps it to the last bit.
+    """
+    shipped, _ = shipped_face()
+    target = shipped.mean[shipped.landmarks[17:]].double().numpy().mean(0)
+    offset = target - mean[points[17:]].mean(0)
+    aside = mean[points[MIDLINE], 0].mean()
+    offset[0] = 0.0 if abs(aside) < 0.5 else -aside
+    return mean + offset, offset
+
+
+def _bands(mean: np.ndarray, points: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """For each of points 1 to 17 where its outline may be, (17, at most BAND), padded by itself."""
+    bands = contour_bands(mean, points, skin)
+    thin = [b[:1] + b[1 :: max(1, -(-len(b) // BAND))] for b in bands]
+    width = max(map(len, thin))
+    return np.array([b + b[:1] * (width - len(b)) for b in thin])
+
+
+def _cylinder(mean: np.ndarray) -> Float[np.ndarray, "vertex 2"]:
+    """uv: angle around a vertical axis through where the face is widest, and height; in [0, 1]."""
+    x, y, z = mean.T
+    angle = np.arctan2(x, z - z[np.abs(x).argmax()])
+    return np.stack([0.5 + angle / (2 * np.abs(angle).max()), (y - y.min()) / np.ptp(y)], 1)
+
+
+def _skins(
+    source: SourceModel, part: Part, here: CarriedOver, notes: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Mean, basis and samples of each albedo basis; the default first.
+
+    Those of the model that ships are always there, carried over: where the source has no colours,
+    and for what compares bases. They are on the mesh as it loads: on a coarse one the brows would
+    be smeared.
+    """
+    carried = {name: here.albedo(name) for name in ("monk", "light")}
+    if source.albedo_mean is None:
+        notes.append("albedo: the CC0 tones of the model that ships, carried over")
+        return carried
+    mean = part.apply(source.albedo_mean)
+    if source.albedo is None:
+        notes.append("albedo: the source's mean skin (scans); it has no albedo modes")
+        basis = np.zeros((0, *mean.shape))
+    else:
+        notes.append("albedo: the source's own (scans)")
+        basis = part.apply(source.albedo)
+    notes[-1] += "; beside it the tones of the model that ships, carried over (monk, light)"
+    samples = np.random.default_rng(SEED).standard_normal((SAMPLES, len(basis)))
+    return {"scans": (mean, basis, samples), **carried}

@@ -1,0 +1,175 @@
+"""What another face model lacks, carried over from the one that ships: regions and skin colours.
+
+    here = CarriedOver(mean, faces, landmarks)             # the other model's mean, mm
+    regions, skin = here.regions(), here.skin              # (V,) in [0, 1] each; (V,) bool
+    mean, basis, samples = here.albedo("monk")
+
+The shipped model is laid onto the other mean (`laid_on.py`). Then every vertex takes what is
+nearest of its own kind: skin that shows from skin that shows, eyeballs from eyeballs, a tooth from
+teeth, and what is hidden about the mouth from the inside of the mouth.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from face_models.mesh_views import pieces
+from face_models.registration import NORMAL_MM, LaidOn, normals_of, shipped_model, sphere
+from facerecon_lib.face.subdivision import boundary_edges
+
+NEIGHBOURS = 4
+BORDER_MM = 14.0  # as wide as the shipped model's
+EYE_RADIUS = (8.0, 18.0)  # mm, of what may be an eyeball
+FACE, EYE, MOUTH = range(3)
+AROUND_MM = (8, 8, 30)  # what is hidden so near the mouth's inside belongs to it: throats are deep
+WHITE = 0.3  # teeth are bluer than that (sRGB), the rest of the mouth is not
+
+
+class CarriedOver(LaidOn):
+    """Which of the shipped model's vertices each vertex takes its values from, and the values.
+
+    teeth: (V,) or of the first vertices; which of the mouth's loose pieces are teeth, where that
+    is known. The other arguments are those of `LaidOn`.
+    """
+
+    def __init__(self, *args, teeth: Bool[np.ndarray, " vertex"] | None = None, **options):
+        super().__init__(*args, **options)
+        self.teeth = teeth
+
+    # What is what -------------------------------------------------------------------------------
+
+    @cached_property
+    def kind(self) -> Int[np.ndarray, " vertex"]:
+        """Of each vertex: FACE on the piece that the face is, EYE on an eyeball; on a loose piece
+        inside the mouth MOUTH and which of `_mouth_parts` it is."""
+        piece = pieces(self.faces.numpy(), len(self.mean))
+        _, nearest = cKDTree(self.points).query(self.mean)
+        mouth = self.shipped_region("mouth_interior")[nearest]
+        away = [cKDTree(self.points[part]).query(self.mean)[0] for part in self._mouth_parts]
+        white = [self.shipped.albedo_mean[part, 2].median() > WHITE for part in self._mouth_parts]
+        kind = np.full(len(self.mean), FACE)
+        for number in np.unique(piece[self.faces.numpy()]):
+            here = np.flatnonzero(piece == number)
+            if number == np.bincount(piece).argmax():
+                continue
+            if any(self._is_eye(self.mean[here], side) for side in self._eyes):
+                kind[here] = EYE
+            elif mouth[here].mean() > 0.5:
+                far = np.array([np.median(a[here]) for a in away])
+                if self.teeth is not None:
+                    tooth = self.teeth[here[here < len(self.teeth)]].mean() > 0.5
+                    far[np.array(white) != tooth] = np.inf
+                kind[here] = MOUTH + far.argmin()
+        return kind
+
+    @cached_property
+    def _mouth_parts(self) -> list[Bool[np.ndarray, " shipped"]]:
+        """The shipped mouth's inside: its lining, two rows of teeth, the tongue."""
+        mouth, piece = self.shipped_region("mouth_interior"), self._shipped_pieces
+        return [mouth & (piece == number) for number in np.unique(piece[mouth])]
+
+    @cached_property
+    def _shipped_pieces(self) -> Int[np.ndarray, " shipped"]:
+        return pieces(self.shipped.faces.numpy(), len(self.points))
+
+    @property
+    def skin(self) -> Bool[np.ndarray, " vertex"]:
+        """The vertices of the face that show: no eyeball, and nothing inside the mouth or head."""
+        return self.seen & (self.kind == FACE)
+
+    @cached_property
+    def _eyes(self) -> list[tuple[Bool[np.ndarray, " shipped"], Float[np.ndarray, " 3"], float]]:
+        """Each shipped eyeball: its vertices, and its sphere where it came to lie."""
+        eye = self.shipped_region("eyeballs")
+        sides = [eye & (self.shipped.mean[:, 0].numpy() * sign > 0) for sign in (-1, 1)]
+        return [(side, *sphere(self.points[side])) for side in sides]
+
+    def _is_eye(self, points: np.ndarray, eye: tuple) -> bool:
+        _, centre, radius = eye
+        away = np.linalg.norm(points - centre, axis=1)
+        return away.max() < 1.6 * radius and np.linalg.norm(points.mean(0) - centre) < 1.1 * radius
+
+    @cached_property
+    def match(self) -> sparse.csr_array:
+        """(V, shipped) the weights that each vertex takes its values with; rows sum to 1."""
+        eyeball, mouth = map(self.shipped_region, ("eyeballs", "mouth_interior"))
+        here = np.c_[self.mean, NORMAL_MM * self.normals]
+        there = np.c_[self.points, NORMAL_MM * normals_of(self.points, self.shipped.faces)]
+        shows = self.shipped_seen & ~mouth
+        if (self.kind == EYE).any():
+            shows &= ~eyeball
+        piece = self._shipped_pieces
+        face = piece == piece[self.shipped.landmarks[30]]
+        inside = self.points[mouth]
+        low, high = inside.min(0) - AROUND_MM, inside.max(0) + AROUND_MM
+        deep = ((low < self.mean) & (self.mean < high)).all(1)
+        hidden = (self.kind == FACE) & ~self.seen
+        jobs = [
+            (self.skin, shows, here, there),
+            (hidden & deep, face & ~self.shipped_seen, here, there),
+            (hidden & ~deep, face & ~mouth, here, there),
+        ]
+        jobs += [(self.kind == MOUTH + k, p, here, there) for k, p in enumerate(self._mouth_parts)]
+        for side, centre, radius in self._eyes:
+            mine = (self.kind == EYE) & (np.linalg.norm(self.mean - centre, axis=1) < 2 * radius)
+            if mine.any():
+                ball, size = sphere(self.mean[mine])
+                ball = ball if EYE_RADIUS[0] < size < EYE_RADIUS[1] else centre
+                ours = [self.mean - ball, self.points - centre]  # by the angle from the gaze
+                ours = [20 * x / np.linalg.norm(x, axis=1, keepdims=True) for x in ours]
+                jobs.append((mine, side, *ours))
+        rows, columns, values = [], [], []
+        for mine, theirs, at, places in jobs:
+            theirs = np.flatnonzero(theirs)
+            if not mine.any():
+                continue
+            away, nearest = cKDTree(places[theirs]).query(at[mine], NEIGHBOURS)
+            weight = 1 / (away**2 + 0.05)
+            rows.append(np.repeat(np.flatnonzero(mine), NEIGHBOURS))
+            columns.append(theirs[nearest].ravel())
+            values.append((weight / weight.sum(1, keepdims=True)).ravel())
+        place = (np.concatenate(rows), np.concatenate(columns))
+        shape = (len(self.mean), len(self.points))
+        return sparse.csr_array((np.concatenate(values), place), shape)
+
+    def carry(self, values: torch.Tensor) -> Float[np.ndarray, "vertex channel"]:
+        """Values (shipped, C) of the shipped model's vertices, at the other's."""
+        return self.match @ values.double().numpy()
+
+    # What is carried ----------------------------------------------------------------------------
+
+    def regions(self) -> dict[str, Float[np.ndarray, " vertex"]]:
+        """The shipped model's regions; its "border" too, where this mesh's is `outline`."""
+        regions = self.shipped.regions
+        values = self.carry(torch.stack(list(regions.values()), 1))
+        return dict(zip(regions, values.clip(0, 1).T, strict=True))
+
+    def albedo(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean (V, 3), basis (K, V, 3) and samples of one of the shipped albedo bases."""
+        m = shipped_model(1, name)
+        basis = np.stack([self.carry(mode) for mode in m.albedo_basis])
+        return self.carry(m.albedo_mean), basis, m.albedo_samples.numpy()
+
+
+def outline(
+    mean: Float[np.ndarray, "vertex 3"],
+    faces: Int[np.ndarray, "face 3"],
+    skin: Bool[np.ndarray, " vertex"],
+) -> Float[np.ndarray, " vertex"]:
+    """1 on the mesh's longest border, falling to 0 at BORDER_MM; 0 off the skin."""
+    pairs = boundary_edges(torch.as_tensor(faces)).numpy()
+    pairs = pairs[skin[pairs].all(1)]
+    loop = pieces(pairs, len(mean))
+    rim = np.unique(pairs)
+    if not len(rim):
+        return np.zeros(len(mean))
+    size = {k: np.ptp(mean[rim[loop[rim] == k]], axis=0).max() for k in np.unique(loop[rim])}
+    longest = rim[loop[rim] == max(size, key=size.get)]
+    away, _ = cKDTree(mean[longest]).query(mean)
+    return np.clip(1 - away / BORDER_MM, 0, 1) * skin

@@ -1,0 +1,1 @@
+"""The MakeHuman shape space, cropped and coloured to a face model."""

@@ -1,0 +1,359 @@
+"""What a notebook of the course must be, and how the blank one follows from the solved one.
+
+    faults = source_faults(solved, "03_lighting")      # sentences; empty when all is well
+    blank = blank_of(solved)                            # as nbgrader would release it
+    faults = output_faults(blank)                       # after it has run
+
+`make_notebooks.py` refuses to write what breaks a rule; tests/course/test_notebooks.py asks again.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import copy
+import io
+import re
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+from nbconvert.exporters import NotebookExporter
+from nbformat import NotebookNode
+from nbgrader import preprocessors
+from nbgrader.nbgraderformat import MetadataValidator, SchemaTooOldError, ValidationError
+from PIL import Image
+from traitlets.config import Config
+
+from facerecon_lib.course import checks
+
+STUB = "# YOUR CODE HERE\nraise NotImplementedError"
+SETUP_ID, BADGE_ID = "setup", "colab-badge"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+LEAST_FIGURES, MOST_BYTES = 8, 1_500_000
+METADATA = {
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {"name": "python"},
+}
+NBGRADER_STEPS = (
+    preprocessors.LockCells,
+    preprocessors.ClearSolutions,
+    preprocessors.ClearOutput,
+    preprocessors.CheckCellMetadata,
+    preprocessors.ComputeChecksums,
+    preprocessors.ClearHiddenTests,
+    preprocessors.ClearMarkScheme,
+    preprocessors.ComputeChecksums,
+    preprocessors.CheckCellMetadata,
+)
+CELL_METADATA = {"nbgrader", "tags", "editable", "deletable"}
+
+# The first code cell of every notebook; with an address, what comes before it on Colab.
+SETUP = """\
+try:
+    from facerecon_lib.course import check, exercise, setup
+except ModuleNotFoundError as missing:
+    todo = "run `make lab` in the course's folder (in VS Code: choose the kernel .venv)"
+    raise ModuleNotFoundError(f"{missing}: {todo}") from None
+
+setup()"""
+COLAB_SETUP = """\
+import importlib.util
+import pathlib
+import runpy
+import subprocess
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("facerecon_lib") is None:
+    url, course = "https://github.com/OWNER/NAME", pathlib.Path("/content/course")
+    if not course.exists():
+        subprocess.run(["git", "clone", "-q", "--depth=1", url, str(course)], check=True)
+    runpy.run_path(str(course / "data_scripts/colab_setup.py"), run_name="__main__")
+
+"""
+BADGE = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/{repo}/blob/{branch}/notebooks/{name}.ipynb)"
+)
+REPO_NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
+
+# The blank notebook ------------------------------------------------------------------------------
+
+
+def blank_of(solved: NotebookNode) -> NotebookNode:
+    """The notebook that students get: nbgrader's own preprocessors, in nbgrader's order.
+
+    Outputs and widget state are gone: left in, the solution's figures would show.
+    """
+    notebook = copy.deepcopy(solved)
+    notebook.metadata.pop("widgets", None)
+    config = Config()
+    config.ClearSolutions.code_stub = {"python": STUB}
+    exporter = NotebookExporter(config=config)
+    for step in NBGRADER_STEPS:
+        exporter.register_preprocessor(step(config=config), enabled=True)
+    text, _ = exporter.from_notebook_node(notebook)
+    return tidy(nbformat.reads(text, as_version=4))
+
+
+def tidy(notebook: NotebookNode) -> NotebookNode:
+    """The same metadata everywhere, so that files are equal byte for byte when made again."""
+    notebook.metadata = nbformat.from_dict(copy.deepcopy(METADATA))
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict(
+            {k: v for k, v in cell.metadata.items() if k in CELL_METADATA}
+        )
+    return notebook
+
+
+def differences(one: NotebookNode, other: NotebookNode) -> list[str]:
+    """Where the cells' ids, kinds, sources or metadata part; outputs do not count."""
+    found = []
+    ids, wanted = ([cell.id for cell in nb.cells] for nb in (one, other))
+    if ids != wanted:
+        odd = sorted(set(ids) ^ set(wanted))
+        found.append(f"the cells differ: {', '.join(odd) if odd else 'another order'}")
+    by_id = {cell.id: cell for cell in other.cells}
+    for cell in one.cells:
+        twin = by_id.get(cell.id, cell)
+        for field in ("cell_type", "source", "metadata"):
+            if cell[field] != twin[field]:
+                found.append(f"cell {cell.id}: its {field.replace('_', ' ')} differs")
+    if one.metadata != other.metadata:
+        found.append("the notebook's metadata differs")
+    return found
+
+
+# Set-up and badge --------------------------------------------------------------------------------
+
+
+def repository_of(notebooks: Iterable[NotebookNode]) -> str:
+    """The owner/name that set-up cells carry, or "". Raises ValueError when two are in use."""
+    found = set()
+    for notebook in notebooks:
+        for cell in notebook.cells:
+            if cell.id == SETUP_ID:
+                found |= set(
+                    re.findall(r'url, course = "https://github\.com/([^"]+)"', cell.source)
+                )
+    if len(found) > 1:
+        raise ValueError(
+            f"notebooks name several repositories ({', '.join(sorted(found))}): "
+            "run make colab REPO=owner/name"
+        )
+    return found.pop() if found else ""
+
+
+def branch_of(notebooks: Iterable[NotebookNode]) -> str:
+    for notebook in notebooks:
+        for cell in notebook.cells:
+            if cell.id == BADGE_ID and (found := re.search(r"/blob/([^/]+)/", cell.source)):
+                return found[1]
+    return "main"
+
+
+def setup_of(repo: str) -> str:
+    """The set-up cell; repo: owner/name on GitHub, or empty."""
+    return (COLAB_SETUP.replace("OWNER/NAME", repo) if repo else "") + SETUP
+
+
+def write_setup(notebook: NotebookNode, name: str, repo: str, branch: str = "main") -> None:
+    """Put the set-up cell's standard text and, where there is an address, the badge."""
+    for cell in notebook.cells:
+        if cell.id == SETUP_ID:
+            cell.source = setup_of(repo)
+    cells = [cell for cell in notebook.cells if cell.id != BADGE_ID]
+    if repo:
+        badge = nbformat.v4.new_markdown_cell(BADGE.format(repo=repo, branch=branch, name=name))
+        badge["id"] = BADGE_ID
+        cells.insert(0, badge)
+    notebook.cells = cells
+
+
+# Rules for sources -------------------------------------------------------------------------------
+
+
+def source_faults(notebook: NotebookNode, name: str) -> list[str]:
+    """What is wrong with a solved notebook called `name` ("03_lighting"), in sentences."""
+    faults = []
+    number = name[:2]
+    if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
+        faults.append(f"its name: expected two digits and words, as in 03_lighting, got {name}")
+    ids = [cell.get("id") for cell in notebook.cells]
+    if len(set(ids)) < len(ids) or None in ids:
+        odd = sorted({i for i in ids if i and ids.count(i) > 1})
+        return [*faults, f"cell ids: expected one a cell; twice: {odd}"]
+    try:
+        nbformat.validate(notebook)
+        MetadataValidator().validate_nb(notebook)
+    except (ValidationError, SchemaTooOldError, nbformat.ValidationError, KeyError) as error:
+        return [*faults, f"metadata: {str(error).splitlines()[0]}"]
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not code or code[0].id != SETUP_ID:
+        faults.append(f"its first code cell is not the one with id {SETUP_ID!r}")
+    elif code[0].source not in _setups(notebook):
+        faults.append("its set-up cell is not the standard one: run make notebooks")
+    asked, shown = [], []  # by marked cells; by others, which show how a check works
+    for i, cell in enumerate(notebook.cells):
+        following = notebook.cells[i + 1] if i + 1 < len(notebook.cells) else None
+        before = notebook.cells[i - 1] if i else None
+        if cell.cell_type == "code" and _marked(cell, "solution"):
+            exercise = exercise_in(cell.source)
+            asked += [exercise] if exercise else []
+            faults += _solution_faults(cell, following, exercise)
+        elif cell.cell_type == "code" and _marked(cell, "grade"):
+            faults += _check_faults(cell, before)
+        elif "nbgrader" in cell.metadata:
+            faults.append(f"cell {cell.id}: nbgrader's mark on a cell that is no exercise")
+        elif re.search(r"(BEGIN|END) (SOLUTION|HIDDEN|MARK)", cell.source):
+            faults.append(f"cell {cell.id}: a solution in a cell that is not marked as one")
+        elif cell.cell_type == "code":
+            shown += re.findall(r"^@exercise\ndef (\w+)", cell.source, re.M)
+        faults += [f"cell {cell.id}: {what}" for what in machine_traces(cell.source)]
+    known = [e.name for e in checks.exercises().values() if e.notebook == number]
+    for exercise in sorted(set(known) ^ {*asked, *shown}):
+        where = "the notebook" if exercise in known else f"checks/notebook_{number}.py"
+        faults.append(f"exercise {exercise} is missing in {where}")
+    return faults
+
+
+def exercise_in(source: str) -> str | None:
+    """The name of the one function under @exercise, if there is just one."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return None
+    names = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and [d.id for d in node.decorator_list if isinstance(d, ast.Name)] == ["exercise"]
+    ]
+    return names[0] if len(names) == 1 else None
+
+
+def _marked(cell: NotebookNode, mark: str) -> bool:
+    return bool(cell.metadata.get("nbgrader", {}).get(mark))
+
+
+def _setups(notebook: NotebookNode) -> set[str]:
+    try:
+        return {setup_of(repository_of([notebook]))}
+    except ValueError:
+        return set()
+
+
+def _solution_faults(cell: NotebookNode, following: NotebookNode | None, name) -> list[str]:
+    mark, where = cell.metadata.nbgrader, f"solution cell {cell.id}"
+    if name is None:
+        return [f"{where}: expected one function under @exercise, and code that parses"]
+    faults = []
+    lines = [line.strip() for line in cell.source.splitlines()]
+    begins, ends = lines.count("### BEGIN SOLUTION"), lines.count("### END SOLUTION")
+    if begins < 1 or begins != ends:
+        faults.append(f"{where}: expected ### BEGIN SOLUTION and ### END SOLUTION, each on a line")
+    if mark.get("grade") or mark.get("locked") or mark.grade_id != name:
+        faults.append(f"{where}: expected grade_id {name!r}, not graded, not locked")
+    if following is None or following.source.strip() != f"check({name})":
+        faults.append(f"{where}: the next cell must be check({name}) and nothing else")
+    elif not _marked(following, "grade"):
+        faults.append(f"{where}: its check cell is not marked as graded")
+    return faults
+
+
+def _check_faults(cell: NotebookNode, before: NotebookNode | None) -> list[str]:
+    mark, where = cell.metadata.nbgrader, f"check cell {cell.id}"
+    faults = []
+    if before is None or not _marked(before, "solution"):
+        faults.append(f"{where}: it does not follow its solution cell directly")
+    name = re.fullmatch(r"check\((\w+)\)", cell.source)
+    if name is None:
+        faults.append(f"{where}: expected check(name) and nothing else: {cell.source!r}")
+    elif mark.grade_id != f"check-{name[1]}":
+        faults.append(f"{where}: expected grade_id check-{name[1]}, got {mark.grade_id}")
+    if not mark.get("locked") or not mark.get("points"):
+        faults.append(f"{where}: expected locked, with points above 0")
+    return faults
+
+
+def machine_traces(text: str) -> list[str]:
+    """Paths that tell whose machine this was made on."""
+    root = Path(__file__).parents[2]
+    places = {str(root), str(Path.home()), sys.prefix, tempfile.gettempdir()}
+    pattern = "|".join([*(re.escape(p + "/") for p in places if len(p) > 1), r"/(home|Users)/\w"])
+    return [f"a path of this machine: {found[0]}..." for found in re.finditer(pattern, text)]
+
+
+# Rules for stored outputs ------------------------------------------------------------------------
+
+
+def pictures(notebook: NotebookNode) -> list[tuple[str, bytes]]:
+    """(cell id, PNG or JPEG) of each stored picture."""
+    return [
+        (cell.id, base64.b64decode(output["data"][kind]))
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        for kind in ("image/png", "image/jpeg")
+        if kind in output.get("data", {})
+    ]
+
+
+def output_faults(notebook: NotebookNode, least_figures: int = LEAST_FIGURES) -> list[str]:
+    """What is wrong with what a notebook stores, in sentences."""
+    faults = []
+    run = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+    counts = [cell.execution_count for cell in run]
+    if counts != list(range(1, len(run) + 1)):
+        faults.append(f"its cells did not run once each, in order: execution counts {counts}")
+    if "widgets" in notebook.metadata:
+        faults.append("its metadata holds the state of widgets")
+    for cell in run:
+        for output in cell.outputs:
+            faults += [f"cell {cell.id}: {what}" for what in _output_faults(output)]
+    shown = pictures(notebook)
+    for where, data in shown:
+        if what := picture_fault(data):
+            faults.append(f"cell {where}: {what}")
+    if len(shown) < least_figures:
+        faults.append(f"it shows {len(shown)} pictures; expected {least_figures} or more")
+    size = len(nbformat.writes(notebook).encode())
+    if size > MOST_BYTES:
+        faults.append(f"it is {size / 1e6:.2f} MB; expected {MOST_BYTES / 1e6} at most")
+    return faults
+
+
+def _output_faults(output: NotebookNode) -> list[str]:
+    if output.output_type == "error":
+        return [f"it stores an exception: {output.ename}: {output.evalue}"]
+    if output.output_type == "stream" and output.name == "stderr":
+        return [f"it wrote to stderr: {output.text.strip()[:200]}"]
+    data = output.get("data", {})
+    faults = []
+    if WIDGET_VIEW in data:
+        faults.append("it stores a view of a widget, which is nothing without a kernel")
+    for kind, value in {"stream": output.get("text", ""), **data}.items():
+        if not kind.startswith("image/"):
+            faults += machine_traces(value if isinstance(value, str) else repr(value))
+    return faults
+
+
+def picture_fault(data: bytes) -> str | None:
+    """Why a stored picture is not worth looking at, if so."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            size, extremes = image.size, image.convert("RGB").getextrema()
+    except OSError as error:
+        return f"its picture cannot be read: {error}"
+    if min(size) <= 100:
+        return f"its picture is {size[0]} x {size[1]}, too small to see"
+    if all(low == high for low, high in extremes):
+        return "its picture is of one colour"
+    return None

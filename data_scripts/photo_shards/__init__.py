@@ -1,0 +1,1 @@
+"""Photos to shards: detection, crops, refusals, resumption."""

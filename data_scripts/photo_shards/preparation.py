@@ -1,0 +1,257 @@
+"""The work of prepare_cacd.py: a photo to its sample and its row, and a process's share of shards.
+
+    settings = Settings(detector="dlib")
+    row, data = prepare_photo(photo, settings)           # never raises for what is in the file
+    prepare_share(out, photos, settings, rank=0, world=1)
+
+Photos go to shards in their order, `photos_per_shard` at a time, whatever becomes of them; process
+r of w makes every w-th shard from the r-th. A shard is written whole or not at all, and its bytes
+do not depend on who made it: a run that was killed is resumed by fewer processes or more, and each
+of them loses at most the work of one shard.
+
+Notebook 06, section 2.3: the photos that training reads.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from facerecon_lib.data.shards.files import INDEX, ShardsError
+from facerecon_lib.data.shards.samples import CROP_SIZE, encode_photo, tar_bytes, write_shard
+from facerecon_lib.files.errors import one_line
+from facerecon_lib.photos.detection import PhotoError, align, detect_faces, load_image
+from facerecon_lib.photos.landmarks import find_landmarks
+from facerecon_lib.photos.quality import LIMITS, Quality, measure_quality
+from photo_shards.folder import Photo
+from photo_shards.resumable import WORK, done_rows, rows_path, shard_path, write_rows
+
+FACE, LEFT_OUT, NO_FACE, BROKEN = "face", "left out", "no face", "broken"
+STATUSES = (FACE, LEFT_OUT, NO_FACE, BROKEN)
+MAX_FILE_BYTES = 200_000_000  # a photo has less
+# For every size of photo oneDNN keeps a plan of each convolution, 1024 of them: 0.5 GB a process.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides on the bytes that are written; one output folder has one."""
+
+    detector: str  # of the landmarks: dlib or face-alignment
+    min_score: float = 0.0
+    min_face: float = 0.0
+    skip: tuple[str, ...] = ()  # flags
+    photos_per_shard: int = 1000
+    jpeg_quality: int = 95
+    crop: int = CROP_SIZE
+
+    def shards(self, photos: int) -> int:
+        return -(-photos // self.photos_per_shard)
+
+    def photos_of(self, number: int, photos: Sequence) -> Sequence:
+        """Those of a shard."""
+        return photos[number * self.photos_per_shard :][: self.photos_per_shard]
+
+
+# One photo --------------------------------------------------------------------------------------
+
+
+def prepare_photo(
+    photo: Photo, settings: Settings, device: str = "cpu"
+) -> tuple[dict, bytes | None]:
+    """The row of a photo, and its sample as a piece of a tar where a face came out.
+
+    Raises ShardsError when the device fails, for which no photo is to blame.
+    """
+    row = {"photo": photo.name, "status": BROKEN, "reason": "", "key": photo.key}
+    row |= {"person": photo.person, "about": photo.about}
+    try:
+        size = photo.path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise PhotoError(f"has {size / 1e6:.0f} MB; a photo has less than 200")
+        pixels = load_image(photo.path).pixels
+        faces = detect_faces(pixels, device, quick=True)
+        if not faces:
+            height, width = pixels.shape[:2]
+            return row | {"status": NO_FACE, "reason": f"none in {width} x {height} pixels"}, None
+        points = faces[0].points
+        landmarks, kind = find_landmarks(pixels, points, settings.detector, device, quick=True)
+        crop = align(pixels, landmarks)
+        quality = measure_quality(pixels, faces, landmarks, crop)
+        row["quality"] = quality.facts()
+        if reason := reason_against(quality, settings):
+            return row | {"status": LEFT_OUT, "reason": reason}, None
+        more = {"quality": row["quality"], "about": photo.about}
+        names = (kind, photo.person, photo.name)
+        sample = encode_photo(photo.key, crop, *names, settings.jpeg_quality, more)
+        return row | {"status": FACE}, tar_bytes(sample)
+    except PhotoError as error:
+        return row | {"reason": _without_path(error, photo)}, None
+    except Exception as error:  # one photo in 160,000 may be one that nobody thought of
+        if device != "cpu" and isinstance(error, RuntimeError) and not _works(device, error):
+            raise ShardsError(
+                f"--device {device}: failed ({_first_line(error)}); the same command resumes"
+            ) from error
+        return row | {"reason": f"{type(error).__name__}: {_without_path(error, photo)}"}, None
+
+
+def reason_against(quality: Quality, settings: Settings) -> str:
+    """Why the settings leave a face out; "" where they do not."""
+    if quality.score < settings.min_score:
+        return f"score {quality.score:g} is below --min-score {settings.min_score:g}"
+    if quality.face_px < settings.min_face:
+        return f"face of {quality.face_px:g} pixels is below --min-face {settings.min_face:g}"
+    flag = next((flag for flag in quality.flags() if flag in settings.skip), None)
+    if flag is None:
+        return ""
+    name, limit, words = LIMITS[flag]
+    return f"{flag}: {words.format(limit=limit)} ({getattr(quality, name):g})"
+
+
+def _works(device: str, error: RuntimeError) -> bool:
+    """Whether the device has nothing to do with an error."""
+    if isinstance(error, torch.OutOfMemoryError):  # the next GPU may have room for the photo
+        return False
+    try:
+        torch.ones(1, device=device).sum().item()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _without_path(error: Exception, photo: Photo) -> str:
+    """The folder may be elsewhere tomorrow, and the row says which photo it is about."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return one_line(str(error).removeprefix(f"{photo.path}: "))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+# A share of them --------------------------------------------------------------------------------
+
+
+def prepare_share(
+    out: Path,
+    photos: Sequence[Photo],
+    settings: Settings,
+    rank: int = 0,
+    world: int = 1,
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda status: None,
+    retry: bool = False,
+) -> None:
+    """Make what is missing of this process's shards; `tell` hears each new photo's status.
+
+    retry: look at the broken photos of finished shards again. Raises ShardsError, one line, where
+    the disk or the device fails; the same call resumes with the shard that was not finished.
+    """
+    torch.set_num_threads(1)  # one face at a time: threads would wait for each other
+    if device.startswith("cuda:"):  # what a detector puts on "cuda" is then on no other
+        torch.cuda.set_device(device)
+    try:
+        with _alone(out, rank, world):
+            for number in range(settings.shards(len(photos)))[rank::world]:
+                rows = done_rows(out, number)
+                if rows is None or (retry and _broken(rows)):
+                    mine = settings.photos_of(number, photos)
+                    _prepare_shard(out, number, mine, rows, settings, device, tell)
+    except OSError as error:
+        raise ShardsError(
+            f"{out}: cannot be written ({error.strerror or error}); once it can, the same command "
+            "resumes"
+        ) from error
+
+
+def _prepare_shard(
+    out: Path,
+    number: int,
+    photos: Sequence[Photo],
+    before: list[dict] | None,
+    settings: Settings,
+    device: str,
+    tell: Callable[[str], None],
+) -> None:
+    """Write a shard, then its rows. before: the rows of a retry, of which the good ones stay."""
+    path, rows = shard_path(out, number), []
+    stored = path.read_bytes() if before and path.is_file() else b""
+
+    def samples() -> Iterator[bytes]:
+        start = end = 0
+        for photo, row in zip(photos, before or [None] * len(photos), strict=True):
+            data = None
+            if row is not None and "end" in row:
+                data, start = stored[start : row["end"]], row["end"]
+            damaged = data is not None and zlib.crc32(data) != row["crc32"]
+            if row is None or row["status"] == BROKEN or damaged:
+                row, data = prepare_photo(photo, settings, device)
+                tell(row["status"])
+            if data is not None:
+                end += len(data)
+                row = row | {"end": end, "crc32": zlib.crc32(data)}
+                yield data
+            rows.append(row)
+        rows_path(out, number).unlink(missing_ok=True)  # they are not those of the new shard
+        (out / INDEX).unlink(missing_ok=True)  # it tells shards by their size, which may stay
+
+    for partial in out.glob(f".{path.name}.*.part"):  # of a process that was killed
+        partial.unlink()
+    write_shard(path, samples())
+    if not any("end" in row for row in rows):
+        path.unlink()
+    write_rows(out, number, rows)
+
+
+@contextmanager
+def _alone(out: Path, rank: int, world: int) -> Iterator[None]:
+    """Raises ShardsError where another run is at this share."""
+    path = out / WORK / f"{rank}-of-{world}.lock"
+    with path.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ShardsError(
+                f"{out}: another process is at it; wait for that run, or stop it first"
+            ) from None
+        except (ImportError, OSError):  # Windows, or a file system without locks: nobody is warned
+            pass
+        yield
+    path.unlink()
+
+
+def _broken(rows: list[dict]) -> int:
+    return sum(row["status"] == BROKEN for row in rows)
+
+
+def broken_photos(out: Path, photos: Sequence, settings: Settings) -> int:
+    """How many photos are broken. Raises ShardsError where some are not looked at yet."""
+    shards = [done_rows(out, number) for number in range(settings.shards(len(photos)))]
+    if left := shards.count(None):
+        raise ShardsError(
+            f"{out}: {left} of {len(shards)} shards are not done yet; run the same command "
+            "without --retry first"
+        )
+    return sum(map(_broken, shards))
+
+
+def looked_at(
+    out: Path, photos: Sequence, settings: Settings, rank: int, world: int, retry: bool = False
+) -> tuple[int, int]:
+    """How many photos of a process's shards need no look any more, and how many it has."""
+    done = total = 0
+    for number in range(settings.shards(len(photos)))[rank::world]:
+        count = len(settings.photos_of(number, photos))
+        total += count
+        if (rows := done_rows(out, number)) is not None:
+            done += count - retry * _broken(rows)
+    return done, total

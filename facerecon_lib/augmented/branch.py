@@ -1,0 +1,164 @@
+"""The augmented branch, section 2.2: the base branch's face, a U-Net that sees where it is wrong.
+
+    base_branch = BaseBranch(load_encoder(), model)      # frozen
+    branch = AugmentedBranch(load_unet(), base_branch)
+    found = branch(batch)                                # found.face is the detailed one
+    found.base.face, found.maps.texture, found.offsets.displacement
+
+The encoder's face is rendered; photo and rendering go into the double-head U-Net; its two maps are
+sampled at the vertices and added, texture to the albedo and displacement to the shape in the model
+frame; normals, light and projection are computed again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..face.batch import FaceBatch
+from ..face.coefficients import FaceCoefficients
+from ..face.morphable_model import MorphableModel
+from ..fitting.photo_light import light_from_photo, recolour
+from ..networks.encoder import Encoder
+from ..networks.unet import DoubleHeadUNet, OffsetMaps
+from ..rendering.synthesis import Face, pose_and_light, synthesise
+from .offsets import VertexOffsets, sample_offsets, unwrap
+
+LIGHTS = ("photo", "encoder", "free", "grey", "known")
+"""Whose light the base branch's face stands in.
+
+"encoder": its own. "photo": moved by least squares to the photo's colours. The other three solve
+albedo and light together from the photo, the shape as the encoder has it: with a light of 27 free
+numbers, with a grey one of 9, or under the true light, which only rendered faces have.
+"""
+
+SPACES = ("image", "uv")
+"""What a map is laid out in: the photo's pixels, or the face's surface unrolled (the report's
+[12])."""
+
+
+@dataclass(eq=False)
+class BaseFaces:
+    """What the base branch says of a batch, without gradients.
+
+    image: the rendering, colours in [0, 1], 0 outside the mask.
+    """
+
+    coefficients: FaceCoefficients
+    face: Face
+    image: Float[Tensor, "batch 3 size size"]
+    mask: Float[Tensor, "batch 1 size size"]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+@dataclass(eq=False)
+class AugmentedFaces:
+    """The base, the U-Net's maps, what they are at the vertices, and the face with both added."""
+
+    base: BaseFaces
+    maps: OffsetMaps
+    offsets: VertexOffsets
+    face: Face
+    sampling: str = "bilinear"
+    space: str = "image"
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+
+class BaseBranch:
+    """A frozen encoder, and the light its face stands in (one of LIGHTS).
+
+    model: what the coefficients are of. It may have another albedo basis than the encoder was
+    trained with where `light` is "free", "grey" or "known", which solve for the albedo themselves.
+    Raises ValueError for an unknown light.
+    """
+
+    def __init__(self, encoder: Encoder, model: MorphableModel, light: str = "photo"):
+        if light not in LIGHTS:
+            raise ValueError(f"light {light!r}: expected {', '.join(LIGHTS)}")
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.model, self.light = model, light
+
+    @torch.no_grad()
+    def __call__(self, batch: FaceBatch) -> BaseFaces:
+        """Raises ValueError for light "known" where the batch has no truth."""
+        c = self.encoder(batch.image.contiguous(memory_format=torch.channels_last))
+        return base_faces(self.model, self.relight(c, batch), batch.image.shape[-1])
+
+    @torch.no_grad()
+    def relight(self, coefficients: FaceCoefficients, batch: FaceBatch) -> FaceCoefficients:
+        """What the encoder said, in the branch's light; errors as of a call."""
+        c = coefficients
+        if self.light == "encoder":
+            return c
+        if self.light == "photo":
+            return replace(c, lighting=light_from_photo(self.model, c, batch.image, batch.valid))
+        known = None
+        if self.light == "known":
+            if batch.truth is None:
+                raise ValueError("light 'known': photos come without it; take free or grey")
+            known = batch.truth.lighting
+        return recolour(self.model, c, batch.image, batch.valid, self.light, known)
+
+
+@torch.no_grad()
+def base_faces(model: MorphableModel, coefficients: FaceCoefficients, size: int) -> BaseFaces:
+    """The faces of any coefficients, fitted ones too, as the augmented branch takes them."""
+    face = synthesise(model, coefficients)
+    image, mask = face.render(size, near=None)
+    return BaseFaces(coefficients, face, image.clamp(0, 1), mask)
+
+
+def augment(
+    base: BaseFaces, maps: OffsetMaps, sampling: str = "bilinear", space: str = "image"
+) -> AugmentedFaces:
+    """Maps to the face with them: sampled at the base's vertices, added, posed and lit again.
+
+    Differentiable in the maps. sampling: "bilinear", or "hyperbolic", which the report gave up.
+    space: one of SPACES.
+    """
+    offsets = sample_offsets(maps, base.face, sampling, space)
+    vertices = base.face.vertices + offsets.displacement
+    albedo = base.face.albedo + offsets.texture
+    face = pose_and_light(base.face.model, vertices, albedo, base.coefficients, base.face.fov_deg)
+    return AugmentedFaces(base, maps, offsets, face, sampling, space)
+
+
+def unet_inputs(
+    photo: Float[Tensor, "batch 3 size size"], base: BaseFaces, space: str = "image"
+) -> tuple[Tensor, Tensor]:
+    """Photo and rendering as the U-Net sees them: as they are, or unrolled to the uv plane."""
+    if space == "image":
+        return photo, base.image
+    both = unwrap(torch.cat([photo, base.image], 1), base.face)
+    return both[:, :3], both[:, 3:]
+
+
+class AugmentedBranch:
+    """A U-Net on a base branch, without gradients: photos in, detailed faces out.
+
+    sampling and space are those that the U-Net was trained with, as its file says.
+    Raises ValueError for an unknown space.
+    """
+
+    def __init__(self, unet: DoubleHeadUNet, base_branch: BaseBranch):
+        self.unet, self.base_branch = unet.eval(), base_branch
+        self.sampling = unet.metadata.get("sampling", "bilinear")
+        self.space = unet.metadata.get("space", "image")
+        if self.space not in SPACES:
+            raise ValueError(f"space {self.space!r}: expected {' or '.join(SPACES)}")
+
+    def __call__(self, batch: FaceBatch) -> AugmentedFaces:
+        return self.detail(batch.image, self.base_branch(batch))
+
+    @torch.no_grad()
+    def detail(self, photo: Float[Tensor, "batch 3 224 224"], base: BaseFaces) -> AugmentedFaces:
+        """The same from a base that is there already."""
+        maps = self.unet(*unet_inputs(photo, base, self.space))
+        return augment(base, maps, self.sampling, self.space)

@@ -1,0 +1,150 @@
+"""Offset maps to offsets of the vertices: what each vertex reads, and what a hidden one takes.
+
+    offsets = sample_offsets(unet(photo, rendering), face)   # .texture, .displacement: (B, V, 3)
+    vertices = face.vertices + offsets.displacement          # mm, model frame, before pose
+
+The maps are aligned with the image (section 2.2): a vertex reads them where the base mesh projects
+it. Behind the nose there is no map to read, so a hidden vertex takes what its mirror vertex reads,
+if that one is seen, and else nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..face.camera import ndc_to_pixels, project_ndc
+from ..face.device_constants import constant
+from ..face.mesh import cached, neighbour_mean
+from ..face.morphable_model import MorphableModel
+from ..face.subdivision import edges
+from ..networks.unet import OffsetMaps
+from ..rendering.synthesis import Face
+from .map_sampling import sample_bilinear, sample_hyperbolic, texel_depth, visible_vertices
+from .uv_space import cylindrical_uv, unwrap, uv_exposed
+
+__all__ = ["FADE_WIDTH", "SEAM_WIDTH", "VertexOffsets", "cylindrical_uv", "sample_bilinear"]
+__all__ += ["sample_hyperbolic", "sample_offsets", "texel_depth", "unwrap", "visible_vertices"]
+
+SEAM_WIDTH = 8.0
+"""Over how many mm along the surface, where it begins to be seen, a vertex turns from its mirror
+vertex's reading to its own."""
+
+FADE_WIDTH = 30.0
+"""How far offsets reach, fading, into what neither side shows: mm along the surface."""
+
+
+@dataclass(eq=False)
+class VertexOffsets:
+    """What is added to the base face.
+
+    texture: added to the albedo in [0, 1]. displacement: mm, model frame. seen: 1 where the vertex
+    reads the maps itself, 0 where it takes what others have read, or nothing.
+    """
+
+    texture: Float[Tensor, "batch vertex 3"]
+    displacement: Float[Tensor, "batch vertex 3"]
+    seen: Float[Tensor, "batch vertex"]
+
+
+def sample_offsets(
+    maps: OffsetMaps, face: Face, sampling: str = "bilinear", space: str = "image"
+) -> VertexOffsets:
+    """What each vertex of the base mesh takes from the maps.
+
+    A vertex that is seen reads them where the base mesh projects it; the gradient reaches the maps
+    alone. One that is hidden takes what its mirror vertex reads, if that is seen, with x of the
+    displacement negated. Between the two lies a blend, SEAM_WIDTH wide, on the side of the seen: no
+    vertex reads what lies before it. Where neither is seen the offset is zero, but for a fade along
+    the surface, FADE_WIDTH wide. Eyeballs and the inside of the mouth likewise.
+
+    sampling: "bilinear", or "hyperbolic" with the depth before the camera.
+    space: "image", or "uv": there a vertex reads its place in `cylindrical_uv`, in the photo seen
+    or not, and counts as hidden if another part of the head covers it in that map.
+    Raises ValueError for another sampling or space, and for hyperbolic sampling in uv space.
+    """
+    if sampling not in ("bilinear", "hyperbolic"):
+        raise ValueError(f"sampling {sampling!r}: expected 'bilinear' or 'hyperbolic'")
+    if space not in ("image", "uv"):
+        raise ValueError(f"space {space!r}: expected 'image' or 'uv'")
+    if space == "uv" and sampling == "hyperbolic":
+        raise ValueError("sampling 'hyperbolic': a map in uv space has no depth; take 'bilinear'")
+    model, size = face.model, maps.texture.shape[-1]
+    both = torch.cat([maps.texture, maps.displacement], 1)
+    with torch.no_grad():
+        if space == "uv":
+            points = (size * cylindrical_uv(model)).expand(len(both), -1, -1)
+            seen = uv_exposed(model).expand(len(both), -1)
+        else:
+            points = ndc_to_pixels(project_ndc(face.v_camera, face.fov_deg), size)
+            seen = visible_vertices(face, size)
+        depth = texel_depth(face, size) if sampling == "hyperbolic" else None
+    if depth is None:
+        read = sample_bilinear(both, points)
+    else:
+        read = sample_hyperbolic(both, points, depth)
+    own, other = _shares(seen[..., None], model)
+    flip = constant((1.0, 1.0, 1.0, -1.0, 1.0, 1.0), read.dtype, read.device)
+    taken = own * read + other * flip * read[:, model.mirror]
+    offsets = _continued(taken, own + other, model)
+    return VertexOffsets(offsets[..., :3], offsets[..., 3:], seen)
+
+
+@torch.no_grad()
+def _shares(
+    seen: Float[Tensor, "batch vertex 1"], model: MorphableModel
+) -> tuple[Float[Tensor, "batch vertex 1"], Float[Tensor, "batch vertex 1"]]:
+    """How much each vertex takes of its own reading and of its mirror vertex's; up to 1 together.
+
+    One that is seen, and whose mirror vertex is not, keeps to its own reading. Where both are seen
+    the own share falls towards the border of what is seen, within SEAM_WIDTH of it; beyond, where
+    the mirror vertex alone is seen, so does the other's share towards the border of what that one
+    sees.
+    """
+    ramp = seen
+    for _ in range(_rings(model, SEAM_WIDTH)):
+        ramp = seen * (ramp + neighbour_mean(ramp, model.faces)) / 2
+    other = ramp[:, model.mirror]
+    own = seen * (1 - other * (1 - ramp))
+    return own, (1 - own) * other
+
+
+def _continued(
+    taken: Float[Tensor, "batch vertex channel"],
+    share: Float[Tensor, "batch vertex 1"],
+    model: MorphableModel,
+) -> Float[Tensor, "batch vertex channel"]:
+    """What is lacking to a share of 1 comes from the neighbours, and fades to 0 at FADE_WIDTH.
+
+    A ring further at each round, a vertex takes the mean of those of its neighbours that have any.
+    """
+    rounds = []  # of each: what a vertex's lack of a share makes of the mean around it
+    with torch.no_grad():
+        reached = (share > 0).to(share.dtype)
+        weight = reached
+        for _ in range(_rings(model, FADE_WIDTH)):
+            some = neighbour_mean(reached, model.faces)
+            rounds.append((1 - share) * torch.where(some > 0, some, torch.inf).reciprocal())
+            reached = torch.maximum(reached, (some > 0).to(some.dtype))
+            weight = weight + reached
+        weight = weight / (len(rounds) + 1)
+    # (vertex, batch, channel): one product with the mesh's matrix a round, and no copies
+    taken, share = taken.transpose(0, 1).contiguous(), share.transpose(0, 1)
+    values = taken / share.clamp(min=1e-6)
+    for lack in rounds:
+        around = neighbour_mean(values.flatten(1)[None], model.faces).view_as(values)
+        values = torch.addcmul(taken, lack.transpose(0, 1), around)
+    return weight * values.transpose(0, 1)
+
+
+def _rings(model: MorphableModel, width: float) -> int:
+    """How many rings of vertices `width` mm are, by the mesh's mean edge."""
+
+    def mean_edge() -> float:
+        a, b = model.mean[edges(model.faces)].unbind(1)
+        return float((a - b).norm(dim=1).mean())
+
+    return max(1, round(width / cached(model.faces, ("mean edge",), mean_edge)))

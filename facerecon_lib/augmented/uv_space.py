@@ -1,0 +1,224 @@
+"""A flat map of the head that is symmetric, and pictures unwrapped onto it: maps in uv space.
+
+    uv = cylindrical_uv(model)                           # (V, 2) in [0, 1], row and column of a map
+    flat = unwrap(photo, face)                           # (B, 3, S, S), zero where nothing is seen
+
+In the photo a face that turns moves through the map; here a texel is the same bit of skin in every
+photo, and flipping the map's width mirrors the face, so that Eq. 9's symmetry holds at any pose
+(Tran and Liu, TPAMI 2019, the report's [12]).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
+from torch import Tensor
+
+from ..face.camera import ndc_to_pixels, project_ndc
+from ..face.morphable_model import MorphableModel
+from ..rendering.rasterizer import rasterize
+from ..rendering.synthesis import Face, synthesise
+from .map_sampling import sample_bilinear, visible_vertices
+
+MARGIN = 0.01
+"""Free border of the map, as a share of its width."""
+
+FINE_SIZE = 1024
+"""Texels a side of the map in which is looked for what lies under something else."""
+
+MOST_ROUNDS = 10
+"""Of unfolding; the model that ships needs three, subdivided once eight."""
+
+_VIEWS = [(pitch, yaw) for pitch in (-30, 0, 30) for yaw in (-60, -30, 0, 30, 60)]  # degrees
+
+
+class _Layout(NamedTuple):
+    uv: Float[Tensor, "vertex 2"]
+    height: Float[Tensor, " vertex"]  # who lies over whom in the map: the greater
+    exposed: Float[Tensor, " vertex"]
+    texels: dict[int, tuple[Tensor, Tensor, Tensor]]  # of each size asked for
+
+
+_KNOWN: WeakKeyDictionary[MorphableModel, _Layout] = WeakKeyDictionary()
+
+
+def cylindrical_uv(model: MorphableModel) -> Float[Tensor, "vertex 2"]:
+    """Each vertex's place on a cylinder around the head: u to the viewer's right, v down.
+
+    In a map of `size` texels it is at size · (u, v), in pixels from the top left. Mirror vertices
+    are mirrored to the last bit: uv[mirror] = (1 - u, v). On a cylinder the rims of lids, lips and
+    nostrils fold over the skin around them. There the map is unfolded, further around until nothing
+    that shows from outside is folded (Tutte, 1963: a disk whose inner vertices are each the mean of
+    their neighbours does not fold). Worked out once for each model.
+    """
+    return _layout(model).uv
+
+
+def uv_exposed(model: MorphableModel) -> Float[Tensor, " vertex"]:
+    """1 where a vertex lies on top in the map, 0 where another part of the head covers it.
+
+    Covered are the mouth's inside, the backs of the eyeballs and the linings of their sockets.
+    """
+    return _layout(model).exposed
+
+
+@torch.no_grad()
+def unwrap(
+    image: Float[Tensor, "batch channel height width"], face: Face, size: int | None = None
+) -> Float[Tensor, "batch channel size size"]:
+    """The picture in uv space: each texel has the colour of the picture where its skin is.
+
+    Zero where that is hidden or outside the map. size: texels a side, the picture's if None.
+    Raises ValueError for pictures that are not square, or not as many as there are faces.
+    """
+    if image.ndim != 4 or image.shape[2] != image.shape[3] or len(image) != len(face.v_camera):
+        raise ValueError(
+            f"image: expected ({len(face.v_camera)}, channel, size, size), got {tuple(image.shape)}"
+        )
+    size = image.shape[-1] if size is None else size
+    corners, weights, covered = _texels(face.model, size)
+    places = (face.v_camera[:, corners] * weights[..., None]).sum(2)
+    points = ndc_to_pixels(project_ndc(places, face.fov_deg), image.shape[-1])
+    seen = visible_vertices(face, image.shape[-1])[:, corners].amin(2) * covered
+    flat = sample_bilinear(image, points) * seen[..., None]
+    return flat.transpose(1, 2).unflatten(2, (size, size))
+
+
+# The layout -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@torch.inference_mode(False)  # the first call may come from inference, a later one from training
+def _layout(model: MorphableModel) -> _Layout:
+    if model not in _KNOWN:
+        mirror, faces = model.mirror.cpu(), model.faces.long().cpu()
+        seen = _seen_from_outside(model)
+        x, y, z = model.mean.double().cpu().unbind(1)
+        depth = z - z[x.abs().argmax()]  # the axis stands where the head is widest
+        flat = _symmetric(_cylinder(torch.atan2(x, depth), y), mirror)
+        uv = _unfolded(flat, faces, seen, mirror).to(model.device, torch.float32)
+        radius = torch.hypot(x, depth)
+        height = (radius + seen * radius.max()).to(uv)
+        top, _ = _on_top(uv, height, model.faces, FINE_SIZE)
+        exposed = torch.zeros_like(height)
+        exposed[model.faces[top[top >= 0]]] = 1
+        exposed = torch.maximum(exposed, exposed[model.mirror])
+        _KNOWN[model] = _Layout(uv, height, exposed, {})
+    return _KNOWN[model]
+
+
+def _seen_from_outside(model: MorphableModel) -> Tensor:
+    """(V,) True where one of _VIEWS or its mirror image shows the vertex of the mean head."""
+    c = model.neutral(len(_VIEWS))
+    c.rotation[:, :2] = torch.tensor(_VIEWS, device=model.device) * (math.pi / 180)
+    c.translation[:, 2] *= 1.3  # all of the head in the picture
+    seen = visible_vertices(synthesise(model, c)).amax(0)
+    return torch.maximum(seen, seen[model.mirror]).cpu() > 0
+
+
+def _cylinder(angle: Tensor, y: Tensor) -> Float[Tensor, "vertex 2"]:
+    """Angle and height on the cylinder, each filling [MARGIN, 1 - MARGIN]."""
+    u = 0.5 + angle / (2 * angle.abs().max())
+    v = (y.max() - y) / (y.max() - y.min())
+    return MARGIN + (1 - 2 * MARGIN) * torch.stack([u, v], 1)
+
+
+def _symmetric(uv: Float[Tensor, "vertex 2"], mirror: Tensor) -> Float[Tensor, "vertex 2"]:
+    """Mirrored about u = 1/2, in steps of 2^-24, so that float32 holds u and 1 - u exactly."""
+    u = 0.5 + ((uv[:, 0] - uv[mirror, 0]) * 2**23).round() / 2**24
+    v = (uv[:, 1] + uv[mirror, 1]) / 2
+    return torch.stack([u, v], 1)
+
+
+def _sides(faces: Int[Tensor, "face 3"], count: int) -> sparse.csr_array:
+    """(V, V) how many triangles share the side from i to j: 2 inside the mesh, 1 at a border."""
+    a, b, c = faces.numpy().T
+    ends = (np.r_[a, b, c], np.r_[b, c, a])
+    one_way = sparse.csr_array((np.ones(3 * len(a)), ends), shape=(count, count))
+    return one_way + one_way.T
+
+
+def _outline(sides: sparse.csr_array, uv: Tensor) -> Tensor:
+    """(V,) True on the widest of the mesh's borders in the map, which frames it and stays."""
+    borders = sides == 1
+    _, loop = connected_components(borders)
+    u, on_border = uv[:, 0].numpy(), borders.sum(1) > 0
+    loops = np.unique(loop[on_border])
+    widest = max(loops, key=lambda k: np.ptp(u[loop == k]), default=-1)
+    return torch.from_numpy(loop == widest)
+
+
+def _unfolded(
+    uv: Float[Tensor, "vertex 2"], faces: Tensor, seen: Tensor, mirror: Tensor
+) -> Float[Tensor, "vertex 2"]:
+    """The same with no triangle of the skin folded over that is seen.
+
+    Those that are, and at each round more around them, are laid out anew between those that stay.
+    What cannot be seen is left out, as if the eyes, the mouth and the nostrils were holes.
+    """
+    _, part = connected_components(_sides(faces, len(uv)))
+    skin = torch.from_numpy(part == np.bincount(part).argmax())
+    shown = (seen & skin)[faces].all(1)
+    sides = _sides(faces[shown], len(uv))
+    stays = _outline(sides, uv)
+    graph = (sides > 0).astype(float)
+    laplacian = sparse.diags_array(graph.sum(1)) - graph
+    free, start = torch.zeros(len(uv), dtype=torch.bool), uv
+    for rings in range(1, MOST_ROUNDS + 1):
+        folded = shown & (_areas(uv, faces) <= 0)
+        if not folded.any():
+            break
+        around = np.zeros(len(uv))
+        around[faces[folded]] = 1
+        for _ in range(rings):
+            around += graph @ around > 0
+        free |= torch.from_numpy(around > 0) & ~stays
+        free |= free[mirror]
+        inner, rest = free.numpy(), ~free.numpy()
+        pull = -laplacian[inner][:, rest] @ start.numpy()[rest]
+        uv = start.clone()
+        uv[free] = torch.from_numpy(splu(laplacian[inner][:, inner].tocsc()).solve(pull))
+        uv = _symmetric(uv, mirror)
+    return uv
+
+
+def _areas(uv: Tensor, faces: Tensor) -> Float[Tensor, " face"]:
+    """Twice each triangle's area in the map, positive where its outside is up."""
+    a, b, c = uv[faces].unbind(1)
+    return (c - a)[:, 0] * (b - a)[:, 1] - (c - a)[:, 1] * (b - a)[:, 0]
+
+
+# Texels -----------------------------------------------------------------------------------------
+
+
+def _on_top(uv: Tensor, height: Tensor, faces: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """(size, size) which triangle each texel's centre shows, -1 for none, and its weights.
+
+    Triangles that run around the back of a whole head, from one end of the map to the other, are
+    left out.
+    """
+    places = torch.cat([1 - 2 * uv, (height.max() + 1 - height)[:, None]], 1)
+    u = uv[faces, 0]
+    kept = (u.amax(1) - u.amin(1) < 0.5).nonzero()[:, 0]
+    fragments = rasterize(places[None], faces[kept], size)
+    found = fragments.pix_to_face[0, ..., 0]
+    return torch.where(found < 0, -1, kept[found]), fragments.bary_coords[0, ..., 0, :]
+
+
+def _texels(model: MorphableModel, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(size², 3) vertices around each texel, their weights, and (size²,) 1 where there is skin."""
+    layout = _layout(model)
+    if size not in layout.texels:
+        triangle, weights = _on_top(layout.uv, layout.height, model.faces, size)
+        corners = model.faces[triangle.clamp(min=0)].flatten(0, 1)
+        covered = (triangle >= 0).float().flatten()
+        layout.texels[size] = corners, weights.flatten(0, 1) * covered[:, None], covered
+    return layout.texels[size]

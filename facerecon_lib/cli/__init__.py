@@ -1,0 +1,3 @@
+"""The command `facerecon`."""
+
+from .app import main as main

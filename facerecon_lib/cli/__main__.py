@@ -1,0 +1,5 @@
+"""python -m facerecon_lib.cli, under torchrun for instance."""
+
+from .app import main
+
+main()

@@ -1,0 +1,69 @@
+"""What the commands share: where they print, how they refuse, and the options that they check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from ..files.errors import FacereconError, one_line
+
+out_console, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+def fail(message: object) -> None:
+    """One line on stderr."""
+    error_console.print(f"facerecon: {one_line(message)}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Print what is wrong with options and the files they name on one line; exit 2."""
+    try:
+        yield
+    except FacereconError as error:
+        fail(error)
+        raise typer.Exit(2) from None
+
+
+def one_thread() -> None:
+    """For one photo at a time, whose tensors are small.
+
+    A second thread gains a fifth on an idle machine, and on a busy one the two wait for each other
+    several times as long as one alone takes.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def check_device(device: str) -> None:
+    """Raises OutputError where torch cannot use it."""
+    import torch
+
+    from ..reconstruction.output_folder import OutputError
+
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise OutputError(f"--device {device}: expected cpu, cuda or cuda:N")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = one_line(error).split(". ")[0]
+        raise OutputError(f"--device {device}: cannot be used here ({reason})") from error
+
+
+def network_named(name: str, device: str):
+    """The face-recognition network of that name, fetched if need be; None for "none"."""
+    from ..networks.recognition import CHIPS, facenet_file, load_network
+    from ..reconstruction.output_folder import OutputError
+
+    if name == "none":
+        return None
+    if name not in CHIPS:
+        raise OutputError(f"--recognition {name}: expected none, {' or '.join(CHIPS)}")
+    if name == "facenet" and not facenet_file().is_file():
+        error_console.print("facerecon: fetching facenet's weights, 112 MB")
+    return load_network(name, device=device, allow_download=True)

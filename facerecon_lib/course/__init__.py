@@ -1,0 +1,6 @@
+"""What a notebook's first cell imports: exercises, their checks, the profile."""
+
+from .exercises import check as check
+from .exercises import exercise as exercise
+from .exercises import profile as profile
+from .exercises import setup as setup

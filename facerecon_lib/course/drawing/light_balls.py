@@ -1,0 +1,147 @@
+"""Balls that show a light, beside faces.
+
+    shown = with_ball(paint(face, colours), lighting)    # the light in a corner, on a white ball
+
+A light is (1, 9, 3) or (9, 3), as in `lighting`. A ball is seen from the front: the pixel at its
+middle faces the viewer, +x is right, +y is up. Notebook 03, Eq. 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...face.lighting import sh_basis
+from ...pictures.faces import PAPER, Picture, paint_mesh, to_uint8
+from ...rendering.synthesis import Face
+from .style import charts, picture, signed
+
+CLAMPED_COSINE = (math.pi, 2 * math.pi / 3, math.pi / 4)  # of bands 0 to 2: Basri and Jacobs, 2003
+
+
+def value_panels(
+    pictures: Sequence[np.ndarray],
+    names: Sequence[str],
+    title: str,
+    *,
+    limit: float,
+    label: str,
+    width: float = 9.2,
+    rows: int = 1,
+) -> Figure:
+    """Panels of one size with one bar: colours as they are, numbers from -limit to limit."""
+    columns = len(pictures) // rows
+    height = 0.75 + 0.93 * rows * (width - 1.2) / columns
+    figure, axes = charts(width, height, columns, rows, title, squeeze=False)
+    for axis, image, name in zip(axes.flat, pictures, names, strict=True):
+        if image.ndim == 2:
+            drawn = picture(axis, image, name, **signed(limit))
+        else:
+            picture(axis, image, name)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=18, pad=0.02, label=label)
+    return figure
+
+
+def sphere_points(count: int = 4000) -> Float[Tensor, "count 3"]:
+    """Unit vectors spread evenly over the sphere (a Fibonacci spiral); each stands for 4 pi / n."""
+    i = torch.arange(count, dtype=torch.float64) + 0.5
+    z = 1 - 2 * i / count
+    around = math.pi * (1 + 5**0.5) * i
+    ring = (1 - z * z).sqrt()
+    return torch.stack([ring * around.cos(), ring * around.sin(), z], -1).float()
+
+
+def direction(azimuth_deg: float, elevation_deg: float) -> Float[Tensor, " 3"]:
+    """Viewer axes: azimuth 0 is from the viewer, +90 from the right; elevation +90 from above."""
+    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
+    return torch.tensor([math.cos(e) * math.sin(a), math.sin(e), math.cos(e) * math.cos(a)])
+
+
+def lamp(towards: Sequence[float] | Tensor, colour: Sequence[float] = (1.0, 1.0, 1.0)) -> Tensor:
+    """(1, 9, 3): a lamp at infinity, max(0, n . d) as well as nine functions can say it."""
+    d = F.normalize(torch.as_tensor(towards, dtype=torch.float32), dim=-1)
+    a = torch.tensor(CLAMPED_COSINE)[[0, 1, 1, 1, 2, 2, 2, 2, 2]]
+    return ((a * sh_basis(d))[:, None] * torch.tensor([colour]))[None]
+
+
+def ball_normals(size: int, behind: bool = False) -> tuple[Float[Tensor, "p 3"], Tensor]:
+    """Normals of the pixels of a ball that fills a square, (size * size, 3), and which are on it.
+
+    behind: as seen from the other side, so that the viewer's right is its left.
+    """
+    t = (torch.arange(size) + 0.5) / size * 2 - 1
+    y, x = torch.meshgrid(-t, t, indexing="ij")
+    inside = x * x + y * y <= 1
+    z = (1 - x * x - y * y).clamp(min=0).sqrt()
+    n = torch.stack([-x, y, -z] if behind else [x, y, z], -1)
+    return F.normalize(n, dim=-1).reshape(-1, 3), inside.reshape(-1)
+
+
+def ball(
+    light: Tensor | Callable[[Tensor], Tensor], size: int = 160, behind: bool = False
+) -> Picture:
+    """A white ball under a light, antialiased. light: nine rows, or a function of the normals."""
+    n, inside = ball_normals(2 * size, behind)
+    colours = sh_basis(n) @ light.reshape(9, 3) if isinstance(light, Tensor) else light(n)
+    colours = torch.where(inside[:, None], colours.expand(-1, 3).clamp(0, 1), PAPER)
+    image = colours.T.reshape(1, 3, 2 * size, 2 * size)
+    return to_uint8(F.avg_pool2d(image, 2)[0])
+
+
+def ball_values(
+    function: Callable[[Tensor], Tensor], size: int = 160, behind: bool = False
+) -> np.ndarray:
+    """(size, size) values of a function of the normal, nan outside the ball, for imshow."""
+    n, inside = ball_normals(size, behind)
+    values = torch.where(inside, torch.as_tensor(function(n)).reshape(-1), torch.nan)
+    return values.reshape(size, size).detach().numpy()
+
+
+def with_ball(image: Picture, light: Tensor | Callable, share: float = 0.24) -> Picture:
+    """The picture with the light's ball in its lower right corner, in a thin ring."""
+    size = int(share * image.shape[0])
+    small, out = ball(light, size), image.copy()
+    t = (np.arange(size) + 0.5) / size * 2 - 1
+    away = np.hypot(*np.meshgrid(t, t))[..., None]
+    cover = ((1 - away) * size / 2 + 0.5).clip(0, 1)
+    ring = ((away - 1) * size / 2 + 2).clip(0, 1)
+    h, w = image.shape[:2]
+    corner = out[h - size - 4 : h - 4, w - size - 4 : w - 4]
+    ringed = small * (1 - ring) + 130 * ring
+    corner[:] = np.round(ringed * cover + corner * (1 - cover))
+    return out
+
+
+def beside(*pictures: Picture) -> Picture:
+    """Pictures side by side on paper, centred in height."""
+    height = max(p.shape[0] for p in pictures)
+    paper = round(255 * PAPER)
+    gap = np.full((height, 16, 3), paper, np.uint8)
+    row = []
+    for p in pictures:
+        room = height - p.shape[0]
+        pad = ((room // 2, room - room // 2), (0, 0), (0, 0))
+        row += [np.pad(p, pad, constant_values=paper), gap]
+    return np.concatenate(row, 1)
+
+
+def paint_flat(face: Face, colours: Float[Tensor, "1 face 3"], size: int = 300) -> Picture:
+    """The face with one colour per triangle: no vertex is shared, nothing is interpolated."""
+    corners = face.v_camera[:, face.model.faces].flatten(1, 2)
+    own = torch.arange(corners.shape[1]).view(-1, 3)
+    return paint_mesh(corners, own, colours.repeat_interleave(3, 1), size, face.fov_deg)
+
+
+def zoomed(image: Picture, left: float, top: float, side: float, size: int = 300) -> Picture:
+    """A square of the picture, given as shares of its width, enlarged without smoothing."""
+    n = len(image)
+    a, b, s = int(left * n), int(top * n), int(side * n)
+    rows = (np.arange(size) * s) // size
+    return image[b + rows][:, a + rows]

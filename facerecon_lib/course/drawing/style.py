@@ -1,0 +1,245 @@
+"""One style for all figures: the palette, a colour map per quantity, pages, panels and charts.
+
+Pictures, rows by columns; landmarks can be drawn on them:
+
+    figure, axes = panels(2, 3, size=2.4, title="What to notice")
+    picture(axes[0, 0], on_photo(image, face), "the fit")
+    dots(axes[0, 0], crop.landmarks[0], DETECTED)
+    row_name(axes[1, 0], "turned")
+    drawn = picture(axes[1, 2], error, "off by", **sized(4.0))       # or **signed(0.3)
+    figure.colorbar(drawn, ax=axes[1, 2], label="mm", shrink=0.8)
+
+Charts:
+
+    figure, (left, right) = charts(10.4, 3.4, columns=2, title="What to notice")
+    curves(left, {"trained on": a, "strangers": b}, steps, xlabel="step", ylabel="loss")
+    bars(right, {"by hand": 0.2, "learned": 0.1}, "{:.2f} mm")
+
+Anything else starts from `page(width, height, title)`, an empty figure. Numbers at vertices become
+colours to paint by `heat(values, most)`, and get their bar by `colour_bar`.
+
+Every notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from PIL import ImageFont
+from torch import Tensor
+
+from ...pictures.faces import DETECTED, FITTED
+from ...rendering.synthesis import CROP_SIZE
+
+BLUE, RED, GREEN, ORANGE = "#2f6fad", "#b3202c", "#1a7f37", "#e08b2d"
+GREY, INK = "0.55", "#2b2f36"
+LINES = (BLUE, RED, GREEN, ORANGE, GREY)
+BLUES = ("#9ecae1", "#4292c6", "#0b3c6f")  # from less to more of one thing
+SIZE, SIGNED = "viridis", "RdBu_r"  # of magnitudes from 0; of numbers about 0, red above
+
+
+# Pages --------------------------------------------------------------------------------------------
+
+
+def page(width: float, height: float, title: str = "", fontsize: float = 12) -> Figure:
+    """An empty white figure, inches."""
+    figure = Figure((width, height), layout="constrained", facecolor="white")
+    if title:
+        figure.suptitle(title, fontsize=fontsize)
+    return figure
+
+
+def panels(
+    rows: int, columns: int, size: float = 3.0, title: str = "", head: float = 0.45
+) -> tuple[Figure, np.ndarray]:
+    """A figure for square pictures and its axes, (rows, columns); `size` inches per panel.
+
+    head: inches for the panels' titles, all rows together.
+    """
+    figure = page(columns * size, rows * size + head + (0.35 if title else 0), title)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def charts(
+    width: float,
+    height: float,
+    columns: int = 1,
+    rows: int = 1,
+    title: str = "",
+    fontsize: float = 12,
+    **subplots,
+) -> tuple[Figure, Axes | np.ndarray]:
+    """A figure of that size in inches, and its axes as `Figure.subplots` gives them."""
+    figure = page(width, height, title, fontsize)
+    return figure, figure.subplots(rows, columns, **subplots)
+
+
+# Pictures -----------------------------------------------------------------------------------------
+
+
+def picture(
+    axis: Axes, image: np.ndarray | Tensor, title: str = "", fontsize: float = 10, **imshow
+) -> AxesImage:
+    """An image without axes, CROP_SIZE wide, so that landmarks can be drawn on it."""
+    height, width = image.shape[:2]
+    bottom = CROP_SIZE * height / width
+    drawn = axis.imshow(image, extent=(0, CROP_SIZE, bottom, 0), **imshow)
+    axis.set_title(title, fontsize=fontsize)
+    axis.set(xlim=(0, CROP_SIZE), ylim=(bottom, 0))
+    axis.axis("off")
+    return drawn
+
+
+def dots(
+    axis: Axes, points: Float[Tensor, "point 2"], colour: str, size: float = 7, **style
+) -> None:
+    """Points on a picture, in pixels of the crop."""
+    style = dict(linewidths=0) | style
+    axis.scatter(*points.detach().cpu().numpy().T, s=size, color=colour, **style)
+
+
+def arrows(axis: Axes, start: Float[Tensor, "point 2"], end: Float[Tensor, "point 2"]) -> None:
+    """Lines from fitted points (red) to detected ones (green)."""
+    lines = torch.stack([start, end]).detach().cpu().numpy()
+    axis.plot(*lines.transpose(2, 0, 1), color="white", linewidth=1.2)
+    dots(axis, start, FITTED, 9, zorder=3)
+    dots(axis, end, DETECTED, 9, zorder=3)
+
+
+def row_name(axis: Axes, text: str, x: float = -0.06, **style) -> None:
+    """A name before a row of pictures, upwards; axis: the row's first."""
+    style = dict(rotation=90, ha="right", va="center", fontsize=10) | style
+    axis.text(x, 0.5, text, transform=axis.transAxes, **style)
+
+
+def bare(axis: Axes) -> None:
+    """Takes ticks and frame away; labels stay."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+
+
+# Quantities ---------------------------------------------------------------------------------------
+
+
+def sized(most: float = 1.0) -> dict:
+    """How `imshow` draws magnitudes from 0 to `most`."""
+    return dict(cmap=SIZE, vmin=0, vmax=most)
+
+
+def signed(most: float = 1.0) -> dict:
+    """How `imshow` draws numbers from -most (blue) to most (red)."""
+    return dict(cmap=SIGNED, vmin=-most, vmax=most)
+
+
+def heat(values: Float[Tensor, "*any"], most: float = 1.0) -> Float[Tensor, "*any 3"]:
+    """The colours of magnitudes from 0 to `most`, for a painter."""
+    shown = matplotlib.colormaps[SIZE]((values / most).clamp(0, 1).detach().cpu().numpy())
+    return torch.tensor(shown[..., :3], dtype=torch.float32)
+
+
+def colour_bar(
+    figure: Figure, most: float, label: str, cmap: str = SIZE, least: float = 0.0, **place
+) -> Colorbar:
+    """A bar for colours that `heat` made. place: ax= or cax=, shrink=, ... of `colorbar`."""
+    return figure.colorbar(ScalarMappable(Normalize(least, most), cmap), label=label, **place)
+
+
+# Charts -------------------------------------------------------------------------------------------
+
+
+def curves(
+    axis: Axes,
+    lines: Mapping[str, Sequence[float]],
+    x: Sequence[float] | None = None,
+    form: str = "-",
+    *,
+    colours: Sequence[str] = LINES,
+    width: float = 2,
+    legend: Mapping | bool = True,
+    **settings,
+) -> None:
+    """Lines by their labels.
+
+    x: of all lines; 0, 1, 2 ... without. form: as in `Axes.plot`: "o-", "--". legend: its settings;
+    False for none, and one line has none. settings: of the axis, as in `Axes.set`.
+    """
+    for (label, y), colour in zip(lines.items(), colours, strict=False):
+        places = range(len(y)) if x is None else x
+        axis.plot(places, y, form, color=colour, label=label, linewidth=width)
+    axis.set(**settings)
+    if legend and len(lines) > 1:
+        add_legend(axis, **({} if legend is True else legend))
+
+
+def bars(
+    axis: Axes,
+    values: Mapping[str, float],
+    form: str = "{:.2f}",
+    colours: Sequence[str] | str = (RED, BLUE),
+    height: float = 0.8,
+    **settings,
+) -> None:
+    """Horizontal bars from top to bottom, their numbers behind them."""
+    drawn = axis.barh(list(values), list(values.values()), height, color=colours)
+    axis.bar_label(drawn, [form.format(v) for v in values.values()], padding=4)
+    axis.invert_yaxis()
+    axis.set(**settings)
+
+
+def median_bar(
+    axis: Axes, y: float, values: Float[Tensor, " face"], form: str, colour: str, height=0.6
+) -> None:
+    """The median as a pale bar, a dot per face, and the median as a number behind them."""
+    values = values.detach().cpu().numpy()
+    middle = np.median(values)
+    axis.barh(y, middle, height, color=colour, alpha=0.3)
+    axis.scatter(values, np.full(len(values), y), s=22, color=colour, zorder=3)
+    axis.text(values.max(), y, "  " + form.format(middle), fontsize=9, va="center")
+
+
+def number_grid(
+    axis: Axes, shades: Float[np.ndarray, "row column"], texts: Sequence[Sequence[str]], most: float
+) -> None:
+    """A table of texts on signed colours."""
+    axis.imshow(shades, aspect="auto", **signed(most))
+    for (i, j), shade in np.ndenumerate(shades):
+        ink = "white" if abs(shade) > 0.7 * most else "black"
+        axis.text(j, i, texts[i][j], ha="center", va="center", fontsize=9, color=ink)
+
+
+def add_legend(axis: Axes, **settings) -> None:
+    axis.legend(**(dict(frameon=False, fontsize=9) | settings))
+
+
+def legend_below(figure: Figure, axis: Axes, columns: int, **settings) -> None:
+    """One legend for all axes of a figure, of what `axis` shows."""
+    handles, names = axis.get_legend_handles_labels()
+    place = dict(loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(handles, names, **place, **settings)
+
+
+def log_ticks(axis: Axes, ticks: Sequence[float]) -> None:
+    """A logarithmic x axis with these ticks and no others."""
+    axis.set_xscale("log")
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+
+
+def open_frame(axis: Axes) -> None:
+    """Takes the frame's top and right away."""
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def font(size: int):
+    """A font for words that PIL draws."""
+    return ImageFont.load_default(size=size)

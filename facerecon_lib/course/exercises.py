@@ -1,0 +1,417 @@
+"""What every notebook runs on: set-up, exercises that never block, checks, and sizes.
+
+    setup()                                   # the first code cell
+    @exercise
+    def sh_basis(normals): ...                # the student's; the library's stands in while blank
+    check(sh_basis)                           # not attempted, wrong (and where), or right
+
+An exercise's function is called as any other. Once it passes its check the student's is used; until
+then the library's version answers, so a notebook always runs from top to bottom.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import html
+import inspect
+import io
+import linecache
+import os
+import sys
+import time
+import traceback
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from . import checks
+from .compare import Wrong
+
+# Sizes ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large everything in the notebooks is, in one place.
+
+    device: where tensors live. faces: random faces in an experiment. repeats: of a timing.
+    fit_steps: of the landmark, coarse and fine stage of a fit.
+    """
+
+    name: str
+    about: str
+    device: str
+    faces: int
+    repeats: int
+    fit_steps: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.about}), on {self.device}"
+
+
+def profile(name: str | None = None) -> Profile:
+    """The sizes of `name`, else of the environment's FACERECON_PROFILE, else of this machine.
+
+    "smoke": seconds on a CPU. "colab": one free GPU, under an hour for the whole course. "full":
+    the report's. Without a choice: "smoke", or "colab" where there is a CUDA device.
+    Raises ValueError for another name.
+    """
+    cuda = torch.cuda.is_available()
+    name = name or os.environ.get("FACERECON_PROFILE") or ("colab" if cuda else "smoke")
+    gpu = "cuda" if cuda else "cpu"
+    known = {
+        "smoke": Profile("smoke", "seconds on a CPU", "cpu", 12, 3, (150, 90, 60)),
+        "colab": Profile("colab", "one GPU, under an hour", gpu, 100, 10, (200, 120, 90)),
+        "full": Profile("full", "the report's sizes", gpu, 1000, 20, (200, 120, 90)),
+    }
+    if name not in known:
+        raise ValueError(f"FACERECON_PROFILE: expected one of {', '.join(known)}, got {name!r}")
+    return known[name]
+
+
+OWN_FILES = ("FACERECON_MODEL", "FACERECON_ENCODER", "FACERECON_UNET")
+"""Variables that put a file of one's own in the place of one that ships."""
+
+
+def setup() -> None:
+    """Make a notebook ready: pictures inline, one look for figures, one torch thread; say so.
+
+    Files that take the place of shipped ones are named, for the text tells of these.
+
+    Tensors here are small: more threads gain little, and stall each other on a busy machine.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # the font cache of a first run announces itself
+        import matplotlib.pyplot as plt
+    if _shell() is not None:
+        _shell().run_line_magic("matplotlib", "inline")
+    plt.rcParams.update(
+        {
+            "figure.dpi": 90,
+            "figure.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "axes.titlesize": 11,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "image.interpolation": "antialiased",
+        }
+    )
+    print(f"facerecon_lib {__version__} · profile {profile()}")
+    named = {name: os.path.basename(os.environ.get(name, "")) for name in OWN_FILES}
+    own = ", ".join(f"${name}: {file}" for name, file in named.items() if file)
+    if own:
+        print(f"{own}; numbers in the text, and stored results, are of the files that ship")
+
+
+SLOW_SECONDS = 6.0  # with an answer as quick as the library's a check takes well under 2
+
+# Exercises ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """state: "right", "wrong" or "blank"; message: for the student, plain text."""
+
+    state: str
+    message: str
+    printed: str = ""
+    picture: Callable | None = None
+    slow: str = ""
+
+
+class Exercise:
+    """A student's function that the library stands in for until it passes its check.
+
+    `.student` is the function as written, `.verdict` the last judgement.
+    """
+
+    def __init__(self, student: Callable):
+        functools.update_wrapper(self, student)
+        self.student = student
+        self.definition = checks.find(student.__name__)
+        self.verdict: Verdict | None = None
+        self._judging = False
+        self._told_in: object = None
+
+    def __call__(self, *args, **kwargs):
+        if self._judging:  # a function that calls itself, or is passed on, while it is judged
+            return self.student(*args, **kwargs)
+        if self.verdict is None:
+            self.judge()
+        if self.verdict.state == "right":
+            return self.student(*args, **kwargs)
+        if self.verdict.state == "wrong":
+            self._tell()
+        return self.definition.stand_in(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        state = "unchecked" if self.verdict is None else self.verdict.state
+        return f"<exercise {self.__name__}: {state}>"
+
+    def judge(self) -> Verdict:
+        """Run the check on the student's function, quietly, and remember what it said."""
+        self._judging = True
+        try:
+            self.verdict = judge(self.student, self.definition)
+        finally:
+            self._judging = False
+        return self.verdict
+
+    def _tell(self) -> None:
+        """Once a cell: a wrong function's call is answered by the library."""
+        cell = getattr(_shell(), "execution_count", None)
+        if cell is None or cell != self._told_in:
+            self._told_in = cell
+            print(
+                f"{self.__name__}: yours does not pass its check yet, so the library's answers "
+                f"here. Yours alone: {self.__name__}.student(...)"
+            )
+
+
+def exercise(student: Callable) -> Exercise:
+    """Mark a function as the answer to the exercise of its name.
+
+    Raises LookupError when no exercise is called so.
+    """
+    return student if isinstance(student, Exercise) else Exercise(student)
+
+
+def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
+    """What the exercise's check says of a function. Never raises, prints or warns.
+
+    The function gets copies of its arguments, and random numbers that start alike; those of the
+    notebook are left as they are.
+    """
+    attempt = _Attempt(student, definition.stand_in)
+    said = io.StringIO()
+    drawn = _open_figures()
+    numpy_state = np.random.get_state()  # noqa: NPY002, students may use it
+    try:
+        with (
+            torch.random.fork_rng(),
+            torch.inference_mode(False),
+            torch.enable_grad(),  # the first call may stand under no_grad
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            np.random.seed(0)  # noqa: NPY002
+            start = time.perf_counter()
+            remark = _examine(definition, attempt)
+            slow = _slow(time.perf_counter() - start, definition)
+    except _Blank:
+        return Verdict(
+            "blank",
+            "not attempted yet (it still raises NotImplementedError). The library's version "
+            "stands in, so everything below works. Write yours, run its cell, then this one again.",
+        )
+    except Wrong as wrong:
+        return Verdict("wrong", str(wrong), said.getvalue(), wrong.picture)
+    except _Raised as raised:
+        return Verdict("wrong", str(raised), said.getvalue())
+    except Exception as error:  # an answer so odd that the check itself tripped over it
+        text = f"What it returned could not be compared: {type(error).__name__}: {error}"
+        return Verdict("wrong", text, said.getvalue())
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        for number in _open_figures() - drawn:
+            sys.modules["matplotlib.pyplot"].close(number)
+    return Verdict("right", remark, said.getvalue(), slow=slow)
+
+
+def _examine(definition: checks.ExerciseCheck, attempt: _Attempt) -> str:
+    """Run the check; a mistake that its table knows is told in the table's words."""
+    try:
+        return definition.examine(attempt) or ""
+    except (_Blank, _Raised):
+        raise
+    except Exception as error:
+        sentence = definition.explain(attempt.calls, attempt.run)
+        if sentence is None:
+            raise
+        raise Wrong(sentence, getattr(error, "picture", None)) from None
+
+
+def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
+    """A word for a right answer that will hold up the rest of the notebook."""
+    if seconds < SLOW_SECONDS:
+        return ""
+    start = time.perf_counter()
+    definition.examine(_Attempt(definition.stand_in, definition.stand_in))
+    ours = time.perf_counter() - start
+    if seconds < 10 * ours:
+        return ""
+    return (
+        f"It is {seconds / ours:.0f} times slower than the library's, so cells below will take "
+        "longer: most often a Python loop over vertices or pixels is why."
+    )
+
+
+class _Blank(Exception):
+    pass
+
+
+class _Raised(Exception):
+    pass
+
+
+class _Attempt:
+    """Calls the student's function on copies of the arguments and sorts what it raises.
+
+    All calls, and what the student's function answered, are remembered for its mistake to be named.
+    """
+
+    def __init__(self, student: Callable, stand_in: Callable):
+        self.student, self.stand_in = student, stand_in
+        self.__name__ = student.__name__
+        self.calls: list[tuple[tuple, object]] = []
+
+    @staticmethod
+    def run(function: Callable, arguments: tuple) -> object:
+        """The function's answer to copies of (positional, named) arguments."""
+        args, kwargs = _copied(arguments)
+        answer = function(*args, **kwargs)
+        return list(answer) if isinstance(answer, types.GeneratorType) else answer
+
+    def __call__(self, *args, **kwargs):
+        try:
+            answer = self.run(self.student, (args, kwargs))
+            self.calls.append(((args, kwargs), answer))
+            return answer
+        except Wrong:
+            raise
+        except NotImplementedError as error:
+            if _raised_by(error) in _own_codes(self.student):
+                raise _Blank from None
+            raise _Raised(_own_line(error, self.student)) from None
+        except (Exception, SystemExit) as error:
+            raise _Raised(_own_line(error, self.student)) from None
+
+
+def _copied(value):
+    """The value with its tensors, arrays, lists and dicts copied; gradients flow through."""
+    if isinstance(value, Tensor):
+        return value.clone() if value.requires_grad else value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(_copied(v) for v in value)
+    if type(value) is dict:
+        return {k: _copied(v) for k, v in value.items()}
+    return copy.copy(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _own_codes(student: Callable) -> set[types.CodeType]:
+    code = getattr(inspect.unwrap(student), "__code__", None)
+    return set(_codes(code)) if code else set()
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _raised_by(error: BaseException) -> types.CodeType | None:
+    last = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        last = frame.f_code
+    return last
+
+
+def _own_line(error: BaseException, student: Callable) -> str:
+    """The student's own line that failed, and the error, in one sentence each."""
+    own = _own_codes(student)
+    files = {code.co_filename for code in own}
+    said = traceback.format_exception_only(error)[-1].strip()
+    mine = [
+        (frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code in own or frame.f_code.co_filename in files
+    ]
+    if not mine:
+        return f"{student.__name__} could not be called: {said}"
+    frame, line = mine[-1]
+    text = linecache.getline(frame.f_code.co_filename, line).strip()
+    return f"Your code stopped at line {line} of its cell:\n    {text}\n{said}"
+
+
+def _open_figures() -> set[int]:
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    return set(pyplot.get_fignums()) if pyplot else set()
+
+
+# Showing --------------------------------------------------------------------------------------
+
+STATES = {
+    "right": ("✓", "#1a7f37", "right"),
+    "wrong": ("✗", "#cf222e", "not right yet"),
+    "blank": ("○", "#9a6700", "not attempted"),
+}
+
+
+def check(function: Exercise | Callable) -> None:
+    """Judge an exercise and show the verdict.
+
+    Under nbgrader (NBGRADER_EXECUTION is autograde or validate) raises AssertionError unless the
+    answer is right, and shows nothing, since whatever a graded cell writes to stderr costs points.
+    Raises TypeError for what is no function.
+    """
+    if not callable(function) or not hasattr(function, "__name__"):
+        raise TypeError(f"check: expected the function itself, as in check(f), got {function!r}")
+    wrapped = exercise(function)
+    verdict = wrapped.judge()
+    if os.environ.get("NBGRADER_EXECUTION") in ("autograde", "validate"):
+        if verdict.state != "right":
+            raise AssertionError(f"{wrapped.__name__}: {verdict.message}")
+        return
+    show_verdict(wrapped.__name__, verdict)
+
+
+def show_verdict(name: str, verdict: Verdict) -> None:
+    """Print the verdict, in colour in a notebook; then what the function printed, and a picture."""
+    mark, colour, words = STATES[verdict.state]
+    text = f"{mark} {name}: "
+    if verdict.state == "right":
+        text += f"right{f': {verdict.message}' if verdict.message else ''}. Yours is used below."
+        text += f"\n{verdict.slow}" if verdict.slow else ""
+    elif verdict.state == "blank":
+        text += verdict.message
+    else:
+        text += f"{words}. {verdict.message}\nUntil it passes, the library's version is used below."
+    if verdict.printed.strip() and verdict.state == "wrong":
+        text += f"\nYour function printed:\n{verdict.printed.rstrip()[:2000]}"
+    if _shell() is None:
+        print(text)
+    else:
+        from IPython.display import display
+
+        display({"text/plain": text, "text/html": _boxed(text, colour)}, raw=True)
+        if verdict.picture is not None and verdict.state == "wrong":
+            display(verdict.picture())
+
+
+def _boxed(text: str, colour: str) -> str:
+    style = f"border-left: 4px solid {colour}; padding: 4px 12px; white-space: pre-wrap"
+    return f'<div style="{style}">{html.escape(text)}</div>'
+
+
+def _shell():
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()

@@ -1,0 +1,70 @@
+"""The check of notebook 00's warm-up, which shows what checks say."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..checks import exercise_check
+from ..compare import agree, seeded
+
+
+def masked_mean(
+    image: Float[Tensor, "batch 3 height width"], mask: Float[Tensor, "batch 1 height width"]
+) -> Float[Tensor, "batch 3"]:
+    """The mean colour under a mask: its weights add up to one."""
+    return (image * mask).sum((2, 3)) / mask.sum((2, 3))
+
+
+CALL = "mean_colour of an orange picture, (0.9, 0.5, 0.1), with two fifths under the mask,"
+
+
+@exercise_check(
+    stand_in=masked_mean,
+    mistakes={
+        f"{CALL} is (0.36, 0.20, 0.04): too dark. The pixels outside the mask became zero, and "
+        "still count as pixels. How many are under the mask?": lambda image, mask: (
+            image * mask
+        ).mean((2, 3)),
+        f"{CALL} is (7.20, 4.00, 0.80): a sum, where the mean is asked for.": lambda image, mask: (
+            image * mask
+        ).sum((2, 3)),
+        "mean_colour ignores the mask.": lambda image, mask: image.mean((2, 3)),
+        "mean_colour mixes the pictures of a batch: each has its own mean.": lambda image, mask: (
+            (image * mask).sum((0, 2, 3)) / mask.sum()
+        ).expand(len(image), 3),
+    },
+)
+def mean_colour(attempt) -> str:
+    axes = ("batch", "channel")
+    orange = torch.tensor([0.9, 0.5, 0.1])[:, None, None].expand(1, 3, 4, 5)
+    mask = torch.zeros(1, 1, 4, 5)
+    mask[..., :2] = 1.0
+    agree(CALL, attempt, orange, mask, axes=axes, picture=_swatches)
+    generator = seeded(0)
+    image = torch.rand(3, 3, 7, 5, generator=generator)
+    mask = (torch.rand(3, 1, 7, 5, generator=generator) > 0.5).float()
+    call = "mean_colour(image, mask) for three random pictures"
+    agree(call, attempt, image, mask, axes=axes)
+    agree(
+        "mean_colour(image, mask) with a mask between 0 and 1",
+        attempt,
+        image[:2],
+        torch.rand(2, 1, 7, 5, generator=generator),
+        axes=axes,
+        hint="Such a mask is a weight: it multiplies the pixel, and the weights' sum divides.",
+    )
+    return "hard and soft masks, one picture or several"
+
+
+def _swatches(got: Tensor, expected: Tensor) -> Figure:
+    figure = Figure(figsize=(4.4, 1.9), layout="constrained", facecolor="white")
+    figure.suptitle("The colour under the mask", fontsize=11)
+    colours = (("expected", expected), ("yours", got))
+    for axis, (name, colour) in zip(figure.subplots(1, 2), colours, strict=True):
+        axis.imshow([[colour.reshape(-1)[:3].clamp(0, 1).tolist()]], aspect="auto")
+        axis.set_title(name, fontsize=10)
+        axis.axis("off")
+    return figure

@@ -1,0 +1,73 @@
+"""A small set of faces to learn a face model from: what notebook 01 runs its PCA on.
+
+    samples = load_face_samples()
+    samples.shapes                                        # (96, V, 3) mm, model frame
+    samples.held_out                                      # (18, V, 3) mm, other faces
+    samples.albedo                                        # (96, V, 3) sRGB, a skin for each shape
+    samples.tones                                         # (10, V, 3) sRGB, one for each Monk tone
+
+Drawn from the shape space that the shipped model was made of, not from the model: none of them is
+a sum of its modes. Neutral, rigidly aligned, on the model's own triangles at subdivision 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...face.morphable_model import ModelError
+
+FORMAT = "facerecon-face-samples-1"
+
+
+@dataclass(eq=False)
+class FaceSamples:
+    """Neutral faces in dense correspondence: vertex v is the same place on each.
+
+    shapes: training faces, mm, model frame. held_out: faces that no training may see, likewise.
+    albedo: a skin for each training face, sRGB in [0, 1]; it was drawn apart from the shape.
+    tones: ten more skins, one at each tone of the Monk Skin Tone scale from lightest to darkest.
+    """
+
+    shapes: Float[Tensor, "sample vertex 3"]
+    held_out: Float[Tensor, "other vertex 3"]
+    albedo: Float[Tensor, "sample vertex 3"]
+    tones: Float[Tensor, "10 vertex 3"]
+    metadata: dict[str, str]
+
+
+def shipped_samples_path() -> Path:
+    """The face samples in the package: CC0, 96 training and 18 held-out faces."""
+    return Path(str(files("facerecon_lib"))) / "assets" / "face_samples.safetensors"
+
+
+def load_face_samples(path: str | Path | None = None) -> FaceSamples:
+    """Read a file of `data_scripts/build_face_samples.py`; None is the one that ships.
+
+    Offsets from a float32 origin are stored in float16, which rounds by at most 0.01 mm; colours as
+    bytes. Raises ModelError with one line when the file is missing, damaged or of another kind.
+    """
+    path = shipped_samples_path() if path is None else Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; leave path out for the samples that ship")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelError(
+                    f"{path.name}: no face samples of this project (format "
+                    f"{metadata.get('format')!r}, expected {FORMAT!r})"
+                )
+            origin = file.get_tensor("origin")
+            shapes = origin + file.get_tensor("training_offsets").float()
+            held_out = origin + file.get_tensor("held_out_offsets").float()
+            albedo = file.get_tensor("training_albedo").float() / 255
+            tones = file.get_tensor("tone_albedo").float() / 255
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path.name}: not a readable file of face samples ({error})") from error
+    return FaceSamples(shapes, held_out, albedo, tones, metadata)

@@ -1,0 +1,395 @@
+"""The figures of notebook 01: modes, measures, fits and their errors, skins. Eq. 1 and 2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from safetensors import safe_open
+from torch import Tensor
+
+from ...face.camera import axis_angle_to_matrix
+from ...face.measures import albedo_error, umeyama
+from ...face.mesh import vertex_normals
+from ...face.morphable_model import MorphableModel, shipped_model_path
+from ...face.subdivision import Subdivision, loop_subdivide
+from ..drawing.painted_faces import FacePainter as FacePainter
+from ..drawing.painted_faces import gallery as gallery
+from ..drawing.painted_faces import upright_rows
+from ..drawing.style import BLUE, BLUES, GREEN, GREY, INK, RED, charts, curves, log_ticks, sized
+
+SIZES = (*BLUES[:2], BLUE)  # fewer to more training faces
+
+
+# Faces as vectors -------------------------------------------------------------------------------
+
+
+def target_rings(model: MorphableModel) -> Float[Tensor, "vertex 3"]:
+    """Colours that name a vertex: eight hues around the nose's tip, rings by distance from it."""
+    away = model.mean - model.mean[model.landmarks[30]]
+    hue = (torch.atan2(away[:, 1], away[:, 0]) * 4 / math.pi).round() / 8 % 1
+    ring = 0.5 + 0.5 * torch.cos(away[:, :2].norm(dim=1) * 2 * math.pi / 20)
+    hsv = torch.stack([hue, 0.15 + 0.55 * ring, 1.05 - 0.25 * ring], -1).clamp(0, 1)
+    return torch.tensor(hsv_to_rgb(hsv.numpy()))
+
+
+def shaken(
+    faces: Float[Tensor, "face vertex 3"], degrees: float, mm: float, generator: torch.Generator
+) -> Float[Tensor, "face vertex 3"]:
+    """Each face turned and moved at random, as heads in a scanner are; its shape is kept."""
+    turn = torch.randn(len(faces), 3, generator=generator) * math.radians(degrees)
+    move = torch.randn(len(faces), 1, 3, generator=generator) * mm
+    return faces @ axis_angle_to_matrix(turn).transpose(1, 2) + move
+
+
+# Modes ------------------------------------------------------------------------------------------
+
+
+def modes_figure(
+    paint: FacePainter,
+    mean: Float[Tensor, "vertex 3"],
+    basis: Float[Tensor, "mode vertex 3"],
+    title: str,
+    heat: bool = True,
+    **look: float,
+) -> Figure:
+    """Five modes at minus and plus 2.5 standard deviations, and how far each moves a vertex.
+
+    heat: whether to show that last row. look: yaw, frame for the painter.
+    """
+    first = basis[:5]
+    faces = [mean + sd * first for sd in (-2.5, 2.5)]
+    rows = [[paint(face, size=210, **look) for face in row] for row in faces]
+    names, bar = ["−2.5 sd", "+2.5 sd"], None
+    if heat:
+        move = first.norm(dim=-1)
+        top = math.ceil(float(move.quantile(0.995)))
+        rows.append([paint(mean, heat=m, top=top, size=210, **look) for m in move])
+        names.append("moved by 1 sd")
+        bar = (top, "mm", 2)
+    columns = [f"mode {i + 1}" for i in range(len(first))]
+    return upright_rows(rows, title=title, columns=columns, names=names, size=1.75, bar=bar)
+
+
+def compactness_figure(
+    deviations: Mapping[str, Float[Tensor, " mode"]],
+    ours: Float[Tensor, "mode vertex 3"],
+    shipped: Float[Tensor, "mode vertex 3"],
+) -> Figure:
+    """Variance held by the first modes of some models; |cosine| between the modes of two."""
+    figure, (left, right) = charts(11.5, 4.2, 2, width_ratios=(1.35, 1))
+    for (name, deviation), colour in zip(deviations.items(), (*SIZES, RED), strict=True):
+        share = deviation.square().cumsum(0) / deviation.square().sum()
+        needed = int((share < 0.9).sum()) + 1
+        label = f"{name}: {needed} modes hold 90 %"
+        left.plot(range(1, len(share) + 1), 100 * share, color=colour, label=label, lw=2)
+        left.plot(needed, 100 * share[needed - 1], "o", color=colour)
+    left.axhline(90, color="#999999", lw=0.8, ls=":")
+    log_ticks(left, [1, 2, 5, 10, 20, 40, 80])
+    left.set(xlabel="modes kept", ylabel="variance held, %", ylim=(40, 102))
+    title = "Compactness: a dozen numbers hold most of a face,\nand few samples flatter the model"
+    left.set_title(title)
+    left.legend(frameon=False, loc="lower right")
+    left.grid(alpha=0.25)
+
+    a, b = (F.normalize(basis[:12].flatten(1), dim=1) for basis in (ours, shipped))
+    extent = (0.5, 12.5, 12.5, 0.5)
+    image = right.imshow((a @ b.T).abs(), extent=extent, **sized())
+    title = "The first three agree, later ones mix\nwith neighbours of nearly their size"
+    right.set(xlabel="mode of the shipped model (3,000 faces)", title=title)
+    right.set_ylabel("mode of yours (96 faces)")
+    figure.colorbar(image, ax=right, label="|cosine| of their angle")
+    return figure
+
+
+# Expressions ------------------------------------------------------------------------------------
+
+
+def jaw_figure(model: MorphableModel) -> Figure:
+    """The lower teeth on their straight way to `jawOpen` = 1, beside the arc of a real jaw."""
+    rest = model.mean
+    opened = model.expression_from_controls({"jawOpen": 1.0})
+    wide = model.shape(torch.zeros(1, model.sizes.identity), opened)[0]
+    teeth = lower_teeth(model)
+    _, rotation, move = umeyama(rest[teeth][None], wide[teeth][None], with_scale=False)
+    turn = rotation[0, 1:, 1:]  # about the axis from ear to ear: y and z alone
+    hinge = torch.linalg.solve(torch.eye(2) - turn, move[0, 1:])
+    angle = math.acos(float((turn[0, 0] + turn[1, 1]) / 2))
+    sense = math.copysign(1.0, float(turn[1, 0]))
+    front = teeth[rest[teeth][:, 2].argmax()]
+    lever = rest[front, 1:] - hinge
+
+    def swung(share: float) -> Tensor:
+        a = sense * angle * share
+        matrix = torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
+        return hinge + matrix @ lever
+
+    figure, (side, size) = charts(11, 4.2, 2, width_ratios=(1, 1.1))
+    outline = rest[(rest[:, 0].abs() < 2.5) & (model.regions["mouth_interior"] < 0.5)]
+    side.plot(outline[:, 2], outline[:, 1], ".", color="#c9cdd3", ms=4, label="profile, at rest")
+    ends = torch.stack([swung(0.0), swung(1.0)])
+    arc = torch.stack([swung(s) for s in torch.linspace(-0.3, 1.9, 60).tolist()])
+    chord = ends[0] + torch.tensor([[-0.3], [1.9]]) * (ends[1] - ends[0])
+    side.plot(arc[:, 1], arc[:, 0], color=BLUE, lw=2, label="a jaw turns: an arc")
+    side.plot(chord[:, 1], chord[:, 0], "--", color=RED, lw=2, label="Eq. 1: a straight line")
+    points = [("hinge", hinge, INK)]
+    points += [(f"{s:g}", ends[0] + s * (ends[1] - ends[0]), RED) for s in (0.0, 0.5, 1.0)]
+    for name, at, colour in points:
+        side.plot(*at.flip(0), "o", color=colour)
+        words = dict(textcoords="offset points", xytext=(7, 3), color=colour)
+        side.annotate(name, at.flip(0), **words)
+    side.set(xlabel="z, mm (the face looks right)", ylabel="y, mm", aspect="equal")
+    side.set_title(f"The lower teeth swing by {math.degrees(angle):.0f}° about a hinge")
+    side.set_ylim(-125, 15)
+    side.legend(frameon=False, fontsize=8, loc="upper left")
+
+    def length(weight: Tensor) -> Tensor:  # |(1 - w) + w R| for a rotation in the plane, %
+        return 100 * (1 + 2 * weight * (weight - 1) * (1 - math.cos(angle))).sqrt()
+
+    weight, title = torch.linspace(-0.6, 2.0, 100), "Halfway it is too short; beyond 1 it grows"
+    lines = {"Eq. 1": length(weight), "a rigid jaw": torch.full_like(weight, 100)}
+    settings = dict(xlabel="weight of jawOpen", title=title, legend=dict(fontsize=10))
+    settings["ylabel"] = "length of jaw and teeth, front to back, %"
+    curves(size, lines, weight, colours=(RED, BLUE), **settings)
+    for w in (0.5, 2.0):
+        value = float(length(torch.tensor(w)))
+        size.plot(w, value, "o", color=RED)
+        size.annotate(f"{value:.0f} %", (w, value), textcoords="offset points", xytext=(-34, -4))
+    size.grid(alpha=0.25)
+    return figure
+
+
+def lower_teeth(model: MorphableModel) -> Tensor:
+    """Their vertices: the piece of the mesh that moves most on `jawOpen` as one rigid body."""
+    import scipy.sparse as sp
+    from scipy.sparse.csgraph import connected_components
+
+    count, f = len(model.mean), model.faces.numpy()
+    pairs = np.concatenate([f[:, :2], f[:, 1:]])
+    graph = sp.coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count))
+    pieces = torch.from_numpy(connected_components(graph, directed=False)[1])
+    step = model.expression_from_controls({"jawOpen": 1.0})
+    move = (step @ model.expression_basis.flatten(1)).reshape(-1, 3)
+
+    def bend(piece: Tensor) -> float:
+        points = model.mean[piece][None]
+        moved = points + move[piece]
+        _, turn, shift = umeyama(points, moved, with_scale=False)
+        return float((points @ turn.transpose(1, 2) + shift - moved).norm(dim=-1).mean())
+
+    pieces = [(pieces == i).nonzero()[:, 0] for i in pieces.unique()]
+    moving = [p for p in pieces if len(p) >= 8 and move[p].norm(dim=1).mean() >= 5]
+    return min(moving, key=bend)
+
+
+# Fits and errors --------------------------------------------------------------------------------
+
+
+def rebuilt_figure(
+    paint: FacePainter,
+    face: Float[Tensor, "vertex 3"],
+    rebuilt: Mapping[str, Float[Tensor, "vertex 3"]],
+    title: str,
+    top: float = 2.0,
+    yaw: float = 0.0,
+) -> Figure:
+    """The face, each rebuilding of it, and below the distance of every vertex as viridis, mm."""
+    pictures, heats, names = [paint(face, yaw=yaw)], [None], ["the face itself"]
+    for name, other in rebuilt.items():
+        error = (other - face).norm(dim=-1)
+        pictures.append(paint(other, yaw=yaw))
+        heats.append(paint(face, heat=error, top=top, yaw=yaw))
+        names.append(f"{name}\n{float(error.mean()):.2f} mm off")
+    bar = (top, "distance to the face, mm", 1)
+    return upright_rows([pictures, heats], title=title, columns=names, size=1.8, bar=bar)
+
+
+def landmarks_figure(
+    paint: FacePainter,
+    face: Float[Tensor, "vertex 3"],
+    points: Float[Tensor, "68 3"],
+    fits: Mapping[str, Float[Tensor, "vertex 3"]],
+    title: str,
+) -> Figure:
+    """A face, the noisy landmarks that are all we know, and what was fitted to them."""
+    figure = rebuilt_figure(paint, face, fits, title, top=4.0)
+    axis = figure.axes[len(fits) + 1]  # the empty place below the face
+    away = points - paint.middle
+    axis.scatter(away[:, 0], away[:, 1], s=6, color=INK)
+    axis.set(aspect="equal", xlim=(-90, 90), ylim=(-122, 103))
+    axis.text(0, -118, "all that the fit is told", fontsize=9, ha="center")
+    return figure
+
+
+def curves_figure(
+    generalisation: Mapping[str, Mapping[int, float]],
+    specificity: Mapping[str, Mapping[int, float]],
+    real: float,
+) -> Figure:
+    """Generalisation and specificity against the number of modes, {model: {modes: mm}}.
+
+    Models of growing training sets first, then the shipped one, then the one tested on itself.
+    real: distance of a real unseen face to its nearest sample, mm.
+    """
+    figure, (left, right) = charts(11, 3.9, 2)
+    ticks = sorted({k for curve in generalisation.values() for k in curve})
+    for axis, lines in ((left, generalisation), (right, specificity)):
+        for (name, curve), colour in zip(lines.items(), (*SIZES, RED, GREY), strict=False):
+            form = "o--" if "themselves" in name else "o-"
+            axis.plot([*curve], [*curve.values()], form, ms=4, color=colour, label=name)
+        log_ticks(axis, ticks)
+        axis.set(xlabel="modes kept", ylim=(0, 2.2))
+        axis.grid(alpha=0.25)
+    right.axhline(real, color=INK, lw=1, ls=":")
+    right.text(1, real + 0.04, "real unseen faces, from the 96", fontsize=9, color=INK)
+    title = "Generalisation: unseen faces, rebuilt\n(lower is better; the dashed line misleads)"
+    left.set(ylabel="mean distance, mm", title=title)
+    title = "Specificity: random faces of the model\n(lower is closer to faces that exist)"
+    right.set(ylabel="distance to the nearest sample, mm", title=title)
+    left.legend(frameon=False, fontsize=9, loc="lower left")
+    right.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure
+
+
+def finer(model: MorphableModel) -> Subdivision:
+    """The step of Loop subdivision that takes the native mesh to the one the course mostly uses."""
+    with safe_open(shipped_model_path(), "pt") as file:
+        creases = file.get_tensor("creases").long()
+    return loop_subdivide(model.faces, len(model.mean), creases)
+
+
+def scar(model: MorphableModel, vertices: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
+    """A raised scar across one cheek and three furrows in the brow: offsets in mm along the
+    normals of `vertices`, on a model subdivided once."""
+    x, normal = vertices, vertex_normals(vertices[None], model.faces)[0]
+    front = (normal[:, 2] > 0) & (model.regions["mouth_interior"] < 0.5)
+    front = front & (model.regions["eyeballs"] < 0.5)
+    marks = x[model.landmarks]
+    start, end = marks[45] + torch.tensor([4.0, -14, 0]), marks[54] + torch.tensor([10.0, -2, 0])
+    brow = marks[[21, 22]].mean(0)
+    lines = [(start, end, 2.5, 2.2)]
+    for up, half in ((19.0, 20.0), (28.0, 25.0), (37.0, 20.0)):
+        left, right = (brow + torch.tensor([sign * half, up, 0.0]) for sign in (-1, 1))
+        lines.append((left, right, -1.75, 1.9))
+    bump = torch.zeros(len(x))
+    for a, b, high, width in lines:
+        along = (b - a)[:2]
+        t = (((x - a)[:, :2] @ along) / along.square().sum()).clamp(0, 1)
+        distance = (x[:, :2] - a[:2] - t[:, None] * along).norm(dim=1)
+        bump = bump + high * torch.exp(-((distance / width) ** 2))
+    return (bump * front)[:, None] * normal
+
+
+def scar_figure(
+    paint: FacePainter,
+    face: Float[Tensor, "vertex 3"],
+    answer: Float[Tensor, "vertex 3"],
+    title: str,
+) -> Figure:
+    """A face, the model's answer, and their distance, drawn large."""
+    error = (answer - face).norm(dim=-1)
+    look = dict(yaw=-22, size=430)
+    row = [paint(face, **look), paint(answer, **look), paint(face, heat=error, top=2.0, **look)]
+    names = ["the face, scarred", "the nearest face the model can say", "what is lost"]
+    return upright_rows([row], title=title, columns=names, size=3.1, bar=(2.0, "distance, mm", 0))
+
+
+# Skin -------------------------------------------------------------------------------------------
+
+
+def skin_modes_figure(
+    paint: FacePainter,
+    shape: Float[Tensor, "vertex 3"],
+    mean: Float[Tensor, "vertex 3"],
+    basis: Float[Tensor, "mode vertex 3"],
+    deviations: float,
+    title: str,
+) -> Figure:
+    """The first albedo modes at minus and plus some standard deviations, unlit."""
+    skins = [mean + sign * deviations * basis[:6] for sign in (-1, 1)]
+    rows = [[paint(shape, skin, lit=False, size=200) for skin in row] for row in skins]
+    columns = [f"mode {i + 1}" for i in range(6)]
+    names = [f"−{deviations:g} sd", f"+{deviations:g} sd"]
+    return upright_rows(rows, title=title, columns=columns, names=names, size=1.6)
+
+
+def skin_cloud_figure(
+    coefficients: Float[Tensor, "sample mode"],
+    colours: Float[Tensor, "sample 3"],
+    drawn: Float[Tensor, "other mode"],
+    drawn_colours: Float[Tensor, "other 3"],
+) -> Figure:
+    """Two albedo coefficients of real skins and of draws from N(0, 1), each in its own colour."""
+    figure, axes = charts(10.5, 4.2, 2, sharex=True, sharey=True)
+    for axis, points, shades, title in (
+        (axes[0], coefficients, colours, "The samples lie on a bent line ..."),
+        (axes[1], drawn, drawn_colours, "... which N(0, 1) knows nothing about"),
+    ):
+        style = dict(s=70, color=shades.clamp(0, 1).numpy(), lw=0.5, ec="#777777")
+        axis.scatter(points[:, 0], points[:, 1], **style)
+        axis.set(xlabel="albedo coefficient 1, sd", title=title)
+        axis.grid(alpha=0.25)
+    axes[0].set_ylabel("albedo coefficient 2, sd")
+    return figure
+
+
+def nearest_albedo(
+    targets: Float[Tensor, "skin vertex 3"], model: MorphableModel, reach: float
+) -> tuple[Float[Tensor, "skin vertex 3"], Float[Tensor, "skin mode"]]:
+    """The model's albedo nearest to each target with |coefficients| at most `reach`.
+
+    Least squares in a ball: the ridge whose answer has that length, found by bisection.
+    """
+    rows = model.albedo_basis.flatten(1).double()
+    values, vectors = torch.linalg.eigh(rows @ rows.T)
+    right = (targets - model.albedo_mean).flatten(1).double() @ rows.T @ vectors
+    low = torch.full((len(targets), 1), -18.0, dtype=torch.float64)  # exponents of e
+    high = torch.full_like(low, 25.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        inside = (right / (values + middle.exp())).norm(dim=1, keepdim=True) <= reach
+        low, high = torch.where(inside, low, middle), torch.where(inside, middle, high)
+    coefficients = ((right / (values + high.exp())) @ vectors.T).to(targets.dtype)
+    return model.albedo(coefficients), coefficients
+
+
+def tones_figure(
+    paint: FacePainter,
+    shape: Float[Tensor, "vertex 3"],
+    targets: Float[Tensor, "10 vertex 3"],
+    rebuilt: Mapping[str, Float[Tensor, "10 vertex 3"]],
+    skin: Float[Tensor, " vertex"],
+    title: str,
+) -> Figure:
+    """Ten skins, each basis' nearest, and the error of the tone in ITA degrees."""
+    skins = [targets, *rebuilt.values()]
+    rows = [[paint(shape, t, lit=False, size=170) for t in skin_row] for skin_row in skins]
+    below = {}
+    for i, other in enumerate(rebuilt.values(), start=1):
+        errors = albedo_error(other, targets, skin)["ita"].round().int().tolist()
+        below |= {(i, j): f"{e:+d}°" if e else "0°" for j, e in enumerate(errors)}
+    columns, names = [f"tone {i + 1}" for i in range(len(targets))], ["the skin", *rebuilt]
+    layout = dict(columns=columns, names=names, below=below, size=1.15)
+    return upright_rows(rows, title=title, **layout)
+
+
+def reach_figure(norms: Mapping[str, Float[Tensor, " tone"]], reach: float) -> Figure:
+    """How far from the mean each tone's unlimited rebuilding lies: the length of its vector."""
+    figure, axis = charts(7.4, 3.2)
+    tones = range(1, 11)
+    settings = dict(xlabel="Monk tone, light to dark", ylim=(0, None), xticks=tones)
+    settings["ylabel"] = "length of the coefficients, sd"
+    settings["legend"] = dict(title="basis learned from", fontsize=10)
+    curves(axis, norms, tones, "o-", colours=(BLUE, RED), width=1.5, **settings)
+    axis.set_title(
+        "Without a limit both bases reach every tone,\none of them from absurdly far out"
+    )
+    axis.axhspan(0, reach, color="#dff0d8", zorder=0)
+    axis.text(7.3, reach + 1.5, "green: 99.7 % of draws", fontsize=9, color=GREEN)
+    return figure

@@ -1,0 +1,407 @@
+"""Checks of notebook 02: rotations, the pose, the perspective, and a pose from landmarks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...face import camera
+from ..checks import exercise_check, same_length
+from ..compare import Wrong, agree, close, like, same_gradient, same_gradients, seeded
+
+M = camera.MODEL_TO_CAMERA
+QUARTER = math.pi / 2
+IN_MATRIX = ("batch", "row", "column")
+
+
+def _random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
+# Rotation -------------------------------------------------------------------------------------
+
+TURN = "rotation_matrix([[0, pi/2, 0]])"
+
+
+@exercise_check(
+    stand_in=camera.axis_angle_to_matrix,
+    mistakes={
+        f"{TURN} turns the wrong way: the nose, (0, 0, 1), should go to (1, 0, 0), and yours "
+        "sends it to (-1, 0, 0). This is the transpose: look at the signs in K.": lambda v: (
+            camera.axis_angle_to_matrix(v).mT
+        ),
+        f"{TURN} has shape (3, 3): the batch axis is lost. Expected (1, 3, 3).": lambda v: (
+            camera.axis_angle_to_matrix(v[0])
+        ),
+        f"{TURN} hardly turns at all: the vector is in radians already.": lambda v: (
+            camera.axis_angle_to_matrix(torch.deg2rad(v))
+        ),
+        "rotation_matrix(v) turns by one radian whatever the length of v: the length is the "
+        "angle.": lambda v: camera.axis_angle_to_matrix(torch.nn.functional.normalize(v, dim=-1)),
+    },
+)
+def rotation_matrix(attempt) -> str:
+    library = camera.axis_angle_to_matrix
+    quarter = torch.tensor([[0.0, QUARTER, 0.0]])
+    hint = "It should send the nose, (0, 0, 1), to (1, 0, 0)."
+    expected = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]])
+    close(TURN, attempt(quarter), expected, axes=IN_MATRIX, hint=hint)
+    vectors = 1.5 * _random(7, 3, seed=1)
+    agree(
+        "rotation_matrix(v) for 7 random vectors",
+        attempt,
+        vectors,
+        axes=IN_MATRIX,
+        hint="Is K made of the unit axis, v divided by the angle, where the formula asks for the "
+        "axis?",
+    )
+    unit = vectors[:4] / vectors[:4].norm(dim=-1, keepdim=True)
+    far = unit * torch.tensor([[3.1], [4.0], [6.0], [9.0]])
+    what = "rotation_matrix(v) for angles of 3.1 to 9 radians"
+    agree(what, attempt, far, axes=IN_MATRIX)
+    mixed = torch.cat([torch.zeros(1, 3), 1e-6 * vectors[:1], 1e-2 * vectors[1:2], vectors[2:4]])
+    got = attempt(mixed)
+    if isinstance(got, Tensor) and torch.isnan(got[:1]).any():
+        raise Wrong(
+            "rotation_matrix([[0, 0, 0]]) holds nan: 0 / 0, since the angle is zero. No "
+            "rotation is the most common rotation of all: it must give the identity."
+        )
+    what = "rotation_matrix(v) for a zero vector, two small ones and two others"
+    close(what, got, library(mixed), axes=IN_MATRIX)
+    double = _random(3, 3, seed=2, dtype=torch.float64)
+    agree("rotation_matrix(v) in float64", attempt, double, atol=1e-7, rtol=1e-6)
+    weights = _random(5, 3, 3, seed=3)
+    _rotation_gradient(attempt, mixed[2:], weights[2:], "random vectors")
+    _rotation_gradient(attempt, mixed, weights, "vectors that include zero")
+    return "values and gradients agree, at zero as well"
+
+
+def _rotation_gradient(attempt, vectors: Tensor, weights: Tensor, of: str) -> None:
+    mine, ours = (vectors.clone().requires_grad_() for _ in range(2))
+    got = (attempt(mine) * weights).sum()
+    what = f"a weighted sum of rotation_matrix(v), for {of},"
+    if got.requires_grad:
+        (gradient,) = torch.autograd.grad(got, mine, retain_graph=True, allow_unused=True)
+        still = (vectors == 0).all(-1)
+        if gradient is not None and still.any() and not gradient[still].any():
+            raise Wrong(
+                "rotation_matrix(v) is right at v = 0, but its gradient there is zero, as if no "
+                "small step away from zero could turn anything: an optimiser that starts there "
+                "never moves. Near zero R is I plus the cross-product matrix of v itself."
+            )
+        if gradient is not None and torch.isnan(gradient).any():
+            raise Wrong(
+                "rotation_matrix(v) is right at v = 0, but its gradient there is nan: the branch "
+                "that torch.where drops still divides by zero, and nan times 0 is nan. Give the "
+                "dropped branch a harmless angle before you divide."
+            )
+    expected = (camera.axis_angle_to_matrix(ours) * weights).sum()
+    same_gradient(what, got, expected, {"v": (mine, ours)}, atol=1e-4, rtol=1e-3)
+
+
+# Pose -----------------------------------------------------------------------------------------
+
+AWAY = "to_camera of a nose tip at (0, 0, 10), unturned, 400 mm away,"
+TURNED = "to_camera of a head turned by the rotation (0, pi/2, 0)"
+
+
+def turned_by(matrix):
+    """Eq. 2 with another matrix for M R: matrix(R)."""
+
+    def to_camera(v, r, s, t):
+        return s[:, None] * (v @ matrix(camera.axis_angle_to_matrix(r)).mT) + t[:, None]
+
+    return to_camera
+
+
+@exercise_check(
+    stand_in=camera.pose,
+    mistakes={
+        f"{TURNED} looks to the viewer's left; it should look to the right, with the nose at "
+        "X = -10. The matrix is applied from the wrong side: rows of vertices times R need the "
+        "transpose of R.": lambda v, r, s, t: camera.pose(v, -r, s, t),
+        f"{AWAY} is at Z = 410: behind the head. The model's +z comes out of the face, the "
+        "camera's +Z goes into the screen: M turns one into the other. Expected Z = 390.": (
+            turned_by(lambda r: r)
+        ),
+        "The viewer's right, model (10, 0, 0), should come out at X = -10, since the camera's +X "
+        "is left; yours is at +10. Flipping z alone is a mirror, not a turn.": turned_by(
+            lambda r: torch.diag(torch.tensor([1.0, 1.0, -1.0])) @ r
+        ),
+        f"{AWAY} is at Z = -410, behind the camera: the translation went through M. It is in the "
+        "camera's own axes already, so it is added last, as it is.": (
+            lambda v, r, s, t: camera.pose(v, r, s, t @ M),
+            lambda v, r, s, t: camera.pose(v + t[:, None], r, s, 0 * t),
+        ),
+        f"{AWAY} is behind the camera: the translation is added, not taken off.": (
+            lambda v, r, s, t: camera.pose(v, r, s, -t)
+        ),
+        "The translation comes out multiplied by the scale. In the equation the scale belongs to "
+        "M R v alone: t is already in mm of the camera.": lambda v, r, s, t: camera.pose(
+            v, r, s, s * t
+        ),
+        "to_camera ignores the scale.": lambda v, r, s, t: camera.pose(v, r, torch.ones_like(s), t),
+        "M is applied before R: the order in the equation is M R v, R first.": turned_by(
+            lambda r: r @ M
+        ),
+    },
+)
+def to_camera(attempt) -> str:
+    points = torch.tensor([[[0.0, 0.0, 10.0], [10.0, 0.0, 0.0], [0.0, 10.0, 0.0]]])
+    still, one, away = torch.zeros(1, 3), torch.ones(1, 1), torch.tensor([[0.0, -20.0, 400.0]])
+    near = dict(axes=("batch", "vertex", "coordinate"), atol=1e-3)
+    agree(AWAY.rstrip(","), attempt, points, still, one, away, **near)
+    turned = torch.tensor([[0.0, QUARTER, 0.0]])
+    agree(TURNED, attempt, points, turned, one, away, **near)
+    v, r = 30 * _random(3, 5, 3, seed=4), _random(3, 3, seed=5)
+    s, t = torch.tensor([[0.5], [1.0], [1.7]]), 20 * _random(3, 3, seed=6) + away
+    what = "to_camera(vertices, rotation, scale, translation) for three heads"
+    picture = _dots("seen along the camera's axis, mm")
+    agree(what, attempt, v, r, s, t, picture=picture, **near)
+    some = v[:2, :4], r[:2], s[:2], t[:2]
+    agree("to_camera of 4 vertices for a batch of 2", attempt, *some, **near)
+    inputs = {"vertices": v, "rotation": r, "scale": s, "translation": t}
+    same_gradients("to_camera(...)", attempt, inputs, atol=1e-3)
+    return "three heads of different size, turn and place are where they belong"
+
+
+# Perspective ----------------------------------------------------------------------------------
+
+
+def pixels_of(
+    v_camera: Float[Tensor, "batch vertex 3"], fov_deg: float, image_size: tuple[int, int]
+) -> Float[Tensor, "batch vertex 2"]:
+    """The library's answer to `project_to_pixels`: NDC, then pixels."""
+    return camera.ndc_to_pixels(camera.project_ndc(v_camera, fov_deg), image_size)
+
+
+def projected(
+    *,
+    angle=lambda fov: math.radians(fov) / 2,
+    side=min,
+    signs=(-1, -1),
+    half=0.0,
+    depth=lambda v: v[..., 2:],
+    centre=lambda size: [size[1] / 2, size[0] / 2],
+):
+    """The projection with one thing done otherwise."""
+
+    def project_to_pixels(v, fov, size):
+        focal = side(*size) / 2 / math.tan(angle(fov))
+        middle = v.new_tensor(centre(size)) + half
+        return middle + focal * v.new_tensor(signs) * v[..., :2] / depth(v)
+
+    return project_to_pixels
+
+
+ON_AXIS = "project_to_pixels of two points on the camera's axis, 100 high and 300 wide,"
+WIDE = "project_to_pixels with a field of view of 90 degrees, 200 x 200,"
+OBLONG = "project_to_pixels(v_camera, 30, (120, 260))"
+
+
+@exercise_check(
+    stand_in=pixels_of,
+    mistakes={
+        f"{ON_AXIS} gives (50, 150), row before column; expected (150, 50). Either the order of u "
+        "and v or that of width and height is swapped.": (
+            lambda v, fov, size: pixels_of(v, fov, size).flip(-1),
+            projected(centre=lambda size: [size[0] / 2, size[1] / 2]),
+        ),
+        f"{ON_AXIS} is half a pixel off the middle: our pixels are continuous, counted from the "
+        "corner of the picture, not from the centre of the first pixel.": (
+            projected(half=-0.5),
+            projected(half=0.5),
+        ),
+        f"{WIDE} comes out upside down and mirrored: +X is left and +Y is up, pixels count to the "
+        "right and down.": projected(signs=(1, 1)),
+        f"{WIDE} comes out mirrored: +X is to the left, pixels count to the right.": projected(
+            signs=(1, -1)
+        ),
+        f"{WIDE} comes out upside down: +Y is up, pixels count down.": projected(signs=(-1, 1)),
+        f"{WIDE} has another field of view: the whole angle goes from edge to edge, so half of it "
+        "lies between the axis and an edge.": (
+            projected(angle=math.radians),
+            projected(angle=lambda fov: math.radians(fov) / 4),
+        ),
+        f"{WIDE} takes the tangent of degrees: math.tan wants radians.": (
+            projected(angle=lambda fov: fov / 2),
+            projected(angle=lambda fov: fov),
+        ),
+        f"{WIDE} divides by the distance from the camera; the equation has the depth Z, else "
+        "straight lines bend.": projected(depth=lambda v: v.norm(dim=-1, keepdim=True)),
+        f"{OBLONG} spreads the field of view over the longer side (260): it spans the shorter one "
+        "(120).": projected(side=max),
+        f"{OBLONG} multiplies by the tangent: a wider view must make things smaller.": projected(
+            angle=lambda fov: math.atan(1 / math.tan(math.radians(fov) / 2))
+        ),
+        f"{OBLONG} divides by one depth for all: each point has its own.": projected(
+            depth=lambda v: v[..., 2:].mean(1, keepdim=True)
+        ),
+    },
+)
+def project_to_pixels(attempt) -> str:
+    names = dict(axes=("batch", "vertex", "u or v"))
+    straight = torch.tensor([[[0.0, 0.0, 350.0], [0.0, 0.0, 900.0]]])
+    hint = "The axis meets the picture in its middle: u = 150, v = 50."
+    call = ON_AXIS.rstrip(",")
+    agree(call, attempt, straight, 30.0, (100, 300), hint=hint, **names)
+    odd = "project_to_pixels of the same points in a picture 75 high and 131 wide"
+    middle = torch.tensor([65.5, 37.5]).expand(1, 2, 2)
+    hint = "Half of an odd number is not whole: u = 65.5, v = 37.5."
+    close(odd, attempt(straight, 30.0, (75, 131)), middle, hint=hint, **names)
+    edge = torch.tensor([[[0.0, 100.0, 100.0], [-100.0, 0.0, 100.0], [50.0, 0.0, 100.0]]])
+    hint = "A point 45 degrees above the axis lies on the upper edge: v = 0."
+    agree(WIDE.rstrip(","), attempt, edge, 90.0, (200, 200), hint=hint, **names)
+    v = 60 * _random(3, 6, 3, seed=8) + torch.tensor([10.0, -20.0, 420.0])
+    drawn = dict(names, atol=2e-3, picture=_dots("pixels", upright=False))
+    agree(OBLONG, attempt, v, 30.0, (120, 260), **drawn)
+    for fov, size in ((12.0, (224, 224)), (75.0, (300, 90))):
+        call = f"project_to_pixels(v_camera, {fov:g}, {size})"
+        agree(call, attempt, v[:1], fov, size, **drawn)
+    call, inputs = "project_to_pixels(v_camera, ...)", {"v_camera": v}
+    same_gradients(call, attempt, inputs, 30.0, (120, 260), atol=1e-4)
+    return "square and oblong pictures, fields of view from 12 to 90 degrees"
+
+
+# Pose from landmarks --------------------------------------------------------------------------
+
+
+def orthographic_pose(
+    points: Float[Tensor, "point 3"],
+    pixels: Float[Tensor, "batch point 2"],
+    upwards: bool = True,
+    nearest: bool = True,
+    scale=lambda s: s.mean(1),
+) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, " batch"], Float[Tensor, "batch 2"]]:
+    """Rotation, pixels a mm, and the pixel of the model's origin, in closed form.
+
+    The library's answer to `pose_from_landmarks`; `fitting.start_from_landmarks` does the same for
+    its 51 points. The last three arguments are for mistakes: whether v is turned upwards, whether
+    the nearest rotation is taken, and the scale from the two singular values.
+    """
+    signs = pixels.new_tensor([1.0, -1.0 if upwards else 1.0])
+    middle, seen = points.mean(0), pixels * signs
+    seen_middle = seen.mean(1, keepdim=True)
+    spread = (points - middle).expand(len(seen), -1, -1)
+    affine = torch.linalg.lstsq(spread, seen - seen_middle).solution.mT
+    u, s, vh = torch.linalg.svd(affine, full_matrices=False)
+    per_mm = scale(s)
+    rows = u @ vh if nearest else affine / per_mm[:, None, None]
+    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
+    shift = seen_middle[:, 0] - per_mm[:, None] * (rows @ middle)
+    return rotation, per_mm, shift * signs
+
+
+def pose_but(**change):
+    """The closed form with one of its three parts changed: change(the three, points, pixels)."""
+
+    def pose_from_landmarks(points, pixels):
+        names, parts = ("rotation", "per_mm", "shift"), orthographic_pose(points, pixels)
+        changed = {name: new(parts, points, pixels) for name, new in change.items()}
+        return tuple(changed.get(name, part) for name, part in zip(names, parts, strict=True))
+
+    return pose_from_landmarks
+
+
+def flat_pixels(
+    points: Float[Tensor, "point 3"],
+    rotation: Float[Tensor, "batch 3 3"],
+    per_mm: Float[Tensor, " batch"],
+    shift: Float[Tensor, "batch 2"],
+) -> Float[Tensor, "batch point 2"]:
+    """The scaled orthographic camera: x and y of the turned points, y flipped, scaled, moved."""
+    flat = (points @ rotation.mT)[..., :2] * points.new_tensor([1.0, -1.0])
+    return per_mm[:, None, None] * flat + shift[:, None]
+
+
+@exercise_check(
+    stand_in=orthographic_pose,
+    mistakes={
+        "rotation is transposed: its first two ROWS are what the camera sees as right and up.": (
+            pose_but(rotation=lambda pose, p, x: pose[0].mT)
+        ),
+        "The second row has its sign flipped: v counts down and the model's y up. Turn the pixels' "
+        "v around before you fit.": lambda p, x: orthographic_pose(p, x, upwards=False),
+        "The third row points into the head (determinant -1: a mirror). It is the first row cross "
+        "the second, in this order.": pose_but(
+            rotation=lambda pose, p, x: pose[0] * torch.tensor([[1.0], [1.0], [-1.0]])
+        ),
+        "per_mm is twice what it should be: the MEAN of the two singular values, not their sum.": (
+            lambda p, x: orthographic_pose(p, x, scale=lambda s: s.sum(1)),
+            pose_but(per_mm=lambda pose, p, x: 2 * pose[1]),
+        ),
+        "per_mm is upside down: mm a pixel. Expected pixels a mm.": (
+            lambda p, x: orthographic_pose(p, x, scale=lambda s: 1 / s.mean(1)),
+            pose_but(per_mm=lambda pose, p, x: 1 / pose[1]),
+        ),
+        "shift is the mean pixel. The points' own mean is not the origin, so the mean pixel is "
+        "where that mean is seen: take the turned, scaled, flipped mean of the points off it.": (
+            pose_but(shift=lambda pose, p, x: x.mean(1))
+        ),
+        "shift is measured upwards: v counts down. Turn its sign back.": pose_but(
+            shift=lambda pose, p, x: pose[2] * torch.tensor([1.0, -1.0])
+        ),
+        "With noise of 3 pixels on the landmarks, rotation is no rotation any more: R times its "
+        "transpose is not the identity. Take the nearest rotation, by the SVD.": lambda p, x: (
+            orthographic_pose(p, x, nearest=False)
+        ),
+    },
+)
+def pose_from_landmarks(attempt) -> str:
+    points = 30 * _random(9, 3, seed=10) + torch.tensor([4.0, -15.0, 12.0])
+    vectors = torch.tensor([[0.0, 0.0, 0.0], [0.3, -0.5, 0.2], [-0.2, 0.9, -0.4]])
+    rotation, per_mm = camera.axis_angle_to_matrix(vectors), torch.tensor([1.0, 1.3, 0.7])
+    shift = torch.tensor([[112.0, 112.0], [90.0, 130.0], [140.0, 60.0]])
+    pixels = flat_pixels(points, rotation, per_mm, shift)
+    got = attempt(points, pixels)
+    _same_pose("", got, (rotation, per_mm, shift))
+    noisy = pixels + 3 * _random(3, 9, 2, seed=11)
+    expected = orthographic_pose(points, noisy)
+    _same_pose(", for noisy pixels", attempt(points, noisy), expected)
+    more = 40 * _random(51, 3, seed=12)
+    one = rotation[2:], per_mm[2:], shift[2:]
+    _same_pose(", for one face of 51 points", attempt(more, flat_pixels(more, *one)), one)
+    return "three poses found exactly, and the least-squares one under noise"
+
+
+def _same_pose(case: str, got: object, expected: tuple[Tensor, Tensor, Tensor]) -> None:
+    same_length("(rotation, per_mm, shift) = pose_from_landmarks(points, pixels)", got, expected)
+    if like(got[0], expected[0]):
+        rows = torch.isclose(got[0], expected[0], atol=1e-3).all(-1)
+        if rows[:, :2].all() and not rows[:, 2].all():
+            raise Wrong(
+                "The first two rows are right; the third is not: it is square to both, and of "
+                "unit length."
+            )
+    noise = "With noise the three steps of the docstring decide the answer."
+    hints = (noise, "It is the mean of the two singular values.", noise)
+    for name, one, other, axes, hint, atol in zip(
+        ("rotation", "per_mm", "shift"),
+        got,
+        expected,
+        (IN_MATRIX, ("batch",), ("batch", "u or v")),
+        hints if "noisy" in case else (None,) * 3,
+        (1e-3, 1e-3, 3e-2),
+        strict=True,
+    ):
+        close(name + case, one, other, axes=axes, atol=atol, hint=hint)
+
+
+def _dots(title: str, upright: bool = True):
+    def draw(got: Tensor, expected: Tensor) -> Figure:
+        figure = Figure(figsize=(5, 4), layout="constrained", facecolor="white")
+        axis = figure.subplots()
+        for points, name, mark in ((expected, "expected", "o"), (got, "yours", "x")):
+            flat = points.reshape(-1, points.shape[-1]).cpu().numpy()
+            axis.scatter(flat[:, 0], flat[:, 1], marker=mark, label=name)
+        if not upright:
+            axis.invert_yaxis()
+        axis.set(title=title, aspect="equal")
+        axis.legend()
+        return figure
+
+    return draw

@@ -1,0 +1,483 @@
+"""Figures of notebook 02: frames, poses, fields of view, landmarks. Section 2.1.
+
+    picture(model, v_camera)                       # the face through the camera: (H, W, 3) uint8
+    frames_figure(model)                           # one point in four frames
+    numbered_landmarks(model, crop)                # the 68 points and their numbers
+
+Everything takes points that a reader's own functions computed, so the figures show their work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Affine2D
+from torch import Tensor
+
+from ...face import camera
+from ...face.coefficients import FaceCoefficients
+from ...face.mesh import vertex_normals
+from ...face.morphable_model import MorphableModel
+from ...photos.reading import Crop
+from ...pictures.faces import (
+    DETECTED,
+    FITTED,
+    PAPER,
+    Picture,
+    in_studio,
+    layer,
+    paint_mesh,
+    to_uint8,
+    with_points,
+)
+from ...rendering.synthesis import CROP_SIZE, landmark_vertices
+from ..drawing.style import (
+    BLUE,
+    ORANGE,
+    RED,
+    SIZE,
+    charts,
+    colour_bar,
+    curves,
+    legend_below,
+    page,
+    sized,
+)
+from ..drawing.style import picture as panel
+
+AXES = ("#d62728", "#2ca02c", "#1f77b4")  # x red, y green, z blue
+GROUPS = {  # iBUG points, counted from 1, and a colour each
+    "jaw": (1, 17, "#1f77b4"),
+    "brows": (18, 27, "#8c564b"),
+    "nose": (28, 36, "#9467bd"),
+    "eyes": (37, 48, "#2ca02c"),
+    "lips": (49, 68, "#d62728"),
+}
+STROKES = [(1, 17), (18, 22), (23, 27), (28, 31), (32, 36)]
+LOOPS = [(37, 42), (43, 48), (49, 60), (61, 68)]
+NOSE_TIP = 30  # iBUG point 31
+TIP = dict(s=60, color="#ffd400", edgecolors="black", linewidths=0.8, zorder=7)
+
+
+# Through the camera ---------------------------------------------------------------------------
+
+
+def picture(
+    model: MorphableModel,
+    v_camera: Float[Tensor, "1 vertex 3"],
+    fov_deg: float = camera.DEFAULT_FOV,
+    size: int = 320,
+    *,
+    look: str = "studio",
+    behind: Float[Tensor, "1 3 height width"] | None = None,
+    opacity: float = 1.0,
+    fine: int = 2,
+) -> Picture:
+    """The mean skin at camera-frame positions (mm), under the studio light.
+
+    look: "studio" or "shape". behind: a picture to lay it on, instead of paper. opacity: 0 to 1.
+    fine: samples per pixel and axis; 1 is quick.
+    """
+    v_camera = v_camera[:1].detach().to(model.mean)
+    skin = None if look == "shape" else model.albedo_mean[None]
+    mesh = v_camera, model.faces, in_studio(_normals(v_camera, model), skin)
+    on = PAPER if behind is None else behind
+    return paint_mesh(*mesh, size, fov_deg, on=on, opacity=opacity, fine=fine)
+
+
+def _normals(v_camera: Tensor, model: MorphableModel) -> Tensor:
+    """Outward normals in viewer axes, also where a reflection turned the triangles inside out."""
+    normals = vertex_normals(v_camera, model.faces)
+    outward = v_camera - v_camera.mean(1, keepdim=True)
+    sign = torch.sign((normals * outward).sum())
+    return sign * normals @ camera.MODEL_TO_CAMERA.to(normals)
+
+
+def pose_picture(
+    model: MorphableModel,
+    v_camera: Float[Tensor, "1 vertex 3"],
+    rotation: Float[Tensor, "1 3"],
+    kind: str,
+) -> Picture:
+    """The face with its 68 landmarks on it, quick enough for a slider; the jaw's in blue."""
+    index = landmark_vertices(model, v_camera, rotation, kind)[0]
+    points = camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index]), CROP_SIZE)
+    colours = [GROUPS["jaw"][2]] * 17 + [FITTED] * 51
+    return with_points(picture(model, v_camera, size=360, fine=1), points, colours)
+
+
+# From outside: the scene ----------------------------------------------------------------------
+
+
+def _from_outside(
+    points: Float[Tensor, "*any 3"], azimuth_deg: float, elevation_deg: float
+) -> Float[Tensor, "*any 3"]:
+    """Points of a y-up, z-to-the-viewer frame, as an onlooker sees them from aside and above."""
+    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
+    around = camera.axis_angle_to_matrix(torch.tensor([0.0, -a, 0.0]))
+    over = camera.axis_angle_to_matrix(torch.tensor([e, 0.0, 0.0]))
+    return points @ (over @ around).T
+
+
+def _draw_mesh(axis: Axes, model: MorphableModel, seen: Float[Tensor, "vertex 3"]) -> None:
+    """The shape as an onlooker at infinity sees it, on axes in mm."""
+    low, high = seen.amin(0), seen.amax(0)
+    half = float((high - low)[:2].max()) / 2 * 1.02
+    middle = (low + high) / 2
+    across = (seen - middle) * torch.tensor([-1.0, 1.0, 0.0]) / half
+    ndc = torch.cat([across[:, :2], high[2] + 100 - seen[:, 2:]], 1)[None]
+    colours = in_studio(vertex_normals(seen[None], model.faces))
+    image = layer(ndc, model.faces, colours, 320, perspective_correct=False).permute(1, 2, 0)
+    image[..., :3] /= image[..., 3:].clamp(min=1e-6)  # imshow wants colours without their coverage
+    x, y = middle[:2].tolist()
+    extent = (x - half, x + half, y - half, y + half)
+    axis.imshow(image.clamp(0, 1).numpy(), extent=extent, zorder=2)
+
+
+def _arrow(axis: Axes, start: Sequence, end: Sequence, colour: str, label: str = "") -> None:
+    start, end = np.array(start, float)[:2], np.array(end, float)[:2]
+    style = dict(arrowstyle="-|>", color=colour, lw=2.4, shrinkA=0, shrinkB=0)
+    axis.annotate("", end, start, arrowprops=style, zorder=5)
+    x, y = away = 11 * (end - start) / max(np.linalg.norm(end - start), 1e-6)
+    ha = "center" if abs(x) < 7 else "left" if x > 0 else "right"
+    va = "center" if abs(y) < 7 else "bottom" if y > 0 else "top"
+    words = dict(color=colour, fontsize=10, fontweight="bold", ha=ha, va=va, zorder=6)
+    axis.annotate(label, end, away, textcoords="offset points", **words)
+
+
+def _triad(axis: Axes, look: Callable, origin, directions, length: float, labels) -> None:
+    for direction, colour, label in zip(directions, AXES, labels, strict=True):
+        _arrow(axis, look(origin), look(origin + length * direction), colour, label)
+
+
+def _polyline(axis: Axes, look: Callable, points, **style) -> None:
+    axis.plot(*look(torch.tensor(points, dtype=torch.float32))[:, :2].T, **style)
+
+
+@torch.no_grad()
+def frames_figure(model: MorphableModel) -> Figure:
+    """The four frames, and the tip of the nose followed through them."""
+    rotation = torch.tensor([[0.0, math.radians(25.0), 0.0]])
+    translation = torch.tensor([[0.0, -14.0, 450.0]])
+    v_camera = camera.pose(model.mean[None], rotation, torch.ones(1, 1), translation)
+    axes = camera.MODEL_TO_CAMERA @ camera.axis_angle_to_matrix(rotation[0])
+    tip = model.landmarks[NOSE_TIP]
+    tip_ndc = camera.project_ndc(v_camera[0, tip])[:2]
+    tip_pixels = camera.ndc_to_pixels(tip_ndc, 224)
+    shot = picture(model, v_camera, size=448)
+    title = "Four frames: follow the tip of the nose (the yellow dot) from millimetres to pixels"
+    figure = page(12, 10.6, title, 14)
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
+    left, right = upper.subplots(1, 2, width_ratios=[1, 1.55])
+    _model_panel(left, model, model.mean[tip])
+    _camera_panel(right, model, v_camera[0], shot, translation[0], axes, v_camera[0, tip])
+    left, right = lower.subplots(1, 2)
+    words = (("+x left", (0.88, 0.05)), ("+y up", (-0.04, 0.88)))
+    _plane_panel(left, shot, (1, -1, -1, 1), tip_ndc, 0.9, words, [-1, -0.5, 0, 0.5, 1])
+    left.set_title(f"3. NDC: no unit, the middle is (0, 0)\nnose tip {_digits(tip_ndc, 3, '')}")
+    words = (("column u", (94, 10)), ("row v", (5, 104)))
+    _plane_panel(right, shot, (0, 224, 224, 0), tip_pixels, 90, words, [0, 56, 112, 168, 224])
+    right.set_title(f"4. Pixels: from the top left corner\nnose tip {_digits(tip_pixels, 1, 'px')}")
+    return figure
+
+
+def _digits(point: Tensor, digits: int, unit: str) -> str:
+    return f"({', '.join(f'{round(float(v), digits) + 0.0:.{digits}f}' for v in point)}) {unit}"
+
+
+def _model_panel(axis: Axes, model: MorphableModel, tip: Tensor) -> None:
+    def look(points):
+        return _from_outside(points, -32, 14)
+
+    _draw_mesh(axis, model, look(model.mean))
+    labels = ("+x  viewer's right", "+y  up", "+z  out of the face")
+    _triad(axis, look, torch.zeros(3), torch.eye(3), 150.0, labels)
+    axis.scatter(*look(tip)[:2].tolist(), **TIP)
+    axis.set_title(f"1. Model frame: mm, fixed to the head\nnose tip {_digits(tip, 1, 'mm')}")
+    axis.set(xlim=(-135, 185), ylim=(-120, 170), aspect="equal")
+    axis.axis("off")
+
+
+def _camera_panel(axis, model, v_camera, shot, translation, model_axes, tip) -> None:
+    plane = 190.0
+
+    def look(points):  # camera frame, seen from behind the camera's right shoulder
+        return _from_outside(points @ camera.MODEL_TO_CAMERA, 60, 20)
+
+    _draw_mesh(axis, model, look(v_camera))
+    half = plane * math.tan(math.radians(camera.DEFAULT_FOV / 2))
+    corners = [(half, half), (-half, half), (-half, -half), (half, -half)]  # from the top left
+    quad = [(x, y, plane) for x, y in corners]
+    far = float(translation[2]) / plane
+    for corner in quad:
+        ray = [(0, 0, 0), tuple(far * v for v in corner)]
+        _polyline(axis, look, ray, color="0.7", lw=0.8, zorder=1)
+    top_left, top_right, _, bottom_left = look(torch.tensor(quad)).numpy()[:, :2]
+    size = shot.shape[0]
+    across, down = (top_right - top_left) / size, (bottom_left - top_left) / size
+    placed = Affine2D.from_values(*across, *down, *top_left) + axis.transData
+    axis.imshow(shot, extent=(0, size, size, 0), transform=placed, zorder=3, alpha=0.93)
+    _polyline(axis, look, [*quad, quad[0]], color="0.2", lw=1.2, zorder=4)
+    _polyline(axis, look, [(0, 0, 0), tip.tolist()], color="#d9a900", lw=1.4, ls="--", zorder=5)
+    _triad(axis, look, torch.zeros(3), torch.eye(3), 105.0, ("+X", "+Y", "+Z"))
+    _triad(axis, look, translation, model_axes.T, 150.0, ("+x", "+y", "+z"))
+    axis.scatter(*look(tip)[:2].tolist(), **TIP)
+    axis.scatter(*look(tip * (plane / tip[2]))[:2].tolist(), **(TIP | dict(s=28)))
+    axis.scatter(0, 0, s=70, color="black", zorder=6)
+    axis.annotate("camera", (0, 0), (0, -16), textcoords="offset points", ha="center")
+    axis.annotate("picture", bottom_left, (12, -30), textcoords="offset points", ha="center")
+    axis.set_title(
+        f"2. Camera frame: mm, +X left, +Y up, +Z into the screen\nnose tip {_digits(tip, 1, 'mm')}"
+    )
+    axis.set(xlim=(-100, 530), ylim=(-95, 300), aspect="equal")
+    axis.axis("off")
+
+
+def _plane_panel(axis: Axes, shot: Picture, extent, tip: Tensor, reach, words, ticks) -> None:
+    """The picture in coordinates of its plane, their two axes, and the tip of the nose."""
+    axis.imshow(shot, extent=extent)
+    for end, colour, (word, place) in zip(reach * np.eye(2), AXES, words, strict=False):
+        _arrow(axis, (0, 0), end, colour)
+        axis.text(*place, word, color=colour, fontweight="bold")
+    axis.scatter(*tip.tolist(), **TIP)
+    axis.set(xticks=ticks, yticks=ticks)
+
+
+# What a pose does -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def doubling_figure(
+    model: MorphableModel, posed: Mapping[str, Float[Tensor, "1 vertex 3"]]
+) -> Figure:
+    """Posed meshes in the cone of the camera, seen from the side, and the picture of each."""
+    title = "Half the size at half the distance: a camera cannot tell these heads apart"
+    figure = page(12, 9.4, title, 14)
+    grid = figure.add_gridspec(2, len(posed) + 1, height_ratios=[1.75, 1])
+    side = figure.add_subplot(grid[0, :])
+    far = max(float(v[0, :, 2].max()) for v in posed.values()) * 1.03
+    reach = far * math.tan(math.radians(camera.DEFAULT_FOV / 2))
+    for sign in (-1, 1):
+        side.plot([0, far], [0, sign * reach], color="0.6", lw=1)
+    for name, v_camera in posed.items():
+        seen = _from_outside(v_camera[0] @ camera.MODEL_TO_CAMERA, 90, 0)
+        _draw_mesh(side, model, seen)
+        place = (float(seen[:, 0].mean()), float(seen[:, 1].min()))
+        words = dict(ha="center", fontsize=11, bbox=dict(fc="white", ec="none", pad=1))
+        side.annotate(name, place, (0, -14), textcoords="offset points", **words)
+    side.scatter(0, 0, s=80, color="black", zorder=5)
+    side.annotate("camera", (0, 0), (0, 10), textcoords="offset points", ha="center")
+    side.set(xlim=(-20, far), ylim=(-1.02 * reach, 1.02 * reach), aspect="equal", yticks=[])
+    side.set_xlabel("distance from the camera, mm")
+    side.spines[["left", "top", "right"]].set_visible(False)
+    shots = [picture(model, v, size=256) for v in posed.values()]
+    axes = [figure.add_subplot(grid[1, i]) for i in range(len(posed) + 1)]
+    for axis, name, shot in zip(axes, posed, shots, strict=False):
+        panel(axis, shot, name, 12)
+    change = np.abs(shots[0].astype(float) - shots[-1]).max(-1) / 255
+    words = f"first minus last: {change.max():.3g} at most"
+    drawn = panel(axes[-1], change, words, 12, **sized(0.1))
+    figure.colorbar(drawn, ax=axes[-1], shrink=0.8)
+    return figure
+
+
+def conditioning_figure(rotation_matrix: Callable[[Tensor], Tensor]) -> Figure:
+    """How far the matrix moves for the least effective step of three angles, along a yaw turn."""
+    yaws = torch.arange(0.0, 181.0, 10.0)
+
+    def euler(angles: Tensor) -> Tensor:  # pitch, then yaw, then roll, each about its own axis
+        pitch, yaw, roll = (rotation_matrix(angles[i] * torch.eye(3)[i : i + 1]) for i in range(3))
+        return (roll @ yaw @ pitch).reshape(-1)
+
+    def axis_angle(vector: Tensor) -> Tensor:
+        return rotation_matrix(vector[None]).reshape(-1)
+
+    def weakest(function: Callable[[Tensor], Tensor], yaw: float) -> float:
+        at = torch.tensor([0.0, math.radians(yaw), 0.0])
+        jacobian = torch.autograd.functional.jacobian(function, at)
+        return float(torch.linalg.svdvals(jacobian)[-1]) / math.sqrt(2)
+
+    ways = {"pitch, yaw, roll (Euler angles)": euler, "axis-angle": axis_angle}
+    lines = {name: [weakest(way, float(yaw)) for yaw in yaws] for name, way in ways.items()}
+    figure, axis = charts(8, 3.6)
+    title = "At a yaw of 90° Euler angles lose a direction: gimbal lock"
+    settings = dict(xlabel="yaw, degrees", ylim=(-0.03, 1.08), xticks=range(0, 181, 30))
+    settings |= dict(title=title, ylabel="turn for a step of 1\nin the weakest direction")
+    legend = dict(loc="lower left", fontsize=10)
+    curves(axis, lines, yaws, colours=(RED, BLUE), width=2.4, legend=legend, **settings)
+    axis.axvline(90, color="0.8", lw=1, zorder=0)
+    return figure
+
+
+def dolly_figure(fovs: Sequence[float], pictures: Sequence[Picture], ratios: Sequence) -> Figure:
+    """Faces of one size under growing fields of view, and how wide the nose is beside the eyes."""
+    figure = page(13, 5.2, "The same head, the same size: step closer and the nose grows", 14)
+    grid = figure.add_gridspec(2, len(fovs), height_ratios=[1.35, 1])
+    for i, (fov, image) in enumerate(zip(fovs, pictures, strict=True)):
+        panel(figure.add_subplot(grid[0, i]), image, f"{fov:g}°", 12)
+    axis = figure.add_subplot(grid[1, :])
+    settings = dict(ylabel="nose width /\nouter eye distance", xticks=list(fovs))
+    curves(axis, {"": ratios}, fovs, "o-", colours=(RED,), **settings)
+    axis.set_xlabel("field of view, degrees (the eyes kept equally far apart in the picture)")
+    return figure
+
+
+# Landmarks ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
+    """The 68 points in their order, on the mean face and on the photo."""
+    start = model.neutral()
+    start.translation = torch.tensor([[0.0, 13.0, 340.0]])
+    v_camera = camera.pose(model.mean[None], start.rotation, start.scale, start.translation)
+    on_model = camera.ndc_to_pixels(camera.project_ndc(v_camera[:, model.landmarks]), 224)[0]
+    photo = F.interpolate(crop.image, (512, 512), mode="bicubic", align_corners=False)
+    title = (
+        "68 points in the iBUG order: the viewer's left first, the jaw, then from the brows down"
+    )
+    figure, sides = charts(11.6, 6.5, 2, title=title, fontsize=14)
+    shape = picture(model, v_camera, size=512, look="shape")
+    panel(sides[0], shape, "on the mean face: vertices", 12)
+    panel(sides[1], to_uint8(photo[0]), "on the photo: what a detector marked", 12)
+    lines = [[*range(low - 1, high)] for low, high in STROKES]
+    lines += [[*range(low - 1, high), low - 1] for low, high in LOOPS]
+    for axis, points in zip(sides, (on_model.numpy(), crop.landmarks[0].numpy()), strict=True):
+        for line in lines:
+            axis.plot(*points[line].T, color="white", lw=0.8, alpha=0.7)
+        for name, (low, high, colour) in GROUPS.items():
+            part, words = points[low - 1 : high], f"{name}, {low} to {high}"
+            style = dict(s=16, edgecolors="white", linewidths=0.5, zorder=3)
+            axis.scatter(*part.T, color=colour, label=words, **style)
+            style = dict(ha="center", va="center", fontsize=7.5, color=colour, fontweight="bold")
+            style["bbox"] = dict(boxstyle="round,pad=0.08", fc="white", ec="none", alpha=0.75)
+            for number, point in enumerate(part, low):
+                away = _beside(number, point, points[27:36].mean(0), part)
+                axis.annotate(str(number), point, away, textcoords="offset points", **style)
+    legend_below(figure, sides[0], 5)
+    return figure
+
+
+def _beside(number: int, point: np.ndarray, middle: np.ndarray, part: np.ndarray):
+    """Where a number stands, so that numbers do not cover each other: outwards of its own group."""
+    reach = 9.5
+    if number <= 17:
+        away = point - middle
+    elif number <= 36:
+        away = np.array([(0.0, -1.0), (1.0, 0.0), (0.0, 1.0)][(number > 27) + (number > 31)])
+    else:
+        first = {42: 0, 48: 6, 60: 0, 68: 12}
+        start = next(at for last, at in first.items() if number <= last)
+        ring = part[start : start + (12 if 48 < number <= 60 else 8 if number > 60 else 6)]
+        away = (point - ring.mean(0)) * (1.0 if number <= 60 else -1.0)
+        away[1] *= 2.5
+        if number > 60:
+            shut = np.ptp(ring[:, 1]) < 6  # numbers inside an open mouth, outside a shut one
+            reach, away = 6.5, -away if shut else away
+            if number in (61, 65):
+                away, reach = np.array([np.sign(ring.mean(0) - point)[0], 0.0]), 10.5
+    away = away / max(np.linalg.norm(away), 1e-6)
+    return (reach * away[0], -reach * away[1])
+
+
+@torch.no_grad()
+def sliding_jaw(
+    model: MorphableModel, posed: Mapping[str, tuple[Float[Tensor, "1 vertex 3"], Tensor]]
+) -> Figure:
+    """Fixed jaw points, and those on the outline that a 2D detector sees, for some poses.
+
+    posed: title: (camera-frame vertices, axis-angle).
+    """
+    title = "A 2D detector's jaw points slide over the skin as the head turns"
+    size = (4.4 * len(posed), 4.9, len(posed))
+    figure, axes = charts(*size, title=title, fontsize=14, squeeze=False)
+    for axis, (name, (v_camera, rotation)) in zip(axes[0], posed.items(), strict=True):
+        panel(axis, picture(model, v_camera, size=400, look="shape"), name, 12)
+        fixed, sliding = (
+            camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index[0, :17]]), 224).numpy()
+            for index in (landmark_vertices(model, v_camera, rotation, k) for k in ("3d", "2d"))
+        )
+        axis.plot(*np.stack([fixed, sliding]).transpose(2, 0, 1), color="0.35", lw=1)
+        hidden = _normals(v_camera, model)[0, model.landmarks[:17], 2].numpy() < 0
+        fill = np.where(hidden, "none", AXES[2])
+        words = "fixed to the head (3D); hollow where hidden"
+        style = dict(facecolors=fill, edgecolors=AXES[2], zorder=5)
+        axis.scatter(*fixed.T, s=34, label=words, **style)
+        axis.scatter(*sliding.T, s=34, color="#ff7f0e", label="on the outline (2D)", zorder=4)
+    legend_below(figure, axes[0, 0], 2)
+    return figure
+
+
+def residual_figure(
+    crop: Crop,
+    fits: Mapping[str, tuple[np.ndarray, Float[Tensor, "*one 68 2"] | None]],
+    title: str,
+    size: float = 4.3,
+) -> Figure:
+    """Detected and projected landmarks on overlays, joined by lines coloured by their length.
+
+    fits: title: (picture of the crop with the face on it, projected points in crop pixels or None).
+    """
+    most = 12.0
+    shape = (size * len(fits) + 1, size + 0.8, len(fits))
+    figure, axes = charts(*shape, title=title, fontsize=14, squeeze=False)
+    detected, shades = crop.landmarks[0].numpy(), matplotlib.colormaps[SIZE]
+    for axis, (name, (image, points)) in zip(axes[0], fits.items(), strict=True):
+        panel(axis, image, name, 12)
+        axis.scatter(*detected.T, s=12, color=DETECTED, label="detected in the photo", zorder=3)
+        if points is None:
+            continue
+        points = points.detach().cpu().numpy().reshape(-1, 2)
+        for ends in np.stack([detected, points], 1):
+            length = np.linalg.norm(ends[0] - ends[1])
+            axis.plot(*ends.T, color=shades(min(length / most, 1.0)), lw=2.4)
+        axis.scatter(*points.T, s=12, color=FITTED, label="projected from the model", zorder=4)
+    legend_below(figure, axis, 2)
+    place = dict(ax=list(axes[0]), shrink=0.75, extend="max")
+    colour_bar(figure, most, "distance, crop pixels", **place)
+    return figure
+
+
+def bias_figure(errors: Mapping[str, Sequence[float]], distances: Sequence[float]) -> Figure:
+    """Angle between the recovered and the true rotation, over the distance of the camera."""
+    figure, axis = charts(8, 3.8)
+    title = "Assuming parallel rays costs some degrees up close, and little from afar"
+    settings = dict(xlabel="distance of the camera, mm", ylabel="error of the rotation, degrees")
+    settings |= dict(ylim=(0, None), title=title, legend=dict(fontsize=10))
+    curves(axis, errors, distances, "o-", colours=(BLUE, ORANGE, RED), **settings)
+    axis.axvline(350, color="0.8", lw=1, zorder=0)
+    top = axis.get_xaxis_transform()
+    axis.annotate("about our crops", (350, 0.94), (4, 0), top, "offset points", color="0.4")
+    return figure
+
+
+def neutral_at(
+    model: MorphableModel,
+    yaw_deg: float = 0.0,
+    pitch_deg: float = 0.0,
+    roll_deg: float = 0.0,
+    distance: float = 350.0,
+) -> FaceCoefficients:
+    """The mean face turned: pitch first, then yaw, then roll; composed as rotations."""
+    start = model.neutral()
+    angles = torch.deg2rad(torch.tensor([pitch_deg, yaw_deg, roll_deg], dtype=torch.float32))
+    pitch, yaw, roll = camera.axis_angle_to_matrix(angles.diag())
+    start.rotation = camera.matrix_to_axis_angle(roll @ yaw @ pitch)[None]
+    start.translation = torch.tensor([[0.0, 0.0, float(distance)]])
+    return start
+
+
+@torch.no_grad()
+def turned_head(model: MorphableModel, matrix: Float[Tensor, "3 3"], size: int = 280) -> Picture:
+    """The mean face turned by a matrix of the model frame, in the middle of the picture."""
+    middle = (model.mean.amin(0) + model.mean.amax(0)) / 2
+    seen = (model.mean - middle) @ matrix.detach().T @ camera.MODEL_TO_CAMERA
+    return picture(model, seen[None] + seen.new_tensor([0.0, 0.0, 520.0]), size=size)

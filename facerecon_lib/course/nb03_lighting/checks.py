@@ -1,0 +1,491 @@
+"""Checks of notebook 03: normals, spherical harmonics, Eq. 3, and light from colours."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...face import lighting, mesh
+from ...face.coefficients import UNIT_AMBIENT
+from ..checks import exercise_check
+from ..compare import Wrong, agree, close, like, same_gradients, seeded
+
+PYRAMID = torch.tensor(  # a flat pyramid: four slopes around the tip (0), a square base below
+    [[0.0, 0, 1], [2, -2, 0], [2, 2, 0], [-2, 2, 0], [-2, -2, 0]]
+)
+PYRAMID_FACES = torch.tensor([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1], [1, 3, 2], [1, 4, 3]])
+
+
+def unit_vectors(*shape: int, seed: int = 0, front: bool = False) -> Tensor:
+    """Directions spread over the sphere, (*shape, 3); front: on the half that faces the viewer."""
+    n = torch.randn(*shape, 3, generator=seeded(seed))
+    if front:
+        n[..., 2] = n[..., 2].abs() + 0.05
+    return F.normalize(n, dim=-1)
+
+
+# Normals ----------------------------------------------------------------------------------------
+
+
+def crosses(vertices: Tensor, faces: Tensor) -> Tensor:
+    """The cross product of two sides of each triangle: its normal, twice its area long."""
+    a, b, c = (vertices[:, faces[:, i]] for i in range(3))
+    return torch.linalg.cross(b - a, c - a)
+
+
+def summed(vertices: Tensor, faces: Tensor, values: Tensor) -> Tensor:
+    """For each vertex the sum of its triangles' values."""
+    total = torch.zeros_like(vertices)
+    for i in range(3):
+        total = total.index_add(1, faces[:, i], values)
+    return total
+
+
+def _last_triangle_only(vertices, faces):
+    total, cross = torch.zeros_like(vertices), crosses(vertices, faces)
+    for i in range(3):
+        total[:, faces[:, i]] += cross
+    return F.normalize(total, dim=-1)
+
+
+@exercise_check(
+    stand_in=mesh.vertex_normals,
+    mistakes={
+        "All your normals point into the mesh. Triangles are counter-clockwise seen from "
+        "outside: which of the two sides comes first in the cross product?": lambda v, f: (
+            -mesh.vertex_normals(v, f)
+        ),
+        "These are means in which a sliver counts as much as a large triangle. Weighted by "
+        "area, the large one has more say: do you normalise the triangles' normals too early?": (
+            lambda v, f: F.normalize(summed(v, f, mesh.face_normals(v, f)), dim=-1)
+        ),
+        "Each vertex seems to hear only one of its triangles. With `total[:, index] += x`, "
+        "numbers that occur several times in index are added once: look at index_add.": (
+            _last_triangle_only
+        ),
+    },
+)
+def vertex_normals(attempt):
+    one = PYRAMID[None]
+    axes = ("face", "vertex", "x, y, z")
+    got, expected = attempt(one, PYRAMID_FACES), mesh.vertex_normals(one, PYRAMID_FACES)
+    if like(got, expected):
+        length = got.norm(dim=-1, keepdim=True)
+        worst = float(length.flatten()[(length - 1).abs().argmax()])
+        if abs(worst - 1) > 1e-3 and torch.allclose(F.normalize(got, dim=-1), expected, atol=1e-3):
+            raise Wrong(
+                "Your normals point the right way, but are not of length 1 "
+                f"(one is {worst:.3g} long)."
+            )
+    close(
+        "vertex_normals of a pyramid of 5 vertices",
+        got,
+        expected,
+        axes=axes,
+        hint="Its tip should point straight up, to (0, 0, 1).",
+    )
+    mixed = one * torch.tensor([[[1.0]], [[30.0]], [[0.2]]]) + torch.tensor([5.0, -3, 400])
+    close(
+        "vertex_normals of the pyramid in three sizes, moved away from the origin",
+        attempt(mixed, PYRAMID_FACES),
+        expected.expand(3, -1, -1),
+        axes=axes,
+        hint="Size and place of a mesh do not change where it faces.",
+    )
+    balls = bumpy_ball()
+    what = "vertex_normals of two bumpy balls"
+    agree(what, attempt, *balls, axes=axes)
+    agree(
+        "vertex_normals of a mesh whose last vertex is in no triangle",
+        attempt,
+        torch.cat([one, torch.tensor([[[9.0, 9, 9]]])], 1),
+        PYRAMID_FACES,
+        axes=axes,
+        hint="A vertex without triangles has no normal: return zeros there, not nan.",
+    )
+    vertices, faces = balls
+    tolerance = dict(atol=1e-4, rtol=1e-2)
+    inputs = {"vertices": vertices}
+    same_gradients("your normals", attempt, inputs, faces, **tolerance)
+    return "on a pyramid and two bumpy balls, with its gradient"
+
+
+def bumpy_ball(rings: int = 7, around: int = 10) -> tuple[Tensor, Tensor]:
+    """Two uneven balls of one mesh, (2, V, 3), whose triangles differ much in area."""
+    vertices, faces = [], []
+    for i in range(rings):
+        polar = math.pi * ((i + 0.5) / rings) ** 1.4  # crowded at the top
+        for j in range(around):
+            a = 2 * math.pi * (j + 0.3 * i) / around
+            ring = math.sin(polar)
+            vertices.append([ring * math.cos(a), ring * math.sin(a), math.cos(polar)])
+    for i in range(rings - 1):
+        for j in range(around):
+            k, right = i * around + j, i * around + (j + 1) % around
+            faces += [[k, k + around, right], [right, k + around, right + around]]
+    points = torch.tensor(vertices)
+    bumps = 1 + 0.25 * torch.rand(2, len(points), 1, generator=seeded(5))
+    return 60 * points * bumps, torch.tensor(faces)
+
+
+# The basis --------------------------------------------------------------------------------------
+
+C0, C1, C2, C20 = (math.sqrt(n / (4 * math.pi)) for n in (1, 3, 15, 1.25))
+LOBES = torch.tensor([math.pi] + [2 * math.pi / 3] * 3 + [math.pi / 4] * 5)
+
+
+def basis(normals, c0=C0, c1=C1, c2=C2, c20=C20):
+    """The nine functions, with these constants."""
+    x, y, z = normals.unbind(-1)
+    band_2 = [c2 * x * y, c2 * y * z, c20 * (3 * z * z - 1), c2 * x * z, c2 / 2 * (x * x - y * y)]
+    return torch.stack([torch.full_like(x, c0), c1 * y, c1 * z, c1 * x, *band_2], -1)
+
+
+def times(factors: Tensor):
+    """The nine functions, each times its factor."""
+    return lambda normals: lighting.sh_basis(normals) * factors.to(normals)
+
+
+def reordered(*order: int):
+    """The nine functions in another order."""
+    return lambda normals: lighting.sh_basis(normals)[..., list(order)]
+
+
+@exercise_check(
+    stand_in=lighting.sh_basis,
+    mistakes={
+        "Nearly: only the last digits differ. The table rounds its constants; write the square "
+        "roots instead.": lambda n: basis(n, 0.282, 0.489, 1.093, 0.315),
+        "The functions of odd m have the other sign: that is the Condon-Shortley phase of "
+        "quantum mechanics. This course does without: band 1 is +0.489 (y, z, x).": times(
+            torch.tensor([1.0, -1, 1, -1, 1, -1, 1, -1, 1])
+        ),
+        "Band 1 stands in the order x, y, z. The course counts m = -1, 0, 1, which is y, z, x.": (
+            reordered(0, 3, 1, 2, 4, 5, 6, 7, 8)
+        ),
+        "Band 1 is there, in another order: m = -1, 0, 1 is y, z, x.": (
+            reordered(0, 1, 3, 2, 4, 5, 6, 7, 8),
+            reordered(0, 2, 1, 3, 4, 5, 6, 7, 8),
+            reordered(0, 3, 2, 1, 4, 5, 6, 7, 8),
+            reordered(0, 2, 3, 1, 4, 5, 6, 7, 8),
+        ),
+        "You multiplied by the factors of the clamped cosine (pi, 2 pi/3, pi/4). The basis "
+        "here is the bare one; those factors belong to the light's coefficients.": (
+            times(LOBES),
+            times(LOBES / math.pi),
+        ),
+        "The shapes are right, the normalisation is not: each function's square has to "
+        "integrate to 1 over the sphere.": (
+            lambda n: basis(n, 1, 1, math.sqrt(3), 0.5),
+            lambda n: basis(n, 1, 1, 1, 1),
+        ),
+    },
+)
+def sh_basis(attempt):
+    def picture(_got=None, _expected=None):
+        from .figures import two_bases
+
+        return two_bases(lambda n: attempt(n), lighting.sh_basis)
+
+    seven = torch.tensor(
+        [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1], [0.48, 0.6, 0.64]]
+    )
+    got, expected = attempt(seven), lighting.sh_basis(seven)
+    if like(got, expected):
+        _wrong_functions(got, expected, seven, picture)
+    what = "sh_basis of 7 directions"
+    close(what, got, expected, axes=("direction", "k"), picture=picture)
+    n, axes = unit_vectors(4, 50, seed=1), ("face", "vertex", "k")
+    what = "sh_basis of normals (4, 50, 3)"
+    agree(what, attempt, n, axes=axes, picture=picture)
+    agree("sh_basis of one direction, (3,)", attempt, n[0, 0], axes=("k",))
+    agree("sh_basis in float64", attempt, n.double(), atol=1e-6)
+    same_gradients(
+        "your basis",
+        attempt,
+        {"normals": 1.7 * n},
+        # z^2 and 1 - x^2 - y^2 have the same gradient along the sphere only
+        call=lambda function, normals: function(F.normalize(normals, dim=-1)),
+    )
+    return "all nine functions, at 200 normals"
+
+
+def _wrong_functions(got: Tensor, expected: Tensor, normals: Tensor, picture) -> None:
+    """Raises `Wrong`, naming the functions, where some of the nine are wrong."""
+    wrong = [k for k in range(9) if not torch.allclose(got[:, k], expected[:, k], atol=1e-4)]
+    if not 0 < len(wrong) < 9:
+        return
+    k = wrong[0]
+    at = int((got[:, k] - expected[:, k]).abs().argmax())
+    numbers = " and ".join(", ".join(map(str, wrong)).rsplit(", ", 1))
+    subject, verb = ("number", "differs") if len(wrong) == 1 else ("numbers", "differ")
+    raise Wrong(
+        f"Of the nine functions, {subject} {numbers} (counted from 0) {verb}. "
+        f"At the normal ({', '.join(f'{v:g}' for v in normals[at].tolist())}) "
+        f"number {k} is {float(got[at, k]):.4f}, expected {float(expected[at, k]):.4f}.",
+        picture,
+    )
+
+
+# Eq. 3 ------------------------------------------------------------------------------------------
+
+
+def clamped(low: float | None, high: float | None):
+    """Eq. 3 with its colours cut off."""
+    return lambda b, n, light: lighting.shade(b, n, light).clamp(low, high)
+
+
+def under(other_light):
+    """Eq. 3 under another light: other_light(lighting), spread over the batch and the colours."""
+    return lambda b, n, light: lighting.shade(b, n, other_light(light).expand_as(light))
+
+
+@exercise_check(
+    stand_in=lighting.shade,
+    mistakes={
+        "You clamp the colours. Eq. 3 does not: what falls below 0 or rises above 1 keeps its "
+        "gradient, and is clamped only when it is shown.": (
+            clamped(0, 1),
+            clamped(0, None),
+            clamped(None, 1),
+        ),
+        "The first face's light is used for the whole batch.": under(lambda light: light[:1]),
+        "Every face gets the mean light of the batch, instead of its own.": under(
+            lambda light: light.mean(0, keepdim=True)
+        ),
+        "The light is averaged over its colours: a red lamp would be grey.": under(
+            lambda light: light.mean(-1, keepdim=True)
+        ),
+        "This is the light alone. Eq. 3 multiplies it by the albedo b_i.": lambda b, n, light: (
+            lighting.sh_basis(n) @ light
+        ),
+    },
+)
+def shade(attempt):
+    axes = ("face", "vertex", "colour")
+    # one white vertex that faces the viewer, and one that faces away
+    albedo = torch.tensor([[[1.0, 1, 1], [0.5, 0.5, 0.5]]])
+    normals = torch.tensor([[[0.0, 0, 1], [0, 0, -1]]])
+    ambient = lighting.ambient_lighting(1)
+    close(
+        "shade(albedo, normals, ambient light of 1)",
+        attempt(albedo, normals, ambient),
+        albedo,
+        axes=axes,
+        hint="Light of strength 1 from everywhere shows the albedo itself.",
+    )
+    front, red = ambient.clone(), torch.zeros(1, 9, 3)
+    front[:, 2], red[0, 0, 0] = 3.0, UNIT_AMBIENT
+    for light, words, hint in (
+        (
+            front,
+            "shade of two vertices under ambient light and a lamp in front",
+            "The first vertex faces the lamp and is brighter than 1, the second is below 0.",
+        ),
+        (red, "shade under a red light", "Each colour channel has nine coefficients of its own."),
+    ):
+        agree(words, attempt, albedo, normals, light, axes=axes, hint=hint)
+    for batch, count in ((3, 40), (9, 9), (1, 7)):
+        g = seeded(batch)
+        albedo = torch.rand(batch, count, 3, generator=g)
+        normals = unit_vectors(batch, count, seed=batch)
+        light = torch.randn(batch, 9, 3, generator=g)
+        what = f"shade of {batch} faces of {count} vertices"
+        agree(what, attempt, albedo, normals, light, axes=axes)
+    same_gradients(
+        "your colours",
+        attempt,
+        {"albedo": albedo, "normals": normals, "lighting": light},
+        call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light),
+    )
+    return "a batch of lights on a batch of faces, with gradients to all three"
+
+
+# Light from colours -----------------------------------------------------------------------------
+
+
+def _light_from_colours(albedo, normals, colours, weights, ridge=1e-3):
+    return lighting.solve_lighting(albedo, normals, colours, weights, ridge=ridge)
+
+
+def solved(**arguments):
+    """The least squares with other arguments: each a value, or a function of those that came."""
+
+    def light(albedo, normals, colours, weights, ridge=1e-3):
+        came = dict(albedo=albedo, normals=normals, colours=colours, weights=weights, ridge=ridge)
+        changes = {k: v(came) if callable(v) else v for k, v in arguments.items()}
+        return lighting.solve_lighting(**(came | changes))
+
+    return light
+
+
+def ridge_times(factor):
+    """The least squares face by face, with the ridge times factor(weights of the face)."""
+
+    def light(albedo, normals, colours, weights, ridge=1e-3):
+        each = [
+            lighting.solve_lighting(*(x[None] for x in one), ridge=ridge * float(factor(one[3])))
+            for one in zip(albedo, normals, colours, weights, strict=True)
+        ]
+        return torch.cat(each)
+
+    return light
+
+
+def plus_ambient(factor: float, **arguments):
+    """The least squares with the ambient light of 1 added so many times."""
+    return lambda albedo, *rest: (
+        solved(**arguments)(albedo, *rest)
+        + factor * lighting.ambient_lighting(1, dtype=albedo.dtype)
+    )
+
+
+@exercise_check(
+    stand_in=_light_from_colours,
+    mistakes={
+        "This is the change delta alone: the light is gamma_0 + delta.": plus_ambient(-1),
+        "The ambient light is in twice. If delta is added to gamma_0, its equations have "
+        "on the right what gamma_0 does not explain yet.": (
+            plus_ambient(1),
+            plus_ambient(1, prior=torch.zeros(1, 9, 3)),
+        ),
+        "The weights are not used: vertices of weight 0 are hidden, and theirs are not the "
+        "face's colours.": solved(weights=None),
+        "The squared errors are summed, so that the ridge fades as vertices are added. Divide "
+        "the weights by their sum: then it weighs the same on any mesh.": ridge_times(
+            lambda weights: 1 / weights.sum()
+        ),
+        "You divide by the number of vertices. Divide by the sum of the weights: hidden "
+        "vertices would otherwise strengthen the ridge.": ridge_times(
+            lambda weights: len(weights) / weights.sum()
+        ),
+        "The weights come in twice, squared: once on either side of the square.": solved(
+            weights=lambda came: came["weights"] ** 2
+        ),
+        "Your ridge pulls to zero, which is darkness. It should pull to ambient light of 1: "
+        "sqrt(4 pi) in the first row.": solved(prior=torch.zeros(1, 9, 3)),
+        "The albedo is missing: this is the light that a white face would need.": solved(
+            albedo=lambda came: torch.ones_like(came["albedo"])
+        ),
+        "The ridge is not used: nothing keeps the light tame where no normal looks.": solved(
+            ridge=1e-9
+        ),
+    },
+)
+def light_from_colours(attempt):
+    axes = ("face", "k", "colour")
+    g = seeded(4)
+
+    def scene(batch: int, count: int, front: bool, seed: int, dtype=torch.float64):
+        albedo = (0.2 + 0.7 * torch.rand(batch, count, 3, generator=g)).to(dtype)
+        normals = unit_vectors(batch, count, seed=seed, front=front).to(dtype)
+        light = lighting.ambient_lighting(batch, 0.8, dtype=dtype)
+        light = light + 0.5 * torch.randn(batch, 9, 3, generator=g).to(dtype)
+        return albedo, normals, lighting.shade(albedo, normals, light), light
+
+    albedo, normals, colours, light = scene(2, 300, False, 7)
+    ones = torch.ones(2, 300, dtype=albedo.dtype)
+    close(
+        "the light of two faces that see all of the sphere, almost without ridge",
+        attempt(albedo, normals, colours, ones, 1e-9),
+        light,
+        atol=1e-3,
+        rtol=1e-3,
+        axes=axes,
+        hint="Here the colours were made with a known light, which should come back.",
+    )
+    noise = 0.1 * torch.randn(2, 300, 3, generator=g).to(albedo)
+    albedo, normals, colours, light = scene(2, 300, True, 8)
+    colours = colours + noise
+    weights = torch.rand(2, 300, generator=g).to(albedo).round() * (0.2 + ones)
+    spoilt = torch.where(weights[..., None] > 0, colours, 50.0)
+    uneven = weights * torch.rand(2, 300, generator=g).to(albedo) * 40
+    channels = albedo * albedo.new_tensor([1.0, 0.5, 0.2])
+    nearer = "The stronger the ridge, the nearer the answer to ambient light of 1."
+    for words, skin, weight, ridge, hint in (
+        ("with weights and a ridge of 0.02", albedo, weights, [0.02], None),
+        (
+            "with uneven weights",
+            albedo,
+            uneven,
+            [0.02],
+            "The weights count relative to their sum, each face by itself.",
+        ),
+        ("with a ridge of 0.3", albedo, weights, [0.3], nearer),
+        ("with a ridge of 3.0", albedo, weights, [3.0], nearer),
+        (
+            "where only the three channels' albedo differs",
+            channels,
+            weights,
+            [0.02],
+            "Each colour channel has its own albedo, so its own system of equations.",
+        ),
+        (
+            "without saying the ridge",
+            albedo,
+            weights,
+            [],
+            "Where none is given, the ridge is 0.001.",
+        ),
+    ):
+        agree(
+            f"light_from_colours {words}",
+            attempt,
+            *(skin, normals, spoilt, weight, *ridge),
+            atol=2e-4,
+            axes=axes,
+            hint=hint,
+        )
+    single = [t.float() for t in (albedo, normals, colours, weights)]
+    what, tolerance = "light_from_colours in float32", dict(atol=2e-3, rtol=2e-3)
+    agree(what, attempt, *single, 0.02, axes=axes, **tolerance)
+    return "the known light came back; weights and ridge do what they should"
+
+
+# The counterfeit --------------------------------------------------------------------------------
+
+
+def _same_picture(albedo, lighting, factor):
+    return albedo * factor[:, None], lighting / factor[:, None]
+
+
+def factors(of):
+    """The counterfeit with other factors: of(factor) for each face and colour."""
+    return lambda albedo, light, factor: _same_picture(albedo, light, of(factor).expand_as(factor))
+
+
+@exercise_check(
+    stand_in=_same_picture,
+    mistakes={
+        "The skin comes first, the light second.": lambda a, g, f: (g / f[:, None], a * f[:, None]),
+        "Skin and light come back as they were: the skin should be `factor` as bright.": (
+            lambda a, g, f: (a, g)
+        ),
+        "The skin should become `factor` times as bright, and the light make up for it.": (
+            factors(lambda f: 1 / f)
+        ),
+        "Both grow by the factor: the picture would, by its square. Which has to shrink?": (
+            lambda a, g, f: (a * f[:, None], g * f[:, None])
+        ),
+        "The picture stays the same, as it should, but the skin is not `factor` times as "
+        "bright in each channel.": (
+            factors(lambda f: f.mean(-1, keepdim=True)),
+            factors(lambda f: f[:1]),
+            factors(lambda f: f.sqrt()),
+            factors(lambda f: f.flip(0)),
+        ),
+    },
+)
+def same_picture(attempt):
+    for batch, count in ((2, 5), (3, 3), (3, 9), (1, 4)):
+        g = seeded(10 * batch + count)
+        albedo = 0.1 + 0.8 * torch.rand(batch, count, 3, generator=g)
+        light = torch.randn(batch, 9, 3, generator=g)
+        factor = 0.3 + 2 * torch.rand(batch, 3, generator=g)
+        what = f"same_picture of {batch} faces of {count} vertices"
+        hint = "One factor a face and channel, for all its vertices."
+        agree(what, attempt, albedo, light, factor, hint=hint)
+    return "other skin, other light, same picture"

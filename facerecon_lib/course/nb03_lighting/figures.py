@@ -1,0 +1,317 @@
+"""Figures of notebook 03, made of what `light_balls`, `relighting` and `skin_tones` hold. Eq. 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...face.camera import axis_angle_to_matrix
+from ...face.lighting import ambient_lighting, sh_basis, shade
+from ...face.mesh import face_normals
+from ...face.morphable_model import MorphableModel
+from ...photos.reading import Crop
+from ...pictures.faces import CLAY, paint, to_uint8, turned, value_map
+from ...pictures.sheets import gallery
+from ...rendering.synthesis import Face
+from ..drawing.light_balls import (
+    ball,
+    ball_normals,
+    ball_values,
+    lamp,
+    paint_flat,
+    sphere_points,
+    value_panels,
+    with_ball,
+    zoomed,
+)
+from ..drawing.light_balls import beside as beside
+from ..drawing.light_balls import direction as direction
+from ..drawing.style import BLUE, BLUES, INK, ORANGE, RED, bare, charts, curves, picture, signed
+from .relighting import Relighter as Relighter
+from .relighting import linear_to_srgb as linear_to_srgb
+from .relighting import physical_lamp as physical_lamp
+from .relighting import srgb_to_linear as srgb_to_linear
+from .skin_tones import albedo_from_colours as albedo_from_colours
+from .skin_tones import counterfeit_figure as counterfeit_figure
+from .skin_tones import monk_ladder as monk_ladder
+from .skin_tones import readings_figure as readings_figure
+from .skin_tones import skin_colour as skin_colour
+from .skin_tones import tone_figure as tone_figure
+
+ORDER = [(0, 0), (1, -1), (1, 0), (1, 1), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)]
+FORMULAS = [
+    r"$0.282$",
+    r"$0.489\,y$",
+    r"$0.489\,z$",
+    r"$0.489\,x$",
+    r"$1.093\,x y$",
+    r"$1.093\,y z$",
+    r"$0.315\,(3 z^2 - 1)$",
+    r"$1.093\,x z$",
+    r"$0.546\,(x^2 - y^2)$",
+]
+
+
+def six_lights(model: MorphableModel) -> Figure:
+    """The same shape and the same skin under six lights."""
+    face = turned(model, model.neutral(), 15)
+    grey, warm, cold = (0.9, 0.9, 0.9), (1.0, 0.78, 0.5), (0.45, 0.65, 1.0)
+    dim = ambient_lighting(1, 0.3)
+    lights = {
+        "the same from everywhere": ambient_lighting(1),
+        "lamp at the right": dim + lamp((1, 0.3, 0.5), grey),
+        "torch from below": 0.5 * dim + lamp((0, -1, 0.5), grey),
+        "sky above": dim + lamp((0, 1, 0.25), (0.85, 0.92, 1.0)),
+        "sunset and dusk": 0.4 * dim + lamp((-1, 0.1, 0.3), warm) + lamp((1, 0.5, 0.2), cold),
+        "lamp behind": 0.6 * dim + lamp((0.6, 0.3, -1), grey),
+    }
+    pictures = [
+        with_ball(paint(face, shade(face.albedo, face.normals, light), 250), light)
+        for light in lights.values()
+    ]
+    title = "One shape, one skin, six lights: each light is 27 numbers"
+    return gallery(pictures, list(lights), title=title, columns=3, size=2.5)
+
+
+@torch.no_grad()
+def normals_figure(model: MorphableModel, vertex_normals: Callable) -> Figure:
+    """Flat, smooth, normals as colours, sums that were not normalised; and a look from nearby."""
+    face = turned(model, model.neutral(), 25)
+    turn = axis_angle_to_matrix(face.rotation).transpose(1, 2)
+    light = ambient_lighting(1, 0.22) + lamp((-0.9, 0.6, 0.5), (0.95, 0.95, 0.95))
+    flat = face_normals(face.vertices, model.faces) @ turn
+    smooth = vertex_normals(face.vertices, model.faces) @ turn
+    a, b, c = (face.vertices[:, model.faces[:, i]] for i in range(3))
+    cross = torch.linalg.cross(b - a, c - a)
+    raw = torch.zeros_like(face.vertices)
+    for i in range(3):
+        raw = raw.index_add(1, model.faces[:, i], cross)
+    raw = raw / raw.norm(dim=-1).quantile(0.9) @ turn
+
+    def grey(n: Tensor) -> Tensor:
+        return shade(torch.full_like(n, CLAY), n, light)
+
+    size = 400
+    pictures = {
+        "one normal per triangle": paint_flat(face, grey(flat), size),
+        "one normal per vertex": paint(face, grey(smooth), size),
+        "normals as colours": paint(face, smooth / 2 + 0.5, size),
+        "not normalised": paint(face, grey(raw), size),
+    }
+    close_ups = [zoomed(p, 0.42, 0.3, 0.4, 300) for p in pictures.values()]
+    title = "Shared normals hide the facets; normals of the wrong length drown the features"
+    images = [*pictures.values(), *close_ups]
+    return gallery(images, list(pictures), title=title, columns=4, size=2.2)
+
+
+def nine_spheres(basis: Callable[[Tensor], Tensor]) -> Figure:
+    """Each basis function on a sphere: rows are bands l, columns m from -2 to 2."""
+    title = "Nine functions of a direction: red is positive, blue negative"
+    figure, axes = charts(9.4, 6.2, 5, 3, title)
+    for axis in axes.flat:
+        axis.axis("off")
+    for k, (band, m) in enumerate(ORDER):
+        values = ball_values(lambda n, k=k: basis(n)[:, k], 150)
+        name = f"k = {k}:  l = {band}, m = {m}\n{FORMULAS[k]}"
+        drawn = picture(axes[band, m + 2], values, name, **signed(1.1))
+    arrow = dict(arrowstyle="-|>", color="0.25", linewidth=1.4)
+    corner = axes[0, 0]
+    corner.set(xlim=(-1, 1), ylim=(-1, 1))
+    for tip, name in (((0.75, -0.5), "x"), ((-0.5, 0.75), "y")):
+        corner.annotate("", tip, (-0.5, -0.5), arrowprops=arrow)
+        corner.text(tip[0] + 0.06, tip[1], name, fontsize=11)
+    corner.plot(-0.5, -0.5, "o", color="0.25", markersize=9, fillstyle="none")
+    corner.plot(-0.5, -0.5, "o", color="0.25", markersize=3)
+    corner.text(-0.38, -0.82, "z, to you", fontsize=10)
+    figure.colorbar(drawn, cax=axes[0, 4].inset_axes((0.45, 0.05, 0.1, 0.9)))
+    return figure
+
+
+def two_bases(got: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor]) -> Figure:
+    """Nine expected spheres over nine others."""
+    figure, axes = charts(10, 2.9, 9, 2)
+    for row, (name, basis) in zip(axes, (("expected", expected), ("yours", got)), strict=True):
+        for k, axis in enumerate(row):
+            axis.imshow(ball_values(lambda n, k=k, basis=basis: basis(n)[:, k], 90), **signed(1.1))
+            bare(axis)
+            if name == "expected":
+                axis.set_title(f"k = {k}", fontsize=10)
+        row[0].set_ylabel(name, fontsize=11)
+    return figure
+
+
+def matrix_figure(matrix: Float[Tensor, "9 9"], title: str) -> Figure:
+    """The 81 inner products of the basis functions."""
+    figure, axis = charts(4.6, 4.0)
+    drawn = axis.imshow(matrix.numpy(), **signed())
+    names = [f"{band},{m}" for band, m in ORDER]
+    axis.set_xticks(range(9), names, fontsize=8)
+    axis.set_yticks(range(9), names, fontsize=8)
+    axis.set(xlabel="l, m", ylabel="l, m", title=title)
+    axis.spines[:].set_visible(False)
+    figure.colorbar(drawn, shrink=0.8)
+    return figure
+
+
+def room(directions: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Radiance from each direction of a made-up room: a window, a lamp, sky, walls, a floor."""
+    x, y, z = directions.unbind(-1)
+    sky = torch.stack([0.35 + 0.1 * y, 0.45 + 0.15 * y, 0.6 + 0.3 * y], -1)
+    floor = directions.new_tensor([0.35, 0.22, 0.12]).expand_as(sky)
+    colour = torch.where(y[..., None] > -0.15, sky, floor)
+    window = (x < -0.45) & (y.abs() < 0.55) & (z.abs() < 0.6)
+    bars = ((y / 0.37) % 1.0 < 0.12) | ((z / 0.4) % 1.0 < 0.12)
+    colour = torch.where(
+        (window & ~bars)[..., None], directions.new_tensor([2.6, 2.5, 2.2]), colour
+    )
+    spot = directions @ F.normalize(directions.new_tensor([0.7, 0.45, 0.5]), dim=0) > 0.95
+    return torch.where(spot[..., None], directions.new_tensor([5.0, 3.0, 1.2]), colour)
+
+
+def matte(normals: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
+    """What a white matte ball in the room sends back: means of light times max(0, n . d), times 4.
+
+    Times 4, so that a room that is white all over shades it with 1.
+    """
+    directions = sphere_points(4000)
+    radiance = room(directions)
+    rows = [(n @ directions.T).clamp(min=0) @ radiance for n in normals.split(2000)]
+    return 4 / len(directions) * torch.cat(rows)
+
+
+def mirror_figure() -> Figure:
+    """A mirror ball and a matte ball in the same room."""
+
+    def mirror(n: Tensor) -> Tensor:
+        return room(2 * n[:, 2:] * n - n.new_tensor([0.0, 0, 1])) / 2.6
+
+    names = ["a mirror ball: the room", "a white matte ball, same place"]
+    title = "A matte surface blurs the world"
+    return gallery([ball(mirror), ball(matte)], names, title=title, size=2.7)
+
+
+def room_figure(light: Float[Tensor, "9 3"]) -> Figure:
+    """The matte ball, the ball of nine numbers, and their difference."""
+    error = ball_values(lambda n: (sh_basis(n) @ light - matte(n)).mean(-1))
+    names = ["every direction of the room", "9 numbers a channel", "difference"]
+    title = "The room of section 2 in 27 numbers"
+    shown = [ball(matte), ball(light), error]
+    return value_panels(shown, names, title, limit=0.1, label="nine minus all", width=8.0)
+
+
+def band_coefficients(bands: int = 8) -> np.ndarray:
+    """Of the clamped cosine: integral of max(0, c) P_l(c) over the sphere, one a band."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    c, w = (nodes + 1) / 2, weights / 2  # the half where the cosine is positive
+    return np.array(
+        [
+            2 * np.pi * (w * c * np.polynomial.legendre.Legendre.basis(band)(c)).sum()
+            for band in range(bands)
+        ]
+    )
+
+
+def lamp_figure(values: dict[int, Tensor], angles: Tensor) -> Figure:
+    """The clamped cosine and its approximations along an angle, and what each band holds.
+
+    values: number of functions: values at `angles` (degrees between normal and lamp).
+    """
+    figure, (left, right) = charts(10.5, 3.9, 2, width_ratios=[1.6, 1])
+    left.plot(angles, angles.deg2rad().cos().clamp(min=0), color=INK, lw=2.6, label="a lamp")
+    lines = {f"{n} function" + "s" * (n > 1): y for n, y in values.items()}
+    title = "Nine functions follow a lamp closely; four dip far below zero"
+    settings = dict(xlabel="angle between normal and lamp, degrees", ylabel="brightness")
+    settings |= dict(xlim=(0, 180), ylim=(-0.28, 1.12), xticks=range(0, 181, 30), title=title)
+    curves(left, lines, angles, colours=(*BLUES[:2], ORANGE), legend=dict(fontsize=10), **settings)
+    left.axhline(0, color="0.6", lw=0.8)
+    left.fill_between(angles, -0.16, 0, color=ORANGE, alpha=0.1, lw=0)
+    left.text(2, -0.13, "less than no light", color=RED, fontsize=9)
+    a = band_coefficients()
+    right.bar(range(len(a)), a, color=[BLUES[1]] * 3 + ["0.7"] * (len(a) - 3))
+    right.set(xlabel="band l", ylabel="$A_l$: how much of the lamp")
+    right.set_title("Above band 2: little left")
+    right.axhline(0, color="0.6", lw=0.8)
+    for band, value in enumerate(a):
+        number = f"{value:.2f}" if abs(value) > 1e-6 else "0"
+        right.text(band, max(value, 0) + 0.05, number, ha="center", fontsize=8)
+    return figure
+
+
+def negative_figure(face: Face, light: Tensor, shading: Float[Tensor, "1 vertex"]) -> Figure:
+    """Where the shading is negative: on the ball and on the face, and the face as shown."""
+    g = light.reshape(9, 3)[:, 1]
+    shown = [
+        ball_values(lambda n: sh_basis(n) @ g, 300),
+        value_map(face, shading, 300),
+        paint(face, shade(face.albedo, face.normals, light), 300),
+    ]
+    names = ["on the ball", "on the face", "as shown: clamped to [0, 1]"]
+    title = "Blue: shading below zero, a darkness that no lamp can make"
+    return value_panels(shown, names, title, limit=1.0, label="shading")
+
+
+def curves_figure(lines: dict[str, Sequence[float]], title: str) -> Figure:
+    """Losses over steps, on a logarithmic axis."""
+    figure, axis = charts(6.4, 3.1)
+    settings = dict(xlabel="step", ylabel="squared error of the colours", title=title)
+    curves(axis, lines, colours=(RED, BLUE), legend=dict(fontsize=10), yscale="log", **settings)
+    return figure
+
+
+def linear_figure(face: Face, srgb: Tensor, linear: Tensor) -> Figure:
+    """Shading of pixel values, shading of light, and the difference."""
+    difference = value_map(face, (linear - srgb).mean(-1), 300)
+    shown = [paint(face, srgb), paint(face, linear), difference]
+    names = ["albedo times light, on sRGB values", "the same in linear light", "linear minus sRGB"]
+    title = "The same lamp: in linear light, half-shadows are brighter"
+    return value_panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
+
+
+def ridge_figure(
+    face: Face,
+    colours: Tensor,
+    seen: Float[Tensor, "1 vertex"],
+    lights: dict[str, Float[Tensor, "1 9 3"]],
+) -> Figure:
+    """The face and the part of it that was seen; then lights as balls, front and behind."""
+    grey = torch.full_like(colours, 0.85)
+    part = torch.lerp(grey, colours, (4 * seen).clamp(0, 1)[..., None])
+    rows = [[paint(face, colours)], [paint(face, part)]]
+    names = [["the truth"], ["what is seen of it"]]
+    for name, light in lights.items():
+        g = light.reshape(9, 3).mean(-1)
+        for row, behind in enumerate((False, True)):
+            rows[row].append(ball_values(lambda n, g=g: sh_basis(n) @ g, 240, behind))
+            names[row].append("the same, from behind" if behind else name)
+    title = "A forehead says little about the light from behind: there the ridge decides"
+    settings = dict(limit=3.0, label="shading of a white ball", width=10.0, rows=2)
+    return value_panels(rows[0] + rows[1], names[0] + names[1], title, **settings)
+
+
+def limits_figure(face: Face, truth: Tensor, best: Tensor) -> Figure:
+    """A picture with shadow and highlight, its best nine numbers, and what they miss."""
+    difference = value_map(face, (truth - best).mean(-1), 300)
+    shown = [paint(face, truth), paint(face, best), difference]
+    names = ["lamp, cast shadows, highlights", "the best nine numbers", "lamp minus nine numbers"]
+    title = "No cast shadow, no highlight: Eq. 3 knows only which way a point faces"
+    return value_panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
+
+
+def photo_figure(
+    crop: Crop, face: Face, albedo: Tensor, relit: Tensor, light: Float[Tensor, "1 9 3"]
+) -> Figure:
+    """The photo, the albedo that is assumed, that albedo in the light found, and the light."""
+    size = 300
+    photo = F.interpolate(crop.image, (size, size), mode="bicubic", antialias=True)[0]
+    pictures = [to_uint8(photo), paint(face, albedo, size), paint(face, relit, size)]
+    brightest = float((sh_basis(ball_normals(60)[0]) @ light[0]).max())
+    pictures.append(ball(light / brightest, size))
+    names = ["the photo", "assumed: the mean albedo", "the same in the light found"]
+    names.append(f"the light, divided by {brightest:.1f}")
+    return gallery(pictures, names, title="A light, read off the skin of a photo", size=2.2)

@@ -1,0 +1,110 @@
+"""Light that Eq. 3 cannot say, and a photo under another light, for notebook 03."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...face.lighting import ambient_lighting, sh_basis
+from ...photos.detection import Crop
+from ...pictures.faces import to_uint8
+from ...rendering.rasterizer import rasterize
+from ...rendering.synthesis import Face
+from ..drawing.light_balls import Picture
+
+
+def srgb_to_linear(colours: Tensor) -> Tensor:
+    """What a pixel value in [0, 1] means as an amount of light (IEC 61966-2-1)."""
+    c = colours.clamp(min=0)
+    return torch.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(light: Tensor) -> Tensor:
+    """The pixel value that stands for an amount of light: the inverse of `srgb_to_linear`."""
+    c = light.clamp(min=0)
+    bent = 1.055 * c.clamp(min=1e-8) ** (1 / 2.4) - 0.055
+    return torch.where(c <= 0.0031308, 12.92 * c, bent)
+
+
+def _unshadowed(points: Tensor, faces: Tensor, towards: Tensor) -> Bool[Tensor, " vertex"]:
+    """Which points see a lamp at infinity: a depth map from the lamp, read at each point."""
+    d = F.normalize(towards, dim=0)
+    right = F.normalize(torch.linalg.cross(d.new_tensor([0.0, 1.0, 0.01]), d), dim=0)
+    up = torch.linalg.cross(d, right)
+    flat = torch.stack([points @ right, points @ up], -1)
+    low, high = flat.amin(0), flat.amax(0)
+    flat = (flat - (low + high) / 2) / ((high - low).max() / 2) * 0.98
+    depth = 1000 - points @ d
+    ndc = torch.cat([-flat[:, :1], flat[:, 1:], depth[:, None]], -1)[None]
+    zbuf = rasterize(ndc, faces, 400).zbuf[..., 0][:, None]
+    grid = torch.stack([flat[:, 0], -flat[:, 1]], -1)[None, None]
+    nearest = F.grid_sample(zbuf, grid, mode="nearest", align_corners=False)[0, 0, 0]
+    return (depth < nearest + 3.0) | (nearest < 0)
+
+
+@torch.no_grad()
+def physical_lamp(
+    face: Face,
+    towards: Tensor,
+    ambient: float = 0.25,
+    strength: float = 0.85,
+    gloss: float = 0.0,
+    shadows: bool = True,
+) -> Float[Tensor, "1 vertex 3"]:
+    """Colours under a real lamp: clamped cosine, cast shadows (a lamp 6 degrees wide), highlights.
+
+    gloss: strength of a Blinn-Phong highlight of exponent 40.
+    """
+    d = F.normalize(towards, dim=0)
+    points = face.v_camera[0] * face.v_camera.new_tensor([-1.0, 1.0, -1.0])  # viewer axes
+    n = face.normals[0]
+    seen = torch.ones(len(points))
+    if shadows:
+        wobble = torch.tensor([[0.0, 0, 0]] + [[math.cos(t), math.sin(t), 0] for t in range(6)])
+        seen = torch.stack(
+            [_unshadowed(points, face.model.faces, d + 0.05 * w).float() for w in wobble]
+        ).mean(0)
+    cosine = (n @ d).clamp(min=0) * seen
+    view = F.normalize(-points, dim=-1)
+    half = F.normalize(view + d, dim=-1)
+    shine = gloss * (n * half).sum(-1).clamp(min=0) ** 40 * seen * (n @ d > 0)
+    return face.albedo * (ambient + strength * cosine)[None, :, None] + shine[None, :, None]
+
+
+class Relighter:
+    """A photo under another light: each pixel times new shading over old (a quotient image).
+
+    Riklin-Raviv and Shashua, "The quotient image", PAMI 2001. `size` px a side.
+    """
+
+    @torch.no_grad()
+    def __init__(self, crop: Crop, face: Face, light: Float[Tensor, "1 9 3"], size: int = 270):
+        self.photo = F.interpolate(crop.image, (size, size), mode="bicubic", antialias=True)[0]
+        inner = 1 - face.model.regions["border"][None, :, None]
+        image, mask = face.render(size, attributes=torch.cat([face.normals, inner], -1))
+        smooth = image[:, :3] * mask  # creases of a quick fit would show as bright seams
+        for _ in range(3):
+            smooth = F.avg_pool2d(smooth, 11, 1, 5) / F.avg_pool2d(mask, 11, 1, 5).clamp(min=0.05)
+            smooth = smooth * mask
+        normals = F.normalize(smooth[0].permute(1, 2, 0), dim=-1)
+        self.basis = sh_basis(normals)
+        inside = -F.max_pool2d(-mask * (image[:, 3:] > 0.3), 13, 1, 6)
+        for _ in range(2):
+            inside = F.avg_pool2d(inside, 13, 1, 6, count_include_pad=False)
+        self.blend = inside[0]
+        self.old = self.shading(light).clamp(min=0.15)
+
+    def shading(self, light: Tensor) -> Float[Tensor, "3 size size"]:
+        return (self.basis @ light.reshape(9, 3)).permute(2, 0, 1)
+
+    def __call__(self, light: Tensor) -> Picture:
+        ratio = (self.shading(light).clamp(min=0) / self.old).clamp(max=2.2)
+        return to_uint8(self.photo * (1 + self.blend * (ratio - 1)))
+
+    def albedo(self) -> Picture:
+        """The photo with its light divided out."""
+        return self(ambient_lighting(1))

@@ -1,0 +1,126 @@
+"""One picture, several skins: what light can hide, for notebook 03."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ...face.lighting import shade
+from ...face.measures import MONK_TONES, srgb_to_lab
+from ...face.morphable_model import MorphableModel
+from ...pictures.faces import paint
+from ...pictures.sheets import gallery
+from ...rendering.synthesis import Face
+from ..drawing.light_balls import ball, with_ball
+from ..drawing.style import BLUE, RED, bare, curves, page
+
+
+def monk_ladder(model: MorphableModel) -> Float[Tensor, "10 albedo"]:
+    """Albedo coefficients of a typical skin near each of the ten Monk tones, lightest first.
+
+    The mean of the eight of the model's sample skins that lie nearest, in CIELAB.
+    """
+    skin = model.regions["skin"]
+    weights = (skin / skin.sum())[:, None]
+    mean = (weights * model.albedo_mean).sum(0)
+    colours = mean + model.albedo_samples @ (weights * model.albedo_basis).sum(1)
+    tones = [[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES]
+    away = srgb_to_lab(colours.clamp(0, 1))[:, None] - srgb_to_lab(colours.new_tensor(tones))
+    nearest = away.norm(dim=-1).topk(8, dim=0, largest=False).indices
+    return model.albedo_samples[nearest].mean(0)
+
+
+def skin_colour(model: MorphableModel, albedo: Float[Tensor, "b vertex 3"]) -> Tensor:
+    """Mean colour of the skin, (b, 3)."""
+    skin = model.regions["skin"]
+    return (albedo * (skin / skin.sum())[:, None]).sum(1)
+
+
+def albedo_from_colours(
+    model: MorphableModel,
+    shading: Float[Tensor, "b vertex 3"],
+    colours: Float[Tensor, "b vertex 3"],
+    weights: Float[Tensor, "b vertex"],
+    ridge: float = 3e-4,
+) -> Float[Tensor, "b albedo"]:
+    """The coefficients of Eq. 2 whose albedo, times this shading, looks most like the colours.
+
+    ridge: on their squares. They are in standard deviations, so this is the prior N(0, 1) beside
+    pixel errors of the ridge's square root.
+    """
+    w = (weights / weights.sum(-1, keepdim=True))[:, None, :, None]
+    rows = model.albedo_basis[None] * shading[:, None]  # (b, K, V, 3)
+    rest = colours - shading * model.albedo_mean
+    normal = ((rows * w).flatten(2) @ rows.flatten(2).transpose(1, 2)).double()
+    right = ((rows * w).flatten(2) @ rest.flatten(1)[..., None]).double()
+    eye = torch.eye(normal.shape[-1], dtype=torch.float64)
+    return torch.linalg.solve(normal + ridge * eye, right)[..., 0].float()
+
+
+def tone_figure(
+    truth: Tensor, found: dict[str, Tensor], picture: dict[str, Tensor], away: dict[str, Tensor]
+) -> Figure:
+    """Per Monk tone: error of the picture, of the skin under the light, its rarity; and the skins.
+
+    truth: (10, 3) skin colours; by name: found (10, 3), picture (10,) errors, away (10,) in
+    standard deviations.
+    """
+    title = "With free light every picture fits, and the skin under it is wrong"
+    figure = page(10.5, 5.3, title)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
+    tones, ylim = range(1, 11), (-0.02, 0.72)
+    rgb = dict(ylabel="RGB, 0 to 1", ylim=ylim)
+    errors = {name: (skin - truth).abs().mean(-1) for name, skin in found.items()}
+    for axis, lines, name, settings in zip(
+        top.subplots(1, 3),
+        (picture, errors, away),
+        ("error of the picture", "error of the unlit skin", "distance from the mean skin"),
+        (rgb, rgb, dict(ylabel="standard deviations", ylim=(-0.7, None))),
+        strict=True,
+    ):
+        settings = dict(title=name, xlabel="Monk tone", xticks=tones) | settings
+        curves(
+            axis,
+            lines,
+            tones,
+            "o-",
+            colours=(BLUE, RED),
+            width=1.5,
+            legend=axis is top.axes[0],
+            **settings,
+        )
+    axis = bottom.subplots()
+    rows = torch.stack([truth, *found.values()]).clamp(0, 1)
+    axis.imshow(rows.numpy(), aspect="auto")
+    bare(axis)
+    axis.set_yticks(range(len(rows)), ["truth", *found])
+    axis.set_xticks(range(10), tones)
+    axis.set_xlabel("Monk tone")
+    axis.set_title("the skin that each reading finds", fontsize=11)
+    axis.tick_params(length=0)
+    return figure
+
+
+def counterfeit_figure(face: Face, readings: Sequence[tuple[Tensor, Tensor]]) -> Figure:
+    """For each (albedo, light): the skin, the light's ball, and the picture that they make."""
+    pictures = []
+    for albedo, light in readings:
+        n = face.normals
+        pictures += [paint(face, albedo), ball(light, 300), paint(face, shade(albedo, n, light))]
+    names = ["its skin (unlit)", "its light", "the picture"]
+    title = "Dark skin in bright light, light skin in dim light: the same picture"
+    return gallery(pictures, names * 2, title=title, columns=3, size=2.5)
+
+
+def readings_figure(
+    face: Face, normals: Tensor, readings: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]
+) -> Figure:
+    """The pictures of several readings of one photo over their unlit skins."""
+    top = [with_ball(paint(face, shade(b, normals, g)), g) for b, g in readings]
+    bottom = [paint(face, b) for b, _ in readings]
+    title = "Three readings of one photo: lit (above, all equal) and unlit (below)"
+    return gallery([*top, *bottom], names, title=title, columns=3, size=2.7)

@@ -1,0 +1,513 @@
+"""Checks of notebook 04: barycentric weights, the z-buffer, coverage, silhouette, soft blending."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...pictures.sheets import gallery
+from ...rendering.rasterizer import rasterize
+from ..checks import exercise_check, same_length
+from ..compare import agree, close, same_gradients, seeded
+from .figures import face_colours, ndc_maps, pixel_centres, squared_distance
+
+AXES_PF = ("point", "triangle")
+AXES_PFW = ("point", "triangle", "weight")
+
+
+# Barycentric weights ----------------------------------------------------------------------------
+
+
+def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Doubled signed area of the triangle a, b, c."""
+    (ax, ay), (bx, by), (cx, cy) = a.unbind(-1), b.unbind(-1), c.unbind(-1)
+    return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+
+
+def areas(points: Tensor, triangles: Tensor) -> Tensor:
+    """Doubled signed areas of the triangles that each point makes with two corners."""
+    p = points[:, None]
+    a, b, c = triangles.unbind(1)
+    return torch.stack([_area(p, b, c), _area(a, p, c), _area(a, b, p)], -1)
+
+
+def _barycentric(points: Tensor, triangles: Tensor) -> Tensor:
+    return areas(points, triangles) / _area(*triangles.unbind(1))[..., None]
+
+
+def _triangles(count: int, seed: int) -> Tensor:
+    """Random ones in NDC, of either orientation, none of them a sliver."""
+    draw = seeded(seed)
+    found = []
+    while len(found) < count:
+        triangle = torch.rand(3, 2, generator=draw) * 1.8 - 0.9
+        if _area(*triangle).abs() > 0.3:
+            found.append(triangle)
+    return torch.stack(found)
+
+
+def _points(count: int, seed: int) -> Tensor:
+    return torch.rand(count, 2, generator=seeded(seed)) * 2 - 1
+
+
+def _unsigned(points, triangles):
+    parts = areas(points, triangles).abs()
+    return parts / parts.sum(-1, keepdim=True)
+
+
+@exercise_check(
+    stand_in=_barycentric,
+    mistakes={
+        "For 3 points and 1 triangle expected shape (3, 1, 3): point, triangle, weight; got "
+        "(3, 3). Keep the axis of triangles even where there is only one.": lambda p, t: (
+            _barycentric(p, t).squeeze(1)
+        ),
+        "The point (-1, 0.25) lies outside of the triangle (0, 0), (2, 0), (0, 1), yet all three "
+        "of your weights are 0 or more there. Signed areas make one of them negative: that is how "
+        "a rasterizer knows. Is there an abs() or a clamp too many?": (
+            _unsigned,
+            lambda p, t: _barycentric(p, t).abs(),
+            lambda p, t: _barycentric(p, t).clamp(min=0),
+            lambda p, t: _barycentric(p, t).clamp(0, 1),
+        ),
+    },
+)
+def barycentric(attempt):
+    triangle = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]]])
+    for what, point, corners, expected, hint in (
+        (
+            "a triangle's own corners (one row a corner)",
+            triangle[0],
+            triangle,
+            torch.eye(3)[:, None],
+            "At corner a the weights are (1, 0, 0), at b (0, 1, 0), at c (0, 0, 1).",
+        ),
+        (
+            "the middle (a + b + c) / 3",
+            triangle.mean(1),
+            triangle,
+            torch.full((1, 1, 3), 1 / 3),
+            "The middle weighs all three corners alike, whatever the triangle's size.",
+        ),
+        (
+            "that triangle listed the other way round (clockwise)",
+            torch.tensor([[0.5, 0.25]]),
+            triangle[:, [0, 2, 1]],
+            torch.tensor([[[0.5, 0.25, 0.25]]]),
+            "Inside, weights are positive for either orientation: numerator and denominator "
+            "change sign together, if both are signed.",
+        ),
+    ):
+        got = attempt(point, corners)
+        close(f"barycentric of {what}", got, expected, axes=AXES_PFW, hint=hint)
+    outside, what = torch.tensor([[-1.0, 0.25]]), "barycentric of a point outside"
+    agree(what, attempt, outside, triangle, axes=AXES_PFW)
+    for points, faces, seed in ((7, 4, 0), (3, 9, 1), (4, 4, 2), (1, 2, 3)):
+        p, t = _points(points, seed), _triangles(faces, seed)
+        what = f"barycentric of {points} points and {faces} triangles"
+        agree(what, attempt, p, t, axes=AXES_PFW, atol=1e-4)
+    _same_triangle_gradient("barycentric", attempt, 5)
+    return "weights agree inside, outside and for both orientations, and so do their gradients"
+
+
+def _same_triangle_gradient(name: str, attempt, points: int, *more: float) -> None:
+    p, t = _points(points, points - 1), _triangles(3, points - 1)
+    same_gradients(
+        name,
+        attempt,
+        {"triangles": t},
+        call=lambda function, corners: function(p, corners, *more),
+        atol=1e-4,
+    )
+
+
+# The z-buffer -----------------------------------------------------------------------------------
+
+
+def _rasterize_hard(
+    verts: Tensor, faces: Tensor, height: int, width: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    fragments = rasterize(verts[None], faces, (height, width))
+    return (
+        fragments.pix_to_face[0, ..., 0],
+        fragments.zbuf[0, ..., 0],
+        fragments.bary_coords[0, ..., 0, :],
+    )
+
+
+def _soup(seed: int, vertices: int, faces: int) -> tuple[Tensor, Tensor]:
+    """Triangles that overlap and pass through one another, 1.5 to 5 deep."""
+    draw = seeded(seed)
+    verts = torch.rand(vertices, 3, generator=draw) * 2.2 - 1.1
+    verts[:, 2] = torch.rand(vertices, generator=draw) * 3.5 + 1.5
+    found = []
+    while len(found) < faces:
+        face = torch.randperm(vertices, generator=draw)[:3]
+        if _area(*verts[face][:, :2]).abs() > 0.15:
+            found.append(face)
+    return verts, torch.stack(found)
+
+
+def _compared(got: Tensor, expected: Tensor):
+    differs = got != expected
+    count = int(expected.max()) + 1
+    shown = torch.where((got >= -1) & (got < count), got, -1)
+    return gallery(
+        [face_colours(expected), face_colours(shown), differs.numpy()],
+        ["expected", "yours", "black: different"],
+        title="pix_to_face, one colour a triangle",
+        cmap="Greys",
+    )
+
+
+def painter(
+    *,
+    inside=lambda w: (w >= 0).all(-1),
+    nearer=torch.lt,
+    depth=lambda w, z: w @ z,
+    centres=pixel_centres,
+    start=math.inf,
+):
+    """A rasterizer that paints triangle after triangle, with one thing done otherwise."""
+
+    def rasterize_hard(verts, faces, height, width):
+        points = centres(height, width).reshape(-1, 2).to(verts)
+        pix_to_face = torch.full((len(points),), -1)
+        zbuf = torch.full((len(points),), start).to(verts)
+        bary = torch.full((len(points), 3), -1.0).to(verts)
+        for f, face in enumerate(faces):
+            corners = verts[face]
+            w = _barycentric(points, corners[None, :, :2])[:, 0]
+            z = depth(w, corners[:, 2])
+            wins = inside(w) & nearer(z, zbuf)
+            pix_to_face[wins], zbuf[wins], bary[wins] = f, z[wins], w[wins]
+        zbuf[pix_to_face < 0] = -1.0
+        shape = (height, width)
+        return pix_to_face.reshape(shape), zbuf.reshape(shape), bary.reshape(*shape, 3)
+
+    return rasterize_hard
+
+
+def where_empty(pix_to_face=-1, zbuf=-1.0, bary=-1.0):
+    """The rasterizer with other values where no triangle is."""
+
+    def rasterize_hard(*arguments):
+        fragments, fills = _rasterize_hard(*arguments), (pix_to_face, zbuf, bary)
+        empty = fragments[0] < 0
+        return tuple(
+            x.masked_fill(empty.view(*empty.shape, *[1] * (x.ndim - 2)), value)
+            for x, value in zip(fragments, fills, strict=True)
+        )
+
+    return rasterize_hard
+
+
+def stretched(*factors: float):
+    """The rasterizer of vertices whose x, y and z are multiplied."""
+    return lambda verts, *rest: _rasterize_hard(verts * verts.new_tensor(factors), *rest)
+
+
+def _culled(verts, faces, height, width):
+    a, b, c = verts[faces][..., :2].unbind(1)
+    turned = torch.where((_area(a, b, c) > 0)[:, None], faces, faces[:, :1])
+    return painter()(verts, turned, height, width)
+
+
+@exercise_check(
+    stand_in=_rasterize_hard,
+    mistakes={
+        "Your picture is mirrored: +x in NDC is the left of the picture and +y its top, as "
+        "pixel_centres says. Rows and columns follow from it alone.": (
+            stretched(-1, 1, 1),
+            stretched(1, -1, 1),
+            stretched(-1, -1, 1),
+        ),
+        "Where no triangle is, -1 is expected in all three: pix_to_face, zbuf and bary.": (
+            where_empty(zbuf=0.0, bary=0.0),
+            where_empty(zbuf=math.inf, bary=math.inf),
+            where_empty(zbuf=math.inf),
+            where_empty(bary=0.0),
+        ),
+        "A triangle that lists its corners clockwise has disappeared. Here it is to be drawn as "
+        "well: no culling of back faces.": _culled,
+        "Two triangles lie over one another, at depths 2 and 3; you show the one at depth 3. The "
+        "nearer one hides the other, in whatever order they are listed: compare depths at each "
+        "pixel.": (
+            painter(nearer=torch.gt, start=-1.0),
+            painter(nearer=lambda z, old: torch.ones_like(z, dtype=torch.bool)),
+            painter(nearer=lambda z, old: old > 1e9),
+        ),
+    },
+)
+def rasterize_hard(attempt):
+    # One triangle in the picture's upper left, counterclockwise for the viewer
+    verts = torch.tensor([[0.9, 0.9, 2.0], [0.85, -0.4, 2.0], [-0.4, 0.86, 2.0]])
+    face = torch.tensor([[0, 1, 2]])
+    _same_fragments("one triangle, 8 by 8", attempt, verts, face, 8, 8)
+    what = "the same triangle, its corners listed the other way round"
+    _same_fragments(what, attempt, verts, face.flip(1), 8, 8)
+    # Two that cover one another wholly, the nearer one second, then first
+    square = torch.tensor([[0.9, 0.9], [0.9, -1.83], [-1.77, 0.9]])
+    near, far = (torch.cat([square, torch.full((3, 1), z)], 1) for z in (2.0, 3.0))
+    for order, words in (((far, near), "second"), ((near, far), "first")):
+        both, faces = torch.cat(order), torch.tensor([[0, 1, 2], [3, 4, 5]])
+        _same_fragments(f"two triangles, the nearer listed {words}", attempt, both, faces, 6, 6)
+    for seed, vertices, count, size in (
+        (0, 9, 6, (14, 14)),
+        (1, 12, 10, (9, 16)),
+        (2, 8, 7, (15, 8)),
+    ):
+        label = f"{count} triangles that pass through one another, {size[0]} by {size[1]}"
+        _same_fragments(label, attempt, *_soup(seed, vertices, count), *size)
+    verts, faces = _soup(3, 8, 5)
+    for i, name in ((1, "zbuf"), (2, "bary")):
+        same_gradients(
+            f"rasterize_hard's {name}",
+            attempt,
+            {"verts": verts},
+            call=lambda function, leaf, i=i: function(leaf, faces, 10, 10)[i],
+            atol=1e-3,
+        )
+    return "triangles, depths and weights are the library's, in square and oblong pictures"
+
+
+def _same_fragments(label: str, attempt, *arguments: object) -> None:
+    got, expected = attempt(*arguments), _rasterize_hard(*arguments)
+    same_length(f"rasterize_hard of {label}", got, expected)
+    axes = ("row", "column", "weight")
+    close(f"pix_to_face of {label}", got[0], expected[0], axes=axes[:2], picture=_compared)
+    close(f"zbuf of {label}", got[1], expected[1], axes=axes[:2], atol=1e-4)
+    close(f"bary of {label}", got[2], expected[2], axes=axes, atol=1e-4)
+
+
+# Coverage ---------------------------------------------------------------------------------------
+
+
+def soft(
+    *,
+    distance=squared_distance,
+    reduce=lambda squared: squared.amin(0),
+    inside=lambda points, triangles: (_barycentric(points, triangles) >= 0).all(-1),
+    scaled=lambda squared, sigma: squared / sigma,
+):
+    """SoftRas' coverage, or with one thing done otherwise."""
+
+    def coverage(points: Tensor, triangles: Tensor, sigma: float) -> Tensor:
+        p, (a, b, c) = points[:, None], triangles.unbind(1)
+        squared = reduce(torch.stack([distance(p, a, b), distance(p, b, c), distance(p, c, a)]))
+        sign = torch.where(inside(points, triangles), 1.0, -1.0).to(points)
+        return torch.sigmoid(sign * scaled(squared, sigma))
+
+    return coverage
+
+
+_coverage = soft()
+
+
+def _coverages_compared(triangle: Tensor, attempt, sigma: float):
+    centres = pixel_centres(40, 40).reshape(-1, 2)
+    maps = [f(centres, triangle, sigma)[:, 0] for f in (_coverage, attempt)]
+    maps = [m.detach().reshape(40, 40) for m in maps]
+    return ndc_maps(maps, ["expected", "yours"], triangle, vmin=0, vmax=1, bar="coverage")
+
+
+@exercise_check(
+    stand_in=_coverage,
+    mistakes={
+        "Your coverage is below a half inside of the triangle and above outside of it: the sign is "
+        "turned round.": lambda *arguments: 1 - _coverage(*arguments),
+        "The same triangle with its corners listed the other way round gets another coverage. "
+        "Clockwise or not must not matter: `barycentric` sees to that.": soft(
+            inside=lambda p, t: (areas(p, t) >= 0).all(-1)
+        ),
+        "Your coverage never exceeds a half: inside, the distance counts as positive, so that deep "
+        "inside it goes to 1. `barycentric` tells which side a point is on.": soft(
+            inside=lambda p, t: torch.zeros(len(p), len(t), dtype=torch.bool)
+        ),
+        "Your coverage is 0 or 1 everywhere: that is the hard rasterizer.": lambda p, t, sigma: (
+            (_barycentric(p, t) >= 0).all(-1).to(p)
+        ),
+        "You divide the distance by sigma; SoftRas divides the squared distance.": soft(
+            scaled=lambda squared, sigma: squared.sqrt() / sigma
+        ),
+    },
+)
+def coverage(attempt):
+    triangle = torch.tensor([[[0.8, -0.6], [-0.8, -0.6], [0.0, 0.8]]])
+    drawn = dict(axes=AXES_PF, picture=lambda *_: _coverages_compared(triangle, attempt, 0.02))
+    points = torch.tensor([[0.0, -0.5], [0.0, -0.7], [0.0, -0.6], [0.1, -0.2], [0.9, 0.2]])
+    beyond = torch.tensor([[1.2, -0.6], [-1.1, -0.7], [0.0, 1.2], [0.3, 1.0]])
+    hint = "0.1 inside of an edge: sigmoid(0.1 ** 2 / 0.2) = 0.512; 0.1 outside: 0.488; on it: 0.5."
+    what = "coverage of five points around one triangle, sigma 0.2"
+    agree(what, attempt, points, triangle.flip(1), 0.2, hint=hint, **drawn)
+    what += ", its corners listed the other way round"
+    agree(what, attempt, points, triangle, 0.2, hint=hint, **drawn)
+    agree(
+        "coverage of points beyond the corners, sigma 0.1",
+        attempt,
+        beyond,
+        triangle,
+        0.1,
+        hint="Beyond a corner the nearest point of the outline is the corner: distances are to the "
+        "three segments, not to the lines that carry them.",
+        **drawn,
+    )
+    for points, faces, sigma, seed in (
+        (8, 3, 0.05, 0),
+        (3, 7, 0.3, 1),
+        (4, 4, 1e-3, 2),
+        (1, 2, 1.0, 3),
+    ):
+        p, t = _points(points, seed), _triangles(faces, seed)
+        what = f"coverage of {points} points by {faces} triangles, sigma {sigma}"
+        atol = 2e-4 if sigma < 0.01 else 1e-5
+        agree(what, attempt, p, t, sigma, axes=AXES_PF, atol=atol)
+    _same_triangle_gradient("coverage", attempt, 6, 0.1)
+    return "inside, outside and beyond the corners, at four sigmas, gradients included"
+
+
+# Silhouette -------------------------------------------------------------------------------------
+
+
+def _silhouette(coverages: Tensor) -> Tensor:
+    return 1 - (1 - coverages).prod(-1)
+
+
+HALVES = "Two triangles cover a pixel with probability 0.5 each"
+
+
+@exercise_check(
+    stand_in=_silhouette,
+    mistakes={
+        f"{HALVES}. You say that one of them surely does (1.0); but both may miss it, with "
+        "probability 0.5 x 0.5.": (lambda p: p.sum(-1), lambda p: p.sum(-1).clamp(max=1)),
+        f"{HALVES}; you say 0.5. The second must raise it: the pixel stays empty only if both miss "
+        "it, 0.5 x 0.5.": (lambda p: p.amax(-1), lambda p: p.mean(-1)),
+        f"{HALVES}; you say 0.25, which is both at once (or neither). A silhouette asks for at "
+        "least one of them.": (lambda p: p.prod(-1), lambda p: (1 - p).prod(-1)),
+    },
+)
+def silhouette(attempt):
+    halves = torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 0.3], [0.2, 0.0]])
+    what = "silhouette of two coverages at four pixels"
+    close(what, attempt(halves), torch.tensor([0.75, 0.0, 1.0, 0.2]), axes=("pixel",))
+    draw = seeded(0)
+    for shape in ((5, 3), (4, 4), (2, 6, 7, 3), (7,), (3, 1)):
+        p = torch.rand(shape, generator=draw)
+        names = ("batch", "row", "column") if len(shape) == 4 else ("pixel",) * (len(shape) - 1)
+        hint = "The last axis holds the triangles."
+        agree(f"silhouette of {shape}", attempt, p, axes=names, hint=hint)
+    p = torch.rand(5, 4, generator=draw) * 0.9
+    p[2, 1] = p[3, :2] = 0.0
+    same_gradients("silhouette", attempt, {"coverages": p})
+    return "any number of triangles, any picture, and every triangle gets its gradient"
+
+
+# Blending ---------------------------------------------------------------------------------------
+
+
+def blended(shift, background_shift=None):
+    """SoftRas' blending, with the exponents shifted by shift(nearness), the background's also."""
+
+    def soft_blend(
+        coverages: Tensor, nearness: Tensor, colours: Tensor, gamma: float, background: Tensor
+    ) -> Tensor:
+        most = shift(nearness.detach())
+        weights = coverages * torch.exp((nearness - most) / gamma)
+        rest = torch.exp(-(background_shift or shift)(nearness.detach()) / gamma)
+        total = weights.sum(-1, keepdim=True) + rest
+        return ((weights[..., None] * colours).sum(-2) + rest * background) / total
+
+    return soft_blend
+
+
+def nothing(nearness: Tensor) -> Tensor:
+    return torch.zeros_like(nearness[..., :1])
+
+
+def nearest(nearness: Tensor) -> Tensor:
+    return nearness.amax(-1, keepdim=True).clamp(min=0)
+
+
+_soft_blend = blended(nearest)
+
+
+def _blend_case(seed: int, *shape: int, channels: int = 3) -> tuple[Tensor, ...]:
+    draw = seeded(seed)
+    coverages = torch.rand(shape, generator=draw) * 0.95 + 0.02
+    nearness = torch.rand(shape, generator=draw) * 0.9 + 0.05
+    colours = torch.rand(*shape, channels, generator=draw)
+    return coverages, nearness, colours, torch.rand(channels, generator=draw)
+
+
+@exercise_check(
+    stand_in=_soft_blend,
+    mistakes={
+        "Red at nearness 0.8 over blue at 0.4 is more blue than red: nearness is 1 in front and 0 "
+        "at the back.": lambda d, n, *rest: _soft_blend(d, 1 - n, *rest),
+        "With gamma 1e-4, the usual value, the result is not finite: exp(0.8 / 1e-4) overflows and "
+        "inf / inf is nan. Subtracting the same number from every exponent, the largest nearness "
+        "over gamma, changes no weight.": blended(nothing),
+        "In a picture whose pixels lie at different depths, with gamma 1e-4, the result is not "
+        "finite: what you subtract from the exponents must be each pixel's own largest, or pixels "
+        "far behind it are left with 0 / 0.": blended(lambda nearness: nearness.max()),
+    },
+)
+def soft_blend(attempt):
+    colours = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    white, equal, depths = torch.ones(3), torch.ones(1, 2), torch.tensor([[0.8, 0.4]])
+    axes = ("pixel", "colour")
+    agree(
+        "soft_blend of red at nearness 0.8 over blue at 0.4, both of coverage 1, gamma 0.4",
+        attempt,
+        *(equal, depths, colours, 0.4, white),
+        axes=axes,
+        hint="The weights are exp(2) for red, exp(1) for blue and exp(0) for the white background, "
+        "divided by the sum of the three: red is 0.755, green 0.090, blue 0.335.",
+    )
+    agree(
+        "soft_blend of coverages 0.9 and 0.3 at the same nearness 0.5, gamma 0.5",
+        attempt,
+        *(torch.tensor([[0.9, 0.3]]), torch.full((1, 2), 0.5), colours, 0.5, white),
+        axes=axes,
+        hint="At equal depth coverages decide: 0.9 e : 0.3 e : 1 for red, blue and the background.",
+    )
+    close(
+        "soft_blend of a pixel with no triangle (coverage 0, nearness 0 in every slot)",
+        attempt(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2, 3), 0.1, white * 0.7),
+        white[None] * 0.7,
+        axes=axes,
+        hint="Only the background is left: its colour, whole.",
+    )
+    close(
+        "soft_blend with gamma 1e-4, where the nearest takes all",
+        attempt(equal, depths, colours, 1e-4, white),
+        torch.tensor([[1.0, 0.0, 0.0]]),
+        axes=axes,
+    )
+    # Near pixels, far pixels and an empty one in a picture, two triangles nearly level: what goes
+    # well by luck where all pixels are alike, or where gamma may as well be 0.
+    several = torch.tensor([[0.9, 0.89995], [0.3, 0.30005], [0.0, 0.0]])
+    solid = torch.tensor([[1.0, 0.5], [1.0, 1.0], [0.0, 0.0]])
+    agree(
+        "soft_blend of a near, a far and an empty pixel, triangles 0.00005 apart, gamma 1e-4",
+        attempt,
+        *(solid, several, colours.expand(3, 2, 3), 1e-4, white * 0.7),
+        axes=axes,
+        atol=2e-3,
+        hint="At gamma 1e-4 a difference of 0.00005 in nearness is a factor of exp(0.5).",
+    )
+    for seed, shape, gamma, channels in (
+        (0, (6, 4), 0.2, 3),
+        (1, (3, 3), 1.0, 3),
+        (2, (2, 4, 5, 3), 0.05, 4),
+        (3, (4, 1), 0.5, 1),
+    ):
+        *tensors, background = _blend_case(seed, *shape, channels=channels)
+        what = f"soft_blend of coverages {shape} and {channels} channels, gamma {gamma}"
+        hint = "The last axis of coverages and nearness, and the last but one of colours, is K."
+        agree(what, attempt, *tensors, gamma, background, hint=hint)
+    *tensors, background = _blend_case(5, 5, 3)
+    inputs = dict(zip(("coverages", "nearness", "colours"), tensors, strict=True))
+    same_gradients("soft_blend", attempt, inputs, 0.3, background)
+    return "near beats far, coverage counts, the background has its share, and gamma 1e-4 is safe"

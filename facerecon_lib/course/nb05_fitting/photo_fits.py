@@ -1,0 +1,305 @@
+"""What notebook 05 fits with: a photo to fit to, parameters by name, faces whose truth is known.
+
+target = photo_fits.target_of(crop)                  # photo, valid pixels, landmarks
+p = photo_fits.parameters(photo_fits.first_guess(model, target))
+found, losses = fit_face(loss_of, p, RATES, steps=60)
+c = photo_fits.coefficients(found)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ...face.camera import pose
+from ...face.coefficients import FaceCoefficients
+from ...face.lighting import ambient_lighting, solve_lighting
+from ...face.measures import vertex_error_mm
+from ...face.morphable_model import MorphableModel
+from ...fitting import losses
+from ...fitting.fit import JAW_WEIGHT, LEARNING_RATES, sample_photo_colours, start_from_landmarks
+from ...photos.reading import Crop
+from ...rendering.renderer import SoftSettings
+from ...rendering.synthesis import CROP_SIZE, Face, project_landmarks, synthesise
+
+SIZE = 112
+"""Side in px at which the notebook renders: a quarter of the pixels of the crop."""
+
+SHAPE = ("identity", "expression", "rotation", "translation", "log_scale")
+"""The parameters that landmarks depend on."""
+
+
+@dataclass(eq=False)
+class Target:
+    """What a fit is compared with: photos at `SIZE`, where they are valid, and landmarks."""
+
+    image: Float[Tensor, "batch 3 size size"]
+    valid: Float[Tensor, "batch 1 size size"]
+    landmarks: Float[Tensor, "batch 68 2"]
+
+    def __getitem__(self, rows: slice | Sequence[int]) -> Target:
+        return Target(self.image[rows], self.valid[rows], self.landmarks[rows])
+
+
+def target_of(crop: Crop, size: int = SIZE) -> Target:
+    """The crop, averaged to `size` pixels a side; landmarks stay in pixels of the 224 crop."""
+    small = [F.interpolate(v, (size, size), mode="area") for v in (crop.image, crop.valid)]
+    return Target(*small, crop.landmarks)
+
+
+def point_weights() -> Float[Tensor, " 68"]:
+    """1 for each landmark, 0.3 for the jaw's 17: a 2D detector marks an outline there."""
+    weights = torch.ones(68)
+    weights[:17] = JAW_WEIGHT
+    return weights
+
+
+def parameters(c: FaceCoefficients) -> dict[str, Tensor]:
+    """Fresh tensors by name, as an optimiser wants them; scale as its logarithm: it stays > 0."""
+    p = {name: getattr(c, name).detach().clone() for name in LEARNING_RATES if name != "log_scale"}
+    return p | {"log_scale": c.scale.detach().log()}
+
+
+def coefficients(p: Mapping[str, Tensor]) -> FaceCoefficients:
+    """The other way; gradients flow through."""
+    p = dict(p)
+    return FaceCoefficients(scale=p.pop("log_scale").exp(), **p)
+
+
+def first_guess(model: MorphableModel, target: Target) -> FaceCoefficients:
+    """The mean face in the pose of the 68 landmarks, in the light that explains the photo best."""
+    return lit_by_photo(model, start_from_landmarks(model, target.landmarks), target)
+
+
+@torch.no_grad()
+def lit_by_photo(model: MorphableModel, c: FaceCoefficients, target: Target) -> FaceCoefficients:
+    """The same face under the least-squares light of notebook 03, its skin kept."""
+    c = c.detach().clone()
+    face = synthesise(model, c)
+    seen, weight = sample_photo_colours(face, target.image, target.valid)
+    prior = ambient_lighting(len(c), losses.LIGHT_LEVEL, device=model.device)
+    weight = weight * model.regions["skin"]
+    albedo = face.albedo.clamp(0.02, 1)
+    c.lighting = solve_lighting(albedo, face.normals, seen, weight, prior=prior, ridge=3e-3)
+    return c
+
+
+class Film:
+    """A loss that remembers the coefficients of every step it was asked about."""
+
+    def __init__(self, loss_of: Callable[[Mapping[str, Tensor]], Tensor]):
+        self.loss_of = loss_of
+        self.states: list[FaceCoefficients] = []
+
+    def __call__(self, p: Mapping[str, Tensor]) -> Tensor:
+        self.states.append(coefficients(p).detach().clone())
+        return self.loss_of(p)
+
+
+@torch.no_grad()
+def film_values(
+    model: MorphableModel,
+    target: Target,
+    states: Sequence[FaceCoefficients],
+    pixel_term: Callable[[Face, Target], Tensor],
+    landmark_term: Callable[[Tensor, Tensor], Tensor],
+) -> list[tuple[float, float]]:
+    """Pixel and landmark loss of each state."""
+    values = []
+    for c in states:
+        face = synthesise(model, c)
+        landmark = landmark_term(face.landmarks("2d"), target.landmarks)
+        values.append((float(pixel_term(face, target)), float(landmark)))
+    return values
+
+
+@torch.no_grad()
+def random_faces(
+    model: MorphableModel, count: int, seed: int, size: int = SIZE
+) -> tuple[FaceCoefficients, Target]:
+    """Faces whose truth is known, rendered, with half a pixel of noise on their landmarks."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*sds: float) -> Tensor:
+        return torch.randn(count, len(sds), generator=generator) * torch.tensor(sds)
+
+    c = model.neutral(count)
+    c.identity, c.expression, c.albedo = model.random(count, generator)
+    c.rotation = normal(0.1, 0.25, 0.05).to(model.device)
+    c.translation = c.translation + normal(5.0, 5.0, 15.0).to(model.device)
+    light = ambient_lighting(count) * (0.75 + 0.2 * torch.rand(count, 1, 1, generator=generator))
+    light[:, 1:4] += (normal(0.2, 0.15, 0.25) + torch.tensor([0.1, 0.25, 0.0]))[..., None]
+    c.lighting = light.to(model.device)
+    face = synthesise(model, c)
+    image, _ = face.render(2 * size, background=0.6)
+    image = F.avg_pool2d(image.clamp(0, 1), 2)
+    jitter = 0.5 * torch.randn(count, 68, 2, generator=generator).to(model.device)
+    return c, Target(image, torch.ones_like(image[:, :1]), face.landmarks("2d") + jitter)
+
+
+@torch.no_grad()
+def shape_errors(
+    model: MorphableModel, c: FaceCoefficients | None, truth: FaceCoefficients, align="similarity"
+) -> Float[Tensor, "batch vertex"]:
+    """Distance in mm of each vertex to the truth's, after alignment; c None: of the mean face."""
+    true = model.shape(truth.identity, truth.expression)
+    if c is None:
+        return vertex_error_mm(model.mean.expand(len(true), -1, -1), true, align=align)
+    return vertex_error_mm(model.shape(c.identity, c.expression), true, align=align)
+
+
+def at_distance(c: FaceCoefficients, mm: float | Tensor) -> FaceCoefficients:
+    """The same face moved along its line of sight, so that it stays where it is in the picture."""
+    moved = c.detach().clone()
+    moved.translation = c.translation.detach() * (mm / c.translation[:, 2:].detach())
+    return moved
+
+
+def walk(
+    model: MorphableModel,
+    c: FaceCoefficients,
+    target: Target,
+    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
+    steps: int = 15,
+    rate: float = 0.07,
+) -> list[FaceCoefficients]:
+    """Lets Adam choose the distance alone, under a soft renderer, whose mask has a gradient.
+
+    loss_of(rendered, photo, mask) -> a scalar. Returns the face at each step.
+    """
+    log_mm = c.translation[:, 2:].detach().log().requires_grad_()
+    adam = torch.optim.Adam([log_mm], lr=rate)
+    soft, size = SoftSettings(faces_per_pixel=4), SIZE // 2
+    photo, valid = (F.avg_pool2d(value, 2) for value in (target.image, target.valid))
+    states = []
+    for _ in range(steps + 1):
+        moved = at_distance(c, log_mm.exp())
+        states.append(moved.detach())
+        image, mask = synthesise(model, moved).render(size, soft=soft)
+        loss = loss_of(image, photo, mask * valid)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return states
+
+
+def landmark_points(few: MorphableModel, c: FaceCoefficients) -> Float[Tensor, "batch 68 2"]:
+    """The landmarks of a `landmark_model`, in crop pixels."""
+    v_camera = pose(few.shape(c.identity, c.expression), c.rotation, c.scale, c.translation)
+    return project_landmarks(few, v_camera, c.rotation, "2d")
+
+
+def shape_prior(model: MorphableModel, c: FaceCoefficients) -> Float[Tensor, " batch"]:
+    """The shape's priors at FIT_WEIGHTS, one number a face."""
+    w = losses.FIT_WEIGHTS
+    actions = model.actions(c.expression)
+    outside = (-actions).clamp(min=0) + (actions - 1).clamp(min=0)
+    return (
+        w["identity"] * (c.identity**2).sum(-1)
+        + w["expression"] * (c.expression**2).sum(-1)
+        + w["action_range"] * (outside**2).sum(-1)
+        + w["scale"] * (c.scale[:, 0].log() / losses.LOG_SCALE_SD) ** 2
+    )
+
+
+def fit_points(
+    model: MorphableModel,
+    start: FaceCoefficients,
+    landmarks: Float[Tensor, "1 68 2"],
+    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
+    steps: int = 40,
+) -> FaceCoefficients:
+    """Pose and shape of 68 landmarks with priors, under a landmark loss of one's own."""
+    few, weights = model.landmark_model(), point_weights()
+    p = {name: value.requires_grad_() for name, value in parameters(start).items()}
+    adam = torch.optim.Adam([{"params": [p[n]], "lr": LEARNING_RATES[n]} for n in SHAPE])
+    for _ in range(steps):
+        c = coefficients(p)
+        loss = losses.FIT_WEIGHTS["landmark"] * loss_of(landmark_points(few, c), landmarks, weights)
+        loss = loss + shape_prior(model, c).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return coefficients(p).detach()
+
+
+def prior_sweep(
+    model: MorphableModel,
+    truth: FaceCoefficients,
+    target: Target,
+    strengths: Sequence[float],
+    fit_face: Callable,
+    steps: int = 40,
+) -> tuple[Tensor, Tensor]:
+    """Every face under every strength of the priors, fitted to its landmarks in one batch.
+
+    Adam treats each number by itself, so the rows do not disturb each other. Returns the median
+    vertex errors in mm and the landmark losses in px, (strength, face) both.
+    """
+    count, few, points_count = len(truth), model.landmark_model(), point_weights()
+    landmarks = target.landmarks.repeat(len(strengths), 1, 1)
+    strength = torch.tensor(strengths, dtype=torch.float32).repeat_interleave(count)
+    start = FaceCoefficients.cat([start_from_landmarks(model, target.landmarks)] * len(strengths))
+
+    def landmark(c: FaceCoefficients) -> Tensor:
+        off = (landmark_points(few, c) - landmarks).abs().sum(-1) * points_count.to(landmarks)
+        return off.sum(1) / 68
+
+    def loss_of(p: Mapping[str, Tensor]) -> Tensor:
+        c = coefficients(p)
+        prior = strength.to(landmarks) * shape_prior(model, c)
+        return (losses.FIT_WEIGHTS["landmark"] * landmark(c) + prior).sum()
+
+    rates = {name: LEARNING_RATES[name] for name in SHAPE}
+    found, _ = fit_face(loss_of, parameters(start), rates, steps)
+    with torch.no_grad():
+        c = coefficients(found)
+        again = FaceCoefficients.cat([truth] * len(strengths))
+        errors = shape_errors(model, c, again).median(1).values
+        return errors.view(-1, count), landmark(c).view(-1, count)
+
+
+def with_sunglasses(target: Target) -> Target:
+    """The same photo with dark glasses painted over the eyes; its landmarks stay."""
+    size = target.image.shape[-1]
+    scale = 4 * size / CROP_SIZE
+    layer = Image.new("L", (4 * size, 4 * size), 0)
+    pen = ImageDraw.Draw(layer)
+    xy = target.landmarks[0].cpu() * scale
+    eyes = [xy[36:42].mean(0), xy[42:48].mean(0)]
+    reach = float((xy[45] - xy[36]).norm())
+    for x, y in (e.tolist() for e in eyes):
+        w, h = 0.29 * reach, 0.22 * reach
+        pen.rounded_rectangle((x - w, y - 0.75 * h, x + w, y + 1.25 * h), 0.12 * reach, fill=255)
+    (x0, y0), (x1, y1) = (e.tolist() for e in eyes)
+    pen.line((x0, y0 - 0.06 * reach, x1, y1 - 0.06 * reach), fill=255, width=int(0.05 * reach))
+    for (x, y), end in zip((e.tolist() for e in eyes), (xy[0], xy[16]), strict=True):
+        pen.line((x, y - 0.04 * reach, *end.tolist()), fill=255, width=int(0.05 * reach))
+    layer = layer.resize((size, size), Image.Resampling.BOX)
+    alpha = torch.from_numpy(np.asarray(layer).astype(np.float32) / 255).to(target.image)
+    dark = target.image.new_tensor([0.05, 0.05, 0.07])[:, None, None]
+    painted = target.image * (1 - alpha) + dark * alpha
+    return Target(painted, target.valid, target.landmarks)
+
+
+@torch.no_grad()
+def other_skin(model: MorphableModel, c: FaceCoefficients, factor: float) -> FaceCoefficients:
+    """The same colours in the picture from a skin `factor` times as dark, in that much more light.
+
+    The albedo is the basis' nearest to factor times the old one; the light is divided by factor.
+    """
+    changed = c.detach().clone()
+    basis = model.albedo_basis.reshape(len(model.albedo_basis), -1)
+    wanted = (factor * model.albedo(c.albedo)[0] - model.albedo_mean).reshape(-1)
+    weight = model.regions["skin"][:, None].expand(-1, 3).reshape(-1)
+    normal = (basis * weight) @ basis.T + 1e-3 * torch.eye(len(basis))
+    changed.albedo = torch.linalg.solve(normal, (basis * weight) @ wanted)[None]
+    changed.lighting = c.lighting / factor
+    return changed

@@ -1,0 +1,230 @@
+"""The reader's own photo in a notebook: a file, an upload or the camera; the bundled one till then.
+
+    mine = choose_photo()                 # shows what to click; choose_photo("me.jpg") takes a file
+    mine.photo, mine.detection, mine.crop
+    mine.camera()                         # on Colab, where the button beside the upload cannot
+
+A photo that cannot be used is answered by one line, and the one before stays. Pictures go from the
+browser to the memory of the kernel and no further: nothing is written to the disk or sent on.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import sys
+import uuid
+from pathlib import Path
+
+from ...files.errors import one_line
+from ...photos.detection import (
+    Crop,
+    Detection,
+    Photo,
+    align,
+    detect,
+    load_image,
+    sample_detection,
+    sample_photo,
+)
+from ...pictures.faces import to_uint8
+from ..widgets import captioned, pixels_of, png_of
+
+PRIVACY = (
+    "Your picture goes to the memory of the machine that runs this notebook (on Colab that is "
+    "Google's) and no further: nothing is saved, and nothing is sent on."
+)
+PREVIEW = 224  # px
+
+# Resolves to the picture as a data URL; rejects with a sentence.
+_CAPTURE = """async function capture(place) {
+  if (!navigator.mediaDevices) {
+    throw "the browser gives no camera to a page from http://; upload a picture instead";
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({video: {width: 1280, facingMode: "user"}});
+  } catch (error) {
+    throw "the browser gave no camera (" + error.name + "); upload a picture instead";
+  }
+  const video = document.createElement("video"), button = document.createElement("button");
+  video.style.cssText = "display: block; width: 400px; transform: scaleX(-1)";  // as in a mirror
+  video.muted = video.playsInline = true;
+  video.srcObject = stream;
+  button.textContent = "Take the picture";
+  button.className = "jupyter-button mod-primary";
+  place.replaceChildren(video, button);
+  await video.play();
+  await new Promise(clicked => { button.onclick = clicked; });
+  const canvas = document.createElement("canvas");
+  canvas.width = video.videoWidth;
+  canvas.height = video.videoHeight;
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  stream.getTracks().forEach(track => track.stop());
+  place.replaceChildren();
+  return canvas.toDataURL("image/jpeg", 0.95);
+}"""
+
+# A text field is the way back to Python that ipywidgets has without an extension of its own.
+_TO_FIELD = """(() => {
+  %s
+  const field = document.querySelector(".%s textarea");
+  const answer = text => {
+    field.value = text;
+    for (const name of ["input", "change"]) field.dispatchEvent(new Event(name, {bubbles: true}));
+  };
+  capture(document.querySelector(".%s")).then(answer, error => answer("error: " + error));
+})()"""
+
+_ON_COLAB = """(async () => {
+  %s
+  const place = document.createElement("div");
+  document.body.append(place);
+  google.colab.output.setIframeHeight(420, true);
+  return await capture(place).catch(error => "error: " + error);
+})()"""
+
+
+class ChosenPhoto:
+    """A photo with a face, and how to choose another; `choose_photo` makes it.
+
+    photo, detection, crop: of the photo that was chosen last. message: what became of it.
+    """
+
+    photo: Photo
+    detection: Detection
+    crop: Crop
+
+    def __init__(self) -> None:
+        self._set(sample_photo(), sample_detection())
+        self.message = "This is the photo that comes with the course. Yours may take its place."
+        self._say = lambda: None
+
+    def _set(self, photo: Photo, found: Detection) -> None:
+        crop = align(photo.pixels, found.landmarks)
+        self.photo, self.detection, self.crop = photo, found, crop
+
+    def take(self, source: str | Path | bytes, name: str | None = None) -> bool:
+        """Look for a face in a file, or in the bytes of one; True where the photo is now this one.
+
+        Anything else leaves the photo as it was, and `message` says why in one line.
+        """
+        try:
+            photo = load_image(source, name)
+            found = detect(photo)
+            self._set(photo, found)
+        except ValueError as error:
+            self.message = f"{one_line(error)}. Still: {self.photo.name}."
+        except Exception as error:  # in a widget's callback a traceback would go unseen
+            reason = one_line(error)
+            self.message = f"{type(error).__name__}: {reason}. Still: {self.photo.name}."
+        else:
+            others = found.faces_found - 1
+            which = f"; the largest of {found.faces_found} faces" if others else ""
+            self.message = f"{photo.name}: taken{which}. Now run the cells below."
+            self._say()
+            return True
+        self._say()
+        return False
+
+    def take_captured(self, answer: str) -> bool:
+        """The same of what the browser's camera gave: a data URL, or "error: " and a sentence."""
+        head, _, data = answer.partition(",")
+        if not head.startswith("data:image/"):
+            failed = answer.startswith("error: ")
+            reason = answer[7:300] if failed else "the camera gave no picture"
+            self.message = f"{reason}. Still: {self.photo.name}."
+            self._say()
+            return False
+        try:
+            picture = base64.b64decode(data, validate=True)
+        except binascii.Error:
+            picture = b""
+        return self.take(picture, "the camera's picture")
+
+    def take_uploaded(self, value: tuple | dict) -> bool:
+        """The same of the `value` of an ipywidgets.FileUpload, as version 7 or 8 has it."""
+        files = list(value.items()) if isinstance(value, dict) else [(f["name"], f) for f in value]
+        if not files:
+            return False
+        name, file = files[-1]
+        return self.take(bytes(file["content"]), name)
+
+    def camera(self) -> None:
+        """Take a picture with the camera on Colab; elsewhere the button beside the upload does."""
+        if not on_colab():
+            print("Use the button “Take a picture” above.")
+            return
+        from google.colab.output import eval_js
+
+        self.take_captured(eval_js(_ON_COLAB % _CAPTURE))
+        print(self.message)
+
+    def preview(self) -> bytes:
+        """The crop as PNG."""
+        return png_of(to_uint8(self.crop.image[0]))
+
+    def show(self) -> None:
+        """An upload, a camera, the crop as it is now, and what became of the last picture."""
+        import ipywidgets as w
+        from IPython.display import Javascript, display
+
+        anchor = f"facerecon-{uuid.uuid4().hex[:8]}"
+        upload = w.FileUpload(accept="image/*", multiple=False, description="Upload a photo")
+        upload.layout.width = "auto"  # its icon leaves the words no room in a button's usual width
+        camera = w.Button(description="Take a picture", icon="camera")
+        camera.layout.display = "none" if on_colab() else None
+        field = w.Textarea(layout={"display": "none"})
+        stage, scripts = w.Box(), w.Output()
+        hidden = w.Box([field], layout={"display": "none"})
+        hidden.add_class(f"{anchor}-field")
+        stage.add_class(anchor)
+        image = w.Image(format="png", width=PREVIEW, height=PREVIEW)
+        text, privacy = w.HTML(), w.HTML(f"<small>{PRIVACY}</small>")
+
+        def say() -> None:
+            image.value, text.value = self.preview(), html.escape(self.message)
+
+        def uploaded(change) -> None:
+            if change["new"]:
+                self.take_uploaded(change["new"])
+
+        def film(_button) -> None:
+            scripts.clear_output()
+            with scripts:
+                display(Javascript(_TO_FIELD % (_CAPTURE, f"{anchor}-field", anchor)))
+
+        def captured(change) -> None:
+            if change["new"]:
+                self.take_captured(change["new"])
+                field.value = ""
+
+        upload.observe(uploaded, names="value")
+        camera.on_click(film)
+        field.observe(captured, names="value")
+        self._say = say
+        say()
+        buttons = w.HBox([upload, camera])
+        box = w.VBox([buttons, stage, image, text, privacy, hidden, scripts])
+        bundle = box._repr_mimebundle_()
+        bundle["text/plain"] = f"photo: {self.photo.name}"
+        note = captioned(pixels_of(self.preview()), "Run this cell to choose your own photo")
+        bundle["image/png"] = base64.b64encode(png_of(note)).decode()
+        display(bundle, raw=True)
+
+
+def choose_photo(source: str | Path | None = None) -> ChosenPhoto:
+    """Show what to choose a photo with. It starts at the file `source`, or at the bundled photo.
+
+    A file that cannot be used is answered by a line, as every other photo.
+    """
+    chosen = ChosenPhoto()
+    if source is not None:
+        chosen.take(source)
+    chosen.show()
+    return chosen
+
+
+def on_colab() -> bool:
+    return "google.colab" in sys.modules

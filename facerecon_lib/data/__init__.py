@@ -1,0 +1,1 @@
+"""What networks learn from: rendered faces and shards of photos."""

@@ -1,0 +1,254 @@
+"""Faces rendered on the fly, with everything about them known: photos that cost nothing.
+
+    faces = RenderedFaces(model, seed=3)
+    batch = faces.batch(torch.arange(64))                # a FaceBatch, with .truth and .tone
+
+Face number i of a seed is always the same face. It varies in identity, expression, skin, pose,
+distance, light, skin texture and shine, what stands around it and before it, focus, noise, tone
+curve and JPEG quality; it is cut to the crop as `photo.align` cuts a photo, by its landmarks. Two
+families of light and background make sure that an encoder is not judged on what it was trained on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...face.batch import FaceBatch
+from ...face.camera import DEFAULT_FOV, axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
+from ...face.coefficients import FaceCoefficients
+from ...face.device_constants import constant
+from ...face.lighting import sh_basis, shade
+from ...face.measures import skin_tone_group
+from ...face.mesh import vertex_normals
+from ...face.morphable_model import MorphableModel
+from ...rendering.renderer import render
+from ...rendering.synthesis import CROP_SIZE, landmark_vertices
+from .camera_effects import blur, jpeg, tone_curve
+from .counted_random import CountedRandom
+from .random_faces import random_coefficients, random_expression, random_light, relief
+from .scenes import (
+    FAMILIES,
+    background,
+    before_face,
+    behind_face,
+    hair_colour,
+    hair_strands,
+    head_frame,
+)
+from .skin_details import DetailAtlas
+
+__all__ = ["CROP_MARGIN", "RenderedFaces", "flattened", "random_coefficients"]
+__all__ += ["random_expression", "random_light", "relief"]
+
+CROP_MARGIN = 1.3  # of photo.align
+
+
+@dataclass(eq=False)
+class RenderedFaces:
+    """An endless collection of faces of `model`, on its device.
+
+    seed: another seed, other faces. family: "train" or "held-out", of light and background.
+    clean: nothing around the face or before it, no camera effects, one grey background.
+    details: with wrinkles, bumps, marks and make-up that the bases do not have (`face_details`);
+    `truth` then says what of the face is the bases', `true_vertices` and `true_albedo` all of it.
+    Without details these two are filled too, and are those of `truth`.
+    size: of the picture, pixels, a multiple of 8; margin: it spans that many times the landmarks'
+    box. Other values than the crop's give photos to cut crops from.
+    Raises ValueError for an unknown family, and for a size or margin that cannot be.
+    """
+
+    model: MorphableModel
+    seed: int
+    family: str = "train"
+    clean: bool = False
+    details: bool = False
+    size: int = CROP_SIZE
+    margin: float = CROP_MARGIN
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ValueError(f"family {self.family!r}: expected {' or '.join(FAMILIES)}")
+        if self.size < 8 or self.size % 8:
+            raise ValueError(f"size {self.size}: expected a multiple of 8, more than 0")
+        if not self.margin > 0:
+            raise ValueError(f"margin {self.margin}: expected more than 0")
+        self.points = self.model.landmark_model()
+        marks = torch.cat([self.model.landmarks, self.model.contour_bands.reshape(-1)])
+        self.point_rows = marks.unique()
+        self.atlas = DetailAtlas(self.model) if self.details else None
+        # numbers, not the mask itself: of an index by mask the length is read back at every call
+        self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
+
+    @torch.no_grad()
+    def batch(
+        self, indices: Int[Tensor, " batch"], rotation: Float[Tensor, "batch 3"] | None = None
+    ) -> FaceBatch:
+        """The faces of these numbers.
+
+        rotation: axis-angle in radians, in place of their own; all else of them stays.
+        Raises ValueError for no number, for negative ones, and for rotations of another shape.
+        """
+        if indices.ndim != 1 or not len(indices) or int(indices.min()) < 0:
+            raise ValueError(
+                f"indices: expected one face number or more, in one row and each 0 or more, got "
+                f"{indices.tolist()}"
+            )
+        names = [f"seed {self.seed} face {i}" for i in indices.tolist()]
+        numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
+        c = random_coefficients(self.model, numbers, self.family)
+        if rotation is not None:
+            if rotation.shape != c.rotation.shape:
+                raise ValueError(
+                    f"rotation: expected {tuple(c.rotation.shape)}, one a face, got "
+                    f"{tuple(rotation.shape)}"
+                )
+            c.rotation = rotation.to(c.rotation)
+        flat = relief(numbers)
+        vertices = self.model.shape(c.identity, c.expression)
+        albedo = self.model.albedo(c.albedo)
+        points = None
+        if self.atlas is not None:
+            details = self.atlas.draw(numbers)
+            vertices = details.raise_skin(vertices, self.model.faces)
+            albedo = details.colour_skin(albedo)
+            points = vertices[:, self.point_rows]
+        landmarks = self._place(c, numbers, flat, points)
+        image, valid, albedo = self._photograph(c, numbers, flat, vertices, albedo)
+        tone = skin_tone_group(albedo[:, self.skin].mean(1).clamp(0, 1))
+        known = dict(true_vertices=vertices, true_albedo=albedo)
+        return FaceBatch(image, valid, landmarks, "2d", names, c, tone, **known)
+
+    def _place(
+        self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor, points: Tensor | None
+    ) -> Tensor:
+        """Moves the faces to where `align` would put them; returns what a detector would find.
+
+        points: true positions of the vertices of `self.points`; None: those of the coefficients.
+        """
+        noise = numbers.normal("landmark noise", 68, 2, sd=0.9)
+        noise[:, :17] *= 2  # the jaw is the detector's guess
+        target = self.size / self.margin * (1 + numbers.normal("crop size", sd=0.025))
+        middle = self.size / 2 + numbers.normal("crop shift", 2, sd=2.0)
+        vertices = self.points.shape(c.identity, c.expression) if points is None else points
+        per_pixel = 2 * math.tan(math.radians(DEFAULT_FOV / 2)) / self.size
+
+        def found() -> Tensor:
+            v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
+            index = landmark_vertices(self.points, v_camera, c.rotation, "2d")
+            seen = v_camera.gather(1, index[..., None].expand(-1, -1, 3))
+            return ndc_to_pixels(project_ndc(seen), self.size) + noise
+
+        for _ in range(2):  # moving a face turns it a little towards or from the viewer
+            points = found()
+            low, high = points.amin(1), points.amax(1)
+            depth = c.translation[:, 2] * (high - low).amax(1) / target
+            off = (low + high) / 2 - middle  # pixels; +x left and +y up in the camera's frame
+            c.translation = torch.stack(
+                [
+                    (c.translation[:, 0] + off[:, 0] * per_pixel * c.translation[:, 2]),
+                    (c.translation[:, 1] + off[:, 1] * per_pixel * c.translation[:, 2]),
+                    depth,
+                ],
+                -1,
+            )
+        return found()
+
+    def _photograph(
+        self,
+        c: FaceCoefficients,
+        numbers: CountedRandom,
+        flat: Tensor,
+        vertices: Float[Tensor, "batch vertex 3"],
+        albedo: Float[Tensor, "batch vertex 3"],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, where it is free of other things, and the true albedo (with details: as lit)."""
+        model = self.model
+        turned = axis_angle_to_matrix(c.rotation)
+        normals = vertex_normals(vertices, model.faces)
+        seen_albedo = albedo
+        if not self.clean:
+            bumps = 0.03 if self.details else 0.08  # of normals alone: no truth has them
+            normals, seen_albedo = skin_texture(model, numbers, normals, albedo, bumps)
+        if self.details:
+            albedo = seen_albedo
+        normals = normals @ turned.transpose(1, 2)
+        colours = shade(seen_albedo, normals, c.lighting)
+        if not self.clean:
+            colours = colours + shine(numbers, normals, c.lighting)
+        v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
+        image, mask = render(v_camera, model.faces, colours.clamp(0, 1), self.size, near=None)
+        if self.clean:
+            return torch.where(mask > 0, image, 0.5), torch.ones_like(mask), albedo
+        skin = (albedo * model.regions["skin"][:, None]).sum(1) / model.regions["skin"].sum()
+        to_viewer = constant(((0.0, 0.0, 1.0),), skin.dtype, skin.device)
+        level = (sh_basis(to_viewer) @ c.lighting)[:, 0]
+        frame = head_frame(c, self.size)
+        scene = background(numbers, self.size, self.family)
+        hair = hair_colour(numbers)[..., None, None] + 0.08 * hair_strands(numbers, frame)
+        scene = behind_face(numbers, frame, scene, (skin * level).clamp(0, 1), hair)
+        soft = blur(mask, torch.full_like(flat, 0.7), reach=2) * mask  # no cut-out edge
+        image, free = before_face(numbers, frame, torch.lerp(scene, image, soft), hair)
+        return self._expose(image, numbers), (free > 0.5).float(), albedo
+
+    def _expose(self, image: Tensor, numbers: CountedRandom) -> Tensor:
+        gamma = numbers.normal("gamma", sd=0.12).exp()
+        grey = numbers.chance("black and white", 0.04)
+        saturation = (1.1 + numbers.normal("saturation", sd=0.22)) * (1 - grey)
+        image = tone_curve(image, gamma, saturation.clamp(min=0))
+        soft = numbers.chance("soft", 0.6) * numbers.uniform("blur", high=2.2)
+        image = blur(image, soft)
+        grain = numbers.uniform("grain", high=0.04)[:, None, None, None]
+        image.addcmul_(grain, numbers.normal("grain of a pixel", *image.shape[1:])).clamp_(0, 1)
+        return jpeg(image, numbers.uniform("jpeg", low=25, high=100))
+
+
+# What the model does not have ------------------------------------------------------------------
+
+
+def flattened(
+    v_camera: Float[Tensor, "batch vertex 3"], c: FaceCoefficients, keep: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch vertex 3"]:
+    """Depths in the camera frame, drawn towards the translation so that `keep` of them stays."""
+    middle = c.translation[:, None, 2]
+    depth = middle + keep[:, None] * (v_camera[..., 2] - middle)
+    return torch.cat([v_camera[..., :2], depth[..., None]], -1)
+
+
+def skin_texture(
+    model: MorphableModel,
+    numbers: CountedRandom,
+    normals: Tensor,
+    albedo: Tensor,
+    bumps: float = 0.08,
+) -> tuple[Tensor, Tensor]:
+    """Normals with bumps and skin with spots that the bases do not have: waves in 3D."""
+    count = 8
+    fine = numbers.uniform("wave length", count, low=4.0, high=30.0)  # mm
+    direction = F.normalize(numbers.normal("wave", count, 3), dim=-1)
+    k = direction * (2 * math.pi / fine)[..., None]
+    phase = numbers.uniform("wave phase", count, high=2 * math.pi)
+    angle = torch.einsum("vi,bwi->bvw", model.mean, k) + phase[:, None]
+    bump = numbers.uniform("bumps", high=bumps)[:, None, None]
+    normals = normals + bump * torch.einsum("bvw,bwi->bvi", angle.cos(), direction)
+    spots = numbers.uniform("spots", high=0.04)[:, None]
+    skin = model.regions["skin"] * spots * angle.sin().mean(-1) * count**0.5
+    return F.normalize(normals, dim=-1), albedo * (1 + skin[..., None])
+
+
+def shine(
+    numbers: CountedRandom, normals: Tensor, lighting: Tensor
+) -> Float[Tensor, "batch vertex 1"]:
+    """A highlight of the main light, by Blinn and Phong; the viewer looks along -z."""
+    grey = lighting.mean(-1)
+    main = F.normalize(torch.stack([grey[:, 3], grey[:, 1], grey[:, 2]], -1), dim=-1)
+    half = F.normalize(main + constant((0.0, 0.0, 1.0), main.dtype, main.device), dim=-1)
+    power = numbers.uniform("shine width", low=6, high=40)[:, None]
+    strength = numbers.uniform("shine", low=-0.1, high=0.25).clamp(min=0)[:, None]
+    cosine = (normals * half[:, None]).sum(-1).clamp(min=0)
+    return (strength * cosine**power)[..., None]

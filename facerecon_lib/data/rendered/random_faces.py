@@ -1,0 +1,140 @@
+"""What is drawn of a face, and of the lens and the light that it is seen by: coefficients.
+
+    numbers = CountedRandom(seed=3, indices=torch.arange(16))
+    c = random_coefficients(model, numbers)              # FaceCoefficients of seed 3's first 16
+
+Shapes are drawn from the model's prior, expressions from its facial actions, skins from those that
+its basis was made of, poses as in photos of people, and light from two families: an encoder is
+trained on one and judged on the other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ...face.coefficients import FaceCoefficients
+from ...face.device_constants import constant
+from ...face.lighting import sh_basis
+from ...face.morphable_model import MorphableModel
+from ...fitting.losses import light_level
+from .counted_random import CountedRandom
+
+LAMBERT = (math.pi, 2 * math.pi / 3, math.pi / 4)
+"""What a matte surface keeps of bands 0, 1, 2 of its light (Ramamoorthi and Hanrahan, 2001)."""
+
+
+def random_coefficients(
+    model: MorphableModel, numbers: CountedRandom, family: str = "train"
+) -> FaceCoefficients:
+    """Shape, skin, pose and light; the translation is that of a face in the middle of the crop."""
+    c = model.neutral(len(numbers.indices))
+    c.identity = numbers.normal("identity", model.sizes.identity)
+    c.expression = random_expression(model, numbers)
+    chosen = numbers.integer("skin", len(model.albedo_samples))
+    c.albedo = model.albedo_samples[chosen]
+    c.albedo = c.albedo + numbers.normal("skin noise", model.sizes.albedo, sd=0.15)
+    turned = numbers.normal("pose", 3)
+    wide = numbers.chance("turned far", 0.25)
+    yaw = torch.where(
+        wide > 0, numbers.uniform("far yaw", low=-0.95, high=0.95), 0.3 * turned[:, 1]
+    )
+    c.rotation = torch.stack([0.17 * turned[:, 0], yaw, 0.12 * turned[:, 2]], -1)
+    c.scale = numbers.normal("size", sd=0.02).exp()[:, None]
+    c.lighting = random_light(numbers, family)
+    return c
+
+
+def random_expression(
+    model: MorphableModel, numbers: CountedRandom
+) -> Float[Tensor, "batch expression"]:
+    """Some facial actions at a time, mostly alike on both sides; a third of the faces at rest.
+
+    Modes that no action moves are N(0, 1).
+    """
+    controls = list(model.controls)
+    loose = 0.0
+    if len(controls) < model.sizes.expression:
+        loose = numbers.normal("expression", model.sizes.expression) * model.unnamed_modes
+    if not controls:
+        return loose
+    amount = numbers.uniform("action", len(controls)) * (
+        numbers.uniform("acts", len(controls)) < 0.1
+    )
+    twin = [
+        controls.index(name.replace("Right", "Left")) if name.endswith("Right") else i
+        for i, name in enumerate(controls)
+        if name.replace("Right", "Left") in controls
+    ]
+    if len(twin) == len(controls):
+        alike = numbers.chance("alike", 0.75)[:, None]
+        twin = constant(tuple(twin), torch.long, amount.device)
+        amount = alike * amount[:, twin] + (1 - alike) * amount
+    awake = 1 - numbers.chance("at rest", 0.3)[:, None]
+    for name, often in (("mouthSmileLeft", 0.3), ("jawOpen", 0.2)):
+        if name in controls:
+            more = numbers.chance(name, often) * numbers.uniform(f"{name} amount")
+            for twin_name in {name, name.replace("Left", "Right")} & set(controls):
+                i = controls.index(twin_name)
+                amount[:, i] = torch.maximum(amount[:, i], more)
+    return (amount * awake) @ model.control_matrix + loose
+
+
+def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 3"]:
+    """Lamps on a wall of ambient light; where held out, a sky, a ground and a sun.
+
+    Both are exposed so that a lit white face would have a brightness of about 0.74.
+    """
+    device = numbers.indices.device
+
+    def fixed(*values: float) -> Tensor:
+        return constant(values, torch.float32, device)
+
+    bands = fixed(LAMBERT[0], *[LAMBERT[1]] * 3, *[LAMBERT[2]] * 5)
+
+    def lobe(direction: Tensor, colour: Tensor) -> Tensor:
+        """Directional light: its shading is the clamped cosine, in nine functions."""
+        y = sh_basis(F.normalize(direction, dim=-1))
+        return (bands * y)[..., None] * colour[:, None]
+
+    batch = len(numbers.indices)
+    light = torch.zeros(batch, 9, 3, device=device)
+    warm = numbers.normal("warmth", sd=0.09)[:, None] * fixed(1.0, 0.1, -1.2)
+    warm = warm + fixed(0.08, 0.0, -0.12)  # photos of people are warm
+    if family == "train":
+        light[:, 0] = numbers.uniform("ambient", low=0.35, high=1.2)[:, None] * math.sqrt(
+            4 * math.pi
+        )
+        for i in range(3):
+            side = numbers.normal(f"lamp {i}", 3) * fixed(1.0, 0.6, 0.5)
+            direction = side + fixed(0.0, 0.35, 0.8)
+            strength = numbers.uniform(f"lamp {i} strength", high=(0.9, 0.5, 0.4)[i])
+            tint = 1 + numbers.normal(f"lamp {i} tint", 3, sd=0.08)
+            light = light + lobe(direction, strength[:, None] * tint)
+    else:
+        up = numbers.normal("sky up", 3) * 0.25 + fixed(0.0, 1.0, 0.3)
+        sky = 0.5 + 0.2 * numbers.uniform("sky", 3)
+        ground = numbers.uniform("ground")[:, None] * fixed(0.5, 0.45, 0.4)
+        light[:, 0] = (sky + ground) / 2 * math.sqrt(4 * math.pi)
+        y = sh_basis(F.normalize(up, dim=-1))[:, 1:4]
+        light[:, 1:4] = (2 * math.pi / 3) * y[..., None] * ((sky - ground) * 0.75)[:, None]
+        sun = numbers.normal("sun", 3) * fixed(1.0, 0.4, 0.4)
+        sun = sun + fixed(0.0, 0.6, 0.6)
+        strength = numbers.uniform("sun strength", high=0.8)[:, None]
+        light = light + lobe(sun, strength * fixed(1.05, 1.0, 0.9))
+    exposure = 0.74 * numbers.normal("exposure", sd=0.15).exp() / light_level(light).clamp(min=0.2)
+    return light * exposure[:, None, None] * warm.exp()[:, None]
+
+
+def relief(numbers: CountedRandom) -> Float[Tensor, " batch"]:
+    """How much of its depth a face keeps in the picture: 1 at the crop's own 30 degrees.
+
+    A photo taken from n times as far, with a lens n times as long, shows the face at the same size
+    and 1 / n of its relief. Crops say nothing of the lens, so an encoder has to see all.
+    """
+    near = numbers.chance("near", 0.35)
+    return near + (1 - near) * numbers.uniform("relief", low=0.15, high=1.0)

@@ -1,0 +1,255 @@
+"""What stands around a rendered face, and before it: background, head, hair, neck, glasses, hands.
+
+None of it is in the face model, and none of it is drawn well: it is there so that an encoder cannot
+learn that a face ends where the model's mesh ends, or that nothing ever covers one. The shapes live
+in head coordinates, two numbers a pixel: mm to the viewer's right and up from the middle of the
+face, turned with its roll.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ...face.camera import DEFAULT_FOV, axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
+from ...face.coefficients import FaceCoefficients
+from ...face.device_constants import constant
+from .counted_random import CountedRandom
+
+FAMILIES = ("train", "held-out")
+"""Two families of light and background: an encoder is trained on one and judged on the other."""
+
+HEAD_CENTRE, HEAD_RADII = (0.0, 22.0, -72.0), (80.0, 118.0, 95.0)  # mm: an ellipsoid, ears and all
+
+
+@dataclass(eq=False)
+class HeadFrame:
+    """Where each pixel lies in head coordinates, mm, and where the middle of the skull is."""
+
+    x: Float[Tensor, "batch size size"]
+    y: Float[Tensor, "batch size size"]
+    skull: Float[Tensor, "batch 2"]
+    skull_width: Float[Tensor, " batch"]
+
+
+def head_frame(c: FaceCoefficients, size: int, fov_deg: float = DEFAULT_FOV) -> HeadFrame:
+    """From the pose: pixels are taken back through a scaled orthographic camera."""
+    device = c.rotation.device
+    marks = constant(((0.0, 0.0, 10.0), HEAD_CENTRE), torch.float32, device).expand(len(c), -1, -1)
+    points = ndc_to_pixels(
+        project_ndc(pose(marks, c.rotation, c.scale, c.translation), fov_deg), size
+    )
+    turned = axis_angle_to_matrix(c.rotation)
+    up = F.normalize(turned[:, :2, 1], dim=-1)  # viewer axes
+    beside = c.translation + constant((1.0, 0.0, 0.0), up.dtype, device)
+    per_mm = ndc_to_pixels(project_ndc(torch.stack([c.translation, beside], 1)), size)
+    per_mm = (per_mm[:, 0] - per_mm[:, 1]).norm(dim=-1)
+    pixels = torch.arange(size, device=device) + 0.5
+
+    def to_head(px: Tensor, py: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (-1,) + (1,) * (px.ndim - 1)
+        dx = (px - points[:, 0, 0].view(shape)) / per_mm.view(shape)
+        dy = -(py - points[:, 0, 1].view(shape)) / per_mm.view(shape)
+        ux, uy = up[:, 0].view(shape), up[:, 1].view(shape)
+        return dx * uy - dy * ux, dx * ux + dy * uy
+
+    grid_y, grid_x = torch.meshgrid(pixels, pixels, indexing="ij")
+    x, y = to_head(grid_x.expand(len(c), -1, -1), grid_y.expand(len(c), -1, -1))
+    skull = torch.stack(to_head(points[:, 1, 0], points[:, 1, 1]), -1)
+    side = turned[:, :2, 0].norm(dim=-1)  # 1 frontal, 0 in profile
+    width = ((HEAD_RADII[0] * side) ** 2 + (HEAD_RADII[2] ** 2) * (1 - side**2)).sqrt()
+    return HeadFrame(x, y, skull, width)
+
+
+def background(
+    numbers: CountedRandom, size: int, family: str
+) -> Float[Tensor, "batch 3 size size"]:
+    """Pictures without faces: clouds of colour and polygons; stripes and spots where held out."""
+    clouds = smooth_noise(numbers, "background", size, channels=3)
+    base = muted(numbers, "background colour")[..., None, None]
+    spread = numbers.uniform("background spread", low=0.03, high=0.35)[:, None, None, None]
+    picture = base + spread * clouds
+    line = torch.linspace(-1, 1, size, device=base.device)
+    v, u = torch.meshgrid(line, line, indexing="ij")
+    for i in range(3):
+        name = f"background shape {i}"
+        a, b, phase = (numbers.uniform(f"{name} {k}", low=-3, high=3)[:, None, None] for k in "abp")
+        if family == "train":
+            across = a * u + b * v + phase * 0.4
+            cut = (
+                across.sin() > numbers.uniform(f"{name} cut", low=0, high=1)[:, None, None]
+            ).float()
+        else:
+            across = (6 * a * u).sin() * (6 * b * v + phase).cos()
+            cut = (across > 0.2).float()
+        colour = muted(numbers, f"{name} colour")[..., None, None]
+        share = numbers.uniform(f"{name} share", low=-0.7, high=0.9).clamp(min=0)
+        share = share[:, None, None, None] * cut[:, None]
+        picture = torch.lerp(picture, colour, share)
+    return picture.clamp_(0, 1)
+
+
+def muted(numbers: CountedRandom, name: str) -> Float[Tensor, "batch 3"]:
+    """Any colour, most of them nearly grey."""
+    colour = numbers.uniform(name, 3)
+    share = numbers.uniform(f"{name} strength")[:, None] ** 2
+    return share * colour + (1 - share) * colour.mean(1, keepdim=True)
+
+
+def smooth_noise(
+    numbers: CountedRandom, name: str, size: int, channels: int, cells: tuple[int, ...] = (3, 7, 17)
+) -> Float[Tensor, "batch channel size size"]:
+    """Noise of several scales, the coarse ones strongest; standard deviation about 0.6."""
+    to_fine = [_bicubic(n, size, numbers.indices.device) for n in cells]
+    columns = [
+        up @ numbers.normal(f"{name} noise {n}", channels, n, n) / n**0.5
+        for n, up in zip(cells, to_fine, strict=True)
+    ]
+    return torch.cat(columns, -1) @ torch.cat(to_fine, 1).T
+
+
+@lru_cache(maxsize=32)
+def _bicubic(n: int, size: int, device: torch.device) -> Float[Tensor, "size n"]:
+    """Bicubic interpolation is linear, one axis at a time: its matrix, n samples to `size`."""
+    one_each = torch.eye(n)[None, :, :, None].expand(1, n, n, 2)  # a channel for each sample
+    fine = F.interpolate(one_each, (size, 2), mode="bicubic", align_corners=True)
+    return fine[0, :, :, 0].T.contiguous().to(device)
+
+
+def behind_face(
+    numbers: CountedRandom,
+    frame: HeadFrame,
+    picture: Float[Tensor, "batch 3 size size"],
+    skin: Float[Tensor, "batch 3"],
+    hair: Float[Tensor, "batch 3 size size"],
+) -> Float[Tensor, "batch 3 size size"]:
+    """The picture with clothes, neck, hair behind the head, and the head's skin, ears and all."""
+    size = picture.shape[-1]
+    x, y = frame.x, frame.y
+    wobble = smooth_noise(numbers, "outline", size, channels=1, cells=(4, 9))[:, 0]
+
+    def value(name: str, low: float, high: float) -> Tensor:
+        return numbers.uniform(name, low=low, high=high)[:, None, None]
+
+    def paint(inside: Tensor, colour: Tensor) -> None:
+        nonlocal picture
+        cover = torch.sigmoid(inside / 1.5)[:, None]
+        picture = torch.lerp(picture, colour, cover)
+
+    clothes = muted(numbers, "clothes")[..., None, None]
+    noise = smooth_noise(numbers, "cloth", size, channels=1)
+    width = frame.skull_width[:, None, None]
+    cx, cy = frame.skull[:, 0, None, None], frame.skull[:, 1, None, None]
+    # long hair falls beside the neck, behind it
+    long = numbers.chance("long hair", 0.4)[:, None, None]
+    thick = value("hair thickness", 0.0, 28.0)
+    falls = (width + thick + 4 * wobble) - (x - cx).abs()
+    falls = torch.minimum(falls, cy + 20 - y) - 1000 * (1 - long)
+    paint(falls, hair)
+    paint(
+        (45 + value("neck", 0, 18) + 2 * wobble) - (x - 0.5 * cx).abs() + (y > -20) * -999.0,
+        (0.8 * skin)[..., None, None],
+    )
+    slope = value("shoulders", 0.1, 0.6)
+    top = value("collar", -190, -125)
+    paint(top - y - slope * (x - cx).abs() + 4 * wobble, clothes + 0.08 * noise)
+    bald = numbers.chance("bald", 0.12)[:, None, None]
+    round_head = 1 - torch.sqrt(
+        ((x - cx) / (width + thick)) ** 2 + ((y - cy) / (HEAD_RADII[1] + thick)) ** 2
+    )
+    round_head = torch.minimum(round_head * width, y - cy + value("nape", 10, 80))
+    paint(round_head + 4 * wobble - 1000 * bald, hair)
+    skull = 1 - torch.sqrt(((x - cx) / (width - 4)) ** 2 + ((y - cy) / HEAD_RADII[1]) ** 2)
+    shade = value("side shade", 0.7, 1.0)[:, None]
+    paint(skull * width + wobble, skin[..., None, None] * shade + 0.03 * noise)
+    return picture.clamp_(0, 1)
+
+
+def before_face(
+    numbers: CountedRandom,
+    frame: HeadFrame,
+    picture: Float[Tensor, "batch 3 size size"],
+    hair: Float[Tensor, "batch 3 size size"],
+) -> tuple[Float[Tensor, "batch 3 size size"], Float[Tensor, "batch 1 size size"]]:
+    """Hair over the forehead, glasses, a hand or another thing; and what they leave free.
+
+    The second is 1 where none of it lies, 0 beneath it, and between the two at soft edges and under
+    tinted glasses.
+    """
+    size = picture.shape[-1]
+    x, y = frame.x, frame.y
+    free = torch.ones_like(picture[:, :1])
+    wobble = smooth_noise(numbers, "fringe", size, channels=1, cells=(6, 13))[:, 0]
+
+    def value(name: str, low: float, high: float) -> Tensor:
+        return numbers.uniform(name, low=low, high=high)[:, None, None]
+
+    def paint(inside: Tensor, colour: Tensor, strength: Tensor | float = 1.0) -> None:
+        nonlocal picture, free
+        cover = (torch.sigmoid(inside / 1.0) * strength)[:, None]
+        picture = torch.lerp(picture, colour, cover)
+        free = free * (1 - cover)
+
+    # the hairline: an arc whose middle is high on a bald head and over the brows under a fringe
+    arc = value("hairline", 62, 125) - value("hairline bend", 0.002, 0.012) * x**2
+    arc = arc + value("parting", -0.25, 0.25) * x
+    bald = numbers.chance("bald", 0.12)[:, None, None]
+    paint(y - arc + 5 * wobble - 1000 * bald, hair)
+    at_side = numbers.chance("side hair", 0.2)[:, None, None]
+    paint(
+        (x - 0.3 * frame.skull[:, 0, None, None]).abs()
+        - value("side hair in", 60, 82)
+        + 4 * wobble
+        - 1000 * (1 - at_side),
+        hair,
+    )
+
+    glasses = numbers.chance("glasses", 0.12)[:, None, None]
+    across, high, centre = value("lens w", 19, 27), value("lens h", 14, 22), value("lens x", 30, 34)
+    shape = ((x.abs() - centre) / across).abs() ** 3 + ((y - 29) / high).abs() ** 3
+    rim = value("rim", 1.0, 3.5) - (shape ** (1 / 3) - 1).abs() * 20
+    bridge = 2.0 - (y - 33).abs() - 1000 * (x.abs() > centre - across)
+    dark = numbers.uniform("rim colour", 3, high=0.4)[..., None, None]
+    paint(torch.maximum(rim, bridge) - 1000 * (1 - glasses), dark)
+    tint = numbers.chance("tinted", 0.25)[:, None, None] * value("tint", 0.3, 0.95)
+    paint((1 - shape) * 20 - 1000 * (1 - glasses), dark, tint)
+
+    thing = numbers.chance("thing", 0.12)[:, None, None]
+    ox, oy = value("thing x", -90, 90), value("thing y", -110, 90)
+    turn = value("thing turn", -3.14, 3.14)
+    along = (x - ox) * turn.cos() + (y - oy) * turn.sin()
+    aside = -(x - ox) * turn.sin() + (y - oy) * turn.cos()
+    box = torch.minimum(
+        value("thing l", 10, 50) - along.abs(), value("thing w", 8, 25) - aside.abs()
+    )
+    colour = muted(numbers, "thing colour")[..., None, None]
+    paint(box + 2 * wobble - 1000 * (1 - thing), colour + 0.05 * wobble[:, None])
+    return picture.clamp_(0, 1), free
+
+
+def hair_colour(numbers: CountedRandom) -> Float[Tensor, "batch 3"]:
+    """From black over brown and blond to grey; now and then any colour."""
+    tones = constant(
+        ((0.05, 0.04, 0.04), (0.16, 0.1, 0.07), (0.35, 0.22, 0.13), (0.7, 0.55, 0.35),
+         (0.5, 0.2, 0.1), (0.6, 0.6, 0.6), (0.1, 0.08, 0.08)),
+        torch.float32, numbers.indices.device,
+    )  # fmt: skip
+    colour = tones[numbers.integer("hair colour", len(tones))]
+    return (colour * numbers.uniform("hair light", low=0.6, high=1.5)[:, None]).clamp(0, 1)
+
+
+def hair_strands(numbers: CountedRandom, frame: HeadFrame) -> Float[Tensor, "batch 1 size size"]:
+    """Streaks along the fall of the hair."""
+    k = numbers.uniform("strand", 3, low=0.3, high=1.2)
+    lean = numbers.normal("strand lean", 3, sd=0.3)
+    phase = numbers.uniform("strand phase", 3, high=6.3)
+    total = 0.0
+    for i in range(3):
+        part = [v[:, i, None, None] for v in (k, lean, phase)]
+        total = total + torch.sin(part[0] * (frame.x + part[1] * frame.y) + part[2])
+    return total[:, None]

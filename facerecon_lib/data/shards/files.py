@@ -1,0 +1,291 @@
+"""Shards of photos, on disk and on the net: which there are, what is in them, and their bytes.
+
+    shards = find_shards("shards/")                       # or a brace pattern, a list, addresses
+    for sample in read_samples(shards[0].address, note):  # {"__key__", "jpg", "json"}, bytes
+        ...
+
+A shard is a tar file as webdataset reads and writes it. `index.json` beside the shards says which
+photos are in each, so that parts are counted and epochs have a length before anything is read; it
+is optional for a local folder, where a shard that it misses is looked through instead.
+
+Addresses: a path; `http(s)://`; `pipe:` with a shell command whose output is the shard (it is run
+as it stands: name only commands you trust); and what else webdataset opens. What is not local is
+first copied whole, and tried again when the network fails: a shard is read as it is or not at all.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ...files.atomic import write_whole
+from ...files.downloads import DownloadError, copy
+from ...files.errors import FacereconError, one_line
+
+INDEX = "index.json"
+INDEX_FORMAT = "facerecon photo shards 1"
+IN_MEMORY = 2**26  # bytes of a copied shard; beyond, it goes to the disk
+
+
+class ShardsError(FacereconError):
+    """Shards that cannot be read or written. One line: which, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """An address, and the (key, person) of each photo in it where an index or a look told."""
+
+    address: str
+    photos: tuple[tuple[str, str], ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return shard_name(self.address)
+
+
+def shard_name(address: str) -> str:
+    """The last part of the address without its query: what messages and samples are named by."""
+    return address.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def webdataset():
+    """The package, from the extra `train`. Raises ShardsError where it is missing."""
+    try:
+        import webdataset
+    except ImportError:
+        raise ShardsError(
+            "shards need webdataset: pip install webdataset (or facerecon-lib[train])"
+        ) from None
+    return webdataset
+
+
+def is_local(address: str) -> bool:
+    """Whether the address is a path: any scheme has two letters or more, a Windows drive one."""
+    return not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", address)
+
+
+# Which there are --------------------------------------------------------------------------------
+
+
+def find_shards(source: str | Path | Sequence[str | Path]) -> list[Shard]:
+    """The shards of a folder, a pattern ("a-{000..113}.tar", "a-*.tar"), a list, or an address.
+
+    An http address that ends in "/" stands for all shards of the index there. Raises ShardsError
+    for what does not exist, and where there is no shard.
+    """
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    addresses = [found for one in sources for found in _expand(os.fspath(one))]
+    addresses = [Path(a).as_posix() if is_local(a) else a for a in addresses]
+    if not addresses:
+        raise ShardsError(f"{source}: names no shard; give a folder, a pattern or a list")
+    address, times = Counter(addresses).most_common(1)[0]
+    if times > 1:
+        raise ShardsError(f"{address}: is named {times} times; name each shard once")
+    missing = [a for a in addresses if is_local(a) and not Path(a).is_file()]
+    if missing:
+        raise ShardsError(
+            f"{missing[0]}: there is no such shard ({len(missing)} of {len(addresses)} are "
+            "missing); check the name or prepare it"
+        )
+    indices: dict[str, dict[str, dict]] = {}
+    return [Shard(address, _photos_in(address, indices)) for address in addresses]
+
+
+def _expand(source: str) -> list[str]:
+    """Addresses that a source names: a folder's shards, a pattern's expansion, or itself."""
+    source = source.removeprefix("file://")
+    if re.match(r"https?://.*/$", source):
+        entries = _read_index(source)
+        if not entries:
+            raise ShardsError(f"{source}: no {INDEX} with shards is there; give a brace pattern")
+        return [source + name for name in sorted(entries)]
+    if re.match(r"https?://", source) and "." not in shard_name(source.partition("//")[2]):
+        raise ShardsError(f"{source}: names no shard (*.tar); the address of a folder ends in /")
+    if is_local(source) and not re.search(r"[{*?]", source):
+        if Path(source).is_dir():
+            found = _local_shards(Path(source))
+            if not found:
+                raise ShardsError(f"{source}: holds no shard (*.tar); prepare the photos first")
+            return [path.as_posix() for path in found]
+        if not Path(source).exists() and not source.endswith(".tar"):
+            raise ShardsError(f"{source}: there is no such folder; check the name")
+        return [source]
+    try:
+        addresses = webdataset().shardlists.expand_urls(source)
+    except ValueError as error:  # braces that do not close
+        raise ShardsError(f"{source}: is not a pattern of shards ({error})") from None
+    expanded = []
+    for address in addresses:
+        globbed = is_local(address) and re.search(r"[*?]", address)
+        expanded += sorted(glob.glob(address)) if globbed else [address]
+    if not expanded:
+        raise ShardsError(f"{source}: no shard matches; check the pattern and the folder")
+    return expanded
+
+
+def _local_shards(folder: Path) -> list[Path]:
+    """In their order, without hidden files such as those that macOS puts beside others."""
+    return sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
+
+
+def _photos_in(address: str, indices: dict) -> tuple[tuple[str, str], ...] | None:
+    """What the index beside a shard says of it; `indices` keeps those that were read."""
+    if not is_local(address) and not address.startswith("http"):
+        return None
+    folder = address[: len(address.partition("?")[0]) - len(shard_name(address))]
+    if folder not in indices:
+        indices[folder] = _read_index(folder)
+    entry = indices[folder].get(shard_name(address))
+    if is_local(address) and (entry is None or entry["bytes"] != os.path.getsize(address)):
+        entry = index_entry(Path(address))
+    return None if entry is None else tuple((key, person) for key, person in entry["photos"])
+
+
+def _read_index(folder: str) -> dict[str, dict]:
+    """Entries of the index in a folder or under an address, by shard; {} where there is none."""
+    place = folder + INDEX if folder.endswith("/") else str(Path(folder, INDEX))
+    try:
+        if is_local(place):
+            data = Path(place).read_bytes()
+        else:
+            with open_shard(place) as file:
+                data = file.read()
+    except FileNotFoundError:
+        return {}
+    except ShardsError as error:
+        status = getattr(error.__cause__, "status", None)
+        if status is not None and status < 500:  # servers answer 403, 404 or 410
+            return {}
+        raise
+    try:
+        index = json.loads(data)
+        if index["format"] != INDEX_FORMAT:
+            raise ValueError(f"its format is {index['format']!r}")
+        entries = {entry["name"]: entry for entry in index["shards"]}
+        for name, entry in entries.items():
+            if not re.fullmatch(r"\w[\w.+-]*", name):  # it becomes part of an address
+                raise ValueError(f"{name!r} is no shard's name")
+            [(str(key), str(person)) for key, person in entry["photos"]]
+            int(entry["bytes"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ShardsError(
+            f"{place}: is no index of {INDEX_FORMAT!r} ({one_line(error)}); make it again with "
+            "write_index"
+        ) from None
+    return entries
+
+
+def index_entry(path: Path) -> dict:
+    """Look through a local shard, past its pictures: its name, bytes, and each (key, person).
+
+    Photos of nobody are left out, as in reading; a shard that is cut short gives what is whole.
+    Raises ShardsError for a file that is no tar.
+    """
+    split_name = webdataset().tariterators.base_plus_ext
+    photos = []
+    try:
+        with tarfile.open(path) as tar, contextlib.suppress(tarfile.ReadError):
+            for member in tar:
+                key, extension = split_name(member.name)
+                if extension == "json" and (file := tar.extractfile(member)) is not None:
+                    with contextlib.suppress(ValueError, TypeError, KeyError):
+                        person = json.loads(file.read())["person"]
+                        photos += [[key, person]] if isinstance(person, str) and person else []
+    except tarfile.TarError:  # its text is of every kind of compression
+        raise ShardsError(f"{path}: is not a tar file; make it again") from None
+    except OSError as error:
+        raise ShardsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return {"name": path.name, "bytes": path.stat().st_size, "photos": photos}
+
+
+def write_index(folder: Path) -> Path:
+    """Write `folder`/index.json, of all shards there, whole or not at all; returns its path.
+
+    Shards that the old index lists with the same size are not looked through again. Processes that
+    write shards side by side may all call it; call it once more when they are done, for it lists
+    what was there when it began.
+    """
+    known: dict[str, dict] = {}
+    with contextlib.suppress(ShardsError):  # an index that is none is what this replaces
+        known = _read_index(folder.as_posix())
+    entries = []
+    for path in _local_shards(folder):
+        entry = known.get(path.name)
+        fresh = entry is not None and entry["bytes"] == path.stat().st_size
+        entries.append(entry if fresh else index_entry(path))
+    text = json.dumps({"format": INDEX_FORMAT, "shards": entries}, separators=(",", ":"))
+    with write_whole(folder / INDEX) as partial:
+        partial.write_text(text)
+    return folder / INDEX
+
+
+# Their bytes ------------------------------------------------------------------------------------
+
+
+def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dict]:
+    """The samples of a shard in their order: "__key__", and the bytes of each file by extension.
+
+    `note(name, reason)` is told of what had to be left out: the rest of a shard that is cut short.
+    Raises ShardsError for an address that cannot be read, and for what is no tar file.
+    """
+    tar = webdataset().tariterators
+    broken = []
+
+    def leave_out(error: Exception) -> bool:
+        broken.append(one_line(error.args[0] if error.args else error))
+        return False  # what follows in this shard cannot be trusted
+
+    count = 0
+    with open_shard(address) as stream:
+        files = tar.tar_file_expander([dict(url=address, stream=stream)], handler=leave_out)
+        for sample in tar.group_by_keys(files, handler=leave_out):
+            count += 1
+            yield sample
+    if broken and not count:
+        raise ShardsError(f"{address}: is not a tar file ({broken[0]}); make it again")
+    if broken:
+        note(shard_name(address), f"the shard is damaged after {count} photos ({broken[0]})")
+
+
+@contextlib.contextmanager
+def open_shard(address: str) -> Iterator[BinaryIO]:
+    """The bytes at an address, as a file. Raises ShardsError, one line, if they cannot be read."""
+    if is_local(address):
+        try:
+            file = open(address, "rb")  # noqa: SIM115, closed below
+        except OSError as error:
+            raise ShardsError(f"{address}: cannot be read ({error.strerror})") from error
+    else:
+        file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115, closed below
+    with file:
+        if not is_local(address):
+            _copy(address, file)
+            file.seek(0)
+        yield file
+
+
+def _copy(address: str, file: BinaryIO) -> None:
+    """All of what is at an address, into a file."""
+    if address.startswith(("http://", "https://")):
+        try:
+            return copy(address, file)
+        except DownloadError as error:
+            raise ShardsError(str(error)) from error
+    gopen = webdataset().gopen
+    try:
+        with gopen(address, "rb") as source:
+            shutil.copyfileobj(source, file)
+    except (OSError, ValueError) as error:  # ValueError: a scheme that nobody knows
+        reason = one_line(error)
+        if status := re.search(r"exit \d+", reason):  # of a command, which webdataset repeats
+            reason = f"the command ends with {status[0]}"
+        raise ShardsError(f"{address}: cannot be read ({reason})") from error

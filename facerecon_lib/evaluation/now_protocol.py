@@ -1,0 +1,283 @@
+"""Scan-to-mesh error in mm after the protocol of the NoW benchmark.
+
+    error = now_error(scan, scan[landmarks], vertices, faces, vertices[landmarks])
+    error.median, error.mean, error.sd                   # mm, over the points of the scan's face
+
+What counts is the shape of a face at rest, whatever its pose and size: the mesh is laid on the scan
+by seven landmarks with a similarity, then turned, moved and scaled until the scan's points lie as
+near to its surface as they can (least squares of the distances); their distances then are the
+error. Only the face of the scan counts: a ball around a point above the bottom of the nose.
+
+S. Sanyal et al., "Learning to regress 3D face shape and expression from an image without 3D
+supervision" (RingNet), CVPR 2019; the radius is that of the benchmark's program (1.4; the paper's
+was 1.2), and so is the way of pooling: `pooled` over the points of all scans at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import warp as wp
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..face.camera import axis_angle_to_matrix
+from ..face.measures import umeyama
+from ..face.morphable_model import MorphableModel
+from ..rendering.warp.launch import start_warp
+
+# Corners of the eyes from the viewer's left to right, the bottom of the nose, corners of the mouth.
+NOW_LANDMARKS = [36, 39, 42, 45, 33, 48, 54]
+CENTRE_ABOVE_NOSE = 0.3  # of the way from the bottom of the nose to the bridge
+RADIUS = 1.4  # of the mean of the outer-eye distance and the nose's length
+MAX_STEPS, LEAST_GAIN = 100, 1e-7  # of the refinement; gain: share of the sum of squares
+ON_SURFACE = 1e-3  # mm; nearer than that the triangle's normal says better which way is off it
+
+wp.set_module_options({"enable_backward": False})
+
+
+@dataclass(eq=False)
+class ScanError:
+    """Distances in mm of the scan's points to the mesh, which `x -> scale R x + translation` moved.
+
+    face: which of the scan's points they are of.
+    """
+
+    distances: Float[Tensor, " kept"]
+    face: Bool[Tensor, " point"]
+    scale: float
+    rotation: Float[Tensor, "3 3"]
+    translation: Float[Tensor, " 3"]
+
+    @property
+    def median(self) -> float:
+        return float(self.distances.median())
+
+    @property
+    def mean(self) -> float:
+        return float(self.distances.mean())
+
+    @property
+    def sd(self) -> float:
+        return float(self.distances.std(correction=0))
+
+
+def pooled(errors: Sequence[ScanError]) -> dict[str, float]:
+    """The benchmark's three numbers, in mm: over the points of all scans together."""
+    distances = torch.cat([error.distances for error in errors])
+    spread = float(distances.std(correction=0))
+    return {"median": float(distances.median()), "mean": float(distances.mean()), "sd": spread}
+
+
+def now_error(
+    scan: Float[Tensor, "point 3"],
+    scan_landmarks: Float[Tensor, "7 3"],
+    vertices: Float[Tensor, "vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    landmarks: Float[Tensor, "7 3"],
+) -> ScanError:
+    """The error of a mesh against a scan.
+
+    scan, scan_landmarks: mm. vertices, landmarks: in any unit and pose. The seven are NOW_LANDMARKS
+    of the 68. Raises ValueError for other shapes, or where no point of the scan is near the face.
+    """
+    for name, value in (("scan_landmarks", scan_landmarks), ("landmarks", landmarks)):
+        if value.shape != (7, 3):
+            raise ValueError(f"{name}: expected (7, 3), got {tuple(value.shape)}: NOW_LANDMARKS")
+    scan, goal = scan.detach().double(), scan_landmarks.detach().double()
+    if not all(torch.isfinite(value).all() for value in (scan, goal, vertices, landmarks)):
+        raise ValueError("scan and mesh: expected finite numbers, got NaN or infinity")
+    face = face_part(scan, goal)
+    if not face.any():
+        raise ValueError("scan: no point of it lies near its landmarks; are both in mm?")
+    points = scan[face]
+    parts = umeyama(landmarks.detach().double()[None], goal[None])
+    scale, rotation, translation = (part[0] for part in parts)
+    surface = Surface(vertices, faces)
+    moved = _refined(surface, points, scale, rotation, translation)
+    distances = surface.offsets(points, *moved)[1]
+    scale, rotation, translation = moved
+    return ScanError(distances, face, float(scale), rotation, translation)
+
+
+def now_errors(
+    model: MorphableModel,
+    predicted: Float[Tensor, "batch vertex 3"],
+    truth: Float[Tensor, "batch vertex 3"],
+    points: int = 10_000,
+    seed: int = 0,
+) -> list[ScanError]:
+    """The error of each face of a batch, `truth` (mm) taken as the scan that it would have given.
+
+    The scan is `points` places on the outer surface of the truth, spread evenly by area.
+    """
+    outside = outer_surface(model)
+    chosen = model.landmarks[NOW_LANDMARKS]
+    errors = []
+    for mesh, true in zip(predicted, truth, strict=True):
+        generator = torch.Generator().manual_seed(seed)  # anew: no face's error hangs on the others
+        scan = sample_surface(true, outside, points, generator)
+        errors.append(now_error(scan, true[chosen], mesh, model.faces, mesh[chosen]))
+    return errors
+
+
+def face_part(
+    scan: Float[Tensor, "point 3"], landmarks: Float[Tensor, "7 3"]
+) -> Bool[Tensor, " point"]:
+    """The scan's points that the benchmark counts: a ball around the middle of the face."""
+    nose = landmarks[4]
+    bridge = (landmarks[1] + landmarks[2]) / 2
+    centre = nose + CENTRE_ABOVE_NOSE * (bridge - nose)
+    outer_eyes = (landmarks[0] - landmarks[3]).norm()
+    radius = RADIUS * (outer_eyes + (bridge - nose).norm()) / 2
+    return (scan - centre).norm(dim=-1) <= radius
+
+
+def outer_surface(model: MorphableModel) -> Int[Tensor, "face 3"]:
+    """The triangles that a scanner sees: all but the mouth's inside and the eyeballs."""
+    inside = model.regions["mouth_interior"] + model.regions["eyeballs"] > 0.5
+    return model.faces[~inside[model.faces].any(1)]
+
+
+def sample_surface(
+    vertices: Float[Tensor, "vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    count: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "count 3"]:
+    """Points on the surface, uniform by area."""
+    corners = vertices[faces].double()
+    a, b, c = corners.unbind(1)
+    area = torch.linalg.cross(b - a, c - a).norm(dim=-1).cpu()
+    chosen = torch.multinomial(area, count, replacement=True, generator=generator)
+    u, v = torch.rand(2, count, generator=generator, dtype=torch.float64)
+    root = u.sqrt()  # Turk, "Generating random points in triangles", Graphics Gems, 1990
+    weights = torch.stack([1 - root, root * (1 - v), root * v], -1).to(corners)
+    return (weights[..., None] * corners[chosen.to(corners.device)]).sum(1)
+
+
+# Nearest points ---------------------------------------------------------------------------------
+
+
+@wp.kernel
+def nearest_triangle(
+    mesh: wp.uint64,
+    points: wp.array(dtype=wp.vec3f),
+    triangle: wp.array(dtype=wp.int32),
+    bary: wp.array(dtype=wp.vec2f),
+):
+    i = wp.tid()
+    found = wp.mesh_query_point_no_sign(mesh, points[i], wp.inf)
+    triangle[i] = found.face if found.result else -1
+    bary[i] = wp.vec2f(found.u, found.v)
+
+
+class Surface:
+    """A triangle mesh that is asked for its nearest points: Warp's bounding-volume hierarchy.
+
+    The search is in float32: of two triangles that are equally near to a hundred-thousandth of a mm
+    either may be found. Places and distances are float64.
+    """
+
+    def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]):
+        start_warp()
+        vertices = vertices.detach()
+        self.corners = vertices.double()[faces]
+        a, b, c = self.corners.unbind(1)
+        self.normals = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+        self.middle = self.corners.mean((0, 1))  # float32 is finest around 0
+        self._points = (vertices - self.middle).float().contiguous()
+        self._faces = faces.to(torch.int32).contiguous().view(-1)
+        self._mesh = wp.Mesh(
+            wp.from_torch(self._points, dtype=wp.vec3f), wp.from_torch(self._faces)
+        )
+
+    def nearest(
+        self, points: Float[Tensor, "point 3"]
+    ) -> tuple[Float[Tensor, "point 3"], Int[Tensor, " point"]]:
+        """The nearest place on the surface to each point, and the triangle that it lies on."""
+        at = (points.detach() - self.middle).float().contiguous()
+        triangle = torch.empty(len(at), dtype=torch.int32, device=at.device)
+        bary = torch.empty(len(at), 2, device=at.device)
+        stream = None
+        if at.is_cuda:
+            stream = wp.stream_from_torch(torch.cuda.current_stream(at.device))
+        arrays = (
+            wp.from_torch(at, dtype=wp.vec3f),
+            wp.from_torch(triangle),
+            wp.from_torch(bary, dtype=wp.vec2f),
+        )
+        device = wp.device_from_torch(at.device)
+        inputs = [self._mesh.id, *arrays]
+        wp.launch(nearest_triangle, dim=len(at), inputs=inputs, device=device, stream=stream)
+        triangle = triangle.long()
+        u, v = bary.double().unbind(-1)
+        weights = torch.stack([u, v, 1 - u - v], -1)
+        return (weights[..., None] * self.corners[triangle]).sum(1), triangle
+
+    def offsets(
+        self,
+        points: Float[Tensor, "point 3"],
+        scale: Float[Tensor, ""],
+        rotation: Float[Tensor, "3 3"],
+        translation: Float[Tensor, " 3"],
+    ) -> tuple[Tensor, Float[Tensor, " point"], Float[Tensor, "point 3"]]:
+        """(places, distances, unit directions from place to point) of the surface moved there.
+
+        The search is done in the surface's own frame, to which the points are taken back.
+        """
+        local = (points - translation) @ rotation / scale
+        place, triangle = self.nearest(local)
+        place = scale * place @ rotation.T + translation
+        offset = points - place
+        distance = offset.norm(dim=-1)
+        normal = self.normals[triangle] @ rotation.T
+        far = (distance > ON_SURFACE)[:, None]
+        return place, distance, torch.where(far, offset / distance[:, None], normal)
+
+
+def _refined(
+    surface: Surface, points: Tensor, scale: Tensor, rotation: Tensor, translation: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The similarity that makes the sum of squared distances least, from the one given.
+
+    Levenberg and Marquardt over seven numbers: turn, shift and log of the scale, about the middle
+    of the points. A place on the surface slides freely, so that only its offset along the direction
+    to the point counts (Chen and Medioni, 1992).
+    """
+    middle = points.mean(0)
+    reach = (points - middle).pow(2).sum(1).mean().sqrt()  # so that all seven are lengths in mm
+    moved = (scale, rotation, translation)
+    place, distance, direction = surface.offsets(points, *moved)
+    cost, damping = distance.pow(2).mean(), 1e-4
+    for _ in range(MAX_STEPS):
+        arm = (place - middle) / reach
+        rows = torch.cat([torch.linalg.cross(arm, direction), direction], 1)
+        rows = torch.cat([rows, (arm * direction).sum(1, keepdim=True)], 1)
+        offset = ((points - place) * direction).sum(1)
+        square, gradient = rows.T @ rows / len(rows), rows.T @ offset / len(rows)
+        while True:
+            damped = square + damping * torch.eye(7).to(square)
+            step = torch.linalg.solve(damped, gradient)
+            turn = axis_angle_to_matrix(step[:3] / reach)
+            grow = torch.exp(step[6] / reach)
+            scale, rotation, translation = moved
+            shifted = grow * turn @ (translation - middle) + middle + step[3:6]
+            trial = (grow * scale, turn @ rotation, shifted)
+            seen = surface.offsets(points, *trial)
+            new_cost = seen[1].pow(2).mean()
+            if new_cost < cost or damping > 1e3:
+                break
+            damping *= 10
+        if not new_cost < cost:
+            break
+        gain = 1 - new_cost / cost
+        moved, cost = trial, new_cost
+        place, distance, direction = seen
+        damping = max(damping / 10, 1e-9)
+        if gain < LEAST_GAIN or math.sqrt(cost) < 1e-5:
+            break
+    return moved

@@ -1,0 +1,1 @@
+"""The face model and what surrounds it: coefficients, mesh, camera, light, measures."""

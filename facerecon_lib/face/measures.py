@@ -1,0 +1,220 @@
+"""Measures of a reconstruction: landmarks, pixels, millimetres and skin tone.
+
+    landmark_error(projected, detected)                  # (B,) share of the outer-eye distance
+    photometric_error(image, photo, mask)                # (B,) mean absolute difference
+    vertex_error_mm(vertices, truth).median(1).values    # (B,) after similarity alignment, as NoW
+    albedo_error(albedo, truth, region)                  # RGB and ITA degrees, on the unlit albedo
+
+Everything takes and returns batches and keeps one value a face, so that a table can group them
+(`by_group`). Report, section 2.3.
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .device_constants import constant
+
+OUTER_EYES = 36, 45  # iBUG points 37 and 46, counted from 0
+INNER = slice(17, 68)  # all but the jaw, whose points 2D detectors put on the visible outline
+# Monk Skin Tone scale (Monk, 2023), 1 the lightest to 10, sRGB.
+MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96"]
+MONK_TONES += ["a07e56", "825c43", "604134", "3a312a", "292420"]
+_MONK_RGB = tuple(tuple(v / 255 for v in bytes.fromhex(tone)) for tone in MONK_TONES)
+D65_WHITE = 0.95047, 1.0, 1.08883
+SRGB_TO_XYZ = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)  # IEC 61966-2-1
+
+
+# Landmarks and pixels ---------------------------------------------------------------------------
+
+
+def landmark_error(
+    predicted: Float[Tensor, "batch 68 2"],
+    target: Float[Tensor, "batch 68 2"],
+    points: str = "all",
+) -> Float[Tensor, "batch"]:
+    """Mean distance of the 68 points as a share of the target's outer-eye distance (300-W's NME).
+
+    `points` is "all" or "inner": the 51 without the jaw. Raises `ValueError` for other shapes.
+    """
+    if predicted.shape != target.shape or target.shape[1:] != (68, 2):
+        raise ValueError(
+            "landmarks: expected two of shape (batch, 68, 2), "
+            f"got {tuple(predicted.shape)} and {tuple(target.shape)}"
+        )
+    if points not in ("all", "inner"):
+        raise ValueError(f"points {points!r}: expected 'all' (68) or 'inner' (51, without the jaw)")
+    chosen = INNER if points == "inner" else slice(None)
+    right, left = OUTER_EYES
+    scale = (target[:, right] - target[:, left]).norm(dim=-1)
+    return (predicted - target)[:, chosen].norm(dim=-1).mean(1) / scale
+
+
+def photometric_error(
+    image: Float[Tensor, "batch channel height width"],
+    photo: Float[Tensor, "batch channel height width"],
+    mask: Float[Tensor, "batch 1 height width"],
+) -> Float[Tensor, "batch"]:
+    """Mean absolute difference of colours in [0, 1] over the pixels that `mask` (0 to 1) covers.
+
+    NaN for a face that covers none: there is no error to speak of, least of all zero.
+    """
+    difference = (image - photo).abs().mean(1, keepdim=True)
+    return (difference * mask).sum((1, 2, 3)) / mask.to(difference.dtype).sum((1, 2, 3))
+
+
+# Shape, in millimetres --------------------------------------------------------------------------
+
+
+def umeyama(
+    source: Float[Tensor, "batch point 3"],
+    target: Float[Tensor, "batch point 3"],
+    with_scale: bool = True,
+    weights: Float[Tensor, "batch point"] | None = None,
+) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
+    """(scale, rotation, translation) of the least-squares target = scale R source + translation.
+
+    Umeyama (1991): the rotation is proper even where a reflection would fit better. Points on one
+    line leave it undetermined.
+    """
+    if source.shape != target.shape or source.shape[-1] != 3 or source.ndim != 3:
+        raise ValueError(
+            "points: expected two of shape (batch, point, 3), "
+            f"got {tuple(source.shape)} and {tuple(target.shape)}"
+        )
+    if weights is None:
+        weights = source.new_ones(source.shape[:2])
+    weights = (weights / weights.sum(1, keepdim=True))[..., None]
+    mean_source = (weights * source).sum(1, keepdim=True)
+    mean_target = (weights * target).sum(1, keepdim=True)
+    centred, goal = source - mean_source, target - mean_target
+    covariance = (weights * goal).transpose(1, 2) @ centred
+    u, spectrum, vt = torch.linalg.svd(covariance)
+    sign = torch.ones_like(spectrum)
+    sign[:, 2] = torch.sign(torch.linalg.det(u @ vt))
+    rotation = (u * sign[:, None]) @ vt
+    scale = torch.ones_like(sign[:, 0])
+    if with_scale:
+        scale = (spectrum * sign).sum(1) / (weights * centred**2).sum((1, 2))
+    moved = scale[:, None] * (rotation @ mean_source.transpose(1, 2))[..., 0]
+    return scale, rotation, mean_target[:, 0] - moved
+
+
+def similarity_align(
+    source: Float[Tensor, "batch point 3"], target: Float[Tensor, "batch point 3"]
+) -> Float[Tensor, "batch point 3"]:
+    """`source` turned, moved and scaled to lie nearest to `target`, point by point."""
+    return _apply(source, *umeyama(source, target))
+
+
+def rigid_align(
+    source: Float[Tensor, "batch point 3"], target: Float[Tensor, "batch point 3"]
+) -> Float[Tensor, "batch point 3"]:
+    """`source` turned and moved, its size kept, to lie nearest to `target`, point by point."""
+    return _apply(source, *umeyama(source, target, with_scale=False))
+
+
+def _apply(points: Tensor, scale: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
+    return scale[:, None, None] * points @ rotation.transpose(1, 2) + translation[:, None]
+
+
+def vertex_error_mm(
+    predicted: Float[Tensor, "batch vertex 3"],
+    target: Float[Tensor, "batch vertex 3"],
+    align: str = "similarity",
+    region: Bool[Tensor, "vertex"] | None = None,
+) -> Float[Tensor, "batch vertex"]:
+    """Distance of every vertex to its own vertex of the truth, both in mm.
+
+    `align` is "similarity" (the default, since one photo does not fix the size), "rigid" or "none".
+    `region` keeps some vertices, for the alignment and the result.
+    """
+    aligners = {"similarity": similarity_align, "rigid": rigid_align, "none": lambda p, _: p}
+    if align not in aligners:
+        raise ValueError(f"align {align!r}: expected one of {', '.join(aligners)}")
+    if region is not None:
+        predicted, target = predicted[:, region], target[:, region]
+    return (aligners[align](predicted, target) - target).norm(dim=-1)
+
+
+# Skin tone --------------------------------------------------------------------------------------
+
+
+def srgb_to_lab(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 3"]:
+    """sRGB in [0, 1] -> CIELAB under D65, 2 degree observer (CIE 15)."""
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0) + 0.055) / 1.055) ** 2.4)
+    to_xyz, white = (constant(v, rgb.dtype, rgb.device) for v in (SRGB_TO_XYZ, D65_WHITE))
+    xyz = linear @ to_xyz.T / white
+    cube = torch.where(
+        xyz > (6 / 29) ** 3, xyz.clamp_min(1e-12) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29
+    )
+    x, y, z = cube.unbind(-1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
+
+
+def ita_degrees(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any"]:
+    """Individual Typology Angle of an sRGB colour: atan((L* - 50) / b*) in degrees.
+
+    Chardon, Cretois and Hourseau (1991): above 55 very light, below -30 dark. Skin has b* > 0,
+    where atan2 equals the atan of the paper; for bluish colours it goes on past 90 degrees instead
+    of jumping, and grey lighter than L* = 50 is at 90.
+    """
+    lab = srgb_to_lab(rgb)
+    return torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 2]))
+
+
+def albedo_error(
+    predicted: Float[Tensor, "batch vertex 3"],
+    target: Float[Tensor, "batch vertex 3"],
+    region: Float[Tensor, "vertex"] | None = None,
+) -> dict[str, Float[Tensor, "batch"]]:
+    """Unlit albedo in [0, 1] against the truth, averaged with the weights of `region` (all: None).
+
+    "rgb": mean absolute difference; "ita": predicted minus true ITA in degrees, of the mean colour
+    of the region, in (-180, 180] (above zero: reconstructed too light).
+    """
+    if region is None:
+        region = predicted.new_ones(predicted.shape[1])
+    weights = (region / region.sum()).to(predicted.dtype)[:, None]
+    rgb = (weights * (predicted - target).abs()).sum(1).mean(-1)
+    ita = ita_degrees((weights * predicted).sum(1)) - ita_degrees((weights * target).sum(1))
+    return {"rgb": rgb, "ita": 180 - torch.remainder(180 - ita, 360)}
+
+
+def skin_tone_group(albedo: Float[Tensor, "batch 3"]) -> Int[Tensor, "batch"]:
+    """Number of the nearest Monk tone, 1 (lightest) to 10, by distance in CIELAB."""
+    tones = constant(_MONK_RGB, albedo.dtype, albedo.device)
+    distance = srgb_to_lab(albedo)[:, None] - srgb_to_lab(tones)
+    return distance.norm(dim=-1).argmin(-1) + 1
+
+
+def by_group(
+    values: Float[Tensor, "batch"] | Sequence[float], groups: Sequence[Hashable]
+) -> dict[Hashable, dict[str, float]]:
+    """Table of one measure: for each group, sorted, its "count", "mean", "median" and "p90".
+
+    NaN values (faces that were not measured) are left out of all four; a group of nothing but NaN
+    has count 0 and NaN for the rest.
+    """
+    values = torch.as_tensor(values).detach().cpu().double().numpy()
+    keys = [group.item() if isinstance(group, Tensor | np.generic) else group for group in groups]
+    if len(keys) != len(values):
+        raise ValueError(f"groups: expected one for each of {len(values)} values, got {len(keys)}")
+    table = {}
+    for key in sorted(set(keys)):
+        chosen = np.array([v for v, k in zip(values, keys, strict=True) if k == key])
+        chosen = chosen[~np.isnan(chosen)]
+        row = {"mean": math.nan, "median": math.nan, "p90": math.nan}
+        if len(chosen):
+            row = {"mean": float(chosen.mean()), "median": float(np.median(chosen))}
+            row["p90"] = float(np.quantile(chosen, 0.9))
+        table[key] = {"count": len(chosen), **row}
+    return table

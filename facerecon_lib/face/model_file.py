@@ -1,0 +1,128 @@
+"""The file of a face model: safetensors, each part of its kind and shape, or one line why not.
+
+    tensors, metadata = read_model_file(default_model_path())
+
+`morphable_model.MorphableModel.load` makes a model of it; `data_scripts/` writes such files.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..files.errors import FacereconError
+from ..files.weights import named_file
+
+FORMAT = "facerecon-face-model-1"
+VARIABLE = "FACERECON_MODEL"
+_SHAPES = {
+    "mean": ("vertex", 3),
+    "identity_basis": (None, "vertex", 3),
+    "expression_basis": (None, "vertex", 3),
+    "controls": ("control", "expression"),
+    "faces": (None, 3),
+    "creases": (None, 2),
+    "uv": ("vertex", 2),
+    "mirror": ("vertex",),
+    "regions": ("region", "vertex"),
+    "landmarks": (68,),
+    "contour_bands": (17, None),
+}
+_INDICES = ("faces", "creases", "mirror", "landmarks", "contour_bands")
+
+
+class ModelError(FacereconError):
+    """A face-model file that cannot be used; the message says why and what to do."""
+
+
+def shipped_model_path() -> Path:
+    """The face model in the package: CC0, 80 identity, 43 expression and 25 albedo modes."""
+    return Path(str(files("facerecon_lib"))) / "assets" / "face_model.safetensors"
+
+
+def default_model_path() -> Path:
+    """The file that $FACERECON_MODEL names; without it, the model that ships."""
+    return named_file(VARIABLE) or shipped_model_path()
+
+
+def read_model_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata, checked. Raises ModelError."""
+    if path.is_dir():
+        raise ModelError(f"{path}: is a folder; a face model is one .safetensors file")
+    if not path.is_file():
+        todo = "leave --model out"
+        if path == named_file(VARIABLE):
+            todo = f"${VARIABLE} names it: unset it"
+        raise ModelError(f"{path}: no such face model; {todo} for the one that ships")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path.name}: not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"{path.name}: not a face model of this project (format "
+            f"{metadata.get('format')!r}, expected {FORMAT!r}); data_scripts/ makes one"
+        )
+    _check_parts(path, data, metadata)
+    return data, metadata
+
+
+def albedo_names(data: dict[str, Tensor]) -> list[str]:
+    """The names of a file's albedo bases."""
+    prefix = "albedo_mean_"
+    return [key.removeprefix(prefix) for key in data if key.startswith(prefix)]
+
+
+def _check_parts(path: Path, data: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Every part is there, of its kind and shape, finite, and names only vertices that exist."""
+
+    def refuse(why: str) -> None:
+        raise ModelError(f"{path.name}: {why}; build or import it again")
+
+    names = {}
+    for part in ("controls", "regions"):
+        try:
+            names[part] = json.loads(metadata[part])
+        except (KeyError, ValueError):
+            refuse(f"its metadata lacks the list of {part}")
+    albedos = albedo_names(data)
+    parts = list(_SHAPES) + [f"albedo_{x}_{a}" for a in albedos for x in ("basis", "samples")]
+    missing = [part for part in parts if part not in data]
+    if missing or not albedos:
+        refuse(f"lacks {', '.join(missing or ['albedo_mean_<name>'])}")
+    if metadata.get("default_subdivision", "1") not in ("0", "1", "2", "3"):
+        refuse(f"its default_subdivision is {metadata['default_subdivision']!r}, not 0 to 3")
+    sizes = {"vertex": len(data["mean"]), "expression": len(data["expression_basis"])}
+    sizes |= {"control": len(names["controls"]), "region": len(names["regions"])}
+    shapes = dict(_SHAPES)
+    for a in albedos:
+        sizes |= {a: len(data[f"albedo_mean_{a}"]), f"{a} modes": len(data[f"albedo_basis_{a}"])}
+        shapes[f"albedo_mean_{a}"] = (a, 3)
+        shapes[f"albedo_basis_{a}"] = (None, a, 3)
+        shapes[f"albedo_samples_{a}"] = (None, f"{a} modes")
+        if sizes[a] < sizes["vertex"]:
+            refuse(f"albedo_mean_{a} has {sizes[a]} vertices, fewer than the mesh")
+    for part, shape in shapes.items():
+        value = data[part]
+        expected = tuple(sizes.get(axis, axis) for axis in shape)
+        fits = value.ndim == len(shape) and all(
+            e is None or e == n for e, n in zip(expected, value.shape, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join("any" if e is None else str(e) for e in expected)
+            refuse(f"{part} has shape {tuple(value.shape)}, expected ({wanted})")
+        if value.is_floating_point() == (part in _INDICES):
+            refuse(f"{part} holds {value.dtype}")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            refuse(f"{part} holds numbers that are not finite")
+        if part in _INDICES and value.numel():
+            low, high = int(value.min()), int(value.max())
+            if low < 0 or high >= sizes["vertex"]:
+                refuse(f"{part} names vertices outside 0 to {sizes['vertex'] - 1}")

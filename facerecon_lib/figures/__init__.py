@@ -1,1 +1,0 @@
-"""Figures of the notebooks: one module a topic, everything that would make their cells long."""

@@ -1,0 +1,1 @@
+"""Losses, their weights, the objective, and analysis by synthesis."""

@@ -1,0 +1,345 @@
+"""The report's losses, one function an equation, the priors beside them, and the weighted sums.
+
+    terms = {"pixel": pixel_loss(image, photo, mask), "landmark": landmark_loss(points, landmarks)}
+    loss = weighted_sum(terms, REPORT_WEIGHTS)          # Eq. 7 where "recognition" is there too
+
+Batched losses are averaged over the batch. Where an equation can be read in two ways the docstring
+says which reading this is. The priors are ours: the report has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..face.coefficients import UNIT_AMBIENT
+from ..face.device_constants import constant
+from ..face.mesh import cached
+from ..face.subdivision import edges
+
+LIGHT_LEVEL = 0.85
+"""What light_level pulls to: photographs expose a lit white surface below full white."""
+
+LOG_SCALE_SD = 0.02
+"""Prior of log scale, Eq. 1's size being in the identity basis already: N(0, 0.02)."""
+
+REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "pixel": 1.0,
+        "landmark": 1.0,
+        "recognition": 20.0,
+        "offset_l2": 1e-4,
+        "offset_symmetry": 1e-4,
+        "smooth_shape": 0.08,
+        "smooth_albedo": 0.1,
+    }
+)
+"""Eq. 7 and Eq. 12 as printed. They belong to `reduction="sum"`: pixel is then in the thousands."""
+
+RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 20.0, "dlib": 64.0})
+"""Eq. 7's weight of Eq. 6 for either network of `recognition.py`; goes with the other sums.
+
+The report's 20 is for a network like facenet, of 512 numbers of length 1. Two people's features are
+there about at right angles, sqrt(2) apart, and 512 numbers that far apart differ by an L1 distance
+of sqrt(2) sqrt(512 · 2 / pi) = 25.5. dlib's 128 of two people differ by 7.9, the mean over 13
+photos: 20 · 25.5 / 7.9 = 64.
+"""
+
+FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "pixel": 300.0,
+        "landmark": 0.8,
+        "identity": 0.006,
+        "expression": 0.005,
+        "action_range": 0.6,
+        "albedo": 0.004,
+        "scale": 0.02,
+        "light_grey": 0.5,
+        "light_level": 0.5,
+        "light_bands": 0.03,
+    }
+)
+"""Analysis by synthesis on one photo: robust pixel term as a mean, priors summed over modes."""
+
+FIT_RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 0.08, "dlib": 0.25})
+"""Eq. 6 beside FIT_WEIGHTS, where `fit` is given that network.
+
+With 0.25 dlib's gradient on the identity is as long as that of the landmarks (the median of 13
+fitted photos). There the distance of rendering and photo falls from 0.70 to 0.52 while the inner
+landmarks' error grows from 1.76 to 1.83 % of the eye distance (1.0: to 0.40, and to 2.16 %); on 300
+rendered faces the vertex error falls from 0.86 to 0.79 mm. With 1.0 only four of ten rendered faces
+converged. facenet's follows from RECOGNITION_WEIGHTS and has not been tried.
+"""
+
+PRIORS = tuple(name for name in FIT_WEIGHTS if name not in ("pixel", "landmark"))
+"""What the report does not have; a weight of 0 gives the report back."""
+
+TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 0.25})
+"""Training the encoder on photos: the weights of fitting, with means; recognition is dlib's."""
+
+RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "pixel": 300.0,
+        "landmark": 0.8,
+        "recognition": 0.5,
+        "action_range": 0.6,
+        "scale": 0.02,
+        "truth_shape": 1.0,
+        "truth_expression": 1.0,
+        "truth_albedo": 50.0,
+        "truth_pose": 30.0,
+        "truth_light": 10.0,
+    }
+)
+"""Training it on rendered faces: the known truth in the place of the priors that stand for it."""
+
+
+AUGMENTED_REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        **{name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")},
+        "texture_l2": REPORT_WEIGHTS["offset_l2"],
+        "displacement_l2": REPORT_WEIGHTS["offset_l2"],
+        "texture_symmetry": REPORT_WEIGHTS["offset_symmetry"],
+        "displacement_symmetry": REPORT_WEIGHTS["offset_symmetry"],
+        "smooth_shape": REPORT_WEIGHTS["smooth_shape"],
+        "smooth_albedo": REPORT_WEIGHTS["smooth_albedo"],
+    }
+)
+"""Eq. 12 with a name for either map: for sums, facenet's features and the final mesh."""
+
+AUGMENTED_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        "pixel": 300.0,
+        "landmark": 0.8,
+        "recognition": 0.25,
+        "texture_l2": 3.0,
+        "displacement_l2": 0.3,
+        "texture_symmetry": 3.0,
+        "displacement_symmetry": 0.3,
+        "smooth_shape": 3.0,
+        "smooth_albedo": 100.0,
+    }
+)
+"""Ours for photos: Eq. 12's terms as means, the smoothness of the offsets instead of the face."""
+
+AUGMENTED_RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {
+        **AUGMENTED_WEIGHTS,
+        "texture_l2": 0.1,
+        "displacement_l2": 0.01,
+        "texture_symmetry": 0.1,
+        "displacement_symmetry": 0.01,
+        "smooth_shape": 0.3,
+        "smooth_albedo": 10.0,
+        "truth_texture": 300.0,
+        "truth_normals": 100.0,
+        "truth_vertices": 1.0,
+    }
+)
+"""Ours for rendered faces: the truth tells texture from shape, so that the rest can be weak."""
+
+
+def weighted_sum(
+    terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]
+) -> Float[Tensor, ""]:
+    """Eq. 7 and Eq. 12: the sum of weight times term over the terms given.
+
+    Raises KeyError for a term without a weight: a misspelt term would else count for nothing.
+    """
+    missing = [name for name in terms if name not in weights]
+    if missing:
+        raise KeyError(f"no weight for {', '.join(missing)}; weights have {', '.join(weights)}")
+    if not terms:
+        raise ValueError("terms: expected at least one loss, got none")
+    return sum(weights[name] * value for name, value in terms.items())
+
+
+# What is seen ---------------------------------------------------------------------------------
+
+
+def pixel_loss(
+    rendered: Float[Tensor, "batch 3 height width"],
+    photo: Float[Tensor, "batch 3 height width"],
+    mask: Float[Tensor, "batch 1 height width"],
+    reduction: str = "sum",
+) -> Float[Tensor, ""]:
+    """Eq. 4: squared difference of rendering and photo where the face covers the photo.
+
+    "sum" is the equation: summed over covered pixels and channels, divided by the batch. "mean"
+    divides each photo's sum by 3 times its covered pixels, so that face size does not count. The
+    mask is detached: with a live mask the sum rewards a face that shrinks.
+    """
+    _same_shape(rendered, photo)
+    mask = mask.detach()
+    difference = (mask * (rendered - photo) ** 2).sum((1, 2, 3))
+    if reduction == "sum":
+        return difference.mean()
+    if reduction == "mean":
+        return (difference / (3 * mask.sum((1, 2, 3))).clamp(min=1)).mean()
+    raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
+
+
+def robust_pixel_loss(
+    rendered: Float[Tensor, "batch 3 height width"],
+    photo: Float[Tensor, "batch 3 height width"],
+    weight: Float[Tensor, "batch 1 height width"],
+    sigma: float = 0.15,
+) -> Float[Tensor, ""]:
+    """Eq. 4 as a weighted mean under Geman and McClure's function r² / (1 + r² / sigma²).
+
+    r is the colour difference of a pixel (root mean square over channels); past sigma a pixel
+    hardly pulls any more: hair, glasses and beards are not in the model. weight >= 0 is detached.
+    """
+    _same_shape(rendered, photo)
+    squared = ((rendered - photo) ** 2).mean(1, keepdim=True)
+    weight = weight.detach()
+    value = weight * squared / (1 + squared / sigma**2)
+    return (value.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-6)).mean()
+
+
+def landmark_loss(
+    points: Float[Tensor, "batch 68 2"],
+    landmarks: Float[Tensor, "batch 68 2"],
+    weights: Float[Tensor, " 68"] | None = None,
+) -> Float[Tensor, ""]:
+    """Eq. 5: L1 distance of projected and detected landmarks, in pixels of the 224 crop, over 68.
+
+    weights: how much each point counts (1 in the report; jaw points of a 2D detector 0.3).
+    """
+    if points.shape != landmarks.shape or points.shape[1:] != (68, 2):
+        raise ValueError(
+            f"landmarks: expected two arrays (batch, 68, 2), got {tuple(points.shape)} and "
+            f"{tuple(landmarks.shape)}"
+        )
+    distance = (points - landmarks).abs().sum(-1)
+    if weights is not None:
+        distance = distance * weights
+    return distance.sum(1).mean() / 68
+
+
+def recognition_loss(
+    rendered_features: Float[Tensor, "batch feature"],
+    photo_features: Float[Tensor, "batch feature"],
+) -> Float[Tensor, ""]:
+    """Eq. 6: L1 distance of face-recognition features of the rendering and of the photo.
+
+    The second term of Eq. 6, F(y), is read as the features of the rendering. Both images must go
+    through the same warp, mask and background before F().
+    """
+    if rendered_features.shape != photo_features.shape:
+        raise ValueError(
+            f"features: expected equal shapes, got {tuple(rendered_features.shape)} and "
+            f"{tuple(photo_features.shape)}"
+        )
+    return (rendered_features - photo_features).abs().sum(-1).mean()
+
+
+# The offset maps ------------------------------------------------------------------------------
+
+
+def offset_l2_loss(offset_map: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, ""]:
+    """Eq. 8: squared norm of an offset map, summed over the map, averaged over the batch."""
+    return (offset_map**2).sum((1, 2, 3)).mean()
+
+
+def offset_symmetry_loss(
+    offset_map: Float[Tensor, "batch 3 height width"], displacement: bool
+) -> Float[Tensor, ""]:
+    """Eq. 9: squared norm of the map minus its mirror image, summed, averaged over the batch.
+
+    The flip reverses the width and, for a displacement, negates x: without that a face could not
+    grow wider on both sides. In image space this is the face's symmetry only for a frontal face.
+    """
+    mirrored = offset_map.flip(-1)
+    if displacement:
+        mirrored = mirrored * _negate_x(mirrored)[:, None, None]
+    return ((offset_map - mirrored) ** 2).sum((1, 2, 3)).mean()
+
+
+def mesh_symmetry_loss(
+    offsets: Float[Tensor, "batch vertex 3"], mirror: Int[Tensor, " vertex"], displacement: bool
+) -> Float[Tensor, ""]:
+    """Eq. 9 between mirror vertices: mean over vertices of the squared difference, any pose."""
+    mirrored = offsets[:, mirror]
+    if displacement:
+        mirrored = mirrored * _negate_x(mirrored)
+    return ((offsets - mirrored) ** 2).sum(-1).mean()
+
+
+def smoothness_loss(
+    values: Float[Tensor, "batch vertex channel"], faces: Int[Tensor, "face 3"]
+) -> Float[Tensor, ""]:
+    """Eq. 10 on positions (mm²), Eq. 11 on albedos: mean over vertices of the mean over their
+    neighbours of the squared difference. On positions it shortens edges as well."""
+    pairs, share = cached(faces, ("rings", values.shape[1]), lambda: _rings(faces, values.shape[1]))
+    squared = ((values[:, pairs[:, 0]] - values[:, pairs[:, 1]]) ** 2).sum(-1)
+    return (squared * share.to(values.dtype)).sum(1).mean() / values.shape[1]
+
+
+def _rings(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
+    """Edges, and how much each counts: once in the mean over the ring of either end."""
+    pairs = edges(faces)
+    count = torch.bincount(pairs.reshape(-1), minlength=vertices).clamp(min=1)
+    return pairs, (1 / count)[pairs].sum(-1)
+
+
+# Priors beyond the report ---------------------------------------------------------------------
+
+
+def coefficient_prior(coefficients: Float[Tensor, "batch mode"]) -> Float[Tensor, ""]:
+    """Sum over modes of the squared coefficient, averaged over the batch: N(0, 1) a mode."""
+    return (coefficients**2).sum(-1).mean()
+
+
+def action_range_prior(actions: Float[Tensor, "batch control"]) -> Float[Tensor, ""]:
+    """Squares of how far facial actions leave [0, 1]: below 0 lips pass through each other."""
+    outside = (-actions).clamp(min=0) + (actions - 1).clamp(min=0)
+    return (outside**2).sum(-1).mean()
+
+
+def scale_prior(scale: Float[Tensor, "batch 1"]) -> Float[Tensor, ""]:
+    """(log scale / 0.02)²: the photo fixes only translation / scale, so depth carries the size."""
+    return ((scale.log() / LOG_SCALE_SD) ** 2).mean()
+
+
+def light_level(lighting: Float[Tensor, "batch 9 3"]) -> Float[Tensor, " batch"]:
+    """Mean shading of a sphere's visible half by seen area, averaged over channels.
+
+    There the mean of n_z is 2/3 and that of 3 n_z² - 1 is 1/2; the other functions cancel.
+    """
+    grey = lighting.mean(-1)
+    return grey[:, 0] / UNIT_AMBIENT + 0.4886 * 2 / 3 * grey[:, 2] + 0.3154 / 2 * grey[:, 6]
+
+
+def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor, ""]]:
+    """Pulls on the light, without which it would explain any skin tone.
+
+    light_grey: squared difference of each channel's coefficients from the mean over channels.
+    light_level: squared difference of `light_level` from LIGHT_LEVEL. A pull on ambient light alone
+        would not do: a light from behind darkens a face as well.
+    light_bands: squared coefficients of bands 1 and 2 as shares of the ambient one, over channels.
+        As shares, since their own size would favour bright skin in dim light.
+    """
+    grey = lighting.mean(-1, keepdim=True)
+    shares = lighting[:, 1:] / grey[:, :1].clamp(min=0.1) * UNIT_AMBIENT
+    return {
+        "light_grey": ((lighting - grey) ** 2).sum((1, 2)).mean(),
+        "light_level": ((light_level(lighting) - LIGHT_LEVEL) ** 2).mean(),
+        "light_bands": (shares**2).sum(1).mean(),
+    }
+
+
+def _negate_x(like: Tensor) -> Float[Tensor, " 3"]:
+    return constant((-1.0, 1.0, 1.0), like.dtype, like.device)
+
+
+def _same_shape(rendered: Tensor, photo: Tensor) -> None:
+    if rendered.shape != photo.shape or rendered.ndim != 4:
+        raise ValueError(
+            f"images: expected two of (batch, 3, height, width), got {tuple(rendered.shape)} and "
+            f"{tuple(photo.shape)}"
+        )

@@ -1,0 +1,184 @@
+"""What a photo's colours say of a posed face: colours at its vertices, its light, its skin.
+
+colours, weight = sample_photo_colours(face, photo, valid)       # (B, V, 3), (B, V)
+lighting = light_from_photo(model, coefficients, photo, valid)   # (B, 9, 3)
+coefficients = recolour(model, coefficients, photo, valid, light="grey")    # light and albedo
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ..face.camera import DEFAULT_FOV, project_ndc
+from ..face.coefficients import FaceCoefficients
+from ..face.lighting import ambient_lighting, sh_basis, solve_lighting
+from ..face.morphable_model import MorphableModel
+from ..rendering.synthesis import Face, synthesise
+from .losses import LIGHT_LEVEL, light_level
+
+LIGHT_RIDGE = 0.03
+"""How firmly `light_from_photo` holds on to the light that it is given, in squared colour."""
+
+DARKEST = 0.02  # albedo below it would ask for any light at all
+LIGHTS = ("free", "grey", "known")
+
+SKIN_PRIOR = 1e-4
+"""What one squared standard deviation of albedo costs `recolour`, in squared colour."""
+
+SKIN_REACH = 3.0
+"""No albedo coefficient of `recolour` goes further, in standard deviations: past it a straight line
+would leave the skins that the basis was made of, and any basis would reach any colour."""
+
+LEVEL_PRIOR = 0.1
+"""What the squared difference of grey light's level from losses.LIGHT_LEVEL costs."""
+
+BANDS_PRIOR = 1e-4
+"""What the squares of bands 1 and 2 of the light cost: little beside what the photo says."""
+
+BURNT_OUT = 0.99  # a channel at white could be any brighter
+_ENOUGH = 3000  # vertices: three colours each, for some fifty numbers
+_HELD = 1e6  # a prior that no photo moves
+
+
+def region_weights(model: MorphableModel) -> Float[Tensor, " vertex"]:
+    """How much the photometric term trusts each vertex, 0 to 1: hair, eyes, mouth interior less."""
+    r = model.regions
+    return (
+        (1 - 0.9 * r["border"])
+        * (1 - 0.9 * r["mouth_interior"])
+        * (1 - 0.6 * r["eyes"])
+        * (1 - 0.5 * r["forehead"])
+    )
+
+
+def sample_photo_colours(
+    face: Face, photo: Float[Tensor, "batch 3 height width"], valid: Tensor
+) -> tuple[Float[Tensor, "batch vertex 3"], Float[Tensor, "batch vertex"]]:
+    """The photo's colour at each vertex, and a weight: how squarely it faces the viewer, 0 hidden.
+
+    Hidden is what looks away, lies outside the photo, or is behind another part of the face.
+    """
+    ndc = project_ndc(face.v_camera, face.fov_deg)
+    grid = -ndc[:, None, :, :2]  # +x left, +y up -> image axes
+    sampled = F.grid_sample(torch.cat([photo, valid], 1), grid, align_corners=False)[:, :, 0]
+    colours, inside = sampled[:, :3].transpose(1, 2), sampled[:, 3]
+    depth, _ = face.render(photo.shape[-1], attributes=face.v_camera[..., 2:], near=None)
+    nearest = F.grid_sample(depth, grid, mode="nearest", align_corners=False)[:, 0, 0]
+    free = face.v_camera[..., 2] < nearest + 2.0
+    return colours, face.normals[..., 2].clamp(min=0) * free * (inside > 0.99)
+
+
+@torch.no_grad()
+def light_from_photo(
+    model: MorphableModel,
+    coefficients: FaceCoefficients,
+    photo: Float[Tensor, "batch 3 height width"],
+    valid: Float[Tensor, "batch 1 height width"],
+    ridge: float = LIGHT_RIDGE,
+    fov_deg: float = DEFAULT_FOV,
+) -> Float[Tensor, "batch 9 3"]:
+    """The light under which this face has the photo's colours, near the light that it has already.
+
+    Eq. 3 is linear in the light, so this is one small least-squares problem a photo: what an
+    encoder, which never sees its own rendering, cannot know to the last shade. Skin that is seen
+    counts, as in fitting; `ridge` keeps what the photo does not tell at coefficients.lighting.
+    """
+    face = synthesise(model, coefficients, fov_deg)
+    colours, weight = sample_photo_colours(face, photo, valid)
+    weight = weight * region_weights(model) * model.regions["skin"]
+    albedo = face.albedo.clamp(DARKEST, 1)
+    prior = coefficients.lighting
+    return solve_lighting(albedo, face.normals, colours, weight, prior=prior, ridge=ridge)
+
+
+@torch.no_grad()
+def recolour(
+    model: MorphableModel,
+    coefficients: FaceCoefficients,
+    photo: Float[Tensor, "batch 3 height width"],
+    valid: Float[Tensor, "batch 1 height width"],
+    light: str = "free",
+    lighting: Float[Tensor, "batch 9 3"] | None = None,
+    rounds: int = 6,
+    fov_deg: float = DEFAULT_FOV,
+) -> FaceCoefficients:
+    """The skin and the light under which a face of this shape and pose has the photo's colours.
+
+    Of `coefficients` only shape and pose are read: they may come from a model with another albedo
+    basis. Which skin it is depends on what is believed of the light:
+
+    "free": 27 numbers, of any level and tint. Albedo and light share an exact factor a channel, so
+        light can explain the tone of any skin, and takes what the basis or the prior will not.
+    "grey": 9 numbers for all channels, of a level near losses.LIGHT_LEVEL, as photos are exposed;
+        a tint of the light goes to the skin.
+    "known": `lighting` as given; the albedo alone is looked for.
+
+    The squared difference of Eq. 3 and the photo, a weighted mean over what is seen and not burnt
+    out, is minimised by Gauss and Newton's method with the prior N(0, 1) on the albedo, no
+    coefficient of which goes past SKIN_REACH, and weak ones on the light. No step waits for a GPU.
+    Raises ValueError for another word, for a missing `lighting`, and for one that is not used.
+    """
+    if light not in LIGHTS:
+        raise ValueError(f"light {light!r}: expected one of {', '.join(LIGHTS)}")
+    if (lighting is None) == (light == "known"):
+        wanted = "expected (batch, 9, 3)" if lighting is None else "is for light='known' alone"
+        raise ValueError(f"lighting: {wanted}; light is {light!r}")
+    tint = {"free": torch.eye(3), "grey": torch.ones(1, 3), "known": torch.ones(0, 3)}[light]
+    tint = tint.to(model.device, torch.float64, non_blocking=True)
+    batch, channels = len(coefficients), len(tint)
+    target = ambient_lighting(batch, LIGHT_LEVEL, device=model.device)
+    start = replace(coefficients, albedo=model.neutral(batch).albedo, lighting=target)
+    face = synthesise(model, start, fov_deg)
+    colours, weight = sample_photo_colours(face, photo, valid)
+    weight = weight * region_weights(model) * (colours.amax(-1) < BURNT_OUT)
+    some = slice(None, None, max(1, len(model.mean) // _ENOUGH))
+    # in double: half a sphere of normals hardly tells the nine functions apart
+    weight, colours = weight[:, some].double(), colours[:, some].double()
+    root = (weight / weight.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()[..., None]
+    shading = sh_basis(face.normals[:, some].double())
+    mean, basis = model.albedo_mean[some].double(), model.albedo_basis[:, some].double()
+
+    modes = len(basis)
+    prior = torch.block_diag(
+        SKIN_PRIOR * torch.eye(modes).to(tint), _light_prior(tint, level=light == "grey")
+    )
+    x0 = torch.cat([start.albedo, target[..., :channels].flatten(1)], 1).double()
+    x, held = x0, torch.zeros_like(x0)  # skin | light, row by row; 1 where a bound has been met
+    fixed = 0.0 if lighting is None else lighting.double()
+    for _ in range(rounds):
+        skin, g = x[:, :modes], x[:, modes:].unflatten(1, (9, channels))
+        albedo = mean + torch.einsum("bk,kvc->bvc", skin, basis)
+        level = shading @ (fixed + g @ tint)
+        rows = [
+            basis * level[:, None],
+            torch.einsum("bvc,bvj,dc->bjdvc", albedo, shading, tint).flatten(1, 2),
+        ]
+        rows = (torch.cat(rows, 1) * root[:, None]).flatten(2)  # (batch, unknown, vertex colour)
+        error = ((colours - albedo * level) * root).flatten(1)
+        normal = rows @ rows.transpose(1, 2) + prior + torch.diag_embed(_HELD * held)
+        right = (rows @ error[..., None])[..., 0] - (x - x0) @ prior
+        step = torch.cholesky_solve(right[..., None], torch.linalg.cholesky_ex(normal).L)
+        x = x + step[..., 0]
+        beyond = (x[:, :modes].abs() > SKIN_REACH).double()
+        held[:, :modes] = torch.maximum(held[:, :modes], beyond)
+        x = torch.cat([x[:, :modes].clamp(-SKIN_REACH, SKIN_REACH), x[:, modes:]], 1)
+    skin, g = x[:, :modes], x[:, modes:].unflatten(1, (9, channels))
+    found = {"albedo": skin, "lighting": fixed + g @ tint}
+    return replace(coefficients, **{k: v.to(coefficients.albedo.dtype) for k, v in found.items()})
+
+
+def _light_prior(tint: Float[Tensor, "channel 3"], level: bool) -> Float[Tensor, "light light"]:
+    """The light's part of the quadratic form of the priors: bands 1 and 2, and its level."""
+    ridge = torch.full((9,), BANDS_PRIOR, dtype=tint.dtype, device=tint.device)
+    ridge[0] = 1e-6  # for the face of which nothing is seen
+    form = torch.diag(ridge)
+    if level:
+        each = torch.eye(9, dtype=tint.dtype, device=tint.device)
+        row = light_level(each[:, :, None].expand(9, 9, 3))  # of one unit of each of the nine
+        form = form + LEVEL_PRIOR * torch.outer(row, row)
+    return torch.kron(form, torch.eye(len(tint), dtype=tint.dtype, device=tint.device))

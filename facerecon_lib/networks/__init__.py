@@ -1,0 +1,1 @@
+"""The encoder, the double-head U-Net, and the face-recognition networks."""

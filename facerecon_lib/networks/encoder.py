@@ -1,0 +1,259 @@
+"""The base branch's network: a photo's crop to the coefficients of the face in it, section 2.1.
+
+    encoder = load_encoder()                             # the one that ships, trained on renderings
+    coefficients = encoder(crop.image)                   # (B, 3, 224, 224) in [0, 1]
+
+A backbone of torchvision (He et al., CVPR 2016, for the report's ResNet-50; Howard et al., ICCV
+2019, for MobileNetV3) and one linear layer. The layer starts at zero, so that an untrained encoder
+answers every photo with the mean face, frontal, in ambient light; its outputs are multiplied by
+fixed scales, one a group, so that one learning rate suits degrees, millimetres and light.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..face.coefficients import FaceCoefficients, ModelSizes
+from ..face.morphable_model import MorphableModel
+from ..files.errors import one_line
+from ..files.weights import named_file, read_weights, write_weights
+from .backbones import (
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_SD,
+    NORMS,
+    EncoderError,
+    backbone_features,
+    imagenet_file,
+)
+
+__all__ = ["BACKBONES", "NORMS", "Encoder", "EncoderError", "imagenet_file", "load_encoder"]
+__all__ += ["default_encoder_path", "save_encoder", "shipped_encoder_path"]
+
+FORMAT = "facerecon-encoder-1"
+VARIABLE = "FACERECON_ENCODER"
+STORES = ("float32", "float16", "int8")
+STEP = ".step"  # of weights kept as whole numbers: what 1 stands for, an output channel
+OUTPUT_SCALES = {
+    "identity": (1.0,),
+    "expression": (1.0,),
+    "albedo": (1.0,),
+    "rotation": (0.3, 0.3, 0.3),  # radians
+    "translation": (20.0, 20.0, 60.0),  # mm
+    "scale": (0.02,),  # of the logarithm
+    "lighting": (0.3,),
+}
+"""How far each group lies from its start: what an output of 1 means."""
+
+LONGEST_LOG_SCALE = 0.5
+"""Outputs beyond it change nothing: an early step must not send the scale to infinity."""
+
+
+class Encoder(nn.Module):
+    """Crops to `FaceCoefficients`.
+
+    sizes: (Ki, Ke, Ka) of the face model. backbone: one of BACKBONES. weights: "none"; "imagenet",
+    which have to be in torch's cache (`imagenet_file`) or are fetched if allow_download; or
+    "faces", of dlib_resnet29 alone.
+    norm: "batch"; "group" (Wu and He, ECCV 2018), which knows no other photos of the batch; or
+    "frozen", batch normalisation whose statistics and gains never change.
+    input_size: crops are shrunk to this many pixels a side first; 112 takes a quarter of the time.
+    Raises EncoderError for an unknown backbone or norm, weights that are not here or do not fit, or
+    an input_size under 32.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, int, int],
+        backbone: str = "resnet50",
+        norm: str = "batch",
+        weights: str = "none",
+        allow_download: bool = False,
+        input_size: int = 224,
+    ):
+        super().__init__()
+        if input_size < 32:  # the backbones halve it five times
+            raise EncoderError(f"input_size: expected 32 pixels or more, got {input_size}")
+        self.sizes, self.backbone, self.norm = ModelSizes(*sizes), backbone, norm
+        self.input_size = input_size
+        self.name = "untrained"  # or its file's name
+        self.metadata: dict[str, str] = {}
+        self.features, width = backbone_features(backbone, norm, weights, allow_download)
+        self.head = nn.Linear(width, self.sizes.vector)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        start = FaceCoefficients.mean(1, *self.sizes)
+        start.scale = start.scale.log()
+        scales = [torch.tensor(OUTPUT_SCALES[name]) for name in OUTPUT_SCALES]
+        lengths = [*self.sizes, 3, 3, 1, 27]
+        scales = [s.expand(n) for s, n in zip(scales, lengths, strict=True)]
+        self.register_buffer("start", start.to_vector()[0], persistent=False)
+        self.register_buffer("output_scale", torch.cat(scales), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("sd", torch.tensor(IMAGENET_SD)[:, None, None], persistent=False)
+
+    def forward(self, image: Float[Tensor, "batch 3 224 224"]) -> FaceCoefficients:
+        """The coefficients, in float32 whatever precision the network runs in."""
+        return self.decode(self.head(self.pooled(image)))
+
+    def pooled(self, image: Float[Tensor, "batch 3 224 224"]) -> Float[Tensor, "batch width"]:
+        """What the backbone says of a photo: its last feature maps, averaged over the picture.
+
+        (dlib_resnet29 gives out its numbers as they are.)
+        Raises ValueError for anything but square pictures of floating-point numbers.
+        """
+        square = image.ndim == 4 and image.shape[1] == 3 and image.shape[2] == image.shape[3]
+        if not square or not image.is_floating_point():
+            raise ValueError(
+                f"image: expected (batch, 3, 224, 224), floating point in [0, 1], got "
+                f"{tuple(image.shape)}, {image.dtype}"
+            )
+        if image.shape[-1] != self.input_size:
+            image = F.interpolate(image, (self.input_size, self.input_size), mode="area")
+        x = self.features((image - self.mean) / self.sd)
+        return x.mean((2, 3)) if x.ndim == 4 else x
+
+    def take(self, other: Encoder) -> None:
+        """Another encoder's weights; its input_size may differ.
+
+        Raises EncoderError where backbone, norm or sizes do.
+        """
+        for name in ("backbone", "norm", "sizes"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if ours != theirs:
+                raise EncoderError(f"its {name} is {theirs}, and {ours} was asked for")
+        self.load_state_dict(other.state_dict())
+
+    def decode(self, outputs: Float[Tensor, "batch coefficient"]) -> FaceCoefficients:
+        """start + scale · output, a group at a time; the scale through its logarithm."""
+        vector = self.start + self.output_scale * outputs.float()
+        c = FaceCoefficients.from_vector(vector, self.sizes)
+        c.scale = c.scale.clamp(-LONGEST_LOG_SCALE, LONGEST_LOG_SCALE).exp()
+        return c
+
+    def outputs(self, coefficients: FaceCoefficients) -> Float[Tensor, "batch coefficient"]:
+        """The head's outputs that `decode` would turn into these coefficients.
+
+        (A scale beyond exp(±LONGEST_LOG_SCALE) cannot come out of it again.)
+        """
+        c = coefficients.clone()
+        c.scale = c.scale.log()
+        return (c.to_vector() - self.start) / self.output_scale
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def shipped_encoder_path() -> Path:
+    """The encoder in the package."""
+    return Path(str(files("facerecon_lib"))) / "assets" / "base_encoder.safetensors"
+
+
+def default_encoder_path() -> Path:
+    """The file that $FACERECON_ENCODER names; without it, the encoder that ships."""
+    return named_file(VARIABLE) or shipped_encoder_path()
+
+
+def save_encoder(
+    path: Path, encoder: Encoder, metadata: dict[str, str] | None = None, store: str = "float32"
+) -> None:
+    """Write the encoder to one .safetensors file, whole or not at all.
+
+    store: what convolutions and the head are kept in: "float32"; "float16", half the size; or
+    "int8", a quarter: each output channel's weights as whole 127ths of its largest. What
+    normalisation layers and biases hold stays in float32. Raises ValueError for another `store`.
+    """
+    if store not in STORES:
+        raise ValueError(f"store {store!r}: expected {', '.join(STORES)}")
+    state = encoder.state_dict()
+    if store == "int8":
+        state, store = _whole_numbers(state), "float32"  # of what is left
+    own = {
+        "format": FORMAT,
+        "backbone": encoder.backbone,
+        "norm": encoder.norm,
+        "sizes": json.dumps(list(encoder.sizes)),
+        "input_size": str(encoder.input_size),
+    }
+    write_weights(path, state, {**encoder.metadata, **(metadata or {}), **own}, store)
+
+
+def load_encoder(
+    path: Path | None = None,
+    model: MorphableModel | None = None,
+    device: torch.device | str = "cpu",
+) -> Encoder:
+    """An encoder from its file, ready for use (in eval mode); None is `default_encoder_path()`.
+
+    model: the face model that its coefficients are for. Raises EncoderError, one line, when the
+    file is missing, damaged, no encoder, or was trained with another face model; it names
+    $FACERECON_ENCODER where that named the file.
+    """
+    if path is None and named_file(VARIABLE):
+        try:
+            return load_encoder(default_encoder_path(), model, device)
+        except EncoderError as error:
+            raise EncoderError(f"${VARIABLE}: {error}") from None
+    path = shipped_encoder_path() if path is None else Path(path)
+    maker = "facerecon train base"
+    state, metadata = read_weights(path, FORMAT, EncoderError, maker, "encoder")
+    try:
+        sizes = ModelSizes(*json.loads(metadata["sizes"]))
+        kind = (metadata["backbone"], metadata["norm"])
+        state = _restored(state)
+        with torch.random.fork_rng([]):  # random numbers that nobody will see
+            encoder = Encoder(sizes, *kind, input_size=int(metadata["input_size"]))
+        encoder.load_state_dict(state)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = one_line(error)[:200]
+        raise EncoderError(
+            f"{path.name}: its parts do not fit ({reason}); train it again"
+        ) from None
+    if model is not None:
+        _check_model(path, sizes, metadata, model)
+    encoder.name, encoder.metadata = path.name, metadata
+    return encoder.eval().to(device)
+
+
+def _whole_numbers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Each output channel's weights as whole 127ths of its largest, and what these stand for."""
+    whole = dict(state)
+    for name, value in state.items():
+        if value.ndim > 1 and value.is_floating_point():
+            step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            whole[name] = (value / step.view(-1, *[1] * (value.ndim - 1))).round().to(torch.int8)
+            whole[name + STEP] = step
+    return whole
+
+
+def _restored(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `save_encoder` stored, whole numbers times their steps."""
+    whole = {}
+    for name, value in state.items():
+        if name.endswith(STEP):
+            continue
+        if value.dtype == torch.int8:
+            step = state[name + STEP]
+            value = value * step.view(-1, *[1] * (value.ndim - 1))
+        whole[name] = value
+    return whole
+
+
+def _check_model(
+    path: Path, sizes: ModelSizes, metadata: dict[str, str], model: MorphableModel
+) -> None:
+    name = model.metadata.get("name", model.metadata["file"])
+    trained = metadata.get("model", name)
+    if sizes != model.sizes or trained != name:
+        name_it = f" and name it: ${VARIABLE}" if path == shipped_encoder_path() else ""
+        raise EncoderError(
+            f"{path.name}: was trained for {trained} ({', '.join(map(str, sizes))} modes), not for "
+            f"{name} ({', '.join(map(str, model.sizes))}); train one with that model{name_it}"
+        )

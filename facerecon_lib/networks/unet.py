@@ -1,0 +1,262 @@
+"""The augmented branch's network: photo and rendering to two offset maps, section 2.2.
+
+    unet = load_unet()                                   # the one that ships
+    maps = unet(photo, rendering)                        # texture, displacement: (B, 3, 224, 224)
+
+A U-Net (Ronneberger et al., MICCAI 2015) with two heads. The way down and the first two up-sampling
+blocks are shared; there the heads part, as in the report: what is deep and coarse (whose face, what
+light, where the nose is) serves both, and how it looks at full resolution differs, since texture
+follows the photo's colours and displacement its shading. The skips go to both heads.
+
+Group normalisation (Wu and He, ECCV 2018) knows no other photos of the batch: a photo's maps are
+the same alone and among others, in training and afterwards, and a batch of four is enough. Any
+normalisation takes away how large a difference is, though, and how far the rendering is from the
+photo is the very thing to be said. So with norm "inner" the blocks at full resolution, the
+outermost skip between them, have none. Measured, that is no better: trained by the recipe of the
+U-Net that ships, which has norm "group", its colours were 0.025 off, against 0.024, and fine relief
+0.257 mm, against 0.254 (docs/AUGMENTED_BRANCH.md). In the study of skin tones, too, both gave the
+same colours; only where a displacement of a tenth of a millimetre lies was another (notebook 09).
+The last layers start at zero, so that before training the augmented face is the base face.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..face.morphable_model import MorphableModel
+from ..files.errors import FacereconError, one_line
+from ..files.weights import named_file, read_weights, write_weights
+
+FORMAT = "facerecon-unet-1"
+VARIABLE = "FACERECON_UNET"
+NORMS = ("inner", "group", "batch")
+GROUP = 8  # channels that group normalisation takes together
+SHARED = 2  # up-sampling blocks before the heads part
+
+TEXTURE_SCALE = 0.1
+"""What a texture head's output of 1 adds to the albedo, of colours in [0, 1]."""
+
+DISPLACEMENT_SCALE = 1.0
+"""What a displacement head's output of 1 stands for, mm."""
+
+
+class UNetError(FacereconError):
+    """A U-Net or its file that cannot be used; the message is one line and says what to do."""
+
+
+class OffsetMaps(NamedTuple):
+    """What the U-Net says of each pixel; aligned with the photo, unless trained for uv space."""
+
+    texture: Float[Tensor, "batch 3 224 224"]  # colour, added to the albedo in [0, 1]
+    displacement: Float[Tensor, "batch 3 224 224"]  # mm, model frame (x, y, z)
+
+
+class DoubleHeadUNet(nn.Module):
+    """Photo and rendering, concatenated, to `OffsetMaps`.
+
+    width: channels at full resolution, a multiple of 8; each halving doubles them.
+    depth: halvings, 3 or more. norm: "inner", group normalisation but at full resolution; "group",
+    everywhere; or "batch", everywhere.
+    Raises UNetError for a width, depth or norm that is not one of these.
+    """
+
+    def __init__(self, width: int = 16, depth: int = 4, norm: str = "inner"):
+        super().__init__()
+        if width < GROUP or width % GROUP:
+            raise UNetError(f"width: expected a multiple of {GROUP}, got {width}")
+        if depth <= SHARED:
+            raise UNetError(
+                f"depth: expected {SHARED + 1} or more, got {depth}: the heads part after "
+                f"{SHARED} up-sampling blocks, and need one of their own"
+            )
+        if norm not in NORMS:
+            raise UNetError(f"norm {norm!r}: expected {', '.join(NORMS)}")
+        self.width, self.depth, self.norm = width, depth, norm
+        self.name = "untrained"  # or its file's name
+        self.metadata: dict[str, str] = {}
+        widths = [width * 2**level for level in range(depth + 1)]
+        inner, outer = ("group", "none") if norm == "inner" else (norm, norm)
+        down = [_Convolutions(a, b, inner) for a, b in pairwise(widths)]
+        self.down = nn.ModuleList([_Convolutions(6, width, outer), *down])
+        ups = list(reversed(widths[:-1]))
+        self.shared = nn.ModuleList(_Up(w, inner) for w in ups[:SHARED])
+        self.texture = _Head(ups[SHARED:], inner, outer)
+        self.displacement = _Head(ups[SHARED:], inner, outer)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):  # He et al., ICCV 2015: else blocks of no norm may die
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.texture.last.weight)
+        nn.init.zeros_(self.displacement.last.weight)
+
+    def forward(
+        self, photo: Float[Tensor, "batch 3 224 224"], rendering: Float[Tensor, "batch 3 224 224"]
+    ) -> OffsetMaps:
+        """The maps, in float32 whatever precision the network runs in.
+
+        photo, rendering: in [0, 1]; any square size that 2**depth divides. Raises ValueError else.
+        """
+        self._check(photo, rendering)
+        x = torch.cat([photo, rendering], 1).to(memory_format=torch.channels_last)  # CPUs: faster
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else F.max_pool2d(x, 2))
+            skips.append(x)
+        skips.pop()  # the deepest is where the way up begins
+        for block in self.shared:
+            x = block(x, skips.pop())
+        texture = self.texture(x, skips).float().contiguous()
+        displacement = self.displacement(x, skips).float().contiguous()
+        return OffsetMaps(TEXTURE_SCALE * texture, DISPLACEMENT_SCALE * displacement)
+
+    def _check(self, photo: Tensor, rendering: Tensor) -> None:
+        shape, step = tuple(photo.shape), 2**self.depth
+        square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and shape[2] > 0
+        if not square or shape[2] % step or not photo.is_floating_point():
+            raise ValueError(
+                f"photo: expected (batch, 3, size, size), floating point, of a size that {step} "
+                f"divides, such as 224; got {shape}, {photo.dtype}"
+            )
+        if rendering.shape != photo.shape or rendering.dtype != photo.dtype:
+            raise ValueError(
+                f"rendering: expected {shape}, {photo.dtype} as the photo is, got "
+                f"{tuple(rendering.shape)}, {rendering.dtype}"
+            )
+
+
+class _Convolutions(nn.Sequential):
+    """Two 3 by 3 convolutions, each normalised, unless norm is "none", and rectified."""
+
+    def __init__(self, before: int, after: int, norm: str):
+        layers: list[nn.Module] = []
+        for channels in (before, after):
+            layers.append(nn.Conv2d(channels, after, 3, padding=1, bias=norm == "none"))
+            if norm == "group":
+                layers.append(nn.GroupNorm(after // GROUP, after))
+            elif norm == "batch":
+                layers.append(nn.BatchNorm2d(after))
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class _Up(nn.Module):
+    """Twice the size, half the channels, then the skip of that size beside it.
+
+    Bilinear, since transposed convolutions leave a checkerboard (Odena et al., Distill 2016), which
+    a displacement map would turn into a rough skin. The 1 by 1 convolution that halves the channels
+    commutes with it, and takes a quarter of the time on the small picture.
+    """
+
+    def __init__(self, width: int, norm: str):
+        super().__init__()
+        self.halve = nn.Conv2d(2 * width, width, 1)
+        self.merge = _Convolutions(2 * width, width, norm)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(self.halve(x), scale_factor=2, mode="bilinear", align_corners=False)
+        return self.merge(torch.cat([skip, x], 1))
+
+
+class _Head(nn.Module):
+    """The up-sampling blocks of one map and its last layer."""
+
+    def __init__(self, widths: list[int], inner: str, outer: str):
+        super().__init__()
+        up = [_Up(width, inner) for width in widths[:-1]]
+        self.up = nn.ModuleList([*up, _Up(widths[-1], outer)])
+        self.last = nn.Conv2d(widths[-1], 3, 1)
+
+    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        for block, skip in zip(self.up, reversed(skips), strict=True):
+            x = block(x, skip)
+        return self.last(x)
+
+
+# Files ------------------------------------------------------------------------------------------
+
+
+def shipped_unet_path() -> Path:
+    """The U-Net in the package."""
+    return Path(str(files("facerecon_lib"))) / "assets" / "offset_unet.safetensors"
+
+
+def default_unet_path() -> Path:
+    """The file that $FACERECON_UNET names; without it, the U-Net that ships."""
+    return named_file(VARIABLE) or shipped_unet_path()
+
+
+def save_unet(
+    path: Path,
+    unet: DoubleHeadUNet,
+    metadata: dict[str, str] | None = None,
+    store: str = "float16",
+) -> None:
+    """Write the U-Net to one .safetensors file, whole or not at all.
+
+    metadata: what it was trained for: "model", the face model's name; "albedo", "space", "light".
+    store: what convolutions are kept in, "float16" or "float32"; the rest stays in float32.
+    Raises ValueError for another `store`.
+    """
+    own = {
+        "format": FORMAT,
+        "width": str(unet.width),
+        "depth": str(unet.depth),
+        "norm": unet.norm,
+    }
+    write_weights(path, unet.state_dict(), {**unet.metadata, **(metadata or {}), **own}, store)
+
+
+def load_unet(
+    path: Path | None = None,
+    model: MorphableModel | None = None,
+    device: torch.device | str = "cpu",
+) -> DoubleHeadUNet:
+    """A U-Net from its file, ready for use (in eval mode); None is `default_unet_path()`.
+
+    model: the face model that its maps are for. Raises UNetError, one line, when the file is
+    missing, damaged, no U-Net, or was trained with another face model or albedo basis; it names
+    $FACERECON_UNET where that named the file.
+    """
+    if path is None and named_file(VARIABLE):
+        try:
+            return load_unet(default_unet_path(), model, device)
+        except UNetError as error:
+            raise UNetError(f"${VARIABLE}: {error}") from None
+    path = shipped_unet_path() if path is None else Path(path)
+    state, metadata = read_weights(
+        path, FORMAT, UNetError, "facerecon train augmented", "offset U-Net"
+    )
+    try:
+        with torch.random.fork_rng([]):  # random numbers that nobody will see
+            unet = DoubleHeadUNet(int(metadata["width"]), int(metadata["depth"]), metadata["norm"])
+        unet.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as problem:
+        reason = one_line(problem)[:200]
+        raise UNetError(f"{path.name}: its parts do not fit ({reason}); train it again") from None
+    if model is not None:
+        name = model.metadata.get("name", model.metadata["file"])
+        trained = metadata.get("model", name)
+        if trained != name:
+            name_it = f" and name it: ${VARIABLE}" if path == shipped_unet_path() else ""
+            raise UNetError(
+                f"{path.name}: was trained for {trained}, not for {name}; train one with that model"
+                f"{name_it}"
+            )
+        ours = model.metadata.get("albedo", "monk")
+        theirs = metadata.get("albedo", ours)
+        if theirs != ours:
+            raise UNetError(
+                f"{path.name}: was trained on the albedo basis {theirs!r}, not on {ours!r}; take "
+                "another, or train one"
+            )
+    unet.name, unet.metadata = path.name, metadata
+    return unet.eval().to(device)

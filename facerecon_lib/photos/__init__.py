@@ -1,0 +1,1 @@
+"""A photo in: reading, face detection, landmarks, the aligned crop."""

@@ -1,0 +1,248 @@
+"""From a photo to a face box, 68 landmarks, and the aligned crop that everything else works on.
+
+    photo = load_image("me.jpg")
+    found = detect(photo)                                # the largest face; face=2 is the next one
+    crop = align(photo.pixels, found.landmarks)          # 224 x 224, float in [0, 1]
+    crop_to_photo(crop.landmarks[0], crop.matrix)        # and back
+
+Boxes come from MTCNN (Zhang et al., 2016), the 68 landmarks in the iBUG order from face-alignment
+(Bulat and Tzimiropoulos, 2017) where its weights are at hand, else from dlib's regression trees
+(Kazemi and Sullivan, 2014); landmarks.py holds both. Every coordinate is continuous: pixel i covers
+[i, i + 1), so its centre is i + 0.5.
+
+Licence: dlib's landmark predictor was trained on iBUG 300-W, which is for research only; ask its
+authors before commercial use. `detectors()` lists what is installed and on which terms.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from facerecon_lib.photos.landmarks import (
+    MIRROR_68,
+    DetectionError,
+    choose_detector,
+    detectors,
+    find_landmarks,
+    stretched,
+)
+from facerecon_lib.photos.reading import (
+    Crop,
+    Photo,
+    PhotoError,
+    align,
+    crop_to_photo,
+    load_image,
+    photo_to_crop,
+)
+
+__all__ = ["MIRROR_68", "Crop", "Detection", "DetectionError", "Face", "Photo", "PhotoError"]
+__all__ += ["align", "crop_to_photo", "detect", "detect_faces", "detectors", "load_image"]
+__all__ += ["photo_to_crop", "sample_detection", "sample_photo"]
+
+ASSETS = Path(__file__).parents[1] / "assets"
+SEARCH_SIZES = (1280, 2560)  # longest side searched; the second only if the first finds nothing
+QUICK_SIZE, QUICK_SMALLEST = 320, 50  # px: longest side of a quick search, and its smallest face
+ROOM = 0.25  # edge pixels repeated around the photo, as a share of its longer side
+# MTCNN's score of an upright face is above 0.999; a face on its side or its head gives false boxes
+# of up to 0.996. Further faces count from OTHERS on, and nothing below LEAST is called a face.
+CERTAIN, OTHERS, LEAST = 0.999, 0.98, 0.9
+
+
+@dataclass
+class Face:
+    """A face as MTCNN finds it, in photo pixels."""
+
+    box: Float32[np.ndarray, "4"]  # x0, y0, x1, y1
+    points: Float32[np.ndarray, "5 2"]  # eyes, nose tip, mouth corners; the viewer's left first
+    score: float  # 0 to 1
+    turned: int = 0  # degrees counterclockwise that the photo was turned by to find it
+
+
+@dataclass
+class Detection:
+    """One face of a photo: everything in photo pixels, continuous (a pixel's centre is + 0.5)."""
+
+    box: Float32[np.ndarray, "4"]  # x0, y0, x1, y1, as MTCNN gives it
+    landmarks: Float32[np.ndarray, "68 2"]
+    detector: str  # of the landmarks: "dlib" or "face-alignment"
+    kind: str  # "2d": points 1 to 17 follow the visible outline; "3d": they are fixed to the face
+    faces_found: int
+    score: float  # MTCNN's confidence, 0 to 1
+    face: int = 1  # which of them this is, 1 the largest
+    turned: int = 0  # degrees counterclockwise that the photo was turned by to find it
+
+
+# Faces ------------------------------------------------------------------------------------------
+
+
+def detect_faces(
+    pixels: UInt8[np.ndarray, "height width 3"], device: str = "cpu", quick: bool = False
+) -> list[Face]:
+    """All faces, largest first, in the coordinates of the photo as it is; empty when there is none.
+
+    The photo is searched as it is; unless that finds a certain face, also brightened, turned by
+    quarters, and in finer detail, and the search with the best score counts.
+    quick: for many photos of one person each: a quarter of the size is searched first. The five
+    points differ by 1 % of the box, and faces below 15 % of the photo go unseen beside larger ones.
+    """
+    coarse, fine = (QUICK_SIZE, SEARCH_SIZES[0]) if quick else SEARCH_SIZES
+    best, best_score, best_turn = [], LEAST, 0
+
+    def search(longest: int, quarters: int = 0, brighten: bool = False) -> None:
+        nonlocal best, best_score, best_turn
+        view = np.ascontiguousarray(np.rot90(pixels, quarters))
+        faces = _search(stretched(view) if brighten else view, longest, device)
+        score = max((face.score for face in faces), default=0.0)
+        if score > best_score:
+            best, best_score, best_turn = faces, score, quarters
+
+    search(coarse)
+    if best_score < CERTAIN:
+        search(coarse, brighten=True)
+    if best_score < CERTAIN:
+        for quarters in (1, 2, 3):
+            search(coarse, quarters)
+    if best_score < OTHERS and max(pixels.shape[:2]) > coarse:
+        search(fine)
+    kept = [face for face in best if face.score >= min(best_score, OTHERS)]
+    return [_turn_back(face, best_turn, pixels.shape) for face in kept]
+
+
+def _search(pixels: np.ndarray, longest: int, device: str) -> list[Face]:
+    """MTCNN on a copy of the photo between 256 and `longest` pixels, largest face first."""
+    height, width = pixels.shape[:2]
+    scale = min(longest / max(height, width), max(1.0, 256 / max(height, width)))
+    size = max(round(width * scale), 1), max(round(height * scale), 1)
+    small = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    # MTCNN squeezes a box that leaves the photo instead of padding it, which misplaces the five
+    # points of a face near the border by half a face: so the photo gets room around it.
+    pad = max(round(ROOM * max(size)), 32)
+    small = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    smallest = 20 if longest > SEARCH_SIZES[0] else max(20, round(0.03 * max(size)))
+    smallest = QUICK_SMALLEST if longest == QUICK_SIZE else smallest
+    threads = torch.get_num_threads()
+    try:
+        # Its convolutions are too small to share: on a busy machine two threads took 10 times as
+        # long as one, waiting for each other.
+        torch.set_num_threads(1)
+        boxes, scores, points = _mtcnn(smallest, device).detect(small, landmarks=True)
+    except RuntimeError as error:  # facenet-pytorch joins an empty list when no window is left
+        if "non-empty" not in str(error):
+            raise
+        return []
+    finally:
+        torch.set_num_threads(threads)
+    if boxes is None:
+        return []
+    ratio = np.array([width / size[0], height / size[1]])
+    boxes = (np.asarray(boxes, float).reshape(-1, 2, 2) - pad) * ratio
+    points = (np.asarray(points, float) + 0.5 - pad) * ratio
+    faces = [
+        Face(box.reshape(4).astype(np.float32), five.astype(np.float32), float(score))
+        for box, five, score in zip(boxes, points, scores, strict=True)
+    ]
+    return sorted(faces, key=lambda f: -(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]))
+
+
+def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
+    """From the coordinates of `np.rot90(photo, quarters)` to those of the photo."""
+    height, width = shape[:2]
+
+    def back(points: np.ndarray) -> np.ndarray:
+        x, y = points[..., 0], points[..., 1]
+        turned = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)][quarters]
+        return np.stack(turned, -1).astype(np.float32)
+
+    corners = back(face.box.reshape(2, 2))
+    box = np.concatenate([corners.min(0), corners.max(0)])
+    return Face(box, back(face.points), face.score, 90 * quarters)
+
+
+@lru_cache(maxsize=2)
+def _mtcnn_on(device: str):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch.load, about how its weights were saved
+        try:
+            from facenet_pytorch import MTCNN
+        except ImportError as error:
+            raise DetectionError(
+                f"faces are found by facenet-pytorch, which does not import ({error}); "
+                "install it with: pip install --no-deps facenet-pytorch"
+            ) from None
+        return MTCNN(keep_all=True, device=torch.device(device))
+
+
+def _mtcnn(smallest: int, device: str):
+    network = _mtcnn_on(device)
+    network.min_face_size = smallest
+    return network
+
+
+# One face and its landmarks ---------------------------------------------------------------------
+
+
+def detect(
+    photo: Photo | UInt8[np.ndarray, "height width 3"],
+    face: int | None = None,
+    detector: str | None = None,
+    allow_download: bool = False,
+    device: str = "cpu",
+) -> Detection:
+    """One face of the photo and its 68 landmarks: the largest, or number `face` (1 the largest).
+
+    `detector` is "face-alignment", "dlib", or None: the first whose weights are on this machine.
+    Nothing is downloaded unless `allow_download`. Raises `DetectionError`, one line: no face, no
+    face of that number, or no landmark detector.
+    """
+    photo = photo if isinstance(photo, Photo) else Photo(np.asarray(photo))
+    pixels = photo.pixels
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise DetectionError(
+            f"{photo.name}: expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} "
+            f"{pixels.shape}; read the photo with load_image"
+        )
+    detector = choose_detector(detector, allow_download)
+    faces = detect_faces(pixels, device)
+    if not faces:
+        raise DetectionError(
+            f"{photo.name}: no face found in {photo.width} x {photo.height} pixels; try a photo "
+            "with the face larger, upright, lit, and turned less than 60 degrees to the side"
+        )
+    number = 1 if face is None else face
+    if not 1 <= number <= len(faces):
+        raise DetectionError(
+            f"{photo.name}: has {len(faces)} face{'s' * (len(faces) > 1)}, no face {number}; "
+            f"choose 1 (the largest) to {len(faces)}"
+        )
+    chosen = faces[number - 1]
+    landmarks, kind = find_landmarks(pixels, chosen.points, detector, device)
+    return Detection(
+        chosen.box, landmarks, detector, kind, len(faces), chosen.score, number, chosen.turned
+    )
+
+
+# The sample -------------------------------------------------------------------------------------
+
+
+def sample_photo() -> Photo:
+    """NASA's portrait of Eileen Collins (public domain), 512 x 512."""
+    return load_image(ASSETS / "astronaut.jpg")
+
+
+def sample_detection() -> Detection:
+    """The sample photo's stored face and landmarks: needs no detector."""
+    stored = json.loads((ASSETS / "astronaut_landmarks.json").read_text())
+    fields = {key: stored[key] for key in ("detector", "kind", "faces_found", "score")}
+    return Detection(
+        box=np.array(stored["box"], dtype=np.float32),
+        landmarks=np.array(stored["landmarks"], dtype=np.float32),
+        **fields,
+    )

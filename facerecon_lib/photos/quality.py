@@ -1,0 +1,151 @@
+"""How good a found face is to train on: sizes, sharpness, pose and light, and what they flag.
+
+    faces = detect_faces(photo.pixels)
+    landmarks, _ = find_landmarks(photo.pixels, faces[0].points, "dlib")
+    crop = align(photo.pixels, landmarks)
+    quality = measure_quality(photo.pixels, faces, landmarks, crop)
+    quality.flags()                                      # ("small", "blurred"), or nothing
+
+Numbers are kept beside each photo and flags follow from them, so that a stricter choice needs no
+second look at the photos. None of them judges how bright a skin is: light is judged by the share of
+the face that the sensor or the file has cut off at black or white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from ..face.morphable_model import MorphableModel, shipped_model_path
+from .detection import Face
+from .reading import Crop
+
+JAW = 17  # points of the outline, which 2D detectors mark where they see it
+FIVE = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
+BLACK, WHITE = 4 / 255, 251 / 255
+
+LIMITS = {
+    "unsure": ("score", 0.99, "the detector's score is below {limit:g}"),
+    "several": ("others", 0.5, "another face has {limit:g} of this one's height, or more"),
+    "small": ("face_px", 64, "the landmarks span less than {limit:g} pixels of the photo"),
+    "blurred": ("blur", 0.7, "the blur effect is above {limit:g}"),
+    "turned": ("yaw", 40, "the face is turned by more than {limit:g} degrees to a side"),
+    "tilted": ("pitch", 30, "the face looks up or down by more than {limit:g} degrees"),
+    "disagree": ("disagreement", 0.05, "the detectors' points differ by {limit:g} of the face"),
+    "cut": ("outside", 0.05, "more than {limit:g} of the landmarks are outside the photo"),
+    "dark": ("black", 0.3, "more than {limit:g} of the face is cut off at black"),
+    "bright": ("white", 0.2, "more than {limit:g} of the face is cut off at white"),
+}
+"""Flag: the number that it is about, its limit, and the flag in words."""
+FLAGS = tuple(LIMITS)
+AT_LEAST = ("score", "face_px")  # numbers that are flagged when they are small
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of one face; pixels are the photo's, shares are of 1."""
+
+    score: float  # MTCNN's confidence
+    others: float  # height of the largest other face, as a share of this one's; 0: alone
+    face_px: float  # larger side of the landmarks' box
+    blur: float  # of the crop: 0 sharp, 1 without any detail (Crete et al., 2007)
+    yaw: float  # degrees; the face looks to the viewer's right
+    pitch: float  # degrees; up
+    roll: float  # degrees; counterclockwise
+    disagreement: float  # mean distance of MTCNN's five points to the landmarks', / face_px
+    outside: float  # share of the landmarks outside the photo
+    black: float  # share of the face's pixels at black in all channels
+    white: float  # and at white in two channels
+
+    def flags(self) -> tuple[str, ...]:
+        """Names out of FLAGS, in their order."""
+        return tuple(flag for flag in FLAGS if self._flagged(flag))
+
+    def _flagged(self, flag: str) -> bool:
+        name, limit, _ = LIMITS[flag]
+        value = getattr(self, name)
+        return value < limit if name in AT_LEAST else abs(value) > limit
+
+    def facts(self) -> dict:
+        """For JSON: the numbers, rounded to what they are worth, and the flags."""
+        return asdict(self) | {"flags": list(self.flags())}
+
+
+def measure_quality(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    faces: Sequence[Face],
+    landmarks: Float[np.ndarray, "68 2"],
+    crop: Crop,
+) -> Quality:
+    """Of the first of `faces`, whose landmarks (photo pixels) and crop these are."""
+    face = faces[0]
+    size = float(np.ptp(landmarks, axis=0).max())
+    five = np.stack([landmarks[part].mean(0) for part in FIVE])
+    apart = np.linalg.norm(five - face.points, axis=1).mean() / size
+    height, width = pixels.shape[:2]
+    outside = ((landmarks < 0) | (landmarks > (width, height))).any(1).mean()
+    heights = [float(f.box[3] - f.box[1]) for f in faces]
+    others = max(heights[1:], default=0.0) / max(heights[0], 1e-6)
+    image = crop.image[0].permute(1, 2, 0).numpy()
+    skin = image[face_mask(crop.landmarks[0].numpy(), image.shape[0])]
+    values = dict(
+        score=face.score,
+        others=others,
+        face_px=size,
+        blur=blur_effect(image),
+        disagreement=apart,
+        outside=outside,
+        black=(skin.max(-1) <= BLACK).mean(),
+        white=(np.sort(skin, -1)[:, 1] >= WHITE).mean(),  # warm light alone fills the red one
+    )
+    values |= dict(zip(("yaw", "pitch", "roll"), head_angles(landmarks), strict=True))
+    digits = {"face_px": 1, "yaw": 1, "pitch": 1, "roll": 1}
+    return Quality(**{name: round(float(v), digits.get(name, 4)) for name, v in values.items()})
+
+
+def blur_effect(image: Float[np.ndarray, "height width 3"]) -> float:
+    """0 sharp to 1 blurred: how little a further blur takes away (Crete et al., 2007)."""
+    from skimage.measure import blur_effect  # takes a moment to import
+
+    grey = image.mean(-1)
+    return float(blur_effect(grey, h_size=11)) if np.ptp(grey) > 0 else 1.0
+
+
+def face_mask(points: Float[np.ndarray, "68 2"], size: int) -> np.ndarray:
+    """True on the pixels of a crop within the convex hull of the landmarks (crop pixels)."""
+    from scipy.spatial import ConvexHull
+    from skimage.draw import polygon2mask
+
+    hull = points[ConvexHull(points).vertices]
+    return polygon2mask((size, size), hull[:, ::-1] - 0.5)  # rows first, centres at integers
+
+
+def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees of a face whose landmarks are in pixels, y down.
+
+    The mean face's points without the jaw are laid on the landmarks by least squares under a
+    scaled orthographic camera; the nearest rotation is taken from its two rows.
+    """
+    solid = _mean_points()
+    flat = (landmarks[JAW:] * (1, -1)).astype(np.float64)
+    rows = np.linalg.lstsq(solid, flat - flat.mean(0), rcond=None)[0].T
+    u, _, vt = np.linalg.svd(rows, full_matrices=False)
+    right, up = u @ vt  # rows of the rotation: viewer's x and y
+    rotation = np.stack([right, up, np.cross(right, up)])
+    ahead = rotation[:, 2]
+    yaw = np.arctan2(ahead[0], ahead[2])
+    pitch = np.arcsin(np.clip(ahead[1], -1, 1))
+    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
+    return tuple(np.degrees((yaw, pitch, roll)).tolist())
+
+
+@lru_cache(maxsize=1)
+def _mean_points() -> Float[np.ndarray, "51 3"]:
+    """Inner landmarks of the mean face, mm, about their middle."""
+    model = MorphableModel.load(shipped_model_path(), subdivision=0)
+    points = model.mean[model.landmarks[JAW:]].double().numpy()
+    return points - points.mean(0)

@@ -1,0 +1,1 @@
+"""Pictures of faces: the painter, sheets, offset maps."""

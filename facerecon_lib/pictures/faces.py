@@ -1,0 +1,256 @@
+"""The one face painter: a face on paper or on a photo, turned, lit or unlit, antialiased.
+
+show_face(face)                                   # (448, 448, 3) uint8, lit as in the photo
+show_face(face, "shape", 220)                     # or "unlit", "studio"
+on_photo(crop.image, face)                        # laid on its crop
+show_face(turned(model, coefficients, 40), "studio")
+paint(face, colours, 300)                         # any colours at the vertices
+paint_mesh(v_camera, faces, colours)              # without a Face
+value_map(face, values)                           # numbers for imshow, nan beside the face
+overlay_on_photo(photo.pixels, face, crop.matrix)
+with_points(picture, face.landmarks()[0])         # dots on a picture
+
+Every notebook; the report's Figures 1, 4 and 5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ..face.camera import (
+    DEFAULT_FOV,
+    axis_angle_to_matrix,
+    ndc_to_pixels,
+    pixels_to_ndc,
+    project_ndc,
+)
+from ..face.coefficients import FaceCoefficients
+from ..face.lighting import ambient_lighting, shade
+from ..face.morphable_model import MorphableModel
+from ..photos.reading import crop_to_photo
+from ..rendering.rasterizer import rasterize
+from ..rendering.renderer import NEAR, interpolate
+from ..rendering.synthesis import CROP_SIZE, Face, pose_and_light
+
+VIEW_DISTANCE = 430.0  # mm from the middle of the face to the camera of turned views
+PAPER = 0.96  # background of renderings
+CLAY = 0.78  # grey of shapes
+DETECTED, FITTED = "#00c46a", "#ff3355"
+
+Picture = UInt8[np.ndarray, "height width 3"]
+
+
+def to_uint8(image: Float[Tensor, "3 height width"]) -> Picture:
+    """A float image, channels first, as bytes, channels last; clamped to [0, 1]."""
+    return (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def studio_light() -> Float[Tensor, "1 9 3"]:
+    """White light from above and the viewer's left: shows shape well."""
+    lighting = ambient_lighting(1, 0.72)
+    lighting[:, 1] += 0.35  # up
+    lighting[:, 2] += 0.55  # towards the viewer
+    lighting[:, 3] -= 0.30  # from the left
+    return lighting
+
+
+def in_studio(
+    normals: Float[Tensor, "batch vertex 3"], albedo: Float[Tensor, "batch vertex 3"] | None = None
+) -> Float[Tensor, "batch vertex 3"]:
+    """Colours under the studio light, of grey clay without an albedo. normals: viewer axes."""
+    albedo = torch.full_like(normals, CLAY) if albedo is None else albedo
+    return shade(albedo, normals, studio_light().to(normals).expand(len(normals), -1, -1))
+
+
+@torch.no_grad()
+def layer(
+    ndc: Float[Tensor, "batch vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    colours: Float[Tensor, "batch vertex 3"],
+    size: int | tuple[int, int],
+    *,
+    fine: int = 2,
+    perspective_correct: bool = True,
+) -> Float[Tensor, "4 height width"]:
+    """The first mesh of a batch as a layer: colours times coverage, and coverage.
+
+    size: side or (height, width), px. fine: samples per pixel and axis; 1 is quick.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    view = dict(perspective_correct=perspective_correct, z_clip_value=NEAR)
+    fragments = rasterize(ndc[:1], faces, (fine * height, fine * width), **view)
+    colours = colours[:1].detach().to(ndc).clamp(0, 1).contiguous()
+    image = interpolate(fragments, faces, colours)[..., 0, :]
+    image = torch.cat([image, (fragments.pix_to_face >= 0).to(image)], -1)
+    return F.avg_pool2d(image.permute(0, 3, 1, 2), fine)[0]
+
+
+def laid_on(
+    image: Float[Tensor, "4 height width"], on: float | Float[Tensor, "batch 3 h w"]
+) -> Picture:
+    """A layer on a grey level, or on the first photo of a batch, resized."""
+    if isinstance(on, Tensor):
+        on = F.interpolate(on[:1], image.shape[1:], mode="bilinear", align_corners=False)
+        on = on[0].to(image)
+    return to_uint8(image[:3] + (1 - image[3:]) * on)
+
+
+@torch.no_grad()
+def paint_mesh(
+    v_camera: Float[Tensor, "batch vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    colours: Float[Tensor, "batch vertex 3"],
+    size: int | tuple[int, int] = 448,
+    fov_deg: float = DEFAULT_FOV,
+    *,
+    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
+    opacity: float = 1.0,
+    fine: int = 2,
+) -> Picture:
+    """The first mesh of a batch in the camera frame (mm), with these colours at its vertices.
+
+    on: a grey level, or photos of the same view. opacity: 0 to 1. fine: as in `layer`.
+    """
+    ndc = project_ndc(v_camera[:1], fov_deg)
+    return laid_on(opacity * layer(ndc, faces, colours, size, fine=fine), on)
+
+
+def paint(
+    face: Face,
+    colours: Float[Tensor, "batch vertex 3"],
+    size: int = 300,
+    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
+    fine: int = 2,
+) -> Picture:
+    """The first face of a batch with these colours at its vertices, clamped to [0, 1]."""
+    mesh = face.v_camera, face.model.faces
+    return paint_mesh(*mesh, colours, size, face.fov_deg, on=on, fine=fine)
+
+
+@torch.no_grad()
+def show_face(
+    face: Face,
+    look: str = "lit",
+    size: int = 448,
+    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
+    fine: int = 2,
+) -> Picture:
+    """The first face of a batch.
+
+    look: "lit" as in the photo; "unlit" its albedo; "shape" grey under the studio light; "studio"
+    its albedo under the studio light.
+    """
+    colours = {
+        "lit": lambda: face.colours,
+        "unlit": lambda: face.albedo,
+        "shape": lambda: in_studio(face.normals),
+        "studio": lambda: in_studio(face.normals, face.albedo),
+    }
+    if look not in colours:
+        raise ValueError(f"look: expected one of {', '.join(colours)}, got {look!r}")
+    return paint(face, colours[look](), size, on, fine)
+
+
+def on_photo(
+    image: Float[Tensor, "batch 3 h w"], face: Face, size: int = 220, fine: int = 2
+) -> Picture:
+    """The first face of a batch, lit, on the first of the photos that it was cropped from."""
+    return show_face(face, "lit", size, image, fine)
+
+
+@torch.no_grad()
+def value_map(
+    face: Face, values: Float[Tensor, "batch vertex"], size: int = CROP_SIZE
+) -> Float[np.ndarray, "size size"]:
+    """Numbers at the pixels of the first face, nan beside it, for `imshow`."""
+    image, mask = face.render(size, attributes=values[..., None].contiguous())
+    return torch.where(mask > 0, image, torch.nan)[0, 0].cpu().numpy()
+
+
+@torch.no_grad()
+def turned(
+    model: MorphableModel, coefficients: FaceCoefficients, yaw_deg: float, pitch_deg: float = 0.0
+) -> Face:
+    """The first face of a batch in its own light, turned, in the middle of the view, filling it."""
+    one = coefficients[:1]
+    vertices, albedo = model.shape(one.identity, one.expression), model.albedo(one.albedo)
+    face = turned_mesh(model, vertices, albedo, yaw_deg, pitch_deg)
+    face.colours = shade(face.albedo, face.normals, one.lighting)
+    return face
+
+
+@torch.no_grad()
+def turned_mesh(
+    model: MorphableModel,
+    vertices: Float[Tensor, "1 vertex 3"],
+    albedo: Float[Tensor, "1 vertex 3"],
+    yaw_deg: float,
+    pitch_deg: float = 0.0,
+    *,
+    distance: float = VIEW_DISTANCE,
+    middle_of: Float[Tensor, "vertex 3"] | None = None,
+) -> Face:
+    """The same of any vertices (mm, model frame) and albedo of the model's mesh.
+
+    distance: mm from the camera to the middle of the vertices, or of those of `middle_of`, so that
+    several faces keep their places.
+    """
+    start = model.neutral()
+    start.rotation = torch.tensor(
+        [[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]], device=model.device
+    )
+    seen = vertices[0] if middle_of is None else middle_of
+    seen = seen @ axis_angle_to_matrix(start.rotation)[0].T
+    middle = (seen.amin(0) + seen.amax(0)) / 2
+    start.translation = torch.stack([middle[0], -middle[1], middle[2] + distance])[None]
+    return pose_and_light(model, vertices, albedo, start)
+
+
+@torch.no_grad()
+def overlay_on_photo(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    face: Face,
+    matrix: Float[Tensor, "2 3"],
+    attributes: Float[Tensor, "1 vertex 3"] | None = None,
+    longest: int = 1600,
+) -> UInt8[np.ndarray, "height2 width2 3"]:
+    """The photo with the rendered face on it; reduced so that its longer side is at most `longest`.
+
+    matrix: of the crop, photo pixels to crop pixels. attributes: instead of the lit colours.
+    """
+    height, width = pixels.shape[:2]
+    shrink = min(1.0, longest / max(height, width))
+    size = (max(round(height * shrink), 1), max(round(width * shrink), 1))
+    small = np.array(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.LANCZOS))
+    ndc = project_ndc(face.v_camera[:1], face.fov_deg)
+    points = crop_to_photo(ndc_to_pixels(ndc, CROP_SIZE), matrix.to(ndc))
+    points = points * points.new_tensor([size[1] / width, size[0] / height])
+    ndc = torch.cat([pixels_to_ndc(points, size), ndc[..., 2:]], -1)
+    colours = face.colours if attributes is None else attributes
+    photo = torch.as_tensor(small).permute(2, 0, 1)[None] / 255
+    return laid_on(layer(ndc, face.model.faces, colours, size), photo)
+
+
+def with_points(
+    picture: Picture,
+    points: Float[Tensor, "point 2"],
+    colour: str | Sequence[str] = FITTED,
+    span: float = CROP_SIZE,
+    radius: float = 2.5,
+) -> Picture:
+    """A copy with dots; points in pixels of a picture that is `span` wide. Quick: no matplotlib."""
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    places = points.detach().cpu().numpy().reshape(-1, 2) * (picture.shape[1] / span)
+    colours = [colour] * len(places) if isinstance(colour, str) else colour
+    for (x, y), fill in zip(places, colours, strict=True):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
+    return np.asarray(canvas)

@@ -1,0 +1,1 @@
+"""One photo to its face and its folder of results."""

@@ -1,0 +1,86 @@
+"""Folders of results that appear whole or not at all, and never cost anybody a file.
+
+claim_folder(out)                                    # before any work: can it be written?
+with replacing(out / "me") as folder:
+    (folder / "result.json").write_text(text)        # out/me changes when the block is left
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..files.errors import FacereconError
+
+ALWAYS = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
+DETAIL = {"base_mesh.ply", "texture_map.png", "displacement_map.png", "offset_maps.safetensors"}
+WRITTEN = ALWAYS | DETAIL
+
+
+class OutputError(FacereconError):
+    """The results cannot be written; the message is one line and says what to do."""
+
+
+def claim_folder(folder: Path) -> None:
+    """Make sure that results can be written under `folder`. Raises OutputError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"--out {folder}: cannot be written ({reason}); choose another folder"
+        ) from error
+
+
+def check_replaceable(folder: Path) -> None:
+    """Make sure that `folder` is free, or holds nothing but our own results of an earlier run.
+
+    Raises OutputError otherwise: nothing that somebody else put there is ever removed.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"{folder}: is there already and is no folder; choose another --out")
+    if folder.is_dir():
+        foreign = sorted({p.name for p in folder.iterdir()} - WRITTEN)
+        if foreign:
+            raise OutputError(
+                f"{folder}: holds {foreign[0]}, which facerecon did not write; choose another --out"
+            )
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into, which takes `folder`'s place unless the block raises.
+
+    OSError in the block or in the exchange becomes OutputError; `folder` is then as it was.
+    """
+    work = None
+    try:
+        work = Path(tempfile.mkdtemp(prefix=".facerecon-", dir=folder.parent))
+        partial = work / "new"
+        partial.mkdir()  # with the permissions that the user's umask gives
+        yield partial
+        _swap(partial, folder, work / "old")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{folder}: cannot be written ({reason})") from error
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _swap(partial: Path, folder: Path, aside: Path) -> None:
+    """Put `partial` in the place of `folder`; on failure what was there comes back."""
+    check_replaceable(folder)
+    if folder.is_dir():
+        folder.rename(aside)
+    try:
+        partial.rename(folder)
+    except BaseException:
+        if aside.is_dir():
+            aside.rename(folder)
+        raise

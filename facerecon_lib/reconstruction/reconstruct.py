@@ -1,0 +1,170 @@
+"""One photo to its face: detect, align, and fit or encode; `result_files.py` writes it down.
+
+done = fit_face(load_image("me.jpg"), model, coarse_model)   # analysis by synthesis
+done = encode_face(load_image("me.jpg"), model, encoder)     # the encoder, feed-forward
+done = encode_face(photo, model, encoder, unet=load_unet())  # with the augmented branch's details
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..augmented.branch import AugmentedBranch, AugmentedFaces, BaseBranch, base_faces
+from ..face.batch import FaceBatch
+from ..face.coefficients import FaceCoefficients
+from ..face.morphable_model import MorphableModel
+from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
+from ..networks.encoder import Encoder
+from ..networks.recognition import FaceNetwork
+from ..networks.unet import DoubleHeadUNet
+from ..photos.detection import Crop, Detection, Photo, align, detect
+from ..rendering.synthesis import CROP_SIZE, Face, synthesise
+
+PHOTO_LIGHTS = ("photo", "encoder", "grey", "free")
+"""Of augmented_branch.LIGHTS those that a photo can have: of no photo the true light is known."""
+
+
+@dataclass
+class FittedPhoto:
+    """A photo, its crop, and the face that was found for it.
+
+    method: "fit" or "encoder". init: what fitting started from, "landmarks" or "encoder".
+    checkpoint: of the encoder, where one was used. recognition: the network of Eq. 6.
+    seconds: of finding the face and of each stage after that. face: the detailed one where the
+    augmented branch took part; detail is then what it found, and unet the name of its file.
+    """
+
+    photo: Photo
+    detection: Detection
+    crop: Crop
+    fitted: FitResult
+    face: Face
+    method: str
+    seconds: dict[str, float]
+    init: str | None = None
+    checkpoint: str | None = None
+    recognition: str | None = None
+    detail: AugmentedFaces | None = None
+    unet: str | None = None
+
+
+def fit_face(
+    photo: Photo,
+    model: MorphableModel,
+    coarse_model: MorphableModel | None = None,
+    face: int | None = None,
+    settings: FitSettings | None = None,
+    recognition: FaceNetwork | None = None,
+    progress: Callable[[str, int, int, float], None] | None = None,
+    encoder: Encoder | None = None,
+) -> FittedPhoto:
+    """Detect, align and fit the face of one photo, on the model's device.
+
+    face: which of several, 1 the largest. recognition: as in `fitting.fit`. encoder: start from
+    what it says instead of from the landmarks. Raises DetectionError when there is no face, and
+    FloatingPointError when the loss is no number.
+    """
+    settings = settings or (FitSettings() if encoder is None else FROM_ENCODER)
+    found, crop, inputs, seconds = _aligned(photo, model, face)
+    start = None
+    if encoder is not None:
+        start, seconds["encoder"] = _encoded(encoder, inputs[0])
+    fitted = fit(
+        model,
+        *inputs,
+        kind=found.kind,
+        settings=settings,
+        coarse_model=coarse_model,
+        init=start,
+        recognition=recognition,
+        progress=progress,
+    )
+    face_found = synthesise(model, fitted.coefficients, settings.fov_deg)
+    return FittedPhoto(
+        photo,
+        found,
+        crop,
+        fitted,
+        face_found,
+        method="fit",
+        seconds=seconds | fitted.seconds,
+        init="landmarks" if encoder is None else "encoder",
+        checkpoint=None if encoder is None else encoder.name,
+        recognition=None if recognition is None else recognition.name,
+    )
+
+
+def encode_face(
+    photo: Photo,
+    model: MorphableModel,
+    encoder: Encoder,
+    face: int | None = None,
+    light: str | None = None,
+    unet: DoubleHeadUNet | None = None,
+) -> FittedPhoto:
+    """Detect and align the face of one photo and ask the encoder, on the model's device.
+
+    light: one of PHOTO_LIGHTS; None is the one that the U-Net was trained with, without one
+    "photo": the encoder's, moved by least squares to the photo's colours. unet: adds the augmented
+    branch. Losses, and the rules by which a result is trusted, are those of fitting, of the face
+    without details; errors as of `fit_face`.
+    """
+    light = light or usual_light(unet)
+    if light not in PHOTO_LIGHTS:
+        raise ValueError(f"light {light!r}: expected one of {', '.join(PHOTO_LIGHTS)}")
+    found, crop, inputs, seconds = _aligned(photo, model, face)
+    coefficients, seconds["encoder"] = _encoded(encoder, inputs[0])
+    base_branch = BaseBranch(encoder, model, light)
+    if light != "encoder":
+        start = time.perf_counter()
+        batch = FaceBatch(*inputs, found.kind, [photo.name])
+        coefficients = base_branch.relight(coefficients, batch)
+        seconds["light"] = time.perf_counter() - start
+    base, detail = base_faces(model, coefficients, CROP_SIZE), None
+    if unet is not None:
+        start = time.perf_counter()
+        detail = AugmentedBranch(unet, base_branch).detail(inputs[0], base)
+        if not all(torch.isfinite(values).all() for values in detail.maps):
+            raise FloatingPointError("the U-Net's maps are not finite; is the checkpoint damaged?")
+        seconds["detail"] = time.perf_counter() - start
+    return FittedPhoto(
+        photo,
+        found,
+        crop,
+        judge(model, *inputs, coefficients, kind=found.kind),
+        face=base.face if detail is None else detail.face,
+        method="encoder",
+        seconds=seconds,
+        checkpoint=encoder.name,
+        detail=detail,
+        unet=None if unet is None else unet.name,
+    )
+
+
+def usual_light(unet: DoubleHeadUNet | None) -> str:
+    """The light of the base that a U-Net was trained on, where a photo can have it, or "photo"."""
+    trained = "photo" if unet is None else unet.metadata.get("light", "photo")
+    return trained if trained in PHOTO_LIGHTS else "photo"
+
+
+def _aligned(photo: Photo, model: MorphableModel, face: int | None):
+    """(detection, crop, the crop's tensors on the model's device, seconds)."""
+    start = time.perf_counter()
+    device = model.device
+    found = detect(photo, face, device=str(device))
+    crop = align(photo.pixels, found.landmarks)
+    inputs = tuple(x.to(device) for x in (crop.image, crop.valid, crop.landmarks))
+    return found, crop, inputs, {"detection": time.perf_counter() - start}
+
+
+@torch.no_grad()
+def _encoded(encoder: Encoder, image: torch.Tensor) -> tuple[FaceCoefficients, float]:
+    start = time.perf_counter()
+    coefficients = encoder(image)
+    if not torch.isfinite(coefficients.to_vector()).all():
+        raise FloatingPointError("the encoder's answer is not finite; is the checkpoint damaged?")
+    return coefficients, time.perf_counter() - start

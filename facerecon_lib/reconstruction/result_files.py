@@ -1,0 +1,197 @@
+"""What `facerecon fit` and `facerecon reconstruct` leave of a photo: a folder of results.
+
+    write_photo(path, Path("outputs/me"), lambda photo: encode_face(photo, model, encoder))
+
+`result.json` holds everything that is needed to put the mesh back on the photo: for a point v of
+mesh.ply,
+
+    x = scale * rotation_matrix @ v + translation_mm                    camera frame, mm
+    u = size / 2 * (1 - x[0] / x[2] / tan(fov / 2)),  v likewise        crop pixels
+    photo pixel = inverse of crop.matrix applied to (u, v)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .. import __version__
+from ..face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, ndc_to_pixels, project_ndc
+from ..face.measures import landmark_error, photometric_error
+from ..face.mesh import export_mesh
+from ..files.errors import readable_name
+from ..files.weights import write_weights
+from ..photos.detection import Crop, Photo, crop_to_photo, load_image
+from ..pictures.faces import overlay_on_photo
+from ..pictures.offset_maps import detail_figure, displacement_figure, texture_figure
+from ..pictures.sheets import fit_figure, save_figure
+from ..rendering.synthesis import CROP_SIZE, Face, landmark_vertices
+from .output_folder import check_replaceable, replacing
+from .reconstruct import FittedPhoto
+
+FRAME = (
+    "camera: +x left, +y up, +z into the screen, mm; x_camera = scale * rotation_matrix @ v + "
+    "translation_mm; rotation is the axis-angle of the head in viewer axes (+x right, +y up, +z to "
+    "the viewer), rotation_matrix is diag(-1, 1, -1) times its matrix"
+)
+
+
+def write_photo(
+    path: Path,
+    folder: Path,
+    reconstruct: Callable[[Photo], FittedPhoto],
+    started: float | None = None,
+) -> dict:
+    """Reconstruct the face in the photo at `path` into `folder`. Returns what result.json holds.
+
+    An older result in `folder` is replaced. Raises PhotoError, DetectionError, OutputError or
+    FloatingPointError, one line each; `folder` is then as it was.
+    """
+    started = time.perf_counter() if started is None else started
+    check_replaceable(folder)
+    photo = load_image(path, name=readable_name(path))
+    opened = time.perf_counter()
+    done = reconstruct(photo)
+    result = describe(done)
+    seconds = {"start": opened - started, **done.seconds}
+    writing = time.perf_counter()
+    with replacing(folder) as partial:
+        write_pictures(done, partial)
+        seconds["writing"] = time.perf_counter() - writing
+        seconds["total"] = time.perf_counter() - started
+        result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
+        text = json.dumps(result, indent=1, allow_nan=False)
+        (partial / "result.json").write_text(text + "\n")
+    return result
+
+
+@torch.no_grad()
+def describe(done: FittedPhoto) -> dict:
+    """What result.json holds, but for the seconds."""
+    c, face, model = done.fitted.coefficients, done.face, done.face.model
+    crop, found = done.crop, done.detection
+    fov = face.fov_deg
+    index = landmark_vertices(model, face.v_camera, face.rotation, found.kind, fov)[0]
+    matrix = MODEL_TO_CAMERA.to(c.rotation) @ axis_angle_to_matrix(c.rotation)[0]
+    in_crop = ndc_to_pixels(project_ndc(face.v_camera[:, index], fov), CROP_SIZE)
+    target = crop.landmarks.to(in_crop)
+    return {
+        "photo": done.photo.name,
+        "model": model.metadata.get("name", model.metadata["file"]),
+        "version": __version__,
+        "units": "mm",
+        "coefficients": {
+            "id": _numbers(c.identity[0]),
+            "exp": _numbers(c.expression[0]),
+            "alb": _numbers(c.albedo[0]),
+        },
+        "pose": {
+            "rotation": _numbers(c.rotation[0]),
+            "rotation_matrix": _numbers(matrix),
+            "translation_mm": _numbers(c.translation[0]),
+            "scale": float(c.scale[0, 0]),
+        },
+        "camera": {
+            "fov_deg": float(fov),
+            "principal_point": [CROP_SIZE / 2, CROP_SIZE / 2],
+            "frame": FRAME,
+        },
+        "crop": {"matrix": _numbers(crop.matrix), "size": CROP_SIZE},
+        "lighting": _numbers(c.lighting[0]),
+        "detector": {"name": found.detector, "kind": found.kind, "score": float(found.score)},
+        "faces_found": found.faces_found,
+        "face": found.face,
+        "method": done.method,
+        "init": done.init,
+        "checkpoint": done.checkpoint,
+        "recognition": done.recognition,
+        "landmarks_px": _numbers(np.asarray(found.landmarks)),
+        "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
+        "landmarks_mm": _numbers(face.vertices[0, index]),
+        "actions": dict(zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)),
+        "losses": {
+            **done.fitted.losses[0],
+            "landmark_error": float(landmark_error(in_crop, target)[0]),
+            "landmark_error_inner": float(landmark_error(in_crop, target, points="inner")[0]),
+            "photometric_error": _colours_off(face, crop),
+        },
+        "detail": _described_detail(done),
+        "converged": done.fitted.converged[0],
+        "not_converged_because": done.fitted.reasons[0],
+    }
+
+
+def _colours_off(face: Face, crop: Crop) -> float | None:
+    """Mean absolute difference to the photo; None where no pixel of it is covered."""
+    image, mask = face.render()
+    counted = mask * crop.valid.to(mask)
+    error = float(photometric_error(image.clamp(0, 1), crop.image.to(image), counted)[0])
+    return None if math.isnan(error) else error
+
+
+def _described_detail(done: FittedPhoto) -> dict | None:
+    """What the augmented branch added to the vertices. None where it took no part."""
+    if done.detail is None:
+        return None
+    offsets = done.detail.offsets
+    length = offsets.displacement[0].norm(dim=-1)
+    return {
+        "checkpoint": done.unet,
+        "space": done.detail.space,
+        "sampling": done.detail.sampling,
+        "texture_rms": float(offsets.texture[0].square().mean().sqrt()),
+        "displacement_rms_mm": float(length.square().mean().sqrt()),
+        "displacement_max_mm": float(length.max()),
+        "seen_share": float(offsets.seen[0].mean()),
+        "photometric_error": {
+            "base": _colours_off(done.detail.base.face, done.crop),
+            "detailed": _colours_off(done.face, done.crop),
+        },
+    }
+
+
+@torch.no_grad()
+def write_pictures(done: FittedPhoto, folder: Path) -> None:
+    """mesh.ply, mesh.glb, overlay.png and figure.png; with details base_mesh.ply and the maps."""
+    meshes = {"mesh.ply": done.face, "mesh.glb": done.face}
+    if done.detail is not None:
+        meshes["base_mesh.ply"] = done.detail.base.face
+        write_maps(done, folder)
+    for name, face in meshes.items():
+        export_mesh(folder / name, face.vertices[0], face.model.faces, face.albedo[0])
+    overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
+    Image.fromarray(overlay).save(folder / "overlay.png")
+    title = done.photo.name
+    if not done.fitted.converged[0]:
+        what = "not converged" if done.method == "fit" else "not to be trusted"
+        title += f": {what}: " + "; ".join(done.fitted.reasons[0])
+    if done.detail is None:
+        figure = fit_figure(
+            done.crop, done.face, done.fitted.coefficients, done.detection.kind, title
+        )
+    else:
+        figure = detail_figure(done.crop, done.detail, title)
+    save_figure(figure, folder / "figure.png")
+
+
+def write_maps(done: FittedPhoto, folder: Path) -> None:
+    """texture_map.png, displacement_map.png, and the numbers, offset_maps.safetensors."""
+    detail = done.detail
+    maps = {name: values[0] for name, values in detail.maps._asdict().items()}
+    about = {"texture": "added to sRGB in [0, 1]", "displacement": "mm, model frame (x, y, z)"}
+    write_weights(folder / "offset_maps.safetensors", maps, {**about, "space": detail.space})
+    save_figure(texture_figure(detail), folder / "texture_map.png")
+    save_figure(displacement_figure(detail), folder / "displacement_map.png")
+
+
+def _numbers(values) -> list:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.round(np.asarray(values, np.float64), 7).tolist()

@@ -1,0 +1,294 @@
+"""Triangles to fragments, in NVIDIA Warp: CPU and CUDA from one source, no compiler at install.
+
+    fragments = rasterize(verts_ndc, faces, 224, perspective_correct=True)
+    fragments.pix_to_face, fragments.zbuf, fragments.bary_coords, fragments.dists
+
+The fragments are those of `pytorch3d.renderer.mesh.rasterize_meshes` (Ravi et al. 2020), by the
+same conventions, so each can stand in for the other, and `WarpMeshRasterizer` of
+rendering/pytorch3d.py can replace PyTorch3D's `MeshRasterizer` under its shaders. Where they
+differ, on purpose:
+
+- A pixel centre exactly on an edge that two triangles share belongs to one of them (top-left
+  rule); PyTorch3D 0.7.9 leaves it empty.
+- Gradients are those of the fragments everywhere. PyTorch3D's hold one of two cutting points at the
+  near plane fixed, and ignore a clamp where the rim of a blurred triangle leaves the view.
+- `cull_to_frustum` leaves out what lies beyond the image and nothing else; PyTorch3D leaves out
+  triangles whose first or second vertex has x, y and z all above 1 or all below -1.
+
+The hard case (one triangle a pixel, no blur) goes triangle by triangle over its bounding box, with
+the depth and the triangle packed into one 64-bit word for an atomic minimum. Otherwise every
+triangle writes itself into the lists of the pixels that it can touch (count, prefix sum, write),
+and each pixel keeps the nearest few, which is what the soft rasterizer blends (Liu et al. 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .near_plane import PackedMesh, cut_at_near_plane
+from .warp import rasterize as kernels
+from .warp.launch import launch
+from .warp.rasterize_adjoint import gradient
+from .warp.triangle import View
+
+MOST_ENTRIES = 2**31 - 1
+"""Largest index that a kernel can use; the pixel lists of one call must stay below it."""
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What covers each pixel: up to K triangles, nearest first, -1 in every field where none is.
+
+    pix_to_face: the triangle, counted through the batch (b * F + f).
+    zbuf: depth at the pixel centre, in the units of the vertices' z.
+    bary_coords: weights of the triangle's three vertices at the pixel centre.
+    dists: squared distance from the pixel centre to the triangle's outline in the NDC plane,
+        negative inside.
+    """
+
+    pix_to_face: Int[Tensor, "batch height width k"]
+    zbuf: Float[Tensor, "batch height width k"]
+    bary_coords: Float[Tensor, "batch height width k 3"]
+    dists: Float[Tensor, "batch height width k"]
+
+    def detach(self) -> Fragments:
+        """The same fragments, cut off from the vertices."""
+        return Fragments(
+            self.pix_to_face, self.zbuf.detach(), self.bary_coords.detach(), self.dists.detach()
+        )
+
+
+def rasterize(
+    verts_ndc: Float[Tensor, "batch vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    image_size: int | tuple[int, int],
+    blur_radius: float = 0.0,
+    faces_per_pixel: int = 1,
+    perspective_correct: bool = False,
+    clip_barycentric_coords: bool = False,
+    cull_backfaces: bool = False,
+    z_clip_value: float | None = None,
+    cull_to_frustum: bool = False,
+) -> Fragments:
+    """Triangles to fragments, differentiable in the vertices through zbuf, bary_coords and dists.
+
+    verts_ndc: NDC x and y (+x left, +y up, the image's shorter side spans [-1, 1]) and camera depth
+        z; float32 or float64, and so are the fragments. Both work on CPU and CUDA.
+    faces: one topology for the whole batch; counterclockwise seen from the front.
+    image_size: side of a square image, or (height, width).
+    blur_radius: a triangle also counts at pixel centres whose squared NDC distance is below this.
+    faces_per_pixel: K, how many triangles each pixel keeps, by depth, ties by index.
+    perspective_correct: bary_coords and zbuf are those of the triangle in space, not in the image.
+    clip_barycentric_coords: negative weights (the blurred rim) are set to zero, the rest rescaled.
+    cull_backfaces: leave out triangles that run clockwise in the image.
+    z_clip_value: cut triangles off at this depth; without it, one with a vertex behind the camera
+        is left out whole.
+    cull_to_frustum: leave out triangles wholly beyond one side of the image.
+
+    Degenerate triangles (doubled area up to 1e-8) are left out. As in PyTorch3D, 1e-8 is added to
+    the doubled area that weights are divided by, so that without perspective correction they sum
+    to 1 - 1e-8 / area. Raises ValueError or TypeError for a wrong shape, type, device or setting.
+    """
+    _check(verts_ndc, faces)
+    batch, vertex = verts_ndc.shape[:2]
+    settings = Settings.checked(
+        image_size,
+        blur_radius,
+        faces_per_pixel,
+        perspective_correct,
+        clip_barycentric_coords,
+        cull_backfaces,
+    )
+    packed = checked_indices(faces, vertex)
+    if batch != 1:
+        offset = vertex * torch.arange(batch, dtype=torch.int32, device=faces.device)
+        packed = (packed + offset[:, None, None]).reshape(-1, 3)
+    first = len(faces) * torch.arange(batch + 1, dtype=torch.int32, device=faces.device)
+    mesh = PackedMesh(verts_ndc.reshape(-1, 3), packed, first, len(faces))
+    return rasterize_packed(mesh, settings, z_clip_value, cull_to_frustum)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `rasterize` was asked for, checked; View is the same for the kernels."""
+
+    height: int
+    width: int
+    blur_radius: float
+    faces_per_pixel: int
+    perspective: bool
+    clip: bool
+    cull_backfaces: bool
+
+    @classmethod
+    def checked(cls, image_size, blur_radius, faces_per_pixel, *switches) -> Settings:
+        size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+        if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+            raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
+        if not 0 <= blur_radius < math.inf:
+            raise ValueError(
+                f"blur_radius: expected a squared NDC distance of 0 or more, got {blur_radius}"
+            )
+        if faces_per_pixel < 1:
+            raise ValueError(f"faces_per_pixel: expected at least 1, got {faces_per_pixel}")
+        height, width = map(int, size)
+        return cls(height, width, float(blur_radius), int(faces_per_pixel), *map(bool, switches))
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """NDC x and y of the image's first corner."""
+        least = min(self.height, self.width)
+        return self.width / least, self.height / least
+
+    def view(self) -> View:
+        view = View()
+        for name, value in vars(self).items():
+            setattr(view, name, value)
+        view.right, view.top = self.corner
+        view.per_unit = min(self.height, self.width) / 2
+        return view
+
+
+def _check(verts_ndc: Tensor, faces: Tensor) -> None:
+    shape = tuple(verts_ndc.shape)
+    if verts_ndc.ndim != 3 or shape[2] != 3:
+        hint = ""
+        if verts_ndc.ndim in (2, 3) and 3 in shape:
+            hint = ": add a batch axis?" if shape[-1] == 3 else ": transpose it?"
+        raise ValueError(f"verts_ndc: expected (batch, vertex, 3), got {shape}{hint}")
+    if verts_ndc.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"verts_ndc: expected float32 or float64, got {verts_ndc.dtype}: convert it"
+        )
+    shape = tuple(faces.shape)
+    if faces.ndim != 2 or shape[1] != 3:
+        hint = ""
+        if faces.ndim == 2 and shape[0] == 3:
+            hint = ": transpose it?"
+        elif faces.ndim == 3 and shape[2] == 3:
+            hint = ": a batch shares one topology, give one mesh's faces"
+        raise ValueError(f"faces: expected (face, 3), got {shape}{hint}")
+    if faces.is_floating_point() or faces.dtype == torch.bool:
+        raise TypeError(f"faces: expected integer vertex indices, got {faces.dtype}")
+    if faces.device != verts_ndc.device:
+        raise ValueError(
+            f"faces: expected on {verts_ndc.device} like verts_ndc, got {faces.device}: move one"
+        )
+
+
+_known_faces = WeakTensorKeyDictionary()
+
+
+def checked_indices(faces: Int[Tensor, "face 3"], vertices: int) -> Int[Tensor, "face 3"]:
+    """The faces as int32, for the kernels. Raises ValueError unless they lie within the vertices.
+
+    Remembered for as long as the tensor lives unchanged: a fit draws the same faces hundreds of
+    times, and on CUDA each look at them makes the CPU wait.
+    """
+    version = None if faces.is_inference() else faces._version
+    known = _known_faces.get(faces)
+    if known is not None and version is not None and known[:2] == (version, vertices):
+        return known[2]
+    if faces.numel():
+        low, high = (int(v) for v in faces.aminmax())
+        if low < 0 or high >= vertices:
+            raise ValueError(
+                f"faces: expected vertex indices 0 to {vertices - 1}, got {low} to {high}: "
+                "does the mesh belong to these vertices?"
+            )
+    with torch.inference_mode(False):  # a later call may save them for its backward pass
+        indices = torch.empty(faces.shape, dtype=torch.int32, device=faces.device)
+        _known_faces[faces] = (version, vertices, indices.copy_(faces))
+    return indices
+
+
+def rasterize_packed(
+    mesh: PackedMesh, settings: Settings, z_clip_value: float | None, cull_to_frustum: bool
+) -> Fragments:
+    """What `rasterize` does once its arguments are checked and the batch is packed."""
+    cut = None
+    if z_clip_value is not None or cull_to_frustum:
+        view = (settings.corner, settings.perspective)
+        cut = cut_at_near_plane(mesh, z_clip_value, cull_to_frustum, *view)
+    pieces = cut.mesh if cut else mesh
+    fragments = Fragments(*_Rasterize.apply(pieces.verts, pieces, settings))
+    if cut is None:
+        return fragments
+    whole, bary = cut.restore(fragments.pix_to_face, fragments.bary_coords)
+    return replace(fragments, pix_to_face=whole, bary_coords=bary)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _pixel_centres(size: int, other: int, real: torch.dtype, device: torch.device) -> Tensor:
+    """NDC of the pixel centres along a side, from the largest down, rounded as PyTorch3D rounds."""
+    extent = torch.tensor(2.0 * max(1.0, size / other), dtype=real)
+    offset = extent / 2
+    centre = (extent * torch.arange(size, dtype=real) + offset) / size - offset
+    return centre.flip(0).to(device)
+
+
+class _Rasterize(torch.autograd.Function):
+    """The kernels and their hand-written adjoint, in the pieces' own triangle numbers."""
+
+    @staticmethod
+    def forward(ctx, verts: Tensor, mesh: PackedMesh, s: Settings):
+        verts = verts.contiguous()
+        real, device = verts.dtype, verts.device
+        batch = len(mesh.first) - 1
+        shape = (batch, s.height, s.width, s.faces_per_pixel)
+        if math.prod(shape) > MOST_ENTRIES:
+            raise ValueError(f"image_size: {shape} fragments are too many, take a smaller batch")
+        view, per_triangle = s.view(), (batch, mesh.most)
+        xs = _pixel_centres(s.width, s.height, real, device)
+        ys = _pixel_centres(s.height, s.width, real, device)
+        pix_to_face = torch.full(shape, -1, device=device)
+        zbuf, bary, dists = (verts.new_empty((*shape, *last)) for last in ((), (3,), ()))
+
+        scene = [verts, mesh.faces, mesh.first, xs, ys, view]
+        if s.faces_per_pixel == 1 and s.blur_radius == 0 and real == torch.float32:
+            launch(kernels.draw, real, per_triangle, *scene, pix_to_face)
+        else:
+            scene.append(mesh.first[:0] if mesh.twin is None else mesh.twin)
+            lengths = torch.zeros(math.prod(shape[:3]), dtype=torch.int32, device=device)
+            nowhere = [verts[:0, 0], lengths[:0]]
+            launch(kernels.gather, real, per_triangle, *scene, 0, lengths, *nowhere)
+            ends = lengths.cumsum(0)
+            total = int(ends[-1]) if len(ends) else 0
+            if total > MOST_ENTRIES:
+                raise ValueError(
+                    f"blur_radius: {total} pairs of pixel and triangle are too many: "
+                    "lower it, or the batch, or the image size"
+                )
+            starts = (ends - lengths).int()
+            cursor, lists = starts.clone(), [verts.new_empty(total), starts.new_empty(total)]
+            launch(kernels.gather, real, per_triangle, *scene, 1, cursor, *lists)
+            kept = [starts, cursor, *lists, view, pix_to_face, zbuf]
+            launch(kernels.keep_nearest, real, len(starts), *kept)
+
+        scene, outputs = [verts, mesh.faces, xs, ys], [pix_to_face, zbuf, bary, dists]
+        launch(kernels.describe, real, zbuf.numel(), *scene, view, *outputs)
+        ctx.mark_non_differentiable(pix_to_face)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*scene, pix_to_face)
+        ctx.view = view
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, _grad_pix_to_face, *grads):
+        *scene, pix_to_face = ctx.saved_tensors
+        verts = scene[0]
+        grads = [verts[:0] if grad is None else grad for grad in grads]
+        grad_verts = torch.zeros_like(verts)
+        arguments = [*scene, ctx.view, pix_to_face, *grads, grad_verts]
+        launch(gradient, verts.dtype, pix_to_face.numel(), *arguments)
+        return grad_verts, None, None

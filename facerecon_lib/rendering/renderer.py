@@ -1,0 +1,217 @@
+"""Fragments to an image: hard, and soft as in SoftRas.
+
+    image, mask = render(v_camera, faces, colours)                        # hard
+    image, mask = render(v_camera, faces, colours, soft=SoftSettings())   # gradients at the outline
+
+Colours are computed per vertex (Eq. 3) and interpolated, as section 2.1 of the report does. A hard
+image moves with a vertex only through the colours inside the outline; which triangle a pixel shows
+has no gradient. The soft image blends the nearest triangles of each pixel by how far the pixel is
+from them (sigma) and how deep they lie (gamma): Liu et al., Soft Rasterizer, ICCV 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..face.camera import DEFAULT_FOV, project_ndc
+from .rasterizer import Fragments, checked_indices, rasterize
+from .warp.interpolate import blend, blend_gradient
+from .warp.launch import launch
+
+NEAR = 1.0
+"""Depth in mm at which triangles are cut off, so that none passes through the camera."""
+
+DEPTH_MARGIN = 0.1
+"""Added before and behind the mesh's own depth range, as a share of it, in soft blending."""
+
+_TINY = 1e-10  # weight of the background, as in PyTorch3D's blending
+
+
+@dataclass(frozen=True)
+class SoftSettings:
+    """How soft: sigma in squared NDC (the outline's width), gamma in depth ranges, K faces a pixel.
+
+    A triangle's say in a pixel at squared distance d is sigmoid(-d / sigma), negative d inside.
+    """
+
+    sigma: float = 1e-4
+    gamma: float = 1e-4
+    faces_per_pixel: int = 8
+
+    @property
+    def blur_radius(self) -> float:
+        """Squared NDC distance at which a triangle's say has fallen to 1e-4."""
+        return math.log(1 / 1e-4 - 1) * self.sigma
+
+
+def render(
+    v_camera: Float[Tensor, "batch vertex 3"],
+    faces: Int[Tensor, "face 3"],
+    attributes: Float[Tensor, "batch vertex channel"],
+    image_size: int | tuple[int, int] = 224,
+    fov_deg: float = DEFAULT_FOV,
+    soft: SoftSettings | None = None,
+    background: float | Tensor | None = None,
+    near: float | None = NEAR,
+) -> tuple[Float[Tensor, "batch channel height width"], Float[Tensor, "batch 1 height width"]]:
+    """Image and mask of a mesh under the perspective camera of section 2.1.
+
+    v_camera: vertices in the camera frame, mm (+X left, +Y up, +Z into the screen).
+    attributes: what to show at each vertex: colours, normals, anything.
+    image_size: side of a square image, or (height, width), in pixels.
+    soft: None for a hard image, whose mask is 0 or 1 and has no gradient. A soft mask is
+        1 - prod(1 - sigmoid(-d / sigma)) over the pixel's triangles.
+    background: None (zero), a number, one value a channel (channel,), or images
+        (batch, channel, height, width).
+    near: depth in mm at which triangles are cut off, so that none passes through the camera. None:
+        a triangle with a vertex behind the camera is left out whole. Pictures of a face in front of
+        the camera are the same, and this avoids a GPU synchronisation.
+
+    Raises ValueError for shapes that do not fit.
+    """
+    if v_camera.ndim != 3 or v_camera.shape[2] != 3:
+        raise ValueError(f"v_camera: expected (batch, vertex, 3), got {tuple(v_camera.shape)}")
+    if v_camera.shape[:2] != attributes.shape[:2] or attributes.ndim != 3:
+        raise ValueError(
+            f"attributes: expected (batch, vertex, channel) that begins "
+            f"{tuple(v_camera.shape[:2])} like v_camera, got {tuple(attributes.shape)}"
+        )
+    settings = {"perspective_correct": True, "z_clip_value": near}
+    if soft is not None:
+        settings["blur_radius"] = soft.blur_radius
+        settings["faces_per_pixel"] = soft.faces_per_pixel
+        settings["clip_barycentric_coords"] = True
+    fragments = rasterize(project_ndc(v_camera, fov_deg), faces, image_size, **settings)
+
+    values = _interpolate(fragments, faces, attributes)
+    behind = _background(background, values)
+    if soft is None:
+        covered = fragments.pix_to_face >= 0
+        image = torch.where(covered, values[..., 0, :], behind)
+        mask = covered.to(image.dtype)
+    else:
+        image, mask = _blend(fragments, values, behind, v_camera[..., 2], soft)
+    return image.permute(0, 3, 1, 2), mask.permute(0, 3, 1, 2)
+
+
+def interpolate(
+    fragments: Fragments,
+    faces: Int[Tensor, "face 3"],
+    attributes: Float[Tensor, "batch vertex channel"],
+) -> Float[Tensor, "batch height width k channel"]:
+    """Vertex attributes at each fragment, weighted by its barycentric coordinates; 0 where empty.
+
+    Differentiable in the attributes and, through bary_coords, in the vertices. Raises ValueError
+    when the fragments' batch is not that of the attributes, or they name triangles that `faces`
+    does not have, TypeError when their types differ.
+    """
+    pix_to_face, most = fragments.pix_to_face, len(fragments.pix_to_face) * len(faces)
+    if pix_to_face.numel() and (last := int(pix_to_face.max())) >= most:
+        raise ValueError(
+            f"fragments: expected triangles below {most}, got {last}: were they rasterized from "
+            "these faces?"
+        )
+    return _interpolate(fragments, faces, attributes)
+
+
+def _interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
+    """The same of fragments that are known to be of these faces: on CUDA to ask takes a wait."""
+    bary = fragments.bary_coords
+    if attributes.ndim != 3 or len(attributes) != len(bary):
+        raise ValueError(
+            f"attributes: expected (batch, vertex, channel) with a batch of {len(bary)}, "
+            f"got {tuple(attributes.shape)}"
+        )
+    if attributes.dtype != bary.dtype:
+        raise TypeError(
+            f"attributes: expected {bary.dtype} like the fragments, got {attributes.dtype}"
+        )
+    for name, tensor in (("attributes", attributes), ("faces", faces)):
+        if tensor.device != bary.device:
+            raise ValueError(
+                f"{name}: expected on {bary.device} like the fragments, got {tensor.device}"
+            )
+    indices = checked_indices(faces, attributes.shape[1])
+    return _Interpolate.apply(indices, fragments.pix_to_face, bary, attributes)
+
+
+class _Interpolate(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx, faces: Tensor, pix_to_face: Tensor, bary: Tensor, attributes: Tensor
+    ) -> Tensor:
+        values = attributes.new_empty((*pix_to_face.shape, attributes.shape[2]))
+        arguments = [faces, pix_to_face, bary, *attributes.shape[1:], attributes, values]
+        launch(blend, bary.dtype, pix_to_face.numel(), *arguments)
+        ctx.save_for_backward(faces, pix_to_face, bary, attributes)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        faces, pix_to_face, bary, attributes = ctx.saved_tensors
+        needs_bary, needs_attributes = ctx.needs_input_grad[2:]
+        shape = attributes.shape
+        grad_bary = bary.new_empty(bary.shape if needs_bary else 0)
+        grad_attributes = bary.new_zeros(shape if needs_attributes else 0)
+        arguments = [faces, pix_to_face, bary, *shape[1:], attributes]
+        outputs = [grad_bary, grad_attributes]
+        size = pix_to_face.numel()
+        launch(blend_gradient, bary.dtype, size, *arguments, grad, *outputs)
+        return (
+            None,
+            None,
+            grad_bary if needs_bary else None,
+            grad_attributes if needs_attributes else None,
+        )
+
+
+def _blend(
+    fragments: Fragments,
+    values: Float[Tensor, "batch height width k channel"],
+    behind: Tensor,
+    depth: Float[Tensor, "batch vertex"],
+    soft: SoftSettings,
+) -> tuple[Float[Tensor, "batch height width channel"], Float[Tensor, "batch height width 1"]]:
+    """SoftRas: a softmax over depth of the triangles' values, weighted by their say in the pixel.
+
+    Depth is counted in the mesh's own range, detached: a fixed range would either push a face at
+    350 mm behind its far plane, or squeeze it into a sliver where gamma can no longer tell a nose
+    from an ear.
+    """
+    covered = fragments.pix_to_face >= 0
+    near, far = depth.detach().clamp(min=NEAR).aminmax(dim=1)
+    margin = DEPTH_MARGIN * (far - near) + 1e-3 * far  # a flat mesh has no range of its own
+    near, far = near - margin, far + margin
+    say = torch.sigmoid(-fragments.dists / soft.sigma) * covered
+    nearness = (far[:, None, None, None] - fragments.zbuf) / (far - near)[:, None, None, None]
+    nearness = nearness * covered
+    nearest = nearness.amax(-1, keepdim=True).clamp(min=_TINY).detach()
+    weight = say * torch.exp((nearness - nearest) / soft.gamma)
+    rest = torch.exp((_TINY - nearest) / soft.gamma).clamp(min=_TINY)
+    total = weight.sum(-1, keepdim=True) + rest
+    image = ((weight[..., None] * values).sum(-2) + rest * behind) / total
+    return image, 1 - (1 - say).prod(-1, keepdim=True)
+
+
+def _background(background: float | Tensor | None, values: Tensor) -> Tensor:
+    """The background, ready to broadcast against (batch, height, width, channel)."""
+    batch, height, width, _, channel = values.shape
+    if background is None:
+        background = 0.0
+    if not isinstance(background, Tensor):
+        return values.new_full((), background)
+    if background.shape == (channel,):
+        return background.to(values)
+    if background.shape in ((n, channel, height, width) for n in (1, batch)):
+        return background.to(values).permute(0, 2, 3, 1)
+    raise ValueError(
+        f"background: expected ({channel},) or ({batch}, {channel}, {height}, {width}), "
+        f"got {tuple(background.shape)}"
+    )

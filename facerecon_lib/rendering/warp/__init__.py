@@ -1,0 +1,1 @@
+"""The rasterizer's and the renderer's kernels, in NVIDIA Warp."""

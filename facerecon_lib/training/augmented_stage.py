@@ -1,0 +1,161 @@
+"""Stage two of training, section 2.2: the U-Net of the augmented branch, on a frozen encoder.
+
+    stage = AugmentedStage(AugmentedSettings(), device)
+    faces = stage.predict(stage.network(fabric), batch)  # AugmentedFaces
+
+A step renders the base branch's face without gradients, lets the U-Net see photo and rendering, and
+compares the face with both offsets with the photo. In bfloat16 the U-Net alone runs so: an encoder
+that is frozen has no step to gain from, and its coefficients are millimetres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..augmented.branch import AugmentedFaces, BaseBranch, augment, unet_inputs
+from ..augmented.objective import AugmentedObjective
+from ..face.batch import FaceBatch
+from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
+from ..face.morphable_model import ModelError, MorphableModel
+from ..files.downloads import sha256_of
+from ..fitting.objective import Objective
+from ..fitting.photo_light import LIGHTS as SOLVED
+from ..networks.encoder import default_encoder_path, load_encoder
+from ..networks.recognition import FaceNetwork
+from ..networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
+from ..rendering.synthesis import CROP_SIZE, Face
+from .logs import tiled
+from .settings import AugmentedSettings, SettingsError
+from .stage import Stage
+
+DISPLACEMENT_SHOWN = 2.0  # mm from grey to full colour
+
+
+class AugmentedStage(Stage):
+    """Section 2.2: photo and base rendering to offset maps."""
+
+    settings: AugmentedSettings
+
+    def __init__(self, settings: AugmentedSettings, device: torch.device):
+        super().__init__(settings, device)
+        self.settings = s = self.settled(settings)
+        encoder = load_encoder(s.encoder, self.model, device)
+        path = Path(s.encoder) if s.encoder else default_encoder_path()
+        self.sources["encoder"] = sha256_of(path)
+        if s.albedo != (own := self.scenes.metadata["albedo"]):
+            if s.light not in SOLVED:
+                raise SettingsError(
+                    f"albedo {s.albedo!r} with light {s.light!r}: the encoder's albedo is of the "
+                    f"basis {own!r}; take light {' or '.join(SOLVED)}, which solve for the albedo "
+                    "themselves"
+                )
+            try:
+                model = MorphableModel.load(s.face_model, s.subdivision, s.albedo)
+            except ModelError as error:
+                raise ModelError(f"{error}; --albedo {own} is its own") from None
+            self.model = model.to(device)
+        encoder = encoder.to(memory_format=torch.channels_last)
+        self.base_branch = BaseBranch(encoder, self.model, s.light)
+        self.facts = {
+            **{name: getattr(s, name) for name in ("light", "space", "sampling")},
+            "albedo": s.albedo,
+            "encoder_sha256": self.sources["encoder"],
+        }
+
+    def settled(self, settings: AugmentedSettings) -> AugmentedSettings:
+        return replace(settings, albedo=settings.albedo or self.scenes.metadata["albedo"])
+
+    def _objective(self, recognition: FaceNetwork | None) -> AugmentedObjective:
+        s = self.settings
+        return AugmentedObjective(
+            self.model, s.weights, s.reduction, recognition, s.symmetry, s.smooth_on
+        )
+
+    def network(
+        self, fabric, resumed: bool = False, allow_download: bool = False
+    ) -> DoubleHeadUNet:
+        """Raises UNetError for sizes that cannot be, or that are not those of `pretrained`."""
+        s = self.settings
+        unet = DoubleHeadUNet(s.width, s.depth, s.norm)
+        if s.pretrained == "none" or resumed:
+            return unet
+        given = load_unet(Path(s.pretrained), self.model)
+        for name in ("width", "depth", "norm"):
+            ours, theirs = getattr(s, name), getattr(given, name)
+            if ours != theirs:
+                raise UNetError(f"{s.pretrained}: its {name} is {theirs}, and {ours} is asked for")
+        unet.load_state_dict(given.state_dict())
+        return unet
+
+    def save(self, path: Path, network: DoubleHeadUNet, metadata: Mapping[str, str] = {}) -> None:
+        save_unet(path, network, {**metadata, **self.facts}, "float32")
+
+    def load(self, path: Path) -> DoubleHeadUNet:
+        return load_unet(path)
+
+    def predict(self, network: Callable, batch: FaceBatch) -> AugmentedFaces:
+        s, base = self.settings, self.base_branch(batch)
+        seen = unet_inputs(batch.image, base, s.space)
+        maps = network(*(x.contiguous(memory_format=torch.channels_last) for x in seen))
+        return augment(base, maps, s.sampling, s.space)
+
+    @torch.no_grad()
+    def errors(
+        self, prediction: AugmentedFaces, batch: FaceBatch
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """The augmented face's errors, and as base_... those of the base face.
+
+        photometric: mean absolute difference of colours, where the photo is free. landmark_error:
+        share of the outer eye distance. vertex_mm: mean distance of the vertices after similarity
+        alignment. albedo_rgb: mean absolute difference on the skin, without light. The last two
+        only where the truth is known.
+        """
+        errors = {}
+        for prefix, face in (("", prediction.face), ("base_", prediction.base.face)):
+            errors |= {prefix + name: value for name, value in self._errors(face, batch).items()}
+        return errors
+
+    def _errors(self, face: Face, batch: FaceBatch) -> dict[str, Float[Tensor, " batch"]]:
+        image, mask = face.render(CROP_SIZE, near=None)
+        seen = photometric_error(image.clamp(0, 1), batch.image, mask * batch.valid)
+        points = face.landmarks(batch.kind)
+        errors = {
+            "photometric": seen.nan_to_num(1.0),  # a face that is nowhere is as wrong as can be
+            "landmark_error": landmark_error(points, batch.landmarks),
+        }
+        if batch.true_vertices is not None:
+            errors["vertex_mm"] = vertex_error_mm(face.vertices, batch.true_vertices).mean(1)
+        if batch.true_albedo is not None:
+            skin = self.model.regions["skin"]
+            errors["albedo_rgb"] = albedo_error(face.albedo, batch.true_albedo, skin)["rgb"]
+        return errors
+
+    def summary(self, numbers: Mapping) -> str:
+        def both(name: str, form: str) -> str:
+            return f"{numbers[name]:{form}} (base {numbers['base_' + name]:{form}})"
+
+        parts = [
+            f"held-out colours {both('photometric', '.4f')}",
+            f"landmarks {both('landmark_error', '.1%')}",
+        ]
+        if "vertex_mm" in numbers:
+            parts.append(f"shape {both('vertex_mm', '.3f')} mm")
+        if "albedo_rgb" in numbers:
+            parts.append(f"albedo {both('albedo_rgb', '.4f')}")
+        return ", ".join([*parts, f"loss {numbers['loss']:.4g}"])
+
+    def rows(
+        self, prediction: AugmentedFaces, batch: FaceBatch, found: Objective
+    ) -> Float[Tensor, "3 rows columns"]:
+        """Photo, base rendering, augmented rendering, and both maps, in which grey is nothing."""
+        with torch.no_grad():
+            image, _ = prediction.face.render(CROP_SIZE, near=None)
+        texture, displacement = prediction.maps
+        shifts = 0.5 + displacement / (2 * DISPLACEMENT_SHOWN)
+        return tiled([batch.image, prediction.base.image, image, 0.5 + texture, shifts])

@@ -1,0 +1,97 @@
+"""Stage one of training: the encoder of the base branch, from photos to coefficients.
+
+    stage = BaseStage(TrainSettings(), device)
+    coefficients = stage.predict(stage.network(fabric), batch)
+
+Notebook 06, section 2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..face.batch import FaceBatch
+from ..face.camera import pose
+from ..face.coefficients import FaceCoefficients
+from ..face.measures import landmark_error, vertex_error_mm
+from ..fitting.objective import BaseObjective, Objective
+from ..networks.encoder import Encoder, load_encoder, save_encoder
+from ..networks.recognition import FaceNetwork
+from ..rendering.synthesis import project_landmarks
+from .logs import picture_rows
+from .settings import SettingsError, TrainSettings
+from .stage import Stage
+
+
+class BaseStage(Stage):
+    """Section 2.1: photos to coefficients."""
+
+    settings: TrainSettings
+    validation_measure = "vertex_mm"
+
+    def _objective(self, recognition: FaceNetwork | None) -> BaseObjective:
+        s = self.settings
+        return BaseObjective(self.model, s.weights, s.reduction, recognition, s.render_size)
+
+    def network(self, fabric, resumed: bool = False, allow_download: bool = False) -> Encoder:
+        """Raises EncoderError for missing weights, SettingsError for sync_norm on a CPU."""
+        s = self.settings
+        pretrained = "none" if resumed else s.pretrained
+        trained = pretrained.endswith(".safetensors")
+        weights = "none" if trained else pretrained
+        kind = (s.backbone, s.norm, weights, allow_download, s.input_size)
+        encoder = Encoder(self.model.sizes, *kind)
+        if trained:
+            encoder.take(load_encoder(Path(pretrained), self.model))
+        if s.sync_norm and fabric.world_size > 1:
+            if fabric.device.type != "cuda":
+                raise SettingsError("sync_norm: only on CUDA; use norm 'group' or 'frozen' here")
+            encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+        return encoder
+
+    def save(self, path: Path, network: Encoder, metadata: Mapping[str, str] = {}) -> None:
+        save_encoder(path, network, dict(metadata))
+
+    def load(self, path: Path) -> Encoder:
+        return load_encoder(path)
+
+    def predict(self, network: Callable, batch: FaceBatch) -> FaceCoefficients:
+        return network(batch.image.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def errors(
+        self, prediction: FaceCoefficients, batch: FaceBatch
+    ) -> dict[str, Float[Tensor, " batch"]]:
+        """vertex_mm: mean distance of the vertices after similarity alignment. mean_face_mm: that
+        of the neutral mean face. landmark_error: share of the outer eye distance."""
+        model, c, errors = self.model, prediction, {}
+        if batch.truth is not None:
+            truth = model.shape(batch.truth.identity, batch.truth.expression)
+            found = model.shape(c.identity, c.expression)
+            errors["vertex_mm"] = vertex_error_mm(found, truth).mean(1)
+            errors["mean_face_mm"] = vertex_error_mm(model.mean.expand_as(truth), truth).mean(1)
+        few = model.landmark_model()
+        v_camera = pose(few.shape(c.identity, c.expression), c.rotation, c.scale, c.translation)
+        points = project_landmarks(few, v_camera, c.rotation, batch.kind)
+        errors["landmark_error"] = landmark_error(points, batch.landmarks)
+        return errors
+
+    def summary(self, numbers: Mapping) -> str:
+        return (
+            f"held-out faces {numbers['vertex_mm']:.2f} mm off (the mean face "
+            f"{numbers['mean_face_mm']:.2f}), landmarks {numbers['landmark_error']:.1%}, "
+            f"loss {numbers['loss']:.4g}"
+        )
+
+    def rows(
+        self, prediction: FaceCoefficients, batch: FaceBatch, found: Objective
+    ) -> Float[Tensor, "3 rows columns"] | None:
+        """Photo, rendering, and the rendering on the photo."""
+        if found.image is None:
+            return None
+        return picture_rows(batch.image, found.image, found.mask)

@@ -1,0 +1,135 @@
+"""The faces of a training run, a step at a time, and where they go on after a checkpoint.
+
+    data = open_data(settings, model, rank=0, processes=1)
+    batches = data.batches(first_step=0)                 # FaceBatch after FaceBatch, without end
+    next(batches), data.state_dict()
+
+Rendered faces follow from their number alone: step s of a run has the numbers from s · batch up to
+the next step's, and each process takes its slice of them. So nothing about them is stored, and the
+number of processes does not matter. Photos come from shards (`data/shards/reader.py`), which know
+where they stand.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ..data.rendered.faces import RenderedFaces
+from ..data.shards.files import find_shards
+from ..data.shards.reader import PhotoShards, ShardsError
+from ..face.batch import FaceBatch
+from ..face.morphable_model import MorphableModel
+from .settings import RunSettings
+
+VALIDATION_SEED = 1_000_003
+"""Added to the run's seed: the faces of validation are nobody else's."""
+
+
+@dataclass
+class RenderedData:
+    """Faces rendered on the model's device; `share` of every step's are this process's."""
+
+    faces: RenderedFaces
+    batch: int
+    share: int
+    rank: int
+    faces_per_epoch: int
+
+    def batches(self, first_step: int) -> Iterator[FaceBatch]:
+        """From step `first_step` on."""
+        for step in itertools.count(first_step):
+            start = step * self.batch + self.rank * self.share
+            yield self.faces.batch(torch.arange(start, start + self.share))
+
+    def state_dict(self) -> None:
+        """None: the step says it all."""
+
+    def load_state_dict(self, state: None) -> None:
+        """Nothing to do."""
+
+
+@dataclass
+class PhotoData:
+    """Photos from shards, epoch after epoch."""
+
+    photos: PhotoShards
+    faces_per_epoch: int  # in whole batches
+
+    def batches(self, first_step: int) -> Iterator[FaceBatch]:
+        """From where the state stands; the step is its affair."""
+        while True:
+            yield from self.photos
+
+    def state_dict(self) -> dict:
+        """Behind the last batch that was taken; the same in every process."""
+        return self.photos.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Raises ShardsError where the photos would come in another order."""
+        self.photos.load_state_dict(state)
+
+
+def open_data(
+    settings: RunSettings, model: MorphableModel, rank: int, processes: int
+) -> RenderedData | PhotoData:
+    """What the settings train on. Raises ShardsError for shards that cannot be used."""
+    s, share = settings, settings.share(processes)
+    if s.data is None:
+        faces = RenderedFaces(model, s.seed, s.family, details=s.details)
+        return RenderedData(faces, s.batch, share, rank, s.faces_per_epoch)
+    counted = all(shard.photos is not None for shard in find_shards(s.data))
+    photos = PhotoShards(
+        s.data,
+        share,
+        part="train",
+        split=s.split,
+        seed=s.seed,
+        rank=rank,
+        world=processes,
+        workers=s.workers,
+        photos_per_epoch=None if counted else s.faces_per_epoch,
+        device=model.device,
+    )
+    return PhotoData(photos, len(photos) * s.batch)
+
+
+def held_out_faces(
+    settings: RunSettings, model: MorphableModel, rank: int, processes: int
+) -> Iterator[FaceBatch]:
+    """This process's share of the rendered faces of validation: other seed, lights and scenes."""
+    seed, details = settings.seed + VALIDATION_SEED, settings.details
+    faces = RenderedFaces(model, seed, "held-out", details=details)
+    chunks = torch.arange(settings.validation_faces).split(settings.share(processes))
+    for indices in chunks[rank::processes]:
+        yield faces.batch(indices)
+
+
+def held_out_photos(
+    settings: RunSettings, model: MorphableModel, rank: int, processes: int
+) -> Iterator[FaceBatch]:
+    """Its share of the photos of validation; of a set that has none there, nothing."""
+    left = len(range(rank, settings.validation_faces, processes))
+    if not left:
+        return
+    try:
+        photos = PhotoShards(
+            settings.data,
+            settings.share(processes),
+            part="validation",
+            split=settings.split,
+            rank=rank,
+            world=processes,
+            complete=True,
+            device=model.device,
+        )
+    except ShardsError:
+        return
+    for batch in photos:
+        yield batch[:left]
+        left -= len(batch)
+        if left <= 0:
+            return

@@ -1,0 +1,177 @@
+"""What a training run writes down: log.jsonl, TensorBoard, a progress bar.
+
+    OUT/log.jsonl        a line a logged step: {"kind": "train" or "validation", "step": ...}
+    OUT/tensorboard/     the same numbers, and pictures, a row a face
+
+A resumed run cuts both back to the checkpoint that it goes on from, so that no step is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from ..files.atomic import write_whole
+
+PLAIN_LINE_SECONDS = 15.0  # between two lines where there is no terminal to draw a bar on
+SHOWN = 4  # faces of a picture
+
+
+class RunLog:
+    """The log of one run, of the process that writes it; with write=False it does nothing.
+
+    step: of the checkpoint that the run goes on from, 0 at a new run's start. console: where
+    progress is shown; None shows none.
+    """
+
+    def __init__(
+        self, out: Path, step: int, steps: int, write: bool = True, console: Console | None = None
+    ):
+        self.write, self.console, self.records = write, console, []
+        self._clock, self._counted, self._line = time.perf_counter(), step, 0.0
+        self._bar = None
+        if not write:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = out / "log.jsonl"
+        self.records = _cut(self._path, step)
+        self._file = self._path.open("a", buffering=1)
+        purge = step + 1 if step else 0
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=purge)
+        if console is not None and console.is_terminal:
+            columns = (
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}", markup=False),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._task = self._bar.add_task("", total=steps, completed=step, note="")
+            self._bar.start()
+        self._steps = steps
+
+    def close(self) -> None:
+        """Everything to the disk, the bar off the screen."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self.write:
+            self._file.close()
+            self._board.close()
+            self.write = False
+
+    def flush(self) -> None:
+        """So that whatever happens next, what is logged so far can be read."""
+        if self.write:
+            self._file.flush()
+            self._board.flush()
+
+    def say(self, text: str) -> None:
+        """A line for people, above the bar."""
+        if self.write and self.console is not None:
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def pause(self):
+        """Time that does not count in photos/s: validation, checkpoints."""
+        began = time.perf_counter()
+        yield
+        self._clock += time.perf_counter() - began
+
+    def advance(self, step: int) -> None:
+        """Move the bar to `step` steps done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    def train(
+        self, step: int, batch: int, numbers: Mapping[str, float], terms: Mapping, weights: Mapping
+    ) -> None:
+        """Log a step: `numbers` (loss, rate, gradient norm), the terms, and photos/s since last."""
+        if not self.write:
+            return
+        now = time.perf_counter()
+        speed = (step - self._counted) * batch / max(now - self._clock, 1e-9)
+        self._clock, self._counted = now, step
+        loss = numbers["loss"]
+        shares = {name: weights.get(name, 0.0) * value / loss for name, value in terms.items()}
+        record = {"kind": "train", "step": step, "faces": step * batch, **numbers}
+        self._add({**record, "photos_per_s": round(speed, 2), "terms": terms, "shares": shares})
+        note = f"loss {loss:.4g}, {speed:.0f} photos/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, note=note)
+        elif now - self._line > PLAIN_LINE_SECONDS or step == self._steps:
+            self._line = now
+            self.say(f"step {step} of {self._steps}: {note}")
+
+    def validation(self, step: int, numbers: Mapping, summary: str) -> None:
+        """Log what `validate` found; the summary is for people."""
+        if self.write:
+            self._add({"kind": "validation", "step": step, **numbers})
+            self.say(f"step {step}: {summary}")
+
+    def pictures(self, tag: str, step: int, rows: Float[Tensor, "3 rows columns"] | None) -> None:
+        """Show a picture in TensorBoard, where there is one."""
+        if self.write and rows is not None:
+            self._board.add_image(tag, rows, step)
+
+    def _add(self, record: dict) -> None:
+        self.records.append(record)
+        self._file.write(json.dumps(record) + "\n")
+        kind = record["kind"]
+        for name, value in _flat(record):
+            self._board.add_scalar(f"{kind}/{name}", value, record["step"])
+
+
+def picture_rows(
+    photo: Float[Tensor, "b 3 h w"], image: Float[Tensor, "b 3 h w"], mask: Tensor
+) -> Float[Tensor, "3 rows columns"]:
+    """The first faces, a row each: photo, rendering, rendering on the photo."""
+    photo, image, mask = (x[:SHOWN].detach().float().cpu() for x in (photo, image, mask))
+    photo = F.interpolate(photo, image.shape[2:], mode="area")
+    return tiled([photo, image * mask, torch.lerp(photo, image, mask)])
+
+
+def tiled(columns: Sequence[Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "3 rows columns"]:
+    """One picture of several columns, the first faces of each in rows."""
+    shown = torch.stack([x[:SHOWN].detach().float().cpu() for x in columns], 1).clamp(0, 1)
+    return shown.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+
+
+def read_log(path: Path) -> list[dict]:
+    """The records of a log.jsonl; a last line that was cut off is left out."""
+    records = []
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return records
+
+
+def _cut(path: Path, step: int) -> list[dict]:
+    """Drop what was logged after `step`; returns what stays. At step 0 nothing does."""
+    kept = [record for record in read_log(path) if record["step"] <= step and step]
+    with write_whole(path) as partial:
+        partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+    return kept
+
+
+def _flat(record: Mapping, prefix: str = ""):
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and name != "step":
+            yield prefix + name, value

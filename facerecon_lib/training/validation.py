@@ -1,0 +1,72 @@
+"""How a training run is judged on the way: on faces that it does not learn from.
+
+numbers = validate(stage, network, batches, fabric)
+numbers["loss"], numbers["landmark_error"], numbers["terms"]["pixel"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+from ..face.batch import FaceBatch
+from .processes import gather, in_all
+from .stage import Stage
+
+
+@torch.no_grad()
+def validate(
+    stage: Stage,
+    network: nn.Module,
+    batches: Iterable[FaceBatch],
+    fabric,
+    show: Callable | None = None,
+) -> dict:
+    """Means over all faces of the loss, its terms and `stage.errors`; {} where there are none.
+
+    The network has to be in eval mode. batches: this process's share; every process gets the means
+    over all of them. show: is given the first batch's prediction, the batch, and its objective.
+    Raises ShardsError in all processes where one cannot read its photos.
+    """
+    if fabric.world_size > 1:  # each process has running statistics of its own
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+    sums = in_all(fabric, lambda: _sums(stage, network, batches, fabric, show))
+    everyone = gather(fabric, sums)
+    count = sum(part["faces"] for part in everyone)
+    names = [name for part in everyone for name in part if name != "faces"]
+    means = {
+        name: sum(part.get(name, 0.0) for part in everyone) / count for name in dict.fromkeys(names)
+    }
+    if not means:
+        return {}
+    terms = {k.removeprefix("terms/"): means.pop(k) for k in list(means) if k[:6] == "terms/"}
+    return {"faces": count, **means, "terms": terms}
+
+
+def _sums(
+    stage: Stage, network: nn.Module, batches: Iterable[FaceBatch], fabric, show: Callable | None
+) -> dict[str, float]:
+    """Over the faces of this process, and how many they are."""
+
+    def seen(*images):
+        with fabric.autocast():
+            return network(*images)
+
+    sums: dict[str, float] = {"faces": 0}
+    for batch in batches:
+        prediction = stage.predict(seen, batch)
+        found = stage.objective(prediction, batch)
+        errors = stage.errors(prediction, batch)
+        means = {"loss": found.loss, **{k: v.mean() for k, v in errors.items()}}
+        means |= {f"terms/{k}": v for k, v in found.terms.items()}
+        values = (len(batch) * torch.stack(list(means.values()))).tolist()
+        for name, value in zip(means, values, strict=True):
+            sums[name] = sums.get(name, 0.0) + value
+        if show is not None and not sums["faces"]:
+            show(prediction, batch, found)
+        sums["faces"] += len(batch)
+    return sums

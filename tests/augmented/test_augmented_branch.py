@@ -1,0 +1,216 @@
+"""The augmented branch: maps to a face, frozen base, and the U-Net fitted to a few photos."""
+
+import copy
+from functools import lru_cache
+
+import pytest
+import torch
+
+from facerecon_lib.augmented.branch import (
+    AugmentedBranch,
+    BaseBranch,
+    BaseFaces,
+    augment,
+    unet_inputs,
+)
+from facerecon_lib.augmented.objective import AugmentedObjective
+from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
+from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.camera import axis_angle_to_matrix
+from facerecon_lib.face.mesh import vertex_normals
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.networks.encoder import load_encoder
+from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps, load_unet
+from facerecon_lib.rendering.synthesis import synthesise
+
+
+@lru_cache
+def model() -> MorphableModel:
+    return MorphableModel.load(subdivision=0)
+
+
+@lru_cache
+def faces() -> FaceBatch:
+    return RenderedFaces(model(), seed=5, family="held-out", details=True).batch(torch.arange(2))
+
+
+@lru_cache
+def base() -> BaseFaces:
+    return BaseBranch(load_encoder(None, model()), model())(faces())
+
+
+def even_maps(texture=(0.0, 0.0, 0.0), displacement=(0.0, 0.0, 0.0), batch=2) -> OffsetMaps:
+    """The same offset at every pixel."""
+
+    def one(values):
+        return torch.tensor(values)[None, :, None, None].expand(batch, 3, 224, 224).clone()
+
+    return OffsetMaps(one(texture), one(displacement))
+
+
+def test_empty_maps_leave_the_base_face_as_it_is():
+    found = augment(base(), even_maps())
+    for name in ("vertices", "normals", "v_camera", "albedo", "colours"):
+        torch.testing.assert_close(getattr(found.face, name), getattr(base().face, name))
+
+
+def test_texture_goes_to_the_albedo_and_displacement_to_the_shape_before_pose():
+    found = augment(base(), even_maps((0.1, -0.05, 0.02), (0.0, 0.0, 2.0)))
+    seen = found.offsets.seen > 0.999
+    assert seen.any(1).all()
+    added = (found.face.albedo - base().face.albedo)[seen]
+    torch.testing.assert_close(added, torch.tensor([0.1, -0.05, 0.02]).expand_as(added))
+    moved = (found.face.vertices - base().face.vertices)[seen]
+    torch.testing.assert_close(
+        moved, torch.tensor([0.0, 0.0, 2.0]).expand_as(moved), atol=1e-4, rtol=0
+    )
+    # 2 mm out of the face come nearer to the camera along the posed axis, times the scale
+    c = base().coefficients
+    axis = axis_angle_to_matrix(c.rotation)[:, :, 2] * torch.tensor([-1.0, 1.0, -1.0])
+    step = (found.face.v_camera - base().face.v_camera)[0][seen[0]]
+    expected = 2.0 * c.scale[0] * axis[0]
+    torch.testing.assert_close(step, expected.expand_as(step), atol=1e-3, rtol=0)
+
+
+def test_normals_and_light_are_those_of_the_moved_face():
+    rows = torch.arange(224.0)[None, None, :, None] / 8
+    maps = even_maps()
+    maps.displacement[:, 2:] = 1.5 * rows.sin()
+    face = augment(base(), maps).face
+    assert (face.normals - base().face.normals).norm(dim=-1).max() > 0.2
+    turned = axis_angle_to_matrix(base().coefficients.rotation)
+    expected = vertex_normals(face.vertices, model().faces) @ turned.transpose(1, 2)
+    torch.testing.assert_close(face.normals, expected)
+    assert (face.colours - base().face.colours).abs().max() > 0.02
+
+
+def test_the_maps_get_gradients_and_the_base_gets_none():
+    maps = OffsetMaps(*(m.requires_grad_() for m in even_maps()))
+    image, _ = augment(base(), maps).face.render(64)
+    image.sum().backward()
+    assert maps.texture.grad.abs().max() > 0
+    assert maps.displacement.grad.abs().max() > 0
+    for name in ("vertices", "albedo", "colours"):
+        assert not getattr(base().face, name).requires_grad
+
+
+def test_the_base_branch_is_frozen():
+    encoder = load_encoder(None, model()).train()
+    branch = BaseBranch(encoder, model())
+    assert not encoder.training
+    assert not any(p.requires_grad for p in encoder.parameters())
+    before = copy.deepcopy(encoder.state_dict())
+    branch(faces())
+    assert all(torch.equal(before[k], v) for k, v in encoder.state_dict().items())
+
+
+def test_its_rendering_is_that_of_its_face():
+    image, mask = synthesise(model(), base().coefficients).render(224)
+    torch.testing.assert_close(base().image, image.clamp(0, 1))
+    torch.testing.assert_close(base().mask, mask)
+    assert base().image[base().mask.expand(-1, 3, -1, -1) == 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("light", ["free", "grey", "known", "photo", "encoder"])
+def test_the_light_is_the_one_asked_for(light):
+    branch = BaseBranch(load_encoder(None, model()), model(), light)
+    c, plain = branch(faces()).coefficients, branch.encoder(faces().image)
+    torch.testing.assert_close(c.identity, plain.identity)
+    torch.testing.assert_close(c.rotation, plain.rotation)
+    same_skin = torch.allclose(c.albedo, plain.albedo, atol=1e-4)
+    assert same_skin == (light in ("photo", "encoder"))
+    if light == "known":
+        torch.testing.assert_close(c.lighting, faces().truth.lighting)
+    elif light == "encoder":
+        torch.testing.assert_close(c.lighting, plain.lighting)
+    else:
+        assert (c.lighting - plain.lighting).abs().max() > 1e-3
+    if light == "grey":
+        torch.testing.assert_close(c.lighting[..., :1].expand(-1, -1, 3), c.lighting)
+
+
+def test_what_cannot_be_is_refused():
+    encoder = load_encoder(None, model())
+    with pytest.raises(ValueError, match="light 'sun': expected photo, encoder"):
+        BaseBranch(encoder, model(), "sun")
+    photo = FaceBatch(faces().image, faces().valid, faces().landmarks, "2d", faces().names)
+    with pytest.raises(ValueError, match="photos come without it"):
+        BaseBranch(encoder, model(), "known")(photo)
+    unet = DoubleHeadUNet(8, 3)
+    unet.metadata = {"space": "sphere"}
+    with pytest.raises(ValueError, match="space 'sphere'"):
+        AugmentedBranch(unet, BaseBranch(encoder, model()))
+
+
+def test_in_uv_space_the_network_sees_both_pictures_unrolled():
+    photo, rendering = unet_inputs(faces().image, base(), "uv")
+    assert photo.shape == rendering.shape == faces().image.shape
+    both = (rendering.sum(1) > 0) & (photo.sum(1) > 0)
+    assert 0.15 < both.float().mean() < 0.9
+    # where the base is right, both show the same skin: nearer than two places of one picture are
+    near = (photo - rendering).abs().mean(1)[both].mean()
+    far = (photo - rendering.roll(60, -1)).abs().mean(1)[both].mean()
+    assert near < 0.7 * far
+
+
+def test_the_shipped_network_comes_nearer_to_photo_and_truth():
+    fine = MorphableModel.load()
+    batch = RenderedFaces(fine, seed=77, family="held-out", details=True).batch(torch.arange(6))
+    found = AugmentedBranch(load_unet(None, fine), BaseBranch(load_encoder(), fine))(batch)
+    objective = AugmentedObjective(fine, {"pixel": 1.0, "truth_texture": 1.0, "truth_normals": 1.0})
+    with torch.no_grad():
+        terms = objective(found, batch).terms
+        nothing = OffsetMaps(*(torch.zeros_like(m) for m in found.maps))
+        before = objective(augment(found.base, nothing), batch).terms
+    assert terms["pixel"] < 0.75 * before["pixel"]
+    assert terms["truth_texture"] < 0.95 * before["truth_texture"]
+    assert terms["truth_normals"] < 0.98 * before["truth_normals"]
+
+
+# Fitting a few photos ---------------------------------------------------------------------------
+
+
+def test_a_fit_lowers_its_loss_and_says_what_each_term_did():
+    torch.manual_seed(0)
+    objective = AugmentedObjective(model(), {"pixel": 300.0, "texture_l2": 1.0})
+    seen = []
+    fitted = fit_unet(
+        DoubleHeadUNet(8, 3),
+        faces(),
+        base(),
+        objective,
+        steps=20,
+        learning_rate=1e-2,
+        gradients_every=8,
+        on_step=lambda step, found: seen.append(step),
+    )
+    assert seen == list(range(20))
+    assert set(fitted.terms) == {"loss", "pixel", "texture_l2"}
+    assert all(len(values) == 20 for values in fitted.terms.values())
+    assert fitted.terms["loss"][-1] < 0.9 * fitted.terms["loss"][0]
+    assert fitted.gradient_steps == [0, 8, 16]
+    assert fitted.gradients["texture_l2"][0] == 0  # maps are zero at the start
+    assert min(fitted.gradients["pixel"]) > 0
+    assert not fitted.found.maps.texture.requires_grad
+
+
+def test_gradient_lengths_are_those_of_the_weighted_terms():
+    maps = OffsetMaps(*(m.requires_grad_() for m in even_maps((0.1, 0.0, 0.0), batch=2)))
+    found = augment(base(), maps)
+    terms = {"texture_l2": found.maps.texture.square().sum(), "none": torch.zeros(())}
+    lengths = gradient_lengths(found, terms, {"texture_l2": 3.0, "none": 1.0})
+    assert lengths["none"] == 0
+    expected = 3.0 * 2 * 0.1 * (2 * 224 * 224) ** 0.5
+    assert lengths["texture_l2"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_fit_that_cannot_be_says_so():
+    objective = AugmentedObjective(model(), {"texture_l2": 1.0})
+    with pytest.raises(ValueError, match="steps: expected 1 or more"):
+        fit_unet(DoubleHeadUNet(8, 3), faces(), base(), objective, steps=0)
+    broken = DoubleHeadUNet(8, 3)
+    with torch.no_grad():
+        broken.texture.last.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match="step 0"):
+        fit_unet(broken, faces(), base(), objective, steps=2)

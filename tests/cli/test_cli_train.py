@@ -1,0 +1,342 @@
+"""The commands `facerecon train ...`: their options, their refusals and their exit codes."""
+
+import json
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from facerecon_lib.cli import app as cli
+from facerecon_lib.cli.train import chosen_settings, with_setting
+from facerecon_lib.training import loop as training
+from facerecon_lib.training.checkpoints import write_settings
+from facerecon_lib.training.loop import (
+    AUGMENTED_PROFILES,
+    PROFILES,
+    Interrupted,
+    NonFiniteError,
+    SettingsError,
+)
+from facerecon_lib.training.settings import (
+    augmented_balanced_weights,
+    augmented_rendered_weights,
+    augmented_report_weights,
+    balanced_weights,
+    report_weights,
+)
+
+pytest.importorskip("lightning")
+SMOKE = PROFILES["smoke"]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What `train_base` or `train_augmented` was called with, instead of a run."""
+    calls = []
+
+    def instead(settings, out, **options):
+        calls.append(SimpleNamespace(settings=settings, out=out, **options))
+        validation = {"vertex_mm": 2.5, "photometric": 0.03, "base_photometric": 0.05}
+        return SimpleNamespace(validation=validation, steps=7, seconds=3.0)
+
+    monkeypatch.setattr(training, "train_base", instead)
+    monkeypatch.setattr(training, "train_augmented", instead)
+    return calls
+
+
+def invoke(*args, stage="base"):
+    return CliRunner().invoke(cli.app, ["train", stage, "--device", "cpu", *map(str, args)])
+
+
+def test_without_options_it_is_the_smoke_profile(asked, tmp_path):
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == 0
+    assert asked[0].settings == SMOKE
+    assert (asked[0].out, asked[0].resume, asked[0].allow_download) == (tmp_path, False, False)
+    assert f"7 steps in 3 s, held-out faces 2.50 mm off -> {tmp_path}/encoder" in done.stdout
+
+
+def test_options_replace_what_the_profile_says(asked, tmp_path):
+    options = (
+        "--profile colab --backbone resnet18 --steps 5 --batch 6 --learning-rate 0.01 --seed 9"
+    )
+    options += " --precision 32-true --split person --workers 1 --set clip_norm=7 --set ema=0"
+    options += " --set weights.pixel=2 --set schedule=constant --download"
+    assert invoke("--out", tmp_path, *options.split()).exit_code == 0
+    colab = PROFILES["colab"]
+    assert asked[0].settings == replace(
+        colab,
+        backbone="resnet18",
+        steps=5,
+        batch=6,
+        learning_rate=0.01,
+        seed=9,
+        precision="32-true",
+        split="person",
+        workers=1,
+        clip_norm=7.0,
+        ema=0.0,
+        schedule="constant",
+        weights={**colab.weights, "pixel": 2},
+    )
+    assert asked[0].allow_download
+
+
+def test_a_resumed_run_has_the_settings_of_its_start(asked, tmp_path):
+    write_settings(tmp_path, replace(SMOKE, seed=3, batch=4, steps=50))
+    assert invoke("--out", tmp_path, "--resume", "--steps", 60).exit_code == 0
+    assert asked[0].settings == replace(SMOKE, seed=3, batch=4, steps=60)
+    assert asked[0].resume
+
+
+def test_losses_come_with_their_weights_and_reduction(tmp_path):
+    def chosen(given, losses=None):
+        found = chosen_settings(tmp_path, given, losses, False, [])
+        return dict(found.weights), found.reduction
+
+    assert chosen({}, "report") == (report_weights("none"), "sum")
+    assert chosen({"recognition": "dlib"}, "report") == (report_weights("dlib"), "sum")
+    assert chosen({"recognition": "dlib"}, "balanced") == (balanced_weights("dlib"), "mean")
+    assert chosen({"profile": "full"}) == (report_weights("facenet"), "sum")
+    assert chosen({"profile": "full", "recognition": "dlib"}) == (report_weights("dlib"), "sum")
+
+
+def test_full_without_photos_says_that_it_trains_on_rendered_faces(asked, tmp_path):
+    done = invoke("--out", tmp_path, "--profile", "full")
+    assert "no --data, so training on rendered faces" in " ".join(done.stderr.split())
+    assert "114000 an epoch" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--profile huge", "--profile huge: expected smoke"),
+        ("--losses mine", "--losses mine: expected report"),
+        ("--recognition vgg", "recognition 'vgg': expected none"),
+        ("--batch 0", "batch 0: expected more than 0"),
+        ("--backbone vgg", "backbone 'vgg'"),
+        ("--precision 8", "precision '8': expected 32-true or bf16-mixed"),
+        ("--set hue=1", "--set hue=1: expected NAME=VALUE"),
+        ("--set batch", "--set batch: expected NAME=VALUE"),
+        ("--set batch=many", "--set batch=many: expected a whole number"),
+        ("--set steps=many", "--set steps=many: expected a whole number or null"),
+        ("--set weights.pixel=much", "--set weights.pixel=much: expected a number"),
+        ("--set weights=3", "--set weights=3: expected NAME=VALUE"),
+        ("--set batch.size=3", "--set batch.size=3: expected NAME=VALUE"),
+        ("--set weights.hue=1", "'hue' is unknown"),
+        ("--device tpu", "device 'tpu': expected auto, cpu, cuda or cuda:N"),
+        ("--model nowhere.safetensors", "nowhere.safetensors"),
+        ("--data nowhere", "nowhere"),
+        ("--data http://127.0.0.1:1/shards", "names no shard (*.tar); the address of a folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(tmp_path, options, message):
+    done = invoke("--out", tmp_path / "run", *options.split())
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("facerecon: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert not (tmp_path / "run" / "settings.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_exit_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = invoke("--out", tmp_path / "file" / "run")
+    assert done.exit_code == 2
+    assert "cannot be written (Not a directory)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (NonFiniteError("step 3: not finite: pixel"), 1),
+        (Interrupted("stopped by SIGINT", signal.SIGINT), 130),
+        (Interrupted("stopped by SIGTERM", signal.SIGTERM), 143),
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device"), 1),
+    ],
+)
+def test_how_a_run_ends_is_in_the_exit_code(monkeypatch, tmp_path, error, code):
+    def raises(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(training, "train_base", raises)
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == code
+    assert len(done.stderr.splitlines()) == 1
+    assert (str(error) or "stopped at once") in done.stderr
+
+
+def test_a_batch_that_does_not_fit_says_so(monkeypatch, tmp_path):
+    def raises(*args, **kwargs):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried ...")
+
+    monkeypatch.setattr(training, "train_base", raises)
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == 1
+    assert done.stderr == "facerecon: out of memory with --batch 8; lower it\n"
+
+
+def test_without_lightning_one_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(__import__("sys").modules, "lightning.fabric", None)
+    done = invoke("--out", tmp_path)
+    assert done.exit_code == 2
+    assert "pip install 'facerecon-lib[train]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_set_value_keeps_the_type_of_its_setting():
+    assert with_setting(SMOKE, "learning_rate=1").learning_rate == 1.0
+    assert isinstance(with_setting(SMOKE, "learning_rate=1").learning_rate, float)
+    assert with_setting(SMOKE, "sync_norm=true").sync_norm is True
+    assert with_setting(SMOKE, "data=shards").data == "shards"
+    assert with_setting(SMOKE, "data=2024").data == "2024"  # a folder's name
+    assert with_setting(SMOKE, "epochs=2").epochs == 2.0
+    assert with_setting(with_setting(SMOKE, "steps=7"), "steps=null").steps is None
+    assert with_setting(with_setting(SMOKE, "data=a"), "data=null").data is None
+    with pytest.raises(SettingsError, match="expected true or false"):
+        with_setting(SMOKE, "sync_norm=1")
+    with pytest.raises(SettingsError, match=r"batch=null: expected a whole number$"):
+        with_setting(SMOKE, "batch=null")
+
+
+def test_what_is_set_counts_before_anything_is_checked_or_follows_from_it(tmp_path):
+    def chosen(given, *other, losses=None, stage="augmented", out=tmp_path):
+        return chosen_settings(out, given, losses, False, list(other), stage)
+
+    photos = chosen({"data": "shards"}, "light=free")  # known light is of rendered faces alone
+    assert (photos.light, photos.data) == ("free", "shards")
+    assert dict(photos.weights) == augmented_balanced_weights("none")
+    assert chosen({}, "data=shards", "light=free") == photos
+    assert chosen({}, "recognition=dlib").weights == augmented_rendered_weights("dlib")
+    base = chosen({"data": "shards"}, "recognition=dlib", "batch=6", stage="base")
+    assert (base.weights, base.batch) == (balanced_weights("dlib"), 6)
+    for told in (chosen({"data": "shards"}, "light=free", "weights.pixel=7", "reduction=sum"),
+                 chosen({}, "weights.pixel=7", "reduction=sum", losses="balanced")):  # fmt: skip
+        assert dict(told.weights) == augmented_balanced_weights("none") | {"pixel": 7.0}
+        assert told.reduction == "sum"
+    with pytest.raises(SettingsError, match="light 'known': photos come without it"):
+        chosen({"data": "shards"})
+    with pytest.raises(SettingsError, match="recognition 'vgg': expected none"):
+        chosen({}, "recognition=vgg")
+
+
+def test_the_same_command_again_resumes_with_the_same_settings(tmp_path):
+    given, other = {"data": "shards", "recognition": "dlib"}, ["light=grey", "weights.pixel=7"]
+    first = chosen_settings(tmp_path, given, None, True, other, "augmented")
+    write_settings(tmp_path, first)
+    assert chosen_settings(tmp_path, given, None, True, other, "augmented") == first
+    assert chosen_settings(tmp_path, {"data": "shards"}, None, True, [], "augmented") == first
+
+
+def test_the_settings_of_another_version_are_refused(tmp_path):
+    (tmp_path / "settings.json").write_text(json.dumps({"batch": 3}))
+    done = invoke("--out", tmp_path, "--resume")
+    assert done.exit_code == 2
+    assert "settings of another version (adam_eps, backbone, checkpoint_every and" in done.stderr
+    for text, message in (("{", "remove it, and say all of the run's settings again"),
+                          ("[]", "not the settings of a run")):  # fmt: skip
+        (tmp_path / "settings.json").write_text(text)
+        done = invoke("--out", tmp_path, "--resume")
+        assert done.exit_code == 2
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+# Stage two --------------------------------------------------------------------------------------
+
+
+def augmented(*args):
+    return invoke(*args, stage="augmented")
+
+
+def test_stage_two_without_options_is_its_own_smoke_profile(asked, tmp_path):
+    done = augmented("--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert asked[0].settings == AUGMENTED_PROFILES["smoke"]
+    said = "7 steps in 3 s, held-out colours 0.0300 off (base 0.0500)"
+    assert f"{said} -> {tmp_path}/offset_unet.safetensors" in done.stdout
+
+
+def test_options_of_stage_two_replace_what_the_profile_says(asked, tmp_path):
+    options = (
+        "--profile colab --encoder mine.safetensors --light grey --albedo light --width 24 "
+        "--space uv --no-details --pretrained maps.safetensors --batch 6 --steps 5 "
+        "--set depth=3 --set sampling=hyperbolic --set weights.truth_normals=7"
+    )
+    assert augmented("--out", tmp_path, *options.split()).exit_code == 0
+    colab = AUGMENTED_PROFILES["colab"]
+    assert asked[0].settings == replace(
+        colab,
+        encoder="mine.safetensors",
+        light="grey",
+        albedo="light",
+        width=24,
+        space="uv",
+        details=False,
+        pretrained="maps.safetensors",
+        batch=6,
+        steps=5,
+        depth=3,
+        sampling="hyperbolic",
+        weights={**colab.weights, "truth_normals": 7},
+    )
+
+
+def test_stage_two_resumes_with_the_settings_of_its_start(asked, tmp_path):
+    smoke = AUGMENTED_PROFILES["smoke"]
+    write_settings(tmp_path, replace(smoke, light="grey", width=24))
+    assert augmented("--out", tmp_path, "--resume", "--steps", 60).exit_code == 0
+    assert asked[0].settings == replace(smoke, light="grey", width=24, steps=60)
+
+
+def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
+    def chosen(given, losses=None):
+        found = chosen_settings(tmp_path, given, losses, False, [], "augmented")
+        return dict(found.weights), found.reduction, found.symmetry, found.smooth_on
+
+    report = (augmented_report_weights("none"), "sum", "image", "face")
+    assert chosen({}, "report") == report
+    ours = ("mean", "mesh", "offsets")
+    assert chosen({"profile": "full"}, "balanced")[1:] == ours
+    assert chosen({}, "balanced") == (augmented_balanced_weights("none"), *ours)
+    photos = {"profile": "colab", "data": "shards"}
+    assert chosen(photos) == (augmented_balanced_weights("none"), *ours)
+    assert chosen({"recognition": "dlib"}) == (augmented_rendered_weights("dlib"), *ours)
+    full = augmented_report_weights("dlib"), *report[1:]
+    assert chosen({"profile": "full", "recognition": "dlib"}) == full
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--profile colab --albedo light", "albedo 'light' with light 'photo'"),
+        ("--albedo pale", "no albedo basis 'pale'; it has light, monk; --albedo monk is its own"),
+        ("--profile smoke --data shards", "light 'known': photos come without it"),
+        ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
+        ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),
+        ("--width 12", "width: expected a multiple of 8, got 12"),
+        ("--set stage=base", "--set stage=base: expected NAME=VALUE"),
+        ("--set backbone=resnet18", "--set backbone=resnet18: expected NAME=VALUE"),
+        ("--losses mine", "--losses mine: expected report"),
+    ],
+)
+def test_bad_input_to_stage_two_is_one_line_and_exit_2(tmp_path, options, message):
+    done = augmented("--out", tmp_path / "run", *options.split())
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("facerecon: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr
+    assert not (tmp_path / "run" / "settings.json").exists()
+
+
+def test_a_run_of_one_stage_is_not_resumed_as_the_other(tmp_path):
+    write_settings(tmp_path, SMOKE)
+    done = augmented("--out", tmp_path, "--resume")
+    assert done.exit_code == 2
+    assert "it is facerecon train base that has to go on" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,46 @@
+"""Notebook 00: the warm-up that shows what a check says."""
+
+import torch
+
+from facerecon_lib.course.nb00_start.checks import masked_mean
+
+
+def _by_loop(image, mask):
+    means = []
+    for one, weights in zip(image, mask, strict=True):
+        colours = [(channel * weights[0]).sum() / weights.sum() for channel in one]
+        means.append(torch.stack(colours))
+    return torch.stack(means)
+
+
+MUTANTS = {
+    "mean_colour": {
+        "channels averaged": lambda image, mask: masked_mean(image, mask).mean(1, keepdim=True),
+        "the mask made hard": lambda image, mask: masked_mean(image, (mask > 0.5).float()),
+        "divided by 3 times the mask": lambda image, mask: masked_mean(image, mask) / 3,
+        "the batch axis lost": lambda image, mask: masked_mean(image, mask)[0],
+        "weights squared": lambda image, mask: (image * mask * mask).sum((2, 3)) / mask.sum((2, 3)),
+        "divided by the pixels that count at all": lambda image, mask: (
+            (image * mask).sum((2, 3)) / (mask > 0).sum((2, 3))
+        ),
+        "one weight for the batch": lambda image, mask: (image * mask).sum((2, 3)) / mask.sum(),
+        "the first mask for all": lambda image, mask: masked_mean(image, mask[:1].expand_as(mask)),
+        "always the same colour": lambda image, mask: image.new_tensor([0.9, 0.5, 0.1]).expand(
+            len(image), 3
+        ),
+        "means of rows": lambda image, mask: (
+            (image * mask).sum(3) / mask.sum(3).clamp_min(1e-6)
+        ).mean(2),
+        "outside the mask": lambda image, mask: masked_mean(image, 1 - mask),
+    }
+}
+
+ALTERNATIVES = {
+    "mean_colour": {
+        "einsum": lambda image, mask: (
+            torch.einsum("bchw,bdhw->bc", image, mask) / mask.sum((1, 2, 3))[:, None]
+        ),
+        "one picture after the other": _by_loop,
+        "means divided": lambda image, mask: (image * mask).mean((-1, -2)) / mask.mean((-1, -2)),
+    }
+}

@@ -1,0 +1,288 @@
+"""Notebook 02: plausible mistakes, each to be judged wrong, and right answers written otherwise."""
+
+import math
+
+import numpy as np
+import torch
+
+from facerecon_lib.course.nb02_camera.checks import (
+    orthographic_pose,
+    pixels_of,
+    pose_but,
+    projected,
+    turned_by,
+)
+from facerecon_lib.face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, pose
+
+# rotation_matrix ------------------------------------------------------------------------------
+
+
+def _cross(v):
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+
+
+def _rodrigues(v, angle, axis, *, sine=torch.sin, cosine=torch.cos, eye=1.0):
+    k, t = _cross(axis), angle[..., None]
+    return eye * torch.eye(3).to(v) + sine(t) * k + (1 - cosine(t)) * (k @ k)
+
+
+def _eps(v):
+    angle = (v.square().sum(-1, keepdim=True) + 1e-20).sqrt()
+    return angle, v / angle
+
+
+def _naive(v):
+    angle = v.norm(dim=-1, keepdim=True)
+    return _rodrigues(v, angle, v / angle)
+
+
+def _where_after(v):
+    """Right at zero; its gradient is not: the dropped branch is 0 / 0."""
+    angle = v.square().sum(-1, keepdim=True).sqrt()
+    turned = _rodrigues(v, angle, v / angle)
+    return torch.where(angle[..., None] < 1e-8, torch.eye(3).to(v), turned)
+
+
+def _no_gradient_at_zero(v):
+    moving = (v.norm(dim=-1) > 1e-7)[..., None, None]
+    return torch.where(moving, _rodrigues(v, *_eps(v)), torch.eye(3).to(v))
+
+
+def _plus_constant(v):
+    angle = v.norm(dim=-1, keepdim=True) + 1e-2
+    return _rodrigues(v, angle, v / angle)
+
+
+def _matrix_exponential(v):
+    return torch.linalg.matrix_exp(_cross(v))
+
+
+def _by_quaternion(v):
+    half = v / 2
+    squared = half.square().sum(-1, keepdim=True)
+    angle = torch.where(squared < 1e-8, 1.0, squared).sqrt()
+    sinc = torch.where(squared < 1e-8, 1 - squared / 6, angle.sin() / angle)
+    w = torch.where(squared < 1e-8, 1 - squared / 2, angle.cos())[..., 0]
+    x, y, z = (sinc * half).unbind(-1)
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        *(2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        *(2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    ]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def _by_loop(v):
+    each = []
+    for one in v:
+        angle = (one @ one + 1e-20) ** 0.5
+        x, y, z = one / angle
+        zero = one.sum() * 0
+        k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+        each.append(torch.eye(3, dtype=v.dtype) + angle.sin() * k + (1 - angle.cos()) * k @ k)
+    return torch.stack(each)
+
+
+# to_camera ------------------------------------------------------------------------------------
+
+
+def _scaled_in_place(v, r, s, t):
+    turned = torch.einsum("ij,bjk,bvk->bvi", MODEL_TO_CAMERA, axis_angle_to_matrix(r), v)
+    turned *= s[..., None]
+    turned += t[..., None, :]
+    return turned
+
+
+def _to_camera_by_loop(v, r, s, t):
+    faces = []
+    for one, matrix, scale, shift in zip(v, axis_angle_to_matrix(r), s, t, strict=True):
+        columns = MODEL_TO_CAMERA @ (matrix @ one.T)
+        faces.append((scale * columns).T + shift)
+    return torch.stack(faces)
+
+
+# project_to_pixels ----------------------------------------------------------------------------
+
+
+def _by_intrinsics(v, fov, size):
+    """A camera matrix K, as the books have it: homogeneous coordinates, then the division."""
+    height, width = size
+    f = min(size) / 2 / math.tan(math.radians(fov / 2))
+    k = v.new_tensor([[-f, 0, width / 2], [0, -f, height / 2], [0, 0, 1]])
+    homogeneous = v @ k.T
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+def _by_columns(v, fov, size):
+    x, y, z = v[..., 0], v[..., 1], v[..., 2]
+    edge = z * np.tan(np.deg2rad(fov) / 2)
+    half = min(size) / 2
+    return torch.stack([size[1] / 2 - x / edge * half, size[0] / 2 - y / edge * half], dim=-1)
+
+
+# pose_from_landmarks --------------------------------------------------------------------------
+
+
+def _not_centred(points, pixels):
+    rows = pixels.new_tensor([1.0, -1.0])
+    affine = torch.linalg.lstsq(points.expand(len(pixels), -1, -1), pixels * rows).solution.mT
+    u, s, vh = torch.linalg.svd(affine, full_matrices=False)
+    turned, per_mm = u @ vh, s.mean(1)
+    third = torch.linalg.cross(turned[:, 0], turned[:, 1])[:, None]
+    shift = (pixels * rows).mean(1) - per_mm[:, None] * (turned @ points.mean(0))
+    return torch.cat([turned, third], 1), per_mm, shift * rows
+
+
+def _normal_equations(points, pixels):
+    ones = torch.cat([points, torch.ones(len(points), 1)], 1)
+    seen = torch.stack([pixels[..., 0], -pixels[..., 1]], -1)
+    solved = torch.linalg.solve(ones.T @ ones, ones.T @ seen)  # (B, 4, 2), its last row the shift
+    affine = solved[:, :3].mT
+    gram = affine @ affine.mT  # the nearest pair of unit, square rows by the polar decomposition
+    values, vectors = torch.linalg.eigh(gram)
+    root = vectors @ torch.diag_embed(values.rsqrt()) @ vectors.mT
+    rows = root @ affine
+    per_mm = values.sqrt().mean(1)
+    third = torch.linalg.cross(rows[:, 0], rows[:, 1])
+    middle = points.mean(0)
+    shift = seen.mean(1) - per_mm[:, None] * (rows @ middle)
+    shift = torch.stack([shift[:, 0], -shift[:, 1]], -1)
+    return torch.stack([rows[:, 0], rows[:, 1], third], 1), per_mm, shift
+
+
+def _pose_by_loop(points, pixels):
+    found = []
+    for seen in pixels.numpy():
+        centred = points.numpy() - points.numpy().mean(0)
+        target = (seen - seen.mean(0)) * [1, -1]
+        affine = (np.linalg.pinv(centred.astype(np.float64)) @ target).T
+        u, s, vh = np.linalg.svd(affine)
+        rows = u @ vh[:2]
+        rotation = np.vstack([rows, np.cross(*rows)])
+        k = (s[0] + s[1]) / 2
+        moved = k * (rows @ points.numpy().mean(0)) * [1, -1]
+        found.append((rotation, np.array(k), seen.mean(0) - moved))
+    return tuple(torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*found))  # noqa: B905
+
+
+MUTANTS = {
+    "rotation_matrix": {
+        "the axis not normalised": lambda v: _rodrigues(v, _eps(v)[0], v),
+        "the identity forgotten": lambda v: _rodrigues(v, *_eps(v), eye=0.0),
+        "cos for 1 - cos": lambda v: _rodrigues(v, *_eps(v), cosine=lambda t: 1 - torch.cos(t)),
+        "sin and cos swapped": lambda v: _rodrigues(v, *_eps(v), sine=torch.cos, cosine=torch.sin),
+        "K K^T for K K": lambda v: (
+            torch.eye(3).to(v)
+            + torch.sin(_eps(v)[0])[..., None] * _cross(_eps(v)[1])
+            + (1 - torch.cos(_eps(v)[0]))[..., None] * _cross(_eps(v)[1]) @ _cross(_eps(v)[1]).mT
+        ),
+        "nan at zero": _naive,
+        "gradient nan at zero": _where_after,
+        "no gradient at zero": _no_gradient_at_zero,
+        "a constant added to the angle": _plus_constant,
+        "F.normalize, and no gradient at zero": lambda v: _rodrigues(
+            v, v.norm(dim=-1, keepdim=True), torch.nn.functional.normalize(v, dim=-1)
+        ),
+        "the angle of the whole batch": lambda v: _rodrigues(
+            v, v.norm().expand(len(v), 1), v / (v.norm() + 1e-12)
+        ),
+        "three turns, one after the other": lambda v: (
+            axis_angle_to_matrix(v * v.new_tensor([0, 0, 1]))
+            @ axis_angle_to_matrix(v * v.new_tensor([0, 1, 0]))
+            @ axis_angle_to_matrix(v * v.new_tensor([1, 0, 0]))
+        ),
+        "only the first order": lambda v: torch.eye(3).to(v) + _cross(v),
+        "the first of the batch for all": lambda v: axis_angle_to_matrix(v[:1]).expand(
+            len(v), -1, -1
+        ),
+        "detached": lambda v: axis_angle_to_matrix(v.detach()),
+        "the angle wrapped to [0, pi]": lambda v: axis_angle_to_matrix(
+            v / _eps(v)[0] * _eps(v)[0].clamp(max=math.pi)
+        ),
+        "float32 always": lambda v: axis_angle_to_matrix(v.float()),
+        "nothing returned": lambda v: None,
+    },
+    "to_camera": {
+        "rows times M R as it is": turned_by(lambda r: (MODEL_TO_CAMERA @ r).mT),
+        "no translation": lambda v, r, s, t: pose(v, r, s, 0 * t),
+        "the first face's rotation for all": lambda v, r, s, t: pose(v, r[:1].expand_as(r), s, t),
+        "the first face's scale for all": lambda v, r, s, t: pose(v, r, s[:1].expand_as(s), t),
+        "turned about the points' middle": lambda v, r, s, t: (
+            pose(v - v.mean(1, keepdim=True), r, s, t) + v.mean(1, keepdim=True) @ MODEL_TO_CAMERA
+        ),
+        "the batch averaged": lambda v, r, s, t: pose(v, r, s, t).mean(0, keepdim=True),
+        "vertices last": lambda v, r, s, t: pose(v, r, s, t).mT,
+        "the rotation detached": lambda v, r, s, t: pose(v, r.detach(), s, t),
+    },
+    "project_to_pixels": {
+        "the height, always": projected(side=lambda h, w: h),
+        "the width, always": projected(side=lambda h, w: w),
+        "no middle": projected(centre=lambda n: [0.0, 0.0]),
+        "no division by depth": projected(depth=lambda v: 1.0),
+        "the tangent upside down": projected(angle=lambda f: math.pi / 2 - math.radians(f) / 2),
+        "always 30 degrees": lambda v, f, n: pixels_of(v, 30.0, n),
+        "always 224 pixels": lambda v, f, n: pixels_of(v, f, (224, 224)),
+        "half of an odd size cut down": projected(centre=lambda n: [n[1] // 2, n[0] // 2]),
+        "the field of view halved outside the tangent": projected(
+            angle=lambda f: math.atan(math.tan(math.radians(f)) / 2)
+        ),
+        "the depth's gradient cut": projected(depth=lambda v: v[..., 2:].detach()),
+        "depth returned too": lambda v, f, n: torch.cat([pixels_of(v, f, n), v[..., 2:]], -1),
+        "rounded to whole pixels": lambda v, f, n: pixels_of(v, f, n).round(),
+        "detached": lambda v, f, n: pixels_of(v.detach(), f, n),
+    },
+    "pose_from_landmarks": {
+        "points and pixels not centred": _not_centred,
+        "the larger singular value": lambda p, x: orthographic_pose(p, x, scale=lambda s: s[:, 0]),
+        "the third row zero": pose_but(
+            rotation=lambda pose, p, x: pose[0] * torch.tensor([[1.0], [1.0], [0.0]])
+        ),
+        "two rows": pose_but(rotation=lambda pose, p, x: pose[0][:, :2]),
+        "the points' mean not turned": pose_but(
+            shift=lambda pose, p, x: x.mean(1) - pose[1][:, None] * p.mean(0)[:2]
+        ),
+        "the shift not scaled": pose_but(
+            shift=lambda pose, p, x: (
+                x.mean(1) - (pose[0][:, :2] @ p.mean(0)) * torch.tensor([1.0, -1.0])
+            )
+        ),
+        "M in the rotation": pose_but(rotation=lambda pose, p, x: MODEL_TO_CAMERA @ pose[0]),
+        "one pose for the batch": lambda p, x: orthographic_pose(
+            p, x.mean(0, keepdim=True).expand_as(x)
+        ),
+        "the shift forgotten": lambda p, x: orthographic_pose(p, x)[:2],
+        "scale with an axis too many": pose_but(per_mm=lambda pose, p, x: pose[1][:, None]),
+    },
+}
+
+ALTERNATIVES = {
+    "rotation_matrix": {
+        "the norm, clamped": lambda v: _rodrigues(
+            v,
+            v.norm(dim=-1, keepdim=True).clamp(min=1e-8),
+            v / v.norm(dim=-1, keepdim=True).clamp(min=1e-8),
+        ),
+        "the matrix exponential": _matrix_exponential,
+        "by the quaternion": _by_quaternion,
+        "a small number under the root": lambda v: _rodrigues(v, *_eps(v)),
+        "one vector after the other": _by_loop,
+    },
+    "to_camera": {
+        "einsum, in place": _scaled_in_place,
+        "one face after the other, columns": _to_camera_by_loop,
+        "as written": turned_by(lambda r: MODEL_TO_CAMERA @ r),
+    },
+    "project_to_pixels": {
+        "a camera matrix": _by_intrinsics,
+        "column by column": _by_columns,
+        "as written": projected(),
+        "by NDC": pixels_of,
+    },
+    "pose_from_landmarks": {
+        "normal equations and the polar decomposition": _normal_equations,
+        "numpy, one face after the other": _pose_by_loop,
+        "as written": orthographic_pose,
+    },
+}

@@ -1,0 +1,397 @@
+"""Plausible mistakes in the exercises of notebook 03, and right answers written otherwise."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from facerecon_lib.course.nb03_lighting.checks import (
+    C0,
+    C1,
+    C2,
+    C20,
+    basis,
+    crosses,
+    reordered,
+    ridge_times,
+    solved,
+    summed,
+    times,
+    under,
+)
+from facerecon_lib.face.lighting import ambient_lighting
+from facerecon_lib.face.lighting import sh_basis as library_basis
+from facerecon_lib.face.lighting import shade as library_shade
+from facerecon_lib.face.mesh import face_normals
+from facerecon_lib.face.mesh import vertex_normals as library_normals
+
+# Normals ----------------------------------------------------------------------------------------
+
+
+def not_unit(vertices, faces):
+    return summed(vertices, faces, crosses(vertices, faces))
+
+
+def mean_of_crosses(vertices, faces):
+    total = summed(vertices, faces, crosses(vertices, faces))
+    count = torch.bincount(faces.reshape(-1), minlength=vertices.shape[1]).clamp(min=1)
+    return total / count[:, None]
+
+
+def with_wrong_corner(vertices, faces):
+    a, b, c = (vertices[:, faces[:, i]] for i in range(3))
+    return F.normalize(
+        summed(vertices, faces, torch.linalg.cross(b - a, c - vertices[:, :1])), dim=-1
+    )
+
+
+def by_angle(vertices, faces):
+    corners = [vertices[:, faces[:, i]] for i in range(3)]
+    total = torch.zeros_like(vertices)
+    for i in range(3):
+        one, other = (F.normalize(corners[(i + j) % 3] - corners[i], dim=-1) for j in (1, 2))
+        angle = (one * other).sum(-1, keepdim=True).clamp(-0.999999, 0.999999).acos()
+        total = total.index_add(1, faces[:, i], angle * face_normals(vertices, faces))
+    return F.normalize(total, dim=-1)
+
+
+def by_root_of_area(vertices, faces):
+    cross = crosses(vertices, faces)
+    return F.normalize(
+        summed(vertices, faces, cross / cross.norm(dim=-1, keepdim=True).sqrt()), dim=-1
+    )
+
+
+def not_unit_when_small(vertices, faces):
+    total = not_unit(vertices, faces)
+    return total / total.norm(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def detached_length(vertices, faces):
+    total = not_unit(vertices, faces)
+    return total / total.norm(dim=-1, keepdim=True).detach().clamp(min=1e-12)
+
+
+def constant_normals(vertices, faces):
+    normals = torch.zeros_like(vertices)
+    normals[..., 2] = 1
+    return normals
+
+
+def normals_in_a_loop(vertices, faces):
+    meshes = []
+    for mesh in vertices:
+        total = [torch.zeros(3).to(mesh) for _ in mesh]
+        for i, j, k in faces.tolist():
+            cross = torch.linalg.cross(mesh[j] - mesh[i], mesh[k] - mesh[i])
+            for v in (i, j, k):
+                total[v] = total[v] + cross
+        meshes.append(torch.stack([F.normalize(t, dim=0) for t in total]))
+    return torch.stack(meshes)
+
+
+def normals_by_matrix(vertices, faces):
+    incidence = torch.zeros(vertices.shape[1], len(faces)).to(vertices)
+    for i in range(3):
+        incidence[faces[:, i], torch.arange(len(faces))] += 1
+    a, b, c = vertices[:, faces].unbind(2)
+    total = incidence @ torch.cross(a - c, b - c, dim=-1)
+    return total / total.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
+def normals_in_place(vertices, faces):
+    cross = crosses(vertices, faces) / 2  # areas; a factor does not matter
+    total = torch.zeros_like(vertices)
+    total.scatter_add_(
+        1, faces.T.reshape(1, -1, 1).expand(len(vertices), -1, 3), cross.repeat(1, 3, 1)
+    )
+    return F.normalize(total, dim=2)
+
+
+# The basis --------------------------------------------------------------------------------------
+
+
+def changed(index, change):
+    def mutant(normals):
+        columns = list(library_basis(normals).unbind(-1))
+        columns[index] = change(columns[index], *normals.unbind(-1))
+        return torch.stack(columns, -1)
+
+    return mutant
+
+
+def basis_in_loops(normals):
+    flat = normals.reshape(-1, 3)
+    rows = []
+    for n in flat:
+        x, y, z = n
+        row = [C0 + 0 * x, C1 * y, C1 * z, C1 * x, C2 * x * y, C2 * y * z]
+        row += [C20 * (2 * z * z - x * x - y * y), C2 * x * z, C2 / 2 * (x * x - y * y)]
+        rows.append(torch.stack(row))
+    return torch.stack(rows).reshape(*normals.shape[:-1], 9)
+
+
+def basis_by_filling(normals):
+    x, y, z = normals[..., 0], normals[..., 1], normals[..., 2]
+    out = normals.new_zeros(*normals.shape[:-1], 9)
+    out[..., 0] = 0.28209479177387814
+    out[..., 1], out[..., 2], out[..., 3] = (0.4886025119029199 * t for t in (y, z, x))
+    out[..., 4], out[..., 5], out[..., 7] = (1.0925484305920792 * t for t in (x * y, y * z, x * z))
+    out[..., 6] = 0.9461746957575601 * z**2 - 0.31539156525252005
+    out[..., 8] = 0.5462742152960396 * (x - y) * (x + y)
+    return out
+
+
+# Eq. 3 ------------------------------------------------------------------------------------------
+
+
+def light_reshaped(albedo, normals, lighting):
+    return albedo * (library_basis(normals) @ lighting.reshape(-1, 3, 9).transpose(1, 2))
+
+
+def four_functions(albedo, normals, lighting):
+    return albedo * (library_basis(normals)[..., :4] @ lighting[:, :4])
+
+
+def eight_functions(albedo, normals, lighting):
+    return albedo * (library_basis(normals)[..., 1:] @ lighting[:, 1:])
+
+
+def summed_over_colours(albedo, normals, lighting):
+    return (library_basis(normals) @ lighting).sum(-1)[..., None] * albedo
+
+
+def shade_by_einsum(albedo, normals, lighting):
+    return torch.einsum("bvc,bvk,bkc->bvc", albedo, library_basis(normals), lighting)
+
+
+def shade_in_loops(albedo, normals, lighting):
+    total = torch.zeros_like(albedo)
+    values = library_basis(normals)
+    for k in range(9):
+        total = total + values[:, :, k, None] * lighting[:, None, k]
+    return total * albedo
+
+
+def shade_face_by_face(albedo, normals, lighting):
+    faces = [a * (library_basis(n) @ g) for a, n, g in zip(albedo, normals, lighting, strict=True)]
+    return torch.stack(faces)
+
+
+# Light from colours -----------------------------------------------------------------------------
+
+
+def weights_over_the_batch(albedo, normals, colours, weights, ridge=1e-3):
+    total = weights.sum()
+    solve = ridge_times(lambda own: total / own.sum())
+    return solve(albedo, normals, colours, weights, ridge)
+
+
+def one_face_of_all(albedo, normals, colours, weights, ridge=1e-3):
+    flat = [t.reshape(1, -1, 3) for t in (albedo, normals, colours)]
+    found = solved()(*flat, weights.reshape(1, -1), ridge)
+    return found.expand(len(albedo), -1, -1)
+
+
+def ridge_spares_first(albedo, normals, colours, weights, ridge=1e-3):
+    w = (weights / weights.sum(1, keepdim=True))[..., None]
+    pull = ridge * torch.eye(9).to(albedo)
+    pull[0, 0] = 0
+    each = []
+    for k in range(3):
+        rows = albedo[..., k : k + 1] * library_basis(normals)
+        right = rows.mT @ (w * colours[..., k : k + 1])
+        each.append(torch.linalg.solve(rows.mT @ (w * rows) + pull, right))
+    return torch.cat(each, -1)
+
+
+def light_by_stacking(albedo, normals, colours, weights, ridge=1e-3):
+    """Rows of the ridge under those of the data, and one least-squares call."""
+    start = ambient_lighting(1, dtype=albedo.dtype)[0]
+    root = (weights / weights.sum(-1, keepdim=True)).sqrt()[..., None]
+    each = []
+    for k in range(3):
+        rows = root * albedo[..., k : k + 1] * library_basis(normals)
+        below = math.sqrt(ridge) * torch.eye(9).to(rows).expand(len(rows), -1, -1)
+        right = root * colours[..., k : k + 1]
+        pull = math.sqrt(ridge) * start[:, k : k + 1].expand(len(rows), -1, -1)
+        each.append(torch.linalg.lstsq(torch.cat([rows, below], 1), torch.cat([right, pull], 1)))
+    return torch.cat([found.solution for found in each], -1)
+
+
+def light_by_numpy(albedo, normals, colours, weights, ridge=1e-3):
+    out = np.zeros((len(albedo), 9, 3))
+    for b in range(len(albedo)):
+        values = library_basis(normals[b].double()).numpy()
+        w = weights[b].double().numpy()
+        w = w / w.sum()
+        for k in range(3):
+            rows = albedo[b, :, k].double().numpy()[:, None] * values
+            start = np.zeros(9)
+            start[0] = math.sqrt(4 * math.pi)
+            left = rows.T @ np.diag(w) @ rows + ridge * np.eye(9)
+            right = rows.T @ (w * colours[b, :, k].double().numpy()) + ridge * start
+            out[b, :, k] = np.linalg.solve(left, right)
+    return torch.from_numpy(out).to(albedo.dtype)
+
+
+def light_by_one_system(albedo, normals, colours, weights, ridge=1e-3):
+    """All channels at once by einsum, the ambient light on the right side."""
+    w = weights / weights.sum(1, keepdim=True)
+    rows = albedo[..., None] * library_basis(normals)[..., None, :]  # (b, v, c, k)
+    left = torch.einsum("bv,bvck,bvcj->bckj", w, rows, rows)
+    left = left + ridge * torch.eye(9).to(rows)
+    right = torch.einsum("bv,bvck,bvc->bck", w, rows, colours)
+    right[..., 0] += ridge * math.sqrt(4 * math.pi)
+    return torch.linalg.solve(left, right[..., None])[..., 0].transpose(1, 2)
+
+
+# The counterfeit --------------------------------------------------------------------------------
+
+
+def ambient_only(albedo, lighting, factor):
+    light = lighting.clone()
+    light[:, 0] = light[:, 0] / factor
+    return albedo * factor[:, None], light
+
+
+def picture_by_einsum(albedo, lighting, factor):
+    return torch.einsum("bvc,bc->bvc", albedo, factor), torch.einsum(
+        "bkc,bc->bkc", lighting, 1 / factor
+    )
+
+
+def picture_in_place(albedo, lighting, factor):
+    for b in range(len(albedo)):
+        albedo[b] *= factor[b]
+        lighting[b] /= factor[b]
+    return [albedo, lighting]
+
+
+MUTANTS = {
+    "vertex_normals": {
+        "not normalised": not_unit,
+        "divided by the number of triangles instead of the length": mean_of_crosses,
+        "only the first corner of each triangle": lambda v, f: F.normalize(
+            torch.zeros_like(v).index_add(1, f[:, 0], crosses(v, f)), dim=-1
+        ),
+        "normalised over the vertices": lambda v, f: F.normalize(not_unit(v, f), dim=1),
+        "one normal a triangle": face_normals,
+        "the first mesh's normals for all": lambda v, f: library_normals(v[:1], f).expand_as(v),
+        "away from the mesh's middle": lambda v, f: F.normalize(v - v.mean(1, True), dim=-1),
+        "nan where no triangle is": lambda v, f: (
+            not_unit(v, f) / not_unit(v, f).norm(dim=-1)[..., None]
+        ),
+        "no gradient": lambda v, f: library_normals(v.detach(), f),
+        "a corner of another triangle": with_wrong_corner,
+        "a constant": lambda v, f: torch.tensor([0.0, 0, 1]).expand_as(v),
+        "weighted by the corners' angles": by_angle,
+        "weighted by the square root of the area": by_root_of_area,
+        "divided by a length of at least 1": not_unit_when_small,
+        "the length detached": detached_length,
+        "as many vertices as the triangles name": lambda v, f: library_normals(
+            v[:, : f.max() + 1], f
+        ),
+    },
+    "sh_basis": {
+        "band 2 with m = 0 first": reordered(0, 1, 2, 3, 6, 5, 7, 4, 8),
+        "all functions in reverse order": reordered(8, 7, 6, 5, 4, 3, 2, 1, 0),
+        "x^2 - y^2 not halved": changed(8, lambda v, x, y, z: 2 * v),
+        "y^2 - x^2": changed(8, lambda v, x, y, z: -v),
+        "z^2 - 1 for 3 z^2 - 1": changed(6, lambda v, x, y, z: C20 * (z * z - 1)),
+        "3 z^2 without minus 1": changed(6, lambda v, x, y, z: C20 * 3 * z * z),
+        "the constant of xy for 3 z^2 - 1": changed(6, lambda v, x, y, z: v * C2 / C20),
+        "a constant of 1": changed(0, lambda v, x, y, z: torch.ones_like(x)),
+        "normalised to a mean square of 1": times(torch.full((9,), math.sqrt(4 * math.pi))),
+        "the third digit of band 1 wrong": lambda n: basis(n, c1=0.482),
+        "xz and yz swapped": reordered(0, 1, 2, 3, 4, 7, 6, 5, 8),
+        "pi under the root's wrong side": times(torch.full((9,), math.pi)),
+        "y and z swapped": lambda n: library_basis(n[..., [0, 2, 1]]),
+        "float32 always": lambda n: library_basis(n.float()),
+        "two axes only": lambda n: library_basis(n.reshape(-1, 3)),
+        "four functions": lambda n: library_basis(n)[..., :4],
+        "stacked along the wrong axis": lambda n: library_basis(n).movedim(-1, 0),
+        "no gradient": lambda n: library_basis(n.detach()),
+    },
+    "shade": {
+        "light laid out colour by colour": lambda a, n, g: library_shade(
+            a, n, g.reshape(-1, 3, 9).mT
+        ),
+        "albedo plus light": lambda a, n, g: a + library_basis(n) @ g,
+        "four functions": lambda a, n, g: a * (library_basis(n)[..., :4] @ g[:, :4]),
+        "the absolute value": lambda a, n, g: library_shade(a, n, g).abs(),
+        "the colours of the light in reverse": lambda a, n, g: library_shade(a, n, g.flip(-1)),
+        "one albedo a face": lambda a, n, g: library_shade(a.mean(1, True).expand_as(a), n, g),
+        "no gradient to the normals": lambda a, n, g: library_shade(a, n.detach(), g),
+        "the constant function left out": lambda a, n, g: (
+            a * (library_basis(n)[..., 1:] @ g[:, 1:])
+        ),
+        "a mean over the nine": lambda a, n, g: library_shade(a, n, g) / 9,
+        "normals that point inwards": lambda a, n, g: library_shade(a, -n, g),
+        "light summed over colours": under(lambda light: light.sum(-1, keepdim=True)),
+        "albedo twice": lambda a, n, g: library_shade(a * a, n, g),
+        "no gradient to the light": under(lambda light: light.detach()),
+    },
+    "light_from_colours": {
+        "ridge fixed": solved(ridge=1e-3),
+        "ridge squared": solved(ridge=lambda came: came["ridge"] ** 2),
+        "ridge towards a first row of 1": solved(prior=torch.eye(9, 3)[:, :1].expand(1, 9, 3)),
+        "weights divided by their sum over the batch": weights_over_the_batch,
+        "colours divided by the albedo": solved(  # dark vertices get too large a say
+            albedo=lambda came: torch.ones_like(came["albedo"]),
+            colours=lambda came: came["colours"] / came["albedo"],
+        ),
+        "one albedo for all channels": solved(
+            albedo=lambda came: came["albedo"].mean(-1, keepdim=True).expand_as(came["albedo"])
+        ),
+        "the first face's light for all": lambda *a, **k: solved()(*a, **k)[:1].expand(
+            len(a[0]), 9, 3
+        ),
+        "ambient light, whatever the colours": lambda a, *rest: ambient_lighting(
+            len(a), dtype=a.dtype
+        ),
+        "transposed": lambda *arguments: solved()(*arguments).mT,
+        "the batch as one face": one_face_of_all,
+        "weights of 0 and 1": solved(
+            weights=lambda came: (came["weights"] > 0).to(came["weights"])
+        ),
+        "another ridge where none is given": lambda a, n, c, w, r=1e-2: solved()(a, n, c, w, r),
+        "the ridge spares the first row": ridge_spares_first,
+    },
+    "same_picture": {
+        "light as it was": lambda a, g, f: (a * f[:, None], g),
+        "only the ambient row dimmed": ambient_only,
+        "no axis for the vertices": lambda a, g, f: (a * f, g / f),
+        "skin clamped": lambda a, g, f: ((a * f[:, None]).clamp(0, 1), g / f[:, None]),
+        "added, not multiplied": lambda a, g, f: (a + f[:, None], g - f[:, None]),
+        "the light by the factors' mean": lambda a, g, f: (
+            a * f[:, None],
+            g / f.mean(-1)[:, None, None],
+        ),
+        "the skin alone": lambda a, g, f: a * f[:, None],
+    },
+}
+
+ALTERNATIVES = {
+    "vertex_normals": {
+        "in loops": normals_in_a_loop,
+        "by an incidence matrix, from another corner": normals_by_matrix,
+        "scatter_add_ in place": normals_in_place,
+    },
+    "sh_basis": {
+        "normal by normal": basis_in_loops,
+        "filled in, other forms of band 2": basis_by_filling,
+    },
+    "shade": {
+        "einsum": shade_by_einsum,
+        "a loop over the functions": shade_in_loops,
+        "a loop over the faces": shade_face_by_face,
+    },
+    "light_from_colours": {
+        "stacked rows and lstsq": light_by_stacking,
+        "numpy": light_by_numpy,
+        "one system for all channels": light_by_one_system,
+    },
+    "same_picture": {"einsum": picture_by_einsum, "in place, as a list": picture_in_place},
+}

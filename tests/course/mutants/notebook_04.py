@@ -1,0 +1,397 @@
+"""Notebook 04: plausible mistakes, each to be judged wrong, and right answers written otherwise."""
+
+import math
+
+import torch
+
+from facerecon_lib.course.nb04_rendering.checks import _area as area
+from facerecon_lib.course.nb04_rendering.checks import _barycentric as weights_of
+from facerecon_lib.course.nb04_rendering.checks import _coverage as right_coverage
+from facerecon_lib.course.nb04_rendering.checks import _rasterize_hard as right_fragments
+from facerecon_lib.course.nb04_rendering.checks import _soft_blend as right_blend
+from facerecon_lib.course.nb04_rendering.checks import (
+    areas,
+    blended,
+    nearest,
+    nothing,
+    painter,
+    soft,
+    where_empty,
+)
+from facerecon_lib.course.nb04_rendering.figures import pixel_centres, squared_distance
+
+# barycentric ----------------------------------------------------------------------------------
+
+
+def _inverse_distances(points, triangles):
+    near = 1 / (points[:, None, None] - triangles).norm(dim=-1).clamp(min=1e-6)
+    return near / near.sum(-1, keepdim=True)
+
+
+def _two_of_three(points, triangles):
+    w = weights_of(points, triangles)
+    return torch.cat([w[..., :2], 1 + w[..., :1] + w[..., 1:2]], -1)
+
+
+def _by_solving(points, triangles):
+    a, b, c = triangles.unbind(1)
+    matrix = torch.stack([b - a, c - a], -1)
+    uv = torch.linalg.solve(matrix, (points[:, None] - a)[..., None])[..., 0]
+    return torch.cat([1 - uv.sum(-1, keepdim=True), uv], -1)
+
+
+def _in_a_loop(points, triangles):
+    rows = []
+    for p in points:
+        row = []
+        for a, b, c in triangles:
+            whole = area(a, b, c)
+            w0, w1 = area(p, b, c) / whole, area(p, c, a) / whole
+            row.append(torch.stack([w0, w1, 1 - w0 - w1]))
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+def _filled_in(points, triangles):
+    weights = torch.empty(len(points), len(triangles), 3)
+    for k in range(3):
+        corners = [points[:, None] if i == k else triangles[:, i] for i in range(3)]
+        weights[..., k] = area(*corners) / area(*triangles.unbind(1))
+    return weights
+
+
+def _by_homogeneous_inverse(points, triangles):
+    corners = torch.cat([triangles, torch.ones_like(triangles[..., :1])], -1)
+    p = torch.cat([points, torch.ones_like(points[:, :1])], -1)
+    return torch.einsum("pi,fij->pfj", p, torch.linalg.inv(corners))
+
+
+# rasterize_hard -------------------------------------------------------------------------------
+
+
+def _gathered(verts, faces, height, width):
+    w = weights_of(pixel_centres(height, width).reshape(-1, 2).to(verts), verts[faces][..., :2])
+    z = (w * verts[faces][..., 2]).sum(-1)
+    z = torch.where((w >= 0).all(-1), z, math.inf)
+    nearest, face = z.min(1)
+    covered = nearest < math.inf
+    picked = w.gather(1, face[:, None, None].expand(-1, 1, 3))[:, 0]
+    return (
+        torch.where(covered, face, -1).reshape(height, width),
+        torch.where(covered, nearest, -1.0).reshape(height, width),
+        torch.where(covered[:, None], picked, -1.0).reshape(height, width, 3),
+    )
+
+
+def _pixel_by_pixel(verts, faces, height, width):
+    found, depths, weights = [], [], []
+    for p in pixel_centres(height, width).reshape(-1, 1, 2).to(verts):
+        best, z_best, w_best = -1, verts.new_tensor(-1.0), verts.new_full((3,), -1.0)
+        for f, face in enumerate(faces):
+            w = weights_of(p, verts[face][None, :, :2])[0, 0]
+            z = (w * verts[face][:, 2]).sum()
+            if bool((w >= 0).all()) and (best < 0 or bool(z < z_best)):
+                best, z_best, w_best = f, z, w
+        found.append(best)
+        depths.append(z_best)
+        weights.append(w_best)
+    shape = (height, width)
+    depths, weights = torch.stack(depths).reshape(shape), torch.stack(weights).reshape(*shape, 3)
+    return torch.tensor(found).reshape(shape), depths, weights
+
+
+def _in_place_free(verts, faces, height, width):
+    points = pixel_centres(height, width).to(verts)
+    face = torch.full((height, width), -1)
+    zbuf, bary = points.new_full((height, width), -1.0), points.new_full((height, width, 3), -1.0)
+    for f in range(len(faces)):
+        corners = verts[faces[f]]
+        w = _by_solving(points.reshape(-1, 2), corners[None, :, :2]).reshape(height, width, 3)
+        z = (w * corners[:, 2]).sum(-1)
+        wins = (w.amin(-1) > 0) & ((face < 0) | (z < zbuf))
+        face, zbuf = torch.where(wins, f, face), torch.where(wins, z, zbuf)
+        bary = torch.where(wins[..., None], w, bary)
+    return [face, zbuf, bary]
+
+
+def _without_a_dtype(verts, faces, height, width):
+    # In float32 throughout, weights in a tensor made beforehand
+    points = pixel_centres(height, width).reshape(-1, 2)
+    face, zbuf = torch.full((len(points),), -1), torch.full((len(points),), float("inf"))
+    bary = torch.full((len(points), 3), -1.0)
+    for f in range(len(faces)):
+        corners = verts[faces[f]]
+        w = weights_of(points, corners[None, :, :2])[:, 0]
+        z = w @ corners[:, 2]
+        wins = (w >= 0).all(-1) & (z < zbuf)
+        face[wins], zbuf[wins], bary[wins] = f, z[wins], w[wins]
+    zbuf[zbuf.isinf()] = -1
+    return face.view(height, width), zbuf.view(height, width), bary.view(height, width, 3)
+
+
+# coverage -------------------------------------------------------------------------------------
+
+
+def _distances(points, triangles, distance=squared_distance):
+    p, (a, b, c) = points[:, None], triangles.unbind(1)
+    return torch.stack([distance(p, a, b), distance(p, b, c), distance(p, c, a)])
+
+
+def _to_line(p, a, b):
+    return area(a, b, p).square() / (b - a).square().sum(-1)
+
+
+def _to_ends(p, a, b):
+    return torch.minimum((p - a).square().sum(-1), (p - b).square().sum(-1))
+
+
+def _gaussian(points, triangles, sigma):
+    squared = _distances(points, triangles).amin(0)
+    inside = (weights_of(points, triangles) >= 0).all(-1)
+    return torch.where(inside, 1.0, torch.exp(-squared / sigma))
+
+
+def _logistic(points, triangles, sigma):
+    squared = _distances(points, triangles).min(0).values
+    sign = 2 * (weights_of(points, triangles).amin(-1) >= 0).to(points) - 1
+    return 0.5 * (1 + torch.tanh(sign * squared / sigma / 2))
+
+
+def _coverage_in_a_loop(points, triangles, sigma):
+    columns = []
+    for t in triangles:
+        squared = torch.stack(
+            [squared_distance(points, t[i], t[(i + 1) % 3]) for i in range(3)], -1
+        ).amin(-1)
+        inside = (areas(points, t[None])[:, 0] * area(*t).sign() > 0).all(-1)
+        signed = squared * (2 * inside.to(points) - 1)
+        columns.append((signed / sigma).sigmoid())
+    return torch.stack(columns, 1)
+
+
+def _softmax_coverage(points, triangles, sigma):
+    squared = _distances(points, triangles).amin(0)
+    inside = (weights_of(points, triangles) >= 0).all(-1)
+    signed = torch.where(inside, squared, -squared) / sigma
+    return torch.stack([signed, torch.zeros_like(signed)], -1).softmax(-1)[..., 0]
+
+
+# silhouette -----------------------------------------------------------------------------------
+
+
+def _silhouette_loop(coverages):
+    missed = torch.ones_like(coverages[..., 0])
+    for k in range(coverages.shape[-1]):
+        missed = missed * (1 - coverages[..., k])
+    return 1 - missed
+
+
+def _silhouette_union(coverages):
+    total = coverages[..., 0]
+    for p in coverages[..., 1:].unbind(-1):
+        total = total + p - total * p
+    return total
+
+
+def _silhouette_log(coverages):
+    return 1 - torch.exp(torch.log1p(-coverages).sum(-1))
+
+
+# soft_blend -----------------------------------------------------------------------------------
+
+
+def _unnormalised(coverages, nearness, colours, gamma, background):
+    weights = coverages * torch.exp((nearness - nearness.amax(-1, keepdim=True)) / gamma)
+    return (weights[..., None] * colours).sum(-2)
+
+
+def _no_background(coverages, nearness, colours, gamma, background):
+    weights = torch.softmax(nearness / gamma, -1) * coverages
+    weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-9)
+    return (weights[..., None] * colours).sum(-2)
+
+
+def _composited(coverages, nearness, colours, gamma, background):
+    inner = _no_background(coverages, nearness, colours, gamma, background)
+    alpha = 1 - (1 - coverages).prod(-1, keepdim=True)
+    return alpha * inner + (1 - alpha) * background
+
+
+def _nearest_only(coverages, nearness, colours, gamma, background):
+    index = nearness.argmax(-1)[..., None, None].expand(*nearness.shape[:-1], 1, colours.shape[-1])
+    empty = (coverages.amax(-1) == 0)[..., None]
+    return torch.where(empty, background, colours.gather(-2, index)[..., 0, :])
+
+
+def _three_channels(coverages, nearness, colours, gamma, background):
+    blended = [
+        right_blend(coverages, nearness, colours[..., i : i + 1], gamma, background[i : i + 1])
+        for i in range(3)
+    ]
+    return torch.cat(blended, -1)
+
+
+def _softmax_blend(coverages, nearness, colours, gamma, background):
+    scores = coverages.log() + nearness / gamma
+    scores = torch.cat([scores, torch.zeros_like(scores[..., :1])], -1)
+    behind = background.expand(*colours.shape[:-2], 1, -1)
+    return (scores.softmax(-1)[..., None] * torch.cat([colours, behind], -2)).sum(-2)
+
+
+def _einsum_blend(coverages, nearness, colours, gamma, background):
+    most = nearness.detach().max(-1, keepdim=True).values
+    weights = coverages * ((nearness - most) / gamma).exp()
+    rest = (-most / gamma).exp()
+    shown = torch.einsum("...k,...kc->...c", weights, colours)
+    return (shown + rest * background) / (weights.sum(-1, keepdim=True) + rest)
+
+
+def _blend_loop(coverages, nearness, colours, gamma, background):
+    top = nearness.max()
+    total = torch.exp((0 - top.clamp(max=20 * gamma)) / gamma).expand(nearness.shape[:-1])
+    if top > 20 * gamma:
+        top = nearness.amax(-1)
+        total = torch.exp(-top / gamma)
+    colour = total[..., None] * background
+    for k in range(nearness.shape[-1]):
+        weight = coverages[..., k] * torch.exp((nearness[..., k] - top) / gamma)
+        total, colour = total + weight, colour + weight[..., None] * colours[..., k, :]
+    return colour / total[..., None]
+
+
+def of_fragments(index, change):
+    """The right fragments with one of the three changed."""
+
+    def rasterize_hard(*arguments):
+        fragments = list(right_fragments(*arguments))
+        fragments[index] = change(fragments[index])
+        return tuple(fragments)
+
+    return rasterize_hard
+
+
+MUTANTS = {
+    "barycentric": {
+        "the whole triangle's area without its sign: clockwise ones come out negative": (
+            lambda p, t: areas(p, t) / area(*t.unbind(1)).abs()[..., None]
+        ),
+        "no division by the whole": areas,
+        "half of it: one area halved, the other not": lambda p, t: weights_of(p, t) / 2,
+        "weights one corner further": lambda p, t: weights_of(p, t).roll(1, -1),
+        "the last two weights swapped": lambda p, t: weights_of(p, t)[..., [0, 2, 1]],
+        "triangles before points": lambda p, t: weights_of(p, t).transpose(0, 1),
+        "only the first triangle counts": lambda p, t: weights_of(p, t[:1].expand_as(t)),
+        "inverse distances to the corners": _inverse_distances,
+        "softmax for normalisation": lambda p, t: areas(p, t).softmax(-1),
+        "the third weight is 1 plus the others": _two_of_three,
+        "detached": lambda p, t: weights_of(p, t.detach()),
+    },
+    "rasterize_hard": {
+        "one depth a triangle, its mean": painter(depth=lambda w, z: z.mean().expand(len(w))),
+        "perspective depth": painter(depth=lambda w, z: 1 / (w @ (1 / z))),
+        "any positive weight counts as inside": painter(inside=lambda w: (w >= 0).any(-1)),
+        "two positive weights count as inside": painter(inside=lambda w: (w >= 0).sum(-1) >= 2),
+        "weights at least a little positive": painter(inside=lambda w: (w > 0.05).all(-1)),
+        "corners of pixels for centres": painter(
+            centres=lambda h, w: pixel_centres(h, w) + 1 / min(h, w)
+        ),
+        "both sides of an oblong picture span [-1, 1]": painter(
+            centres=lambda h, w: pixel_centres(h, w) * min(h, w) / torch.tensor([w, h])
+        ),
+        "x and y swapped": painter(centres=lambda h, w: pixel_centres(h, w).flip(-1)),
+        "triangle 0 where empty": where_empty(pix_to_face=0),
+        "triangles counted from one": of_fragments(0, lambda face: face + (face >= 0).long()),
+        "weights rolled": of_fragments(2, lambda w: w.roll(1, -1)),
+        "only pix_to_face": lambda *arguments: right_fragments(*arguments)[0],
+        "detached": lambda v, *rest: right_fragments(v.detach(), *rest),
+        "height and width swapped": lambda v, f, h, w: right_fragments(v, f, w, h),
+    },
+    "coverage": {
+        "times sigma": soft(scaled=lambda d, s: d * s),
+        "by sigma squared": soft(scaled=lambda d, s: d / s**2),
+        "by twice sigma": soft(scaled=lambda d, s: d / (2 * s)),
+        "sigma left out": soft(scaled=lambda d, s: d),
+        "distance to lines, not segments": soft(
+            distance=lambda p, a, b: area(a, b, p).square() / (b - a).square().sum(-1)
+        ),
+        "distance to the nearest corner": soft(
+            distance=lambda p, a, b: torch.minimum(
+                (p - a).square().sum(-1), (p - b).square().sum(-1)
+            )
+        ),
+        "the farthest edge": soft(reduce=lambda d: d.amax(0)),
+        "the sum over the edges": soft(reduce=lambda d: d.sum(0)),
+        "the mean over the edges": soft(reduce=lambda d: d.mean(0)),
+        "one edge forgotten": soft(reduce=lambda d: d[:2].amin(0)),
+        "1 inside, a Gaussian outside": _gaussian,
+        "points and triangles swapped": lambda p, t, s: right_coverage(p, t, s).T,
+        "detached": lambda p, t, s: right_coverage(p, t.detach(), s),
+    },
+    "silhouette": {
+        "the first axis": lambda p: 1 - (1 - p).prod(0),
+        "all axes": lambda p: 1 - (1 - p).prod(),
+        "one minus the product of the coverages": lambda p: 1 - p.prod(-1),
+        "axis kept": lambda p: 1 - (1 - p).prod(-1, keepdim=True),
+        "the mean coverage, K times": lambda p: 1 - (1 - p.mean(-1)) ** p.shape[-1],
+        "two triangles only": lambda p: 1 - (1 - p[..., :2]).prod(-1),
+        "detached": lambda p: 1 - (1 - p.detach()).prod(-1),
+        "hard": lambda p: (p > 0.5).any(-1).to(p),
+    },
+    "soft_blend": {
+        "no coverage": lambda d, *rest: right_blend(torch.ones_like(d), *rest),
+        "coverage inside the exponent": lambda d, n, *rest: right_blend(
+            torch.ones_like(d), d * n, *rest
+        ),
+        "coverage squared": lambda d, *rest: right_blend(d**2, *rest),
+        "times gamma": lambda d, n, c, g, b: right_blend(d, n, c, 1 / g, b),
+        "gamma ignored": lambda d, n, c, g, b: right_blend(d, n, c, 0.1, b),
+        "gamma squared": lambda d, n, c, g, b: right_blend(d, n, c, g**2, b),
+        "the background unshifted by the largest": blended(nearest, nothing),
+        "black background": lambda d, n, c, g, b: right_blend(d, n, c, g, 0 * b),
+        "the background's weight only in the sum": lambda d, n, c, g, b: (
+            right_blend(d, n, c, g, b) - right_blend(d, n, 0 * c, g, b)
+        ),
+        "no background": _no_background,
+        "composited with the silhouette": _composited,
+        "not normalised": _unnormalised,
+        "the nearest alone": _nearest_only,
+        "normalised by the number of triangles": lambda d, n, c, g, b: (
+            right_blend(d, n, c, g, b) / d.shape[-1]
+        ),
+        "weights without gradient": lambda d, n, *rest: right_blend(d.detach(), n.detach(), *rest),
+        "gamma never below 0.01": lambda d, n, c, g, b: right_blend(d, n, c, max(g, 0.01), b),
+        "colours have three channels": _three_channels,
+    },
+}
+
+ALTERNATIVES = {
+    "barycentric": {
+        "solving 2 by 2 systems": _by_solving,
+        "loops, the third weight from the others": _in_a_loop,
+        "the inverse of homogeneous corners": _by_homogeneous_inverse,
+        "an empty tensor, filled weight by weight": _filled_in,
+    },
+    "rasterize_hard": {
+        "triangle by triangle, in place": painter(),
+        "all at once, min over depth": _gathered,
+        "pixel by pixel": _pixel_by_pixel,
+        "without writing in place, a list of three": _in_place_free,
+        "with no word about dtypes": _without_a_dtype,
+        "strictly inside": painter(inside=lambda w: (w > 0).all(-1)),
+    },
+    "coverage": {
+        "tanh for the sigmoid": _logistic,
+        "triangle by triangle": _coverage_in_a_loop,
+        "softmax against zero": _softmax_coverage,
+    },
+    "silhouette": {
+        "a loop": _silhouette_loop,
+        "union of two, again and again": _silhouette_union,
+        "through logarithms": _silhouette_log,
+    },
+    "soft_blend": {
+        "a softmax of log coverage and depth, the background one more": _softmax_blend,
+        "einsum": _einsum_blend,
+        "a loop": _blend_loop,
+    },
+}

@@ -1,0 +1,276 @@
+"""A slider moved in JupyterLab, in a real browser: the picture must follow.
+
+Skipped where no Chromium or Chrome is found (Debian: apt install chromium; FACERECON_BROWSER names
+another place). `python -m pytest tests/course/test_browser.py -s` prints how long a redraw takes,
+from the key press to the changed picture; with --slow the sliders of every notebook are moved.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from facerecon_lib.photos.detection import ASSETS
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER = os.environ.get("FACERECON_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+SOLUTIONS = Path(__file__).parents[2] / "solutions"
+TOKEN = "slider-test"  # the server listens on this machine alone
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+
+IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+
+# One control of each kind around the renderer, as the notebooks have them.
+CELLS = (
+    "from facerecon_lib.course import setup\nsetup()",
+    """from facerecon_lib.course import widgets
+from facerecon_lib.pictures import faces as plotting
+from facerecon_lib.face.morphable_model import MorphableModel
+
+model = MorphableModel.load(subdivision=0)
+
+def draw(yaw, jaw, look, upright):
+    coefficients = model.neutral()
+    coefficients.expression = model.expression_from_controls({"jawOpen": jaw})
+    face = plotting.turned(model, coefficients, yaw if upright else -yaw)
+    return plotting.show_face(face, look, 320)
+
+widgets.explore(
+    draw, yaw=(-60, 60, 20), jaw=(0.0, 1.0, 0.2), look=["studio", "shape"], upright=True
+)""",
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab over an empty folder; gives the folder and the server's address."""
+    folder = tmp_path_factory.mktemp("lab")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = folder / ".home"
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--allow-root"]
+    command += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    log = (folder / ".log").open("w+")
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=5).read()
+                break
+            assert server.poll() is None, (
+                f"JupyterLab stopped:\n{Path(log.name).read_text()[-2000:]}"
+            )
+            time.sleep(0.25)
+        else:
+            pytest.fail(f"JupyterLab did not answer:\n{Path(log.name).read_text()[-2000:]}")
+        yield folder, address
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """What the browser takes for its camera: the bundled photo, over and over."""
+    path = tmp_path_factory.mktemp("film") / "face.mjpeg"
+    path.write_bytes((ASSETS / "astronaut.jpg").read_bytes() * 3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(film):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    switches = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    switches += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]
+    switches += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    switches += [f"--use-file-for-fake-video-capture={film}"]
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=BROWSER, args=switches)
+        yield started
+        started.close()
+
+
+def open_and_run(page, lab, path: str) -> None:
+    """Open a notebook and run all of its cells."""
+    _, address = lab
+    page.goto(f"{address}/doc/tree/{path}?token={TOKEN}", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
+    page.wait_for_selector(IDLE, state="attached", timeout=90_000)
+    for _ in range(5):  # a click while JupyterLab is still loading does nothing
+        page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
+        page.get_by_text("Run", exact=True).first.click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        running = page.locator(".jp-InputPrompt", has_text="[*]").first
+        with contextlib.suppress(Exception):
+            running.wait_for(state="attached", timeout=8_000)
+            return
+    pytest.fail("JupyterLab did not start to run the cells")
+
+
+IMAGES = """async () => Promise.all(
+    Array.from(document.querySelectorAll('img.widget-image')).map(async image => {
+        await image.decode();
+        const canvas = new OffscreenCanvas(32, 32).getContext('2d');
+        canvas.drawImage(image, 0, 0, 32, 32);
+        return Array.from(canvas.getImageData(0, 0, 32, 32).data);
+    }))"""
+
+
+def source(page, widget: int = 0) -> str:
+    """Where a widget's picture lies; every redraw makes a new address."""
+    return page.locator("img.widget-image").nth(widget).get_attribute("src")
+
+
+def wait_for_change(page, before: str, widget: int = 0) -> None:
+    page.wait_for_function(
+        "([before, i]) => document.querySelectorAll('img.widget-image')[i].src !== before",
+        arg=[before, widget],
+        polling=2,
+        timeout=30_000,
+    )
+
+
+def pixels(page, widget: int = 0) -> list[int]:
+    """The picture as the browser decodes it, reduced to 32 x 32."""
+    return page.evaluate(IMAGES)[widget]
+
+
+def difference(one: list[int], other: list[int]) -> float:
+    return statistics.fmean(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+def press(page, key: str, times: int, widget: int = 0) -> list[float]:
+    """Press a key on the slider in focus; seconds until each changed picture."""
+    seconds = []
+    for _ in range(times):
+        before, start = source(page, widget), time.perf_counter()
+        page.keyboard.press(key)
+        wait_for_change(page, before, widget)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def test_a_moved_slider_changes_the_picture(lab, browser):
+    folder, _ = lab
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "sliders.ipynb")
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    open_and_run(page, lab, "sliders.ipynb")
+    page.wait_for_selector("img.widget-image", timeout=120_000)
+    first = pixels(page)
+    page.locator(".widget-slider .noUi-handle").first.focus()
+    seconds = press(page, "ArrowLeft", 10)
+    turned = pixels(page)
+    assert difference(first, turned) > 1, "the head did not turn"
+    print(f"\nredraw, key press to picture: median {1000 * statistics.median(seconds):.0f} ms")
+
+    before = source(page)
+    page.locator(".widget-dropdown select").first.select_option("shape")
+    wait_for_change(page, before)
+    assert difference(turned, pixels(page)) > 1, "the look did not change"
+
+    before = source(page)
+    page.locator(".widget-checkbox input").first.click()
+    wait_for_change(page, before)
+    page.close()
+
+
+PHOTO_CELLS = (
+    """from facerecon_lib.course.nb10_own_photo.photo_input import choose_photo
+mine = choose_photo()""",
+    """from facerecon_lib.course.widgets import offer_files
+offer_files({"me.txt": lambda: mine.photo.name.encode()})""",
+)
+
+
+def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(lab, browser, tmp_path):
+    folder, _ = lab
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in PHOTO_CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, folder / "photo.ipynb")
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    open_and_run(page, lab, "photo.ipynb")
+    page.get_by_text("Take a picture", exact=False).first.click(timeout=120_000)
+    page.get_by_text("Take the picture", exact=True).click(timeout=60_000)
+    page.get_by_text("the camera's picture: taken").wait_for(timeout=120_000)
+    assert page.locator("video").count() == 0, "the camera is let go"
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Upload a photo", exact=False).first.click()
+    chooser.value.set_files(ASSETS / "astronaut.jpg")
+    page.get_by_text("astronaut.jpg: taken").wait_for(timeout=120_000)
+    page.locator("button", has_text="me.txt").click()
+    with page.expect_download() as download:
+        page.get_by_text("save me.txt").click(timeout=60_000)
+    assert Path(download.value.path()).read_text() == "astronaut.jpg"
+    page.close()
+
+
+def notebooks_with_sliders() -> list[Path]:
+    return [p for p in sorted(SOLUTIONS.glob("*.ipynb")) if "widgets.explore(" in p.read_text()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", notebooks_with_sliders(), ids=lambda path: path.stem)
+def test_the_sliders_of_a_notebook_move_its_pictures(lab, browser, path):
+    """Every slider, run by itself: each has a picture of its own, which changes."""
+    folder, _ = lab
+    shutil.copy(path, folder / path.name)
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+    open_and_run(page, lab, path.name)
+    page.wait_for_timeout(3000)
+    page.wait_for_selector(IDLE, state="attached", timeout=300_000)
+    cells = nbformat.read(path, 4).cells
+    expected = sum("widgets.explore(" in c.source for c in cells if c.cell_type == "code")
+    moved = 0
+    deadline = time.monotonic() + 240
+    while moved < expected and time.monotonic() < deadline:
+        # the photo's chooser has a picture and no slider
+        boxes = page.locator(".widget-vbox:has(> img.widget-image):has(.noUi-handle)")
+        for i in range(boxes.count()):
+            box = boxes.nth(i)
+            if box.get_attribute("data-moved"):
+                continue
+            box.scroll_into_view_if_needed()
+            before = box.locator("img.widget-image").get_attribute("src")
+            handle = box.locator(".noUi-handle").first
+            handle.focus()
+            start = time.perf_counter()
+            page.keyboard.press("PageUp")
+            page.wait_for_function(
+                "([box, before]) => box.querySelector('img.widget-image').src !== before",
+                arg=[box.element_handle(), before],
+                polling=2,
+                timeout=60_000,
+            )
+            seconds = time.perf_counter() - start
+            assert not box.locator(".widget-html code").count(), box.inner_text()
+            box.evaluate("box => box.setAttribute('data-moved', 'yes')")
+            moved += 1
+            print(f"\n{path.stem}: slider {moved} of {expected}: {1000 * seconds:.0f} ms")
+        page.mouse.move(600, 500)
+        page.mouse.wheel(0, 700)  # cells far below the view may not be in the page yet
+        page.wait_for_timeout(300)
+    assert moved == expected
+    page.close()

@@ -1,0 +1,581 @@
+"""Exercises, checks and sizes: what every notebook runs on."""
+
+import dataclasses
+import linecache
+import math
+import sys
+import time
+import warnings
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+
+from facerecon_lib.course import checks
+from facerecon_lib.course import exercises as course
+from facerecon_lib.course.compare import Wrong, close, same_gradient
+from facerecon_lib.course.exercises import check, exercise, judge, profile
+
+
+def library_twice(x):
+    return 2 * x
+
+
+def examine_twice(attempt):
+    x = torch.tensor([1.0, 2.0, 5.0])
+    close("twice(x)", attempt(x), 2 * x, axes=("value",))
+    return "three values agree"
+
+
+@pytest.fixture
+def twice(monkeypatch):
+    """An exercise `twice` that belongs to no notebook."""
+    definition = checks.ExerciseCheck("twice", "98", library_twice, examine_twice)
+    monkeypatch.setitem(checks._REGISTERED, "twice", definition)
+    return definition
+
+
+def named(function):
+    function.__name__ = "twice"
+    return function
+
+
+def blank(x):
+    raise NotImplementedError
+
+
+def right(x):
+    return x + x
+
+
+def wrong(x):
+    return 3 * x
+
+
+# --- the three states
+
+
+def test_a_right_answer_is_right_with_the_check_s_remark(twice):
+    assert judge(right, twice) == course.Verdict("right", "three values agree")
+
+
+def test_a_wrong_answer_is_told_where_and_how(twice):
+    verdict = judge(wrong, twice)
+    assert verdict.state == "wrong"
+    assert verdict.message.startswith("twice(x) differs at value 0: expected 2, got 3.")
+    assert "Yours is 1.5 times the expected" in verdict.message
+
+
+MISTAKES = {
+    "breaks": lambda x: x.no_such_thing,
+    "the library's own": library_twice,
+    "the first value's for all": lambda x: 2 * x[:1].expand_as(x),
+    "tripled, or cubed": (lambda x: 3 * x, lambda x: x**3),
+}
+
+
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (wrong, "tripled, or cubed"),
+        (lambda x: x * x * x, "tripled, or cubed"),
+        (lambda x: x + x[0], "twice(x) differs"),
+        (lambda x: 3.5 * x, "twice(x) differs"),
+        (lambda x: 2 * x[:2], "twice(x): expected shape"),
+    ],
+)
+def test_a_mistake_of_the_table_is_told_by_its_sentence(answer, sentence, as_list):
+    def examine(attempt):
+        for x in (torch.ones(2), torch.tensor([1.0, 2.0, 5.0])):
+            got = attempt(x)
+            close("twice(x)", got[0] if as_list else got, 2 * x)
+
+    def listed(function):
+        return (lambda x: [function(x), {"size": len(x)}]) if as_list else function
+
+    table = {
+        words: tuple(map(listed, of)) if isinstance(of, tuple) else listed(of)
+        for words, of in MISTAKES.items()
+    }
+    definition = checks.ExerciseCheck("twice", "98", listed(library_twice), examine, table)
+    assert judge(named(listed(answer)), definition).message.startswith(sentence)
+
+
+def test_a_right_answer_without_gradient_is_no_mistake_of_the_table():
+    def examine(attempt):
+        mine, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
+        same_gradient("f(x)", attempt(mine).sum(), (ours * 2).sum(), {"x": (mine, ours)})
+
+    table = {"no gradient": lambda x: 2 * x.detach(), "other": lambda x: 3 * x}
+    definition = checks.ExerciseCheck("f", "98", library_twice, examine, table)
+    assert judge(lambda x: 2 * x.detach(), definition).message.startswith("f(x) has no gradient")
+
+
+def test_what_still_raises_not_implemented_is_blank(twice):
+    assert judge(blank, twice).state == "blank"
+
+
+def test_a_right_answer_that_is_slow_is_right_and_told_so(twice, monkeypatch, capsys):
+    def sleepy(x):
+        time.sleep(0.1)
+        return 2 * x
+
+    assert judge(sleepy, twice).slow == ""
+    monkeypatch.setattr(course, "SLOW_SECONDS", 0.05)
+    assert "times slower than the library's" in judge(sleepy, twice).slow
+    assert judge(right, twice).slow == ""
+    check(named(sleepy))
+    assert "slower" in capsys.readouterr().out
+
+
+def test_a_generator_that_is_still_blank_is_blank(twice):
+    def stub(x):
+        raise NotImplementedError
+        yield x
+
+    assert judge(stub, twice).state == "blank"
+
+
+def test_a_stub_within_a_function_of_the_student_s_is_blank(twice):
+    def outer(x):
+        def inner():
+            raise NotImplementedError
+
+        return inner()
+
+    assert judge(outer, twice).state == "blank"
+
+
+def test_not_implemented_raised_by_a_library_is_no_blank(twice):
+    class Layer(torch.nn.Module):
+        pass
+
+    verdict = judge(lambda x: Layer()(x), twice)  # torch's own NotImplementedError
+    assert verdict.state == "wrong"
+    assert "NotImplementedError" in verdict.message
+
+
+def test_nothing_returned_asks_for_the_return(twice):
+    assert "is the `return` missing?" in judge(lambda x: None, twice).message
+
+
+def test_a_check_that_trips_over_an_odd_answer_says_wrong(twice):
+    broken = dataclasses.replace(twice, examine=lambda attempt: attempt(1).no_such_thing)
+    verdict = judge(right, broken)
+    assert verdict.state == "wrong"
+    assert "could not be compared: AttributeError" in verdict.message
+
+
+def test_system_exit_in_an_answer_ends_nothing(twice):
+    assert "SystemExit" in judge(lambda x: sys.exit(3), twice).message
+
+
+# --- what the student is told of an exception
+
+
+def test_an_exception_names_the_student_s_own_line(twice):
+    source = "def twice(x):\n    y = x.reshape(2, 2)\n    return y\n"
+    linecache.cache["<cell 5>"] = (len(source), None, source.splitlines(True), "<cell 5>")
+    space = {}
+    exec(compile(source, "<cell 5>", "exec"), space)
+    verdict = judge(space["twice"], twice)
+    assert verdict.message.splitlines()[:2] == [
+        "Your code stopped at line 2 of its cell:",
+        "    y = x.reshape(2, 2)",
+    ]
+    assert verdict.message.splitlines()[2].startswith("RuntimeError: shape '[2, 2]' is invalid")
+    assert "facerecon_lib" not in verdict.message
+
+
+def test_a_wrong_number_of_arguments_is_told_as_such(twice):
+    verdict = judge(named(lambda: None), twice)
+    assert verdict.message.startswith("twice could not be called: TypeError")
+
+
+KERNEL = """\
+import torch
+from facerecon_lib.course import checks
+from facerecon_lib.course.compare import close
+from facerecon_lib.course import check, exercise, setup
+
+def examine(attempt):
+    x = torch.ones(3)
+    close("twice(x)", attempt(x), 2 * x)
+
+checks._REGISTERED["twice"] = checks.ExerciseCheck("twice", "98", lambda x: 2 * x, examine)
+setup()"""
+
+
+def in_kernel(*sources):
+    """The outputs of cells in a real kernel, after one that registers an exercise `twice`."""
+    notebook = new_notebook(cells=[new_code_cell(source) for source in (KERNEL, *sources)])
+    NotebookClient(notebook, timeout=120, extra_arguments=["--log-level=40"]).execute()
+    return [cell.outputs for cell in notebook.cells]
+
+
+def test_in_a_notebook_the_three_states_are_shown_and_nothing_stops():
+    set_up, blank, uses, fails, wrong, told, passes, own = in_kernel(
+        "@exercise\ndef twice(x):\n    raise NotImplementedError\n\ncheck(twice)",
+        "twice(4)",
+        "@exercise\ndef twice(x):\n    y = x @ torch.ones(4, 4)\n    return y\n\ncheck(twice)",
+        "@exercise\ndef twice(x):\n    print('I was here')\n    return -2 * x\n\ncheck(twice)",
+        "print(twice(4), twice(4), twice.student(4))",
+        "@exercise\ndef twice(x):\n    return x + x\n\ncheck(twice)",
+        "twice(torch.ones(1)), twice",
+    )
+    assert "profile" in set_up[0].text
+    assert blank[0].data["text/plain"].startswith("○ twice: not attempted yet")
+    assert uses[0].data["text/plain"] == "8"
+    assert "stopped at line 3 of its cell:\n    y = x @ torch" in fails[0].data["text/plain"]
+    assert "✗ twice: not right yet" in wrong[0].data["text/plain"]
+    assert "the sign is flipped everywhere" in wrong[0].data["text/plain"]
+    assert "Your function printed:\nI was here" in wrong[0].data["text/plain"]
+    assert told[0].text.count("the library's answers here") == 1
+    assert told[0].text.endswith("8 8 -8\n")
+    assert passes[0].data["text/plain"].startswith("✓ twice: right")
+    assert "#1a7f37" in passes[0].data["text/html"]
+    assert own[0].data["text/plain"] == "(tensor([2.]), <exercise twice: right>)"
+
+
+# --- who answers
+
+
+def test_until_it_passes_the_library_answers_then_the_student_s_own(twice):
+    calls = []
+
+    def student(x):
+        calls.append(x)
+        return x + x
+
+    for function, state in ((blank, "blank"), (student, "right")):
+        wrapped = exercise(named(function))
+        assert wrapped(21) == 42
+        assert wrapped.verdict.state == state
+    assert calls[-1] == 21
+
+
+def test_a_wrong_function_is_answered_for_and_said_so(twice, capsys):
+    wrapped = exercise(named(wrong))
+    assert wrapped(21) == 42
+    assert "the library's answers here" in capsys.readouterr().out
+    assert wrapped.student(21) == 63
+
+
+def test_the_function_keeps_its_name_and_docstring(twice):
+    def twice(x):
+        """Twice x."""
+
+    assert exercise(twice).__doc__ == "Twice x."
+    assert repr(exercise(twice)) == "<exercise twice: unchecked>"
+    assert exercise(exercise(twice)).student is twice
+
+
+def test_a_function_that_calls_itself_is_judged_by_itself(twice):
+    space = {"exercise": exercise, "torch": torch}
+    source = "@exercise\ndef twice(x):\n    return x + x if x.ndim == 0 else "
+    exec(source + "torch.stack([twice(v) for v in x])", space)
+    assert space["twice"].judge().state == "right"
+    exec(source + "torch.stack([twice(v) + 1 for v in x])", space)
+    assert space["twice"].judge().state == "wrong"
+
+
+def test_an_unknown_name_lists_those_that_there_are():
+    def no_such_exercise(x):
+        return x
+
+    with pytest.raises(LookupError, match=r"keep the name.*There are: "):
+        exercise(no_such_exercise)
+
+
+def test_two_notebooks_may_not_share_an_exercise_s_name(twice):
+    def twice(attempt):
+        return None
+
+    twice.__module__ = "facerecon_lib.course.nb97_made_up.checks"
+    with pytest.raises(ValueError, match="in notebook 98 already"):
+        checks.exercise_check(stand_in=library_twice)(twice)
+
+
+def test_check_asks_for_the_function_itself(twice):
+    with pytest.raises(TypeError, match=r"as in check\(f\)"):
+        check(right(3))
+
+
+# --- a check leaves no traces
+
+
+def test_what_the_function_prints_and_warns_of_stays_quiet(twice, capsys, recwarn):
+    def noisy(x):
+        print("one")
+        print("two", file=sys.stderr)
+        warnings.warn("three", stacklevel=1)
+        return 3 * x
+
+    verdict = judge(noisy, twice)
+    assert verdict.printed == "one\ntwo\n"
+    assert capsys.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+def test_the_notebook_s_random_numbers_go_on_as_if_nothing_was(twice):
+    def draws(x):
+        return 2 * x + 0 * torch.rand(3) + 0 * float(np.random.rand())  # noqa: NPY002
+
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    expected = torch.rand(2), np.random.rand(2)  # noqa: NPY002
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    assert judge(draws, twice).state == "right"
+    assert torch.equal(torch.rand(2), expected[0])
+    assert (np.random.rand(2) == expected[1]).all()  # noqa: NPY002
+
+
+def test_the_function_s_random_numbers_start_alike_each_time(twice):
+    drawn = []
+
+    def draws(x):
+        drawn.append((float(torch.rand(1)), np.random.rand()))  # noqa: NPY002
+        return 2 * x
+
+    judge(draws, twice)
+    torch.rand(3)
+    judge(draws, twice)
+    assert drawn[0] == drawn[1]
+
+
+def test_figures_that_the_function_draws_are_closed_others_stay(twice):
+    import matplotlib.pyplot as plt
+
+    def draws(x):
+        plt.figure()
+        return 2 * x
+
+    mine = plt.figure()
+    judge(draws, twice)
+    assert plt.get_fignums() == [mine.number]
+    plt.close(mine)
+
+
+def test_changing_arguments_in_place_is_allowed():
+    def examine(attempt):
+        x, more = torch.ones(3), {"w": torch.ones(3), "list": [torch.ones(1)]}
+        attempt(x, more)
+        assert torch.equal(x, torch.ones(3))
+        close("what was passed", more["w"], torch.ones(3))
+        close("the sum", attempt(np.ones(2), more), 1.0)
+
+    def in_place(x, more):
+        x += 1
+        more["w"].zero_()
+        more["list"][0] += 1
+        return torch.tensor(1.0)
+
+    assert judge(in_place, checks.ExerciseCheck("f", "98", in_place, examine)).state == "right"
+
+
+def test_gradients_flow_through_the_copies():
+    def examine(attempt):
+        mine, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
+        same_gradient("f(x)", attempt(mine), (ours**2).sum(), {"x": (mine, ours)})
+
+    definition = checks.ExerciseCheck("f", "98", blank, examine)
+    assert judge(lambda x: (x * x).sum(), definition).state == "right"
+    assert "no gradient" in judge(lambda x: torch.tensor(float((x * x).sum())), definition).message
+    assert judge(lambda x: (x.detach() * x).sum(), definition).state == "wrong"
+
+
+# --- under nbgrader
+
+
+@pytest.mark.parametrize("mode", ["autograde", "validate"])
+def test_under_nbgrader_wrong_and_blank_raise_right_is_silent(twice, monkeypatch, capfd, mode):
+    monkeypatch.setenv("NBGRADER_EXECUTION", mode)
+
+    def noisy(x):
+        print("hello", file=sys.stderr)
+        return x + x
+
+    assert check(named(noisy)) is None
+    with pytest.raises(AssertionError, match=r"twice: twice\(x\) differs"):
+        check(named(wrong))
+    with pytest.raises(AssertionError, match="twice: not attempted"):
+        check(named(blank))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_elsewhere_check_never_raises(twice, monkeypatch, capsys):
+    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+    for function in (right, wrong, blank):
+        assert check(named(function)) is None
+    assert [line[0] for line in capsys.readouterr().out.splitlines() if "twice:" in line] == [
+        *"✓✗○"
+    ]
+
+
+# --- comparing
+
+
+E = torch.tensor([[1.0, 2.0, 4.0], [3.0, -5.0, 7.0], [0.5, 6.0, -2.0]])
+
+
+@pytest.mark.parametrize(
+    ("got", "looks"),
+    [
+        (-E, "the sign is flipped everywhere"),
+        (2 * E, "twice what it should be"),
+        (E / 2, "half of what it should be"),
+        (E * math.pi / 180, "degrees and radians mixed up"),
+        (E * 180 / math.pi, "degrees and radians mixed up"),
+        (1.7 * E, "Yours is 1.7 times the expected"),
+        (E + 3, "Yours is the expected plus 3"),
+        (E.T.contiguous(), "Transposing axes 0 and 1"),
+        (E.flip(1), "reverse order along axis 1"),
+        (E.roll(1, 0), "shifted by one along axis 0"),
+        (E * torch.tensor([1.0, -1, 1]), "The sign is flipped in column 1"),
+        (E[:, [1, 0, 2]], "Taking the columns of yours in the order [1, 0, 2]"),
+        (0 * E, "Yours is zero everywhere"),
+    ],
+)
+def test_a_simple_mistake_is_recognised(got, looks):
+    with pytest.raises(Wrong) as caught:
+        close("f(x)", got, E)
+    assert looks in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("got", "says"),
+    [
+        (None, "returned nothing (None)"),
+        (E.numpy(), "expected a torch.Tensor, got numpy.ndarray of shape (3, 3)"),
+        (E[0], "expected shape (3, 3), got (3,). An axis is missing"),
+        (E.repeat(2, 1, 1), "An axis too many"),
+        (E.reshape(1, 9), "As many values, otherwise arranged"),
+        (E.double(), "expected dtype torch.float32, got torch.float64"),
+        (E * torch.tensor([1, math.nan, 1]), "holds nan at row 0, column 1 (3 of 9 values"),
+        (E + torch.eye(3), "differs at row 0, column 0: expected 1, got 2. 3 of 9 values differ."),
+    ],
+)
+def test_the_first_difference_in_kind_is_named(got, says):
+    with pytest.raises(Wrong) as caught:
+        close("f(x)", got, E, axes=("row", "column"))
+    assert says in str(caught.value)
+
+
+def test_swapped_axes_are_suspected_from_the_shape():
+    with pytest.raises(Wrong, match="are two axes swapped"):
+        close("f(x)", torch.zeros(4, 3), torch.ones(3, 4))
+
+
+def test_numbers_bools_and_tuples_are_compared_too():
+    close("f(x)", 1.0, 1)
+    close("f(x)", np.float64(2.0), 2.0)
+    close("f(x)", torch.tensor([True, False]), torch.tensor([True, False]))
+    close("f(x)", (E, 3), (E, 3.0))
+    for got, expected, says in (
+        ("text", 1.0, "expected a number, got str"),
+        (torch.ones(2), 1.0, "expected one number"),
+        (torch.tensor([True]), torch.tensor([False]), "expected False, got True"),
+        ((E,), (E, 1.0), "expected 2 values, got 1"),
+        (E, (E, 1.0), "expected 2 values, got one torch.Tensor"),
+        (None, (E, 1.0), "returned nothing"),
+        ((E, 4), (E, 3.0), "value 2 of f"),
+    ):
+        with pytest.raises(Wrong) as caught:
+            close("f(x)", got, expected)
+        assert says in str(caught.value)
+
+
+def test_what_agrees_within_the_tolerance_passes():
+    close("f(x)", E * (1 + 5e-5), E)
+    close("f(x)", torch.tensor([math.nan, 1]), torch.tensor([math.nan, 1]))
+    with pytest.raises(Wrong):
+        close("f(x)", E * (1 + 1e-3), E)
+
+
+def test_a_hint_follows_and_a_picture_is_drawn_only_when_seen():
+    drawn = []
+    with pytest.raises(Wrong, match="Think of the centre") as caught:
+        close("f", -E, E, hint="Think of the centre.", picture=lambda *a: drawn.append(a))
+    assert not drawn
+    caught.value.picture()
+    assert torch.equal(drawn[0][0], -E)
+
+
+def test_a_wrong_answer_s_picture_is_shown(twice, monkeypatch):
+    import IPython.display
+
+    shown = []
+    picture = Figure()
+    monkeypatch.setattr(course, "_shell", lambda: SimpleNamespace(execution_count=1))
+    monkeypatch.setattr(IPython.display, "display", lambda value, **_: shown.append(value))
+    course.show_verdict("twice", course.Verdict("wrong", "no", "", lambda: picture))
+    assert shown[1] is picture
+    assert "&lt;b&gt;" in course._boxed("<b>", "red")
+
+
+# --- sizes
+
+
+def test_the_profile_is_the_environment_s_or_the_machine_s(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("FACERECON_PROFILE", raising=False)
+    assert profile().name == "smoke"
+    monkeypatch.setenv("FACERECON_PROFILE", "full")
+    assert profile().name == "full"
+    assert profile("colab").name == "colab"
+    assert str(profile("smoke")) == "smoke (seconds on a CPU), on cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert profile().device == "cuda"
+    monkeypatch.delenv("FACERECON_PROFILE")
+    assert profile().name == "colab"
+    assert profile("smoke").device == "cpu"
+
+
+def test_profiles_grow(monkeypatch):
+    sizes = [profile(name).faces for name in ("smoke", "colab", "full")]
+    assert sizes == sorted(sizes)
+
+
+def test_an_unknown_profile_names_those_that_there_are(monkeypatch):
+    monkeypatch.setenv("FACERECON_PROFILE", "huge")
+    with pytest.raises(ValueError, match="expected one of smoke, colab, full, got 'huge'"):
+        profile()
+
+
+def test_set_up_makes_random_numbers_start_alike_and_says_what_is_used(capsys):
+    course.setup()
+    first = torch.rand(2)
+    course.setup()
+    assert torch.equal(torch.rand(2), first)
+    assert "facerecon_lib" in capsys.readouterr().out
+
+
+def test_set_up_names_files_that_take_the_place_of_shipped_ones(capsys, monkeypatch):
+    for name in course.OWN_FILES:
+        monkeypatch.delenv(name, raising=False)
+    course.setup()
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    monkeypatch.setenv("FACERECON_MODEL", "/somewhere/ict.safetensors")
+    monkeypatch.setenv("FACERECON_UNET", "runs/unet.safetensors")
+    course.setup()
+    _, own = capsys.readouterr().out.splitlines()
+    assert own.startswith("$FACERECON_MODEL: ict.safetensors, $FACERECON_UNET: unet.safetensors; ")
+
+
+def test_a_first_call_under_no_grad_is_judged_with_gradients():
+    from facerecon_lib.fitting import losses
+
+    @course.exercise
+    def recognition_loss(rendered_features, photo_features):
+        return (rendered_features - photo_features).abs().sum(-1).mean()
+
+    with torch.no_grad():
+        recognition_loss(torch.ones(2, 3), torch.zeros(2, 3))
+    assert recognition_loss.verdict.state == "right"
+    assert recognition_loss.definition.stand_in is losses.recognition_loss

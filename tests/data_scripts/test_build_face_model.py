@@ -1,0 +1,98 @@
+"""The scripts that build the face model: the cut, the skin tones, and the whole of it again."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from facerecon_lib.face.morphable_model import shipped_model_path
+
+SCRIPTS = Path(__file__).parents[2] / "data_scripts"
+
+
+@pytest.fixture(autouse=True)
+def _scripts_on_the_path(monkeypatch):
+    yield
+    for name in ("build_face_model", "face_crop", "skin_albedo", "landmarks68"):
+        sys.modules.pop(name, None)
+
+
+def test_the_border_is_even_and_inside_is_negative():
+    from makehuman import face_crop
+
+    points = np.array([[30.0, 690, 140], [-30.0, 690, 140], [0, 680, -100], [0, 800, 0]])
+    distance = face_crop.border_distance(points)
+    assert distance[0] == distance[1] < 0
+    assert distance[2] > 0
+    assert distance[3] > 0
+
+
+def test_an_eyeball_cap_lies_on_the_sphere_and_moves_with_it():
+    from makehuman import face_crop
+
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(72, 3))
+    ball = np.array([10.0, 20, 30]) + 14 * ball / np.linalg.norm(ball, axis=1, keepdims=True)
+    weights, triangles, angles, radius = face_crop.eye_cap(ball, (0, 72))
+    assert radius == pytest.approx(14)
+    cap = weights @ ball
+    distance = np.linalg.norm(cap - [10, 20, 30], axis=1)
+    np.testing.assert_allclose(distance, 14 * face_crop.EYE_SIZE, rtol=1e-6)
+    moved = ball * 1.2 + [1.0, -2, 3]
+    np.testing.assert_allclose(weights @ moved, cap * 1.2 + [1.0, -2, 3], atol=1e-6)
+    a, b, c = (cap[np.array(triangles)[:, i]] for i in range(3))
+    assert (np.cross(b - a, c - a)[:, 2] > 0).all()  # they look out of the face
+    assert angles.max() == face_crop.EYE_RINGS[-1]
+
+
+def test_polygons_are_cut_into_triangles_alike_on_both_sides():
+    from makehuman import face_crop
+
+    points = np.array([[0.0, 0, 0], [2, 0, 0], [3, 1, 0], [0, 1, 0]])
+    triangles = face_crop.triangulate([0, 1, 2, 3], points)
+    mirrored = face_crop.triangulate([3, 2, 1, 0], points * [-1, 1, 1])
+    assert {frozenset(t) for t in triangles} == {frozenset(t) for t in mirrored}
+
+
+def test_monk_tones_darken_from_one_to_ten():
+    from makehuman import skin_albedo
+
+    lightness = skin_albedo.skin_tone(np.arange(1, 11, dtype=float))[:, 0]
+    assert (np.diff(lightness) < 2).all()
+    assert lightness[0] > 90
+    assert lightness[-1] < 20
+
+
+def test_an_albedo_basis_gives_its_samples_back():
+    from makehuman import skin_albedo
+
+    rng = np.random.default_rng(0)
+    samples = (rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30))).reshape(40, 10, 3)
+    mean, basis, coefficients, share = skin_albedo.albedo_basis(samples.astype(np.float32), 3)
+    again = mean + np.einsum("nk,kvc->nvc", coefficients, basis)
+    np.testing.assert_allclose(again, samples, atol=1e-4)
+    assert share == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(coefficients.std(0), 1, rtol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="needs the extra model")
+def test_rebuilding_gives_the_shipped_model_to_float16_rounding():
+    import build_face_model
+
+    tensors, metadata = build_face_model.build(samples=3000, albedo_samples=1200, seed=0)
+    shipped = load_file(shipped_model_path())
+    assert tensors.keys() == shipped.keys()
+    assert metadata["licence"] == "CC0-1.0"
+    for name, built in tensors.items():
+        assert built.shape == shipped[name].shape, name
+        assert built.dtype == shipped[name].dtype, name
+        if built.dtype.kind != "f":
+            assert (built == shipped[name]).all(), name
+            continue
+        a, b = built.astype(np.float64), shipped[name].astype(np.float64)
+        rounding = 2.0**-10 * np.maximum(np.abs(b), 2.0**-10 * np.abs(b).max())
+        assert (np.abs(a - b) <= np.maximum(rounding, 1e-4)).all(), name

@@ -1,0 +1,305 @@
+"""Measures are zero for the truth, keep what they should ignore, and match known values."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facerecon_lib.face import measures as evaluation
+from facerecon_lib.face.measures import (
+    albedo_error,
+    by_group,
+    ita_degrees,
+    landmark_error,
+    photometric_error,
+    rigid_align,
+    similarity_align,
+    skin_tone_group,
+    srgb_to_lab,
+    umeyama,
+    vertex_error_mm,
+)
+
+seeds = st.integers(0, 2**31)
+law = settings(deadline=None, max_examples=40)
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_rotation(rng):
+    """Uniform over proper rotations: Q of a Gaussian matrix, its determinant made 1."""
+    q, r = torch.linalg.qr(torch.randn(3, 3, 3, generator=rng, dtype=torch.float64))
+    q = q * torch.sign(torch.diagonal(r, dim1=1, dim2=2))[:, None]
+    q[:, :, 0] *= torch.linalg.det(q)[:, None]
+    return q
+
+
+def faces_mm(rng, points=30):
+    """Three clouds about as large as faces, in mm."""
+    cloud = torch.randn(3, points, 3, generator=rng, dtype=torch.float64)
+    return cloud * torch.tensor([60.0, 80.0, 40.0], dtype=torch.float64)
+
+
+def moved(points, rng, scale):
+    offset = 300 * torch.randn(3, 1, 3, generator=rng, dtype=torch.float64)
+    return scale * points @ random_rotation(rng).transpose(1, 2) + offset
+
+
+# Landmarks and pixels ---------------------------------------------------------------------------
+
+
+@law
+@given(seed=seeds, scale=st.floats(0.1, 20), shift=st.floats(-500, 500))
+def test_landmark_error_ignores_where_and_how_large_the_picture_is(seed, scale, shift):
+    rng = generator(seed)
+    target = torch.randn(2, 68, 2, generator=rng, dtype=torch.float64)
+    predicted = target + 0.1 * torch.randn(2, 68, 2, generator=rng, dtype=torch.float64)
+    error = landmark_error(predicted, target)
+    assert torch.allclose(landmark_error(predicted * scale + shift, target * scale + shift), error)
+    assert torch.equal(landmark_error(target, target), torch.zeros(2, dtype=torch.float64))
+
+
+def test_landmark_error_is_a_share_of_the_outer_eye_distance():
+    target = torch.zeros(1, 68, 2)
+    target[0, 36], target[0, 45] = torch.tensor([10.0, 0]), torch.tensor([60.0, 0])
+    target[0, 39], target[0, 42] = torch.tensor([25.0, 0]), torch.tensor([45.0, 0])
+    predicted = target + torch.tensor([3.0, 4.0])
+    assert landmark_error(predicted, target).item() == pytest.approx(5 / 50)
+
+
+def test_the_jaw_counts_only_in_the_error_of_all_68():
+    target = torch.randn(1, 68, 2, generator=generator(0))
+    predicted = target.clone()
+    predicted[:, :17] += 1
+    assert landmark_error(predicted, target, "inner").item() == 0
+    assert landmark_error(predicted, target).item() > 0
+    predicted, single = target.clone(), (target[:, 36] - target[:, 45]).norm().item()
+    predicted[:, 17, 0] += single
+    assert landmark_error(predicted, target, "inner").item() == pytest.approx(1 / 51)
+    assert landmark_error(predicted, target).item() == pytest.approx(1 / 68)
+
+
+def test_landmarks_of_the_wrong_shape_or_choice_are_refused():
+    with pytest.raises(ValueError, match=r"\(batch, 68, 2\), got \(1, 2, 68\)"):
+        landmark_error(torch.zeros(1, 2, 68), torch.zeros(1, 2, 68))
+    with pytest.raises(ValueError, match="'mouth': expected 'all'"):
+        landmark_error(torch.zeros(1, 68, 2), torch.zeros(1, 68, 2), "mouth")
+
+
+def test_photometric_error_counts_covered_pixels_only():
+    photo = torch.zeros(2, 3, 4, 4)
+    image = torch.zeros(2, 3, 4, 4)
+    image[0, 0, 0], image[:, :, 3] = 0.3, 1.0
+    mask = torch.ones(2, 1, 4, 4)
+    mask[:, :, 3] = 0
+    torch.testing.assert_close(photometric_error(image, photo, mask), torch.tensor([0.1 / 3, 0]))
+    boolean = photometric_error(image, photo, mask.bool())
+    torch.testing.assert_close(boolean, photometric_error(image, photo, mask))
+
+
+def test_photometric_error_of_a_face_out_of_view_is_not_a_number():
+    empty = photometric_error(
+        torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.zeros(1, 1, 2, 2)
+    )
+    assert empty.isnan().all()
+
+
+# Alignment --------------------------------------------------------------------------------------
+
+
+@law
+@given(seed=seeds, scale=st.floats(0.05, 20))
+def test_alignment_undoes_any_similarity(seed, scale):
+    rng = generator(seed)
+    target = faces_mm(rng)
+    source = moved(target, rng, scale)
+    assert torch.allclose(similarity_align(source, target), target, atol=1e-7)
+    assert vertex_error_mm(source, target).max() < 1e-7
+
+
+@law
+@given(seed=seeds)
+def test_rigid_alignment_undoes_any_motion_and_keeps_the_size(seed):
+    rng = generator(seed)
+    target = faces_mm(rng)
+    assert torch.allclose(rigid_align(moved(target, rng, 1.0), target), target, atol=1e-7)
+    larger = rigid_align(moved(target, rng, 1.1), target)
+    expected = 1.1 * (target - target.mean(1, keepdim=True)) + target.mean(1, keepdim=True)
+    assert torch.allclose(larger, expected, atol=1e-7)
+
+
+@law
+@given(seed=seeds)
+def test_the_aligned_error_does_not_depend_on_where_the_prediction_stands(seed):
+    rng = generator(seed)
+    target = faces_mm(rng)
+    predicted = target + torch.randn(target.shape, generator=rng, dtype=torch.float64)
+    for align, scale in (("similarity", 3.0), ("rigid", 1.0)):
+        error = vertex_error_mm(predicted, target, align)
+        assert torch.allclose(vertex_error_mm(moved(predicted, rng, scale), target, align), error)
+
+
+@law
+@given(seed=seeds)
+def test_no_nearby_similarity_fits_better(seed):
+    rng = generator(seed)
+    source = faces_mm(rng)
+    target = source + 8 * torch.randn(source.shape, generator=rng, dtype=torch.float64)
+    scale, rotation, translation = umeyama(source, target)
+
+    def misfit(scale, rotation, translation):
+        placed = scale[:, None, None] * source @ rotation.transpose(1, 2) + translation[:, None]
+        return ((placed - target) ** 2).sum((1, 2))
+
+    best = misfit(scale, rotation, translation)
+    tilt = torch.linalg.matrix_exp(
+        1e-2 * torch.tensor([[0, 1.0, -2], [-1, 0, 3], [2, -3, 0]]).double()
+    )
+    assert (misfit(scale * 1.01, rotation, translation) > best).all()
+    assert (misfit(scale * 0.99, rotation, translation) > best).all()
+    assert (misfit(scale, tilt @ rotation, translation) > best).all()
+    assert (misfit(scale, rotation, translation + 0.5) > best).all()
+
+
+def test_a_mirrored_face_is_not_flipped_into_place():
+    target = faces_mm(generator(1))
+    _, rotation, _ = umeyama(target * torch.tensor([-1.0, 1, 1]), target)
+    assert torch.allclose(torch.linalg.det(rotation), torch.ones(3, dtype=torch.float64))
+    assert vertex_error_mm(target * torch.tensor([-1.0, 1, 1]), target).mean() > 10
+
+
+def test_points_of_weight_zero_do_not_pull_the_alignment():
+    rng = generator(2)
+    target = faces_mm(rng)
+    source = moved(target, rng, 2.0)
+    weights = torch.ones(3, 30, dtype=torch.float64)
+    weights[:, :5], source[:, :5] = 0, 1e4
+    scale, _, _ = umeyama(source, target, weights=weights)
+    assert torch.allclose(scale, torch.full((3,), 0.5, dtype=torch.float64))
+
+
+def test_unaligned_error_is_the_plain_distance_and_a_region_restricts_it():
+    target = faces_mm(generator(3))
+    offset = torch.tensor([0.0, 3.0, 4.0], dtype=torch.float64)
+    assert torch.allclose(
+        vertex_error_mm(target + offset, target, "none"), torch.tensor(5.0).double()
+    )
+    region = torch.zeros(30, dtype=torch.bool)
+    region[:12] = True
+    broken = target.clone()
+    broken[:, 12:] += 99
+    assert vertex_error_mm(broken, target, region=region).shape == (3, 12)
+    assert vertex_error_mm(broken, target, region=region).max() < 1e-7
+
+
+def test_an_unknown_alignment_and_unequal_shapes_are_refused():
+    with pytest.raises(ValueError, match="'procrustes': expected one of similarity, rigid, none"):
+        vertex_error_mm(torch.zeros(1, 4, 3), torch.zeros(1, 4, 3), "procrustes")
+    with pytest.raises(ValueError, match=r"got \(1, 4, 3\) and \(1, 5, 3\)"):
+        umeyama(torch.zeros(1, 4, 3), torch.zeros(1, 5, 3))
+
+
+def test_a_permuted_batch_gives_permuted_errors():
+    rng = generator(4)
+    target = faces_mm(rng)
+    predicted = target + torch.randn(target.shape, generator=rng, dtype=torch.float64)
+    order = [2, 0, 1]
+    error = vertex_error_mm(predicted, target)
+    assert torch.allclose(vertex_error_mm(predicted[order], target[order]), error[order])
+
+
+# Skin tone --------------------------------------------------------------------------------------
+
+
+def test_lab_and_ita_agree_with_scikit_image():
+    color = pytest.importorskip("skimage.color")
+    rgb = torch.rand(500, 3, generator=generator(5), dtype=torch.float64)
+    lab = color.rgb2lab(rgb.numpy())
+    np.testing.assert_allclose(srgb_to_lab(rgb).numpy(), lab, atol=0.01)
+    warm = lab[:, 2] > 5
+    ita = np.degrees(np.arctan((lab[warm, 0] - 50) / lab[warm, 2]))
+    np.testing.assert_allclose(ita_degrees(rgb[torch.from_numpy(warm)]).numpy(), ita, atol=0.1)
+
+
+def monk_tones():
+    return torch.tensor(
+        [[int(t[i : i + 2], 16) / 255 for i in (0, 2, 4)] for t in evaluation.MONK_TONES]
+    )
+
+
+def test_lab_of_white_black_and_a_published_colour():
+    rgb = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=torch.float64)
+    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]]
+    np.testing.assert_allclose(srgb_to_lab(rgb).numpy(), expected, atol=0.02)
+
+
+def test_ita_falls_from_the_light_to_the_dark_monk_tones():
+    ita = ita_degrees(monk_tones())
+    assert ita[0] > 55
+    assert ita[9] < -30
+    assert (ita[3:].diff() < 0).all()
+
+
+@law
+@given(rgb=st.tuples(*[st.floats(0, 1, width=32)] * 3))
+def test_ita_is_finite_with_a_finite_gradient_for_every_colour(rgb):
+    colour = torch.tensor([rgb], dtype=torch.float64, requires_grad=True)
+    ita_degrees(colour).sum().backward()
+    assert colour.grad.isfinite().all()
+
+
+def test_skin_tone_group_of_each_monk_tone_is_its_own_number():
+    assert skin_tone_group(monk_tones()).tolist() == list(range(1, 11))
+    assert skin_tone_group(monk_tones() * 0.99).tolist() == list(range(1, 11))
+
+
+def test_albedo_error_is_zero_for_the_truth_and_signed_for_skin_made_too_light():
+    target = monk_tones()[6].expand(1, 20, 3)
+    same = albedo_error(target, target)
+    assert same["rgb"].item() == same["ita"].item() == 0
+    lighter = albedo_error(target + 0.1, target)
+    assert lighter["rgb"].item() == pytest.approx(0.1, abs=1e-6)
+    assert lighter["ita"].item() > 5
+    assert albedo_error(target - 0.1, target)["ita"].item() < -5
+
+
+def test_albedo_error_looks_only_where_its_region_does():
+    target = monk_tones()[4].expand(2, 20, 3)
+    predicted = target.clone()
+    predicted[:, 10:] = 0
+    region = torch.zeros(20)
+    region[:10] = 0.5
+    error = albedo_error(predicted, target, region)
+    torch.testing.assert_close(error["rgb"], torch.zeros(2))
+    torch.testing.assert_close(error["ita"], torch.zeros(2), atol=1e-4, rtol=0)
+    assert (albedo_error(predicted, target)["rgb"] > 0.1).all()
+
+
+def test_the_ita_difference_takes_the_short_way_round():
+    bluish, other = torch.tensor([[[0.2, 0.2, 0.5]]]), torch.tensor([[[0.3, 0.5, 0.9]]])
+    assert -180 <= albedo_error(bluish, other)["ita"].item() <= 180
+
+
+# Tables -----------------------------------------------------------------------------------------
+
+
+def test_groups_are_sorted_and_leave_out_what_was_not_measured():
+    values = torch.tensor([1.0, 5, 3, math.nan, math.nan, 2])
+    table = by_group(values, [2, 1, 2, 2, 3, 2])
+    assert list(table) == [1, 2, 3]
+    assert table[2]["count"] == 3
+    assert (table[2]["mean"], table[2]["median"]) == (2.0, 2.0)
+    assert table[2]["p90"] == pytest.approx(2.8)
+    assert table[3]["count"] == 0
+    assert math.isnan(table[3]["median"])
+
+
+def test_groups_may_be_a_tensor_and_must_fit_the_values():
+    assert list(by_group([1.0, 2.0], torch.tensor([7, 4]))) == [4, 7]
+    with pytest.raises(ValueError, match="one for each of 2 values, got 3"):
+        by_group([1.0, 2.0], ["a", "b", "c"])

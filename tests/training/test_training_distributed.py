@@ -1,0 +1,302 @@
+"""Several processes train what one would: losses, weights, stops. Gloo, on the CPU."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from facerecon_lib.cli import app as cli
+from facerecon_lib.data.rendered import faces as rendered_faces
+from facerecon_lib.networks.encoder import load_encoder
+from facerecon_lib.networks.unet import load_unet
+from facerecon_lib.training.checkpoints import latest_checkpoint
+from facerecon_lib.training.logs import read_log
+from facerecon_lib.training.loop import SettingsError, make_fabric
+
+pytest.importorskip("lightning")
+
+# Rounding differs with the size of a batch, and two things make a step of it. JPEG's quantisation
+# does, so it is left out. And Adam's first steps go by the sign of a gradient, also of one that is
+# nothing but rounding: a larger eps leaves such weights where they are.
+ONE_STEP_AFTER_ANOTHER = {
+    "backbone": "mobilenet_v3_large",
+    "pretrained": "none",
+    "norm": "group",
+    "schedule": "constant",
+    "batch": 4,
+    "steps": 3,
+    "adam_eps": 0.1,
+    "log_every": 1,
+    "validate_every": 3,
+    "validation_faces": 3,
+    "checkpoint_every": 0,
+    "picture_every": 0,
+}
+SCRIPT = """
+from facerecon_lib.data.rendered import faces as rendered_faces
+rendered_faces.jpeg = lambda image, quality: image
+{more}
+from facerecon_lib.cli.app import main
+main()
+"""
+
+
+def arguments(out, *more, **other):
+    settings = [f"--set={name}={value}" for name, value in (ONE_STEP_AFTER_ANOTHER | other).items()]
+    return ["train", "base", "--device=cpu", f"--out={out}", *settings, *more]
+
+
+def start(launcher, folder, args, more=""):
+    script = folder / "script.py"
+    script.write_text(SCRIPT.format(more=more))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(script), *args]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, **pipes)
+
+
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+FABRIC_RUN = """
+import sys
+from argparse import Namespace
+from lightning.fabric.cli import main
+main(Namespace(accelerator="cpu", strategy=None, devices="2", num_nodes=1, node_rank=0,
+    main_address="127.0.0.1", main_port=int(sys.argv[1]), precision=None, script=sys.argv[2]),
+    sys.argv[3:])
+"""  # what the command does with its options; the command itself needs the package click
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def run(launcher, folder, args, more=""):
+    child = start(launcher, folder, args, more)
+    out, err = child.communicate(timeout=200)
+    return child.returncode, out, err
+
+
+# A fork has all imported that takes seconds; beside a GPU, torch allows none.
+PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+
+
+def as_torchrun_starts_it(rank, port, folder, args):
+    """One of two processes, with the environment that torchrun gives it."""
+    torch.set_num_threads(1)
+    places = dict(RANK=rank, LOCAL_RANK=rank, GROUP_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2)
+    places |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="tests")
+    os.environ.update({name: str(value) for name, value in places.items()})
+    rendered_faces.jpeg = lambda image, quality: image
+    done = CliRunner().invoke(cli.app, args)
+    (folder / f"said{rank}").write_text(done.stdout)
+    (folder / f"errors{rank}").write_text(done.stderr)
+    os._exit(done.exit_code)
+
+
+def compare(out, other, load=load_encoder, file="encoder.safetensors"):
+    """Largest difference of a loss or term, as a share of it, and of a weight."""
+    pairs = zip(read_log(out / "log.jsonl"), read_log(other / "log.jsonl"), strict=True)
+    relative = 0.0
+    for one, two in pairs:
+        assert (one["kind"], one["step"]) == (two["kind"], two["step"])
+        ours, theirs = ({**r["terms"], "loss": r["loss"]} for r in (one, two))
+        for name in ours:
+            scale = max(abs(ours[name]), 1e-3)
+            relative = max(relative, abs(ours[name] - theirs[name]) / scale)
+    ours, theirs = (load(o / file).state_dict() for o in (out, other))
+    return relative, max((ours[n] - theirs[n]).abs().max().item() for n in ours)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """One process with the whole batch."""
+    out = tmp_path_factory.mktemp("alone")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendered_faces, "jpeg", lambda image, quality: image)
+        done = CliRunner().invoke(cli.app, arguments(out))
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def test_two_processes_train_what_one_does(alone, tmp_path):
+    args = (free_port(), tmp_path, arguments(tmp_path / "run"))
+    two = [PROCESSES.Process(target=as_torchrun_starts_it, args=(rank, *args)) for rank in (0, 1)]
+    for process in two:
+        process.start()
+    for process in two:
+        process.join(120)
+    said, errors = (
+        "".join((tmp_path / f"{name}{rank}").read_text() for rank in (0, 1))
+        for name in ("said", "errors")
+    )
+    assert [process.exitcode for process in two] == [0, 0], errors
+    relative, weight = compare(tmp_path / "run", alone)
+    assert relative < 3e-5
+    assert weight < 5e-5  # of a learning rate of 1e-3 a step
+    assert said.count("3 steps in") == 1  # one of them speaks
+    assert errors.count("step 3 of 3") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_train_what_one_does(alone, tmp_path, record_property):
+    code, said, errors = run(TORCHRUN, tmp_path, arguments(tmp_path / "run"))
+    assert code == 0, errors
+    relative, weight = compare(tmp_path / "run", alone)
+    record_property("largest_difference", f"losses {relative:.1e}, weights {weight:.1e}")
+    print(f"largest difference: losses {relative:.1e} of them, weights {weight:.1e}")
+    assert relative < 3e-5
+    assert weight < 5e-5  # of a learning rate of 1e-3 a step
+    assert said.count("3 steps in") == 1  # one of them speaks
+    assert errors.count("step 3 of 3") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_augmented_branch_as_one_does(tmp_path, record_property):
+    outs = tmp_path / "one", tmp_path / "two"
+    for launcher, out in zip(([], TORCHRUN), outs, strict=True):
+        settings = ONE_STEP_AFTER_ANOTHER | {"depth": 3, "learning_rate": 1e-3, "adam_eps": 1.0}
+        settings = {k: v for k, v in settings.items() if k not in ("backbone", "pretrained")}
+        chosen = [f"--set={name}={value}" for name, value in settings.items()]
+        args = ["train", "augmented", "--device=cpu", f"--out={out}", *chosen]
+        code, said, errors = run(launcher, tmp_path, args)
+        assert code == 0, errors
+        assert said.count("3 steps in") == 1
+    relative, weight = compare(*outs, load_unet, "offset_unet.safetensors")
+    record_property("largest_difference", f"losses {relative:.1e}, weights {weight:.1e}")
+    print(f"largest difference: losses {relative:.1e} of them, weights {weight:.1e}")
+    assert relative < 3e-5
+    assert weight < 1e-6  # of steps of some 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["fabric run", "its own"])
+def test_other_launchers_train_the_same(alone, tmp_path, launcher):
+    if launcher == "fabric run":
+        port = str(free_port())
+        code, _, errors = run(["-c", FABRIC_RUN, port], tmp_path, arguments(tmp_path / "run"))
+    else:
+        code, _, errors = run([], tmp_path, arguments(tmp_path / "run", "--devices=2"))
+    assert code == 0, errors
+    relative, weight = compare(tmp_path / "run", alone)
+    assert relative < 3e-5
+    assert weight < 5e-5
+
+
+@pytest.mark.slow
+def test_ordinary_batch_normalisation_is_another_run(alone, tmp_path):
+    """As the docs say: each process normalises by its own faces."""
+    outs = tmp_path / "one", tmp_path / "two"
+    for launcher, out in zip(([], TORCHRUN), outs, strict=True):
+        code, _, errors = run(launcher, tmp_path, arguments(out, norm="batch"))
+        assert code == 0, errors
+    assert compare(*outs)[0] > 1e-3
+
+
+@pytest.mark.slow
+def test_a_broken_face_in_one_process_stops_all_with_one_line(tmp_path):
+    poison = (
+        "import os, torch\n"
+        "from facerecon_lib.training.data import RenderedData\n"
+        "batches = RenderedData.batches\n"
+        "def broken(self, first_step):\n"
+        "    for step, batch in enumerate(batches(self, first_step)):\n"
+        "        if step == 1 and self.rank == 1: batch.image[0] = torch.nan\n"
+        "        yield batch\n"
+        "RenderedData.batches = broken\n"
+    )
+    args = arguments(tmp_path / "run", checkpoint_every=1)
+    code, _, errors = run(TORCHRUN, tmp_path, args, poison)
+    assert code == 1
+    lines = [line for line in errors.splitlines() if line.startswith("facerecon:")]
+    assert len(lines) == 1
+    assert "step 2: not finite:" in lines[0]
+    assert "of seed 0 face 6 to seed 0 face 7 (seed 0 face 6: given" in lines[0]
+    assert latest_checkpoint(tmp_path / "run" / "checkpoints").step == 1
+
+
+@pytest.mark.slow
+def test_sigterm_for_torchrun_leaves_a_checkpoint(tmp_path):
+    args = arguments(tmp_path / "run", steps=1000)
+    child = start(TORCHRUN, tmp_path, args)
+    deadline = time.monotonic() + 120
+    while len(read_log(tmp_path / "run" / "log.jsonl")) < 3:
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=120)
+    line = next(line for line in errors.splitlines() if line.startswith("facerecon: stopped by"))
+    done = latest_checkpoint(tmp_path / "run" / "checkpoints").step
+    assert f"stopped by SIGTERM after step {done} of 1000; go on with facerecon train base" in line
+
+
+@pytest.mark.slow
+def test_a_file_that_no_process_can_use_is_refused_once(tmp_path):
+    args = [*arguments(tmp_path / "run"), "--model=nowhere.safetensors"]
+    code, _, errors = run(TORCHRUN, tmp_path, args)
+    assert code == 1  # torchrun's own
+    assert errors.count("nowhere.safetensors: no such face model") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_divide_is_refused_once(tmp_path):
+    code, _, errors = run(TORCHRUN, tmp_path, arguments(tmp_path / "run", batch=3))
+    assert code == 1  # torchrun's own
+    assert errors.count("batch 3 does not divide by 2 processes") == 1
+    assert not (tmp_path / "run" / "settings.json").exists()
+
+
+@pytest.fixture
+def torchrun_environment(monkeypatch):
+    for name, value in dict(
+        TORCHELASTIC_RUN_ID="7", LOCAL_WORLD_SIZE="2", WORLD_SIZE="4", RANK="0", LOCAL_RANK="0"
+    ).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (dict(devices=3), "devices 3: torchrun has started 2; leave it out"),
+        (dict(num_nodes=1), "num_nodes 1: torchrun has started 2; leave it out"),
+    ],
+)
+def test_numbers_that_torchrun_contradicts_are_refused(torchrun_environment, given, message):
+    with pytest.raises(SettingsError, match=message):
+        make_fabric("cpu", **given)
+
+
+def test_fabric_is_told_what_torchrun_started(torchrun_environment, monkeypatch):
+    """Left to itself it would train on one device, in each process anew."""
+    import lightning.fabric
+
+    told = {}
+
+    class Spy:
+        device = torch.device("cpu")
+
+        def __init__(self, **options):
+            told.update(options)
+
+        def launch(self):
+            pass
+
+    monkeypatch.setattr(lightning.fabric, "Fabric", Spy)
+    make_fabric("cpu", precision="bf16-mixed")
+    assert told == {
+        "accelerator": "cpu",
+        "devices": 2,
+        "num_nodes": 2,
+        "strategy": "ddp",
+        "precision": "bf16-mixed",
+    }
