@@ -177,34 +177,27 @@ def same_gradients(
 def reproduces(got: object, wrong: object, right: object) -> bool:
     """Whether got is the mistaken answer wrong, and not the right one.
 
-    Answers may be tensors, numbers, or tuples, lists, dicts and dataclasses of these. Each number
-    of got has to lie a hundred times nearer to wrong's than the answers lie apart, to rounding.
+    Answers may be tensors, numbers, or tuples, lists, dicts and dataclasses of these. Each part of
+    got has to lie a hundred times nearer to wrong's than to right's, to rounding.
     """
-    mine, theirs, ours = _leaves(got), _leaves(wrong), _leaves(right)
-    if len(mine) != len(theirs):
-        return False
-    errors = [math.inf] * len(mine)
-    if len(mine) == len(ours):
-        errors = [_distance(one, other) for one, other in zip(mine, ours, strict=True)]
-    if not any(errors):
-        return False
-    return all(
-        _distance(one, other) <= (0.01 * error if math.isfinite(error) else 0)
-        for one, other, error in zip(mine, theirs, errors, strict=True)
+    errors = _distances(got, right)
+    return any(errors) and all(
+        distance <= 0.01 * min(error, 1.0)
+        for distance, error in zip(_distances(got, wrong), errors, strict=True)
     )
 
 
 def same(one: object, other: object) -> bool:
     """Whether two answers of any kind are equal, to a thousandth."""
+    return all(distance <= 1e-3 for distance in _distances(one, other))
+
+
+def _distances(one: object, other: object) -> list[float]:
+    """For each tensor and number of one, how far it is from other's."""
     mine, theirs = _leaves(one), _leaves(other)
-    return len(mine) == len(theirs) and all(
-        _distance(a, b) <= 1e-3 * _size(b) for a, b in zip(mine, theirs, strict=True)
-    )
-
-
-def _size(leaf: object) -> float:
-    number = isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.numel()
-    return 1 + float(leaf.abs().max()) if number else 1.0
+    if len(mine) != len(theirs):
+        return [math.inf] * max(len(mine), 1)
+    return [_distance(a, b) for a, b in zip(mine, theirs, strict=True)]
 
 
 def _leaves(answer: object) -> list:
@@ -223,7 +216,7 @@ def _leaves(answer: object) -> list:
 
 
 def _distance(one: object, other: object) -> float:
-    """The largest difference, 0 where it may be rounding, infinite where the kinds differ."""
+    """The largest difference, relative to other; 0 for rounding, infinite for another kind."""
     if not (isinstance(one, Tensor) and isinstance(other, Tensor)):
         return 0.0 if type(one) is type(other) and one == other else math.inf
     if one.shape != other.shape or one.dtype != other.dtype:
@@ -235,7 +228,8 @@ def _distance(one: object, other: object) -> float:
     finite = one.isfinite()
     if not torch.equal(finite, other.isfinite()):
         return math.inf
-    return float((one - other)[finite].abs().max())
+    one, other = one[finite], other[finite]
+    return float((one - other).abs().max() / (1 + other.abs().max()))
 
 
 def one_number(what: str, got: object) -> float:
