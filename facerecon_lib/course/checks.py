@@ -1,6 +1,6 @@
 """What judges an exercise: the library's answer, a check that catches wrong ones, and mistakes.
 
-A check module (`checks/notebook_03.py`) registers its exercises by the name of the function:
+A check module (`nb03_lighting/checks.py`) registers its exercises by the name of the function:
 
     def _light_alone(albedo, normals, light):
         return lighting.sh_basis(normals) @ light
@@ -26,9 +26,9 @@ To add an exercise:
    the same arguments, and the student reads the sentence of the first that agrees. Functions that
    deserve one sentence stand in a tuple. Where two mistakes give the same answers until the check
    raises, choose cases that tell them apart.
-4. Write in tests/mutants/notebook_NN.py what else may go wrong (MUTANTS, which the check need not
-   name) and right answers written another way (ALTERNATIVES). The tests judge both, and see to it
-   that every mistake of the table gets its own sentence.
+4. Write in tests/course/mutants/notebook_NN.py what else may go wrong (MUTANTS, which the check
+   need not name) and right answers written another way (ALTERNATIVES). The tests judge both, and
+   see to it that every mistake of the table gets its own sentence.
 """
 
 from __future__ import annotations
@@ -41,16 +41,7 @@ from functools import cache
 
 from facerecon_lib import course
 
-from .compare import Wrong as Wrong
-from .compare import agree as agree
-from .compare import close as close
-from .compare import like as like
-from .compare import one_number as one_number
 from .compare import reproduces, same
-from .compare import same_gradient as same_gradient
-from .compare import same_gradients as same_gradients
-from .compare import same_length as same_length
-from .compare import seeded as seeded
 
 Mistakes = dict[str, Callable | tuple[Callable, ...]]
 

@@ -1,6 +1,6 @@
 """Every check rejects plausible mistakes, and accepts right answers however they are written.
 
-An exercise's own table of mistakes names those that its check explains. tests/mutants holds, for
+An exercise's own table of mistakes names those that its check explains. mutants/ holds, for
 each exercise, further MUTANTS (what is wrong, in words: function) and ALTERNATIVES (how it differs:
 a function that is right).
 """

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..checks import exercise_check, same_length
-from ..compare import Wrong, agree, close, like, same_gradients, seeded
+from ..checks import exercise_check
+from ..compare import Wrong, agree, close, like, same_gradients, same_length, seeded
 
 MODE_AXES = ("mode", "vertex", "coordinate")
 

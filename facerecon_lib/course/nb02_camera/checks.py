@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...face import camera
-from ..checks import exercise_check, same_length
-from ..compare import Wrong, agree, close, like, same_gradient, same_gradients, seeded
+from ..checks import exercise_check
+from ..compare import Wrong, agree, close, like, same_gradient, same_gradients, same_length, seeded
 
 M = camera.MODEL_TO_CAMERA
 QUARTER = math.pi / 2

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ...pictures.sheets import gallery
 from ...rendering.rasterizer import rasterize
-from ..checks import exercise_check, same_length
-from ..compare import agree, close, same_gradients, seeded
+from ..checks import exercise_check
+from ..compare import agree, close, same_gradients, same_length, seeded
 from .figures import face_colours, ndc_maps, pixel_centres, squared_distance
 
 AXES_PF = ("point", "triangle")
