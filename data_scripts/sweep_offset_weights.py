@@ -45,11 +45,8 @@ from facerecon_lib.face.measures import photometric_error, similarity_align
 from facerecon_lib.face.mesh import face_normals, vertex_normals
 from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
 from facerecon_lib.files.weights import write_weights
-from facerecon_lib.fitting.losses import (
-    AUGMENTED_REPORT_WEIGHTS,
-    AUGMENTED_WEIGHTS,
-    mesh_symmetry_loss,
-)
+from facerecon_lib.fitting.losses import mesh_symmetry_loss
+from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
 from facerecon_lib.photos import detection

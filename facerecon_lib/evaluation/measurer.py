@@ -25,7 +25,7 @@ from ..face.measures import (
     vertex_error_mm,
 )
 from ..face.mesh import vertex_normals
-from ..fitting.fit import start_from_landmarks
+from ..fitting.pose_start import start_from_landmarks
 from ..networks.encoder import EncoderError
 from ..networks.recognition import FaceNetwork, face_features, feature_distance
 from ..rendering.synthesis import CROP_SIZE, Face, synthesise

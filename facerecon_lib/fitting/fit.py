@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ..face.camera import DEFAULT_FOV, axis_angle_to_matrix, matrix_to_axis_angle, pose
+from ..face.camera import DEFAULT_FOV, axis_angle_to_matrix, pose
 from ..face.coefficients import FaceCoefficients
 from ..face.lighting import ambient_lighting, solve_lighting
 from ..face.measures import landmark_error
@@ -30,8 +30,9 @@ from ..networks.recognition import FaceNetwork, face_features
 from ..rendering.synthesis import CROP_SIZE, Face, project_landmarks, synthesise
 from . import losses
 from .photo_light import region_weights, sample_photo_colours
+from .pose_start import start_from_landmarks
+from .weights import FIT_RECOGNITION_WEIGHTS, FIT_WEIGHTS, JAW_WEIGHT, PRIORS
 
-JAW_WEIGHT = 0.3  # a 2D detector's jaw points mark an outline, not a place on the face
 LEARNING_RATES = {
     "identity": 0.08,
     "expression": 0.08,
@@ -56,7 +57,7 @@ class FitSettings:
     coarse_steps: int = 90
     coarse_size: int = 112
     fine_steps: int = 60
-    weights: Mapping[str, float] = field(default_factory=lambda: losses.FIT_WEIGHTS)
+    weights: Mapping[str, float] = field(default_factory=lambda: FIT_WEIGHTS)
     pixel_sigma: float = 0.12
     fov_deg: float = DEFAULT_FOV
 
@@ -105,7 +106,7 @@ def fit(
     kind: "2d" or "3d", of the landmark detector. coarse_model: the same model on a coarser mesh
     for the coarse stage. init: start here instead of from the landmarks.
     recognition: adds Eq. 6 to the fine stage, weighted by settings.weights["recognition"] or, where
-    that is not given, by losses.FIT_RECOGNITION_WEIGHTS of the network.
+    that is not given, by FIT_RECOGNITION_WEIGHTS of the network.
     progress: called as progress(stage, step, steps, loss).
     Raises ValueError when shapes do not fit or an input is not finite, FloatingPointError when the
     loss stops being a number.
@@ -157,37 +158,6 @@ def judge(
 
 
 LANDMARK_STAGE = ("identity", "expression", "rotation", "translation", "log_scale")
-
-
-def start_from_landmarks(
-    model: MorphableModel, landmarks: Float[Tensor, "batch 68 2"], fov_deg: float = DEFAULT_FOV
-) -> FaceCoefficients:
-    """The mean face in the pose that 68 points give, in closed form.
-
-    Least squares for a scaled orthographic camera over the inner 51 points (a 2 by 3 matrix and a
-    shift), the nearest rotation to that matrix, and its scale turned into a depth of the crop.
-    """
-    points = model.mean[model.landmarks[17:]]
-    middle = points.mean(0)
-    seen = landmarks[:, 17:] * landmarks.new_tensor([1.0, -1.0])  # y up
-    seen_middle = seen.mean(1, keepdim=True)
-    affine = torch.linalg.lstsq(
-        (points - middle).expand(len(seen), -1, -1), seen - seen_middle
-    ).solution.transpose(1, 2)
-    u, s, vh = torch.linalg.svd(affine, full_matrices=False)
-    rows = u @ vh
-    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
-    per_mm = s.mean(1)
-    shift = seen_middle[:, 0] - torch.einsum("bij,j->bi", rows, middle) * per_mm[:, None]
-    half = CROP_SIZE / 2
-    depth = half / (math.tan(math.radians(fov_deg / 2)) * per_mm)
-    x, y = (shift[:, 0] - half) / per_mm, (shift[:, 1] + half) / per_mm
-    coefficients = model.neutral(len(landmarks))
-    # the points lie in front of the model's origin
-    depth = depth + rotation[:, 2] @ middle
-    coefficients.rotation = matrix_to_axis_angle(rotation)
-    coefficients.translation = torch.stack([-x, y, depth], -1)
-    return coefficients
 
 
 class _Run:
@@ -278,9 +248,9 @@ class _Run:
 
     def weights(self) -> dict[str, float]:
         """Those of the settings; a prior that they do not name counts for nothing."""
-        weights = dict.fromkeys(losses.PRIORS, 0.0)
+        weights = dict.fromkeys(PRIORS, 0.0)
         if self.recognition is not None:
-            weights["recognition"] = losses.FIT_RECOGNITION_WEIGHTS[self.recognition.name]
+            weights["recognition"] = FIT_RECOGNITION_WEIGHTS[self.recognition.name]
         return weights | dict(self.settings.weights)
 
     def optimise(self, stage: str, steps: int, terms: Callable, names: tuple[str, ...]) -> None:

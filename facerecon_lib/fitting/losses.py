@@ -10,7 +10,6 @@ says which reading this is. The priors are ours: the report has none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import torch
 from jaxtyping import Float, Int
@@ -20,143 +19,6 @@ from ..face.coefficients import UNIT_AMBIENT
 from ..face.device_constants import constant
 from ..face.mesh import cached
 from ..face.subdivision import edges
-
-LIGHT_LEVEL = 0.85
-"""What light_level pulls to: photographs expose a lit white surface below full white."""
-
-LOG_SCALE_SD = 0.02
-"""Prior of log scale, Eq. 1's size being in the identity basis already: N(0, 0.02)."""
-
-REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 1.0,
-        "landmark": 1.0,
-        "recognition": 20.0,
-        "offset_l2": 1e-4,
-        "offset_symmetry": 1e-4,
-        "smooth_shape": 0.08,
-        "smooth_albedo": 0.1,
-    }
-)
-"""Eq. 7 and Eq. 12 as printed. They belong to `reduction="sum"`: pixel is then in the thousands."""
-
-RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 20.0, "dlib": 64.0})
-"""Eq. 7's weight of Eq. 6 for either network of `recognition.py`; goes with the other sums.
-
-The report's 20 is for a network like facenet, of 512 numbers of length 1. Two people's features are
-there about at right angles, sqrt(2) apart, and 512 numbers that far apart differ by an L1 distance
-of sqrt(2) sqrt(512 · 2 / pi) = 25.5. dlib's 128 of two people differ by 7.9, the mean over 13
-photos: 20 · 25.5 / 7.9 = 64.
-"""
-
-FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 300.0,
-        "landmark": 0.8,
-        "identity": 0.006,
-        "expression": 0.005,
-        "action_range": 0.6,
-        "albedo": 0.004,
-        "scale": 0.02,
-        "light_grey": 0.5,
-        "light_level": 0.5,
-        "light_bands": 0.03,
-    }
-)
-"""Analysis by synthesis on one photo: robust pixel term as a mean, priors summed over modes."""
-
-FIT_RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 0.08, "dlib": 0.25})
-"""Eq. 6 beside FIT_WEIGHTS, where `fit` is given that network.
-
-With 0.25 dlib's gradient on the identity is as long as that of the landmarks (the median of 13
-fitted photos). There the distance of rendering and photo falls from 0.70 to 0.52 while the inner
-landmarks' error grows from 1.76 to 1.83 % of the eye distance (1.0: to 0.40, and to 2.16 %); on 300
-rendered faces the vertex error falls from 0.86 to 0.79 mm. With 1.0 only four of ten rendered faces
-converged. facenet's follows from RECOGNITION_WEIGHTS and has not been tried.
-"""
-
-PRIORS = tuple(name for name in FIT_WEIGHTS if name not in ("pixel", "landmark"))
-"""What the report does not have; a weight of 0 gives the report back."""
-
-TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 0.25})
-"""Training the encoder on photos: the weights of fitting, with means; recognition is dlib's."""
-
-RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 300.0,
-        "landmark": 0.8,
-        "recognition": 0.5,
-        "action_range": 0.6,
-        "scale": 0.02,
-        "truth_shape": 1.0,
-        "truth_expression": 1.0,
-        "truth_albedo": 50.0,
-        "truth_pose": 30.0,
-        "truth_light": 10.0,
-    }
-)
-"""Training it on rendered faces: the known truth in the place of the priors that stand for it."""
-
-
-AUGMENTED_REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        **{name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")},
-        "texture_l2": REPORT_WEIGHTS["offset_l2"],
-        "displacement_l2": REPORT_WEIGHTS["offset_l2"],
-        "texture_symmetry": REPORT_WEIGHTS["offset_symmetry"],
-        "displacement_symmetry": REPORT_WEIGHTS["offset_symmetry"],
-        "smooth_shape": REPORT_WEIGHTS["smooth_shape"],
-        "smooth_albedo": REPORT_WEIGHTS["smooth_albedo"],
-    }
-)
-"""Eq. 12 with a name for either map: for sums, facenet's features and the final mesh."""
-
-AUGMENTED_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 300.0,
-        "landmark": 0.8,
-        "recognition": 0.25,
-        "texture_l2": 3.0,
-        "displacement_l2": 0.3,
-        "texture_symmetry": 3.0,
-        "displacement_symmetry": 0.3,
-        "smooth_shape": 3.0,
-        "smooth_albedo": 100.0,
-    }
-)
-"""Ours for photos: Eq. 12's terms as means, the smoothness of the offsets instead of the face."""
-
-AUGMENTED_RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        **AUGMENTED_WEIGHTS,
-        "texture_l2": 0.1,
-        "displacement_l2": 0.01,
-        "texture_symmetry": 0.1,
-        "displacement_symmetry": 0.01,
-        "smooth_shape": 0.3,
-        "smooth_albedo": 10.0,
-        "truth_texture": 300.0,
-        "truth_normals": 100.0,
-        "truth_vertices": 1.0,
-    }
-)
-"""Ours for rendered faces: the truth tells texture from shape, so that the rest can be weak."""
-
-
-def weighted_sum(
-    terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]
-) -> Float[Tensor, ""]:
-    """Eq. 7 and Eq. 12: the sum of weight times term over the terms given.
-
-    Raises KeyError for a term without a weight: a misspelt term would else count for nothing.
-    """
-    missing = [name for name in terms if name not in weights]
-    if missing:
-        raise KeyError(f"no weight for {', '.join(missing)}; weights have {', '.join(weights)}")
-    if not terms:
-        raise ValueError("terms: expected at least one loss, got none")
-    return sum(weights[name] * value for name, value in terms.items())
-
 
 # What is seen ---------------------------------------------------------------------------------
 
@@ -301,9 +163,17 @@ def action_range_prior(actions: Float[Tensor, "batch control"]) -> Float[Tensor,
     return (outside**2).sum(-1).mean()
 
 
+LOG_SCALE_SD = 0.02
+"""Standard deviation of the prior of log scale; the identity basis holds most of the size."""
+
+
 def scale_prior(scale: Float[Tensor, "batch 1"]) -> Float[Tensor, ""]:
     """(log scale / 0.02)²: the photo fixes only translation / scale, so depth carries the size."""
     return ((scale.log() / LOG_SCALE_SD) ** 2).mean()
+
+
+LIGHT_LEVEL = 0.85
+"""What light_level pulls to: photographs expose a lit white surface below full white."""
 
 
 def light_level(lighting: Float[Tensor, "batch 9 3"]) -> Float[Tensor, " batch"]:
@@ -331,6 +201,24 @@ def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor
         "light_level": ((light_level(lighting) - LIGHT_LEVEL) ** 2).mean(),
         "light_bands": (shares**2).sum(1).mean(),
     }
+
+
+# The sum ---------------------------------------------------------------------------------------
+
+
+def weighted_sum(
+    terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]
+) -> Float[Tensor, ""]:
+    """Eq. 7 and Eq. 12: the sum of weight times term over the terms given.
+
+    Raises KeyError for a term without a weight: a misspelt term would else count for nothing.
+    """
+    missing = [name for name in terms if name not in weights]
+    if missing:
+        raise KeyError(f"no weight for {', '.join(missing)}; weights have {', '.join(weights)}")
+    if not terms:
+        raise ValueError("terms: expected at least one loss, got none")
+    return sum(weights[name] * value for name, value in terms.items())
 
 
 def _negate_x(like: Tensor) -> Float[Tensor, " 3"]:

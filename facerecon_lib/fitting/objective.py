@@ -28,7 +28,8 @@ from ..face.morphable_model import MorphableModel
 from ..networks.recognition import FaceNetwork, chip_matrix, face_features
 from ..rendering.synthesis import CROP_SIZE, Face, project_landmarks, synthesise
 from . import losses
-from .fit import JAW_WEIGHT, region_weights
+from .photo_light import region_weights
+from .weights import JAW_WEIGHT, PRIORS
 
 PIXEL_SIGMA = 0.12  # of the robust photometric term, as in fitting
 PHOTO_TERMS = ("pixel", "recognition")
@@ -140,7 +141,7 @@ class BaseObjective(PhotoObjective):
         recognition: FaceNetwork | None = None,
         size: int = CROP_SIZE,
     ):
-        known = {"pixel", "landmark", "recognition", *losses.PRIORS, *TRUTH_TERMS}
+        known = {"pixel", "landmark", "recognition", *PRIORS, *TRUTH_TERMS}
         super().__init__(model, weights, known, reduction, recognition, size)
         self.points = model.landmark_model()
         self.grams = {

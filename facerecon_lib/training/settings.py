@@ -16,7 +16,7 @@ from ..augmented.branch import LIGHTS, SPACES
 from ..data.rendered.scenes import FAMILIES
 from ..data.splits import SPLITS
 from ..files.errors import FacereconError
-from ..fitting.losses import (
+from ..fitting.weights import (
     AUGMENTED_RENDERED_WEIGHTS,
     AUGMENTED_REPORT_WEIGHTS,
     AUGMENTED_WEIGHTS,

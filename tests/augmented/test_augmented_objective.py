@@ -13,13 +13,14 @@ from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.measures import similarity_align
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting import losses
-from facerecon_lib.fitting.fit import JAW_WEIGHT
-from facerecon_lib.fitting.losses import (
+from facerecon_lib.fitting.photo_light import region_weights
+from facerecon_lib.fitting.weights import (
     AUGMENTED_RENDERED_WEIGHTS,
     AUGMENTED_REPORT_WEIGHTS,
     AUGMENTED_WEIGHTS,
+    JAW_WEIGHT,
+    REPORT_WEIGHTS,
 )
-from facerecon_lib.fitting.photo_light import region_weights
 from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.rendering.synthesis import pose_and_light
 
@@ -217,5 +218,5 @@ def test_the_named_weights_name_known_terms():
         assert AugmentedObjective(
             model(), {n: w for n, w in weights.items() if n != "recognition"}
         ).weights
-    assert AUGMENTED_REPORT_WEIGHTS["texture_l2"] == losses.REPORT_WEIGHTS["offset_l2"]
+    assert AUGMENTED_REPORT_WEIGHTS["texture_l2"] == REPORT_WEIGHTS["offset_l2"]
     assert AUGMENTED_REPORT_WEIGHTS["recognition"] == 20

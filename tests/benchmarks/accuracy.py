@@ -124,7 +124,7 @@ def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
         done = fit_face(load_image(path), model, coarse, recognition=network)
         target = done.crop.landmarks
         points = done.face.landmarks(done.detection.kind)
-        from facerecon_lib.fitting.fit import start_from_landmarks
+        from facerecon_lib.fitting.pose_start import start_from_landmarks
 
         start = synthesise(model, start_from_landmarks(model, target))
         row = [

@@ -11,7 +11,10 @@ import torch
 from facerecon_lib.face.measures import landmark_error, vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting import fit as fitting
-from facerecon_lib.fitting.fit import FitSettings, fit, sample_photo_colours, start_from_landmarks
+from facerecon_lib.fitting.fit import FitSettings, fit
+from facerecon_lib.fitting.photo_light import region_weights, sample_photo_colours
+from facerecon_lib.fitting.pose_start import start_from_landmarks
+from facerecon_lib.fitting.weights import FIT_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.face_networks import dlib_file
 from facerecon_lib.networks.recognition import face_features, feature_distance, load_network
 from facerecon_lib.photos.detection import align, detect, load_image, sample_detection, sample_photo
@@ -167,7 +170,7 @@ def test_hidden_vertices_take_no_colour_from_the_photo():
 
 
 def test_what_hair_and_mouth_hide_counts_less():
-    weights = fitting.region_weights(model())
+    weights = region_weights(model())
     assert ((weights >= 0) & (weights <= 1)).all()
     cheeks = weights[model().regions["cheeks"] > 0.8].mean()
     for region in ("border", "mouth_interior", "eyeballs"):
@@ -252,7 +255,7 @@ def test_a_batch_finds_what_each_face_finds_alone():
 
 def test_the_reports_weights_can_be_fitted_with():
     _, _, image, mask, points = rendered()
-    report = FitSettings(3, 2, fine_steps=1, weights=fitting.losses.REPORT_WEIGHTS)
+    report = FitSettings(3, 2, fine_steps=1, weights=REPORT_WEIGHTS)
     inputs = (image[:1], torch.ones_like(mask)[:1], points[:1])
     assert torch.isfinite(fit(model(), *inputs, settings=report).coefficients.to_vector()).all()
 
@@ -296,7 +299,7 @@ def test_eq_6_counts_in_the_fine_stage_alone_and_as_much_as_its_weight():
     _, _, image, mask, points = rendered()
     inputs = (image[:2], torch.ones_like(mask)[:2], points[:2])
     settings = FitSettings(landmark_steps=5, coarse_steps=1, fine_steps=1)
-    none = replace(settings, weights={**fitting.losses.FIT_WEIGHTS, "recognition": 0.0})
+    none = replace(settings, weights={**FIT_WEIGHTS, "recognition": 0.0})
 
     def history(*args, **kwargs):
         return [loss for *_, loss in fit(model(), *inputs, *args, **kwargs).history]

@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 
 from facerecon_lib.face.lighting import ambient_lighting, sh_basis
 from facerecon_lib.fitting import losses
+from facerecon_lib.fitting.weights import (
+    FIT_RECOGNITION_WEIGHTS,
+    FIT_WEIGHTS,
+    RECOGNITION_WEIGHTS,
+    REPORT_WEIGHTS,
+)
 
 LINE = torch.tensor([[0, 1, 2]])  # one triangle: every vertex neighbours the other two
 
@@ -166,24 +172,24 @@ def test_the_cost_of_directed_light_does_not_depend_on_how_bright_it_is(factor):
 def test_the_weighted_sum_is_equation_7():
     terms = {"pixel": torch.tensor(1500.0), "landmark": torch.tensor(4.0)}
     terms["recognition"] = torch.tensor(10.0)
-    assert losses.weighted_sum(terms, losses.REPORT_WEIGHTS) == 1500 + 4 + 200
+    assert losses.weighted_sum(terms, REPORT_WEIGHTS) == 1500 + 4 + 200
 
 
 def test_a_term_without_a_weight_is_an_error_and_so_is_no_term():
     with pytest.raises(KeyError, match="no weight for pixels"):
-        losses.weighted_sum({"pixels": torch.tensor(1.0)}, losses.REPORT_WEIGHTS)
+        losses.weighted_sum({"pixels": torch.tensor(1.0)}, REPORT_WEIGHTS)
     with pytest.raises(ValueError, match="at least one"):
-        losses.weighted_sum({}, losses.REPORT_WEIGHTS)
+        losses.weighted_sum({}, REPORT_WEIGHTS)
 
 
 def test_named_weights_are_the_reports_and_cannot_be_changed():
-    assert losses.REPORT_WEIGHTS["recognition"] == 20
-    assert losses.REPORT_WEIGHTS["smooth_shape"] == 0.08
-    assert losses.REPORT_WEIGHTS["smooth_albedo"] == 0.1
-    assert losses.REPORT_WEIGHTS["offset_l2"] == losses.REPORT_WEIGHTS["offset_symmetry"] == 1e-4
-    assert losses.RECOGNITION_WEIGHTS["facenet"] == losses.REPORT_WEIGHTS["recognition"]
-    for weights in (losses.RECOGNITION_WEIGHTS, losses.FIT_RECOGNITION_WEIGHTS):
+    assert REPORT_WEIGHTS["recognition"] == 20
+    assert REPORT_WEIGHTS["smooth_shape"] == 0.08
+    assert REPORT_WEIGHTS["smooth_albedo"] == 0.1
+    assert REPORT_WEIGHTS["offset_l2"] == REPORT_WEIGHTS["offset_symmetry"] == 1e-4
+    assert RECOGNITION_WEIGHTS["facenet"] == REPORT_WEIGHTS["recognition"]
+    for weights in (RECOGNITION_WEIGHTS, FIT_RECOGNITION_WEIGHTS):
         # the same for either network, in units of the distance between two people
         assert weights["dlib"] / weights["facenet"] == pytest.approx(25.5 / 7.9, rel=0.05)
     with pytest.raises(TypeError):
-        losses.FIT_WEIGHTS["pixel"] = 0
+        FIT_WEIGHTS["pixel"] = 0

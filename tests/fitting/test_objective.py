@@ -17,9 +17,9 @@ from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.face.lighting import sh_basis
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting import losses, objective
-from facerecon_lib.fitting.fit import region_weights
-from facerecon_lib.fitting.losses import RENDERED_WEIGHTS, REPORT_WEIGHTS, TRAIN_WEIGHTS
 from facerecon_lib.fitting.objective import PIXEL_SIGMA, TRUTH_TERMS, BaseObjective, Objective
+from facerecon_lib.fitting.photo_light import region_weights
+from facerecon_lib.fitting.weights import PRIORS, RENDERED_WEIGHTS, REPORT_WEIGHTS, TRAIN_WEIGHTS
 from facerecon_lib.networks.face_networks import dlib_file
 from facerecon_lib.networks.recognition import face_features, load_network
 from facerecon_lib.rendering.synthesis import synthesise
@@ -219,7 +219,7 @@ def test_the_priors_are_those_of_losses():
         "action_range": losses.action_range_prior(model().actions(c.expression)),
         **losses.light_priors(c.lighting),
     }
-    assert set(expected) == set(losses.PRIORS)
+    assert set(expected) == set(PRIORS)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-4)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.fitting.fit import start_from_landmarks
+from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.photos.detection import align, sample_detection, sample_photo
 from facerecon_lib.pictures.faces import (
     on_photo,

@@ -17,7 +17,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from facerecon_lib.fitting.losses import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
+from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.reading import align
 from facerecon_lib.training import loop as training

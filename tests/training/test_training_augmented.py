@@ -22,7 +22,7 @@ from facerecon_lib.cli.train import chosen_settings
 from facerecon_lib.face.model_file import read_model_file
 from facerecon_lib.face.morphable_model import ModelError, MorphableModel, shipped_model_path
 from facerecon_lib.files.downloads import sha256_of
-from facerecon_lib.fitting.losses import AUGMENTED_REPORT_WEIGHTS
+from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import Encoder, load_encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
 from facerecon_lib.photos.reading import align

@@ -279,7 +279,7 @@ def orthographic_pose(
 ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, " batch"], Float[Tensor, "batch 2"]]:
     """Rotation, pixels a mm, and the pixel of the model's origin, in closed form.
 
-    The library's answer to `pose_from_landmarks`; `fitting.start_from_landmarks` does the same for
+    The library's answer to `pose_from_landmarks`; `start_from_landmarks` does the same for
     its 51 points. The last three arguments are for mistakes: whether v is turned upwards, whether
     the nearest rotation is taken, and the scale from the two singular values.
     """

@@ -24,7 +24,10 @@ from ...face.lighting import ambient_lighting, solve_lighting
 from ...face.measures import vertex_error_mm
 from ...face.morphable_model import MorphableModel
 from ...fitting import losses
-from ...fitting.fit import JAW_WEIGHT, LEARNING_RATES, sample_photo_colours, start_from_landmarks
+from ...fitting.fit import LEARNING_RATES
+from ...fitting.photo_light import sample_photo_colours
+from ...fitting.pose_start import start_from_landmarks
+from ...fitting.weights import FIT_WEIGHTS, JAW_WEIGHT
 from ...photos.reading import Crop
 from ...rendering.renderer import SoftSettings
 from ...rendering.synthesis import CROP_SIZE, Face, project_landmarks, synthesise
@@ -198,7 +201,7 @@ def landmark_points(few: MorphableModel, c: FaceCoefficients) -> Float[Tensor, "
 
 def shape_prior(model: MorphableModel, c: FaceCoefficients) -> Float[Tensor, " batch"]:
     """The shape's priors at FIT_WEIGHTS, one number a face."""
-    w = losses.FIT_WEIGHTS
+    w = FIT_WEIGHTS
     actions = model.actions(c.expression)
     outside = (-actions).clamp(min=0) + (actions - 1).clamp(min=0)
     return (
@@ -222,7 +225,7 @@ def fit_points(
     adam = torch.optim.Adam([{"params": [p[n]], "lr": LEARNING_RATES[n]} for n in SHAPE])
     for _ in range(steps):
         c = coefficients(p)
-        loss = losses.FIT_WEIGHTS["landmark"] * loss_of(landmark_points(few, c), landmarks, weights)
+        loss = FIT_WEIGHTS["landmark"] * loss_of(landmark_points(few, c), landmarks, weights)
         loss = loss + shape_prior(model, c).mean()
         adam.zero_grad()
         loss.backward()
@@ -255,7 +258,7 @@ def prior_sweep(
     def loss_of(p: Mapping[str, Tensor]) -> Tensor:
         c = coefficients(p)
         prior = strength.to(landmarks) * shape_prior(model, c)
-        return (losses.FIT_WEIGHTS["landmark"] * landmark(c) + prior).sum()
+        return (FIT_WEIGHTS["landmark"] * landmark(c) + prior).sum()
 
     rates = {name: LEARNING_RATES[name] for name in SHAPE}
     found, _ = fit_face(loss_of, parameters(start), rates, steps)

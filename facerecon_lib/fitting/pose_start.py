@@ -1,0 +1,50 @@
+"""The pose of a face from its 68 landmarks, in closed form: where fitting starts.
+
+    coefficients = start_from_landmarks(model, crop.landmarks)
+
+Notebooks 02 and 05, section 2.1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..face.camera import DEFAULT_FOV, matrix_to_axis_angle
+from ..face.coefficients import FaceCoefficients
+from ..face.morphable_model import MorphableModel
+from ..rendering.synthesis import CROP_SIZE
+
+
+def start_from_landmarks(
+    model: MorphableModel, landmarks: Float[Tensor, "batch 68 2"], fov_deg: float = DEFAULT_FOV
+) -> FaceCoefficients:
+    """The mean face in the pose that 68 points give, in closed form.
+
+    Least squares for a scaled orthographic camera over the inner 51 points (a 2 by 3 matrix and a
+    shift), the nearest rotation to that matrix, and its scale turned into a depth of the crop.
+    """
+    points = model.mean[model.landmarks[17:]]
+    middle = points.mean(0)
+    seen = landmarks[:, 17:] * landmarks.new_tensor([1.0, -1.0])  # y up
+    seen_middle = seen.mean(1, keepdim=True)
+    affine = torch.linalg.lstsq(
+        (points - middle).expand(len(seen), -1, -1), seen - seen_middle
+    ).solution.transpose(1, 2)
+    u, s, vh = torch.linalg.svd(affine, full_matrices=False)
+    rows = u @ vh
+    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
+    per_mm = s.mean(1)
+    shift = seen_middle[:, 0] - torch.einsum("bij,j->bi", rows, middle) * per_mm[:, None]
+    half = CROP_SIZE / 2
+    depth = half / (math.tan(math.radians(fov_deg / 2)) * per_mm)
+    x, y = (shift[:, 0] - half) / per_mm, (shift[:, 1] + half) / per_mm
+    coefficients = model.neutral(len(landmarks))
+    # the points lie in front of the model's origin
+    depth = depth + rotation[:, 2] @ middle
+    coefficients.rotation = matrix_to_axis_angle(rotation)
+    coefficients.translation = torch.stack([-x, y, depth], -1)
+    return coefficients
