@@ -1,0 +1,56 @@
+"""The one check of a tensor's shape, for the functions that a user calls.
+
+    sizes = expect("vertices", vertices, "batch vertex 3")       # {"batch": 2, "vertex": 5023}
+    expect("colours", colours, "batch vertex 3", **sizes)        # the same batch and vertices
+    expect("normals", normals, "... 3")                          # any axes before the last
+
+Inside the library the jaxtyping signatures state the shapes, and nothing checks them again. Every
+notebook meets these messages.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+
+def expect(
+    name: str, value: Tensor | np.ndarray, shape: str, hint: str = "", **sizes: int
+) -> dict[str, int]:
+    """The sizes of the named axes of `value`, or a ValueError of one line if its shape is another.
+
+    "vertices: expected (batch, vertex, 3), got (1, 3, 5023): transpose it?"
+
+    shape: numbers must match, names stand for any size but the same one throughout; "..." in front
+    stands for any axes. hint: what to do instead; without it, the plain cases are recognised.
+    sizes: of axes that an earlier call found, or that the caller knows.
+    """
+    axes, got = shape.split(), tuple(value.shape)
+    named = _match(axes, got, sizes)
+    if named is not None:
+        return named
+    swapped = (*got[:-2], *got[:-3:-1])
+    unbatched = axes[1:] if axes[0] == "batch" else axes
+    if not hint and any(_match(a, swapped, sizes) is not None for a in (axes, unbatched)):
+        hint = "transpose it?"
+    elif not hint and _match(unbatched, got, sizes) is not None:
+        hint = "add the batch axis with [None]"
+    expected = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+    comma = "," if len(axes) == 1 else ""
+    raise ValueError(
+        f"{name}: expected ({expected}{comma}), got {got}" + (f": {hint}" if hint else "")
+    )
+
+
+def _match(axes: list[str], got: tuple[int, ...], sizes: dict[str, int]) -> dict[str, int] | None:
+    """The size of each named axis, or None where the shape does not fit."""
+    if axes and axes[0] == "...":
+        axes = axes[1:]
+        got = got[max(len(got) - len(axes), 0) :]
+    if len(axes) != len(got):
+        return None
+    sizes = dict(sizes)
+    for axis, size in zip(axes, got, strict=True):
+        if size != (int(axis) if axis.isdigit() else sizes.setdefault(axis, size)):
+            return None
+    return sizes
