@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
-from .style import font
+from ...pictures.faces import Picture
+from .palettes import drawn
+from .style import charts, font, open_frame
 
-Picture = UInt8[np.ndarray, "height width 3"]
 CAPTION = 26  # px above a panel
 MARK = 140  # of 255: the grey of the line in a plot
 
@@ -26,15 +24,12 @@ class Curves:
 
     def __init__(self, draw: Callable[[Sequence], None], count: int, size: tuple[int, int]):
         width, height = size
-        figure = Figure((width / 80, height / 80), dpi=80, layout="constrained", facecolor="white")
-        axes = list(figure.subplots(1, count, squeeze=False)[0])
+        figure, axes = charts(width / 80, height / 80, count, squeeze=False)
+        axes = list(axes[0])
         draw(axes)
         for axis in axes:
-            axis.spines[["top", "right"]].set_visible(False)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        self.picture = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        self.axes = axes
+            open_frame(axis)
+        self.picture, self.axes = drawn(figure), axes
 
     def marked(self, values: Sequence[float]) -> Picture:
         """The plots with a line at one value of x each, behind what is drawn and written there."""

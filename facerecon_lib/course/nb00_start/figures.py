@@ -19,7 +19,7 @@ from PIL import Image
 
 from ...face.coefficients import FaceCoefficients
 from ...face.lighting import ambient_lighting, shade
-from ...face.measures import MONK_TONES, srgb_to_lab
+from ...face.measures import MONK_TONES
 from ...face.morphable_model import MorphableModel
 from ...fitting.fit import FitResult
 from ...fitting.losses import LIGHT_LEVEL
@@ -37,6 +37,7 @@ from ...pictures.faces import (
 )
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face, synthesise
+from ..drawing.panels import tone_distances
 from ..drawing.style import BLUE, INK, bare, charts, curves, dots, picture, sized
 
 # The head in motion ---------------------------------------------------------------------------
@@ -239,13 +240,8 @@ def population(model: MorphableModel) -> Figure:
     """Random faces of the model, one for each Monk tone, from light to dark."""
     generator = torch.Generator().manual_seed(3)
     identity, _, _ = model.random(len(MONK_TONES), generator, 0.9)
-    skin = model.regions["skin"] / model.regions["skin"].sum()
-    mean = (skin[:, None] * model.albedo_mean).sum(0)
-    colours = mean + model.albedo_samples @ torch.einsum("v,kvc->kc", skin, model.albedo_basis)
-    tones = [[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES]
-    tones, colours = srgb_to_lab(mean.new_tensor(tones)), srgb_to_lab(colours.clamp(0, 1))
     pictures = []
-    for i, nearest in enumerate((tones[:, None] - colours).norm(dim=-1).argmin(1)):
+    for i, nearest in enumerate(tone_distances(model).argmin(0)):
         c = model.neutral()
         c.identity = identity[i : i + 1]
         c.albedo = model.albedo_samples[nearest][None]

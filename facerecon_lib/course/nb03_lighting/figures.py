@@ -32,6 +32,7 @@ from ..drawing.light_balls import (
 )
 from ..drawing.light_balls import beside as beside
 from ..drawing.light_balls import direction as direction
+from ..drawing.panels import skin_colour as skin_colour
 from ..drawing.style import BLUE, BLUES, INK, ORANGE, RED, bare, charts, curves, picture, signed
 from .relighting import Relighter as Relighter
 from .relighting import linear_to_srgb as linear_to_srgb
@@ -41,7 +42,6 @@ from .skin_tones import albedo_from_colours as albedo_from_colours
 from .skin_tones import counterfeit_figure as counterfeit_figure
 from .skin_tones import monk_ladder as monk_ladder
 from .skin_tones import readings_figure as readings_figure
-from .skin_tones import skin_colour as skin_colour
 from .skin_tones import tone_figure as tone_figure
 
 ORDER = [(0, 0), (1, -1), (1, 0), (1, 1), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)]
@@ -206,15 +206,10 @@ def room_figure(light: Float[Tensor, "9 3"]) -> Figure:
 
 
 def band_coefficients(bands: int = 8) -> np.ndarray:
-    """Of the clamped cosine: integral of max(0, c) P_l(c) over the sphere, one a band."""
+    """Of the clamped cosine: integral of max(0, c) P_l(c) over the sphere, one per band."""
     nodes, weights = np.polynomial.legendre.leggauss(64)
     c, w = (nodes + 1) / 2, weights / 2  # the half where the cosine is positive
-    return np.array(
-        [
-            2 * np.pi * (w * c * np.polynomial.legendre.Legendre.basis(band)(c)).sum()
-            for band in range(bands)
-        ]
-    )
+    return 2 * np.pi * (w * c) @ np.polynomial.legendre.legvander(c, bands - 1)
 
 
 def lamp_figure(values: dict[int, Tensor], angles: Tensor) -> Figure:

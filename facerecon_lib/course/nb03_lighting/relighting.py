@@ -1,4 +1,4 @@
-"""Light that Eq. 3 cannot say, and a photo under another light, for notebook 03."""
+"""Light that Eq. 3 cannot say, and a photo under another light. Notebook 03."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...face.camera import MODEL_TO_CAMERA
 from ...face.lighting import ambient_lighting, sh_basis
-from ...photos.detection import Crop
-from ...pictures.faces import to_uint8
+from ...photos.reading import Crop
+from ...pictures.faces import Picture, to_uint8
 from ...rendering.rasterizer import rasterize
 from ...rendering.synthesis import Face
-from ..drawing.light_balls import Picture
 
 
 def srgb_to_linear(colours: Tensor) -> Tensor:
@@ -47,42 +47,32 @@ def _unshadowed(points: Tensor, faces: Tensor, towards: Tensor) -> Bool[Tensor, 
 
 
 @torch.no_grad()
-def physical_lamp(
-    face: Face,
-    towards: Tensor,
-    ambient: float = 0.25,
-    strength: float = 0.85,
-    gloss: float = 0.0,
-    shadows: bool = True,
-) -> Float[Tensor, "1 vertex 3"]:
+def physical_lamp(face: Face, towards: Tensor, gloss: float = 0.0) -> Float[Tensor, "1 vertex 3"]:
     """Colours under a real lamp: clamped cosine, cast shadows (a lamp 6 degrees wide), highlights.
 
     gloss: strength of a Blinn-Phong highlight of exponent 40.
     """
+    ambient, strength = 0.25, 0.85
     d = F.normalize(towards, dim=0)
-    points = face.v_camera[0] * face.v_camera.new_tensor([-1.0, 1.0, -1.0])  # viewer axes
+    points = face.v_camera[0] @ MODEL_TO_CAMERA  # viewer axes
     n = face.normals[0]
-    seen = torch.ones(len(points))
-    if shadows:
-        wobble = torch.tensor([[0.0, 0, 0]] + [[math.cos(t), math.sin(t), 0] for t in range(6)])
-        seen = torch.stack(
-            [_unshadowed(points, face.model.faces, d + 0.05 * w).float() for w in wobble]
-        ).mean(0)
-    cosine = (n @ d).clamp(min=0) * seen
-    view = F.normalize(-points, dim=-1)
-    half = F.normalize(view + d, dim=-1)
-    shine = gloss * (n * half).sum(-1).clamp(min=0) ** 40 * seen * (n @ d > 0)
+    wobble = torch.tensor([[0.0, 0, 0]] + [[math.cos(t), math.sin(t), 0] for t in range(6)])
+    parts = [_unshadowed(points, face.model.faces, d + 0.05 * w) for w in wobble]
+    lit = torch.stack(parts).float().mean(0)
+    cosine = (n @ d).clamp(min=0) * lit
+    half = F.normalize(F.normalize(-points, dim=-1) + d, dim=-1)
+    shine = gloss * (n * half).sum(-1).clamp(min=0) ** 40 * lit * (n @ d > 0)
     return face.albedo * (ambient + strength * cosine)[None, :, None] + shine[None, :, None]
 
 
 class Relighter:
     """A photo under another light: each pixel times new shading over old (a quotient image).
 
-    Riklin-Raviv and Shashua, "The quotient image", PAMI 2001. `size` px a side.
+    Riklin-Raviv and Shashua, "The quotient image", PAMI 2001. size: of its sides, px.
     """
 
     @torch.no_grad()
-    def __init__(self, crop: Crop, face: Face, light: Float[Tensor, "1 9 3"], size: int = 270):
+    def __init__(self, crop: Crop, face: Face, light: Float[Tensor, "1 9 3"], size: int):
         self.photo = F.interpolate(crop.image, (size, size), mode="bicubic", antialias=True)[0]
         inner = 1 - face.model.regions["border"][None, :, None]
         image, mask = face.render(size, attributes=torch.cat([face.normals, inner], -1))

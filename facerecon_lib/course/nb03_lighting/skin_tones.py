@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...face.lighting import shade
-from ...face.measures import MONK_TONES, srgb_to_lab
 from ...face.morphable_model import MorphableModel
 from ...pictures.faces import paint
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face
 from ..drawing.light_balls import ball, with_ball
+from ..drawing.panels import tone_distances
 from ..drawing.style import BLUE, RED, bare, curves, page
 
 
@@ -24,20 +24,8 @@ def monk_ladder(model: MorphableModel) -> Float[Tensor, "10 albedo"]:
 
     The mean of the eight of the model's sample skins that lie nearest, in CIELAB.
     """
-    skin = model.regions["skin"]
-    weights = (skin / skin.sum())[:, None]
-    mean = (weights * model.albedo_mean).sum(0)
-    colours = mean + model.albedo_samples @ (weights * model.albedo_basis).sum(1)
-    tones = [[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES]
-    away = srgb_to_lab(colours.clamp(0, 1))[:, None] - srgb_to_lab(colours.new_tensor(tones))
-    nearest = away.norm(dim=-1).topk(8, dim=0, largest=False).indices
+    nearest = tone_distances(model).topk(8, dim=0, largest=False).indices
     return model.albedo_samples[nearest].mean(0)
-
-
-def skin_colour(model: MorphableModel, albedo: Float[Tensor, "b vertex 3"]) -> Tensor:
-    """Mean colour of the skin, (b, 3)."""
-    skin = model.regions["skin"]
-    return (albedo * (skin / skin.sum())[:, None]).sum(1)
 
 
 def albedo_from_colours(
