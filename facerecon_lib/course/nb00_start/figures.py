@@ -109,7 +109,7 @@ def photo_figure(photo: Photo, found: Detection, crop: Crop) -> Figure:
     left.set_title(f"the photo, {photo.width} x {photo.height}: box (yellow), cut (white)")
     left.axis("off")
     words = f"the crop, {side} x {side}: what the rest of the course works on"
-    picture(right, crop_picture(crop, 448), words, 12)
+    picture(right, crop_picture(crop, 448), words, 11)
     dots(right, crop.landmarks[0], DETECTED, 14)
     return figure
 
@@ -191,7 +191,7 @@ def verdict_figure(crop: Crop, face: Face, fitted: FitResult) -> Figure:
         start = names.index(stage)
         axes[0].axvline(start, color="0.8", lw=1, zorder=0)
         axes[0].annotate(f" {stage}", (start, max(losses)), color="0.35", va="top")
-    picture(axes[1], crop_picture(crop, 384), "68 landmarks, found and fitted", 12)
+    picture(axes[1], crop_picture(crop, 384), "68 landmarks, found and fitted", 11)
     dots(axes[1], crop.landmarks[0], DETECTED, 12, label="detected")
     dots(axes[1], face.landmarks("2d")[0], FITTED, 12, label="fitted")
     axes[1].legend(loc="lower left", fontsize=8)
@@ -199,7 +199,7 @@ def verdict_figure(crop: Crop, face: Face, fitted: FitResult) -> Figure:
     difference = (image.clamp(0, 1) - crop.image).abs().mean(1)[0]
     difference = difference.masked_fill(mask[0, 0] < 0.5, torch.nan)
     words = "difference of the colours, 0 to 1"
-    drawn = picture(axes[2], difference, words, 12, **sized(0.4))
+    drawn = picture(axes[2], difference, words, 11, **sized(0.4))
     figure.colorbar(drawn, ax=axes[2], shrink=0.85)
     return figure
 

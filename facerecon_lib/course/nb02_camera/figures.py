@@ -281,10 +281,10 @@ def doubling_figure(
     shots = [picture(model, v, size=256) for v in posed.values()]
     axes = [figure.add_subplot(grid[1, i]) for i in range(len(posed) + 1)]
     for axis, name, shot in zip(axes, posed, shots, strict=False):
-        panel(axis, shot, name, 12)
+        panel(axis, shot, name, 11)
     change = np.abs(shots[0].astype(float) - shots[-1]).max(-1) / 255
     words = f"first minus last: {change.max():.3g} at most"
-    drawn = panel(axes[-1], change, words, 12, **sized(0.1))
+    drawn = panel(axes[-1], change, words, 11, **sized(0.1))
     figure.colorbar(drawn, ax=axes[-1], shrink=0.8)
     return figure
 
@@ -322,7 +322,7 @@ def dolly_figure(fovs: Sequence[float], pictures: Sequence[Picture], ratios: Seq
     figure = page(13, 5.2, "The same head, the same size: step closer and the nose grows", 14)
     grid = figure.add_gridspec(2, len(fovs), height_ratios=[1.35, 1])
     for i, (fov, image) in enumerate(zip(fovs, pictures, strict=True)):
-        panel(figure.add_subplot(grid[0, i]), image, f"{fov:g}°", 12)
+        panel(figure.add_subplot(grid[0, i]), image, f"{fov:g}°", 11)
     axis = figure.add_subplot(grid[1, :])
     settings = dict(ylabel="nose width /\nouter eye distance", xticks=list(fovs))
     curves(axis, {"": ratios}, fovs, "o-", colours=(RED,), **settings)
@@ -346,8 +346,8 @@ def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
     )
     figure, sides = charts(11.6, 6.5, 2, title=title, fontsize=14)
     shape = picture(model, v_camera, size=512, look="shape")
-    panel(sides[0], shape, "on the mean face: vertices", 12)
-    panel(sides[1], to_uint8(photo[0]), "on the photo: what a detector marked", 12)
+    panel(sides[0], shape, "on the mean face: vertices", 11)
+    panel(sides[1], to_uint8(photo[0]), "on the photo: what a detector marked", 11)
     lines = [[*range(low - 1, high)] for low, high in STROKES]
     lines += [[*range(low - 1, high), low - 1] for low, high in LOOPS]
     for axis, points in zip(sides, (on_model.numpy(), crop.landmarks[0].numpy()), strict=True):
@@ -400,7 +400,7 @@ def sliding_jaw(
     size = (4.4 * len(posed), 4.9, len(posed))
     figure, axes = charts(*size, title=title, fontsize=14, squeeze=False)
     for axis, (name, (v_camera, rotation)) in zip(axes[0], posed.items(), strict=True):
-        panel(axis, picture(model, v_camera, size=400, look="shape"), name, 12)
+        panel(axis, picture(model, v_camera, size=400, look="shape"), name, 11)
         fixed, sliding = (
             camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index[0, :17]]), 224).numpy()
             for index in (landmark_vertices(model, v_camera, rotation, k) for k in ("3d", "2d"))
@@ -431,7 +431,7 @@ def residual_figure(
     figure, axes = charts(*shape, title=title, fontsize=14, squeeze=False)
     detected, shades = crop.landmarks[0].numpy(), matplotlib.colormaps[SIZE]
     for axis, (name, (image, points)) in zip(axes[0], fits.items(), strict=True):
-        panel(axis, image, name, 12)
+        panel(axis, image, name, 11)
         axis.scatter(*detected.T, s=12, color=DETECTED, label="detected in the photo", zorder=3)
         if points is None:
             continue
