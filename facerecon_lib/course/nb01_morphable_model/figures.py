@@ -24,13 +24,14 @@ from ..drawing.painted_faces import gallery as gallery
 from ..drawing.painted_faces import upright_rows
 from ..drawing.style import BLUE, BLUES, GREEN, GREY, INK, RED, charts, curves, log_ticks, sized
 
+Vertices, Modes = Float[Tensor, "vertex 3"], Float[Tensor, "mode vertex 3"]
 SIZES = (*BLUES[:2], BLUE)  # fewer to more training faces
 
 
 # Faces as vectors -------------------------------------------------------------------------------
 
 
-def target_rings(model: MorphableModel) -> Float[Tensor, "vertex 3"]:
+def target_rings(model: MorphableModel) -> Vertices:
     """Colours that name a vertex: eight hues around the nose's tip, rings by distance from it."""
     away = model.mean - model.mean[model.landmarks[30]]
     hue = (torch.atan2(away[:, 1], away[:, 0]) * 4 / math.pi).round() / 8 % 1
@@ -52,12 +53,7 @@ def shaken(
 
 
 def modes_figure(
-    paint: FacePainter,
-    mean: Float[Tensor, "vertex 3"],
-    basis: Float[Tensor, "mode vertex 3"],
-    title: str,
-    heat: bool = True,
-    **look: float,
+    paint: FacePainter, mean: Vertices, basis: Modes, title: str, heat: bool = True, **look: float
 ) -> Figure:
     """Five modes at minus and plus 2.5 standard deviations, and how far each moves a vertex.
 
@@ -78,9 +74,7 @@ def modes_figure(
 
 
 def compactness_figure(
-    deviations: Mapping[str, Float[Tensor, " mode"]],
-    ours: Float[Tensor, "mode vertex 3"],
-    shipped: Float[Tensor, "mode vertex 3"],
+    deviations: Mapping[str, Float[Tensor, " mode"]], ours: Modes, shipped: Modes
 ) -> Figure:
     """Variance held by the first modes of some models; |cosine| between the modes of two."""
     figure, (left, right) = charts(11.5, 4.2, 2, width_ratios=(1.35, 1))
@@ -193,8 +187,8 @@ def lower_teeth(model: MorphableModel) -> Tensor:
 
 def rebuilt_figure(
     paint: FacePainter,
-    face: Float[Tensor, "vertex 3"],
-    rebuilt: Mapping[str, Float[Tensor, "vertex 3"]],
+    face: Vertices,
+    rebuilt: Mapping[str, Vertices],
     title: str,
     top: float = 2.0,
     yaw: float = 0.0,
@@ -212,9 +206,9 @@ def rebuilt_figure(
 
 def landmarks_figure(
     paint: FacePainter,
-    face: Float[Tensor, "vertex 3"],
+    face: Vertices,
     points: Float[Tensor, "68 3"],
-    fits: Mapping[str, Float[Tensor, "vertex 3"]],
+    fits: Mapping[str, Vertices],
     title: str,
 ) -> Figure:
     """A face, the noisy landmarks that are all we know, and what was fitted to them."""
@@ -264,7 +258,7 @@ def finer(model: MorphableModel) -> Subdivision:
     return loop_subdivide(model.faces, len(model.mean), creases)
 
 
-def scar(model: MorphableModel, vertices: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
+def scar(model: MorphableModel, vertices: Vertices) -> Vertices:
     """A raised scar across one cheek and three furrows in the brow: offsets in mm along the
     normals of `vertices`, on a model subdivided once."""
     x, normal = vertices, vertex_normals(vertices[None], model.faces)[0]
@@ -286,12 +280,7 @@ def scar(model: MorphableModel, vertices: Float[Tensor, "v 3"]) -> Float[Tensor,
     return (bump * front)[:, None] * normal
 
 
-def scar_figure(
-    paint: FacePainter,
-    face: Float[Tensor, "vertex 3"],
-    answer: Float[Tensor, "vertex 3"],
-    title: str,
-) -> Figure:
+def scar_figure(paint: FacePainter, face: Vertices, answer: Vertices, title: str) -> Figure:
     """A face, the model's answer, and their distance, drawn large."""
     error = (answer - face).norm(dim=-1)
     look = dict(yaw=-22, size=430)
@@ -304,12 +293,7 @@ def scar_figure(
 
 
 def skin_modes_figure(
-    paint: FacePainter,
-    shape: Float[Tensor, "vertex 3"],
-    mean: Float[Tensor, "vertex 3"],
-    basis: Float[Tensor, "mode vertex 3"],
-    deviations: float,
-    title: str,
+    paint: FacePainter, shape: Vertices, mean: Vertices, basis: Modes, deviations: float, title: str
 ) -> Figure:
     """The first albedo modes at minus and plus some standard deviations, unlit."""
     skins = [mean + sign * deviations * basis[:6] for sign in (-1, 1)]
@@ -361,7 +345,7 @@ def nearest_albedo(
 
 def tones_figure(
     paint: FacePainter,
-    shape: Float[Tensor, "vertex 3"],
+    shape: Vertices,
     targets: Float[Tensor, "10 vertex 3"],
     rebuilt: Mapping[str, Float[Tensor, "10 vertex 3"]],
     skin: Float[Tensor, " vertex"],

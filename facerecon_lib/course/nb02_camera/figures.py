@@ -53,6 +53,7 @@ from ..drawing.style import (
 )
 from ..drawing.style import picture as panel
 
+Posed = Float[Tensor, "1 vertex 3"]  # in the camera frame, mm
 AXES = ("#d62728", "#2ca02c", "#1f77b4")  # x red, y green, z blue
 GROUPS = {  # iBUG points, counted from 1, and a colour each
     "jaw": (1, 17, "#1f77b4"),
@@ -72,7 +73,7 @@ TIP = dict(s=60, color="#ffd400", edgecolors="black", linewidths=0.8, zorder=7)
 
 def picture(
     model: MorphableModel,
-    v_camera: Float[Tensor, "1 vertex 3"],
+    v_camera: Posed,
     fov_deg: float = camera.DEFAULT_FOV,
     size: int = 320,
     *,
@@ -102,10 +103,7 @@ def _normals(v_camera: Tensor, model: MorphableModel) -> Tensor:
 
 
 def pose_picture(
-    model: MorphableModel,
-    v_camera: Float[Tensor, "1 vertex 3"],
-    rotation: Float[Tensor, "1 3"],
-    kind: str,
+    model: MorphableModel, v_camera: Posed, rotation: Float[Tensor, "1 3"], kind: str
 ) -> Picture:
     """The face with its 68 landmarks on it, quick enough for a slider; the jaw's in blue."""
     index = landmark_vertices(model, v_camera, rotation, kind)[0]
@@ -255,9 +253,7 @@ def _plane_panel(axis: Axes, shot: Picture, extent, tip: Tensor, reach, words, t
 
 
 @torch.no_grad()
-def doubling_figure(
-    model: MorphableModel, posed: Mapping[str, Float[Tensor, "1 vertex 3"]]
-) -> Figure:
+def doubling_figure(model: MorphableModel, posed: Mapping[str, Posed]) -> Figure:
     """Posed meshes in the cone of the camera, seen from the side, and the picture of each."""
     title = "Half the size at half the distance: a camera cannot tell these heads apart"
     figure = page(12, 9.4, title, 14)
@@ -389,9 +385,7 @@ def _beside(number: int, point: np.ndarray, middle: np.ndarray, part: np.ndarray
 
 
 @torch.no_grad()
-def sliding_jaw(
-    model: MorphableModel, posed: Mapping[str, tuple[Float[Tensor, "1 vertex 3"], Tensor]]
-) -> Figure:
+def sliding_jaw(model: MorphableModel, posed: Mapping[str, tuple[Posed, Tensor]]) -> Figure:
     """Fixed jaw points, and those on the outline that a 2D detector sees, for some poses.
 
     posed: title: (camera-frame vertices, axis-angle).

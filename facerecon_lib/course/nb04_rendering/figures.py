@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -23,10 +22,11 @@ from ...face.camera import ndc_to_pixels, pixels_to_ndc, project_ndc
 from ...pictures.faces import Picture, to_uint8
 from ...rendering.rasterizer import Fragments, rasterize
 from ...rendering.renderer import SoftSettings
-from ..drawing.style import BLUE, BLUES, GREEN, GREY, RED, add_legend, charts, font, signed
+from ..drawing.style import BLUE, BLUES, GREEN, GREY, RED, add_legend, charts, font, picture, signed
 
 HARD, SOFT, TARGET = RED, BLUE, GREEN
 WARM = "#c9a227"
+SHARP = dict(interpolation="nearest")
 FRAME = dict(visible=True, color="#dddddd")
 
 # Geometry ---------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def ndc_maps(
         axis.axis("off")
     for i, (axis, values) in enumerate(zip(axes.flat, maps, strict=False)):
         right, top = (side / min(values.shape[:2]) for side in (values.shape[1], values.shape[0]))
-        settings = dict(interpolation="nearest", extent=(right, -right, -top, top)) | imshow
+        settings = SHARP | dict(extent=(right, -right, -top, top)) | imshow
         drawn = axis.imshow(values.detach().numpy(), **settings)
         axis.set_title(titles[i] if i < len(titles) else "", fontsize=10)
         for triangle in () if triangles is None else triangles.detach():
@@ -179,7 +179,7 @@ def question_figure(triangle: Float[Tensor, "3 2"], covered: Tensor) -> Figure:
 def fragments_figure(
     pix_to_face: Int[Tensor, "height width"],
     zbuf: Float[Tensor, "height width"],
-    picture: Float[Tensor, "height width 3"],
+    image: Float[Tensor, "height width 3"],
     title: str,
     depth_label: str = "depth",
     picture_label: str = "colours, mixed by bary",
@@ -187,17 +187,11 @@ def fragments_figure(
     """Which triangle, how deep, what colour."""
     depth = zbuf.detach().masked_fill(pix_to_face < 0, torch.nan)
     figure, axes = charts(9.2, 3.4, 3, title=title)
-    _pixels(axes[0], face_colours(pix_to_face), "pix_to_face: one colour a triangle")
-    drawn = _pixels(axes[1], depth, "zbuf: near is bright", cmap="viridis_r")
+    picture(axes[0], face_colours(pix_to_face), "pix_to_face: one colour a triangle", 11, **SHARP)
+    drawn = picture(axes[1], depth, "zbuf: near is bright", 11, **SHARP, cmap="viridis_r")
     figure.colorbar(drawn, ax=axes[1], label=depth_label, shrink=0.75)
-    _pixels(axes[2], picture.detach().clamp(0, 1), picture_label)
+    picture(axes[2], image.detach().clamp(0, 1), picture_label, 11, **SHARP)
     return figure
-
-
-def _pixels(axis: Axes, image: np.ndarray | Tensor, title: str, **imshow) -> AxesImage:
-    axis.set_title(title)
-    axis.axis("off")
-    return axis.imshow(image, interpolation="nearest", **imshow)
 
 
 def face_colours(pix_to_face: Int[Tensor, "height width"]) -> Picture:
@@ -218,17 +212,17 @@ def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
     """Which triangle each pixel shows: ours, PyTorch3D's, and where the two part."""
     figure, axes = charts(10.0, 3.8, 3)
     shown = ours.pix_to_face[0, ..., 0]
-    _pixels(axes[0], face_colours(shown), "facerecon_lib")
+    picture(axes[0], face_colours(shown), "facerecon_lib", 11, **SHARP)
     for axis in axes[1:]:
         axis.axis("off")
     if theirs is None:
         axes[1].text(0.5, 0.5, "PyTorch3D\nis not installed", ha="center", va="center")
         return figure
     other = theirs.pix_to_face[0, ..., 0]
-    _pixels(axes[1], face_colours(other), "PyTorch3D")
+    picture(axes[1], face_colours(other), "PyTorch3D", 11, **SHARP)
     differs = shown != other
     words = f"pixels that differ: {int(differs.sum())} of {differs.numel():,}"
-    _pixels(axes[2], differs, words, cmap="Greys", vmin=0, vmax=1)
+    picture(axes[2], differs, words, 11, **SHARP, cmap="Greys", vmin=0, vmax=1)
     axes[2].set(xticks=(), yticks=())
     axes[2].axis("on")
     axes[2].spines[:].set(**FRAME)
@@ -343,8 +337,7 @@ def derivative_figure(maps: Mapping[str, Tensor], title: str) -> Figure:
     """Signed maps of how the picture changes; red brighter, blue darker."""
     figure, axes = charts(4.1 * len(maps) + 0.9, 4.8, len(maps), title=title)
     for axis, (label, values) in zip(axes, maps.items(), strict=True):
-        drawn = _pixels(axis, values.detach(), label, **signed(0.3))
-        axis.set_title(label, fontsize=11)
+        drawn = picture(axis, values.detach(), label, 11, **SHARP, **signed(0.3))
     figure.colorbar(drawn, ax=list(axes), label="change of the grey value", shrink=0.8)
     return figure
 
@@ -361,8 +354,8 @@ def push_figure(
     """
     cells = 16
     figure, axes = charts(5.0 * len(panels), 5.4, len(panels), title=title)
-    for axis, (label, (picture, gradient)) in zip(axes, panels.items(), strict=True):
-        side = picture.shape[0]
+    for axis, (label, (image, gradient)) in zip(axes, panels.items(), strict=True):
+        side = image.shape[0]
         pixels = ndc_to_pixels(project_ndc(v_camera), side)
         index = (pixels / side * cells).long().clamp(0, cells - 1)
         index = index[:, 1] * cells + index[:, 0]
@@ -374,8 +367,9 @@ def push_figure(
         push = summed(gradient[:, :2])  # downhill: both axes of the picture are turned round
         longest = push.norm(dim=1).max().clamp(min=1e-12)
         large = push.norm(dim=1) > 0.03 * longest
-        _pixels(axis, 0.45 + 0.55 * picture.detach().clamp(0, 1), label)
+        axis.imshow(0.45 + 0.55 * image.detach().clamp(0, 1), **SHARP)
         axis.set_title(label, fontsize=11)
+        axis.axis("off")
         style = dict(color="#111111", width=0.006, angles="xy", scale_units="xy")
         arrows = (*places[large].T, *(push[large] / longest).T)
         axis.quiver(*arrows, scale=0.5 * cells / side, **style)
