@@ -19,9 +19,7 @@ from ...face.measures import albedo_error, umeyama
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel, shipped_model_path
 from ...face.subdivision import Subdivision, loop_subdivide
-from ..drawing.painted_faces import FacePainter as FacePainter
-from ..drawing.painted_faces import gallery as gallery
-from ..drawing.painted_faces import upright_rows
+from ..drawing.painted_faces import FacePainter, upright_rows
 from ..drawing.style import BLUE, BLUES, GREEN, GREY, INK, RED, charts, curves, log_ticks, sized
 
 Vertices, Modes = Float[Tensor, "vertex 3"], Float[Tensor, "mode vertex 3"]

@@ -30,19 +30,7 @@ from ..drawing.light_balls import (
     with_ball,
     zoomed,
 )
-from ..drawing.light_balls import beside as beside
-from ..drawing.light_balls import direction as direction
-from ..drawing.panels import skin_colour as skin_colour
 from ..drawing.style import BLUE, BLUES, INK, ORANGE, RED, bare, charts, curves, picture, signed
-from .relighting import Relighter as Relighter
-from .relighting import linear_to_srgb as linear_to_srgb
-from .relighting import physical_lamp as physical_lamp
-from .relighting import srgb_to_linear as srgb_to_linear
-from .skin_tones import albedo_from_colours as albedo_from_colours
-from .skin_tones import counterfeit_figure as counterfeit_figure
-from .skin_tones import monk_ladder as monk_ladder
-from .skin_tones import readings_figure as readings_figure
-from .skin_tones import tone_figure as tone_figure
 
 ORDER = [(0, 0), (1, -1), (1, 0), (1, 1), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)]
 FORMULAS = [
