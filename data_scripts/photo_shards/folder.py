@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from facerecon_lib.files.errors import FacereconError, one_line
+from facerecon_lib.photos.reading import PHOTO_SUFFIXES
 
-PHOTO_NAMES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-PHOTO_NAMES |= {".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
 CACD_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<person>.+)_(?P<number>\d{4})")
 META_NAMES = ("celebrity2000_meta.mat", "celebrity2000.mat")
 ABOUT = ("age", "identity", "year", "rank")
@@ -77,7 +76,7 @@ def list_photos(source: Path, meta: dict[str, Meta] | None = None) -> PhotoFolde
     for place, folders, files in os.walk(source, onerror=lambda e: unread.append(str(e.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            photo = not name.startswith(".") and Path(name).suffix.lower() in PHOTO_NAMES
+            photo = not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
             found += [Path(place, name)] * photo
             others += not photo
     if not found:

@@ -24,8 +24,6 @@ from .console import (
 if TYPE_CHECKING:
     from ..evaluation.evaluation import Evaluation
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-
 
 def evaluate(
     checkpoint: Annotated[
@@ -89,25 +87,28 @@ def evaluate(
     figure: Annotated[Path | None, typer.Option(help="Draw some faces to this .png.")] = None,
 ) -> None:
     """Measure an encoder: landmarks, colours, identity, and on rendered faces millimetres."""
+    options = dict(locals())
+    from ..augmented.branch import BaseBranch
     from ..data.rendered.faces import RenderedFaces
     from ..evaluation.runs import evaluate_photos, evaluate_rendered
+    from ..evaluation.settings import EvaluationSettings
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
     from ..reconstruction.output_folder import OutputError
 
+    settings = EvaluationSettings(**options)
     found = {}
     with refusals():
         check_device(device)
-        _check_options(family, split, light, json, figure)
-        if detail_checkpoint is not None and not detail:
-            raise OutputError("--detail-checkpoint is of the augmented branch: add --detail")
+        settings.check()
         paths = [] if photos is None else _photo_paths(photos)
         loaded = MorphableModel.load(model).to(device)
         encoder = load_encoder(checkpoint, loaded, device)
-        true_model, branch = loaded, None
         if detail:
-            branch, loaded = _augmented(encoder, loaded, model, detail_checkpoint, light)
+            branch = _augmented(encoder, loaded, model, detail_checkpoint, light)
             light = branch.base_branch.light
+        else:
+            branch = BaseBranch(encoder, loaded, light or "encoder")
         if light == "known" and (photos is not None or data is not None):
             raise OutputError("light known: only rendered faces come with it; take free or grey")
         network, notes = _judge(recognition, device)
@@ -117,28 +118,21 @@ def evaluate(
                 f"identity is judged by {network.name}, which the encoder was made with: expect it "
                 "to flatter; another --recognition is impartial"
             )
-        if rendered is None:
-            rendered = 0 if photos or data else 200
-        if not (rendered or paths or data):
-            raise OutputError("nothing to evaluate: ask for --rendered, --photos or --data")
-        if rendered:
-            faces = RenderedFaces(true_model, seed, family, details=details)
-            inputs = (encoder, loaded, faces, rendered, network)
+        if rendered := settings.rendered_faces:
+            faces = RenderedFaces(loaded, seed, family, details=details)
             with _counting("rendered faces", rendered) as count:
                 found["rendered"] = evaluate_rendered(
-                    *inputs, scans=scans, light=light, detail=branch, progress=count
+                    branch, faces, rendered, network, scans=scans, progress=count
                 )
             if [trained.get(key) for key in ("data", "seed", "family")] == [None, seed, family]:
                 note = "these are the rendered faces of its training: take another --seed"
                 found["rendered"].notes.append(note)
         if paths:
             with _counting("photos", len(paths)) as count:
-                found["photos"] = evaluate_photos(
-                    encoder, loaded, paths, network, light=light, detail=branch, progress=count
-                )
+                found["photos"] = evaluate_photos(branch, paths, network, progress=count)
         if data is not None:
             split = split or trained.get("split", "random")
-            found["data"] = _on_shards(encoder, loaded, network, data, split, light, branch)
+            found["data"] = _on_shards(branch, network, data, split, loaded.device)
         for name, evaluation in found.items():
             evaluation.notes += notes
             _show(evaluation)
@@ -148,32 +142,8 @@ def evaluate(
             _write(found, json)
 
 
-def _check_options(
-    family: str, split: str | None, light: str | None, json: Path | None, figure: Path | None
-) -> None:
-    from ..augmented.branch import LIGHTS
-    from ..data.rendered.scenes import FAMILIES
-    from ..data.splits import SPLITS
-    from ..reconstruction.output_folder import OutputError
-
-    for option, value, known in (
-        ("--family", family, FAMILIES),
-        ("--split", split, SPLITS),
-        ("--light", light, LIGHTS),
-    ):
-        if value is not None and value not in known:
-            raise OutputError(f"{option} {value}: expected {' or '.join(known)}")
-    for option, path, suffix in (("--json", json, ".json"), ("--figure", figure, ".png")):
-        if path is None:
-            continue
-        if path.suffix.lower() != suffix:
-            raise OutputError(f"{option} {path}: expected a name that ends in {suffix}")
-        if not path.parent.is_dir():
-            raise OutputError(f"{option} {path}: there is no folder {path.parent}")
-
-
 def _augmented(encoder, loaded, model: Path | None, checkpoint: Path | None, light: str | None):
-    """(branch, face model): of the light and the albedo basis that its U-Net was trained with."""
+    """The branch, of the light and the albedo basis that its U-Net was trained with."""
     from ..augmented.branch import AugmentedBranch, BaseBranch
     from ..face.morphable_model import MorphableModel
     from ..networks.unet import UNetError, load_unet
@@ -190,21 +160,24 @@ def _augmented(encoder, loaded, model: Path | None, checkpoint: Path | None, lig
         loaded = MorphableModel.load(model, albedo=albedo).to(loaded.device)
     unet = load_unet(checkpoint, loaded, loaded.device)
     try:
-        return AugmentedBranch(unet, BaseBranch(encoder, loaded, light)), loaded
+        return AugmentedBranch(unet, BaseBranch(encoder, loaded, light))
     except ValueError as error:
         raise UNetError(f"{unet.name}: {error}") from None
 
 
 def _photo_paths(photos: Path) -> list[Path]:
+    from ..photos.reading import PHOTO_SUFFIXES
     from ..reconstruction.output_folder import OutputError
 
     if photos.is_file():
         return [photos]
     if not photos.is_dir():
         raise OutputError(f"--photos {photos}: there is no such folder")
-    paths = sorted(p for p in photos.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in photos.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
-        raise OutputError(f"--photos {photos}: holds no photo ({', '.join(sorted(SUFFIXES))})")
+        raise OutputError(
+            f"--photos {photos}: holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})"
+        )
     return paths
 
 
@@ -233,19 +206,15 @@ def _knows(encoder, trained: dict, network: str) -> bool:
     return trained.get("recognition") == network or encoder.backbone.startswith(network)
 
 
-def _on_shards(
-    encoder, model, network, data: str, split: str, light: str | None, branch
-) -> Evaluation:
+def _on_shards(branch, network, data: str, split: str, device) -> Evaluation:
     from ..data.shards.reader import PhotoShards
     from ..evaluation.runs import evaluate_batches
 
-    settings = dict(part="test", split=split, complete=True, device=model.device)
+    settings = dict(part="test", split=split, complete=True, device=device)
     shards = PhotoShards(data, 16, **settings)
     what = f"the test part of {data} (split: {split})"
     with _counting("photos of shards", shards.photos) as count:
-        found = evaluate_batches(
-            encoder, model, shards, what, network, light=light, detail=branch, progress=count
-        )
+        found = evaluate_batches(branch, shards, what, network, progress=count)
     found.failures = dict(shards.damaged)
     return found
 

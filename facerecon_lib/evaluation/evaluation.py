@@ -59,7 +59,8 @@ class Shown:
 class Evaluation:
     """One number a face for every method and measure (MEASURES), in the order of `names`.
 
-    NaN: not measured. tones: Monk's, 1 to 10; tones_are: whose. scan_to_mesh: mm, over the points
+    NaN: not measured. tones: Monk's, 1 to 10; tones_source: "labels", or
+    "estimates" from the skin that the encoder sees. scan_to_mesh: mm, over the points
     of all scans together, a method. distances: a method's renderings (rows) to photos (columns) by
     F(). light: whose light the encoder's face stands in. detail: the augmented branch's U-Net, by
     name; offsets: how large what it adds is, and where (`evaluation_tables.OFFSETS`).
@@ -71,7 +72,7 @@ class Evaluation:
     recipe: dict[str, str]
     names: list[str]
     tones: list[int]
-    tones_are: str
+    tones_source: str
     values: dict[str, dict[str, list[float]]]
     seconds_per_face: dict[str, float]
     model: MorphableModel
@@ -128,7 +129,7 @@ class Evaluation:
             "recognition": self.recognition,
             "same_person": self.same_person,
             "seconds_per_face": self.seconds_per_face,
-            "tones_are": self.tones_are,
+            "tones_source": self.tones_source,
             "summary": tables,
             "scan_to_mesh_mm": self.scan_to_mesh,
             "encoder_better": {

@@ -1,6 +1,6 @@
 """Batches of faces to an Evaluation's numbers: every method on every face, by every measure.
 
-measurer = Measurer(BaseBranch(encoder, model, "photo"), detail, network)
+measurer = Measurer(BaseBranch(encoder, model, "photo"), network)
 for batch in batches: measurer.add(batch, scans=0)
 found = measurer.result("three batches", cross=False)
 """
@@ -51,19 +51,16 @@ from .surface import (
 )
 
 SCAN_POINTS = 4000
-TRUE_TONE = "Monk tone of the true skin, unlit"
-ESTIMATED_TONE = "Monk tone of the skin as the encoder sees it (an estimate)"
 
 
 class Measurer:
     """The numbers of the faces so far, by method and measure."""
 
-    def __init__(
-        self, base: BaseBranch, detail: AugmentedBranch | None, network: FaceNetwork | None
-    ):
-        self.base, self.detail, self.network = base, detail, network
-        self.encoder, self.model = base.encoder, base.model
-        methods = [ENCODER, MEAN, POSED] if detail is None else [ENCODER, AUGMENTED, MEAN, POSED]
+    def __init__(self, branch: BaseBranch | AugmentedBranch, network: FaceNetwork | None):
+        self.detail = branch if isinstance(branch, AugmentedBranch) else None
+        self.base = branch if self.detail is None else branch.base_branch
+        self.network, self.encoder, self.model = network, self.base.encoder, self.base.model
+        methods = [ENCODER, *([] if self.detail is None else [AUGMENTED]), MEAN, POSED]
         self.names: list[str] = []
         self.tones: list[int] = []
         self.values: dict[str, dict[str, list[float]]] = {m: {} for m in methods}
@@ -205,7 +202,7 @@ class Measurer:
             recipe=dict(self.encoder.metadata),
             names=self.names,
             tones=self.tones,
-            tones_are=TRUE_TONE if self.has_truth else ESTIMATED_TONE,
+            tones_source="labels" if self.has_truth else "estimates",
             values=self.values,
             seconds_per_face=seconds,
             shown=self.shown,

@@ -15,6 +15,10 @@ from ..face.measures import by_group
 from .evaluation import AUGMENTED, ENCODER, MEASURES, POSED, Evaluation, tone_pair
 from .surface import AREAS, area_shares, recovered
 
+TONES = {
+    "labels": "Monk tone of the true skin, unlit",
+    "estimates": "Monk tone of the skin as the encoder sees it (an estimate)",
+}
 NEARER = {"landmark": "nearer by landmarks", "vertex_mm": "nearer by vertices"}
 OFFSETS = {  # row's name, factor, decimals
     "displacement_mm": ("displacement, mm", 1, 3),
@@ -80,7 +84,7 @@ def _caption(result: Evaluation) -> str:
 
 def _tones(result: Evaluation) -> Table:
     groups = sorted({tone_pair(t) for t in result.tones})
-    table = Table(title=f"by {result.tones_are}")
+    table = Table(title=f"by {TONES[result.tones_source]}")
     table.add_column("median")
     for group in groups:
         count = sum(tone_pair(t) == group for t in result.tones)

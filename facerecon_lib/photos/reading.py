@@ -25,6 +25,8 @@ from torch import Tensor
 from ..files.errors import FacereconError, one_line
 
 MAX_MEGAPIXELS = 50.0
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif"}
+PHOTO_SUFFIXES |= {".tiff", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
 
 

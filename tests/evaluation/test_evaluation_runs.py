@@ -63,14 +63,18 @@ class Knowing(nn.Module):
         return self.change(self.truth[first : self.asked].clone())
 
 
-def knowing(change=lambda c: c) -> Knowing:
-    return Knowing(faces().batch(torch.arange(COUNT)).truth, change)
+def base(encoder, light="encoder") -> BaseBranch:
+    return BaseBranch(encoder, model(), light)
+
+
+def knowing(change=lambda c: c) -> BaseBranch:
+    return base(Knowing(faces().batch(torch.arange(COUNT)).truth, change))
 
 
 @lru_cache
 def perfect():
     judge = network() if dlib_file() else None
-    return evaluate_rendered(knowing(), model(), faces(), COUNT, judge, batch=4, scans=2)
+    return evaluate_rendered(knowing(), faces(), COUNT, judge, batch=4, scans=2)
 
 
 def test_an_encoder_that_knows_the_truth_is_right_in_every_measure():
@@ -101,7 +105,7 @@ def test_each_measure_sees_its_own_mistake_and_no_other():
             setattr(c, name, getattr(c, name) + amount)
             return c
 
-        return evaluate_rendered(knowing(change), model(), faces(), COUNT, batch=4, scans=1)
+        return evaluate_rendered(knowing(change), faces(), COUNT, batch=4, scans=1)
 
     right = perfect().values[ENCODER]
     turned = changed("rotation", torch.tensor([0.0, 0.0, 0.2])).values[ENCODER]
@@ -127,7 +131,7 @@ def test_skin_that_is_too_light_is_off_by_a_positive_angle():
             c.albedo = model().albedo_samples[chosen].expand(len(c), -1).clone()
             return c
 
-        found = evaluate_rendered(knowing(painted), model(), faces(), COUNT, scans=0)
+        found = evaluate_rendered(knowing(painted), faces(), COUNT, scans=0)
         bias = found.summary(ENCODER, "ita_bias")["mean"]
         assert sign * bias > 10
         assert found.summary(ENCODER, "ita")["mean"] >= abs(bias)
@@ -136,7 +140,7 @@ def test_skin_that_is_too_light_is_off_by_a_positive_angle():
 def test_the_jaw_counts_among_all_landmarks_and_not_among_the_inner():
     batch = faces().batch(torch.arange(COUNT))
     batch.landmarks[:, :17] += 10
-    found = evaluate_batches(knowing(), model(), [batch], "jaws").values[ENCODER]
+    found = evaluate_batches(knowing(), [batch], "jaws").values[ENCODER]
     right = perfect().values[ENCODER]
     assert found["landmark_inner"] == pytest.approx(right["landmark_inner"], abs=1e-6)
     assert np.median(found["landmark"]) > np.median(right["landmark"]) + 0.01
@@ -157,13 +161,13 @@ def test_the_scan_is_of_the_face_at_rest():
         c.expression = model().expression_from_controls({"jawOpen": 0.8}).expand(len(c), -1).clone()
         return c
 
-    found = evaluate_rendered(knowing(laughing), model(), faces(), 2, scans=1).values[ENCODER]
+    found = evaluate_rendered(knowing(laughing), faces(), 2, scans=1).values[ENCODER]
     assert found["scan_mm"][0] < 1e-3
     assert found["vertex_mm"][0] > 0.1
 
 
 def test_batches_of_any_size_give_the_same_numbers_and_only_the_asked_for_scans():
-    alone = evaluate_rendered(knowing(), model(), faces(), COUNT, batch=1, scans=2)
+    alone = evaluate_rendered(knowing(), faces(), COUNT, batch=1, scans=2)
     for method, measures in alone.values.items():
         for name, values in measures.items():
             known = perfect().values[method][name]
@@ -174,7 +178,7 @@ def test_batches_of_any_size_give_the_same_numbers_and_only_the_asked_for_scans(
 
 
 def test_without_a_network_identity_is_left_out():
-    found = evaluate_rendered(knowing(), model(), faces(), 1, None, scans=0)
+    found = evaluate_rendered(knowing(), faces(), 1, None, scans=0)
     assert "identity" not in found.values[ENCODER]
     assert found.recognition is None
     assert "scan_mm" in found.values[ENCODER]
@@ -185,7 +189,6 @@ def test_without_a_network_identity_is_left_out():
 def test_a_rendering_is_like_its_own_photo_and_the_mean_face_is_not():
     found = evaluate_batches(
         knowing(),
-        model(),
         [faces().batch(torch.arange(3)), faces().batch(torch.arange(3, COUNT))],
         "six",
         network(),
@@ -210,7 +213,7 @@ def test_what_hides_the_face_and_is_known_to_does_not_count():
         valid = batch.valid.clone()
         valid[..., 120:, :100] = seen
         hidden = replace(batch, valid=valid)
-        found[name] = evaluate_batches(knowing(), model(), [hidden], name, network())
+        found[name] = evaluate_batches(knowing(), [hidden], name, network())
     known, unknown = (found[name].values[ENCODER] for name in ("known", "unknown"))
     right = perfect().values[ENCODER]
     assert np.median(known["photometric"]) < 1.3 * np.median(right["photometric"])
@@ -224,7 +227,7 @@ def test_a_face_that_covers_nothing_has_neither_colours_nor_identity():
         c.translation = c.translation + torch.tensor([3000.0, 0, 0])
         return c
 
-    found = evaluate_rendered(knowing(away), model(), faces(), 2, network(), scans=0)
+    found = evaluate_rendered(knowing(away), faces(), 2, network(), scans=0)
     for name in ("photometric", "identity"):
         assert all(math.isnan(x) for x in found.values[ENCODER][name])
     assert json.loads(json.dumps(found.as_dict(), allow_nan=False))
@@ -242,7 +245,7 @@ def test_the_dictionary_is_plain_json_and_its_tables_agree_with_the_values():
     assert pair["count"] >= len(by_hand)
     assert content["values"][ENCODER]["scan_mm"][-1] is None
     assert content["recipe"] == {"recipe": "none"}
-    assert content["tones_are"] == "Monk tone of the true skin, unlit"
+    assert content["tones_source"] == "labels"
 
 
 def test_tones_go_two_by_two():
@@ -265,6 +268,7 @@ def test_tables_and_figure_show_every_measure_and_method():
         assert MEASURES[name][0] in text
     for word in (ENCODER, MEAN, POSED, "knowing.safetensors", f"{COUNT} rendered faces"):
         assert word in text
+    assert "Monk tone of the true skin, unlit" in text
     assert "nan" not in text
     figure = perfect().figure()
     assert "the true shape" in figure.get_suptitle()
@@ -275,11 +279,11 @@ def test_photos_with_and_without_a_face(tmp_path):
     blank, text = tmp_path / "blank.png", tmp_path / "text.jpg"
     Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(blank)
     text.write_text("no picture")
-    encoder = Encoder(model().sizes, "mobilenet_v3_large").eval()
+    untrained = base(Encoder(model().sizes, "mobilenet_v3_large"))
     judge = network() if dlib_file() else None
     paths = [blank, ASSETS / "astronaut.jpg", text]
     seen = []
-    found = evaluate_photos(encoder, model(), paths, judge, progress=seen.append)
+    found = evaluate_photos(untrained, paths, judge, progress=seen.append)
     assert found.names == ["astronaut.jpg"]
     assert seen == [1]
     assert sorted(found.failures) == ["blank.png", "text.jpg"]
@@ -288,18 +292,18 @@ def test_photos_with_and_without_a_face(tmp_path):
     assert ours == pytest.approx(mean)  # an untrained encoder is the mean face
     assert posed < 0.5 * mean
     assert "vertex_mm" not in found.values[ENCODER]
-    assert "estimate" in found.tones_are
+    assert found.tones_source == "estimates"
     if judge is not None:
         assert np.shape(found.distances[ENCODER]) == (1, 1)
     with pytest.raises(DetectionError, match="no face in any of 2 photos"):
-        evaluate_photos(encoder, model(), [blank, text])
+        evaluate_photos(untrained, [blank, text])
 
 
 def test_there_has_to_be_a_face():
     with pytest.raises(ValueError, match="expected 1 face or more"):
-        evaluate_rendered(knowing(), model(), faces(), 0)
+        evaluate_rendered(knowing(), faces(), 0)
     with pytest.raises(DetectionError, match="no face to evaluate"):
-        evaluate_batches(knowing(), model(), [], "nothing")
+        evaluate_batches(knowing(), [], "nothing")
 
 
 def test_an_answer_that_is_no_number_is_named():
@@ -309,14 +313,14 @@ def test_an_answer_that_is_no_number_is_named():
         return c
 
     with pytest.raises(EncoderError, match=r"knowing\.safetensors: seed 5 face 1: .* not finite"):
-        evaluate_rendered(knowing(broken), model(), faces(), 3)
+        evaluate_rendered(knowing(broken), faces(), 3)
 
 
 def test_photos_of_shards_have_no_truth():
     batch = replace(faces().batch(torch.arange(2)), truth=None, tone=None)
-    found = evaluate_batches(knowing(), model(), [batch], "two")
+    found = evaluate_batches(knowing(), [batch], "two")
     assert set(found.values[ENCODER]) == {"landmark", "landmark_inner", "photometric"}
-    assert "estimate" in found.tones_are
+    assert found.tones_source == "estimates"
 
 
 # The augmented branch ----------------------------------------------------------------------------
@@ -354,10 +358,8 @@ def with_detail(maps=None, encoder=None, light="encoder", count=COUNT, **options
     batch = detailed().batch(torch.arange(count))
     encoder = encoder or Knowing(batch.truth, lambda c: c)
     unet = Adding(maps and maps(batch))
-    branch = AugmentedBranch(unet, BaseBranch(encoder, model(), light))
-    found = evaluate_rendered(
-        encoder, model(), detailed(), count, batch=count, scans=2, detail=branch, **options
-    )
+    branch = AugmentedBranch(unet, base(encoder, light))
+    found = evaluate_rendered(branch, detailed(), count, batch=count, scans=2, **options)
     return found, unet
 
 
@@ -417,24 +419,21 @@ def test_light_is_solved_once_for_both():
     assert brightness["photo"] > 1.5 * brightness["encoder"]
 
 
-def test_the_light_that_is_asked_for_outdoes_that_of_the_branch():
+def test_the_light_is_that_of_the_branch():
     batch = detailed().batch(torch.arange(2))
-    encoder = Knowing(batch.truth)
-    branch = AugmentedBranch(Adding(), BaseBranch(encoder, model(), "photo"))
     for light in ("encoder", "free", "grey", "known"):
-        encoder.asked = 0
-        found = evaluate_batches(encoder, model(), [batch], "two", light=light, detail=branch)
-        assert found.light == light
+        branch = AugmentedBranch(Adding(), base(Knowing(batch.truth), light))
+        assert evaluate_batches(branch, [batch], "two").light == light
     with pytest.raises(ValueError, match="light 'candle'"):
-        evaluate_batches(encoder, model(), [batch], "two", light="candle")
+        base(Knowing(batch.truth), "candle")
 
 
 def test_another_albedo_basis_is_judged_by_the_true_skin():
     """Skins that the light basis does not have: its error is the encoder's, not the truth's."""
     batch = detailed().batch(torch.arange(COUNT))
     light = MorphableModel.load(subdivision=0, albedo="light")
-    encoder = Knowing(batch.truth)
-    found = evaluate_batches(encoder, light, [batch], "six", light="free")
+    branch = BaseBranch(Knowing(batch.truth), light, "free")
+    found = evaluate_batches(branch, [batch], "six")
     assert found.tones == batch.tone.tolist()
     dark = np.array(found.tones) >= 7
     bias = np.array(found.values[ENCODER]["albedo_rgb"])

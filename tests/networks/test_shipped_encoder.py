@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import torch
 
+from facerecon_lib.augmented.branch import BaseBranch
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.evaluation.evaluation import ENCODER, MEAN, POSED
 from facerecon_lib.evaluation.runs import evaluate_batches, evaluate_rendered
@@ -24,6 +25,10 @@ def encoder():
     return load_encoder(model=model())
 
 
+def branch() -> BaseBranch:
+    return BaseBranch(encoder(), model(), "encoder")
+
+
 @lru_cache
 def sample() -> FaceBatch:
     crop, found = align(sample_photo().pixels, sample_detection().landmarks), sample_detection()
@@ -38,7 +43,7 @@ def test_it_is_at_most_8_megabytes_and_says_where_it_comes_from():
 
 def test_on_rendered_faces_that_it_never_saw_it_beats_the_mean_face():
     faces = RenderedFaces(model(), seed=31, family="held-out")
-    found = evaluate_rendered(encoder(), model(), faces, 48, scans=8)
+    found = evaluate_rendered(branch(), faces, 48, scans=8)
     for name, share in (("vertex_mm", 0.85), ("albedo_rgb", 0.5), ("ita", 0.5)):
         ours, mean = (found.summary(method, name)["median"] for method in (ENCODER, MEAN))
         assert ours < share * mean, name
@@ -49,7 +54,7 @@ def test_on_rendered_faces_that_it_never_saw_it_beats_the_mean_face():
 
 
 def test_on_the_bundled_photo_it_beats_the_mean_face_and_is_to_be_trusted():
-    found = evaluate_batches(encoder(), model(), [sample()], "the bundled photo")
+    found = evaluate_batches(branch(), [sample()], "the bundled photo")
     for method in (MEAN, POSED):
         assert found.encoder_better(method, "landmark") == 1
         assert found.encoder_better(method, "photometric") == 1

@@ -1,0 +1,87 @@
+"""The settings of one evaluation: what is measured, on which faces, and where the numbers go.
+
+    settings = EvaluationSettings(rendered=40, device="cuda")
+    settings.check()                     # raises FacereconError, one line
+
+Imports no torch before `check`: the command line reads its options from these fields. Notebook 09,
+section 2.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files.errors import FacereconError
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """The options of `facerecon evaluate`, one line per field.
+
+    checkpoint: an encoder (.safetensors); default: $FACERECON_ENCODER, or the shipped one
+    rendered: how many rendered faces; 200 where nothing else is asked for
+    photos: a folder of photos, or one photo
+    data: shards of photos; their test part is evaluated
+    split: how the photos of shards are divided, random or person; default: as in training
+    seed: of the rendered faces
+    family: light and background of the rendered faces, held-out or train
+    details: rendered faces with wrinkles, marks and make-up
+    scans: how many rendered faces get a scan-to-mesh error (NoW)
+    model: a face model (.safetensors); default: $FACERECON_MODEL, or the shipped one
+    recognition: who judges identity: dlib (default, if installed), facenet (fetches 112 MB), none
+    light: encoder (default), photo, free, grey or known; with detail: as its U-Net was trained
+    detail: the augmented branch beside the encoder
+    detail_checkpoint: its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one
+    device: cpu, cuda, or cuda:N
+    json: a file for every number
+    figure: a .png that shows some of the faces
+    """
+
+    checkpoint: Path | None = None
+    rendered: int | None = None
+    photos: Path | None = None
+    data: str | None = None
+    split: str | None = None
+    seed: int = 1000
+    family: str = "held-out"
+    details: bool = False
+    scans: int = 50
+    model: Path | None = None
+    recognition: str | None = None
+    light: str | None = None
+    detail: bool = False
+    detail_checkpoint: Path | None = None
+    device: str = "cpu"
+    json: Path | None = None
+    figure: Path | None = None
+
+    @property
+    def rendered_faces(self) -> int:
+        """`rendered`, or what its default stands for."""
+        if self.rendered is not None:
+            return self.rendered
+        return 0 if self.photos or self.data else 200
+
+    def check(self) -> None:
+        """Raises FacereconError, one line, for an invalid value."""
+        from ..augmented.branch import LIGHTS
+        from ..data.rendered.scenes import FAMILIES
+        from ..data.splits import SPLITS
+
+        for name, choices in (("family", FAMILIES), ("split", SPLITS), ("light", LIGHTS)):
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                raise FacereconError(f"--{name} {value}: expected {' or '.join(choices)}")
+        for name, suffix in (("json", ".json"), ("figure", ".png")):
+            path = getattr(self, name)
+            if path is None:
+                continue
+            if path.suffix.lower() != suffix:
+                raise FacereconError(f"--{name} {path}: expected a name that ends in {suffix}")
+            if not path.parent.is_dir():
+                raise FacereconError(f"--{name} {path}: there is no folder {path.parent}")
+        if self.detail_checkpoint is not None and not self.detail:
+            raise FacereconError("--detail-checkpoint is of the augmented branch: add --detail")
+        if not (self.rendered_faces or self.photos or self.data):
+            raise FacereconError("nothing to evaluate: ask for --rendered, --photos or --data")
