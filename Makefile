@@ -6,7 +6,7 @@
 # make notebooks       make notebooks/ from solutions/ and run both (make notebooks ONLY=03)
 # make colab           write the Colab badges: make colab REPO=owner/name [BRANCH=main]
 # make setup           set up .venv and nothing else
-# make lint            ruff over everything
+# make lint            form, who may import whom, and the workflows
 # make lock            work requirements.lock out anew (make lock UPGRADE=--upgrade: newer versions)
 # make clean           remove outputs and caches; .venv stays
 #
@@ -62,8 +62,7 @@ test: $(READY)
 
 # loadfile: a notebook's cells stay with one worker.
 test-notebooks: $(READY)
-	$(BIN)/python -m pytest -p tests.notebook_runs --nbval --nbval-current-env \
-	  --nbval-sanitize-with tests/nbval_sanitize.cfg --dist loadfile -n 2 notebooks solutions
+	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile notebooks solutions
 
 test-all: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --slow $(ARGS)
@@ -107,6 +106,8 @@ lock: | $(BIN)/python
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet .github
 
 clean:
 	rm -rf outputs build .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -2,8 +2,7 @@
 
 import os
 
-os.environ.setdefault("MPLBACKEND", "Agg")
-
+import matplotlib
 import pytest
 import torch
 from hypothesis import settings
@@ -20,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    matplotlib.use("Agg")  # not $MPLBACKEND: the notebooks' kernels would inherit it
     # Small tensors gain little from more, and threads wait long for each other on a busy machine.
     torch.set_num_threads(1)
     for name in OWN_FILES:  # tests are of what ships

@@ -1,4 +1,4 @@
-"""What `make test-notebooks` adds to nbval: python -m pytest -p tests.notebook_runs --nbval ...
+"""What `pytest --nbval` and `make test-notebooks` add to nbval. The root conftest.py loads it.
 
 nbval compares text and leaves pictures out, their number too: here a cell must draw as many as are
 stored, and each must look like the stored one. At the end: seconds a notebook, beside its budget.
@@ -25,6 +25,8 @@ MOST_DIFFERENCE = 6.0  # of 255: the mean over the small picture, and over its w
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--nbval"):
+        return
     # Kernels and xdist's workers inherit these.
     os.environ["FACERECON_PROFILE"] = "smoke"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
