@@ -404,41 +404,24 @@ def light_from_colours(attempt):
     spoilt = torch.where(weights[..., None] > 0, colours, 50.0)
     uneven = weights * torch.rand(2, 300, generator=g).to(albedo) * 40
     channels = albedo * albedo.new_tensor([1.0, 0.5, 0.2])
-    nearer = "The stronger the ridge, the nearer the answer to ambient light of 1."
-    for words, skin, weight, ridge, hint in (
-        ("with weights and a ridge of 0.02", albedo, weights, [0.02], None),
-        (
-            "with uneven weights",
+    for words, (skin, weight, *ridge) in {
+        "with weights and a ridge of 0.02": (albedo, weights, 0.02),
+        "with uneven weights (relative to their sum, each face by itself)": (albedo, uneven, 0.02),
+        "with a ridge of 0.3 (the stronger, the nearer to ambient light)": (
             albedo,
-            uneven,
-            [0.02],
-            "The weights count relative to their sum, each face by itself.",
+            weights,
+            0.3,
         ),
-        ("with a ridge of 0.3", albedo, weights, [0.3], nearer),
-        ("with a ridge of 3.0", albedo, weights, [3.0], nearer),
-        (
-            "where only the three channels' albedo differs",
+        "with a ridge of 3.0": (albedo, weights, 3.0),
+        "where the channels' albedo differs (each has its own equations)": (
             channels,
             weights,
-            [0.02],
-            "Each colour channel has its own albedo, so its own system of equations.",
+            0.02,
         ),
-        (
-            "without saying the ridge",
-            albedo,
-            weights,
-            [],
-            "Where none is given, the ridge is 0.001.",
-        ),
-    ):
-        agree(
-            f"light_from_colours {words}",
-            attempt,
-            *(skin, normals, spoilt, weight, *ridge),
-            atol=2e-4,
-            axes=axes,
-            hint=hint,
-        )
+        "without saying the ridge (which is 0.001 then)": (albedo, weights),
+    }.items():
+        what = f"light_from_colours {words}"
+        agree(what, attempt, skin, normals, spoilt, weight, *ridge, atol=2e-4, axes=axes)
     single = [t.float() for t in (albedo, normals, colours, weights)]
     what, tolerance = "light_from_colours in float32", dict(atol=2e-3, rtol=2e-3)
     agree(what, attempt, *single, 0.02, axes=axes, **tolerance)
