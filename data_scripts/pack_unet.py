@@ -70,7 +70,7 @@ def main(
     save_unet(out, whole, store="float16")
     packed = load_unet(out, model)
     light = packed.metadata.get("light", "photo")
-    faces = RenderedFaces(MorphableModel.load(subdivision=0), seed=0, details=True)
+    faces = RenderedFaces(MorphableModel.load(subdivision=0), seed=0, wrinkles=True)
     batch = faces.batch(torch.arange(FACES))
     base = BaseBranch(load_encoder(), model, light)(batch)
     seen = unet_inputs(batch.image, base, packed.metadata.get("space", "image"))

@@ -3,10 +3,10 @@
     for albedo in monk light; do for light in free grey known; do
         run=runs/$albedo-$light
         facerecon train augmented --profile shipped --losses balanced --albedo $albedo \
-            --light $light --width 8 --batch 32 --steps 600 --learning-rate 2e-3 \
+            --illumination $light --width 8 --batch 32 --steps 600 --learning-rate 2e-3 \
             --set warmup=40 --set ema=0.99 --set norm=inner --out $run
-        facerecon evaluate --detail --detail-checkpoint $run/offset_unet.safetensors --details \
-            --rendered 240 --scans 0 --light $light --json $run/eval.json
+        facerecon evaluate --augmented --unet $run/offset_unet.safetensors --wrinkles \
+            --rendered 240 --scans 0 --illumination $light --json $run/eval.json
     done; done
     python data_scripts/skin_tone_study.py runs --out facerecon_lib/assets/skin_tone_study.json
 
@@ -40,7 +40,7 @@ from facerecon_lib.files.errors import FacereconError, one_line
 
 DIGITS = 4  # significant
 TRAINED = ("width", "depth", "norm", "batch", "steps", "learning_rate", "schedule", "weights")
-TRAINED += ("reduction", "details", "seed", "subdivision", "symmetry", "smooth_on", "space")
+TRAINED += ("reduction", "wrinkles", "seed", "subdivision", "symmetry", "smooth_on", "space")
 
 
 class StudyError(FacereconError):
@@ -129,10 +129,12 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
     except (OSError, KeyError, TypeError, ValueError) as problem:
         reason = f"{type(problem).__name__}: {one_line(problem)[:120]}"
         raise StudyError(
-            f"{path}: not what facerecon evaluate --detail --rendered writes ({reason})"
+            f"{path}: not what facerecon evaluate --augmented --rendered writes ({reason})"
         ) from None
     if light != name.partition("-")[2]:
-        raise StudyError(f"{path}: was evaluated under light {light!r}; give --light of the run")
+        raise StudyError(
+            f"{path}: was evaluated under light {light!r}; give --illumination of the run"
+        )
     for where, table in run.items():
         for measure, numbers in table.items():
             if len(numbers) != len(shared["tones"]):

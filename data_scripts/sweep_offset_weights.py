@@ -163,7 +163,7 @@ def runs(quick: bool = False) -> Iterator[Run]:
 
 def three_faces(model: MorphableModel) -> tuple[FaceBatch, FaceBatch]:
     """Photo, frontal and turned face as one batch, and the two rendered ones with their truth."""
-    rendered = RenderedFaces(model, SEED, clean=True, details=True).batch(torch.tensor(FACES))
+    rendered = RenderedFaces(model, SEED, clean=True, wrinkles=True).batch(torch.tensor(FACES))
     crop = detection.align(detection.sample_photo().pixels, detection.sample_detection().landmarks)
     batch = FaceBatch(
         torch.cat([crop.image, rendered.image]),

@@ -8,6 +8,7 @@ facerecon doctor                              # what is here, what is missing, w
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from .console import error_console, one_thread, out_console, refusals
+from .console import error_console, fail, one_thread, out_console, refusals
 from .evaluate import evaluate
 from .photos import fit, reconstruct
 from .train import train_app
@@ -31,8 +32,17 @@ app.add_typer(model_app, name="model")
 app.add_typer(train_app, name="train")
 
 
+RENAMED = {"--light": "--illumination", "--detail": "--augmented", "--details": "--wrinkles"}
+RENAMED |= {"--no-details": "--no-wrinkles", "--detail-checkpoint": "--unet"}
+
+
 def main() -> None:
     """The entry point: typer's own usage errors exit with 2, as ours do."""
+    for word in sys.argv[1:]:
+        old, *_ = word.partition("=")
+        if old in RENAMED:
+            fail(f"{old} is called {RENAMED[old]} now")
+            sys.exit(2)
     app()
 
 

@@ -121,7 +121,7 @@ def _unet(model) -> tuple[str, str, str, bool]:
 
         unet = load_unet(model=model)
     except Exception as error:
-        todo = "--detail alone needs it; reinstall, or facerecon train augmented"
+        todo = "--augmented alone needs it; reinstall, or facerecon train augmented"
         return "offset U-Net", one_line(error)[:200], _unless_named("FACERECON_UNET", todo), False
     weights = sum(p.numel() for p in unet.parameters()) / 1e6
     return "offset U-Net", f"{unet.name}: {weights:.1f} million weights", "", True

@@ -62,25 +62,25 @@ def evaluate(
             "112 MB once), or none."
         ),
     ] = None,
-    light: Annotated[
+    illumination: Annotated[
         str | None,
         typer.Option(
             help="encoder: its own (default); photo: fitted to the colours, as reconstruct does; "
-            "free, grey or known: light and skin solved for. With --detail, as it was trained."
+            "free, grey or known: light and skin solved for. With --augmented, as it was trained."
         ),
     ] = None,
-    detail: Annotated[
-        bool, typer.Option("--detail", help="The augmented branch beside the encoder.")
+    augmented: Annotated[
+        bool, typer.Option("--augmented", help="The augmented branch beside the encoder.")
     ] = False,
-    detail_checkpoint: Annotated[
+    unet: Annotated[
         Path | None,
         typer.Option(
             help="Its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one."
         ),
     ] = None,
-    details: Annotated[
+    wrinkles: Annotated[
         bool,
-        typer.Option("--details", help="Rendered faces with wrinkles, marks and make-up."),
+        typer.Option("--wrinkles", help="Rendered faces with wrinkles, marks and make-up."),
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
     json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
@@ -104,13 +104,15 @@ def evaluate(
         paths = [] if photos is None else _photo_paths(photos)
         loaded = MorphableModel.load(model).to(device)
         encoder = load_encoder(checkpoint, loaded, device)
-        if detail:
-            branch = _augmented(encoder, loaded, model, detail_checkpoint, light)
-            light = branch.base_branch.light
+        if augmented:
+            branch = _augmented(encoder, loaded, model, unet, illumination)
+            illumination = branch.base_branch.light
         else:
-            branch = BaseBranch(encoder, loaded, light or "encoder")
-        if light == "known" and (photos is not None or data is not None):
-            raise OutputError("light known: only rendered faces come with it; take free or grey")
+            branch = BaseBranch(encoder, loaded, illumination or "encoder")
+        if illumination == "known" and (photos is not None or data is not None):
+            raise OutputError(
+                "--illumination known: only rendered faces come with it; take free or grey"
+            )
         network, notes = _judge(recognition, device)
         trained = _training_of(encoder)
         if network is not None and _knows(encoder, trained, network.name):
@@ -119,7 +121,7 @@ def evaluate(
                 "to flatter; another --recognition is impartial"
             )
         if rendered := settings.rendered_faces:
-            faces = RenderedFaces(loaded, seed, family, details=details)
+            faces = RenderedFaces(loaded, seed, family, wrinkles=wrinkles)
             with _counting("rendered faces", rendered) as count:
                 found["rendered"] = evaluate_rendered(
                     branch, faces, rendered, network, scans=scans, progress=count
@@ -154,8 +156,8 @@ def _augmented(encoder, loaded, model: Path | None, checkpoint: Path | None, lig
     if albedo != loaded.metadata["albedo"]:
         if light in ("photo", "encoder"):
             raise UNetError(
-                f"--light {light}: the U-Net is for the albedo basis {albedo!r}, which the encoder "
-                "does not know; take free, grey or known"
+                f"--illumination {light}: the U-Net is for the albedo basis {albedo!r}, which the "
+                "encoder does not know; take free, grey or known"
             )
         loaded = MorphableModel.load(model, albedo=albedo).to(loaded.device)
     unet = load_unet(checkpoint, loaded, loaded.device)

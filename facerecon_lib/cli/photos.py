@@ -85,17 +85,17 @@ def reconstruct(
     model: Model = None,
     checkpoint: Checkpoint = None,
     face: FaceNumber = None,
-    light: Annotated[
+    illumination: Annotated[
         str | None,
         typer.Option(
             help="photo: the encoder's, fitted to the photo's colours; encoder: as it is; grey or "
-            "free: light and skin both from the photo. Default: photo, or what --detail needs."
+            "free: light and skin both from the photo. Default: photo, or what --augmented needs."
         ),
     ] = None,
-    detail: Annotated[
-        bool, typer.Option("--detail", help="Add the augmented branch's skin and shape details.")
+    augmented: Annotated[
+        bool, typer.Option("--augmented", help="Add the augmented branch's skin and shape details.")
     ] = False,
-    detail_checkpoint: Annotated[
+    unet: Annotated[
         Path | None,
         typer.Option(
             help="Its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one."
@@ -110,20 +110,22 @@ def reconstruct(
     from ..reconstruction.reconstruct import PHOTO_LIGHTS, encode_face
 
     with refusals():
-        if light not in (None, *PHOTO_LIGHTS):
-            raise OutputError(f"--light {light}: expected one of {', '.join(PHOTO_LIGHTS)}")
-        if detail_checkpoint is not None and not detail:
-            raise OutputError("--detail-checkpoint is of the augmented branch: add --detail")
+        if illumination not in (None, *PHOTO_LIGHTS):
+            raise OutputError(
+                f"--illumination {illumination}: expected one of {', '.join(PHOTO_LIGHTS)}"
+            )
+        if unet is not None and not augmented:
+            raise OutputError("--unet is of the augmented branch: add --augmented")
         _check_face(face)
         check_device(device)
         one_thread()
         loaded = MorphableModel.load(model).to(device)
         encoder = _encoder(checkpoint, loaded, device)
-        unet = _unet(detail_checkpoint, loaded, device) if detail else None
+        network = _unet(unet, loaded, device) if augmented else None
         claim_folder(out)
 
     def encode(photo, progress):
-        return encode_face(photo, loaded, encoder, face, light, unet)
+        return encode_face(photo, loaded, encoder, face, illumination, network)
 
     _each_photo(photos, out, encode, started)
 

@@ -102,7 +102,7 @@ def train_augmented_command(
         Path | None,
         typer.Option(help="The frozen encoder; default: $FACERECON_ENCODER, or the shipped one."),
     ] = None,
-    light: Annotated[
+    illumination: Annotated[
         Text,
         typer.Option(help="Of the base face: photo, encoder, or solved for: free, grey, known."),
     ] = None,
@@ -115,9 +115,9 @@ def train_augmented_command(
     ] = None,
     width: Annotated[Whole, typer.Option(help="Channels of the U-Net at full resolution.")] = None,
     space: Annotated[Text, typer.Option(help="What the maps are laid out in: image or uv.")] = None,
-    details: Annotated[
+    wrinkles: Annotated[
         bool | None,
-        typer.Option("--details/--no-details", help="Rendered faces with wrinkles and marks."),
+        typer.Option("--wrinkles/--no-wrinkles", help="Rendered faces with wrinkles and marks."),
     ] = None,
     pretrained: Annotated[Text, typer.Option(help="none, or a U-Net's file to go on from.")] = None,
     losses: Annotated[

@@ -26,13 +26,13 @@ class EvaluationSettings:
     split: how the photos of shards are divided, random or person; default: as in training
     seed: of the rendered faces
     family: light and background of the rendered faces, held-out or train
-    details: rendered faces with wrinkles, marks and make-up
+    wrinkles: rendered faces with wrinkles, marks and make-up
     scans: how many rendered faces get a scan-to-mesh error (NoW)
     model: a face model (.safetensors); default: $FACERECON_MODEL, or the shipped one
     recognition: who judges identity: dlib (default, if installed), facenet (fetches 112 MB), none
-    light: encoder (default), photo, free, grey or known; with detail: as its U-Net was trained
-    detail: the augmented branch beside the encoder
-    detail_checkpoint: its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one
+    illumination: encoder (default), photo, free, grey or known; augmented: as in its training
+    augmented: the augmented branch beside the encoder
+    unet: its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one
     device: cpu, cuda, or cuda:N
     json: a file for every number
     figure: a .png that shows some of the faces
@@ -45,13 +45,13 @@ class EvaluationSettings:
     split: str | None = None
     seed: int = 1000
     family: str = "held-out"
-    details: bool = False
+    wrinkles: bool = False
     scans: int = 50
     model: Path | None = None
     recognition: str | None = None
-    light: str | None = None
-    detail: bool = False
-    detail_checkpoint: Path | None = None
+    illumination: str | None = None
+    augmented: bool = False
+    unet: Path | None = None
     device: str = "cpu"
     json: Path | None = None
     figure: Path | None = None
@@ -69,7 +69,7 @@ class EvaluationSettings:
         from ..data.rendered.scenes import FAMILIES
         from ..data.splits import SPLITS
 
-        for name, choices in (("family", FAMILIES), ("split", SPLITS), ("light", LIGHTS)):
+        for name, choices in (("family", FAMILIES), ("split", SPLITS), ("illumination", LIGHTS)):
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise FacereconError(f"--{name} {value}: expected {' or '.join(choices)}")
@@ -81,7 +81,7 @@ class EvaluationSettings:
                 raise FacereconError(f"--{name} {path}: expected a name that ends in {suffix}")
             if not path.parent.is_dir():
                 raise FacereconError(f"--{name} {path}: there is no folder {path.parent}")
-        if self.detail_checkpoint is not None and not self.detail:
-            raise FacereconError("--detail-checkpoint is of the augmented branch: add --detail")
+        if self.unet is not None and not self.augmented:
+            raise FacereconError("--unet is of the augmented branch: add --augmented")
         if not (self.rendered_faces or self.photos or self.data):
             raise FacereconError("nothing to evaluate: ask for --rendered, --photos or --data")

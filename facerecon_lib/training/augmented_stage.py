@@ -49,11 +49,11 @@ class AugmentedStage(Stage):
         path = Path(s.encoder) if s.encoder else default_encoder_path()
         self.sources["encoder"] = sha256_of(path)
         if s.albedo != (own := self.scenes.metadata["albedo"]):
-            if s.light not in SOLVED:
+            if s.illumination not in SOLVED:
                 raise SettingsError(
-                    f"albedo {s.albedo!r} with light {s.light!r}: the encoder's albedo is of the "
-                    f"basis {own!r}; take light {' or '.join(SOLVED)}, which solve for the albedo "
-                    "themselves"
+                    f"albedo {s.albedo!r} with illumination {s.illumination!r}: the encoder's "
+                    f"albedo is of the basis {own!r}; take illumination {' or '.join(SOLVED)}, "
+                    "which solve for the albedo themselves"
                 )
             try:
                 model = MorphableModel.load(s.face_model, s.subdivision, s.albedo)
@@ -61,10 +61,10 @@ class AugmentedStage(Stage):
                 raise ModelError(f"{error}; --albedo {own} is its own") from None
             self.model = model.to(device)
         encoder = encoder.to(memory_format=torch.channels_last)
-        self.base_branch = BaseBranch(encoder, self.model, s.light)
+        self.base_branch = BaseBranch(encoder, self.model, s.illumination)
         self.facts = {
-            **{name: getattr(s, name) for name in ("light", "space", "sampling")},
-            "albedo": s.albedo,
+            "light": s.illumination,
+            **{name: getattr(s, name) for name in ("albedo", "space", "sampling")},
             "encoder_sha256": self.sources["encoder"],
         }
 

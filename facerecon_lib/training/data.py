@@ -79,7 +79,7 @@ def open_data(
     """What the settings train on. Raises ShardsError for shards that cannot be used."""
     s, share = settings, settings.share(processes)
     if s.data is None:
-        faces = RenderedFaces(model, s.seed, s.family, details=s.details)
+        faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
         return RenderedData(faces, s.batch, share, rank, s.faces_per_epoch)
     counted = all(shard.photos is not None for shard in find_shards(s.data))
     photos = PhotoShards(
@@ -101,8 +101,8 @@ def held_out_faces(
     settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> Iterator[FaceBatch]:
     """This process's share of the rendered faces of validation: other seed, lights and scenes."""
-    seed, details = settings.seed + VALIDATION_SEED, settings.details
-    faces = RenderedFaces(model, seed, "held-out", details=details)
+    seed, wrinkles = settings.seed + VALIDATION_SEED, settings.wrinkles
+    faces = RenderedFaces(model, seed, "held-out", wrinkles=wrinkles)
     chunks = torch.arange(settings.validation_faces).split(settings.share(processes))
     for indices in chunks[rank::processes]:
         yield faces.batch(indices)

@@ -116,7 +116,7 @@ AUGMENTED_PROFILES: Mapping[str, AugmentedSettings] = MappingProxyType(
         "smoke": AugmentedSettings(
             profile="smoke",
             albedo="light",
-            light="known",
+            illumination="known",
             width=8,
             batch=4,
             faces_per_epoch=128,
@@ -186,7 +186,7 @@ AUGMENTED_PROFILES: Mapping[str, AugmentedSettings] = MappingProxyType(
             recognition="facenet",
             symmetry="image",
             smooth_on="face",
-            details=False,
+            wrinkles=False,
             workers=8,
             log_every=50,
             picture_every=1000,

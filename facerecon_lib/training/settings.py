@@ -28,7 +28,8 @@ from ..fitting.weights import (
 from ..networks.backbones import BACKBONES, NORMS, WEIGHTS
 from ..rendering.synthesis import CROP_SIZE
 
-VERSION = 2  # of a settings' file; 1 said nothing of it
+VERSION = 3  # of a settings' file; 1 did not name it
+RENAMED = {"details": "wrinkles", "light": "illumination"}  # in version 3
 COUNTS = ("subdivision", "seed", "workers", "warmup", "last_rate", "weight_decay", "adam_eps")
 COUNTS += ("log_every", "picture_every", "checkpoint_every", "validate_every", "validation_faces")
 
@@ -104,7 +105,7 @@ class RunSettings:
 
     stage: ClassVar[str]  # in the settings' file too: a run goes on as what it began as
     network_file: ClassVar[str]
-    details: ClassVar[bool] = False  # of rendered faces: what the bases do not have
+    wrinkles: ClassVar[bool] = False  # of rendered faces: what the bases do not have
 
     profile: str = "smoke"
     face_model: str | None = None
@@ -205,7 +206,10 @@ class RunSettings:
             raise SettingsError("not the settings of a run")
         given = dict(data)
         stage = given.pop("stage", "base")  # it was the only one once
-        if given.pop("version", 1) == 1 and given.get("albedo") == "monk":
+        version = given.pop("version", 1)
+        if version < 3:
+            given = {RENAMED.get(name, name): value for name, value in given.items()}
+        if version == 1 and given.get("albedo") == "monk":
             given["albedo"] = None  # the word for any model's own basis, whatever it was called
         if stage != cls.stage:
             raise SettingsError(
@@ -260,20 +264,21 @@ class AugmentedSettings(RunSettings):
     """What a run of the augmented branch is.
 
     Beside those of `RunSettings`: encoder: the frozen one's file; None is the one that ships.
-    light: whose light the base face stands in, of `augmented_branch.LIGHTS`. albedo: the basis that
-    the base face is made of, one of the face model's (of the one that ships "monk" or "light",
-    tones 1 to 4 alone); None is the model's own default, of which rendered faces are, whichever it
-    is. width, depth, norm: of `unet.py`. pretrained: "none", or a U-Net's file to go on from.
+    illumination: whose light the base face stands in, of `augmented_branch.LIGHTS`. albedo: the
+    basis that the base face is made of, one of the face model's (of the one that ships "monk" or
+    "light", tones 1 to 4 alone); None is the model's own default, of
+    which rendered faces are, whichever it is. width, depth, norm: of `unet.py`.
+    pretrained: "none", or a U-Net's file to go on from.
     space: what the maps are laid out in, "image" or "uv"; sampling: "bilinear", or "hyperbolic".
     symmetry: Eq. 9 on the "mesh" or in the "image"; smooth_on: Eq. 10 and 11 of the final "face" or
-    of the "offsets". details: rendered faces with wrinkles, moles, make-up.
+    of the "offsets". wrinkles: rendered faces with wrinkles, moles, make-up.
     """
 
     stage: ClassVar[str] = "augmented"
     network_file: ClassVar[str] = "offset_unet.safetensors"
 
     encoder: str | None = None
-    light: str = "photo"
+    illumination: str = "photo"
     albedo: str | None = None
     width: int = 16
     depth: int = 4
@@ -283,13 +288,13 @@ class AugmentedSettings(RunSettings):
     sampling: str = "bilinear"
     symmetry: str = "mesh"
     smooth_on: str = "offsets"
-    details: bool = True
+    wrinkles: bool = True
     weights: Mapping[str, float] = field(default_factory=lambda: augmented_rendered_weights("none"))
 
     def check(self) -> None:
         """Raises SettingsError for a value that cannot be, and for two that do not go together."""
         super().check()
-        self._one_of("light", LIGHTS)
+        self._one_of("illumination", LIGHTS)
         self._one_of("space", SPACES)
         if self.depth < 0 or CROP_SIZE % 2**self.depth:
             raise SettingsError(
@@ -299,8 +304,8 @@ class AugmentedSettings(RunSettings):
         self._one_of("sampling", ("bilinear", "hyperbolic"))
         self._one_of("symmetry", ("mesh", "image"))
         self._one_of("smooth_on", ("face", "offsets"))
-        if self.light == "known" and self.data is not None:
-            raise SettingsError("light 'known': photos come without it; take free or grey")
+        if self.illumination == "known" and self.data is not None:
+            raise SettingsError("illumination 'known': photos come without it; take free or grey")
         if self.pretrained != "none" and not self.pretrained.endswith(".safetensors"):
             raise SettingsError(
                 f"pretrained {self.pretrained!r}: expected none, or the .safetensors file of a "

@@ -32,7 +32,7 @@ def model() -> MorphableModel:
 
 @lru_cache
 def faces() -> FaceBatch:
-    return RenderedFaces(model(), seed=5, family="held-out", details=True).batch(torch.arange(2))
+    return RenderedFaces(model(), seed=5, family="held-out", wrinkles=True).batch(torch.arange(2))
 
 
 @lru_cache
@@ -156,7 +156,7 @@ def test_in_uv_space_the_network_sees_both_pictures_unrolled():
 
 def test_the_shipped_network_comes_nearer_to_photo_and_truth():
     fine = MorphableModel.load()
-    batch = RenderedFaces(fine, seed=77, family="held-out", details=True).batch(torch.arange(6))
+    batch = RenderedFaces(fine, seed=77, family="held-out", wrinkles=True).batch(torch.arange(6))
     found = AugmentedBranch(load_unet(None, fine), BaseBranch(load_encoder(), fine))(batch)
     objective = AugmentedObjective(fine, {"pixel": 1.0, "truth_texture": 1.0, "truth_normals": 1.0})
     with torch.no_grad():

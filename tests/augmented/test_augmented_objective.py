@@ -32,7 +32,7 @@ def model() -> MorphableModel:
 
 @lru_cache
 def faces() -> FaceBatch:
-    return RenderedFaces(model(), seed=5, details=True).batch(torch.arange(3))
+    return RenderedFaces(model(), seed=5, wrinkles=True).batch(torch.arange(3))
 
 
 @lru_cache

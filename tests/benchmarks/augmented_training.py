@@ -42,7 +42,7 @@ class AugmentedTraining:
             reduction="sum" if report else "mean",
             symmetry="image" if report else "mesh",
             smooth_on="face" if report else "offsets",
-            details=not report,
+            wrinkles=not report,
         )
         self.fabric = make_fabric(s.device, precision=self.settings.precision)
         self.stage = open_stage(self.settings, self.fabric.device)
@@ -51,7 +51,7 @@ class AugmentedTraining:
         plain = {name: w for name, w in o.weights.items() if name != "recognition"}
         choices = (o.reduction, None, o.symmetry, o.smooth_on)
         self.without_recognition = AugmentedObjective(o.model, plain, *choices)
-        self.faces = RenderedFaces(self.stage.scenes, seed=0, details=self.settings.details)
+        self.faces = RenderedFaces(self.stage.scenes, seed=0, wrinkles=self.settings.wrinkles)
         torch.manual_seed(0)
         self.network, self.adam = self._ready(self.stage.network(self.fabric))
 

@@ -36,7 +36,7 @@ STAGES = {
         "--set=input_size=112",
         "--set=render_size=112",
     ],
-    "augmented": ["--light=free", "--albedo=monk", "--width=8", "--set=recognition=none"],
+    "augmented": ["--illumination=free", "--albedo=monk", "--width=8", "--set=recognition=none"],
 }
 QUIET = ["log_every=1", "schedule=constant", "validate_every=0", "checkpoint_every=0"]
 QUIET += ["picture_every=0"]

@@ -267,10 +267,10 @@ def test_evaluate_prints_tables_and_writes_every_number_and_a_figure(tmp_path, c
 def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpoint):
     unet, numbers, figure = (tmp_path / name for name in ("u.safetensors", "n.json", "f.png"))
     save_unet(unet, DoubleHeadUNet(8, 3), {"light": "grey", "albedo": "light"})
-    options = ["--rendered", "2", "--scans", "0", "--recognition", "none", "--details"]
+    options = ["--rendered", "2", "--scans", "0", "--recognition", "none", "--wrinkles"]
     options += [
-        "--detail",
-        "--detail-checkpoint",
+        "--augmented",
+        "--unet",
         str(unet),
         "--json",
         str(numbers),
@@ -285,12 +285,16 @@ def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpo
     ours, base = (found["values"][m]["albedo_rgb"] for m in ("augmented", "encoder"))
     assert ours == pytest.approx(base)  # untrained, it adds nothing
     assert figure.is_file()
-    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options, "--light", "known"])
+    done = runner.invoke(
+        cli.app, ["evaluate", str(checkpoint), *options, "--illumination", "known"]
+    )
     assert json.loads(numbers.read_text())["rendered"]["light"] == "known"
-    done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *options, "--light", "photo"])
+    done = runner.invoke(
+        cli.app, ["evaluate", str(checkpoint), *options, "--illumination", "photo"]
+    )
     assert done.exit_code == 2
     assert "take free, grey or known" in " ".join(done.stderr.split())
-    plain = [o for o in options if not o.startswith("--detail") and o != str(unet)]
+    plain = [o for o in options if o not in ("--augmented", "--unet", str(unet), "--wrinkles")]
     done = runner.invoke(cli.app, ["evaluate", str(checkpoint), *plain])
     other = json.loads(numbers.read_text())["rendered"]
     assert (other["detail"], other["light"]) == (None, "encoder")
@@ -361,10 +365,13 @@ def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_miss
         (["--figure", "no/found.png"], "there is no folder no"),
         (["--rendered", "0"], "nothing to evaluate"),
         (["--device", "toaster"], "--device toaster: expected cpu"),
-        (["--light", "candle"], "--light candle: expected photo or encoder or free"),
-        (["--light", "known", "--photos", str(SAMPLE)], "light known: only rendered faces"),
-        (["--detail", "--detail-checkpoint", "none.safetensors"], "none.safetensors"),
-        (["--detail-checkpoint", "none.safetensors"], "add --detail"),
+        (["--illumination", "candle"], "--illumination candle: expected photo or encoder or free"),
+        (
+            ["--illumination", "known", "--photos", str(SAMPLE)],
+            "illumination known: only rendered faces",
+        ),
+        (["--augmented", "--unet", "none.safetensors"], "none.safetensors"),
+        (["--unet", "none.safetensors"], "add --augmented"),
         (["--recognition", "nobody"], "--recognition nobody: expected none, dlib or facenet"),
     ],
 )
@@ -632,6 +639,14 @@ def test_a_network_that_is_not_here_exits_2_and_nothing_is_fitted(
     assert says in result.stderr
     assert result.stderr.splitlines()[-1].startswith("facerecon: ")
     assert not out.exists()
+
+
+def test_an_option_of_an_old_name_is_refused_with_the_new_one(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["facerecon", "evaluate", "--light=known"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "facerecon: --light is called --illumination now\n"
 
 
 def test_a_missing_option_is_a_usage_error():

@@ -208,25 +208,31 @@ def test_what_is_set_counts_before_anything_is_checked_or_follows_from_it(tmp_pa
     def chosen(given, *other, losses=None, stage="augmented", out=tmp_path):
         return chosen_settings(out, given, losses, False, list(other), stage)
 
-    photos = chosen({"data": "shards"}, "light=free")  # known light is of rendered faces alone
-    assert (photos.light, photos.data) == ("free", "shards")
+    photos = chosen(
+        {"data": "shards"}, "illumination=free"
+    )  # known light is of rendered faces alone
+    assert (photos.illumination, photos.data) == ("free", "shards")
     assert dict(photos.weights) == augmented_balanced_weights("none")
-    assert chosen({}, "data=shards", "light=free") == photos
+    assert chosen({}, "data=shards", "illumination=free") == photos
     assert chosen({}, "recognition=dlib").weights == augmented_rendered_weights("dlib")
     base = chosen({"data": "shards"}, "recognition=dlib", "batch=6", stage="base")
     assert (base.weights, base.batch) == (balanced_weights("dlib"), 6)
-    for told in (chosen({"data": "shards"}, "light=free", "weights.pixel=7", "reduction=sum"),
-                 chosen({}, "weights.pixel=7", "reduction=sum", losses="balanced")):  # fmt: skip
-        assert dict(told.weights) == augmented_balanced_weights("none") | {"pixel": 7.0}
-        assert told.reduction == "sum"
-    with pytest.raises(SettingsError, match="light 'known': photos come without it"):
+    told = "weights.pixel=7", "reduction=sum"
+    for photos in (chosen({"data": "shards"}, "illumination=free", *told),
+                   chosen({}, *told, losses="balanced")):  # fmt: skip
+        assert dict(photos.weights) == augmented_balanced_weights("none") | {"pixel": 7.0}
+        assert photos.reduction == "sum"
+    with pytest.raises(SettingsError, match="illumination 'known': photos come without it"):
         chosen({"data": "shards"})
     with pytest.raises(SettingsError, match="recognition 'vgg': expected none"):
         chosen({}, "recognition=vgg")
 
 
 def test_the_same_command_again_resumes_with_the_same_settings(tmp_path):
-    given, other = {"data": "shards", "recognition": "dlib"}, ["light=grey", "weights.pixel=7"]
+    given, other = (
+        {"data": "shards", "recognition": "dlib"},
+        ["illumination=grey", "weights.pixel=7"],
+    )
     first = chosen_settings(tmp_path, given, None, True, other, "augmented")
     write_settings(tmp_path, first)
     assert chosen_settings(tmp_path, given, None, True, other, "augmented") == first
@@ -264,8 +270,8 @@ def test_stage_two_without_options_is_its_own_smoke_profile(asked, tmp_path):
 
 def test_options_of_stage_two_replace_what_the_profile_says(asked, tmp_path):
     options = (
-        "--profile colab --encoder mine.safetensors --light grey --albedo light --width 24 "
-        "--space uv --no-details --pretrained maps.safetensors --batch 6 --steps 5 "
+        "--profile colab --encoder mine.safetensors --illumination grey --albedo light --width 24 "
+        "--space uv --no-wrinkles --pretrained maps.safetensors --batch 6 --steps 5 "
         "--set depth=3 --set sampling=hyperbolic --set weights.truth_normals=7"
     )
     assert augmented("--out", tmp_path, *options.split()).exit_code == 0
@@ -273,11 +279,11 @@ def test_options_of_stage_two_replace_what_the_profile_says(asked, tmp_path):
     assert asked[0].settings == replace(
         colab,
         encoder="mine.safetensors",
-        light="grey",
+        illumination="grey",
         albedo="light",
         width=24,
         space="uv",
-        details=False,
+        wrinkles=False,
         pretrained="maps.safetensors",
         batch=6,
         steps=5,
@@ -289,9 +295,9 @@ def test_options_of_stage_two_replace_what_the_profile_says(asked, tmp_path):
 
 def test_stage_two_resumes_with_the_settings_of_its_start(asked, tmp_path):
     smoke = AUGMENTED_PROFILES["smoke"]
-    write_settings(tmp_path, replace(smoke, light="grey", width=24))
+    write_settings(tmp_path, replace(smoke, illumination="grey", width=24))
     assert augmented("--out", tmp_path, "--resume", "--steps", 60).exit_code == 0
-    assert asked[0].settings == replace(smoke, light="grey", width=24, steps=60)
+    assert asked[0].settings == replace(smoke, illumination="grey", width=24, steps=60)
 
 
 def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
@@ -314,9 +320,9 @@ def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--profile colab --albedo light", "albedo 'light' with light 'photo'"),
+        ("--profile colab --albedo light", "albedo 'light' with illumination 'photo'"),
         ("--albedo pale", "no albedo basis 'pale'; it has light, monk; --albedo monk is its own"),
-        ("--profile smoke --data shards", "light 'known': photos come without it"),
+        ("--profile smoke --data shards", "illumination 'known': photos come without it"),
         ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
         ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),
         ("--width 12", "width: expected a multiple of 8, got 12"),

@@ -207,7 +207,7 @@ def test_a_margin_leaves_room_around_the_landmarks(model):
 
 @pytest.fixture(scope="module")
 def detailed(model) -> FaceBatch:
-    return RenderedFaces(model, seed=3, details=True).batch(torch.arange(24))
+    return RenderedFaces(model, seed=3, wrinkles=True).batch(torch.arange(24))
 
 
 def test_details_are_added_to_the_same_faces(batch, detailed):
@@ -227,7 +227,7 @@ def test_details_are_added_to_the_same_faces(batch, detailed):
 
 def test_what_is_seen_is_the_true_face(model):
     """Clean, under the truth's light, the detailed face is rendered and the plain one is not."""
-    batch = RenderedFaces(model, seed=6, clean=True, details=True).batch(torch.arange(12))
+    batch = RenderedFaces(model, seed=6, clean=True, wrinkles=True).batch(torch.arange(12))
     shapes = model.shape(batch.truth.identity, batch.truth.expression)
     albedos = model.albedo(batch.truth.albedo)
     errors, marks = [], []
@@ -257,7 +257,7 @@ def test_no_two_names_share_their_numbers(model, monkeypatch):
         CountedRandom, "_unit", lambda self, name, shape: names.add(name) or draw(self, name, shape)
     )
     for family in ("train", "held-out"):
-        RenderedFaces(model, seed=3, family=family, details=True).batch(torch.arange(1))
+        RenderedFaces(model, seed=3, family=family, wrinkles=True).batch(torch.arange(1))
     assert len(names) > 160
     assert len({zlib.crc32(name.encode()) for name in names}) == len(names)
 
@@ -292,7 +292,7 @@ def test_the_same_faces_on_cuda(model, batch):
 
 @pytest.mark.gpu
 def test_the_same_details_on_cuda(model, detailed):
-    there = RenderedFaces(model.to("cuda"), seed=3, details=True).batch(torch.arange(24)).to("cpu")
+    there = RenderedFaces(model.to("cuda"), seed=3, wrinkles=True).batch(torch.arange(24)).to("cpu")
     assert (there.true_vertices - detailed.true_vertices).abs().max() < 0.02
     assert (there.true_albedo - detailed.true_albedo).abs().mean() < 1e-3
     assert torch.equal(there.tone, detailed.tone)

@@ -343,7 +343,7 @@ class Adding(nn.Module):
 
 @lru_cache
 def detailed() -> RenderedFaces:
-    return RenderedFaces(model(), seed=9, family="held-out", clean=True, details=True)
+    return RenderedFaces(model(), seed=9, family="held-out", clean=True, wrinkles=True)
 
 
 def true_maps(batch) -> OffsetMaps:

@@ -1,4 +1,4 @@
-"""`facerecon reconstruct --detail`: the detailed mesh, both maps, and what result.json says."""
+"""`facerecon reconstruct --augmented`: the detailed mesh, both maps, and what result.json says."""
 
 import json
 import math
@@ -50,7 +50,7 @@ def reconstruct(out: Path, *options: str):
 @pytest.fixture(scope="module")
 def detailed(unet_file, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    done = reconstruct(out, "--detail", "--detail-checkpoint", str(unet_file))
+    done = reconstruct(out, "--augmented", "--unet", str(unet_file))
     assert done.exit_code == 0, done.stderr
     folder = out / "astronaut"
     return folder, json.loads((folder / "result.json").read_text())
@@ -145,10 +145,13 @@ def test_from_the_file_alone_the_detailed_landmarks_reproject(detailed, plain):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--detail-checkpoint", "any"], "--detail-checkpoint is of the augmented branch: add"),
-        (["--detail", "--detail-checkpoint", "nowhere"], "nowhere: there is no such offset U-Net"),
-        (["--detail", "--detail-checkpoint", str(SAMPLE)], "not a readable safetensors file"),
-        (["--light", "known"], "--light known: expected one of photo, encoder, grey, free"),
+        (["--unet", "any"], "--unet is of the augmented branch: add"),
+        (["--augmented", "--unet", "nowhere"], "nowhere: there is no such offset U-Net"),
+        (["--augmented", "--unet", str(SAMPLE)], "not a readable safetensors file"),
+        (
+            ["--illumination", "known"],
+            "--illumination known: expected one of photo, encoder, grey, free",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(tmp_path, options, says):
@@ -171,14 +174,14 @@ def refused(done, tmp_path: Path, says: str) -> None:
 )
 def test_a_unet_of_another_model_is_refused(tmp_path, metadata, says):
     path = write_unet(tmp_path / "other.safetensors", **metadata)
-    done = reconstruct(tmp_path / "out", "--detail", "--detail-checkpoint", str(path))
+    done = reconstruct(tmp_path / "out", "--augmented", "--unet", str(path))
     refused(done, tmp_path, says)
 
 
 def test_a_unet_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("facerecon_lib.networks.unet.shipped_unet_path", lambda: tmp_path / "none")
     says = "none: there is no such offset U-Net; facerecon train augmented makes one"
-    refused(reconstruct(tmp_path / "out", "--detail"), tmp_path, says)
+    refused(reconstruct(tmp_path / "out", "--augmented"), tmp_path, says)
 
 
 def test_the_base_stands_in_the_light_that_the_unet_knows(tmp_path):

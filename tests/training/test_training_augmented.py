@@ -253,7 +253,7 @@ def test_sigterm_says_how_to_go_on(tiny, tmp_path, monkeypatch):
 
 def test_the_same_faces_again_and_again_come_nearer(tiny, tmp_path, monkeypatch):
     """Two faces by heart, on a base whose skin is too light: the texture map makes up for it."""
-    dark = replace(tiny, encoder=None, albedo="light", light="known", learning_rate=2e-2)
+    dark = replace(tiny, encoder=None, albedo="light", illumination="known", learning_rate=2e-2)
     stage = open_stage(dark, torch.device("cpu"))
     same = next(held_out_faces(dark, stage.scenes, 0, 1))
     monkeypatch.setattr(RenderedData, "batches", lambda self, step: itertools.repeat(same))
@@ -275,7 +275,7 @@ def test_smoke_learns(tmp_path):
 
 
 def test_a_light_skinned_basis_under_known_light_is_of_the_base_alone(tiny, tmp_path):
-    settings = replace(tiny, albedo="light", light="known", steps=1, validate_every=1)
+    settings = replace(tiny, albedo="light", illumination="known", steps=1, validate_every=1)
     stage = open_stage(settings, torch.device("cpu"))
     monk, light = (MorphableModel.load(subdivision=0, albedo=a) for a in ("monk", "light"))
     assert torch.equal(stage.model.albedo_basis, light.albedo_basis)
@@ -289,7 +289,7 @@ def test_a_light_skinned_basis_under_known_light_is_of_the_base_alone(tiny, tmp_
 
 
 @pytest.mark.parametrize(
-    "change", [dict(space="uv"), dict(sampling="hyperbolic"), dict(details=False)], ids=str
+    "change", [dict(space="uv"), dict(sampling="hyperbolic"), dict(wrinkles=False)], ids=str
 )
 def test_other_maps_and_faces_are_trained_too(tiny, tmp_path, change):
     quick = replace(tiny, steps=1, validate_every=0, picture_every=0, ema=0.0, **change)
@@ -316,7 +316,7 @@ def test_what_was_trained_is_what_the_branch_shows(whole, tiny, encoder_file):
     stage = open_stage(tiny, torch.device("cpu"))
     branch = AugmentedBranch(
         load_unet(whole[0] / "offset_unet.safetensors"),
-        BaseBranch(load_encoder(encoder_file), stage.model, tiny.light),
+        BaseBranch(load_encoder(encoder_file), stage.model, tiny.illumination),
     )
     batch = next(held_out_faces(tiny, stage.scenes, 0, 1))
     found = stage.errors(branch(batch), batch)["photometric"].mean().item()
@@ -383,6 +383,13 @@ def test_a_run_goes_on_as_the_stage_that_it_is(whole, tiny, tmp_path):
         AugmentedSettings.from_json(base.as_json())
 
 
+def test_the_settings_of_the_networks_that_ship_are_read():
+    encoder = TrainSettings.from_json(json.loads(load_encoder().metadata["settings"]))
+    assert (encoder.profile, encoder.steps, encoder.wrinkles) == ("shipped", 5000, False)
+    unet = AugmentedSettings.from_json(json.loads(load_unet().metadata["settings"]))
+    assert unet == replace(AUGMENTED_PROFILES["shipped"], albedo="monk")
+
+
 def test_settings_from_before_there_were_stages_are_of_the_base():
     data = TrainSettings(seed=3).as_json()
     del data["stage"]
@@ -392,10 +399,19 @@ def test_settings_from_before_there_were_stages_are_of_the_base():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(light="sun"), "light 'sun': expected photo or encoder or free or grey or known"),
-        (dict(albedo="light"), "albedo 'light' with light 'photo': .* take light free or grey"),
-        (dict(albedo="light", light="encoder"), "albedo 'light' with light 'encoder'"),
-        (dict(light="known", data="shards"), "light 'known': photos come without it"),
+        (
+            dict(illumination="sun"),
+            "illumination 'sun': expected photo or encoder or free or grey or known",
+        ),
+        (
+            dict(albedo="light"),
+            "albedo 'light' with illumination 'photo': .* take illumination free or grey",
+        ),
+        (
+            dict(albedo="light", illumination="encoder"),
+            "albedo 'light' with illumination 'encoder'",
+        ),
+        (dict(illumination="known", data="shards"), "illumination 'known': photos come without it"),
         (dict(space="sphere"), "space 'sphere': expected image or uv"),
         (dict(sampling="nearest"), "sampling 'nearest': expected bilinear or hyperbolic"),
         (dict(symmetry="both"), "symmetry 'both': expected mesh or image"),
@@ -445,19 +461,21 @@ def test_a_run_is_of_the_model_s_own_basis_whatever_it_is_called(imported, tiny,
         load_unet(file, MorphableModel.load(imported["face_model"], 0, "pale"))
     assert found(replace(quick, albedo="skin"), tmp_path).step == 1
     with pytest.raises(CheckpointError, match='albedo "skin", not "pale"'):
-        found(replace(quick, albedo="pale", light="free"), tmp_path)
+        found(replace(quick, albedo="pale", illumination="free"), tmp_path)
 
 
 def test_any_basis_of_the_model_is_taken_under_a_light_that_solves_for_it(imported, tiny):
-    settings = replace(tiny, albedo="pale", light="free", **imported)
+    settings = replace(tiny, albedo="pale", illumination="free", **imported)
     stage = open_stage(settings, torch.device("cpu"))
     shipped = MorphableModel.load(subdivision=0, albedo="light")
     assert torch.equal(stage.model.albedo_basis, shipped.albedo_basis)
     assert (stage.facts["albedo"], stage.scenes.metadata["albedo"]) == ("pale", "skin")
     for light in ("photo", "encoder"):
-        with pytest.raises(SettingsError, match=r"'pale' with light .* is of the basis 'skin'"):
-            open_stage(replace(settings, light=light), torch.device("cpu"))
-        open_stage(replace(settings, light=light, albedo="skin"), torch.device("cpu"))
+        with pytest.raises(
+            SettingsError, match=r"'pale' with illumination .* is of the basis 'skin'"
+        ):
+            open_stage(replace(settings, illumination=light), torch.device("cpu"))
+        open_stage(replace(settings, illumination=light, albedo="skin"), torch.device("cpu"))
 
 
 def test_a_basis_that_the_model_lacks_is_refused_with_those_that_it_has(imported, tmp_path):
@@ -478,8 +496,8 @@ def made_old(file):
     """Settings as they were written when any model's own basis was called "monk"."""
     written = json.loads(file.read_text())
     old = written.get("settings", written)
-    assert old.pop("version") == 2
-    old["albedo"] = "monk"
+    assert old.pop("version") == 3
+    old |= {"albedo": "monk", "light": old.pop("illumination"), "details": old.pop("wrinkles")}
     file.write_text(json.dumps(written))
 
 
@@ -493,7 +511,7 @@ def test_runs_from_when_any_model_s_own_basis_was_called_monk_go_on(
     for given in ({}, {"albedo": "monk"}):  # as the model that ships has it
         assert found(chosen_settings(out, given, None, True, [], "augmented"), out).step == 4
     with pytest.raises(CheckpointError, match='albedo "monk", not "light"'):
-        found(replace(tiny, albedo="light", light="free"), out)
+        found(replace(tiny, albedo="light", illumination="free"), out)
     out = tmp_path / "imported"
     out.mkdir()
     write_settings(out, replace(tiny, **imported))
@@ -502,12 +520,14 @@ def test_runs_from_when_any_model_s_own_basis_was_called_monk_go_on(
     assert found(settings, out) is None  # no checkpoint yet, and nothing against one
     assert found(replace(settings, albedo="skin"), out) is None
     with pytest.raises(CheckpointError, match='albedo "skin", not "pale"'):
-        found(replace(settings, albedo="pale", light="free"), out)
+        found(replace(settings, albedo="pale", illumination="free"), out)
 
 
 def test_what_may_change_on_the_way(tiny):
     assert differences(tiny, replace(tiny, steps=9, log_every=7)) == []
-    assert differences(tiny, replace(tiny, light="grey")) == ['light "photo", not "grey"']
+    assert differences(tiny, replace(tiny, illumination="grey")) == [
+        'illumination "photo", not "grey"'
+    ]
 
 
 # Profiles ---------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ STAGES = {
 def test_two_processes_train_from_shards_what_one_does(shards, tmp_path, stage, record_property):
     settings, load, file = STAGES[stage]
     settings = settings | {"steps": 4, "validate_every": 4}
-    light = ["--light=free"] * (stage == "augmented")
+    light = ["--illumination=free"] * (stage == "augmented")
     for launcher, name, more in (([], "one", THE_SAME_PHOTOS), (TORCHRUN, "two", "")):
         args = arguments(stage, tmp_path / name, shards, **settings) + light
         code, said, errors = run(launcher, tmp_path, args, more)

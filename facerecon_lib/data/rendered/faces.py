@@ -55,9 +55,9 @@ class RenderedFaces:
 
     seed: another seed, other faces. family: "train" or "held-out", of light and background.
     clean: nothing around the face or before it, no camera effects, one grey background.
-    details: with wrinkles, bumps, marks and make-up that the bases do not have (`face_details`);
+    wrinkles: also, bumps, marks and make-up that the bases do not have (`face_details`);
     `truth` then says what of the face is the bases', `true_vertices` and `true_albedo` all of it.
-    Without details these two are filled too, and are those of `truth`.
+    Without wrinkles these two are filled too, and are those of `truth`.
     size: of the picture, pixels, a multiple of 8; margin: it spans that many times the landmarks'
     box. Other values than the crop's give photos to cut crops from.
     Raises ValueError for an unknown family, and for a size or margin that cannot be.
@@ -67,7 +67,7 @@ class RenderedFaces:
     seed: int
     family: str = "train"
     clean: bool = False
-    details: bool = False
+    wrinkles: bool = False
     size: int = CROP_SIZE
     margin: float = CROP_MARGIN
 
@@ -81,7 +81,7 @@ class RenderedFaces:
         self.points = self.model.landmark_model()
         marks = torch.cat([self.model.landmarks, self.model.contour_bands.reshape(-1)])
         self.point_rows = marks.unique()
-        self.atlas = DetailAtlas(self.model) if self.details else None
+        self.atlas = DetailAtlas(self.model) if self.wrinkles else None
         # numbers, not the mask itself: of an index by mask the length is read back at every call
         self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
 
@@ -167,15 +167,15 @@ class RenderedFaces:
         vertices: Float[Tensor, "batch vertex 3"],
         albedo: Float[Tensor, "batch vertex 3"],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Image, where it is free of other things, and the true albedo (with details: as lit)."""
+        """Image, where it is free of other things, and the true albedo (with wrinkles: as lit)."""
         model = self.model
         turned = axis_angle_to_matrix(c.rotation)
         normals = vertex_normals(vertices, model.faces)
         seen_albedo = albedo
         if not self.clean:
-            bumps = 0.03 if self.details else 0.08  # of normals alone: no truth has them
+            bumps = 0.03 if self.wrinkles else 0.08  # of normals alone: no truth has them
             normals, seen_albedo = skin_texture(model, numbers, normals, albedo, bumps)
-        if self.details:
+        if self.wrinkles:
             albedo = seen_albedo
         normals = normals @ turned.transpose(1, 2)
         colours = shade(seen_albedo, normals, c.lighting)
