@@ -124,8 +124,9 @@ def install(needed: list[str]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dry-run", action="store_true", help="say what would be installed")
-    # the notebook's kernel has arguments of its own
-    dry_run = parser.parse_known_args()[0].dry_run
+    # run by a notebook, the arguments are those of its kernel
+    own = Path(sys.argv[0]).name == Path(__file__).name
+    dry_run = parser.parse_args(None if own else []).dry_run
     started = time.perf_counter()
     before = installed()
     needed = missing()

@@ -21,21 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from facerecon_lib.files.downloads import ROOM, DownloadError, begun, fetch, sha256_of
-from facerecon_lib.networks.backbones import imagenet_file, imagenet_url
-from facerecon_lib.networks.face_networks import (
-    FACENET_SHA256,
-    FACENET_TERMS,
-    FACENET_URL,
-    facenet_file,
-)
-from facerecon_lib.photos.landmarks import FACE_ALIGNMENT_TERMS
 
 IMAGENET_TERMS = "code BSD 3-Clause; weights trained on ImageNet, non-commercial research alone"
 S3FD_TERMS = "code BSD 3-Clause; weights trained on WIDER FACE (research data)"
@@ -80,6 +71,17 @@ class Weights:
 
 def known_weights() -> list[Weights]:
     """All of them, those that the library reads first."""
+    import torch
+
+    from facerecon_lib.networks.backbones import imagenet_file, imagenet_url
+    from facerecon_lib.networks.face_networks import (
+        FACENET_SHA256,
+        FACENET_TERMS,
+        FACENET_URL,
+        facenet_file,
+    )
+    from facerecon_lib.photos.landmarks import FACE_ALIGNMENT_TERMS
+
     # Digests: of torchvision's and face-alignment's files as several public projects have written
     # them down that fetched them; they go on from the digits that the names of the files end in.
     imagenet = {
@@ -158,7 +160,9 @@ COLOURS = {"here": "green", "damaged": "red", "begun": "yellow", "missing": "yel
 
 def table(weights: Sequence[Weights]) -> Table:
     """All that is to know, a row each; their addresses are for --dry-run to say."""
-    home = Path(torch.hub.get_dir()).parent
+    from torch.hub import get_dir
+
+    home = Path(get_dir()).parent
     shown = Table(title=f"Trained weights from the web, in {home} ($TORCH_HOME)", show_lines=True)
     shown.add_column("file", no_wrap=True)
     shown.add_column("what for, and what works without it")

@@ -6,238 +6,17 @@
     python data_scripts/make_notebooks.py --colab owner/name   # badge and address, runs nothing
 
 Edit notebooks in solutions/ only. A notebook is written, to both trees at once, when it keeps the
-rules (`notebook_rules.py`) and both of its versions ran without an error; else neither changes.
+rules (`notebook_making/rules.py`) and both of its versions ran without an error.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import os
-import re
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import nbformat
 import typer
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
-from notebook_making.pictures import smaller_png
-from notebook_making.rules import (
-    LEAST_FIGURES,
-    REPO_NAME,
-    WIDGET_VIEW,
-    blank_of,
-    branch_of,
-    differences,
-    output_faults,
-    pictures,
-    repository_of,
-    source_faults,
-    tidy,
-    write_setup,
-)
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from facerecon_lib.course.exercises import OWN_FILES
-from facerecon_lib.files.atomic import write_whole
 
 ROOT = Path(__file__).parents[1]
-CELL_TIMEOUT_S = 600
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-UNSET = ("NBGRADER_EXECUTION", "MPLBACKEND", *OWN_FILES)  # stored outputs are of what ships
-
-
-@dataclass
-class Made:
-    """What became of one notebook: the faults that stopped it, or seconds, pictures and bytes."""
-
-    name: str
-    faults: list[str] = field(default_factory=list)
-    seconds: tuple[float, float] = (0.0, 0.0)
-    figures: int = 0
-    size: int = 0
-
-
-def make(root: Path, name: str, repo: str, branch: str, least_figures: int = LEAST_FIGURES) -> Made:
-    """Check, blank and run one notebook, and write it to both trees if all went well."""
-    solved_at, blank_at = (root / tree / f"{name}.ipynb" for tree in ("solutions", "notebooks"))
-    try:
-        solved = tidy(nbformat.read(solved_at, as_version=4))
-    except Exception as error:
-        return Made(name, [f"solutions/{name}.ipynb cannot be read: {error}"])
-    write_setup(solved, name, repo, branch)
-    faults = source_faults(solved, name)
-    if faults:
-        return Made(name, [f"solutions/{name}.ipynb: {fault}" for fault in faults])
-    blank = blank_of(solved)
-    blank_at.parent.mkdir(exist_ok=True)
-    seconds = []
-    for notebook, path in ((solved, solved_at), (blank, blank_at)):
-        started = time.perf_counter()
-        faults = run(notebook, path.parent) or output_faults(notebook, least_figures)
-        seconds.append(time.perf_counter() - started)
-        if faults:
-            return Made(name, [f"{path.parent.name}/{name}.ipynb: {fault}" for fault in faults])
-    counts = len(pictures(solved)), len(pictures(blank))
-    if counts[0] != counts[1]:
-        return Made(name, [f"{name}: {counts[0]} pictures when solved, {counts[1]} when blank"])
-    size = write_together({solved_at: solved, blank_at: blank})
-    return Made(name, [], tuple(seconds), counts[0], size)
-
-
-def write_together(files: dict[Path, NotebookNode]) -> int:
-    """Write all or none; the size of the largest in bytes."""
-    with contextlib.ExitStack() as stack:
-        for path, notebook in files.items():
-            partial = stack.enter_context(write_whole(path))
-            partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    return max(path.stat().st_size for path in files)
-
-
-# Running -----------------------------------------------------------------------------------------
-
-
-class _Client(NotebookClient):
-    """Keeps what is drawn inside an Output widget in the cell, as nbval will see it."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.widget_registry = {}
-
-
-def run(notebook: NotebookNode, folder: Path) -> list[str]:
-    """Execute in place, as in `folder`, and tidy what came out; the faults, if it stopped."""
-    environment = {
-        **{k: v for k, v in os.environ.items() if k not in UNSET},
-        "FACERECON_PROFILE": "smoke",
-        "OMP_NUM_THREADS": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    client = _Client(
-        notebook,
-        timeout=CELL_TIMEOUT_S,
-        kernel_name="python3",
-        record_timing=False,
-        store_widget_state=False,
-        extra_arguments=["--log-level=40"],  # a warning about its transport is no news here
-        resources={"metadata": {"path": str(folder)}},
-    )
-    try:
-        client.execute(env=environment)
-    except CellTimeoutError:
-        return [f"a cell took more than {CELL_TIMEOUT_S} s"]
-    except DeadKernelError:
-        return ["the kernel died (out of memory?)"]
-    except CellExecutionError as error:
-        return [_where_it_failed(notebook, error)]
-    tidy(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            if not cell.source.strip():
-                cell.execution_count = None
-            cell.outputs = tidy_outputs(cell.outputs)
-    return []
-
-
-def _where_it_failed(notebook: NotebookNode, error: CellExecutionError) -> str:
-    for i, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                shown = "\n".join(f"    | {line}" for line in cell.source.strip().splitlines()[-6:])
-                said = COLOURS.sub("", f"{output.ename}: {output.evalue}")
-                here = f"cell {i + 1} of {len(notebook.cells)} (id {cell.id}) failed"
-                return f"{here}:\n{shown}\n    {said}"
-    return f"{error.ename}: {error.evalue}"
-
-
-def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Streams joined (how they were cut depends on timing), no views of widgets, small pictures."""
-    kept: list[NotebookNode] = []
-    for output in outputs:
-        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
-            kept[-1].text += output.text
-            continue
-        data = output.get("data", {})
-        if WIDGET_VIEW in data and "image/png" in data:
-            del data[WIDGET_VIEW]
-        if "image/png" in data:
-            png = smaller_png(base64.b64decode(data["image/png"]))
-            data["image/png"] = base64.b64encode(png).decode()
-        kept.append(output)
-    return kept
-
-
-# The command -------------------------------------------------------------------------------------
-
-
-def names(root: Path, only: list[str]) -> list[str]:
-    """The notebooks of solutions/, or those that `only` names by number or name."""
-    there = sorted(path.stem for path in (root / "solutions").glob("*.ipynb"))
-    for wanted in only:
-        if not any(name.startswith(wanted) for name in there):
-            raise ValueError(f"--only {wanted}: solutions/ holds {', '.join(there) or 'nothing'}")
-    return [n for n in there if not only or any(n.startswith(wanted) for wanted in only)]
-
-
-def check(root: Path, chosen: list[str], least_figures: int = LEAST_FIGURES) -> list[str]:
-    """What keeps the trees from being in step, or breaks a rule; runs nothing."""
-    faults = []
-    for name in chosen:
-        solved = nbformat.read(root / "solutions" / f"{name}.ipynb", as_version=4)
-        faults += [f"solutions/{name}.ipynb: {fault}" for fault in source_faults(solved, name)]
-        faults += [
-            f"solutions/{name}.ipynb: {fault}" for fault in output_faults(solved, least_figures)
-        ]
-        path = root / "notebooks" / f"{name}.ipynb"
-        if not path.exists():
-            faults.append(f"notebooks/{name}.ipynb is missing: run make notebooks")
-            continue
-        blank = nbformat.read(path, as_version=4)
-        faults += [
-            f"notebooks/{name}.ipynb: {fault}"
-            for fault in differences(blank, blank_of(solved)) + output_faults(blank, least_figures)
-        ]
-        if len(pictures(solved)) != len(pictures(blank)):
-            faults.append(f"{name}: the two trees show different numbers of pictures")
-    solved_names = set(names(root, []))
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        if path.stem not in solved_names:
-            faults.append(f"notebooks/{path.name} has no source in solutions/")
-    return faults
-
-
-def in_use(root: Path) -> tuple[str, str]:
-    """The repository and branch that the notebooks' badges name; ("", "main") without one."""
-    paths = sorted(root.glob("notebooks/*.ipynb")) + sorted(root.glob("solutions/*.ipynb"))
-    notebooks = [nbformat.read(path, as_version=4) for path in paths]
-    return repository_of(notebooks), branch_of(notebooks)
-
-
-def point_at_repository(root: Path, repo: str, branch: str) -> int:
-    """Write badge and address into every notebook of both trees; how many. Runs nothing.
-
-    Raises ValueError for a repository that is not written owner/name.
-    """
-    repo = repo.strip().removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
-    if not REPO_NAME.fullmatch(repo):
-        raise ValueError(
-            f"REPO: expected owner/name as on GitHub, got {repo!r}: make colab REPO=owner/name"
-        )
-    files = {}
-    for tree in ("solutions", "notebooks"):
-        for path in sorted((root / tree).glob("*.ipynb")):
-            files[path] = nbformat.read(path, as_version=4)
-            write_setup(files[path], path.stem, repo, branch)
-    if files:
-        write_together(files)
-    return len(files)
 
 
 def main(
@@ -254,69 +33,14 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
     root: Annotated[Path, typer.Option(help="The folder that holds solutions/.")] = ROOT,
     least_figures: Annotated[
-        int, typer.Option(hidden=True, help="Pictures a notebook must show.")
-    ] = LEAST_FIGURES,
+        int | None, typer.Option(hidden=True, help="Pictures a notebook must show.")
+    ] = None,
 ) -> None:
     """Make notebooks/ from solutions/ and run both."""
-    out, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
-    root = root.resolve()
-    try:
-        if colab is not None:
-            count = point_at_repository(root, colab, branch)
-            out.print(f"{count} notebooks open in Colab from {colab}, branch {branch}")
-            return
-        chosen = names(root, only or [])
-        repo, branch = in_use(root)
-    except ValueError as error:
-        error_console.print(f"make_notebooks: {error}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    if check_only:
-        faults = check(root, chosen, least_figures)
-        for fault in faults:
-            error_console.print(fault, markup=False, soft_wrap=True)
-        out.print(f"{len(chosen)} notebooks, {len(faults)} faults")
-        failed = bool(faults)
-    else:
-        settings = (repo, branch, least_figures)
-        written = _make_all(root, chosen, settings, jobs, out, error_console)
-        out.print(f"{written} of {len(chosen)} notebooks made")
-        failed = written < len(chosen)
-    if failed:
+    from notebook_making.making import command
+
+    if not command(only or [], check_only, colab, branch, jobs, root, least_figures):
         raise typer.Exit(1)
-
-
-def _make_all(
-    root: Path, chosen: list[str], settings: tuple, jobs: int, out: Console, err: Console
-) -> int:
-    """Make the notebooks, `jobs` at a time, telling how each went; how many were written."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    written = 0
-    with (
-        Progress(*columns, console=out, transient=True, disable=not sys.stdout.isatty()) as bars,
-        ProcessPoolExecutor(min(jobs, max(len(chosen), 1))) as pool,
-    ):
-        bar = bars.add_task("running notebooks", total=len(chosen))
-        for future in as_completed([pool.submit(make, root, n, *settings) for n in chosen]):
-            made = future.result()
-            if made.faults:
-                out.print(f"{made.name:32} not written")
-                for fault in made.faults:
-                    err.print(fault, markup=False, soft_wrap=True)
-            else:
-                written += 1
-                solved, blank = made.seconds
-                out.print(
-                    f"{made.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
-                    f"{made.figures:2d} pictures, {made.size / 1e6:.2f} MB",
-                    soft_wrap=True,
-                )
-            bars.advance(bar)
-    return written
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main(
     try:
         if unknown := sorted(set(skip or ()) - set(FLAGS)):
             _refuse(f"--skip {unknown[0]}: is no flag; there are {', '.join(FLAGS)}")
-        from preparation_run import run
+        from photo_shards.run import run
 
         from facerecon_lib.files.errors import FacereconError, one_line
 

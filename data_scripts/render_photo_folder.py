@@ -2,174 +2,15 @@
 
     python data_scripts/render_photo_folder.py --out rendered --photos 2000 --broken 40
 
-Faces lie somewhere in pictures of many sizes, with what stands around a head; `truth.json` beside
-the photos keeps each one's true landmarks in its pixels, its pose and skin tone, and for the broken
-files what is wrong with them. `celebrity2000_meta.mat` has the layout of the real one. The same
-seed writes the same folder.
+Notebook 06, section 2.3.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import shutil
-import unicodedata
-import zlib
-from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 import typer
-from PIL import Image
-from rich.progress import track
-
-from facerecon_lib.data.rendered.counted_random import CountedRandom
-from facerecon_lib.data.rendered.faces import RenderedFaces, flattened
-from facerecon_lib.data.rendered.random_faces import relief
-from facerecon_lib.data.rendered.scenes import background
-from facerecon_lib.face.batch import FaceBatch
-from facerecon_lib.face.camera import axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
-from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.rendering.synthesis import landmark_vertices
-
-SIZE, BATCH = 384, 8  # px rendered; faces at a time, of one margin
-MARGINS = (1.5, 3.0)  # picture over face
-SIDES = (160, 640)  # px of a written photo; CACD2000's have 250
-PHOTOS_EACH = 8  # of a person
-FIRST = ("Ada", "Bo", "Cleo", "Dag", "Elif", "Fay", "Gus", "Hana", "Ivo", "Juno", "Zoë", "José")
-LAST = ("Render", "Lambert", "Phong", "Gouraud", "Blinn", "O'Shade", "van Soft", "Ray Jr.", "Núñez")
-
-
-def person_of(number: int) -> str:
-    """Made-up names, some as odd as those of real people."""
-    first, last = FIRST[number % len(FIRST)], LAST[number // len(FIRST) % len(LAST)]
-    again = number // (len(FIRST) * len(LAST))
-    return f"{first} {last}" + f" {again}" * (again > 0)
-
-
-def photo_name(number: int) -> str:
-    """<age>_<First_Last>_<nnnn>.jpg"""
-    person = person_of(number // PHOTOS_EACH).replace(" ", "_")
-    return f"{14 + 7 * number % 49}_{person}_{number % PHOTOS_EACH + 1:04d}.jpg"
-
-
-# Faces ------------------------------------------------------------------------------------------
-
-
-def true_landmarks(faces: RenderedFaces, batch: FaceBatch, numbers: torch.Tensor) -> np.ndarray:
-    """(B, 68, 2) in pixels of the rendering, as a 2D detector without any error would mark them."""
-    c, model = batch.truth, faces.model
-    v_camera = pose(model.shape(c.identity, c.expression), c.rotation, c.scale, c.translation)
-    v_camera = flattened(v_camera, c, relief(CountedRandom(faces.seed, numbers)))
-    index = landmark_vertices(model, v_camera, c.rotation, "2d")
-    seen = v_camera.gather(1, index[..., None].expand(-1, -1, 3))
-    return ndc_to_pixels(project_ndc(seen), faces.size).double().numpy()
-
-
-@torch.no_grad()
-def render_photos(count: int, seed: int) -> Iterator[tuple[Image.Image, dict]]:
-    """Photos and what is true of them."""
-    model = MorphableModel.load(subdivision=0)
-    for start in range(0, count, BATCH):
-        rng = random.Random(f"{seed} {start}")
-        faces = RenderedFaces(model, seed, size=SIZE, margin=rng.uniform(*MARGINS))
-        numbers = torch.arange(start, min(start + BATCH, count))
-        batch = faces.batch(numbers)
-        points = true_landmarks(faces, batch, numbers)
-        ahead = axis_angle_to_matrix(batch.truth.rotation)[:, :, 2]
-        yaw = torch.atan2(ahead[:, 0], ahead[:, 2]).rad2deg()
-        for i in range(len(batch)):
-            picture = Image.fromarray(
-                (batch.image[i] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-            )
-            photo, landmarks = cut_out(picture, points[i], rng)
-            facts = {"yaw": round(float(yaw[i]), 2), "tone": int(batch.tone[i])}
-            yield photo, {"landmarks": np.round(landmarks, 3).tolist(), **facts}
-
-
-def cut_out(
-    picture: Image.Image, points: np.ndarray, rng: random.Random
-) -> tuple[Image.Image, np.ndarray]:
-    """A window of the picture around the whole face, placed and sized at random."""
-    room = 0.2 * np.ptp(points, axis=0).max()
-    low, high = points.min(0) - room, points.max(0) + room
-    x0, y0 = (int(rng.uniform(0, max(v, 0))) for v in low)
-    x1, y1 = (int(np.ceil(rng.uniform(min(v, SIZE), SIZE))) for v in high)
-    box = x0, y0, x1, y1
-    width, height = box[2] - box[0], box[3] - box[1]
-    scale = rng.uniform(*SIDES) / max(width, height)
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    photo = picture.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
-    return photo, (points - box[:2]) * (size[0] / width, size[1] / height)
-
-
-# Files that are no photos -----------------------------------------------------------------------
-
-
-def _empty(photo: bytes) -> bytes:
-    return b""
-
-
-def _cut_short(photo: bytes) -> bytes:
-    return photo[: len(photo) // 2]
-
-
-def _head_alone(photo: bytes) -> bytes:
-    return photo[:300]
-
-
-def _text(photo: bytes) -> bytes:
-    return b"<html><body>404 Not Found</body></html>\n"
-
-
-def _noise(photo: bytes) -> bytes:
-    return random.Random(zlib.crc32(photo)).randbytes(len(photo))
-
-
-def _huge(photo: bytes) -> bytes:
-    """20,000 x 20,000 pixels in 50 kB."""
-    stream = BytesIO()
-    Image.new("1", (20_000, 20_000)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _no_face(photo: bytes) -> bytes:
-    numbers = CountedRandom(zlib.crc32(photo), torch.arange(1))
-    scene = background(numbers, 248, "held-out")[0].clamp(0, 1)
-    stream = BytesIO()
-    pixels = (scene * 255).byte().permute(1, 2, 0).contiguous().numpy()
-    Image.fromarray(pixels).save(stream, "JPEG")
-    return stream.getvalue()
-
-
-BROKEN = {
-    "empty": _empty, "cut short": _cut_short, "head alone": _head_alone, "text": _text,
-    "noise": _noise, "huge": _huge, "no face": _no_face,
-}  # fmt: skip
-
-
-def write_meta(path: Path, names: list[str]) -> None:
-    """The columns of CACD2000's table that are used, as its own file has them."""
-    from scipy.io import savemat
-
-    count = len(names)
-    people = [person_of(i) for i in range(-(-count // PHOTOS_EACH))]
-    identity = np.arange(count)[:, None] // PHOTOS_EACH + 1
-    ages = np.array([[int(name.split("_")[0])] for name in names])
-
-    def cells(values: list[str]) -> np.ndarray:
-        column = np.empty((len(values), 1), dtype=object)
-        column[:, 0] = values
-        return column
-
-    images = {"age": ages, "identity": identity, "year": 2004 + np.arange(count)[:, None] % 10}
-    images |= {"rank": identity % 50 + 1, "name": cells(names)}
-    known = {"name": cells(people), "identity": np.arange(len(people))[:, None] + 1}
-    savemat(path, {"celebrityImageData": images, "celebrityData": known})
 
 
 def main(
@@ -179,42 +20,15 @@ def main(
     seed: Annotated[int, typer.Option(help="Another seed, other faces.")] = 0,
 ) -> None:
     """Rendered faces as photos in CACD2000's layout, with their truth and some broken files."""
-    torch.set_num_threads(1)
-    work = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}")
+    from photo_shards.rendered import write_folder
+
     try:
-        if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-            raise FileExistsError("it is there already")
-        write_folder(work, photos, broken, seed)
-        work.rename(out)
+        write_folder(out, photos, broken, seed)
     except OSError as error:
         reason = error.strerror or error
         typer.echo(f"render_photo_folder: {out}: {reason}; choose another --out", err=True)
         raise typer.Exit(2) from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     typer.echo(f"{out}: {photos} photos and {broken} broken files in {out / 'CACD2000'}")
-
-
-def write_folder(work: Path, photos: int, broken: int, seed: int) -> None:
-    """The photos, their truth and their table. Raises OSError."""
-    folder = work / "CACD2000"
-    folder.mkdir(parents=True)
-    truth, names = {}, []
-    rendered = track(render_photos(photos, seed), "rendering", photos)
-    for number, (photo, facts) in enumerate(rendered):
-        name = unicodedata.normalize("NFC", photo_name(number))
-        quality = random.Random(f"{seed} quality {number}").randint(60, 95)
-        photo.save(folder / name, "JPEG", quality=quality)
-        truth[name], names = facts, [*names, name]
-    kinds = list(BROKEN)
-    for i in range(broken):
-        kind = kinds[i % len(kinds)]
-        name = f"{20 + i % 40}_Broken_File_{i:04d}.jpg"
-        whole = (folder / names[i % photos]).read_bytes()
-        (folder / name).write_bytes(BROKEN[kind](whole))
-        truth[name] = {"broken": kind}
-    write_meta(work / "celebrity2000_meta.mat", names)
-    (work / "truth.json").write_text(json.dumps(truth))
 
 
 if __name__ == "__main__":

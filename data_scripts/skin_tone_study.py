@@ -26,15 +26,6 @@ from typing import Annotated
 import typer
 from safetensors import SafetensorError, safe_open
 
-from facerecon_lib.course.nb09_comparison.tone_study import (
-    ALBEDOS,
-    AREAS,
-    FORMAT,
-    LIGHTS,
-    MEASURES,
-    METHODS,
-    OFFSETS,
-)
 from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.errors import FacereconError, one_line
 
@@ -68,6 +59,8 @@ def main(
 
 def study(runs: Path) -> dict:
     """The file's content. Raises StudyError."""
+    from facerecon_lib.course.nb09_comparison.tone_study import ALBEDOS, FORMAT, LIGHTS
+
     names = [f"{albedo}-{light}" for albedo in ALBEDOS for light in LIGHTS]
     found = {n: runs / n for n in names if (runs / n / "eval.json").is_file()}
     if not found:
@@ -112,6 +105,8 @@ def _trained(folder: Path, name: str) -> tuple[dict, dict]:
 
 def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
     """What all evaluations have to share, and this one's numbers."""
+    from facerecon_lib.course.nb09_comparison.tone_study import AREAS, MEASURES, METHODS, OFFSETS
+
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["rendered"]
         shared = {

@@ -30,7 +30,7 @@ from facerecon_lib.photos.detection import PhotoError, align, detect_faces, load
 from facerecon_lib.photos.landmarks import find_landmarks
 from facerecon_lib.photos.quality import LIMITS, Quality, measure_quality
 from photo_shards.folder import Photo
-from photo_shards.resumable import WORK, done_rows, rows_path, shard_path, write_rows
+from photo_shards.rows import WORK, done_rows, rows_path, shard_path, write_rows
 
 FACE, LEFT_OUT, NO_FACE, BROKEN = "face", "left out", "no face", "broken"
 STATUSES = (FACE, LEFT_OUT, NO_FACE, BROKEN)

@@ -23,7 +23,7 @@ from facerecon_lib.files.errors import one_line
 from facerecon_lib.photos.quality import FLAGS, Quality
 from photo_shards.folder import ABOUT, PhotoFolder
 from photo_shards.preparation import BROKEN, FACE, LEFT_OUT, NO_FACE, STATUSES, Settings
-from photo_shards.resumable import WORK, done_rows, shard_path
+from photo_shards.rows import WORK, done_rows, shard_path
 
 FORMAT = "facerecon photo preparation 1"
 SETTINGS_FILE = "preparation.json"

@@ -18,12 +18,12 @@ from typing import Annotated
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "data_scripts"))
 
-import import_bfm
-import import_flame
-import import_ict
 import numpy as np
 import torch
 import typer
+from face_models.bfm import read_bfm
+from face_models.flame import read_flame
+from face_models.ict import read_ict
 from face_models.landmarks import SURE, ImportModelError, find_landmarks, habits
 from face_models.registration import LOOSE, LaidOn, shipped_model
 from face_models.source_model import SourceModel, errors
@@ -41,9 +41,9 @@ class Kind(StrEnum):
 
 
 READERS = {
-    Kind.ict: import_ict.read,
-    Kind.flame: import_flame.read_flame,
-    Kind.bfm: import_bfm.read_bfm,
+    Kind.ict: read_ict,
+    Kind.flame: read_flame,
+    Kind.bfm: read_bfm,
 }
 
 

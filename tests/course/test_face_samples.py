@@ -1,9 +1,7 @@
 """The sampled faces of notebook 01: what they are, where they come from, and how they are read."""
 
 import importlib.util
-import sys
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +16,6 @@ from facerecon_lib.course.nb01_morphable_model.face_samples import (
 )
 from facerecon_lib.face.measures import rigid_align, skin_tone_group
 from facerecon_lib.face.morphable_model import ModelError, MorphableModel
-
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
 
 
 @lru_cache
@@ -139,11 +135,11 @@ def test_a_file_that_lacks_a_part_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="needs the extra model")
 def test_rebuilding_gives_the_shipped_samples_to_float16_rounding(monkeypatch):
-    import build_face_samples
+    from makehuman import samples as script
 
-    tensors, metadata = build_face_samples.build(training=96, held_out=18, seed=101)
-    again = build_face_samples.file_bytes(tensors, metadata)
-    assert again == build_face_samples.file_bytes(dict(reversed(tensors.items())), metadata)
+    tensors, metadata = script.build(training=96, held_out=18, seed=101)
+    again = script.file_bytes(tensors, metadata)
+    assert again == script.file_bytes(dict(reversed(tensors.items())), metadata)
     shipped = load_file(shipped_samples_path())
     assert tensors.keys() == shipped.keys()
     for name, built in tensors.items():
@@ -152,5 +148,3 @@ def test_rebuilding_gives_the_shipped_samples_to_float16_rounding(monkeypatch):
         # bytes may fall on the other side of a half where another machine rounds otherwise
         tolerance = 1 if built.dtype == np.uint8 else 0.02
         assert np.abs(built.astype(float) - stored.astype(float)).max() <= tolerance, name
-    for script in ("build_face_samples", "build_face_model", "face_crop", "skin_albedo"):
-        sys.modules.pop(script, None)

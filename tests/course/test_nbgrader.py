@@ -1,6 +1,5 @@
 """Our exercises under nbgrader, as docs/INSTRUCTORS.md has an instructor use it."""
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
+from notebook_making.rules import setup_of
 from traitlets.config.loader import PyFileConfigLoader
 
 ROOT = Path(__file__).parents[2]
@@ -19,10 +19,6 @@ RIGHT = """\
     return checks.find("{name}").stand_in(*given, **named)"""
 NOISY = f"    import sys\n    print('a word', file=sys.stderr)\n{RIGHT}"
 WRONG = "    return 0"
-
-
-def script(name: str):
-    return importlib.import_module(name)
 
 
 def cell(source: str, grade_id: str, **mark):
@@ -37,7 +33,7 @@ def cell(source: str, grade_id: str, **mark):
 
 def notebook(first: str, second: str):
     """Two exercises of notebook 03 and an instructor's hidden test; 1, 2 and 1 points."""
-    cells = [cell(script("notebook_making.rules").setup_of(""), "setup")]
+    cells = [cell(setup_of(""), "setup")]
     for name, body, points in (("sh_basis", first, 1), ("shade", second, 2)):
         lines = ["@exercise", f"def {name}(*given, **named):"]
         lines += ["    ### BEGIN SOLUTION", body.format(name=name), "    ### END SOLUTION"]

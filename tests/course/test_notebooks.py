@@ -11,11 +11,15 @@ import re
 import sys
 from pathlib import Path
 
+import make_notebooks
 import nbformat
 import numpy as np
 import pytest
 import typer
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_making import making as tool
+from notebook_making import pictures as small_pictures
+from notebook_making import rules
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,15 +30,6 @@ ROOT = Path(__file__).parents[2]
 TREES = ("solutions", "notebooks")
 NAMES = sorted(path.stem for path in (ROOT / "solutions").glob("*.ipynb"))
 FILES = [(tree, name) for name in NAMES for tree in TREES]
-
-
-def script(name: str):
-    return importlib.import_module(name)
-
-
-rules, tool, small_pictures = map(
-    script, ("notebook_making.rules", "make_notebooks", "notebook_making.pictures")
-)
 
 
 def read(tree: str, name: str):
@@ -477,7 +472,7 @@ def test_a_notebook_runs_as_in_its_folder_and_stores_no_times(tmp_path):
 @pytest.fixture
 def command(course):
     app = typer.Typer()
-    app.command()(tool.main)
+    app.command()(make_notebooks.main)
     return lambda *words: CliRunner().invoke(app, ["--root", str(course), *words])
 
 
@@ -548,7 +543,7 @@ def test_an_address_in_full_is_understood(course):
 
 
 def test_without_the_library_the_set_up_cell_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "facerecon_lib.course.exercises", None)
+    monkeypatch.setitem(sys.modules, "facerecon_lib.course", None)
     with pytest.raises(ModuleNotFoundError, match="make lab"):
         exec(rules.setup_of(""), {})
     with pytest.raises(ModuleNotFoundError, match="make lab"):

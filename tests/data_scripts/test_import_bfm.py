@@ -7,10 +7,12 @@ import json
 import sys
 from pathlib import Path
 
+import import_bfm
 import numpy as np
 import pytest
 import torch
 import typer
+from face_models import bfm
 from made_up_models.made_up_bfm import H5, MAT, NAMED, Truth, parts_2009, write_2009, write_statismo
 from model_fits import fits_its_own_samples
 from scipy.io import savemat
@@ -19,20 +21,7 @@ from typer.testing import CliRunner
 from facerecon_lib.face.morphable_model import MorphableModel
 
 h5py = pytest.importorskip("h5py")
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
 IDENTITY, EXPRESSION, ALBEDO = 8, 6, 5
-
-
-@pytest.fixture
-def bfm(monkeypatch):
-    """The script, imported as a module."""
-    before = set(sys.modules)
-    import import_bfm
-
-    yield import_bfm
-    for name in set(sys.modules) - before:
-        if str(SCRIPTS) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +38,7 @@ def combine(mean, *terms):
     return mean + sum(np.einsum("k,kvc->vc", weights, basis) for weights, basis in terms)
 
 
-def test_2009_gives_the_faces_that_went_in(bfm, truth, tmp_path):
+def test_2009_gives_the_faces_that_went_in(truth, tmp_path):
     path = write_2009(tmp_path, truth)
     source = bfm.read_bfm(path, expression=tmp_path)
     a, b, c = draw(IDENTITY, EXPRESSION, ALBEDO)
@@ -66,7 +55,7 @@ def test_2009_gives_the_faces_that_went_in(bfm, truth, tmp_path):
     np.testing.assert_array_equal(truth.used[source.faces], truth.faces[stays])
 
 
-def test_2009_without_expressions_is_the_whole_mesh(bfm, truth, tmp_path):
+def test_2009_without_expressions_is_the_whole_mesh(truth, tmp_path):
     source = bfm.read_bfm(write_2009(tmp_path, truth))
     np.testing.assert_allclose(source.mean, truth.mean, atol=1e-3)
     assert source.expression.shape == (0, len(truth.mean), 3)
@@ -74,7 +63,7 @@ def test_2009_without_expressions_is_the_whole_mesh(bfm, truth, tmp_path):
     assert source.landmarks is None
 
 
-def test_matlab_7_3_is_read_alike(bfm, truth, tmp_path):
+def test_matlab_7_3_is_read_alike(truth, tmp_path):
     expected = bfm.read_bfm(write_2009(tmp_path, truth))
     path = tmp_path / "v73.mat"
     with h5py.File(path, "w", userblock_size=512) as file:
@@ -90,7 +79,7 @@ def test_matlab_7_3_is_read_alike(bfm, truth, tmp_path):
 
 
 @pytest.mark.parametrize("scaled", [False, True], ids=["statismo 0.9", "statismo 0.8"])
-def test_2017_and_2019_give_the_faces_that_went_in(bfm, truth, tmp_path, scaled):
+def test_2017_and_2019_give_the_faces_that_went_in(truth, tmp_path, scaled):
     source = bfm.read_bfm(write_statismo(tmp_path / H5, truth, scaled=scaled))
     a, b, c = draw(IDENTITY, EXPRESSION, ALBEDO)
     face = combine(source.mean, (a, source.identity), (b, source.expression))
@@ -101,7 +90,7 @@ def test_2017_and_2019_give_the_faces_that_went_in(bfm, truth, tmp_path, scaled)
     np.testing.assert_array_equal(source.faces, truth.faces)
 
 
-def test_zero_is_neutral_and_the_mean_expression_is_still_reached(bfm, truth, tmp_path):
+def test_zero_is_neutral_and_the_mean_expression_is_still_reached(truth, tmp_path):
     """The modes about neutral keep the second moment, and span all expressions of the file."""
     smile = combine(np.zeros_like(truth.mean), (np.full(EXPRESSION, 0.7), truth.expression))
     smile[:, 1] += 0.5 * np.sin(truth.mean[:, 0] / 20)  # which the modes alone cannot make
@@ -123,7 +112,7 @@ def test_zero_is_neutral_and_the_mean_expression_is_still_reached(bfm, truth, tm
     np.testing.assert_allclose(fewer.expression, source.expression[:3])
 
 
-def test_unit_coefficients_move_a_face_by_millimetres(bfm, truth, tmp_path):
+def test_unit_coefficients_move_a_face_by_millimetres(truth, tmp_path):
     """And reading a variance for a deviation, or a deviation for a variance, would not."""
 
     def plausible(basis):
@@ -144,14 +133,14 @@ def test_unit_coefficients_move_a_face_by_millimetres(bfm, truth, tmp_path):
 
 
 @pytest.mark.parametrize("turn", [[0, 1, 2], [0, 2, 1]])
-def test_triangles_come_out_wound_outwards_whichever_way_they_came(bfm, truth, turn):
+def test_triangles_come_out_wound_outwards_whichever_way_they_came(truth, turn):
     faces = bfm.outwards(Path("x"), truth.mean + [3.0, -5, 200], truth.faces[:, turn])
     nose = (faces == truth.landmarks[30]).any(1)
     a, b, c = np.moveaxis(truth.mean[faces[nose]], 1, 0)
     assert (np.cross(b - a, c - a)[:, 2] > 0).all()
 
 
-def test_triangles_that_agree_on_no_side_are_refused(bfm, truth):
+def test_triangles_that_agree_on_no_side_are_refused(truth):
     faces = truth.faces.copy()
     faces[::2] = faces[::2, [0, 2, 1]]
     with pytest.raises(bfm.ImportModelError, match="not one surface"):
@@ -165,7 +154,7 @@ STORED = {
 
 
 @pytest.mark.parametrize("stored", STORED)
-def test_named_landmarks_are_taken_and_the_rest_left_to_detection(bfm, truth, tmp_path, stored):
+def test_named_landmarks_are_taken_and_the_rest_left_to_detection(truth, tmp_path, stored):
     write_statismo(tmp_path / "plain.h5", truth)
     with h5py.File(tmp_path / "plain.h5") as file:
         text = file["metadata/landmarks/json"][()].decode()
@@ -177,14 +166,12 @@ def test_named_landmarks_are_taken_and_the_rest_left_to_detection(bfm, truth, tm
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "[1]", '{"a": 1}', '[{"id": "center.nose.tip"}]'])
-def test_a_list_of_landmarks_that_cannot_be_read_leaves_all_to_detection(
-    bfm, truth, tmp_path, text
-):
+def test_a_list_of_landmarks_that_cannot_be_read_leaves_all_to_detection(truth, tmp_path, text):
     path = write_statismo(tmp_path / H5, truth, landmarks=text)
     assert (bfm.read_bfm(path).landmarks == -1).all()
 
 
-def test_landmarks_are_counted_as_in_the_file(bfm, truth, tmp_path):
+def test_landmarks_are_counted_as_in_the_file(truth, tmp_path):
     path = write_2009(tmp_path, truth)
     points = tmp_path / "points.txt"
     points.write_text(" ".join(map(str, truth.landmarks)))
@@ -197,7 +184,7 @@ def test_landmarks_are_counted_as_in_the_file(bfm, truth, tmp_path):
         bfm.read_bfm(path, expression=tmp_path, landmarks=points)
 
 
-def test_deep3d_key_points_are_taken_where_they_are_there(bfm, truth, tmp_path):
+def test_deep3d_key_points_are_taken_where_they_are_there(truth, tmp_path):
     path = write_2009(tmp_path, truth)
     place = {v: i for i, v in enumerate(truth.used[truth.front])}
     points = [place[v] + 1 for v in truth.landmarks]
@@ -337,7 +324,7 @@ def made(truth, tmp_path_factory):
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_file_that_does_not_match_is_refused_in_one_line(bfm, made, tmp_path, what):
+def test_a_file_that_does_not_match_is_refused_in_one_line(made, tmp_path, what):
     for file in made.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     name, damage, line = REFUSED[what]
@@ -347,9 +334,9 @@ def test_a_file_that_does_not_match_is_refused_in_one_line(bfm, made, tmp_path, 
     assert "\n" not in str(refusal.value)
 
 
-def command(bfm, *arguments):
+def command(*arguments):
     app = typer.Typer()
-    app.command()(bfm.main)
+    app.command()(import_bfm.main)
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
@@ -362,10 +349,10 @@ def same_faces(model, mean, identity, expression):
     return np.linalg.norm(model.shape(a, b)[0].numpy() - truth, axis=1).max()
 
 
-def test_2009_comes_out_of_the_command_as_the_model_that_went_in(bfm, truth, made, tmp_path):
+def test_2009_comes_out_of_the_command_as_the_model_that_went_in(truth, made, tmp_path):
     points, out = tmp_path / "points.txt", tmp_path / "bfm2009.safetensors"
     points.write_text(" ".join(map(str, truth.landmarks)))
-    result = command(bfm, made / MAT, "--expression", made, "--landmarks", points, "--out", out)
+    result = command(made / MAT, "--expression", made, "--landmarks", points, "--out", out)
     assert result.exit_code == 0, result.output
     model = MorphableModel.load(out, subdivision=0)
     assert model.sizes == (IDENTITY, EXPRESSION, ALBEDO)
@@ -380,7 +367,7 @@ def test_2009_comes_out_of_the_command_as_the_model_that_went_in(bfm, truth, mad
     fits_its_own_samples(model)
 
 
-def test_2019_takes_the_named_landmarks_and_finds_the_others(bfm, truth, made, monkeypatch):
+def test_2019_takes_the_named_landmarks_and_finds_the_others(truth, made, monkeypatch):
     from face_models import landmarks as imported_landmarks
     from face_models import source_model as imported_model
     from face_models.registration import shipped_face
@@ -404,9 +391,9 @@ def test_2019_takes_the_named_landmarks_and_finds_the_others(bfm, truth, made, m
 
 
 @pytest.mark.slow
-def test_2019_is_imported_without_any_landmarks_given(bfm, truth, made, tmp_path):
+def test_2019_is_imported_without_any_landmarks_given(truth, made, tmp_path):
     out = tmp_path / "bfm2019.safetensors"
-    assert command(bfm, made / H5, "--out", out).exit_code == 0
+    assert command(made / H5, "--out", out).exit_code == 0
     model = MorphableModel.load(out, subdivision=0)
     at = model.landmark_points(model.mean[None])[0].numpy() - json.loads(
         model.metadata["offset_mm"]
@@ -416,7 +403,7 @@ def test_2019_is_imported_without_any_landmarks_given(bfm, truth, made, tmp_path
     fits_its_own_samples(model)
 
 
-def test_a_file_with_variances_where_deviations_belong_is_refused(bfm, truth, tmp_path):
+def test_a_file_with_variances_where_deviations_belong_is_refused(truth, tmp_path):
     from face_models.sanity import check_motion
 
     write_2009(tmp_path, truth)
@@ -432,17 +419,17 @@ def test_a_file_with_variances_where_deviations_belong_is_refused(bfm, truth, tm
             check_motion(source.identity, source.expression, named=False)
 
 
-def test_without_h5py_one_line_says_what_to_install(bfm, made, tmp_path, monkeypatch):
+def test_without_h5py_one_line_says_what_to_install(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     out = tmp_path / "x.safetensors"
-    result = command(bfm, made / H5, "--out", out)
+    result = command(made / H5, "--out", out)
     assert result.exit_code == 2
     assert result.stderr.strip().endswith("needs h5py: pip install h5py")
     assert len(result.stderr.strip().splitlines()) == 1
     assert not any(tmp_path.iterdir())
 
 
-def test_expressions_of_2009_are_refused_for_a_file_that_has_its_own(bfm, made):
+def test_expressions_of_2009_are_refused_for_a_file_that_has_its_own(made):
     with pytest.raises(bfm.ImportModelError, match="has expressions of its own"):
         bfm.read_bfm(made / H5, expression=made)
     with pytest.raises(bfm.ImportModelError, match="is a folder"):

@@ -6,32 +6,18 @@ The content is the shipped face with a made-up skeleton, so that the truth is kn
 import json
 import os
 import pickle
-import sys
-from pathlib import Path
 
+import import_flame
 import numpy as np
 import pytest
 import typer
+from face_models import flame
 from made_up_models import made_up_flame
 from made_up_models.made_up_flame import truth
 from model_fits import fits_its_own_samples
 from typer.testing import CliRunner
 
 from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
-
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
-
-
-@pytest.fixture(scope="module")
-def flame():
-    """The script, imported as a module."""
-    before = set(sys.modules)
-    import import_flame
-
-    yield import_flame
-    for name in set(sys.modules) - before:
-        if str(SCRIPTS) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +35,15 @@ def folder(tmp_path_factory, shipped):
 
 
 @pytest.fixture(scope="module")
-def source(flame, folder):
+def source(folder):
     return flame.read_flame(folder / "generic_model.pkl", landmarks=folder / "points.txt")
 
 
 @pytest.fixture(scope="module")
-def imported(flame, folder):
+def imported(folder):
     """What the script writes, and what it prints."""
     app = typer.Typer()
-    app.command()(flame.main)
+    app.command()(import_flame.main)
     out = folder / "flame.safetensors"
     command = [str(folder / "generic_model.pkl"), "--out", str(out), "--no-crop", "--modes", "40"]
     result = CliRunner().invoke(app, [*command, "--landmarks", str(folder / "points.txt")])
@@ -65,12 +51,12 @@ def imported(flame, folder):
     return MorphableModel.load(out, subdivision=0), result.output
 
 
-def refusal(flame, tmp_path, content: bytes | dict, name: str = "generic_model.pkl", *options):
+def refusal(tmp_path, content: bytes | dict, name: str = "generic_model.pkl", *options):
     """The one line that the script says of a file."""
     path = tmp_path / name
     path.write_bytes(pickle.dumps(content) if isinstance(content, dict) else content)
     app = typer.Typer()
-    app.command()(flame.main)
+    app.command()(import_flame.main)
     out = tmp_path / "out.safetensors"
     result = CliRunner().invoke(app, [str(path), "--out", str(out), *options])
     assert result.exit_code == 2
@@ -109,7 +95,7 @@ def test_unit_coefficients_move_the_face_by_plausible_millimetres(source):
         assert moves.min() > 0.01
 
 
-def test_chumpys_objects_and_plain_arrays_of_any_protocol_give_the_same(flame, source, tmp_path):
+def test_chumpys_objects_and_plain_arrays_of_any_protocol_give_the_same(source, tmp_path):
     path = tmp_path / "plain.pkl"
     for protocol in (4, 5):
         path.write_bytes(pickle.dumps(truth(), protocol))
@@ -118,7 +104,7 @@ def test_chumpys_objects_and_plain_arrays_of_any_protocol_give_the_same(flame, s
             np.testing.assert_array_equal(getattr(source, name), getattr(other, name))
 
 
-def test_fewer_modes_on_request_keep_the_jaw(flame, source, folder):
+def test_fewer_modes_on_request_keep_the_jaw(source, folder):
     few = flame.read_flame(folder / "generic_model.pkl", modes=10)
     assert few.identity.shape[0] == 10
     assert few.expression.shape[0] == 11
@@ -160,7 +146,7 @@ def test_the_import_says_what_a_linear_jaw_loses(imported, source):
     assert "posedirs left out: " in output
 
 
-def test_a_model_without_a_jaw_gets_no_mode_of_one_unless_asked(flame, folder, tmp_path):
+def test_a_model_without_a_jaw_gets_no_mode_of_one_unless_asked(folder, tmp_path):
     path = tmp_path / "flame2023_no_jaw.pkl"
     path.symlink_to(folder / "generic_model.pkl")
     assert flame.read_flame(path).controls == {}
@@ -177,7 +163,7 @@ def test_random_faces_vary_the_expressions_that_have_no_name(imported, generator
     assert 0 < (expression[:, 40] > 0).float().mean() < 0.3
 
 
-def test_what_hangs_on_the_jaw_turns_with_it_and_its_joint_is_the_regressors(flame, tmp_path):
+def test_what_hangs_on_the_jaw_turns_with_it_and_its_joint_is_the_regressors(tmp_path):
     path = tmp_path / "generic_model.pkl"
     weights = np.array([[0, 0.5, 0.3, 0.2, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 1]])
     hangs = {"weights": weights, "kintree_table": np.array([[-1, 0, 1, 2, 1], range(5)])}
@@ -199,9 +185,7 @@ def embedding(shipped, points):
     return np.array(triangle, np.uint32), corner
 
 
-def test_flames_static_embedding_of_51_points_leaves_the_jaw_to_be_found(
-    flame, folder, shipped, tmp_path
-):
+def test_flames_static_embedding_of_51_points_leaves_the_jaw_to_be_found(folder, shipped, tmp_path):
     triangle, corner = embedding(shipped, range(17, 68))
     path = tmp_path / "flame_static_embedding.pkl"
     path.write_bytes(made_up_flame.python2({"lmk_face_idx": triangle, "lmk_b_coords": corner}, 0))
@@ -210,9 +194,7 @@ def test_flames_static_embedding_of_51_points_leaves_the_jaw_to_be_found(
     np.testing.assert_array_equal(points[17:], shipped.landmarks[17:])
 
 
-def test_decas_embedding_of_68_points_is_read_beside_its_torch_tensors(
-    flame, folder, shipped, tmp_path
-):
+def test_decas_embedding_of_68_points_is_read_beside_its_torch_tensors(folder, shipped, tmp_path):
     import torch
 
     triangle, corner = embedding(shipped, range(68))
@@ -245,7 +227,7 @@ def test_decas_embedding_of_68_points_is_read_beside_its_torch_tensors(
         ({"lmk_face_idx": os.system, "lmk_b_coords": 1}, r"refused: it asks for posix\.system"),
     ],
 )
-def test_another_embedding_is_refused(flame, folder, tmp_path, held, says):
+def test_another_embedding_is_refused(folder, tmp_path, held, says):
     path = tmp_path / "points.pkl"
     path.write_bytes(pickle.dumps(held))
     with pytest.raises(flame.ImportModelError, match=says):
@@ -293,7 +275,7 @@ def encoded(linear):
 
 
 def test_the_albedo_is_the_textures_at_the_vertices_from_linear_light_to_srgb(
-    flame, folder, shipped, textures, tmp_path
+    folder, shipped, textures, tmp_path
 ):
     path = tmp_path / "albedoModel2020_FLAME_albedoPart.npz"
     np.savez(path, **textures)
@@ -308,7 +290,7 @@ def test_the_albedo_is_the_textures_at_the_vertices_from_linear_light_to_srgb(
     assert "AlbedoMM" in source.licence
 
 
-def test_other_textures_are_refused(flame, folder, textures, tmp_path):
+def test_other_textures_are_refused(folder, textures, tmp_path):
     canary = tmp_path / "canary"
 
     class Touches:
@@ -368,41 +350,41 @@ def small() -> dict:
         ({"weights": np.tile([0.5, 0.5, 0, 0, 0], (4, 1))}, "leave it out with --no-jaw"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(flame, tmp_path, changes, says):
+def test_parts_that_do_not_fit_are_refused(tmp_path, changes, says):
     path = tmp_path / "generic_model.pkl"
     path.write_bytes(pickle.dumps(small() | changes))
     with pytest.raises(flame.ImportModelError, match=says):
         flame.read_flame(path)
 
 
-def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(flame, tmp_path):
+def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(tmp_path):
     masks = {"face": np.arange(5), "neck": np.arange(3)}  # FLAME_masks.pkl
-    assert "lacks v_template, shapedirs, f" in refusal(flame, tmp_path, masks)
-    assert "holds a list" in refusal(flame, tmp_path, pickle.dumps([1]))
-    assert "no whole pickle" in refusal(flame, tmp_path, pickle.dumps(small())[:-200])
-    assert "is a web page" in refusal(flame, tmp_path, b"<!DOCTYPE html><title>Log in</title>")
-    assert "unpack it" in refusal(flame, tmp_path, b"PK\x03\x04 and more")
+    assert "lacks v_template, shapedirs, f" in refusal(tmp_path, masks)
+    assert "holds a list" in refusal(tmp_path, pickle.dumps([1]))
+    assert "no whole pickle" in refusal(tmp_path, pickle.dumps(small())[:-200])
+    assert "is a web page" in refusal(tmp_path, b"<!DOCTYPE html><title>Log in</title>")
+    assert "unpack it" in refusal(tmp_path, b"PK\x03\x04 and more")
     folder = tmp_path / "a folder.npy"
     folder.mkdir()
-    assert "is a folder" in refusal(flame, tmp_path, small(), "a.pkl", "--landmarks", str(folder))
-    assert "no such file" in refusal(flame, tmp_path, small(), "a.pkl", "--landmarks", "no.npy")
+    assert "is a folder" in refusal(tmp_path, small(), "a.pkl", "--landmarks", str(folder))
+    assert "no such file" in refusal(tmp_path, small(), "a.pkl", "--landmarks", "no.npy")
 
 
-def test_a_harmful_model_is_refused_by_name_and_not_run(flame, tmp_path):
+def test_a_harmful_model_is_refused_by_name_and_not_run(tmp_path):
     canary = tmp_path / "canary"
 
     class Touches:
         def __reduce__(self):
             return os.system, (f"touch {canary}",)
 
-    said = refusal(flame, tmp_path, small() | {"v_template": Touches()})
+    said = refusal(tmp_path, small() | {"v_template": Touches()})
     assert "refused: it asks for posix.system" in said
     assert not canary.exists()
 
 
-def test_help_says_what_to_give(flame):
+def test_help_says_what_to_give():
     app = typer.Typer()
-    app.command()(flame.main)
+    app.command()(import_flame.main)
     said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     for word in ("generic_model.pkl", "albedoModel2020", "landmark_embedding.npy", "--no-jaw"):
         assert word in said

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 import tarfile
 from pathlib import Path
 
@@ -11,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 import typer
+from face_models.ict import read_ict
+from face_models.source_model import ImportModelError
+from import_ict import main
 from model_fits import fits_its_own_samples
 
 from facerecon_lib.face.morphable_model import MorphableModel
 
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
 REAL = Path(__file__).parents[3] / "shared" / "ict_facekit" / "ict_facekit_subset.tar.xz"
 ACTIONS = {
     "jawOpen": "jawOpen",
@@ -23,13 +24,6 @@ ACTIONS = {
     "mouthSmile_R": "mouthSmileRight",
 }
 MODES = (0, 5)
-
-
-@pytest.fixture(autouse=True)
-def _scripts_on_the_path(monkeypatch):
-    yield
-    for path in SCRIPTS.glob("*.py"):
-        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +105,7 @@ def made_up(shipped, slots, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(made_up):
-    from import_ict import read
-
-    return read(made_up)
+    return read_ict(made_up)
 
 
 def test_centimetres_become_millimetres_at_the_same_vertices(shipped, slots, source):
@@ -203,40 +195,29 @@ REFUSALS = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_folder_that_does_not_match_is_refused_in_one_line(case, made_up, tmp_path):
-    from face_models.source_model import ImportModelError
-    from import_ict import read
-
     name, change, why = REFUSALS[case]
     folder = damaged(made_up, tmp_path, name, change)
     with pytest.raises(ImportModelError, match=why) as refusal:
-        read(folder)
+        read_ict(folder)
     assert "\n" not in str(refusal.value)
     assert name in str(refusal.value)
 
 
 def test_a_left_smile_named_right_is_refused(made_up, tmp_path):
-    from face_models.source_model import ImportModelError
-    from import_ict import read
-
     folder = damaged(made_up, tmp_path)
     shutil.copy(folder / "mouthSmile_L.obj", folder / "mouthSmile_R.obj")
     with pytest.raises(ImportModelError, match=r"mouthSmile_R\.obj: moves the other side"):
-        read(folder)
+        read_ict(folder)
 
 
 def test_a_mode_that_is_the_neutral_face_is_refused(made_up, tmp_path):
-    from face_models.source_model import ImportModelError
-    from import_ict import read
-
     folder = damaged(made_up, tmp_path)
     shutil.copy(folder / "generic_neutral_mesh.obj", folder / "identity001.obj")
     with pytest.raises(ImportModelError, match="is the neutral face"):
-        read(folder)
+        read_ict(folder)
 
 
 def test_the_command_refuses_with_exit_2_and_leaves_no_file(tmp_path, capsys):
-    from import_ict import main
-
     with pytest.raises(typer.Exit) as stopped:
         main(tmp_path / "nowhere", tmp_path / "out" / "ict.safetensors")
     assert stopped.value.exit_code == 2
@@ -247,8 +228,6 @@ def test_the_command_refuses_with_exit_2_and_leaves_no_file(tmp_path, capsys):
 
 
 def test_the_imported_file_is_the_face_it_came_from(made_up, shipped, slots, tmp_path):
-    from import_ict import main
-
     main(made_up.parent, tmp_path / "ict.safetensors")  # the folder above will do
     model = MorphableModel.load(tmp_path / "ict.safetensors", subdivision=0)
     expected, found = (m.landmark_points(m.mean[None])[0] for m in (shipped, model))
@@ -266,8 +245,6 @@ def test_the_imported_file_is_the_face_it_came_from(made_up, shipped, slots, tmp
 
 
 def test_a_folder_without_expressions_is_a_model_of_identity_alone(made_up, tmp_path):
-    from import_ict import main
-
     folder = damaged(made_up, tmp_path)
     for name in ACTIONS:
         (folder / f"{name}.obj").unlink()
@@ -282,8 +259,6 @@ def test_a_folder_without_expressions_is_a_model_of_identity_alone(made_up, tmp_
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_file(), reason="no part of ICT-FaceKit at hand")
 def test_the_real_part_is_a_face_of_a_plausible_size(tmp_path):
-    from import_ict import main
-
     with tarfile.open(REAL) as archive:
         archive.extractall(tmp_path, filter="data")
     out = tmp_path / "ict.safetensors"

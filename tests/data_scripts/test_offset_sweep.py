@@ -1,13 +1,12 @@
 """The stored fits of notebook 08: the script that makes them, and what reads them."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
+import sweep_offset_weights
 import torch
 from safetensors.torch import load_file, save_file
+from studies import offset_weights as script
 
 from facerecon_lib.course.nb08_regularisation.sweep import (
     EQUATIONS,
@@ -17,26 +16,12 @@ from facerecon_lib.course.nb08_regularisation.sweep import (
     shipped_sweep_path,
 )
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "data_scripts" / "sweep_offset_weights.py"
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("sweep_offset_weights", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     path = tmp_path_factory.mktemp("sweep") / "sweep.safetensors"
     few = ["--quick", "--steps", "2", "--only", "report term Eq. 8"]
-    script.main([*few, "--out", str(path)])
+    sweep_offset_weights.main([*few, "--out", str(path)])
     return path
 
 
@@ -108,13 +93,13 @@ def test_the_chosen_faces_are_what_they_are_called():
 def test_bad_arguments_are_refused(arguments, tmp_path):
     out = tmp_path / "sweep.safetensors"
     with pytest.raises(SystemExit, match=r"expected 1 or more|no fit is called so"):
-        script.main(["--quick", *arguments, "--out", str(out)])
+        sweep_offset_weights.main(["--quick", *arguments, "--out", str(out)])
     assert not out.exists()
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="there is no folder"):
-        script.main(["--quick", "--out", str(tmp_path / "no" / "sweep.safetensors")])
+        sweep_offset_weights.main(["--quick", "--out", str(tmp_path / "no" / "sweep.safetensors")])
 
 
 def test_other_files_are_refused_in_one_line(made, tmp_path):

@@ -16,9 +16,6 @@ from face_models.pickles import ArrayPickleError, read_pickle
 from made_up_models import made_up_flame
 from scipy import sparse
 
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
-
-
 VALUES = {
     "a": np.arange(12.0).reshape(3, 4),
     "fortran": np.asfortranarray(np.arange(6, dtype=np.uint32).reshape(2, 3)),

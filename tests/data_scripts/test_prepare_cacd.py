@@ -23,12 +23,14 @@ from PIL import Image
 
 pytest.importorskip("webdataset")
 
-import preparation_run
 import prepare_cacd
+import render_photo_folder
+from benchmarks import judge_prepared_faces
 from photo_shards import folder as photo_folder
 from photo_shards import preparation as photo_preparation
+from photo_shards import rendered, rows
 from photo_shards import report as preparation_report
-from photo_shards import resumable as resumable_shard
+from photo_shards import run as preparation_run
 from written_shards import ShardsWriter
 
 from facerecon_lib.data.shards.files import ShardsError
@@ -38,9 +40,6 @@ from facerecon_lib.photos import detection
 from facerecon_lib.photos import quality as photo_quality
 from facerecon_lib.photos.quality import Quality
 from facerecon_lib.photos.reading import Crop, align
-
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
-
 
 NAMES = [f"{20 + i}_Some_Body_{i:04d}.jpg" for i in range(41)]
 SETTINGS = photo_preparation.Settings("dlib", photos_per_shard=7)
@@ -452,8 +451,7 @@ def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: 
     # the landmarks are those of the sample photo
     where = {name.rpartition("/")[2]: i for i, name in enumerate(batch.names)}
     i = where["38_Eileen_Collins_0001"]
-    rows = resumable_shard.done_rows(out, 0)
-    quality = {row["key"]: row.get("quality") for row in rows}
+    quality = {row["key"]: row.get("quality") for row in rows.done_rows(out, 0)}
     stored = detection.sample_detection().landmarks
     reference = align(detection.sample_photo().pixels, stored).landmarks[0]
     eyes = (reference[36] - reference[45]).norm()
@@ -545,7 +543,7 @@ def test_a_shard_that_was_removed_or_cut_is_made_again(folder, tmp_path: Path):
     (tmp_path / "out/photos-00003.tar").unlink()
     (tmp_path / "out/photos-00001.tar").write_bytes(b"short")
     (tmp_path / "out/.photos-00001.tar.1f.part").write_bytes(b"short")
-    resumable_shard.rows_path(tmp_path / "out", 2).unlink()
+    rows.rows_path(tmp_path / "out", 2).unlink()
     looked = []
     assert prepare(tmp_path / "out", folder, tell=looked.append) == whole
     assert len(looked) == 3 * 7
@@ -696,7 +694,6 @@ def test_the_last_of_torchrun_s_processes_writes_index_and_report(folder, tmp_pa
 @pytest.mark.slow
 @pytest.mark.usefixtures("ready")
 def test_processes_of_its_own_do_the_same(portraits: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))  # which they are started with
     one, two, photos = tmp_path / "one", tmp_path / "two", tmp_path / "photos"
     options = ("--detector", "dlib", "--photos-per-shard", 2)
     assert run(portraits, "--out", one, *options)[0] == 0
@@ -854,9 +851,8 @@ def test_a_retry_that_cannot_be_is_refused_in_a_line(folder, tmp_path: Path, mon
 
 @pytest.mark.slow
 def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path, monkeypatch):
-    import render_photo_folder
 
-    render_photo_folder.main(tmp_path / "rendered", photos=8, broken=7, seed=1)
+    rendered.write_folder(tmp_path / "rendered", photos=8, broken=7, seed=1)
     truth = json.loads((tmp_path / "rendered/truth.json").read_text())
     found = photo_folder.list_photos(
         tmp_path / "rendered/CACD2000",
@@ -878,8 +874,6 @@ def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path, monke
 
 
 def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path, monkeypatch):
-    import render_photo_folder
-    from benchmarks import judge_prepared_faces
 
     (tmp_path / "file").write_bytes(b"")
     for out in (tmp_path / "file", tmp_path / "file/x", tmp_path):
@@ -904,7 +898,6 @@ def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path, 
 
 
 def test_a_photo_s_cut_carries_its_points_along(monkeypatch):
-    import render_photo_folder
 
     pixels = np.zeros((384, 384, 3), np.uint8)
     points = np.array([[120.0, 140.0], [260.0, 150.0], [200.0, 250.0]])
@@ -912,7 +905,7 @@ def test_a_photo_s_cut_carries_its_points_along(monkeypatch):
         pixels[y - 4 : y + 4, x - 4 : x + 4] = 255
     for seed in range(5):
         rng = random.Random(seed)
-        photo, moved = render_photo_folder.cut_out(Image.fromarray(pixels), points, rng)
+        photo, moved = rendered.cut_out(Image.fromarray(pixels), points, rng)
         grey = torch.from_numpy(np.asarray(photo.convert("L"), dtype=np.float32))
         rows, columns = torch.nonzero(grey > 128).float().T + 0.5
         for x, y in moved:

@@ -1,11 +1,10 @@
 """The stored study of notebook 09: the script that makes it, and what reads it."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
+import skin_tone_study as script
 import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -27,20 +26,7 @@ from facerecon_lib.course.nb09_comparison.tone_study import (
 )
 from facerecon_lib.evaluation.surface import AREAS
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "data_scripts" / "skin_tone_study.py"
 FACES = 6
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("skin_tone_study", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load_script()
 
 
 def a_run(runs: Path, name: str, change=lambda found: None, **settings) -> Path:

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +20,6 @@ from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_pat
 from facerecon_lib.face.subdivision import boundary_edges
 from facerecon_lib.photos.detection import DetectionError
 from facerecon_lib.photos.landmarks import choose_detector
-
-SCRIPTS = Path(__file__).parents[2] / "data_scripts"
-
 
 MOVED = np.array([0.0, -30.0, 55.0])
 GROUPS = {"brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 68)}

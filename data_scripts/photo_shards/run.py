@@ -14,6 +14,10 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+
+from facerecon_lib.cli.console import check_device
+from facerecon_lib.data.shards.files import ShardsError
+from facerecon_lib.photos.landmarks import choose_detector
 from photo_shards.folder import FolderError, PhotoFolder, find_meta, list_photos, read_meta
 from photo_shards.preparation import (
     FACE,
@@ -26,10 +30,6 @@ from photo_shards.preparation import (
 )
 from photo_shards.processes import device_of, duration, in_processes, progress, say
 from photo_shards.report import check_output, check_retry, claim_output, description, write_report
-
-from facerecon_lib.cli.console import check_device
-from facerecon_lib.data.shards.files import ShardsError
-from facerecon_lib.photos.landmarks import choose_detector
 
 TRIED = 24  # photos that --dry-run looks at
 

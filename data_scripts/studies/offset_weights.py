@@ -1,0 +1,443 @@
+"""Fits a small U-Net to three faces again and again, Eq. 12's weights turned up and down.
+
+    write_sweep(Path("sweep.safetensors"), device="cuda", steps=100, rate=1e-2, width=8)
+
+The pixel and landmark terms alone, each of Eq. 8 to 11 beside them at weights a decade apart, all
+together, and all but one; with the report's sums and weights and with the library's means. The
+faces are the sample photo and two rendered ones, whose truth is known. Eq. 6 is left out: it needs
+a face-recognition network.
+
+The file holds numbers per fit (NUMBERS, TERMS and gradient lengths, a row per face) and one JPEG
+(PANELS across, faces down).
+
+Notebook 08, Eq. 8 to 12.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from facerecon_lib.augmented.branch import AugmentedFaces, BaseBranch, BaseFaces, augment
+from facerecon_lib.augmented.branch import base_faces as base_of
+from facerecon_lib.augmented.objective import (
+    MAP_TERMS,
+    SMOOTH_TERMS,
+    AugmentedObjective,
+)
+from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
+from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.camera import axis_angle_to_matrix
+from facerecon_lib.face.lighting import ambient_lighting, shade
+from facerecon_lib.face.measures import photometric_error, similarity_align
+from facerecon_lib.face.mesh import face_normals, vertex_normals
+from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.files.weights import write_weights
+from facerecon_lib.fitting.losses import mesh_symmetry_loss
+from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS
+from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
+from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
+from facerecon_lib.photos import detection
+from facerecon_lib.rendering.synthesis import Face, pose_and_light
+
+FORMAT = "facerecon-offset-sweep-1"
+SEED = 8
+FACES = (604, 491)  # of RenderedFaces(seed=SEED): one frontal, one turned by 30 degrees
+EQUATIONS = {
+    "Eq. 8": ("texture_l2", "displacement_l2"),
+    "Eq. 9": ("texture_symmetry", "displacement_symmetry"),
+    "Eq. 10": ("smooth_shape",),
+    "Eq. 11": ("smooth_albedo",),
+}
+REGULARISERS = (*MAP_TERMS, *SMOOTH_TERMS)
+TERMS = ("pixel", "landmark", *REGULARISERS)
+NUMBERS = (
+    "photometric",  # mean absolute difference of colour, in [0, 1]
+    "landmark_px",  # mean distance, pixels of the crop
+    "displacement_max_mm",
+    "displacement_rms_mm",
+    "texture_rms",  # of colour in [0, 1]
+    "flipped_percent",  # triangles turned by more than a right angle
+    "bend_deg",  # mean angle between a triangle and its place on the base face
+    "rough_mm",  # root mean square of what neighbours differ by in displacement
+    "asymmetry_mm",
+    "asymmetry_colour",
+    "truth_mm",  # rendered faces, seen skin; nan for the photo
+    "truth_normals_deg",
+    "truth_albedo",
+)
+PANELS = ("rendering", "skin", "shape", "texture", "displacement")
+PANEL = 144  # px
+TURN = 35.0  # degrees, of the panel "shape"
+TEXTURE_RANGE, DISPLACEMENT_RANGE = 0.3, 20.0
+PAPER = 0.96
+
+
+@dataclass(frozen=True)
+class Way:
+    """A reading of Eq. 12: its weights, and sums or means, of what."""
+
+    reduction: str
+    symmetry: str
+    smooth_on: str
+    weights: Mapping[str, float]
+    multiples: Mapping[str, tuple[float, ...]]
+
+
+def decades(first: int, count: int = 6) -> tuple[float, ...]:
+    """`count` powers of ten from 10**first on."""
+    return tuple(10.0**n for n in range(first, first + count))
+
+
+WAYS = {
+    "report": Way(
+        "sum",
+        "image",
+        "face",
+        {name: AUGMENTED_REPORT_WEIGHTS[name] for name in TERMS},
+        {"Eq. 8": decades(0), "Eq. 9": decades(0), "Eq. 10": decades(-2), "Eq. 11": decades(0)},
+    ),
+    "balanced": Way(
+        "mean",
+        "mesh",
+        "offsets",
+        {name: AUGMENTED_WEIGHTS[name] for name in TERMS},
+        {name: decades(-2) for name in EQUATIONS},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fit. kind: "alone", "mild" (alone, at a fifth of the rate), "term", "full" or "without";
+    multiple: of the way's weights."""
+
+    way: str
+    kind: str
+    equation: str = ""
+    multiple: float = 1.0
+    symmetry: str = ""  # of the way, unless said
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        parts = [self.way, self.kind, self.equation, self.symmetry]
+        parts += [f"x {self.multiple:g}"] if self.kind == "term" else []
+        return " ".join(part for part in parts if part)
+
+
+def runs(quick: bool = False) -> Iterator[Run]:
+    """All fits; `quick`: every kind of them, at few weights."""
+    for way, reading in WAYS.items():
+        full = dict(reading.weights)
+        bare = {name: full[name] for name in ("pixel", "landmark")}
+        yield Run(way, "alone", weights=bare)
+        yield Run(way, "mild", weights=bare)
+        yield Run(way, "full", weights=full)
+        for equation, names in EQUATIONS.items():
+            left = {name: weight for name, weight in full.items() if name not in names}
+            yield Run(way, "without", equation, weights=left)
+        variants = [(equation, "") for equation in EQUATIONS]
+        variants += [("Eq. 9", "image")] if way == "balanced" else []
+        for equation, symmetry in variants:
+            multiples = reading.multiples[equation]
+            for multiple in multiples[1:4:2] if quick else multiples:
+                added = {name: multiple * full[name] for name in EQUATIONS[equation]}
+                yield Run(way, "term", equation, multiple, symmetry, bare | added)
+
+
+# The faces --------------------------------------------------------------------------------------
+
+
+def three_faces(model: MorphableModel) -> tuple[FaceBatch, FaceBatch]:
+    """Photo, frontal and turned face as one batch, and the two rendered ones with their truth."""
+    rendered = RenderedFaces(model, SEED, clean=True, wrinkles=True).batch(torch.tensor(FACES))
+    crop = detection.align(detection.sample_photo().pixels, detection.sample_detection().landmarks)
+    batch = FaceBatch(
+        torch.cat([crop.image, rendered.image]),
+        torch.cat([crop.valid, rendered.valid]),
+        torch.cat([crop.landmarks, rendered.landmarks]),
+        "2d",
+        ["the sample photo", *rendered.names],
+    )
+    return batch, rendered
+
+
+@dataclass(eq=False)
+class Bench:
+    """What every fit shares."""
+
+    model: MorphableModel
+    batch: FaceBatch
+    base: BaseFaces
+    rendered: FaceBatch
+    width: int
+    steps: int
+    rate: float
+
+    def objective(self, run: Run, weights: Mapping[str, float]) -> AugmentedObjective:
+        way = WAYS[run.way]
+        return AugmentedObjective(
+            self.model,
+            weights,
+            reduction=way.reduction,
+            symmetry=run.symmetry or way.symmetry,
+            smooth_on=way.smooth_on,
+        )
+
+    def fit(self, run: Run) -> AugmentedFaces:
+        """A fresh U-Net, always the same at the start, fitted to the faces."""
+        torch.manual_seed(SEED)
+        unet = DoubleHeadUNet(self.width, norm="group").to(self.model.device)
+        objective = self.objective(run, run.weights)
+        rate = self.rate / 5 if run.kind == "mild" else self.rate
+        fitted = fit_unet(unet, self.batch, self.base, objective, self.steps, rate)
+        return fitted.found
+
+
+def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int) -> Bench:
+    """The encoder's faces on `device`. They are made on the CPU, to be the same everywhere."""
+    model = MorphableModel.load(shipped_model_path(), subdivision)  # whatever variables name
+    batch, rendered = three_faces(model)
+    encoder = load_encoder(shipped_encoder_path(), model)
+    base = BaseBranch(encoder, model, light="photo")(batch)
+    there = model.to(device)
+    base = base_of(there, base.coefficients.to(device), batch.image.shape[-1])
+    return Bench(there, batch.to(device), base, rendered.to(device), width, steps, rate)
+
+
+# Measures ---------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def measures(bench: Bench, found: AugmentedFaces) -> Tensor:
+    """NUMBERS of each face: (face, number)."""
+    model, base, face, offsets = bench.model, found.base.face, found.face, found.offsets
+    shown, mask = face.render(near=None)
+    mask = mask * bench.batch.valid
+    apart = (face.landmarks("2d") - bench.batch.landmarks).norm(dim=-1).mean(1)
+    length = offsets.displacement.norm(dim=-1)
+    cosine = (
+        face_normals(face.vertices, model.faces) * face_normals(base.vertices, model.faces)
+    ).sum(-1)
+    a, b = model.faces[:, [0, 1, 2]].flatten(), model.faces[:, [1, 2, 0]].flatten()
+    step = (offsets.displacement[:, a] - offsets.displacement[:, b]).square().sum(-1)
+    rows = {
+        "photometric": photometric_error(shown.clamp(0, 1), bench.batch.image, mask),
+        "landmark_px": apart,
+        "displacement_max_mm": length.amax(1),
+        "displacement_rms_mm": length.square().mean(1).sqrt(),
+        "texture_rms": offsets.texture.square().mean((1, 2)).sqrt(),
+        "flipped_percent": 100 * (cosine < 0).float().mean(1),
+        "bend_deg": torch.rad2deg(cosine.clamp(-1, 1).acos()).mean(1),
+        "rough_mm": step.mean(1).sqrt(),
+        "asymmetry_mm": _asymmetry(offsets.displacement, model, True),
+        "asymmetry_colour": _asymmetry(offsets.texture, model, False),
+        **truth_errors(bench, found),
+    }
+    return torch.stack([rows[name] for name in NUMBERS], 1).cpu()
+
+
+def _asymmetry(offsets: Tensor, model: MorphableModel, displacement: bool) -> Tensor:
+    rows = [mesh_symmetry_loss(one[None], model.mirror, displacement) for one in offsets]
+    return torch.stack(rows).sqrt()
+
+
+def truth_errors(bench: Bench, found: AugmentedFaces) -> dict[str, Tensor]:
+    """Vertices (mm, aligned), normals (degrees) and unlit albedo against the truth, over the skin
+    that the base face shows; nan for the photo."""
+    model, truth = bench.model, bench.rendered
+    vertices, albedo = truth.true_vertices, truth.true_albedo
+    weight = (model.regions["skin"] * (1 - model.regions["border"])) * found.offsets.seen[1:]
+    weight = weight / weight.sum(1, keepdim=True)
+    face = found.face
+    moved = similarity_align(face.vertices[1:], vertices)
+    turned = axis_angle_to_matrix(truth.truth.rotation)
+    normals = vertex_normals(vertices, model.faces) @ turned.transpose(1, 2)
+    cosine = (face.normals[1:] * normals).sum(-1).clamp(-1, 1)
+    rows = {
+        "truth_mm": (moved - vertices).norm(dim=-1),
+        "truth_normals_deg": torch.rad2deg(cosine.acos()),
+        "truth_albedo": (face.albedo[1:] - albedo).abs().mean(-1),
+    }
+    return {
+        name: F.pad((weight * value).sum(1), (1, 0), value=math.nan) for name, value in rows.items()
+    }
+
+
+def gradients(bench: Bench, run: Run, found: AugmentedFaces) -> tuple[Tensor, Tensor]:
+    """Values of all TERMS at the end of a fit, unweighted, and how hard each would pull at the
+    maps with the way's own weight: lengths of its weighted gradient."""
+    maps = OffsetMaps(*(m.detach().requires_grad_() for m in found.maps))
+    again = augment(bench.base, maps)
+    objective = bench.objective(run, WAYS[run.way].weights)
+    terms = objective(again, bench.batch).terms
+    lengths = gradient_lengths(again, terms, objective.weights)
+    return (
+        torch.tensor([float(terms[name].detach()) for name in TERMS]),
+        torch.tensor([lengths[name] for name in TERMS]),
+    )
+
+
+# Pictures ---------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def panels(face: Face, maps: OffsetMaps) -> Tensor:
+    """PANELS of each face: (face, panel, 3, PANEL, PANEL) in [0, 1].
+
+    texture: 0.5 is no change, 0 and 1 are TEXTURE_RANGE down and up. displacement: its length as a
+    grey, the root of the share of DISPLACEMENT_RANGE, so that tenths of a millimetre show.
+    """
+    texture = 0.5 + maps.texture / (2 * TEXTURE_RANGE)
+    length = maps.displacement.norm(dim=1, keepdim=True) / DISPLACEMENT_RANGE
+    rows = [
+        _shown(face, face.colours),
+        _shown(face, face.albedo),
+        turned_shapes(face),
+        _resized(texture),
+        _resized(length.clamp(max=1).sqrt().expand(-1, 3, -1, -1)),
+    ]
+    return torch.stack(rows, 1).clamp(0, 1).cpu()
+
+
+def turned_shapes(face: Face) -> Tensor:
+    """Grey shapes under a studio light, all turned by TURN from the front, filling the view."""
+    batch, device = len(face.vertices), face.vertices.device
+    start = face.model.neutral(batch)
+    start.rotation = torch.tensor([[0.0, math.radians(TURN), 0.0]], device=device).repeat(batch, 1)
+    # by the mean face's box: a spike must not shrink the face it stands on
+    mean = face.model.mean @ axis_angle_to_matrix(start.rotation[:1])[0].T
+    middle = (mean.amin(0) + mean.amax(0)) / 2
+    start.translation = torch.stack([middle[0], -middle[1], middle[2] + 430.0]).repeat(batch, 1)
+    light = ambient_lighting(1, 0.72)
+    light[:, 1:4] += torch.tensor([0.35, 0.55, -0.30])[None, :, None]
+    face = pose_and_light(face.model, face.vertices, torch.full_like(face.albedo, 0.78), start)
+    return _shown(face, shade(face.albedo, face.normals, light.to(device).expand(batch, -1, -1)))
+
+
+def _shown(face: Face, colours: Tensor) -> Tensor:
+    image, mask = face.render(2 * PANEL, attributes=colours.clamp(0, 1).contiguous(), near=None)
+    return F.avg_pool2d(image + (1 - mask) * PAPER, 2)
+
+
+def _resized(image: Tensor) -> Tensor:
+    return F.interpolate(image, (PANEL, PANEL), mode="area")
+
+
+def jpeg(rows: Tensor, quality: int = 86) -> Tensor:
+    """(face, panel, 3, h, w) as one JPEG, its bytes."""
+    sheet = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
+    pixels = (sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=quality, optimize=True)
+    return torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8)
+
+
+def wanted_panels(bench: Bench) -> Tensor:
+    """What would be right: the photos, and of the rendered faces true skin and shape."""
+    vertices, albedo = bench.rendered.true_vertices, bench.rendered.true_albedo
+    truth = pose_and_light(bench.model, vertices, albedo, bench.rendered.truth)
+    nothing = OffsetMaps(*(torch.zeros_like(bench.rendered.image) for _ in range(2)))
+    rows = panels(truth, nothing)
+    rows = torch.cat([torch.full_like(rows[:1], PAPER), rows])
+    rows[:, 0] = _resized(bench.batch.image).cpu()
+    return rows
+
+
+# The whole --------------------------------------------------------------------------------------
+
+
+def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]:
+    """All fits: tensors of the file, and what each row of them is."""
+    nothing = torch.zeros_like(bench.batch.image)
+    start = augment(bench.base, OffsetMaps(nothing, nothing))
+    pictures = {
+        "picture.wanted": jpeg(wanted_panels(bench)),
+        "picture.base": jpeg(panels(start.face, start.maps)),
+    }
+    numbers, values, lengths, said = [], [], [], []
+    began = time.perf_counter()
+    for i, run in enumerate(todo):
+        try:
+            found = bench.fit(run)
+        except FloatingPointError as problem:
+            raise SystemExit(f"{run.name}: {problem}; nothing was written") from None
+        term_values, term_lengths = gradients(bench, run, found)
+        numbers.append(measures(bench, found))
+        values.append(term_values)
+        lengths.append(term_lengths)
+        pictures[f"picture.{i}"] = jpeg(panels(found.face, found.maps))
+        said.append({**asdict(run), "name": run.name})
+        spent = time.perf_counter() - began
+        left = spent / (i + 1) * (len(todo) - i - 1)
+        worst = float(numbers[-1][:, NUMBERS.index("flipped_percent")].max())
+        print(
+            f"{i + 1:3d}/{len(todo)} {run.name:38s} photometric "
+            f"{float(numbers[-1][:, 0].mean()):.4f}  flipped {worst:5.2f} %  {left:4.0f} s left",
+            flush=True,
+        )
+    tensors = {
+        "numbers": torch.stack(numbers),
+        "terms": torch.stack(values),
+        "gradients": torch.stack(lengths),
+        "base_numbers": measures(bench, start),
+        **pictures,
+    }
+    return tensors, said
+
+
+def write_sweep(
+    out: Path,
+    device: str,
+    steps: int,
+    rate: float,
+    width: int,
+    subdivision: int = 1,
+    only: str = "",
+    quick: bool = False,
+) -> None:
+    """Do the fits whose names hold `only`, and write them to a file.
+
+    quick: every kind of fit, at few weights, on the coarse mesh.
+    """
+    todo = [run for run in runs(quick) if only in run.name]
+    if not todo:
+        raise SystemExit(f"--only {only!r}: no fit is called so, as 'report alone' is")
+    subdivision = 0 if quick else subdivision
+    bench = bench_on(device, width, steps, rate, subdivision)
+    tensors, said = sweep(bench, todo)
+    settings = dict(steps=steps, rate=rate, width=width, subdivision=subdivision, quick=quick)
+    story = {
+        "format": FORMAT,
+        "source": "data_scripts/sweep_offset_weights.py; faces: NASA's portrait of Eileen Collins "
+        f"(public domain) and RenderedFaces(seed={SEED}, clean, details) {FACES}",
+        "runs": json.dumps(said),
+        "faces": json.dumps(bench.batch.names),
+        "yaw_deg": json.dumps(
+            torch.rad2deg(bench.rendered.truth.rotation[:, 1]).round().int().tolist()
+        ),
+        "tones": json.dumps(bench.rendered.tone.tolist()),
+        "numbers": json.dumps(NUMBERS),
+        "terms": json.dumps(TERMS),
+        "panels": json.dumps(PANELS),
+        "panel_px": str(PANEL),
+        "ranges": json.dumps({"texture": TEXTURE_RANGE, "displacement_mm": DISPLACEMENT_RANGE}),
+        "settings": json.dumps(settings),
+        "weights": json.dumps({name: dict(way.weights) for name, way in WAYS.items()}),
+        "torch": torch.__version__.partition("+")[0],
+        "device": device.partition(":")[0],
+    }
+    write_weights(out, tensors, story)
+    print(f"{out.name}: {len(said)} fits, {out.stat().st_size / 1e6:.2f} MB")

@@ -1,0 +1,66 @@
+"""The pictures of README.md: a photo made 3D, and faces of the shipped model.
+
+pictures = {"front": front(model), "faces": faces(model)}
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.progress import track
+
+from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.fitting.fit import fit
+from facerecon_lib.photos.detection import align, sample_detection, sample_photo
+from facerecon_lib.pictures.faces import on_photo, show_face, to_uint8, turned
+from facerecon_lib.rendering.synthesis import synthesise
+
+TILE = 320
+WHITE = 1.0
+
+
+def tile(image: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def front(model: MorphableModel) -> np.ndarray:
+    """The bundled photo, the fitted face on it, its shape, and the head turned."""
+    found = sample_detection()
+    crop = align(sample_photo().pixels, found.landmarks, size=2 * TILE)
+    small = align(sample_photo().pixels, found.landmarks)
+    coarse = MorphableModel.load(shipped_model_path(), subdivision=0)
+    inputs = (small.image, small.valid, small.landmarks)
+    coefficients = fit(model, *inputs, kind=found.kind, coarse_model=coarse).coefficients
+    face = synthesise(model, coefficients)
+    views = [turned(model, coefficients, yaw) for yaw in (-40, 0, 40)]
+    return np.concatenate(
+        [
+            tile(to_uint8(crop.image[0])),
+            tile(on_photo(crop.image, face, 2 * TILE)),
+            tile(show_face(views[1], "shape", 2 * TILE, WHITE))[:, 24:-24],
+            tile(show_face(views[0], "studio", 2 * TILE, WHITE))[:, 24:-24],
+            tile(show_face(views[2], "studio", 2 * TILE, WHITE))[:, 24:-24],
+        ],
+        axis=1,
+    )
+
+
+def faces(model: MorphableModel, seed: int = 11) -> np.ndarray:
+    """Random faces of the model: two rows neutral, one with expressions."""
+    generator = torch.Generator().manual_seed(seed)
+    identity, expression, albedo = model.random(18, generator)
+    rows = []
+    for row in track(range(3), description="random faces"):
+        tiles = []
+        for i in range(6 * row, 6 * row + 6):
+            drawn = model.neutral()
+            drawn.identity, drawn.albedo = identity[i : i + 1], albedo[i : i + 1]
+            if row == 2:
+                drawn.expression = expression[i : i + 1]
+            view = turned(model, drawn, yaw_deg=(-20, 0, 20)[i % 3])
+            image = show_face(view, "studio", 2 * TILE, WHITE)
+            tiles.append(tile(image)[:, 40:-40])
+        rows.append(np.concatenate(tiles, axis=1))
+    return np.concatenate(rows)
