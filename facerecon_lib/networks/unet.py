@@ -14,7 +14,7 @@ normalisation takes away how large a difference is, though, and how far the rend
 photo is the very thing to be said. So with norm "inner" the blocks at full resolution, the
 outermost skip between them, have none. Measured, that is no better: trained by the recipe of the
 U-Net that ships, which has norm "group", its colours were 0.025 off, against 0.024, and fine relief
-0.257 mm, against 0.254 (docs/AUGMENTED_BRANCH.md). In the study of skin tones, too, both gave the
+0.257 mm, against 0.254 (docs/model_cards/offset_unet.md). In the study of skin tones both gave the
 same colours; only where a displacement of a tenth of a millimetre lies was another (notebook 09).
 The last layers start at zero, so that before training the augmented face is the base face.
 """

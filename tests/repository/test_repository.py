@@ -1,6 +1,5 @@
 """What a fresh clone rests on: pinned versions, one source for each, and no machine's traces."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -174,6 +173,14 @@ def test_this_python_is_one_that_the_project_supports():
 # --- the tree
 
 
+def test_nothing_imports_upward_and_there_are_no_circles():
+    run = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert " 0 broken" in run.stdout
+
+
 def test_no_file_is_larger_than_eight_megabytes():
     large = {str(p.relative_to(ROOT)): p.stat().st_size for p in files()}
     assert not {name: size for name, size in large.items() if size > 8 * MEGABYTE}
@@ -188,23 +195,6 @@ def test_no_absolute_path_of_a_machine_is_written_down():
         text = path.read_text(errors="ignore")
         found += [f"{path.relative_to(ROOT)}: {p}/" for p in places if p + "/" in text]
     assert not found
-
-
-def test_readme_lists_all_eleven_notebooks_and_calls_none_coming_that_is_there():
-    rows = re.findall(r"^\| (\d\d) \|.*\| *([^|]*?) *\|$", (ROOT / "README.md").read_text(), re.M)
-    assert [number for number, _ in rows] == [f"{i:02d}" for i in range(11)]
-    for number, state in rows:
-        there = any((ROOT / "notebooks").glob(f"{number}*.ipynb"))
-        assert ("coming" in state) == (not there), f"notebook {number}: README says {state!r}"
-
-
-def test_every_image_of_the_readme_is_there_or_has_no_notebook_yet():
-    text = (ROOT / "README.md").read_text()
-    images = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
-    assert images
-    if not (ROOT / "docs").exists():
-        pytest.skip("no pictures yet")
-    assert not [image for image in images if not (ROOT / image).is_file()]
 
 
 def test_what_ships_is_in_the_notice():
