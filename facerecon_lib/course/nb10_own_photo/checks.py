@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,98 +14,39 @@ from ...face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix
 from ...face.lighting import ambient_lighting, sh_basis
 from ...face.morphable_model import MorphableModel
 from ..checks import exercise_check
-from ..compare import Wrong, close
+from ..compare import Wrong, agree, seeded
 
 DARKEST = 0.1
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 # Back onto the photo, from the file alone -------------------------------------------------------
 
 
-def photo_pixels_stand_in(points, result):
-    """As the docstring of `results_files` says."""
-    return _project(points, result)
-
-
-def _project(
-    points: Tensor,
-    result: dict,
-    scale: Callable = lambda s: s,
-    turn: Callable = lambda r, pose: r.T,
-    half: Callable = lambda degrees: math.radians(degrees) / 2,
-    sign: tuple[float, float] = (-1.0, -1.0),
-    perspective: bool = True,
-    middle: bool = True,
-    move: bool = True,
-    back: Callable | None = None,
-) -> Tensor:
+def onto_photo(
+    turn=lambda r: torch.tensor(r["pose"]["rotation_matrix"]),
+    scale=lambda r: r["pose"]["scale"],
+    translation=lambda r: torch.tensor(r["pose"]["translation_mm"]),
+    size=lambda r: r["crop"]["size"],
+    half=lambda r: math.radians(r["camera"]["fov_deg"]) / 2,
+    depth=lambda x, r: x[:, 2:],
+    signs=(-1.0, -1.0),
+    middle=lambda r: torch.tensor(r["camera"]["principal_point"]),
+    back=lambda x, m: (x - m[:, 2]) @ torch.linalg.inv(m[:, :2]).T,
+):
     """The way from mesh.ply to the photo; each step can be exchanged for a mistake."""
-    pose, camera, crop = result["pose"], result["camera"], result["crop"]
-    rotation = torch.tensor(pose["rotation_matrix"])
-    x = scale(pose["scale"]) * points @ turn(rotation, pose)
-    if move:
-        x = x + torch.tensor(pose["translation_mm"])
-    focal = crop["size"] / 2 / math.tan(half(camera["fov_deg"]))
-    depth = x[:, 2:] if perspective else torch.tensor(pose["translation_mm"][2])
-    pixels = torch.tensor(sign) * focal * x[:, :2] / depth
-    if middle:
-        pixels = pixels + torch.tensor(camera["principal_point"])
-    matrix = torch.tensor(crop["matrix"])
-    if back is not None:
-        return back(pixels, matrix)
-    return (pixels - matrix[:, 2]) @ torch.linalg.inv(matrix[:, :2]).T
 
+    def photo_pixels(points: Tensor, result: dict) -> Tensor:
+        x = scale(result) * points @ turn(result).T + translation(result)
+        focal = size(result) / 2 / math.tan(half(result))
+        pixels = torch.tensor(signs) * focal * x[:, :2] / depth(x, result) + middle(result)
+        return back(pixels, torch.tensor(result["crop"]["matrix"]))
 
-_PIXEL_MISTAKES: dict[str, Callable[[Tensor, dict], Tensor]] = {
-    "Those are pixels of the crop: crop.matrix takes the photo to the crop, and you want the way "
-    "back.": lambda p, r: _project(p, r, back=lambda x, m: x),
-    "crop.matrix is applied forwards there. It takes photo pixels to crop pixels; you have crop "
-    "pixels.": lambda p, r: _project(p, r, back=lambda x, m: x @ m[:, :2].T + m[:, 2]),
-    "The way back undoes the shift of crop.matrix first, then its 2 by 2 part.": lambda p, r: (
-        _project(p, r, back=lambda x, m: x @ torch.linalg.inv(m[:, :2]).T - m[:, 2])
-    ),
-    "The scale is missing: it comes before the rotation.": lambda p, r: _project(
-        p, r, scale=lambda s: 1.0
-    ),
-    "The rotation turns the other way: rotation_matrix @ v for one point is points @ "
-    "rotation_matrix.T for many.": lambda p, r: _project(p, r, turn=lambda m, pose: m),
-    "pose.rotation is the axis-angle of the head in the viewer's axes. pose.rotation_matrix has "
-    "the change to the camera's axes in it: take that.": lambda p, r: _project(
-        p,
-        r,
-        turn=lambda m, pose: axis_angle_to_matrix(torch.tensor(pose["rotation"])[None])[0].T,
-    ),
-    "Left and right are exchanged: the camera's x axis points to the left.": lambda p, r: _project(
-        p, r, sign=(1.0, -1.0)
-    ),
-    "Up and down are exchanged: the camera's y axis points up, and pixels count down.": (
-        lambda p, r: _project(p, r, sign=(-1.0, 1.0))
-    ),
-    "Both axes are exchanged: the camera's x points left and its y up; pixels count to the right "
-    "and down.": lambda p, r: _project(p, r, sign=(1.0, 1.0)),
-    "The angle of view is taken whole there; the tangent is of half of it.": lambda p, r: _project(
-        p, r, half=math.radians
-    ),
-    "math.tan takes radians; fov_deg is in degrees.": lambda p, r: _project(
-        p, r, half=lambda degrees: degrees / 2
-    ),
-    "There is no perspective in it: each point is divided by its own depth.": lambda p, r: _project(
-        p, r, perspective=False
-    ),
-    "The principal point is missing: pixels count from the top left corner, not from the middle.": (
-        lambda p, r: _project(p, r, middle=False)
-    ),
-    "The translation is missing.": lambda p, r: _project(p, r, move=False),
-}
+    return photo_pixels
 
 
 def _a_result(seed: int) -> dict:
     """A result.json that no photo has: nothing in it is 1, square or in the middle."""
-    g = _generator(seed)
+    g = seeded(seed)
 
     def number(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=g)
@@ -135,101 +75,121 @@ def _a_result(seed: int) -> dict:
     }
 
 
-@exercise_check(stand_in=photo_pixels_stand_in)
+@exercise_check(
+    stand_in=onto_photo(),
+    mistakes={
+        "Those are pixels of the crop: crop.matrix takes the photo to the crop, and you want the "
+        "way back.": onto_photo(back=lambda x, m: x),
+        "crop.matrix is applied forwards there. It takes photo pixels to crop pixels; you have "
+        "crop pixels.": onto_photo(back=lambda x, m: x @ m[:, :2].T + m[:, 2]),
+        "The way back undoes the shift of crop.matrix first, then its 2 by 2 part.": onto_photo(
+            back=lambda x, m: x @ torch.linalg.inv(m[:, :2]).T - m[:, 2]
+        ),
+        "The scale is missing: it comes before the rotation.": onto_photo(scale=lambda r: 1.0),
+        "The rotation turns the other way: rotation_matrix @ v for one point is points @ "
+        "rotation_matrix.T for many.": onto_photo(
+            turn=lambda r: torch.tensor(r["pose"]["rotation_matrix"]).T
+        ),
+        "pose.rotation is the axis-angle of the head in the viewer's axes. pose.rotation_matrix "
+        "has the change to the camera's axes in it: take that.": onto_photo(
+            turn=lambda r: axis_angle_to_matrix(torch.tensor(r["pose"]["rotation"])[None])[0]
+        ),
+        "Left and right are exchanged: the camera's x axis points to the left.": onto_photo(
+            signs=(1.0, -1.0)
+        ),
+        "Up and down are exchanged: the camera's y axis points up, and pixels count down.": (
+            onto_photo(signs=(-1.0, 1.0))
+        ),
+        "Both axes are exchanged: the camera's x points left and its y up; pixels count to the "
+        "right and down.": onto_photo(signs=(1.0, 1.0)),
+        "The angle of view is taken whole there; the tangent is of half of it.": onto_photo(
+            half=lambda r: math.radians(r["camera"]["fov_deg"])
+        ),
+        "math.tan takes radians; fov_deg is in degrees.": onto_photo(
+            half=lambda r: r["camera"]["fov_deg"] / 2
+        ),
+        "There is no perspective in it: each point is divided by its own depth.": onto_photo(
+            depth=lambda x, r: r["pose"]["translation_mm"][2]
+        ),
+        "The principal point is missing: pixels count from the top left corner, not from the "
+        "middle.": onto_photo(middle=lambda r: 0.0),
+        "The translation is missing.": onto_photo(translation=lambda r: 0.0),
+    },
+)
 def photo_pixels(attempt):
+    near = dict(axes=("point", "x y"), rtol=1e-3, atol=0.02)
     for seed, count in ((1, 4), (2, 3), (3, 2), (4, 1), (5, 7)):
-        result = _a_result(seed)
-        points = 60 * torch.randn(count, 3, generator=_generator(seed + 50))
-        expected = _project(points, result)
+        points = 60 * torch.randn(count, 3, generator=seeded(seed + 50))
         # the student gets the file as a program would: read from text
-        got = attempt(points, json.loads(json.dumps(result)))
-        hint = _said_of(got, expected, {w: f(points, result) for w, f in _PIXEL_MISTAKES.items()})
-        what = f"photo_pixels of {count} points"
-        close(what, got, expected, axes=("point", "x y"), rtol=1e-3, atol=0.02, hint=hint)
+        result = json.loads(json.dumps(_a_result(seed)))
+        agree(f"photo_pixels of {count} points", attempt, points, result, **near)
     return "five files that no photo has, and each point is where it belongs"
 
 
-def _said_of(got: object, expected: Tensor, mistakes: dict[str, Tensor]) -> str | None:
-    """The words for the mistake that explains all of the answer, if one does."""
-    if not isinstance(got, Tensor) or got.shape != expected.shape:
-        return None
-    for words, other in mistakes.items():
-        tells = not torch.allclose(other, expected, rtol=1e-3, atol=1e-3)
-        if tells and torch.allclose(got.detach().to(other), other, rtol=1e-3, atol=1e-3):
-            return words
-    return None
-
-
 # Another light ----------------------------------------------------------------------------------
-
-
-def relight_stand_in(image, normals, mask, light, new_light):
-    """The quotient of two shadings."""
-    return _relight(image, normals, mask, light, new_light)
 
 
 def _shading(normals: Tensor, light: Tensor) -> Tensor:
     return torch.einsum("bhwk,bkc->bchw", sh_basis(normals.permute(0, 2, 3, 1)), light)
 
 
-def _relight(image, normals, mask, light, new_light, floor: bool = True, clamp: bool = True):
-    old, new = _shading(normals, light), _shading(normals, new_light)
-    ratio = new / (old.clamp(min=DARKEST) if floor else old)
-    changed = image * ratio
-    if clamp:
-        changed = changed.clamp(0, 1)
-    return torch.where(mask > 0, changed, image)
+def relit(
+    floor: float = DARKEST,
+    clamp: bool = True,
+    lights=lambda old, new: (old, new),
+    change=lambda image, old, new: image * new / old,
+    outside=lambda image, changed: image,
+):
+    """The quotient of two shadings, or with one thing done otherwise."""
+
+    def relight(image, normals, mask, light, new_light):
+        old, new = (_shading(normals, one) for one in lights(light, new_light))
+        changed = change(image, old.clamp(min=floor), new)
+        changed = changed.clamp(0, 1) if clamp else changed
+        return torch.where(mask > 0, changed, outside(image, changed))
+
+    return relight
 
 
-def _light_mistakes(image, normals, mask, light, new_light) -> dict[str, Tensor]:
-    old, new = _shading(normals, light), _shading(normals, new_light)
-    whole = torch.ones_like(mask)
-    grey = [v.mean(-1, keepdim=True).expand(-1, -1, 3) for v in (light, new_light)]
-    return {
-        "The old light is divided by the new one there.": _relight(
-            image, normals, mask, new_light, light
-        ),
-        "The photo's own light is still in it: divide it out.": torch.where(
-            mask > 0, (image * new).clamp(0, 1), image
+@exercise_check(
+    stand_in=relit(),
+    mistakes={
+        "The old light is divided by the new one there.": relit(lights=lambda old, new: (new, old)),
+        "The photo's own light is still in it: divide it out.": relit(
+            change=lambda image, old, new: image * new
         ),
         "That is the albedo, the photo with its light divided out; the new light is missing.": (
-            torch.where(mask > 0, (image / old.clamp(min=DARKEST)).clamp(0, 1), image)
+            relit(change=lambda image, old, new: image / old)
         ),
-        "The background has changed: where the mask is 0 the photo stays as it is.": _relight(
-            image, normals, whole, light, new_light
+        "The background has changed: where the mask is 0 the photo stays as it is.": relit(
+            outside=lambda image, changed: changed
         ),
-        "Off the face the photo is lost: it stays where the mask is 0.": mask
-        * _relight(image, normals, mask, light, new_light),
+        "Off the face the photo is lost: it stays where the mask is 0.": relit(
+            outside=lambda image, changed: torch.zeros_like(image)
+        ),
         "The old shading is not held at 0.1 where it is darker: in deep shadow the quotient "
-        "explodes.": _relight(image, normals, mask, light, new_light, floor=False),
-        "Colours leave [0, 1]: clamp them.": _relight(
-            image, normals, mask, light, new_light, clamp=False
+        "explodes.": relit(floor=-math.inf),
+        "Colours leave [0, 1]: clamp them.": relit(clamp=False),
+        "Each colour channel has its own nine numbers; here all share one light.": relit(
+            lights=lambda *both: (light.mean(-1, True).expand_as(light) for light in both)
         ),
-        "Each colour channel has its own nine numbers; here all share one light.": _relight(
-            image, normals, mask, *grey
+        "The difference of the two shadings is added there; light multiplies.": relit(
+            floor=-math.inf, change=lambda image, old, new: image + new - old
         ),
-        "The difference of the two shadings is added there; light multiplies.": torch.where(
-            mask > 0, (image + new - old).clamp(0, 1), image
-        ),
-    }
-
-
-@exercise_check(stand_in=relight_stand_in)
+    },
+)
 def relight(attempt):
+    axes = ("picture", "channel", "row", "column")
     for seed, (batch, height, width) in enumerate(((1, 4, 3), (2, 6, 9), (3, 5, 5))):
-        g = _generator(seed)
+        g = seeded(seed)
         image = torch.rand(batch, 3, height, width, generator=g)
         normals = F.normalize(torch.randn(batch, 3, height, width, generator=g), dim=1)
         mask = (torch.rand(batch, 1, height, width, generator=g) > 0.3).float()
         wide = 0.5 * torch.randn(2, batch, 9, 3, generator=g)
         light, new_light = ambient_lighting(batch, 0.8) + wide
-        arguments = (image, normals, mask, light, new_light)
-        expected = _relight(*arguments)
-        got = attempt(*arguments)
-        hint = _said_of(got, expected, _light_mistakes(*arguments))
         what = f"relight of {batch} pictures of {height} by {width}"
-        axes = ("picture", "channel", "row", "column")
-        close(what, got, expected, axes=axes, atol=1e-4, hint=hint, picture=_two_pictures)
+        arguments = (image, normals, mask, light, new_light)
+        agree(what, attempt, *arguments, axes=axes, atol=1e-4, picture=_two_pictures)
     same = attempt(image, normals, torch.ones_like(mask), light, light)
     dark = _shading(normals, light) < DARKEST
     if not torch.allclose(same[~dark], image[~dark], atol=1e-4):
@@ -255,37 +215,37 @@ def exaggerate_stand_in(model, identity, expression, displacement, factor):
     return model.shape(factor * identity, expression) + displacement
 
 
-@exercise_check(stand_in=exaggerate_stand_in)
+@exercise_check(
+    stand_in=exaggerate_stand_in,
+    mistakes={
+        "The expression is exaggerated too: only who it is is to grow, not how wide the mouth is "
+        "open.": lambda m, i, e, d, f: m.shape(f * i, f * e) + d,
+        "The displacement is exaggerated too; add it as it is.": lambda m, i, e, d, f: (
+            m.shape(f * i, e) + f * d
+        ),
+        "The displacement is missing.": lambda m, i, e, d, f: m.shape(f * i, e),
+        "The expression is missing.": lambda m, i, e, d, f: m.shape(f * i) + d,
+        "That is factor times the whole face: larger, not more itself. What grows is the "
+        "difference to the mean face.": lambda m, i, e, d, f: f * m.shape(i, e) + d,
+        "That is factor times everything, displacement and all.": lambda m, i, e, d, f: (
+            f * (m.shape(i, e) + d)
+        ),
+        "Everything but the mean has grown there, the expression and the displacement with it.": (
+            lambda m, i, e, d, f: m.mean + f * (m.shape(i, e) + d - m.mean)
+        ),
+        "The difference is added once too often: factor 1 has to leave the face as it is.": (
+            lambda m, i, e, d, f: m.shape((1 + f) * i, e) + d
+        ),
+    },
+)
 def exaggerate(attempt):
     model = MorphableModel.load(subdivision=0)
     for batch, factor, seed in ((1, 2.0, 1), (3, 0.0, 2), (2, -1.0, 3), (2, 1.0, 4), (1, 1.6, 5)):
-        g = _generator(seed)
+        g = seeded(seed)
         identity, expression, _ = model.random(batch, g)
         expression = expression + 0.3 * torch.randn(expression.shape, generator=g)
         displacement = torch.randn(batch, len(model.mean), 3, generator=g)
-        expected = exaggerate_stand_in(model, identity, expression, displacement, factor)
-        plain = model.shape(identity, expression)
-        mistakes = {
-            "The expression is exaggerated too: only who it is is to grow, not how wide the mouth "
-            "is open.": model.shape(factor * identity, factor * expression) + displacement,
-            "The displacement is exaggerated too; add it as it is.": model.shape(
-                factor * identity, expression
-            )
-            + factor * displacement,
-            "The displacement is missing.": model.shape(factor * identity, expression),
-            "The expression is missing.": model.shape(factor * identity) + displacement,
-            "That is factor times the whole face: larger, not more itself. What grows is the "
-            "difference to the mean face.": factor * plain + displacement,
-            "That is factor times everything, displacement and all.": factor
-            * (plain + displacement),
-            "Everything but the mean has grown there, the expression and the displacement with "
-            "it.": model.mean + factor * (plain + displacement - model.mean),
-            "The difference is added once too often: factor 1 has to leave the face as it is.": (
-                model.shape((1 + factor) * identity, expression) + displacement
-            ),
-        }
-        got = attempt(model, identity, expression, displacement, factor)
-        hint = _said_of(got, expected, mistakes)
+        arguments = (model, identity, expression, displacement, factor)
         what = f"exaggerate of {batch} faces by {factor:g}"
-        close(what, got, expected, axes=("face", "vertex", "xyz"), atol=2e-3, hint=hint)
+        agree(what, attempt, *arguments, axes=("face", "vertex", "xyz"), atol=2e-3)
     return "factor 0 is the mean face with this expression, and factor 1 is the face itself"
