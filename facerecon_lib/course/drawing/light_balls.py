@@ -18,12 +18,11 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...data.rendered.random_faces import LAMBERT
 from ...face.lighting import sh_basis
 from ...pictures.faces import PAPER, Picture, paint_mesh, to_uint8
 from ...rendering.synthesis import Face
 from .style import charts, picture, signed
-
-CLAMPED_COSINE = (math.pi, 2 * math.pi / 3, math.pi / 4)  # of bands 0 to 2: Basri and Jacobs, 2003
 
 
 def value_panels(
@@ -67,7 +66,7 @@ def direction(azimuth_deg: float, elevation_deg: float) -> Float[Tensor, " 3"]:
 def lamp(towards: Sequence[float] | Tensor, colour: Sequence[float] = (1.0, 1.0, 1.0)) -> Tensor:
     """(1, 9, 3): a lamp at infinity, max(0, n . d) as well as nine functions can say it."""
     d = F.normalize(torch.as_tensor(towards, dtype=torch.float32), dim=-1)
-    a = torch.tensor(CLAMPED_COSINE)[[0, 1, 1, 1, 2, 2, 2, 2, 2]]
+    a = torch.tensor(LAMBERT)[[0, 1, 1, 1, 2, 2, 2, 2, 2]]
     return ((a * sh_basis(d))[:, None] * torch.tensor([colour]))[None]
 
 

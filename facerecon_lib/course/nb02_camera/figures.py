@@ -39,19 +39,7 @@ from ...pictures.faces import (
     with_points,
 )
 from ...rendering.synthesis import CROP_SIZE, landmark_vertices
-from ..drawing.style import (
-    BLUE,
-    ORANGE,
-    RED,
-    SIZE,
-    charts,
-    colour_bar,
-    curves,
-    legend_below,
-    page,
-    sized,
-)
-from ..drawing.style import picture as panel
+from ..drawing import style
 
 Posed = Float[Tensor, "1 vertex 3"]  # in the camera frame, mm
 AXES = ("#d62728", "#2ca02c", "#1f77b4")  # x red, y green, z blue
@@ -142,8 +130,8 @@ def _draw_mesh(axis: Axes, model: MorphableModel, seen: Float[Tensor, "vertex 3"
 
 def _arrow(axis: Axes, start: Sequence, end: Sequence, colour: str, label: str = "") -> None:
     start, end = np.array(start, float)[:2], np.array(end, float)[:2]
-    style = dict(arrowstyle="-|>", color=colour, lw=2.4, shrinkA=0, shrinkB=0)
-    axis.annotate("", end, start, arrowprops=style, zorder=5)
+    head = dict(arrowstyle="-|>", color=colour, lw=2.4, shrinkA=0, shrinkB=0)
+    axis.annotate("", end, start, arrowprops=head, zorder=5)
     x, y = away = 11 * (end - start) / max(np.linalg.norm(end - start), 1e-6)
     ha = "center" if abs(x) < 7 else "left" if x > 0 else "right"
     va = "center" if abs(y) < 7 else "bottom" if y > 0 else "top"
@@ -156,8 +144,8 @@ def _triad(axis: Axes, look: Callable, origin, directions, length: float, labels
         _arrow(axis, look(origin), look(origin + length * direction), colour, label)
 
 
-def _polyline(axis: Axes, look: Callable, points, **style) -> None:
-    axis.plot(*look(torch.tensor(points, dtype=torch.float32))[:, :2].T, **style)
+def _polyline(axis: Axes, look: Callable, points, **line) -> None:
+    axis.plot(*look(torch.tensor(points, dtype=torch.float32))[:, :2].T, **line)
 
 
 @torch.no_grad()
@@ -172,7 +160,7 @@ def frames_figure(model: MorphableModel) -> Figure:
     tip_pixels = camera.ndc_to_pixels(tip_ndc, 224)
     shot = picture(model, v_camera, size=448)
     title = "Four frames: follow the tip of the nose (the yellow dot) from millimetres to pixels"
-    figure = page(12, 10.6, title, 14)
+    figure = style.page(12, 10.6, title, 14)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
     left, right = upper.subplots(1, 2, width_ratios=[1, 1.55])
     _model_panel(left, model, model.mean[tip])
@@ -256,7 +244,7 @@ def _plane_panel(axis: Axes, shot: Picture, extent, tip: Tensor, reach, words, t
 def doubling_figure(model: MorphableModel, posed: Mapping[str, Posed]) -> Figure:
     """Posed meshes in the cone of the camera, seen from the side, and the picture of each."""
     title = "Half the size at half the distance: a camera cannot tell these heads apart"
-    figure = page(12, 9.4, title, 14)
+    figure = style.page(12, 9.4, title, 14)
     grid = figure.add_gridspec(2, len(posed) + 1, height_ratios=[1.75, 1])
     side = figure.add_subplot(grid[0, :])
     far = max(float(v[0, :, 2].max()) for v in posed.values()) * 1.03
@@ -277,10 +265,10 @@ def doubling_figure(model: MorphableModel, posed: Mapping[str, Posed]) -> Figure
     shots = [picture(model, v, size=256) for v in posed.values()]
     axes = [figure.add_subplot(grid[1, i]) for i in range(len(posed) + 1)]
     for axis, name, shot in zip(axes, posed, shots, strict=False):
-        panel(axis, shot, name, 11)
+        style.picture(axis, shot, name, 11)
     change = np.abs(shots[0].astype(float) - shots[-1]).max(-1) / 255
     words = f"first minus last: {change.max():.3g} at most"
-    drawn = panel(axes[-1], change, words, 11, **sized(0.1))
+    drawn = style.picture(axes[-1], change, words, 11, **style.sized(0.1))
     figure.colorbar(drawn, ax=axes[-1], shrink=0.8)
     return figure
 
@@ -303,25 +291,25 @@ def conditioning_figure(rotation_matrix: Callable[[Tensor], Tensor]) -> Figure:
 
     ways = {"pitch, yaw, roll (Euler angles)": euler, "axis-angle": axis_angle}
     lines = {name: [weakest(way, float(yaw)) for yaw in yaws] for name, way in ways.items()}
-    figure, axis = charts(8, 3.6)
+    figure, axis = style.charts(8, 3.6)
     title = "At a yaw of 90° Euler angles lose a direction: gimbal lock"
     settings = dict(xlabel="yaw, degrees", ylim=(-0.03, 1.08), xticks=range(0, 181, 30))
     settings |= dict(title=title, ylabel="turn for a step of 1\nin the weakest direction")
-    legend = dict(loc="lower left", fontsize=10)
-    curves(axis, lines, yaws, colours=(RED, BLUE), width=2.4, legend=legend, **settings)
+    settings |= dict(legend=dict(loc="lower left", fontsize=10), colours=(style.RED, style.BLUE))
+    style.curves(axis, lines, yaws, width=2.4, **settings)
     axis.axvline(90, color="0.8", lw=1, zorder=0)
     return figure
 
 
 def dolly_figure(fovs: Sequence[float], pictures: Sequence[Picture], ratios: Sequence) -> Figure:
     """Faces of one size under growing fields of view, and how wide the nose is beside the eyes."""
-    figure = page(13, 5.2, "The same head, the same size: step closer and the nose grows", 14)
+    figure = style.page(13, 5.2, "The same head, the same size: step closer and the nose grows", 14)
     grid = figure.add_gridspec(2, len(fovs), height_ratios=[1.35, 1])
     for i, (fov, image) in enumerate(zip(fovs, pictures, strict=True)):
-        panel(figure.add_subplot(grid[0, i]), image, f"{fov:g}°", 11)
+        style.picture(figure.add_subplot(grid[0, i]), image, f"{fov:g}°", 11)
     axis = figure.add_subplot(grid[1, :])
     settings = dict(ylabel="nose width /\nouter eye distance", xticks=list(fovs))
-    curves(axis, {"": ratios}, fovs, "o-", colours=(RED,), **settings)
+    style.curves(axis, {"": ratios}, fovs, "o-", colours=(style.RED,), **settings)
     axis.set_xlabel("field of view, degrees (the eyes kept equally far apart in the picture)")
     return figure
 
@@ -340,10 +328,10 @@ def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
     title = (
         "68 points in the iBUG order: the viewer's left first, the jaw, then from the brows down"
     )
-    figure, sides = charts(11.6, 6.5, 2, title=title, fontsize=14)
+    figure, sides = style.charts(11.6, 6.5, 2, title=title, fontsize=14)
     shape = picture(model, v_camera, size=512, look="shape")
-    panel(sides[0], shape, "on the mean face: vertices", 11)
-    panel(sides[1], to_uint8(photo[0]), "on the photo: what a detector marked", 11)
+    style.picture(sides[0], shape, "on the mean face: vertices", 11)
+    style.picture(sides[1], to_uint8(photo[0]), "on the photo: what a detector marked", 11)
     lines = [[*range(low - 1, high)] for low, high in STROKES]
     lines += [[*range(low - 1, high), low - 1] for low, high in LOOPS]
     for axis, points in zip(sides, (on_model.numpy(), crop.landmarks[0].numpy()), strict=True):
@@ -351,14 +339,14 @@ def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
             axis.plot(*points[line].T, color="white", lw=0.8, alpha=0.7)
         for name, (low, high, colour) in GROUPS.items():
             part, words = points[low - 1 : high], f"{name}, {low} to {high}"
-            style = dict(s=16, edgecolors="white", linewidths=0.5, zorder=3)
-            axis.scatter(*part.T, color=colour, label=words, **style)
-            style = dict(ha="center", va="center", fontsize=7.5, color=colour, fontweight="bold")
-            style["bbox"] = dict(boxstyle="round,pad=0.08", fc="white", ec="none", alpha=0.75)
+            dots = dict(s=16, edgecolors="white", linewidths=0.5, zorder=3)
+            axis.scatter(*part.T, color=colour, label=words, **dots)
+            text = dict(ha="center", va="center", fontsize=7.5, color=colour, fontweight="bold")
+            text["bbox"] = dict(boxstyle="round,pad=0.08", fc="white", ec="none", alpha=0.75)
             for number, point in enumerate(part, low):
                 away = _beside(number, point, points[27:36].mean(0), part)
-                axis.annotate(str(number), point, away, textcoords="offset points", **style)
-    legend_below(figure, sides[0], 5)
+                axis.annotate(str(number), point, away, textcoords="offset points", **text)
+    style.legend_below(figure, sides[0], 5)
     return figure
 
 
@@ -392,9 +380,9 @@ def sliding_jaw(model: MorphableModel, posed: Mapping[str, tuple[Posed, Tensor]]
     """
     title = "A 2D detector's jaw points slide over the skin as the head turns"
     size = (4.4 * len(posed), 4.9, len(posed))
-    figure, axes = charts(*size, title=title, fontsize=14, squeeze=False)
+    figure, axes = style.charts(*size, title=title, fontsize=14, squeeze=False)
     for axis, (name, (v_camera, rotation)) in zip(axes[0], posed.items(), strict=True):
-        panel(axis, picture(model, v_camera, size=400, look="shape"), name, 11)
+        style.picture(axis, picture(model, v_camera, size=400, look="shape"), name, 11)
         fixed, sliding = (
             camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index[0, :17]]), 224).numpy()
             for index in (landmark_vertices(model, v_camera, rotation, k) for k in ("3d", "2d"))
@@ -403,10 +391,10 @@ def sliding_jaw(model: MorphableModel, posed: Mapping[str, tuple[Posed, Tensor]]
         hidden = _normals(v_camera, model)[0, model.landmarks[:17], 2].numpy() < 0
         fill = np.where(hidden, "none", AXES[2])
         words = "fixed to the head (3D); hollow where hidden"
-        style = dict(facecolors=fill, edgecolors=AXES[2], zorder=5)
-        axis.scatter(*fixed.T, s=34, label=words, **style)
+        dots = dict(facecolors=fill, edgecolors=AXES[2], zorder=5)
+        axis.scatter(*fixed.T, s=34, label=words, **dots)
         axis.scatter(*sliding.T, s=34, color="#ff7f0e", label="on the outline (2D)", zorder=4)
-    legend_below(figure, axes[0, 0], 2)
+    style.legend_below(figure, axes[0, 0], 2)
     return figure
 
 
@@ -422,10 +410,10 @@ def residual_figure(
     """
     most = 12.0
     shape = (size * len(fits) + 1, size + 0.8, len(fits))
-    figure, axes = charts(*shape, title=title, fontsize=14, squeeze=False)
-    detected, shades = crop.landmarks[0].numpy(), matplotlib.colormaps[SIZE]
+    figure, axes = style.charts(*shape, title=title, fontsize=14, squeeze=False)
+    detected, shades = crop.landmarks[0].numpy(), matplotlib.colormaps[style.SIZE]
     for axis, (name, (image, points)) in zip(axes[0], fits.items(), strict=True):
-        panel(axis, image, name, 11)
+        style.picture(axis, image, name, 11)
         axis.scatter(*detected.T, s=12, color=DETECTED, label="detected in the photo", zorder=3)
         if points is None:
             continue
@@ -434,19 +422,20 @@ def residual_figure(
             length = np.linalg.norm(ends[0] - ends[1])
             axis.plot(*ends.T, color=shades(min(length / most, 1.0)), lw=2.4)
         axis.scatter(*points.T, s=12, color=FITTED, label="projected from the model", zorder=4)
-    legend_below(figure, axis, 2)
+    style.legend_below(figure, axis, 2)
     place = dict(ax=list(axes[0]), shrink=0.75, extend="max")
-    colour_bar(figure, most, "distance, crop pixels", **place)
+    style.colour_bar(figure, most, "distance, crop pixels", **place)
     return figure
 
 
 def bias_figure(errors: Mapping[str, Sequence[float]], distances: Sequence[float]) -> Figure:
     """Angle between the recovered and the true rotation, over the distance of the camera."""
-    figure, axis = charts(8, 3.8)
+    figure, axis = style.charts(8, 3.8)
     title = "Assuming parallel rays costs some degrees up close, and little from afar"
     settings = dict(xlabel="distance of the camera, mm", ylabel="error of the rotation, degrees")
     settings |= dict(ylim=(0, None), title=title, legend=dict(fontsize=10))
-    curves(axis, errors, distances, "o-", colours=(BLUE, ORANGE, RED), **settings)
+    colours = (style.BLUE, style.ORANGE, style.RED)
+    style.curves(axis, errors, distances, "o-", colours=colours, **settings)
     axis.axvline(350, color="0.8", lw=1, zorder=0)
     top = axis.get_xaxis_transform()
     axis.annotate("about our crops", (350, 0.94), (4, 0), top, "offset points", color="0.4")
