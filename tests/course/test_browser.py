@@ -34,7 +34,7 @@ IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
 CELLS = (
     "from facerecon_lib.course import setup\nsetup()",
     """from facerecon_lib.course import widgets
-from facerecon_lib.pictures import faces as plotting
+from facerecon_lib.pictures import faces
 from facerecon_lib.face.morphable_model import MorphableModel
 
 model = MorphableModel.load(subdivision=0)
@@ -42,8 +42,8 @@ model = MorphableModel.load(subdivision=0)
 def draw(yaw, jaw, look, upright):
     coefficients = model.neutral()
     coefficients.expression = model.expression_from_controls({"jawOpen": jaw})
-    face = plotting.turned(model, coefficients, yaw if upright else -yaw)
-    return plotting.show_face(face, look, 320)
+    face = faces.turned(model, coefficients, yaw if upright else -yaw)
+    return faces.show_face(face, look, 320)
 
 widgets.explore(
     draw, yaw=(-60, 60, 20), jaw=(0.0, 1.0, 0.2), look=["studio", "shape"], upright=True
