@@ -2,11 +2,11 @@
 
 import torch
 
-from facerecon_lib.face.camera import pose
+from facerecon_lib.face.camera import CROP_SIZE, pose
 from facerecon_lib.face.measures import vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import FitSettings, fit
-from facerecon_lib.rendering.synthesis import CROP_SIZE, project_landmarks
+from facerecon_lib.rendering.synthesis import project_landmarks
 
 LANDMARKS_ALONE = FitSettings(landmark_steps=60, coarse_steps=0, fine_steps=0)
 

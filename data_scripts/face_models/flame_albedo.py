@@ -14,10 +14,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from face_models.landmarks import ImportModelError
 from face_models.tables import check_kind, refuse
+from facerecon_lib.face.colour import linear_to_srgb
 
 PARTS = ("MU", "PC", "vt", "ft")
 WANTED = "give albedoModel2020_FLAME_albedoPart.npz"
@@ -50,7 +52,8 @@ def read_albedo(
     if not (0 <= np.median(colour) <= 1):
         refuse(path, f"MU goes to {mean.max():.3g}, expected linear light in [0, 1]; {WANTED}")
     colour = colour.clip(0, 1)
-    return srgb(colour), change * srgb_slope(colour), uv.clip(0, 1)
+    seen = linear_to_srgb(torch.from_numpy(colour)).numpy()
+    return seen, change * srgb_slope(colour), uv.clip(0, 1)
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -91,13 +94,7 @@ def at_uv(
     return total
 
 
-def srgb(linear: np.ndarray) -> np.ndarray:
-    """sRGB's curve (IEC 61966-2-1), of linear light in [0, 1]."""
-    bright = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
-    return np.where(linear <= 0.0031308, 12.92 * linear, bright)
-
-
 def srgb_slope(linear: np.ndarray) -> np.ndarray:
-    """The derivative of `srgb`."""
+    """The derivative of `linear_to_srgb`."""
     bright = 1.055 / 2.4 * np.maximum(linear, 0.0031308) ** (1 / 2.4 - 1)
     return np.where(linear <= 0.0031308, 12.92, bright)

@@ -23,10 +23,11 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from face_models.mesh_views import MeshView, pieces, seen_from_around
-from face_models.registration import CLOSE, INNER, LOOSE, LaidOn, shipped_face
+from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
+from facerecon_lib.face.landmarks68 import MIRROR_68
 from facerecon_lib.files.errors import FacereconError
-from facerecon_lib.photos.detection import DetectionError, detect
-from facerecon_lib.photos.landmarks import MIRROR_68
+from facerecon_lib.photos.detection import detect
+from facerecon_lib.photos.landmarks import DetectionError
 
 YAWS = (-30, 0, 30)  # degrees
 PLAIN_SKIN = (0.80, 0.62, 0.52)  # sRGB, where the model has no colours
@@ -80,8 +81,10 @@ def find_landmarks(
     usable = np.flatnonzero(seen & (piece == np.bincount(piece[faces[:, 0]]).argmax()))
     tree = cKDTree(mean[usable])
     known, points, smoothing = given >= 0, given, CLOSE
-    used = INNER if colours is not None else np.union1d(SURE, INNER[known[INNER]])
-    if not known[INNER].all():
+    used = (
+        INNER_POINTS if colours is not None else np.union1d(SURE, INNER_POINTS[known[INNER_POINTS]])
+    )
+    if not known[INNER_POINTS].all():
         places = marked(mean, shown, colours) - habits(colours is None)
         points, smoothing = np.where(known, given, usable[tree.query(places)[1]]), LOOSE
     here = LaidOn(mean, shown, points, used, seen, smoothing)

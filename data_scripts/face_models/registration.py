@@ -20,12 +20,12 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from face_models.mesh_views import seen_from_around
+from facerecon_lib.face.landmarks68 import INNER
 from facerecon_lib.face.measures import umeyama
-from facerecon_lib.face.mesh import vertex_normals
+from facerecon_lib.face.mesh import boundary_edges, vertex_normals
 from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
-from facerecon_lib.face.subdivision import boundary_edges
 
-INNER = np.arange(17, 68)  # points 1 to 17, the jaw, are put elsewhere by every model
+INNER_POINTS = np.arange(68)[INNER]  # every model puts the jaw elsewhere
 NORMAL_MM = 12.0  # a normal turned by a radian is as far away as so many mm
 ROUNDS = 5  # of fitting; the third changes nothing any more
 IDENTITY_PRIOR, LANDMARK_SHARE, FAR_MM = 0.02, 0.15, 5.0
@@ -81,7 +81,7 @@ class LaidOn:
         mean: Float[np.ndarray, "vertex 3"],
         faces: Int[Tensor, "face 3"],
         landmarks: Int[np.ndarray, " 68"],
-        used: Int[np.ndarray, " used"] = INNER,
+        used: Int[np.ndarray, " used"] = INNER_POINTS,
         seen: Bool[np.ndarray, " vertex"] | None = None,
         smoothing: float = CLOSE,
     ):

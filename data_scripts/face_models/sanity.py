@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from face_models.landmarks import ImportModelError
-from face_models.registration import INNER
+from face_models.registration import INNER_POINTS
 
 EXTENT_MM = (100.0, 1000.0)  # a cropped face to a bust
 EYES_MM = (60.0, 130.0)  # between the outer corners; people: about 80 to 100
@@ -115,7 +115,7 @@ def check_places(missed: np.ndarray) -> None:
 
     missed: (68,) mm. The jaw's may be: models put them where they like. Raises ImportModelError.
     """
-    worst = INNER[np.argmax(missed[INNER])]
+    worst = INNER_POINTS[np.argmax(missed[INNER_POINTS])]
     if missed[worst] > FAR_OFF_MM:
         raise ImportModelError(
             f"landmark {worst + 1} (of 68) lies {missed[worst]:.0f} mm from where a face has it: "

@@ -33,7 +33,7 @@ from face_models.landmarks import (
 )
 from face_models.mesh_cut import Part, cut_at_zero, keep_vertices
 from face_models.mesh_mirror import find_mirror
-from face_models.registration import CLOSE, INNER, LOOSE, LaidOn, shipped_face
+from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
 from face_models.sanity import check_arrays, check_face, check_motion, check_places
 from face_models.transfer import CarriedOver, outline
 from face_models.writing import claim, write_model
@@ -198,7 +198,7 @@ def _landmarks(
         shown = shown[source.keep[shown].all(1)]
     points = find_landmarks(source.mean, shown, source.albedo_mean, given)
     count = "all" if (given < 0).all() else f"{(given < 0).sum()} of the 68"
-    if (given[INNER] >= 0).all():
+    if (given[INNER_POINTS] >= 0).all():
         notes.append(f"landmarks: {count} carried over from the model that ships")
         return points, CLOSE
     notes.append(f"landmarks: {count} found by a detector on renderings of the mean")

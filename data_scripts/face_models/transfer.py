@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from face_models.mesh_views import pieces
 from face_models.registration import NORMAL_MM, LaidOn, normals_of, shipped_model, sphere
-from facerecon_lib.face.subdivision import boundary_edges
+from facerecon_lib.face.mesh import boundary_edges
 
 NEIGHBOURS = 4
 BORDER_MM = 14.0  # as wide as the shipped model's

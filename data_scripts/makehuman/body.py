@@ -16,8 +16,8 @@ import warp as wp
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from facerecon_lib.face.mesh import neighbour_mean, vertex_normals
-from facerecon_lib.face.subdivision import Subdivision, boundary_edges
+from facerecon_lib.face.mesh import boundary_edges, neighbour_mean, vertex_normals
+from facerecon_lib.face.subdivision import Subdivision
 from makehuman import skin_albedo
 from makehuman.face_crop import PARTS, FaceCrop
 

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.color import lab2rgb, rgb2lab
 
+from facerecon_lib.face.colour import MONK_TONES
 from makehuman.face_crop import IRIS, PARTS, PUPIL
-
-MONK = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96"]
-MONK += ["a07e56", "825c43", "604134", "3a312a", "292420"]
 
 # The brow's middle line and half width, mm from the centre of the eye: outward from the midline
 # of the face, up, half width. Read off renderings of the mean face.
@@ -43,14 +41,9 @@ class Masks:
     eye_angle: np.ndarray
 
 
-def monk_tones() -> np.ndarray:
-    """The ten tones of the Monk Skin Tone scale (E. Monk, 2023), (10, 3) sRGB in [0, 1]."""
-    return np.array([[int(h[i : i + 2], 16) / 255 for i in (0, 2, 4)] for h in MONK])
-
-
 def skin_tone(tone: np.ndarray) -> np.ndarray:
     """CIELAB colours (N, 3) of tones (N,) in [1, 10], interpolated between the ten."""
-    lab = rgb2lab(monk_tones()[None])[0]
+    lab = rgb2lab(np.array(MONK_TONES)[None])[0]
     return np.stack([np.interp(tone, np.arange(1, 11), lab[:, c]) for c in range(3)], -1)
 
 

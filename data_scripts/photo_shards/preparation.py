@@ -24,11 +24,14 @@ from pathlib import Path
 import torch
 
 from facerecon_lib.data.shards.files import INDEX, ShardsError
-from facerecon_lib.data.shards.samples import CROP_SIZE, encode_photo, tar_bytes, write_shard
+from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
+from facerecon_lib.face.camera import CROP_SIZE
 from facerecon_lib.files.errors import one_line
-from facerecon_lib.photos.detection import PhotoError, align, detect_faces, load_image
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import detect_faces
 from facerecon_lib.photos.landmarks import find_landmarks
 from facerecon_lib.photos.quality import LIMITS, Quality, measure_quality
+from facerecon_lib.photos.reading import PhotoError, load_image
 from photo_shards.folder import Photo
 from photo_shards.rows import WORK, done_rows, rows_path, shard_path, write_rows
 

@@ -49,6 +49,7 @@ from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WE
 from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
 from facerecon_lib.photos import detection
+from facerecon_lib.photos.crop import align
 from facerecon_lib.rendering.synthesis import Face, pose_and_light
 
 FORMAT = "facerecon-offset-sweep-1"
@@ -163,7 +164,7 @@ def runs(quick: bool = False) -> Iterator[Run]:
 def three_faces(model: MorphableModel) -> tuple[FaceBatch, FaceBatch]:
     """Photo, frontal and turned face as one batch, and the two rendered ones with their truth."""
     rendered = RenderedFaces(model, SEED, clean=True, wrinkles=True).batch(torch.tensor(FACES))
-    crop = detection.align(detection.sample_photo().pixels, detection.sample_detection().landmarks)
+    crop = align(detection.sample_photo().pixels, detection.sample_detection().landmarks)
     batch = FaceBatch(
         torch.cat([crop.image, rendered.image]),
         torch.cat([crop.valid, rendered.valid]),

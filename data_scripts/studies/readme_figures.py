@@ -12,7 +12,8 @@ from rich.progress import track
 
 from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
 from facerecon_lib.fitting.fit import fit
-from facerecon_lib.photos.detection import align, sample_detection, sample_photo
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import sample_detection, sample_photo
 from facerecon_lib.pictures.faces import on_photo, show_face, to_uint8, turned
 from facerecon_lib.rendering.synthesis import synthesise
 

@@ -25,7 +25,8 @@ from ..fitting.photo_light import light_from_photo, recolour
 from ..networks.encoder import Encoder
 from ..networks.unet import DoubleHeadUNet, OffsetMaps
 from ..rendering.synthesis import Face, pose_and_light, synthesise
-from .offsets import VertexOffsets, sample_offsets, unwrap
+from .offsets import VertexOffsets, sample_offsets
+from .uv_space import unwrap
 
 LIGHTS = ("photo", "encoder", "free", "grey", "known")
 """Whose light the base branch's face stands in.

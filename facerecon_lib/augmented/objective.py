@@ -18,14 +18,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..face.batch import FaceBatch
-from ..face.camera import axis_angle_to_matrix
+from ..face.camera import CROP_SIZE, axis_angle_to_matrix
 from ..face.measures import similarity_align
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
 from ..fitting import losses
 from ..fitting.objective import Objective, PhotoObjective
 from ..networks.recognition import FaceNetwork
-from ..rendering.synthesis import CROP_SIZE
 from .branch import AugmentedFaces
 
 PIXEL_SIGMA = 0.3

@@ -18,16 +18,13 @@ from torch import Tensor
 
 from ..face.camera import ndc_to_pixels, project_ndc
 from ..face.device_constants import constant
-from ..face.mesh import cached, neighbour_mean
+from ..face.mesh import cached, edges, neighbour_mean
 from ..face.morphable_model import MorphableModel
-from ..face.subdivision import edges
 from ..networks.unet import OffsetMaps
 from ..rendering.synthesis import Face
-from .map_sampling import sample_bilinear, sample_hyperbolic, texel_depth, visible_vertices
-from .uv_space import cylindrical_uv, unwrap, uv_exposed
-
-__all__ = ["FADE_WIDTH", "SEAM_WIDTH", "VertexOffsets", "cylindrical_uv", "sample_bilinear"]
-__all__ += ["sample_hyperbolic", "sample_offsets", "texel_depth", "unwrap", "visible_vertices"]
+from ..rendering.visibility import texel_depth, visible_vertices
+from .map_sampling import sample_bilinear, sample_hyperbolic
+from .uv_space import cylindrical_uv, uv_exposed
 
 SEAM_WIDTH = 8.0
 """Over how many mm along the surface, where it begins to be seen, a vertex turns from its mirror

@@ -26,7 +26,8 @@ from ..face.camera import ndc_to_pixels, project_ndc
 from ..face.morphable_model import MorphableModel
 from ..rendering.rasterizer import rasterize
 from ..rendering.synthesis import Face, synthesise
-from .map_sampling import sample_bilinear, visible_vertices
+from ..rendering.visibility import visible_vertices
+from .map_sampling import sample_bilinear
 
 MARGIN = 0.01
 """Free border of the map, as a share of its width."""

@@ -134,7 +134,7 @@ def _unless_named(variable: str, todo: str) -> str:
 
 def _detectors() -> Table:
     from ..networks.recognition import networks
-    from ..photos.detection import detectors
+    from ..photos.landmarks import detectors
 
     table = Table(title="detectors and weights, and the terms they come under")
     for column in ("name", "for", "state", "terms", "what to do"):

@@ -11,8 +11,8 @@ import json
 from jaxtyping import Float
 from torch import Tensor
 
+from ..face.mesh import boundary_edges, edges
 from ..face.morphable_model import MorphableModel
-from ..face.subdivision import boundary_edges, edges
 
 FIRST = 5  # modes whose size is given
 

@@ -16,19 +16,15 @@ from torch import Tensor
 
 from ..augmented.branch import AugmentedBranch, AugmentedFaces, BaseBranch, base_faces
 from ..face.batch import FaceBatch
+from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
-from ..face.measures import (
-    albedo_error,
-    landmark_error,
-    photometric_error,
-    skin_tone_group,
-    vertex_error_mm,
-)
+from ..face.colour import skin_tone_group
+from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
 from ..face.mesh import vertex_normals
 from ..fitting.pose_start import start_from_landmarks
 from ..networks.encoder import EncoderError
 from ..networks.recognition import FaceNetwork, face_features, feature_distance
-from ..rendering.synthesis import CROP_SIZE, Face, synthesise
+from ..rendering.synthesis import Face, synthesise
 from .evaluation import (
     AUGMENTED,
     ENCODER,

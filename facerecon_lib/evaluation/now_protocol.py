@@ -25,12 +25,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..face.camera import axis_angle_to_matrix
+from ..face.landmarks68 import EYE_CORNERS, MOUTH_CORNERS, NOSE_BOTTOM
 from ..face.measures import umeyama
 from ..face.morphable_model import MorphableModel
 from ..rendering.warp.launch import start_warp
 
 # Corners of the eyes from the viewer's left to right, the bottom of the nose, corners of the mouth.
-NOW_LANDMARKS = [36, 39, 42, 45, 33, 48, 54]
+NOW_LANDMARKS = [*EYE_CORNERS, NOSE_BOTTOM, *MOUTH_CORNERS]
 CENTRE_ABOVE_NOSE = 0.3  # of the way from the bottom of the nose to the bridge
 RADIUS = 1.4  # of the mean of the outer-eye distance and the nose's length
 MAX_STEPS, LEAST_GAIN = 100, 1e-7  # of the refinement; gain: share of the sum of squares

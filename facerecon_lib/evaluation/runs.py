@@ -24,7 +24,10 @@ from ..data.rendered.faces import RenderedFaces
 from ..face.batch import FaceBatch
 from ..files.errors import readable_name
 from ..networks.recognition import FaceNetwork
-from ..photos.detection import DetectionError, PhotoError, align, detect, load_image
+from ..photos.crop import align
+from ..photos.detection import detect
+from ..photos.landmarks import DetectionError
+from ..photos.reading import PhotoError, load_image
 from .evaluation import Evaluation
 from .measurer import Measurer
 

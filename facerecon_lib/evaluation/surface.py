@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..face.landmarks68 import BROWS, OUTER_EYES
 from ..face.measures import similarity_align, umeyama
-from ..face.mesh import cached, vertex_normals
+from ..face.mesh import cached, sparse_matrix, vertex_normals
 from ..face.morphable_model import MorphableModel
-from ..face.subdivision import sparse_matrix
 
 AREAS = ("forehead", "eyes and brows", "nose", "cheeks", "mouth", "lower jaw")
 PATCH_MM = 8.0  # standard deviation of the patch that relief is measured against
@@ -177,12 +177,12 @@ def _divide(model: MorphableModel) -> dict[str, Tensor]:
     middle, high = height(51, 57), (height(51) - height(57)) / 2 + 7 * unit
     lips = (x / (across(54) + 7 * unit)) ** 2 + ((y - middle) / high) ** 2 < 1
     mouth = lips | ((x < across(35)) & (y < base) & (y > middle))
-    brows, below = height(*range(17, 27)) + 6 * unit, height(40, 41, 46, 47) - 9 * unit
+    brows, below = height(*range(68)[BROWS]) + 6 * unit, height(40, 41, 46, 47) - 9 * unit
     rules = {
         "nose": nose,
         "mouth": mouth,
         "eyes and brows": (y < brows) & (y > below) & (x < across(17) + 5 * unit),
-        "forehead": y > height(36, 45),
+        "forehead": y > height(*OUTER_EYES),
         "cheeks": y > corners,
         "lower jaw": torch.ones_like(nose),
     }

@@ -20,6 +20,9 @@ from .coefficients import DEFAULT_DEPTH as DEFAULT_DEPTH
 from .coefficients import DEFAULT_TRANSLATION as DEFAULT_TRANSLATION
 from .device_constants import constant
 
+CROP_SIZE = 224
+"""Side in pixels of the aligned crop, and of the renderings that are compared with it."""
+
 DEFAULT_FOV = 30.0
 """Field of view across the image's shorter side, in degrees (section 2.1 of the report)."""
 

@@ -21,6 +21,12 @@ from torch import Tensor
 
 from .coefficients import UNIT_AMBIENT
 
+CLAMPED_COSINE = (math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5)
+"""The share of each function in max(0, cos) around its axis: Basri and Jacobs, 2003."""
+
+LIGHT_LEVEL = 0.85
+"""Level of the light in photographs: they expose a lit white surface below full white."""
+
 _BAND_0 = math.sqrt(1 / (4 * math.pi))
 _BAND_1 = math.sqrt(3 / (4 * math.pi))
 _BAND_2 = math.sqrt(15 / (4 * math.pi))  # xy, yz, xz; half of it for x^2 - y^2
@@ -77,6 +83,15 @@ def ambient_lighting(
     lighting = torch.zeros(batch, 9, 3, device=device, dtype=dtype)
     lighting[:, 0] = level * UNIT_AMBIENT
     return lighting
+
+
+def light_level(lighting: Float[Tensor, "batch 9 3"]) -> Float[Tensor, " batch"]:
+    """Mean shading of a sphere's visible half by seen area, averaged over channels.
+
+    There the mean of n_z is 2/3 and that of 3 n_z² - 1 is 1/2; the other functions cancel.
+    """
+    grey = lighting.mean(-1)
+    return grey[:, 0] / UNIT_AMBIENT + 0.4886 * 2 / 3 * grey[:, 2] + 0.3154 / 2 * grey[:, 6]
 
 
 def solve_lighting(

@@ -14,24 +14,11 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .device_constants import constant
-
-OUTER_EYES = 36, 45  # iBUG points 37 and 46, counted from 0
-INNER = slice(17, 68)  # all but the jaw, whose points 2D detectors put on the visible outline
-# Monk Skin Tone scale (Monk, 2023), 1 the lightest to 10, sRGB.
-MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96"]
-MONK_TONES += ["a07e56", "825c43", "604134", "3a312a", "292420"]
-_MONK_RGB = tuple(tuple(v / 255 for v in bytes.fromhex(tone)) for tone in MONK_TONES)
-D65_WHITE = 0.95047, 1.0, 1.08883
-SRGB_TO_XYZ = (
-    (0.4124564, 0.3575761, 0.1804375),
-    (0.2126729, 0.7151522, 0.0721750),
-    (0.0193339, 0.1191920, 0.9503041),
-)  # IEC 61966-2-1
-
+from .colour import ita_degrees
+from .landmarks68 import INNER, OUTER_EYES
 
 # Landmarks and pixels ---------------------------------------------------------------------------
 
@@ -145,30 +132,7 @@ def vertex_error_mm(
     return (aligners[align](predicted, target) - target).norm(dim=-1)
 
 
-# Skin tone --------------------------------------------------------------------------------------
-
-
-def srgb_to_lab(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 3"]:
-    """sRGB in [0, 1] -> CIELAB under D65, 2 degree observer (CIE 15)."""
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0) + 0.055) / 1.055) ** 2.4)
-    to_xyz, white = (constant(v, rgb.dtype, rgb.device) for v in (SRGB_TO_XYZ, D65_WHITE))
-    xyz = linear @ to_xyz.T / white
-    cube = torch.where(
-        xyz > (6 / 29) ** 3, xyz.clamp_min(1e-12) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29
-    )
-    x, y, z = cube.unbind(-1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
-
-
-def ita_degrees(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any"]:
-    """Individual Typology Angle of an sRGB colour: atan((L* - 50) / b*) in degrees.
-
-    Chardon, Cretois and Hourseau (1991): above 55 very light, below -30 dark. Skin has b* > 0,
-    where atan2 equals the atan of the paper; for bluish colours it goes on past 90 degrees instead
-    of jumping, and grey lighter than L* = 50 is at 90.
-    """
-    lab = srgb_to_lab(rgb)
-    return torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 2]))
+# Albedo, and tables ---------------------------------------------------------------------------
 
 
 def albedo_error(
@@ -187,13 +151,6 @@ def albedo_error(
     rgb = (weights * (predicted - target).abs()).sum(1).mean(-1)
     ita = ita_degrees((weights * predicted).sum(1)) - ita_degrees((weights * target).sum(1))
     return {"rgb": rgb, "ita": 180 - torch.remainder(180 - ita, 360)}
-
-
-def skin_tone_group(albedo: Float[Tensor, "batch 3"]) -> Int[Tensor, "batch"]:
-    """Number of the nearest Monk tone, 1 (lightest) to 10, by distance in CIELAB."""
-    tones = constant(_MONK_RGB, albedo.dtype, albedo.device)
-    distance = srgb_to_lab(albedo)[:, None] - srgb_to_lab(tones)
-    return distance.norm(dim=-1).argmin(-1) + 1
 
 
 def by_group(

@@ -1,31 +1,63 @@
-"""Triangle meshes: normals, neighbour means, export.
+"""Triangle meshes: edges, normals, neighbour means.
 
     normals = vertex_normals(vertices, faces)           # (B, V, 3), unit
     smooth = neighbour_mean(vertices, faces)            # (B, V, 3)
-    export_mesh("face.ply", vertices[0], faces, colors)
 
 Triangles are counter-clockwise seen from outside. Vertices are (batch, V, 3) with one (F, 3) table
 of triangles for the whole batch. What depends on the triangles alone (who touches whom) is worked
 out on the first call with a `faces` tensor and kept as long as that tensor lives: hold on to one
-tensor rather than make it anew each step. Edges and Loop subdivision stand in `subdivision.py`.
+tensor rather than make it anew each step. Loop subdivision stands in `subdivision.py`.
 """
 
-import os
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ..files.atomic import write_whole
-from .subdivision import check_faces, edges, sparse_matrix
-
 _CACHE: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def check_faces(faces: Tensor) -> None:
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
+        shape = tuple(faces.shape)
+        raise ValueError(f"faces: expected integers of shape (face, 3), got {faces.dtype} {shape}")
+
+
+def sparse_matrix(
+    rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
+) -> Float[Tensor, "row column"]:
+    """A sparse COO matrix from its entries; entries of the same place add up."""
+    with torch.sparse.check_sparse_tensor_invariants(True):
+        return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape).coalesce()
+
+
+def half_edges(faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Undirected edges, sorted; which one each of the 3F sides is; how many triangles share each.
+
+    Side i of a triangle runs from its vertex i to the next; listed by i, then by triangle.
+    """
+    sides = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).long()
+    return torch.unique(sides.sort(1).values, dim=0, return_inverse=True, return_counts=True)
+
+
+def edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
+    """Every undirected edge once, as (smaller, larger) vertex number, sorted.
+
+    Raises ValueError when the shape does not fit.
+    """
+    check_faces(faces)
+    return half_edges(faces)[0]
+
+
+def boundary_edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
+    """The edges of one triangle only, as (smaller, larger), sorted; none on a closed mesh."""
+    check_faces(faces)
+    pairs, _, counts = half_edges(faces)
+    return pairs[counts == 1]
 
 
 class _Multiply(torch.autograd.Function):
@@ -163,61 +195,3 @@ def neighbour_mean(
         return _operator(rows, columns, weights[rows], (n_vertices, n_vertices))
 
     return cached(faces, ("neighbours", n_vertices, values.dtype), build)(values)
-
-
-def mesh_file(
-    kind: str,
-    vertices: Float[Tensor, "vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    colors: Float[Tensor, "vertex 3"] | None = None,
-) -> bytes:
-    """What `export_mesh` writes: a file of kind "ply" or "glb". Raises ValueError as it does."""
-    import trimesh  # here, so that fitting does not wait for it
-
-    if kind not in ("ply", "glb"):
-        raise ValueError(f"kind: expected ply or glb, got {kind!r}")
-    check_faces(faces)
-    if vertices.ndim != 2 or vertices.shape[1] != 3:
-        shape = tuple(vertices.shape)
-        raise ValueError(
-            f"vertices: expected shape (vertex, 3), got {shape}: export one face at a time"
-        )
-    stored = None
-    if colors is not None:
-        if colors.shape != vertices.shape:
-            shape, expected = tuple(colors.shape), tuple(vertices.shape)
-            raise ValueError(f"colors: expected shape {expected} as the vertices, got {shape}")
-        values = colors.detach().double().cpu().numpy().clip(0, 1)
-        if kind == "glb":
-            values = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-        stored = np.full((len(values), 4), 255, dtype=np.uint8)
-        stored[:, :3] = np.round(values * 255)
-    mesh = trimesh.Trimesh(
-        vertices.detach().cpu().numpy(), faces.cpu().numpy(), vertex_colors=stored, process=False
-    )
-    return mesh.export(file_type=kind)
-
-
-def export_mesh(
-    path: str | os.PathLike,
-    vertices: Float[Tensor, "vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    colors: Float[Tensor, "vertex 3"] | None = None,
-) -> Path:
-    """Write a mesh with vertex colours to a .ply or .glb file, through trimesh; returns the path.
-
-    vertices: written as they are, mm in both formats (a viewer that takes a GLB for metres, as its
-    specification has it, shows the face a thousand times larger: scale the node by 0.001 there).
-    colors: sRGB in [0, 1], clamped and stored as uint8. A PLY holds them as sRGB; a GLB as linear
-    light, which is what its specification and viewers expect.
-
-    The file appears whole or not at all. Raises ValueError on another suffix or shape.
-    """
-    path = Path(path)
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in ("ply", "glb"):
-        raise ValueError(f"path: expected a name that ends in .ply or .glb, got {path.name!r}")
-    data = mesh_file(kind, vertices, faces, colors)
-    with write_whole(path) as partial:
-        partial.write_bytes(data)
-    return path

@@ -1,4 +1,4 @@
-"""Edges of a triangle mesh, and Loop subdivision: one step smooths it to four times the triangles.
+"""Loop subdivision of a triangle mesh: one step smooths it to four times the triangles.
 
     step = loop_subdivide(faces, n_vertices=V, crease_edges=lips)
     vertices, basis, faces = step.apply(vertices), step.apply(basis), step.faces
@@ -14,44 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-
-def check_faces(faces: Tensor) -> None:
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
-        shape = tuple(faces.shape)
-        raise ValueError(f"faces: expected integers of shape (face, 3), got {faces.dtype} {shape}")
-
-
-def sparse_matrix(
-    rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
-) -> Float[Tensor, "row column"]:
-    """A sparse COO matrix from its entries; entries of the same place add up."""
-    with torch.sparse.check_sparse_tensor_invariants(True):
-        return torch.sparse_coo_tensor(torch.stack([rows, columns]), values, shape).coalesce()
-
-
-def _half_edges(faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Undirected edges, sorted; which one each of the 3F sides is; how many triangles share each.
-
-    Side i of a triangle runs from its vertex i to the next; listed by i, then by triangle.
-    """
-    sides = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).long()
-    return torch.unique(sides.sort(1).values, dim=0, return_inverse=True, return_counts=True)
-
-
-def edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
-    """Every undirected edge once, as (smaller, larger) vertex number, sorted.
-
-    Raises ValueError when the shape does not fit.
-    """
-    check_faces(faces)
-    return _half_edges(faces)[0]
-
-
-def boundary_edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
-    """The edges of one triangle only, as (smaller, larger), sorted; none on a closed mesh."""
-    check_faces(faces)
-    pairs, _, counts = _half_edges(faces)
-    return pairs[counts == 1]
+from .mesh import check_faces, half_edges, sparse_matrix
 
 
 class Subdivision(NamedTuple):
@@ -124,7 +87,7 @@ def loop_subdivide(
         raise ValueError(
             f"faces: expected vertex numbers in [0, {n_vertices}), got {low} to {high}"
         )
-    pairs, side, shared = _half_edges(faces)
+    pairs, side, shared = half_edges(faces)
     named = _find_creases(pairs, crease_edges, n_vertices)
     sharp = named | (shared != 2)
     a, b = pairs.unbind(1)

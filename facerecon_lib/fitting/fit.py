@@ -21,13 +21,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ..face.camera import DEFAULT_FOV, axis_angle_to_matrix, pose
+from ..face.camera import CROP_SIZE, DEFAULT_FOV, axis_angle_to_matrix, pose
 from ..face.coefficients import FaceCoefficients
-from ..face.lighting import ambient_lighting, solve_lighting
+from ..face.landmarks68 import JAW
+from ..face.lighting import LIGHT_LEVEL, ambient_lighting, solve_lighting
 from ..face.measures import landmark_error
 from ..face.morphable_model import MorphableModel
 from ..networks.recognition import FaceNetwork, face_features
-from ..rendering.synthesis import CROP_SIZE, Face, project_landmarks, synthesise
+from ..rendering.synthesis import Face, project_landmarks, synthesise
 from . import losses
 from .photo_light import region_weights, sample_photo_colours
 from .pose_start import start_from_landmarks
@@ -169,7 +170,7 @@ class _Run:
         self.photo, self.valid, self.target = image, valid, landmarks
         self.point_weights = torch.ones(68, device=image.device)
         if kind == "2d":
-            self.point_weights[:17] = JAW_WEIGHT
+            self.point_weights[JAW] = JAW_WEIGHT
         self.history: list[tuple[str, int, float]] = []
         self.stage_losses: list[float] = []
         self.landmark_model = model.landmark_model()
@@ -292,13 +293,13 @@ class _Run:
         basis = self.model.albedo_basis.reshape(len(self.model.albedo_basis), -1)
         for b in range(len(seen)):
             w = weight[b, :, None].expand(-1, 3).reshape(-1)
-            difference = (seen[b] / losses.LIGHT_LEVEL - self.model.albedo_mean).reshape(-1)
+            difference = (seen[b] / LIGHT_LEVEL - self.model.albedo_mean).reshape(-1)
             normal = (basis * w) @ basis.T / w.sum().clamp(min=1)
             right = (basis * w) @ difference / w.sum().clamp(min=1)
             ridge = 2e-4 * torch.eye(len(basis), device=basis.device)
             self.p["albedo"][b] = torch.linalg.solve(normal + ridge, right)
         albedo = self.model.albedo(self.p["albedo"]).clamp(0.02, 1)
-        prior = ambient_lighting(len(seen), losses.LIGHT_LEVEL, device=seen.device)
+        prior = ambient_lighting(len(seen), LIGHT_LEVEL, device=seen.device)
         self.p["lighting"] = solve_lighting(
             albedo, face.normals, seen, weight, prior=prior, ridge=3e-3
         )

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..face.coefficients import UNIT_AMBIENT
 from ..face.device_constants import constant
-from ..face.mesh import cached
-from ..face.subdivision import edges
+from ..face.lighting import LIGHT_LEVEL, light_level
+from ..face.mesh import cached, edges
 
 # What is seen ---------------------------------------------------------------------------------
 
@@ -170,19 +170,6 @@ LOG_SCALE_SD = 0.02
 def scale_prior(scale: Float[Tensor, "batch 1"]) -> Float[Tensor, ""]:
     """(log scale / 0.02)²: the photo fixes only translation / scale, so depth carries the size."""
     return ((scale.log() / LOG_SCALE_SD) ** 2).mean()
-
-
-LIGHT_LEVEL = 0.85
-"""What light_level pulls to: photographs expose a lit white surface below full white."""
-
-
-def light_level(lighting: Float[Tensor, "batch 9 3"]) -> Float[Tensor, " batch"]:
-    """Mean shading of a sphere's visible half by seen area, averaged over channels.
-
-    There the mean of n_z is 2/3 and that of 3 n_z² - 1 is 1/2; the other functions cancel.
-    """
-    grey = lighting.mean(-1)
-    return grey[:, 0] / UNIT_AMBIENT + 0.4886 * 2 / 3 * grey[:, 2] + 0.3154 / 2 * grey[:, 6]
 
 
 def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor, ""]]:

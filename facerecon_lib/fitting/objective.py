@@ -21,12 +21,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..face.batch import FaceBatch
-from ..face.camera import axis_angle_to_matrix, pose
+from ..face.camera import CROP_SIZE, axis_angle_to_matrix, pose
 from ..face.coefficients import FaceCoefficients
 from ..face.lighting import sh_basis
 from ..face.morphable_model import MorphableModel
 from ..networks.recognition import FaceNetwork, chip_matrix, face_features
-from ..rendering.synthesis import CROP_SIZE, Face, project_landmarks, synthesise
+from ..rendering.synthesis import Face, project_landmarks, synthesise
 from . import losses
 from .photo_light import region_weights
 from .weights import JAW_WEIGHT, PRIORS

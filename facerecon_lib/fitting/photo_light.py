@@ -16,10 +16,9 @@ from torch import Tensor
 
 from ..face.camera import DEFAULT_FOV, project_ndc
 from ..face.coefficients import FaceCoefficients
-from ..face.lighting import ambient_lighting, sh_basis, solve_lighting
+from ..face.lighting import LIGHT_LEVEL, ambient_lighting, light_level, sh_basis, solve_lighting
 from ..face.morphable_model import MorphableModel
 from ..rendering.synthesis import Face, synthesise
-from .losses import LIGHT_LEVEL, light_level
 
 LIGHT_RIDGE = 0.03
 """How firmly `light_from_photo` holds on to the light that it is given, in squared colour."""
@@ -35,7 +34,7 @@ SKIN_REACH = 3.0
 would leave the skins that the basis was made of, and any basis would reach any colour."""
 
 LEVEL_PRIOR = 0.1
-"""What the squared difference of grey light's level from losses.LIGHT_LEVEL costs."""
+"""What the squared difference of grey light's level from lighting.LIGHT_LEVEL costs."""
 
 BANDS_PRIOR = 1e-4
 """What the squares of bands 1 and 2 of the light cost: little beside what the photo says."""
@@ -114,7 +113,7 @@ def recolour(
 
     "free": 27 numbers, of any level and tint. Albedo and light share an exact factor a channel, so
         light can explain the tone of any skin, and takes what the basis or the prior will not.
-    "grey": 9 numbers for all channels, of a level near losses.LIGHT_LEVEL, as photos are exposed;
+    "grey": 9 numbers for all channels, of a level near lighting.LIGHT_LEVEL, as photos are exposed;
         a tint of the light goes to the skin.
     "known": `lighting` as given; the albedo alone is looked for.
 

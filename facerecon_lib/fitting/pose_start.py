@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..face.camera import DEFAULT_FOV, matrix_to_axis_angle
+from ..face.camera import CROP_SIZE, DEFAULT_FOV, matrix_to_axis_angle
 from ..face.coefficients import FaceCoefficients
+from ..face.landmarks68 import INNER
 from ..face.morphable_model import MorphableModel
-from ..rendering.synthesis import CROP_SIZE
 
 
 def start_from_landmarks(
@@ -27,9 +27,9 @@ def start_from_landmarks(
     Least squares for a scaled orthographic camera over the inner 51 points (a 2 by 3 matrix and a
     shift), the nearest rotation to that matrix, and its scale turned into a depth of the crop.
     """
-    points = model.mean[model.landmarks[17:]]
+    points = model.mean[model.landmarks[INNER]]
     middle = points.mean(0)
-    seen = landmarks[:, 17:] * landmarks.new_tensor([1.0, -1.0])  # y up
+    seen = landmarks[:, INNER] * landmarks.new_tensor([1.0, -1.0])  # y up
     seen_middle = seen.mean(1, keepdim=True)
     affine = torch.linalg.lstsq(
         (points - middle).expand(len(seen), -1, -1), seen - seen_middle

@@ -24,7 +24,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ..face.device_constants import constant
-from ..photos.reading import align
+from ..photos.crop import align
 from .face_networks import (
     CHIPS,
     Chip,

@@ -25,27 +25,8 @@ import torch
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from facerecon_lib.photos.landmarks import (
-    MIRROR_68,
-    DetectionError,
-    choose_detector,
-    detectors,
-    find_landmarks,
-    stretched,
-)
-from facerecon_lib.photos.reading import (
-    Crop,
-    Photo,
-    PhotoError,
-    align,
-    crop_to_photo,
-    load_image,
-    photo_to_crop,
-)
-
-__all__ = ["MIRROR_68", "Crop", "Detection", "DetectionError", "Face", "Photo", "PhotoError"]
-__all__ += ["align", "crop_to_photo", "detect", "detect_faces", "detectors", "load_image"]
-__all__ += ["photo_to_crop", "sample_detection", "sample_photo"]
+from .landmarks import DetectionError, choose_detector, find_landmarks, stretched
+from .reading import Photo, load_image
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SEARCH_SIZES = (1280, 2560)  # longest side searched; the second only if the first finds nothing
@@ -57,7 +38,7 @@ CERTAIN, OTHERS, LEAST = 0.999, 0.98, 0.9
 
 
 @dataclass
-class Face:
+class FaceBox:
     """A face as MTCNN finds it, in photo pixels."""
 
     box: Float32[np.ndarray, "4"]  # x0, y0, x1, y1
@@ -85,7 +66,7 @@ class Detection:
 
 def detect_faces(
     pixels: UInt8[np.ndarray, "height width 3"], device: str = "cpu", quick: bool = False
-) -> list[Face]:
+) -> list[FaceBox]:
     """All faces, largest first, in the coordinates of the photo as it is; empty when there is none.
 
     The photo is searched as it is; unless that finds a certain face, also brightened, turned by
@@ -116,7 +97,7 @@ def detect_faces(
     return [_turn_back(face, best_turn, pixels.shape) for face in kept]
 
 
-def _search(pixels: np.ndarray, longest: int, device: str) -> list[Face]:
+def _search(pixels: np.ndarray, longest: int, device: str) -> list[FaceBox]:
     """MTCNN on a copy of the photo between 256 and `longest` pixels, largest face first."""
     height, width = pixels.shape[:2]
     scale = min(longest / max(height, width), max(1.0, 256 / max(height, width)))
@@ -146,13 +127,13 @@ def _search(pixels: np.ndarray, longest: int, device: str) -> list[Face]:
     boxes = (np.asarray(boxes, float).reshape(-1, 2, 2) - pad) * ratio
     points = (np.asarray(points, float) + 0.5 - pad) * ratio
     faces = [
-        Face(box.reshape(4).astype(np.float32), five.astype(np.float32), float(score))
+        FaceBox(box.reshape(4).astype(np.float32), five.astype(np.float32), float(score))
         for box, five, score in zip(boxes, points, scores, strict=True)
     ]
     return sorted(faces, key=lambda f: -(f.box[2] - f.box[0]) * (f.box[3] - f.box[1]))
 
 
-def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
+def _turn_back(face: FaceBox, quarters: int, shape: tuple[int, ...]) -> FaceBox:
     """From the coordinates of `np.rot90(photo, quarters)` to those of the photo."""
     height, width = shape[:2]
 
@@ -163,7 +144,7 @@ def _turn_back(face: Face, quarters: int, shape: tuple[int, ...]) -> Face:
 
     corners = back(face.box.reshape(2, 2))
     box = np.concatenate([corners.min(0), corners.max(0)])
-    return Face(box, back(face.points), face.score, 90 * quarters)
+    return FaceBox(box, back(face.points), face.score, 90 * quarters)
 
 
 @lru_cache(maxsize=2)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
+from ..face.landmarks68 import FIVE, MIRROR_68
 from ..files.errors import FacereconError
 
 # Eye centres, nose tip and mouth corners of the mean face that dlib's predictor starts from, in
@@ -27,13 +28,6 @@ MEAN_FIVE = np.array([0.2946 + 0.3153j, 0.7054 + 0.3153j, 0.5 + 0.547j, 0.3171 +
 PATCH, BOX = 320, 160  # px: the upright patch that the predictor sees, and its box in the middle
 JITTER = [(0, 0, 1), (0.05, 0, 0.94), (-0.05, 0, 0.94), (0, 0.05, 0.94), (0, -0.05, 0.94)]
 JITTER += [(0.05, 0, 1.06), (-0.05, 0, 1.06), (0, 0.05, 1.06), (0, -0.05, 1.06)]
-# iBUG point i of the mirrored picture is point MIRROR_68[i] of the picture.
-MIRROR_68 = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, *range(35, 30, -1)]
-    + [45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1)]
-    + [64, 63, 62, 61, 60, 67, 66, 65]
-)
-
 MTCNN_TERMS = "code MIT; weights in its wheel, trained on WIDER FACE and CelebA (research data)"
 FACE_ALIGNMENT_TERMS = "code BSD 3-Clause; weights trained on 300W-LP (research data)"
 DLIB_TERMS = "code Boost; landmark predictor trained on iBUG 300-W: research use only"
@@ -78,8 +72,7 @@ def _upright_landmarks(pixels: np.ndarray, points: np.ndarray, passes: list) -> 
     for predict in passes:
         patch, scale, origin = _upright_patch(pixels, *_similarity(MEAN_FIVE, five))
         landmarks = scale * _complex(predict(stretched(patch))) + origin
-        eyes = landmarks[36:42].mean(), landmarks[42:48].mean()
-        five = np.array([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+        five = np.array([landmarks[part].mean() for part in FIVE])
     return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32)
 
 

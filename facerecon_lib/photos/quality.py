@@ -20,12 +20,11 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from ..face.landmarks68 import FIVE, INNER
 from ..face.morphable_model import MorphableModel, shipped_model_path
-from .detection import Face
-from .reading import Crop
+from .crop import Crop
+from .detection import FaceBox
 
-JAW = 17  # points of the outline, which 2D detectors mark where they see it
-FIVE = (slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 49), slice(54, 55))
 BLACK, WHITE = 4 / 255, 251 / 255
 
 LIMITS = {
@@ -77,7 +76,7 @@ class Quality:
 
 def measure_quality(
     pixels: UInt8[np.ndarray, "height width 3"],
-    faces: Sequence[Face],
+    faces: Sequence[FaceBox],
     landmarks: Float[np.ndarray, "68 2"],
     crop: Crop,
 ) -> Quality:
@@ -131,7 +130,7 @@ def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, flo
     scaled orthographic camera; the nearest rotation is taken from its two rows.
     """
     solid = _mean_points()
-    flat = (landmarks[JAW:] * (1, -1)).astype(np.float64)
+    flat = (landmarks[INNER] * (1, -1)).astype(np.float64)
     rows = np.linalg.lstsq(solid, flat - flat.mean(0), rcond=None)[0].T
     u, _, vt = np.linalg.svd(rows, full_matrices=False)
     right, up = u @ vt  # rows of the rotation: viewer's x and y
@@ -147,5 +146,5 @@ def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, flo
 def _mean_points() -> Float[np.ndarray, "51 3"]:
     """Inner landmarks of the mean face, mm, about their middle."""
     model = MorphableModel.load(shipped_model_path(), subdivision=0)
-    points = model.mean[model.landmarks[JAW:]].double().numpy()
+    points = model.mean[model.landmarks[INNER]].double().numpy()
     return points - points.mean(0)

@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..face.camera import (
+    CROP_SIZE,
     DEFAULT_FOV,
     axis_angle_to_matrix,
     ndc_to_pixels,
@@ -35,10 +36,10 @@ from ..face.camera import (
 from ..face.coefficients import FaceCoefficients
 from ..face.lighting import ambient_lighting, shade
 from ..face.morphable_model import MorphableModel
-from ..photos.reading import crop_to_photo
+from ..photos.crop import crop_to_photo
 from ..rendering.rasterizer import rasterize
 from ..rendering.renderer import NEAR, interpolate
-from ..rendering.synthesis import CROP_SIZE, Face, pose_and_light
+from ..rendering.synthesis import Face, pose_and_light
 
 VIEW_DISTANCE = 430.0  # mm from the middle of the face to the camera of turned views
 PAPER = 0.96  # background of renderings

@@ -19,9 +19,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..face.camera import DEFAULT_FOV
+from ..face.camera import CROP_SIZE, DEFAULT_FOV
+from ..face.landmarks68 import BROWS, EYES, JAW, MOUTH, NOSE
 from ..face.morphable_model import MorphableModel
-from ..rendering.synthesis import CROP_SIZE
 from .faces import show_face, turned_mesh
 
 COLUMNS = 8
@@ -32,11 +32,11 @@ WIDTH = 0.8  # of a panel, as a share of its height: a face is taller than wide
 TITLE = 80  # characters of a model's name that fit
 ROOM = 1.1  # perspective: what is nearer is larger
 GROUPS = {  # landmarks counted from 0, and how they show
-    "jaw": (slice(0, 17), "#3b6fd4"),
-    "brows": (slice(17, 27), "#8e44ad"),
-    "nose": (slice(27, 36), "#e08214"),
-    "eyes": (slice(36, 48), "#1a9850"),
-    "mouth": (slice(48, 68), "#d7191c"),
+    "jaw": (JAW, "#3b6fd4"),
+    "brows": (BROWS, "#8e44ad"),
+    "nose": (NOSE, "#e08214"),
+    "eyes": (EYES, "#1a9850"),
+    "mouth": (MOUTH, "#d7191c"),
 }
 ACTIONS = ("jawOpen", "mouthSmile", "eyeBlink", "browInnerUp", "mouthPucker", "browDown")
 ACTIONS += ("mouthFrown", "noseSneer", "mouthFunnel", "browOuterUp", "cheekPuff", "eyeWide")

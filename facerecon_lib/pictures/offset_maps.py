@@ -21,9 +21,9 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from ..augmented.branch import AugmentedFaces
-from ..augmented.offsets import unwrap
+from ..augmented.uv_space import unwrap
 from ..face.mesh import vertex_normals
-from ..photos.detection import Crop
+from ..photos.crop import Crop
 from .faces import on_photo, show_face, to_uint8, turned_mesh
 
 LEAST_TEXTURE, LEAST_MM = 0.01, 0.1  # no colour bar ends before: noise would look like a finding

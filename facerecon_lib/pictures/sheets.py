@@ -17,10 +17,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
 from ..files.atomic import write_whole
-from ..photos.reading import Crop
-from ..rendering.synthesis import CROP_SIZE, Face
+from ..photos.crop import Crop
+from ..rendering.synthesis import Face
 from .faces import DETECTED, FITTED, on_photo, show_face, to_uint8, turned
 
 PANEL = 300  # px, about what a panel of `fit_figure` shows

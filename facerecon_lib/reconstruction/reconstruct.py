@@ -15,14 +15,17 @@ import torch
 
 from ..augmented.branch import AugmentedBranch, AugmentedFaces, BaseBranch, base_faces
 from ..face.batch import FaceBatch
+from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
 from ..face.morphable_model import MorphableModel
 from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
 from ..networks.encoder import Encoder
 from ..networks.recognition import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
-from ..photos.detection import Crop, Detection, Photo, align, detect
-from ..rendering.synthesis import CROP_SIZE, Face, synthesise
+from ..photos.crop import Crop, align
+from ..photos.detection import Detection, detect
+from ..photos.reading import Photo
+from ..rendering.synthesis import Face, synthesise
 
 PHOTO_LIGHTS = ("photo", "encoder", "grey", "free")
 """Of augmented_branch.LIGHTS those that a photo can have: of no photo the true light is known."""

@@ -23,16 +23,23 @@ import torch
 from PIL import Image
 
 from .. import __version__
-from ..face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, ndc_to_pixels, project_ndc
+from ..face.camera import (
+    CROP_SIZE,
+    MODEL_TO_CAMERA,
+    axis_angle_to_matrix,
+    ndc_to_pixels,
+    project_ndc,
+)
 from ..face.measures import landmark_error, photometric_error
-from ..face.mesh import export_mesh
 from ..files.errors import readable_name
 from ..files.weights import write_weights
-from ..photos.detection import Crop, Photo, crop_to_photo, load_image
+from ..photos.crop import Crop, crop_to_photo
+from ..photos.reading import Photo, load_image
 from ..pictures.faces import overlay_on_photo
 from ..pictures.offset_maps import detail_figure, displacement_figure, texture_figure
 from ..pictures.sheets import fit_figure, save_figure
-from ..rendering.synthesis import CROP_SIZE, Face, landmark_vertices
+from ..rendering.synthesis import Face, landmark_vertices
+from .mesh_export import export_mesh
 from .output_folder import check_replaceable, replacing
 from .reconstruct import FittedPhoto
 

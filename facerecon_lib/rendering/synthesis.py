@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..face.camera import (
+    CROP_SIZE,
     DEFAULT_FOV,
     axis_angle_to_matrix,
     ndc_to_pixels,
@@ -28,8 +29,6 @@ from ..face.lighting import shade
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
 from .renderer import NEAR, SoftSettings, render
-
-CROP_SIZE = 224
 
 
 @dataclass(eq=False)

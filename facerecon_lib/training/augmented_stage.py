@@ -21,6 +21,7 @@ from torch import Tensor
 from ..augmented.branch import AugmentedFaces, BaseBranch, augment, unet_inputs
 from ..augmented.objective import AugmentedObjective
 from ..face.batch import FaceBatch
+from ..face.camera import CROP_SIZE
 from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
 from ..face.morphable_model import ModelError, MorphableModel
 from ..files.downloads import sha256_of
@@ -29,7 +30,7 @@ from ..fitting.photo_light import LIGHTS as SOLVED
 from ..networks.encoder import default_encoder_path, load_encoder
 from ..networks.recognition import FaceNetwork
 from ..networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
-from ..rendering.synthesis import CROP_SIZE, Face
+from ..rendering.synthesis import Face
 from .logs import tiled
 from .settings import AugmentedSettings, SettingsError
 from .stage import Stage

@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 from ..augmented.branch import LIGHTS, SPACES
 from ..data.rendered.scenes import FAMILIES
 from ..data.splits import SPLITS
+from ..face.camera import CROP_SIZE
 from ..files.errors import FacereconError
 from ..fitting.weights import (
     AUGMENTED_RENDERED_WEIGHTS,
@@ -26,7 +27,6 @@ from ..fitting.weights import (
     TRAIN_WEIGHTS,
 )
 from ..networks.backbones import BACKBONES, NORMS, WEIGHTS
-from ..rendering.synthesis import CROP_SIZE
 
 VERSION = 3  # of a settings' file; 1 did not name it
 RENAMED = {"details": "wrinkles", "light": "illumination"}  # in version 3

@@ -8,16 +8,12 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from facerecon_lib.augmented.map_sampling import (
-    sample_bilinear,
-    sample_hyperbolic,
-    texel_depth,
-    visible_vertices,
-)
+from facerecon_lib.augmented.map_sampling import sample_bilinear, sample_hyperbolic
 from facerecon_lib.face.camera import ndc_to_pixels, project_ndc
 from facerecon_lib.face.mesh import neighbour_mean, vertex_normals
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.rendering.synthesis import Face, synthesise
+from facerecon_lib.rendering.visibility import texel_depth, visible_vertices
 
 
 @lru_cache

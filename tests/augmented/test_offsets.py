@@ -6,15 +6,15 @@ from itertools import pairwise
 import pytest
 import torch
 
-from facerecon_lib.augmented.map_sampling import sample_bilinear, visible_vertices
+from facerecon_lib.augmented.map_sampling import sample_bilinear
 from facerecon_lib.augmented.offsets import VertexOffsets, sample_offsets
 from facerecon_lib.augmented.uv_space import cylindrical_uv, unwrap, uv_exposed
 from facerecon_lib.face.camera import ndc_to_pixels, project_ndc
-from facerecon_lib.face.mesh import neighbour_mean
+from facerecon_lib.face.mesh import edges, neighbour_mean
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.face.subdivision import edges
 from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.rendering.synthesis import Face, synthesise
+from facerecon_lib.rendering.visibility import visible_vertices
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
 

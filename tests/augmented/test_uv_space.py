@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from facerecon_lib.augmented import uv_space
-from facerecon_lib.augmented.map_sampling import sample_bilinear, visible_vertices
+from facerecon_lib.augmented.map_sampling import sample_bilinear
 from facerecon_lib.augmented.uv_space import cylindrical_uv, unwrap, uv_exposed
 from facerecon_lib.face.camera import ndc_to_pixels, project_ndc
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.rendering.rasterizer import rasterize
 from facerecon_lib.rendering.synthesis import Face, synthesise
+from facerecon_lib.rendering.visibility import visible_vertices
 
 
 @lru_cache

@@ -20,13 +20,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.lighting import ambient_lighting
-from facerecon_lib.face.measures import (
-    albedo_error,
-    landmark_error,
-    skin_tone_group,
-    vertex_error_mm,
-)
+from facerecon_lib.face.measures import albedo_error, landmark_error, vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import fit
 from facerecon_lib.networks.recognition import FaceNetwork, load_network
@@ -110,7 +106,7 @@ def rendered_faces(
 def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
     from PIL import Image
 
-    from facerecon_lib.photos.detection import load_image
+    from facerecon_lib.photos.reading import load_image
     from facerecon_lib.pictures.faces import overlay_on_photo
     from facerecon_lib.pictures.sheets import fit_figure, save_figure
     from facerecon_lib.reconstruction.reconstruct import fit_face

@@ -9,9 +9,9 @@ from facerecon_lib.augmented.branch import augment, unet_inputs
 from facerecon_lib.augmented.objective import AugmentedObjective
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.camera import CROP_SIZE
 from facerecon_lib.fitting.objective import Objective
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
-from facerecon_lib.rendering.synthesis import CROP_SIZE
 from facerecon_lib.training.loop import AugmentedSettings, make_fabric
 from facerecon_lib.training.run import open_stage
 from facerecon_lib.training.settings import augmented_rendered_weights, augmented_report_weights

@@ -18,7 +18,8 @@ from rich.table import Table
 
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import LANDMARK_STAGE, LEARNING_RATES, FitSettings, _Run, fit
-from facerecon_lib.photos.detection import align, detect, sample_detection, sample_photo
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import detect, sample_detection, sample_photo
 
 
 def main(

@@ -29,7 +29,7 @@ from face_models.registration import LOOSE, LaidOn, shipped_model
 from face_models.source_model import SourceModel, errors
 from jaxtyping import Int
 
-from facerecon_lib.photos.detection import DetectionError
+from facerecon_lib.photos.landmarks import DetectionError
 
 PARTS = {"nose": (27, 36), "eyes": (36, 48), "mouth": (48, 68), "brows": (17, 27), "jaw": (0, 17)}
 

@@ -42,12 +42,13 @@ from timing import (
 
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.camera import CROP_SIZE
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.objective import BaseObjective, Objective
 from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, RENDERED_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import BACKBONES, Encoder
 from facerecon_lib.networks.recognition import load_network
-from facerecon_lib.rendering.synthesis import CROP_SIZE, synthesise
+from facerecon_lib.rendering.synthesis import synthesise
 
 EPOCHS, PHOTOS = {"base": 20, "augmented": 7}, 114_000
 """Training as in sections 2.1 and 2.2; 114,000 photos are one epoch."""

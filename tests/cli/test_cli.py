@@ -319,7 +319,8 @@ def test_evaluate_takes_the_test_part_of_shards_and_no_other(tmp_path, checkpoin
     from written_shards import ShardsWriter
 
     from facerecon_lib.data.splits import part_of
-    from facerecon_lib.photos.detection import align, sample_detection, sample_photo
+    from facerecon_lib.photos.crop import align
+    from facerecon_lib.photos.detection import sample_detection, sample_photo
 
     crop = align(sample_photo().pixels, sample_detection().landmarks)
     keys = [f"{i:02d}" for i in range(20)]
@@ -712,7 +713,7 @@ def test_the_doctor_survives_a_model_and_detectors_that_do_not_load(monkeypatch)
         raise RuntimeError("torn to pieces")
 
     monkeypatch.setattr("facerecon_lib.face.morphable_model.MorphableModel.load", broken)
-    monkeypatch.setattr("facerecon_lib.photos.detection.detectors", broken)
+    monkeypatch.setattr("facerecon_lib.photos.landmarks.detectors", broken)
     result = runner.invoke(cli.app, ["doctor"])
     assert result.exit_code == 1
     assert result.stdout.count("torn to") == 2

@@ -14,7 +14,8 @@ from facerecon_lib.course.nb01_morphable_model.face_samples import (
     load_face_samples,
     shipped_samples_path,
 )
-from facerecon_lib.face.measures import rigid_align, skin_tone_group
+from facerecon_lib.face.colour import skin_tone_group
+from facerecon_lib.face.measures import rigid_align
 from facerecon_lib.face.morphable_model import ModelError, MorphableModel
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from facerecon_lib.course import widgets
 from facerecon_lib.course.nb10_own_photo import photo_input
 from facerecon_lib.course.nb10_own_photo.photo_input import ChosenPhoto, choose_photo
-from facerecon_lib.face.mesh import mesh_file
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.photos.detection import ASSETS, sample_detection, sample_photo
+from facerecon_lib.reconstruction.mesh_export import mesh_file
 
 SAMPLE = ASSETS / "astronaut.jpg"
 

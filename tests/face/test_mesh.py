@@ -1,4 +1,4 @@
-"""Normals, neighbours and export, on meshes whose answers are known."""
+"""Normals and neighbours, on meshes whose answers are known."""
 
 import gc
 import math
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from facerecon_lib.face import mesh
 from facerecon_lib.face.camera import axis_angle_to_matrix
-from facerecon_lib.face.mesh import export_mesh, face_normals, neighbour_mean, vertex_normals
+from facerecon_lib.face.mesh import face_normals, neighbour_mean, vertex_normals
 
 TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
 TRIANGLE = torch.tensor([[0, 1, 2]])
@@ -159,65 +159,12 @@ def test_the_neighbour_mean_has_the_right_gradient():
     assert torch.autograd.gradcheck(lambda v: neighbour_mean(v, TETRAHEDRON), values)
 
 
-# --- export
-
-
-@pytest.mark.parametrize("suffix", [".ply", ".glb"])
-def test_an_exported_mesh_reads_back_in_millimetres(tmp_path, suffix):
-    vertices, faces = sphere(1, torch.float32)
-    path = export_mesh(tmp_path / f"ball{suffix}", 100 * vertices[0], faces, vertices[0].abs())
-    again = trimesh.load(path, force="mesh", process=False)
-    np.testing.assert_allclose(again.vertices, 100 * vertices[0].numpy(), atol=1e-4)
-    np.testing.assert_array_equal(again.faces, faces.numpy())
-    assert again.visual.vertex_colors.dtype == np.uint8
-
-
-def test_ply_colours_are_srgb_and_glb_colours_linear_light(tmp_path):
-    vertices = torch.eye(3)
-    colors = torch.tensor([[0.0, 0.5, 1.0], [0.25, 1.5, -0.5], [0.02, 0.6, 0.8]])
-    stored = {
-        suffix: trimesh.load(
-            export_mesh(tmp_path / f"t.{suffix}", vertices, TRIANGLE, colors),
-            force="mesh",
-            process=False,
-        ).visual.vertex_colors
-        for suffix in ("ply", "glb")
-    }
-    assert stored["ply"].tolist() == [[0, 128, 255, 255], [64, 255, 0, 255], [5, 153, 204, 255]]
-    assert stored["glb"].tolist() == [[0, 55, 255, 255], [13, 255, 0, 255], [0, 81, 154, 255]]
-
-
-def test_a_mesh_without_colours_is_written_too(tmp_path):
-    path = export_mesh(tmp_path / "t.ply", torch.eye(3), TRIANGLE)
-    assert trimesh.load(path, process=False).vertices.shape == (3, 3)
-
-
-def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = export_mesh(tmp_path / "t.ply", torch.eye(3), TRIANGLE)
-    before = path.read_bytes()
-
-    def broken(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(mesh.os, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        export_mesh(path, 2 * torch.eye(3), TRIANGLE)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize(
     ("call", "says"),
     [
         (lambda: vertex_normals(torch.zeros(4, 3), TRIANGLE), "add the batch axis"),
         (lambda: vertex_normals(torch.zeros(1, 3, 4), TRIANGLE), r"\(1, 3, 4\): transpose it\?"),
         (lambda: face_normals(torch.zeros(1, 3, 3), TRIANGLE.float()), "faces: expected integers"),
-        (lambda: export_mesh("t.obj", torch.eye(3), TRIANGLE), r"\.ply or \.glb, got 't.obj'"),
-        (lambda: export_mesh("t.ply", torch.eye(3)[None], TRIANGLE), "export one face at a time"),
-        (
-            lambda: export_mesh("t.ply", torch.eye(3), TRIANGLE, torch.zeros(2, 3)),
-            r"colors: expected shape \(3, 3\) as the vertices, got \(2, 3\)",
-        ),
     ],
 )
 def test_a_wrong_argument_is_named(call, says):

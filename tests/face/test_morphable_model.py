@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from facerecon_lib.face.mesh import vertex_normals
+from facerecon_lib.face.mesh import boundary_edges, vertex_normals
 from facerecon_lib.face.morphable_model import ModelError, MorphableModel, shipped_model_path
-from facerecon_lib.face.subdivision import boundary_edges
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
 

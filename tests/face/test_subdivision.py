@@ -9,8 +9,8 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerecon_lib.face.mesh import face_normals, neighbour_mean
-from facerecon_lib.face.subdivision import boundary_edges, edges, loop_subdivide
+from facerecon_lib.face.mesh import boundary_edges, edges, face_normals, neighbour_mean
+from facerecon_lib.face.subdivision import loop_subdivide
 
 TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
 TRIANGLE = torch.tensor([[0, 1, 2]])

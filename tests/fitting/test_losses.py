@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerecon_lib.face.lighting import ambient_lighting, sh_basis
+from facerecon_lib.face.lighting import LIGHT_LEVEL, ambient_lighting, light_level, sh_basis
 from facerecon_lib.fitting import losses
 from facerecon_lib.fitting.weights import (
     FIT_RECOGNITION_WEIGHTS,
@@ -143,7 +143,7 @@ def test_actions_cost_nothing_inside_zero_to_one():
 
 
 def test_grey_light_of_the_expected_level_costs_nothing():
-    terms = losses.light_priors(ambient_lighting(2, losses.LIGHT_LEVEL))
+    terms = losses.light_priors(ambient_lighting(2, LIGHT_LEVEL))
     assert all(value == pytest.approx(0, abs=1e-10) for value in terms.values())
 
 
@@ -156,7 +156,7 @@ def test_the_light_level_is_the_mean_shading_of_the_visible_half_sphere():
     x, y = radius * turn.cos(), radius * turn.sin()
     normals = torch.stack([x, y, (1 - x * x - y * y).clamp(min=0).sqrt()], -1)
     expected = (sh_basis(normals) @ lighting[0]).mean()
-    assert losses.light_level(lighting)[0] == pytest.approx(float(expected), abs=0.01)
+    assert light_level(lighting)[0] == pytest.approx(float(expected), abs=0.01)
 
 
 @given(st.floats(0.3, 2.0))

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from facerecon_lib.data.rendered.faces import RenderedFaces
-from facerecon_lib.face.lighting import sh_basis
+from facerecon_lib.face.lighting import LIGHT_LEVEL, light_level, sh_basis
 from facerecon_lib.face.measures import albedo_error, photometric_error
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.fitting.losses import LIGHT_LEVEL, light_level
 from facerecon_lib.fitting.photo_light import (
     LIGHTS,
     SKIN_REACH,
@@ -18,7 +17,8 @@ from facerecon_lib.fitting.photo_light import (
     sample_photo_colours,
 )
 from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.photos.detection import align, sample_detection, sample_photo
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import sample_detection, sample_photo
 from facerecon_lib.reconstruction.reconstruct import encode_face
 from facerecon_lib.rendering.synthesis import synthesise
 

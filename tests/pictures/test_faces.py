@@ -8,7 +8,8 @@ import torch
 
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.pose_start import start_from_landmarks
-from facerecon_lib.photos.detection import align, sample_detection, sample_photo
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import sample_detection, sample_photo
 from facerecon_lib.pictures.faces import (
     on_photo,
     overlay_on_photo,

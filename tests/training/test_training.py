@@ -19,7 +19,7 @@ from rich.console import Console
 
 from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.photos.reading import align
+from facerecon_lib.photos.crop import align
 from facerecon_lib.training import loop as training
 from facerecon_lib.training import run as training_run
 from facerecon_lib.training.checkpoints import latest_checkpoint

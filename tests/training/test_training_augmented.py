@@ -25,7 +25,7 @@ from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import Encoder, load_encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
-from facerecon_lib.photos.reading import align
+from facerecon_lib.photos.crop import align
 from facerecon_lib.training import loop as training
 from facerecon_lib.training.checkpoints import (
     find_run,

@@ -27,7 +27,7 @@ from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files import downloads
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import load_unet
-from facerecon_lib.photos.reading import Crop
+from facerecon_lib.photos.crop import Crop
 from facerecon_lib.training import data as training_data
 from facerecon_lib.training import run as training_run
 from facerecon_lib.training.checkpoints import latest_checkpoint

@@ -18,8 +18,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...data.rendered.random_faces import LAMBERT
-from ...face.lighting import sh_basis
+from ...face.lighting import CLAMPED_COSINE, sh_basis
 from ...pictures.faces import PAPER, Picture, paint_mesh, to_uint8
 from ...rendering.synthesis import Face
 from .style import charts, picture, signed
@@ -66,8 +65,7 @@ def direction(azimuth_deg: float, elevation_deg: float) -> Float[Tensor, " 3"]:
 def lamp(towards: Sequence[float] | Tensor, colour: Sequence[float] = (1.0, 1.0, 1.0)) -> Tensor:
     """(1, 9, 3): a lamp at infinity, max(0, n . d) as well as nine functions can say it."""
     d = F.normalize(torch.as_tensor(towards, dtype=torch.float32), dim=-1)
-    a = torch.tensor(LAMBERT)[[0, 1, 1, 1, 2, 2, 2, 2, 2]]
-    return ((a * sh_basis(d))[:, None] * torch.tensor([colour]))[None]
+    return ((torch.tensor(CLAMPED_COSINE) * sh_basis(d))[:, None] * torch.tensor([colour]))[None]
 
 
 def ball_normals(size: int, behind: bool = False) -> tuple[Float[Tensor, "p 3"], Tensor]:

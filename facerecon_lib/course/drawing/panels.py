@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...face.coefficients import FaceCoefficients
-from ...face.measures import MONK_TONES, srgb_to_lab
+from ...face.colour import MONK_TONES, srgb_to_lab
 from ...face.morphable_model import MorphableModel
 from ...pictures.faces import Picture, show_face, turned
 
@@ -28,6 +28,6 @@ def tone_distances(model: MorphableModel) -> Float[Tensor, "sample tone"]:
     """From each of the model's sample skins to each Monk tone, lightest first, in CIELAB."""
     mean, basis = (skin_colour(model, a) for a in (model.albedo_mean[None], model.albedo_basis))
     colours = mean + model.albedo_samples @ basis
-    tones = colours.new_tensor([[*bytes.fromhex(tone)] for tone in MONK_TONES]) / 255
+    tones = colours.new_tensor(MONK_TONES)
     away = srgb_to_lab(colours.clamp(0, 1))[:, None] - srgb_to_lab(tones)
     return away.norm(dim=-1)

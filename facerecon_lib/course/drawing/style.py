@@ -38,8 +38,8 @@ from matplotlib.image import AxesImage
 from PIL import ImageFont
 from torch import Tensor
 
+from ...face.camera import CROP_SIZE
 from ...pictures.faces import DETECTED, FITTED
-from ...rendering.synthesis import CROP_SIZE
 
 BLUE, RED, GREEN, ORANGE = "#2f6fad", "#b3202c", "#1a7f37", "#e08b2d"
 GREY, INK = "0.55", "#2b2f36"

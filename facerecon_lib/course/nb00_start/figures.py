@@ -18,13 +18,13 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangl
 from PIL import Image
 
 from ...face.coefficients import FaceCoefficients
-from ...face.lighting import ambient_lighting, shade
-from ...face.measures import MONK_TONES
+from ...face.colour import MONK_TONES
+from ...face.lighting import LIGHT_LEVEL, ambient_lighting, shade
 from ...face.morphable_model import MorphableModel
 from ...fitting.fit import FitResult
-from ...fitting.losses import LIGHT_LEVEL
+from ...photos.crop import Crop, crop_to_photo
 from ...photos.detection import Detection
-from ...photos.reading import Crop, Photo, crop_to_photo
+from ...photos.reading import Photo
 from ...pictures.faces import (
     DETECTED,
     FITTED,

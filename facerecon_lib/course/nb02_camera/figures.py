@@ -23,10 +23,12 @@ from matplotlib.transforms import Affine2D
 from torch import Tensor
 
 from ...face import camera
+from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
+from ...face.landmarks68 import NOSE, NOSE_TIP
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...pictures.faces import (
     DETECTED,
     FITTED,
@@ -38,7 +40,7 @@ from ...pictures.faces import (
     to_uint8,
     with_points,
 )
-from ...rendering.synthesis import CROP_SIZE, landmark_vertices
+from ...rendering.synthesis import landmark_vertices
 from ..drawing import style
 
 Posed = Float[Tensor, "1 vertex 3"]  # in the camera frame, mm
@@ -52,7 +54,6 @@ GROUPS = {  # iBUG points, counted from 1, and a colour each
 }
 STROKES = [(1, 17), (18, 22), (23, 27), (28, 31), (32, 36)]
 LOOPS = [(37, 42), (43, 48), (49, 60), (61, 68)]
-NOSE_TIP = 30  # iBUG point 31
 TIP = dict(s=60, color="#ffd400", edgecolors="black", linewidths=0.8, zorder=7)
 
 
@@ -344,7 +345,7 @@ def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
             text = dict(ha="center", va="center", fontsize=7.5, color=colour, fontweight="bold")
             text["bbox"] = dict(boxstyle="round,pad=0.08", fc="white", ec="none", alpha=0.75)
             for number, point in enumerate(part, low):
-                away = _beside(number, point, points[27:36].mean(0), part)
+                away = _beside(number, point, points[NOSE].mean(0), part)
                 axis.annotate(str(number), point, away, textcoords="offset points", **text)
     style.legend_below(figure, sides[0], 5)
     return figure

@@ -15,7 +15,7 @@ from ...face.camera import axis_angle_to_matrix
 from ...face.lighting import ambient_lighting, sh_basis, shade
 from ...face.mesh import face_normals
 from ...face.morphable_model import MorphableModel
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...pictures.faces import CLAY, paint, to_uint8, turned, value_map
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face

@@ -11,23 +11,10 @@ from torch import Tensor
 
 from ...face.camera import MODEL_TO_CAMERA
 from ...face.lighting import ambient_lighting, sh_basis
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...pictures.faces import Picture, to_uint8
 from ...rendering.rasterizer import rasterize
 from ...rendering.synthesis import Face
-
-
-def srgb_to_linear(colours: Tensor) -> Tensor:
-    """What a pixel value in [0, 1] means as an amount of light (IEC 61966-2-1)."""
-    c = colours.clamp(min=0)
-    return torch.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(light: Tensor) -> Tensor:
-    """The pixel value that stands for an amount of light: the inverse of `srgb_to_linear`."""
-    c = light.clamp(min=0)
-    bent = 1.055 * c.clamp(min=1e-8) ** (1 / 2.4) - 0.055
-    return torch.where(c <= 0.0031308, 12.92 * c, bent)
 
 
 def _unshadowed(points: Tensor, faces: Tensor, towards: Tensor) -> Bool[Tensor, " vertex"]:

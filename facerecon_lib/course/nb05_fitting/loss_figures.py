@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
 from ...face.morphable_model import MorphableModel
 from ...networks.recognition import FaceNetwork, chip_matrix, cut_chips, feature_distance
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...pictures.faces import DETECTED, FITTED, on_photo, to_uint8
-from ...rendering.synthesis import CROP_SIZE, Face, synthesise
+from ...rendering.synthesis import Face, synthesise
 from ..drawing.style import arrows, dots, panels, picture
 from .photo_fits import SIZE, Target, at_distance
 

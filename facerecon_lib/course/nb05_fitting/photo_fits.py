@@ -18,9 +18,10 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ...face.camera import pose
+from ...face.camera import CROP_SIZE, pose
 from ...face.coefficients import FaceCoefficients
-from ...face.lighting import ambient_lighting, solve_lighting
+from ...face.landmarks68 import LEFT_EYE, OUTER_EYES, RIGHT_EYE
+from ...face.lighting import LIGHT_LEVEL, ambient_lighting, solve_lighting
 from ...face.measures import vertex_error_mm
 from ...face.morphable_model import MorphableModel
 from ...fitting import losses
@@ -28,9 +29,9 @@ from ...fitting.fit import LEARNING_RATES
 from ...fitting.photo_light import sample_photo_colours
 from ...fitting.pose_start import start_from_landmarks
 from ...fitting.weights import FIT_WEIGHTS, JAW_WEIGHT
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...rendering.renderer import SoftSettings
-from ...rendering.synthesis import CROP_SIZE, Face, project_landmarks, synthesise
+from ...rendering.synthesis import Face, project_landmarks, synthesise
 
 SIZE = 112
 """Side in px at which the notebook renders: a quarter of the pixels of the crop."""
@@ -87,7 +88,7 @@ def lit_by_photo(model: MorphableModel, c: FaceCoefficients, target: Target) -> 
     c = c.detach().clone()
     face = synthesise(model, c)
     seen, weight = sample_photo_colours(face, target.image, target.valid)
-    prior = ambient_lighting(len(c), losses.LIGHT_LEVEL, device=model.device)
+    prior = ambient_lighting(len(c), LIGHT_LEVEL, device=model.device)
     weight = weight * model.regions["skin"]
     albedo = face.albedo.clamp(0.02, 1)
     c.lighting = solve_lighting(albedo, face.normals, seen, weight, prior=prior, ridge=3e-3)
@@ -276,8 +277,9 @@ def with_sunglasses(target: Target) -> Target:
     layer = Image.new("L", (4 * size, 4 * size), 0)
     pen = ImageDraw.Draw(layer)
     xy = target.landmarks[0].cpu() * scale
-    eyes = [xy[36:42].mean(0), xy[42:48].mean(0)]
-    reach = float((xy[45] - xy[36]).norm())
+    eyes = [xy[eye].mean(0) for eye in (RIGHT_EYE, LEFT_EYE)]
+    right, left = OUTER_EYES
+    reach = float((xy[left] - xy[right]).norm())
     for x, y in (e.tolist() for e in eyes):
         w, h = 0.29 * reach, 0.22 * reach
         pen.rounded_rectangle((x - w, y - 0.75 * h, x + w, y + 1.25 * h), 0.12 * reach, fill=255)

@@ -20,7 +20,7 @@ from ...face.batch import FaceBatch
 from ...face.coefficients import FaceCoefficients
 from ...face.measures import landmark_error, vertex_error_mm
 from ...face.morphable_model import MorphableModel
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...pictures.faces import on_photo, to_uint8, turned
 from ...rendering.synthesis import synthesise
 from ..drawing.panels import shape_view

@@ -25,7 +25,7 @@ from ...face.measures import landmark_error
 from ...face.morphable_model import MorphableModel
 from ...fitting.fit import FitResult
 from ...networks.encoder import OUTPUT_SCALES
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...pictures.faces import DETECTED, on_photo, show_face, studio_light, to_uint8
 from ...rendering.renderer import render
 from ...rendering.synthesis import synthesise

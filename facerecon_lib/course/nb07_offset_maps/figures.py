@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from ...augmented.branch import AugmentedFaces, BaseFaces
 from ...face.batch import FaceBatch
-from ...face.camera import ndc_to_pixels, project_ndc
+from ...face.camera import CROP_SIZE, ndc_to_pixels, project_ndc
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...networks.unet import DoubleHeadUNet, OffsetMaps
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 from ...pictures.faces import PAPER, on_photo, show_face, to_uint8, turned_mesh
 from ...pictures.offset_maps import shown_maps
-from ...rendering.synthesis import CROP_SIZE, Face, pose_and_light
+from ...rendering.synthesis import Face, pose_and_light
 from ..drawing.palettes import in_palette
 from ..drawing.style import BLUE, GREY, RED, panels, picture
 

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ...augmented.branch import BaseFaces
 from ...face.batch import FaceBatch
+from ...face.camera import CROP_SIZE
 from ...rendering.renderer import DEPTH_MARGIN
-from ...rendering.synthesis import CROP_SIZE, Face, pose_and_light
+from ...rendering.synthesis import Face, pose_and_light
 from ..drawing.sliders import Picture
 from ..drawing.style import BLUE, GREY, RED, font
 

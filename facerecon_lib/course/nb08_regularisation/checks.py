@@ -6,8 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...face.mesh import face_normals
-from ...face.subdivision import edges
+from ...face.mesh import edges, face_normals
 from ...fitting import losses
 from ..checks import exercise_check
 from ..compare import Wrong, close, one_number, same_gradient

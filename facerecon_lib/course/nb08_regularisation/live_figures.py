@@ -21,10 +21,10 @@ from torch import Tensor
 
 from ...augmented.branch import AugmentedFaces
 from ...augmented.map_sampling import sample_bilinear
-from ...face.camera import axis_angle_to_matrix, ndc_to_pixels, project_ndc
+from ...face.camera import CROP_SIZE, axis_angle_to_matrix, ndc_to_pixels, project_ndc
 from ...face.morphable_model import MorphableModel
 from ...pictures.faces import VIEW_DISTANCE, show_face, to_uint8
-from ...rendering.synthesis import CROP_SIZE, Face, pose_and_light
+from ...rendering.synthesis import Face, pose_and_light
 from ..drawing.palettes import fewer_colours, in_palette
 from ..drawing.sliders import Curves, Picture, panel_row
 from ..drawing.style import BLUE, RED, panels, picture

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...face.measures import ita_degrees, srgb_to_lab
+from ...face.colour import ita_degrees, srgb_to_lab
 from ..checks import exercise_check
 from ..compare import Wrong, close
 

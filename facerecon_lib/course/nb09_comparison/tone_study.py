@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...evaluation.surface import AREAS
-from ...face.measures import MONK_TONES
+from ...face.colour import MONK_TONES
 from ...files.errors import FacereconError
 
 FORMAT = "facerecon-tone-study-1"
@@ -175,7 +175,7 @@ def tone_ticks(axis) -> None:
     for i, tone in enumerate(MONK_TONES):
         left = (i // 2 - 0.3 + 0.3 * (i % 2) + 0.5 * 1.0) / len(GROUPS)
         patch = axis.add_patch(
-            _rectangle(left, -0.035, 0.3 / len(GROUPS), 0.03, f"#{tone}", axis.transAxes)
+            _rectangle(left, -0.035, 0.3 / len(GROUPS), 0.03, tone, axis.transAxes)
         )
         patch.set_clip_on(False)
     axis.set(xlim=(-0.5, len(GROUPS) - 0.5), ylim=(low, high))

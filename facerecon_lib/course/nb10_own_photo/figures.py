@@ -15,18 +15,18 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...augmented.branch import AugmentedFaces, BaseFaces
-from ...face.camera import ndc_to_pixels, pose, project_ndc
+from ...face.camera import CROP_SIZE, ndc_to_pixels, pose, project_ndc
 from ...face.coefficients import FaceCoefficients
-from ...face.lighting import ambient_lighting
+from ...face.landmarks68 import EYES, LEFT_EYE, RIGHT_EYE
+from ...face.lighting import ambient_lighting, light_level
 from ...face.measures import landmark_error, photometric_error
 from ...face.morphable_model import MorphableModel
 from ...fitting.fit import FitResult, judge
-from ...fitting.losses import light_level
 from ...pictures.faces import DETECTED, on_photo, show_face, to_uint8, turned_mesh
 from ...pictures.sheets import gallery
 from ...reconstruction.reconstruct import FittedPhoto
 from ...reconstruction.result_files import describe
-from ...rendering.synthesis import CROP_SIZE, Face, synthesise
+from ...rendering.synthesis import Face, synthesise
 from .photo_input import ChosenPhoto
 
 LARGE = 420  # px
@@ -92,7 +92,7 @@ def closer_figure(mine: ChosenPhoto, found: AugmentedFaces) -> Figure:
         on_photo(mine.crop.image, found.base.face, 800),
         on_photo(mine.crop.image, found.face, 800),
     ]
-    points = found.face.landmarks("3d")[0, 36:48] * 800 / CROP_SIZE  # the eyes
+    points = found.face.landmarks("3d")[0, EYES] * 800 / CROP_SIZE  # the eyes
     x, y = points.mean(0).round().int().tolist()
     reach = int(1.1 * float(points[:, 0].max() - points[:, 0].min()) / 2) + 20
     rows = slice(max(y - reach // 2, 0), y + reach // 2)
@@ -127,7 +127,7 @@ def result_of(mine: ChosenPhoto, found: AugmentedFaces) -> dict:
 def glasses(model: MorphableModel, vertices: Float[Tensor, "1 vertex 3"]) -> list[Tensor]:
     """A pair of glasses for this face: lines in 3D, mm, in the frame of mesh.ply."""
     points = model.landmark_points(vertices)[0]
-    eyes = [points[36:42].mean(0), points[42:48].mean(0)]
+    eyes = [points[eye].mean(0) for eye in (RIGHT_EYE, LEFT_EYE)]
     apart = (eyes[1] - eyes[0]).norm()
     front = torch.stack([points[27, 2] + 1.0, *(eye[2] + 11.0 for eye in eyes)]).max()
     angle = torch.linspace(0, 2 * math.pi, 60)

@@ -18,16 +18,9 @@ import uuid
 from pathlib import Path
 
 from ...files.errors import one_line
-from ...photos.detection import (
-    Crop,
-    Detection,
-    Photo,
-    align,
-    detect,
-    load_image,
-    sample_detection,
-    sample_photo,
-)
+from ...photos.crop import Crop, align
+from ...photos.detection import Detection, detect, sample_detection, sample_photo
+from ...photos.reading import Photo, load_image
 from ...pictures.faces import to_uint8
 from ..widgets import captioned, pixels_of, png_of
 

@@ -20,15 +20,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...face.batch import FaceBatch
-from ...face.camera import DEFAULT_FOV, axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
+from ...face.camera import (
+    CROP_SIZE,
+    DEFAULT_FOV,
+    axis_angle_to_matrix,
+    ndc_to_pixels,
+    pose,
+    project_ndc,
+)
 from ...face.coefficients import FaceCoefficients
+from ...face.colour import skin_tone_group
 from ...face.device_constants import constant
 from ...face.lighting import sh_basis, shade
-from ...face.measures import skin_tone_group
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...rendering.renderer import render
-from ...rendering.synthesis import CROP_SIZE, landmark_vertices
+from ...rendering.synthesis import landmark_vertices
 from .camera_effects import blur, jpeg, tone_curve
 from .counted_random import CountedRandom
 from .random_faces import random_coefficients, random_expression, random_light, relief

@@ -19,12 +19,10 @@ from torch import Tensor
 
 from ...face.coefficients import FaceCoefficients
 from ...face.device_constants import constant
-from ...face.lighting import sh_basis
+from ...face.lighting import CLAMPED_COSINE, light_level, sh_basis
 from ...face.morphable_model import MorphableModel
-from ...fitting.losses import light_level
 from .counted_random import CountedRandom
 
-LAMBERT = (math.pi, 2 * math.pi / 3, math.pi / 4)
 """What a matte surface keeps of bands 0, 1, 2 of its light (Ramamoorthi and Hanrahan, 2001)."""
 
 
@@ -94,7 +92,7 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
     def fixed(*values: float) -> Tensor:
         return constant(values, torch.float32, device)
 
-    bands = fixed(LAMBERT[0], *[LAMBERT[1]] * 3, *[LAMBERT[2]] * 5)
+    bands = fixed(*CLAMPED_COSINE)
 
     def lobe(direction: Tensor, colour: Tensor) -> Tensor:
         """Directional light: its shading is the clamped cosine, in nine functions."""

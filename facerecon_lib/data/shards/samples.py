@@ -25,11 +25,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from ...face.camera import CROP_SIZE
 from ...files.atomic import write_whole
 from ...files.errors import FacereconError, one_line
-from ...photos.reading import Crop
+from ...photos.crop import Crop
 
-CROP_SIZE = 224
 FAR = 1e6  # pixels: no landmark is that far off
 MAX_JPEG_BYTES = 4 * CROP_SIZE**2  # more than its raw pixels: not ours, and not to be decoded
 

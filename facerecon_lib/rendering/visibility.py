@@ -1,0 +1,83 @@
+"""Which vertices the viewer sees, and how deep the surface lies in each pixel.
+
+    seen = visible_vertices(face)                        # (B, V), 1 or 0
+    depth = texel_depth(face)                            # (B, 1, 224, 224), mm
+
+Notebook 07, section 2.2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ..face.camera import CROP_SIZE, ndc_to_pixels, pixels_to_ndc, project_ndc
+from ..face.device_constants import constant
+from .renderer import DEPTH_MARGIN
+from .synthesis import Face
+
+DEPTH_TOLERANCE = 0.5
+"""How far before a vertex's tangent plane, in mm, a surface has to lie to hide the vertex."""
+
+LEAST_FACING = 0.2
+"""Cosine between normal and direction to the viewer from which a vertex faces the viewer."""
+
+_CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))  # x, y of the texels around a point
+
+
+def texel_depth(
+    face: Face, size: int = CROP_SIZE, frame: str = "camera"
+) -> Float[Tensor, "batch 1 size size"]:
+    """The depth of the face's surface at each texel, for `sample_hyperbolic`.
+
+    frame: "camera", mm before the camera; "object", mm behind the middle of the head's vertices, so
+    that it passes through zero between nose and ears; "clip", far / (far - near) · (1 - near / z),
+    0 at a near and 1 at a far plane which lie a tenth of the head's depth before and behind it.
+    Texels that show no face have the depth of the farthest vertex. Differentiable in the face; its
+    middle and the planes are taken as fixed. Raises ValueError for another frame.
+    """
+    z = face.v_camera[..., 2]
+    low, high = z.detach().aminmax(dim=1, keepdim=True)
+    if frame == "object":
+        z = z - z.detach().mean(1, keepdim=True)
+    elif frame == "clip":
+        margin = DEPTH_MARGIN * (high - low)
+        near, far = low - margin, high + margin
+        z = far / (far - near) * (1 - near / z)
+    elif frame != "camera":
+        raise ValueError(f"frame {frame!r}: expected 'camera', 'object' or 'clip'")
+    shown, mask = face.render(size, attributes=z[..., None], near=None)
+    farthest = z.detach().amax(1)[:, None, None, None]
+    return torch.where(mask > 0, shown, farthest)
+
+
+@torch.no_grad()
+def visible_vertices(face: Face, size: int = CROP_SIZE) -> Float[Tensor, "batch vertex"]:
+    """1 where a vertex faces the viewer and nothing lies before what it would read, else 0.
+
+    A vertex is hidden as soon as one of the four texels around it, of a map `size` pixels wide,
+    shows a surface before the vertex's own tangent plane: who is seen reads nothing of what stands
+    in front.
+    """
+    ndc = project_ndc(face.v_camera, face.fov_deg)
+    shown, mask = face.render(size, attributes=ndc[..., 2:], near=None)
+    depths = torch.where(mask > 0, shown, torch.inf).flatten(1)
+
+    corners = constant(_CORNERS, ndc.dtype, ndc.device)
+    texels = (ndc_to_pixels(ndc, size) - 0.5).floor()[:, :, None] + corners
+    inside = texels.clamp(0, size - 1)
+    x, y = inside.long().unbind(-1)
+    there = depths.gather(1, (y * size + x).flatten(1)).view_as(x)
+
+    normals = face.normals * constant((-1.0, 1.0, -1.0), ndc.dtype, ndc.device)  # camera axes
+    facing = -(normals * F.normalize(face.v_camera, dim=-1)).sum(-1)
+    # Depth of the tangent plane on the ray (slope x, slope y, 1) through each texel's centre
+    slopes = pixels_to_ndc(inside + 0.5, size) * math.tan(math.radians(face.fov_deg) / 2)
+    along = (normals[:, :, None, :2] * slopes).sum(-1) + normals[..., 2:]
+    plane = (normals * face.v_camera).sum(-1, keepdim=True) / along.clamp(max=-1e-6)
+    clear = (there > plane - DEPTH_TOLERANCE) & (texels == inside).all(-1)
+    return (clear.all(-1) & (facing > LEAST_FACING)).to(ndc.dtype)

@@ -1,0 +1,70 @@
+"""A mesh is written as PLY or GLB, whole or not at all."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from facerecon_lib.files import atomic
+from facerecon_lib.reconstruction.mesh_export import export_mesh
+
+TRIANGLE = torch.tensor([[0, 1, 2]])
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".glb"])
+def test_an_exported_mesh_reads_back_in_millimetres(tmp_path, suffix):
+    ball = trimesh.creation.icosphere(subdivisions=1)
+    vertices = torch.tensor(ball.vertices, dtype=torch.float32)
+    faces = torch.tensor(np.asarray(ball.faces))
+    path = export_mesh(tmp_path / f"ball{suffix}", 100 * vertices, faces, vertices.abs())
+    again = trimesh.load(path, force="mesh", process=False)
+    np.testing.assert_allclose(again.vertices, 100 * vertices.numpy(), atol=1e-4)
+    np.testing.assert_array_equal(again.faces, faces.numpy())
+    assert again.visual.vertex_colors.dtype == np.uint8
+
+
+def test_ply_colours_are_srgb_and_glb_colours_linear_light(tmp_path):
+    vertices = torch.eye(3)
+    colors = torch.tensor([[0.0, 0.5, 1.0], [0.25, 1.5, -0.5], [0.02, 0.6, 0.8]])
+    stored = {
+        suffix: trimesh.load(
+            export_mesh(tmp_path / f"t.{suffix}", vertices, TRIANGLE, colors),
+            force="mesh",
+            process=False,
+        ).visual.vertex_colors
+        for suffix in ("ply", "glb")
+    }
+    assert stored["ply"].tolist() == [[0, 128, 255, 255], [64, 255, 0, 255], [5, 153, 204, 255]]
+    assert stored["glb"].tolist() == [[0, 55, 255, 255], [13, 255, 0, 255], [0, 81, 154, 255]]
+
+
+def test_a_mesh_without_colours_is_written_too(tmp_path):
+    path = export_mesh(tmp_path / "t.ply", torch.eye(3), TRIANGLE)
+    assert trimesh.load(path, process=False).vertices.shape == (3, 3)
+
+
+def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = export_mesh(tmp_path / "t.ply", torch.eye(3), TRIANGLE)
+    before = path.read_bytes()
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(atomic.os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        export_mesh(path, 2 * torch.eye(3), TRIANGLE)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "vertices", "colors", "message"),
+    [
+        ("t.obj", torch.eye(3), None, r"\.ply or \.glb, got 't.obj'"),
+        ("t.ply", torch.eye(3)[None], None, "export one face at a time"),
+        ("t.ply", torch.eye(3), torch.zeros(2, 3), r"colors: expected \(3, 3\), got \(2, 3\)"),
+    ],
+)
+def test_a_wrong_argument_is_named(name, vertices, colors, message):
+    with pytest.raises(ValueError, match=message):
+        export_mesh(name, vertices, TRIANGLE, colors)
