@@ -18,9 +18,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from facerecon_lib.face.camera import DEFAULT_FOV, axis_angle_to_matrix, pose, project_ndc
-from facerecon_lib.face.lighting import shade
 from facerecon_lib.face.mesh import vertex_normals
-from facerecon_lib.pictures.faces import PAPER, studio_light, to_uint8
+from facerecon_lib.pictures.faces import PAPER, in_studio, to_uint8
 from facerecon_lib.rendering.rasterizer import rasterize
 from facerecon_lib.rendering.renderer import interpolate
 
@@ -69,7 +68,7 @@ class MeshView:
         """The mesh in these sRGB colours under white light from above."""
         normals = vertex_normals(self.vertices, self.faces) @ self.turn.transpose(1, 2)
         albedo = torch.as_tensor(np.array(colours, np.float32))[None]
-        lit = shade(albedo, normals, studio_light()).clamp(0, 1)
+        lit = in_studio(normals, albedo).clamp(0, 1)
         image = interpolate(self.fragments, self.faces, lit)[0, ..., 0, :].permute(2, 0, 1)
         return to_uint8(image + PAPER * torch.as_tensor(self.triangle < 0))
 

@@ -39,7 +39,6 @@ from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.camera import axis_angle_to_matrix
-from facerecon_lib.face.lighting import ambient_lighting, shade
 from facerecon_lib.face.measures import photometric_error, similarity_align
 from facerecon_lib.face.mesh import face_normals, vertex_normals
 from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
@@ -50,6 +49,7 @@ from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
 from facerecon_lib.photos import detection
 from facerecon_lib.photos.crop import align
+from facerecon_lib.pictures.faces import PAPER, VIEW_DISTANCE, in_studio
 from facerecon_lib.rendering.synthesis import Face, pose_and_light
 
 FORMAT = "facerecon-offset-sweep-1"
@@ -82,7 +82,6 @@ PANELS = ("rendering", "skin", "shape", "texture", "displacement")
 PANEL = 144  # px
 TURN = 35.0  # degrees, of the panel "shape"
 TEXTURE_RANGE, DISPLACEMENT_RANGE = 0.3, 20.0
-PAPER = 0.96
 
 
 @dataclass(frozen=True)
@@ -321,11 +320,10 @@ def turned_shapes(face: Face) -> Tensor:
     # by the mean face's box: a spike must not shrink the face it stands on
     mean = face.model.mean @ axis_angle_to_matrix(start.rotation[:1])[0].T
     middle = (mean.amin(0) + mean.amax(0)) / 2
-    start.translation = torch.stack([middle[0], -middle[1], middle[2] + 430.0]).repeat(batch, 1)
-    light = ambient_lighting(1, 0.72)
-    light[:, 1:4] += torch.tensor([0.35, 0.55, -0.30])[None, :, None]
-    face = pose_and_light(face.model, face.vertices, torch.full_like(face.albedo, 0.78), start)
-    return _shown(face, shade(face.albedo, face.normals, light.to(device).expand(batch, -1, -1)))
+    place = torch.stack([middle[0], -middle[1], middle[2] + VIEW_DISTANCE])
+    start.translation = place.repeat(batch, 1)
+    face = pose_and_light(face.model, face.vertices, face.albedo, start)
+    return _shown(face, in_studio(face.normals))
 
 
 def _shown(face: Face, colours: Tensor) -> Tensor:
