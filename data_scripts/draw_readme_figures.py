@@ -18,9 +18,10 @@ def main(
     from PIL import Image
     from studies.readme_figures import faces, front
 
-    from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+    from facerecon_lib.face.morphable_model import MorphableModel
+    from facerecon_lib.files.weights import shipped_file
 
-    model = MorphableModel.load(shipped_model_path())
+    model = MorphableModel.load(shipped_file("face_model.safetensors"))
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in (("front", front), ("faces", faces)):
         Image.fromarray(draw(model)).save(out / f"{name}.png", optimize=True)

@@ -23,7 +23,8 @@ from face_models.mesh_views import seen_from_around
 from facerecon_lib.face.landmarks68 import INNER
 from facerecon_lib.face.measures import umeyama
 from facerecon_lib.face.mesh import boundary_edges, vertex_normals
-from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file
 
 INNER_POINTS = np.arange(68)[INNER]  # every model puts the jaw elsewhere
 NORMAL_MM = 12.0  # a normal turned by a radian is as far away as so many mm
@@ -57,7 +58,7 @@ def sphere(points: Float[np.ndarray, "point 3"]) -> tuple[Float[np.ndarray, " 3"
 @lru_cache
 def shipped_model(subdivision: int, albedo: str = "monk") -> MorphableModel:
     """The model that ships, read once."""
-    return MorphableModel.load(shipped_model_path(), subdivision, albedo)
+    return MorphableModel.load(shipped_file("face_model.safetensors"), subdivision, albedo)
 
 
 @lru_cache

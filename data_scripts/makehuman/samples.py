@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save
 
-from facerecon_lib.face.morphable_model import shipped_model_path
 from facerecon_lib.face.subdivision import loop_subdivide
+from facerecon_lib.files.weights import shipped_file
 from makehuman import skin_albedo
 from makehuman.body import Body, carry, expression_basis, masks_on, rigid_align
 from makehuman.face_crop import FaceCrop, crop_face
@@ -50,7 +50,7 @@ def sample_skins(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, see
 
 def build(training: int, held_out: int, seed: int) -> tuple[dict, dict]:
     """The tensors of the file and its metadata."""
-    origin = load_file(shipped_model_path())["mean"]
+    origin = load_file(shipped_file("face_model.safetensors"))["mean"]
     body = Body()
     crop = crop_face(body.vertices(body.middle(1))[0], body.data)
     exact = origin.astype(np.float64)

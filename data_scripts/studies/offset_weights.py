@@ -41,11 +41,11 @@ from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.camera import axis_angle_to_matrix
 from facerecon_lib.face.measures import photometric_error, similarity_align
 from facerecon_lib.face.mesh import face_normals, vertex_normals
-from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
-from facerecon_lib.files.weights import write_weights
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file, write_weights
 from facerecon_lib.fitting.losses import mesh_symmetry_loss
 from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS
-from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
+from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
 from facerecon_lib.photos import detection
 from facerecon_lib.photos.crop import align
@@ -208,9 +208,10 @@ class Bench:
 
 def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int) -> Bench:
     """The encoder's faces on `device`. They are made on the CPU, to be the same everywhere."""
-    model = MorphableModel.load(shipped_model_path(), subdivision)  # whatever variables name
+    shipped_model = shipped_file("face_model.safetensors")  # whatever the variables name
+    model = MorphableModel.load(shipped_model, subdivision)
     batch, rendered = three_faces(model)
-    encoder = load_encoder(shipped_encoder_path(), model)
+    encoder = load_encoder(shipped_file("base_encoder.safetensors"), model)
     base = BaseBranch(encoder, model, light="photo")(batch)
     there = model.to(device)
     base = base_of(there, base.coefficients.to(device), batch.image.shape[-1])

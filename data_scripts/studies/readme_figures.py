@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from rich.progress import track
 
-from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.fitting.fit import fit
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import sample_detection, sample_photo
@@ -31,7 +32,7 @@ def front(model: MorphableModel) -> np.ndarray:
     found = sample_detection()
     crop = align(sample_photo().pixels, found.landmarks, size=2 * TILE)
     small = align(sample_photo().pixels, found.landmarks)
-    coarse = MorphableModel.load(shipped_model_path(), subdivision=0)
+    coarse = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
     inputs = (small.image, small.valid, small.landmarks)
     coefficients = fit(model, *inputs, kind=found.kind, coarse_model=coarse).coefficients
     face = synthesise(model, coefficients)

@@ -1,4 +1,4 @@
-"""What the augmented branch is trained to lower: Eq. 12 through the renderer, and known truth.
+"""The loss of the augmented branch: Eq. 12 through the renderer, and distances to a known truth.
 
     objective = AugmentedObjective(model, AUGMENTED_WEIGHTS, recognition=load_network("dlib"))
     result = objective(augment(base, maps), batch)
@@ -7,6 +7,7 @@
 Eq. 4 to 6 are of the rendering with both offsets, Eq. 8 and 9 of the maps, Eq. 10 and 11 of the
 final mesh or, with `smooth_on="offsets"`, of what was added to it. With `reduction="sum"`,
 `symmetry="image"`, `smooth_on="face"` and AUGMENTED_REPORT_WEIGHTS that is Eq. 12 as printed.
+Notebooks 07 and 08, Eq. 8 to 12.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE, axis_angle_to_matrix
@@ -23,13 +22,13 @@ from ..face.measures import similarity_align
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
 from ..fitting import losses
-from ..fitting.objective import Objective, PhotoObjective
-from ..networks.recognition import FaceNetwork
+from ..fitting.objective import Objective, PhotoObjective, Terms
+from ..networks.face_networks import FaceNetwork
 from .branch import AugmentedFaces
 
 PIXEL_SIGMA = 0.3
 """Of the robust photometric term: wider than the base's 0.12, since an offset has to reach skin
-that the basis does not, and narrower than the step from skin to hair."""
+beyond the basis, and narrower than the step from skin to hair."""
 
 PHOTO_TERMS = ("pixel", "landmark", "recognition")
 MAP_TERMS = ("texture_l2", "displacement_l2", "texture_symmetry", "displacement_symmetry")
@@ -38,16 +37,15 @@ AUGMENTED_TRUTH_TERMS = ("truth_texture", "truth_normals", "truth_vertices")
 
 
 class AugmentedObjective(PhotoObjective):
-    """Eq. 12's weighted sum. Terms of weight 0, or without one, are not computed.
+    """Eq. 12's weighted sum. Terms without a weight are not computed.
 
-    weights: of PHOTO_TERMS, MAP_TERMS, SMOOTH_TERMS, and of AUGMENTED_TRUTH_TERMS, which only count
+    weights: of PHOTO_TERMS, MAP_TERMS, SMOOTH_TERMS, and AUGMENTED_TRUTH_TERMS; the last count only
     where a batch knows its truth.
     reduction: "sum" is Eq. 4, 8 and 9 as printed, over pixels and channels; "mean" divides by the
     number of pixels, Eq. 4 is then robust and trusts hair, eyes and the inside of the mouth less.
     recognition: F() of Eq. 6. symmetry: "image" flips the map, the report's reading; "mesh"
-    compares what mirror vertices get, which holds in any pose. smooth_on: "face" or "offsets".
-    Raises ValueError for an unknown choice or weight, for a weight below 0, or where none is above,
-    and for Eq. 6 without its network.
+    compares the offsets of mirror vertices, which holds in any pose. smooth_on: "face" or
+    "offsets". Raises ValueError as `BaseObjective`, and for an unknown choice.
     """
 
     pixel_sigma = PIXEL_SIGMA
@@ -73,91 +71,79 @@ class AugmentedObjective(PhotoObjective):
         self.symmetry, self.smooth_on = symmetry, smooth_on
         self.skin = model.regions["skin"] * (1 - model.regions["border"])
 
-    def __call__(self, found: AugmentedFaces, batch: FaceBatch) -> Objective:
+    def __call__(self, augmented: AugmentedFaces, batch: FaceBatch) -> Objective:
         """Every term of this batch; differentiable in the maps.
 
-        Raises ValueError where nothing but truth terms has a weight and the batch has no truth.
+        Raises ValueError when only truth terms have a weight and the batch has no truth.
         """
-        wanted = self.weights.keys()
         terms, image, mask = {}, None, None
-        if wanted & {"pixel", "recognition"}:
-            terms, image, mask = self.photo_terms(found.face, batch)
-        if "landmark" in wanted:
-            terms["landmark"] = self.landmark_term(found.face.landmarks(batch.kind), batch)
-        terms |= self._map_terms(found)
-        terms |= self._smoothness(found)
+        if self.weights.keys() & {"pixel", "recognition"}:
+            terms, image, mask = self.photo_terms(augmented.face, batch)
+        if "landmark" in self.weights:
+            points = augmented.face.landmarks(batch.kind)
+            terms["landmark"] = self.landmark_term(points, batch)
+        terms |= self._map_terms(augmented)
+        terms |= self._smoothness(augmented)
         if batch.true_vertices is not None:
-            terms |= self._truth_terms(found, batch)
-        if not terms:
-            raise ValueError(
-                f"batch: expected faces with a known truth for {', '.join(wanted)}, which alone "
-                "have a weight; give 'pixel' one"
-            )
-        terms = {name: terms[name] for name in self.weights if name in terms}
-        return Objective(terms, losses.weighted_sum(terms, self.weights), image, mask)
+            terms |= self._truth_terms(augmented, batch)
+        return self.weigh(terms, image, mask)
 
-    def _map_terms(self, found: AugmentedFaces) -> dict[str, Tensor]:
-        """Eq. 8 and 9, of either map."""
+    def _map_terms(self, augmented: AugmentedFaces) -> Terms:
+        """Eq. 8 and 9 of either map."""
         terms = {}
         mean = self.reduction == "mean"
         for name, offset_map, offsets in (
-            ("texture", found.maps.texture, found.offsets.texture),
-            ("displacement", found.maps.displacement, found.offsets.displacement),
+            ("texture", augmented.maps.texture, augmented.offsets.texture),
+            ("displacement", augmented.maps.displacement, augmented.offsets.displacement),
         ):
-            pixels = offset_map.shape[2] * offset_map.shape[3]
+            pixels = offset_map.shape[2] * offset_map.shape[3] if mean else 1
             moves = name == "displacement"
             if f"{name}_l2" in self.weights:
-                terms[f"{name}_l2"] = losses.offset_l2_loss(offset_map) / (pixels if mean else 1)
+                terms[f"{name}_l2"] = losses.offset_l2_loss(offset_map, per_face=True) / pixels
             if f"{name}_symmetry" not in self.weights:
                 continue
             if self.symmetry == "image":
-                value = losses.offset_symmetry_loss(offset_map, moves) / (pixels if mean else 1)
+                value = losses.offset_symmetry_loss(offset_map, moves, per_face=True) / pixels
             else:
-                value = losses.mesh_symmetry_loss(offsets, self.model.mirror, moves)
+                value = losses.mesh_symmetry_loss(offsets, self.model.mirror, moves, per_face=True)
                 value = value if mean else value * offsets.shape[1]
             terms[f"{name}_symmetry"] = value
         return terms
 
-    def _smoothness(self, found: AugmentedFaces) -> dict[str, Tensor]:
+    def _smoothness(self, augmented: AugmentedFaces) -> Terms:
         """Eq. 10 and 11."""
-        face, added = found.face, found.offsets
+        face, offsets = augmented.face, augmented.offsets
         on_face = self.smooth_on == "face"
         values = {
-            "smooth_shape": face.vertices if on_face else added.displacement,
-            "smooth_albedo": face.albedo if on_face else added.texture,
+            "smooth_shape": face.vertices if on_face else offsets.displacement,
+            "smooth_albedo": face.albedo if on_face else offsets.texture,
         }
         return {
-            name: losses.smoothness_loss(value, self.model.faces)
+            name: losses.smoothness_loss(value, self.model.faces, per_face=True)
             for name, value in values.items()
             if name in self.weights
         }
 
-    def _truth_terms(self, found: AugmentedFaces, batch: FaceBatch) -> dict[str, Tensor]:
+    def _truth_terms(self, augmented: AugmentedFaces, batch: FaceBatch) -> Terms:
         """Distances to the known face, over the skin that the photo shows.
 
         truth_texture: squared difference of the unlit albedo, summed over channels.
         truth_normals: 1 - cosine between posed normals. truth_vertices: mm², after the truth is
-        aligned to the base by a similarity, for the photo does not tell the rest.
+        aligned to the base by a similarity, which a photo does not tell.
         """
-        wanted = self.weights.keys() & set(AUGMENTED_TRUTH_TERMS)
-        if not wanted:
-            return {}
-        vertices, albedo = batch.true_vertices, batch.true_albedo
-        weight = self.skin * found.offsets.seen.detach()
+        vertices, albedo, face = batch.true_vertices, batch.true_albedo, augmented.face
+        weight = self.skin * augmented.offsets.seen.detach()
         weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-6)
 
-        def mean(value: Float[Tensor, "batch vertex"]) -> Tensor:
-            return (weight * value).sum(1).mean()
-
         terms = {}
-        if "truth_texture" in wanted:
-            terms["truth_texture"] = mean((found.face.albedo - albedo).square().sum(-1))
-        if "truth_normals" in wanted:
-            turned = axis_angle_to_matrix(batch.truth.rotation)
-            normals = vertex_normals(vertices, self.model.faces) @ turned.transpose(1, 2)
-            terms["truth_normals"] = mean(1 - (found.face.normals * normals).sum(-1))
-        if "truth_vertices" in wanted:
+        if "truth_texture" in self.weights:
+            terms["truth_texture"] = (face.albedo - albedo).square().sum(-1)
+        if "truth_normals" in self.weights:
+            rotation = axis_angle_to_matrix(batch.truth.rotation)
+            normals = vertex_normals(vertices, self.model.faces) @ rotation.transpose(1, 2)
+            terms["truth_normals"] = 1 - (face.normals * normals).sum(-1)
+        if "truth_vertices" in self.weights:
             with torch.no_grad():
-                target = similarity_align(vertices, found.base.face.vertices)
-            terms["truth_vertices"] = mean((found.face.vertices - target).square().sum(-1))
-        return terms
+                target = similarity_align(vertices, augmented.base.face.vertices)
+            terms["truth_vertices"] = (face.vertices - target).square().sum(-1)
+        return {name: (weight * value).sum(1) for name, value in terms.items()}

@@ -57,7 +57,7 @@ def check_device(device: str) -> None:
 
 def network_named(name: str, device: str):
     """The face-recognition network of that name, fetched if need be; None for "none"."""
-    from ..networks.recognition import CHIPS, facenet_file, load_network
+    from ..networks.face_networks import CHIPS, facenet_file, load_network
     from ..reconstruction.output_folder import OutputError
 
     if name == "none":

@@ -133,7 +133,7 @@ def _unless_named(variable: str, todo: str) -> str:
 
 
 def _detectors() -> Table:
-    from ..networks.recognition import networks
+    from ..networks.face_networks import networks
     from ..photos.landmarks import detectors
 
     table = Table(title="detectors and weights, and the terms they come under")

@@ -185,7 +185,7 @@ def _photo_paths(photos: Path) -> list[Path]:
 
 def _judge(recognition: str | None, device: str):
     """(network, notes): without dlib the rest is measured all the same, and it is said."""
-    from ..networks.recognition import RecognitionError
+    from ..networks.face_networks import RecognitionError
 
     try:
         return network_named(recognition or "dlib", device), []

@@ -22,8 +22,9 @@ from ..face.colour import skin_tone_group
 from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
 from ..face.mesh import vertex_normals
 from ..fitting.pose_start import start_from_landmarks
-from ..networks.encoder import EncoderError
-from ..networks.recognition import FaceNetwork, face_features, feature_distance
+from ..networks.backbones import EncoderError
+from ..networks.face_networks import FaceNetwork
+from ..networks.recognition import face_features, feature_distance
 from ..rendering.synthesis import Face, synthesise
 from .evaluation import (
     AUGMENTED,

@@ -23,7 +23,7 @@ from ..augmented.branch import AugmentedBranch, BaseBranch
 from ..data.rendered.faces import RenderedFaces
 from ..face.batch import FaceBatch
 from ..files.errors import readable_name
-from ..networks.recognition import FaceNetwork
+from ..networks.face_networks import FaceNetwork
 from ..photos.crop import align
 from ..photos.detection import detect
 from ..photos.landmarks import DetectionError

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..files.errors import FacereconError
-from ..files.weights import named_file
+from ..files.weights import named_file, shipped_file
 
 FORMAT = "facerecon-face-model-1"
 VARIABLE = "FACERECON_MODEL"
@@ -40,14 +39,9 @@ class ModelError(FacereconError):
     """A face-model file that cannot be used; the message says why and what to do."""
 
 
-def shipped_model_path() -> Path:
-    """The face model in the package: CC0, 80 identity, 43 expression and 25 albedo modes."""
-    return Path(str(files("facerecon_lib"))) / "assets" / "face_model.safetensors"
-
-
 def default_model_path() -> Path:
     """The file that $FACERECON_MODEL names; without it, the model that ships."""
-    return named_file(VARIABLE) or shipped_model_path()
+    return named_file(VARIABLE) or shipped_file("face_model.safetensors")
 
 
 def read_model_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

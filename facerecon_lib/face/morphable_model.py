@@ -24,7 +24,6 @@ from .coefficients import FaceCoefficients, ModelSizes
 from .model_file import FORMAT as FORMAT
 from .model_file import ModelError as ModelError
 from .model_file import albedo_names, default_model_path, read_model_file
-from .model_file import shipped_model_path as shipped_model_path
 from .subdivision import loop_subdivide
 
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")

@@ -2,7 +2,7 @@
 
 write_weights(path, network.state_dict(), {"format": "facerecon-unet-1"}, store="float16")
 state, metadata = read_weights(path, "facerecon-unet-1", UNetError, "facerecon train augmented")
-path = named_file("FACERECON_UNET") or shipped_unet_path()
+path = named_file("FACERECON_UNET") or shipped_file("offset_unet.safetensors")
 
 Notebooks 06 and 07: the encoder and the offset U-Net are such files.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -28,6 +29,11 @@ def named_file(variable: str) -> Path | None:
     """The file that an environment variable names; None where it is unset or empty."""
     named = os.environ.get(variable)
     return Path(named).expanduser() if named else None
+
+
+def shipped_file(name: str) -> Path:
+    """The path of a file in the package's assets."""
+    return Path(str(files("facerecon_lib"))) / "assets" / name
 
 
 def write_weights(

@@ -1,15 +1,17 @@
-"""The report's losses, one function an equation, the priors beside them, and the weighted sums.
+"""The report's losses, one function per equation, our priors, and the weighted sum.
 
     terms = {"pixel": pixel_loss(image, photo, mask), "landmark": landmark_loss(points, landmarks)}
-    loss = weighted_sum(terms, REPORT_WEIGHTS)          # Eq. 7 where "recognition" is there too
+    loss = weighted_sum(terms, REPORT_WEIGHTS)          # Eq. 7, with "recognition" among the terms
 
-Batched losses are averaged over the batch. Where an equation can be read in two ways the docstring
-says which reading this is. The priors are ours: the report has none.
+Each loss is averaged over the batch; with `per_face=True` it has one value per face. Where an
+equation can be read in two ways the docstring says which reading this is.
+Notebooks 05 and 08, Eq. 4 to 12.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 
 import torch
 from jaxtyping import Float, Int
@@ -20,37 +22,55 @@ from ..face.device_constants import constant
 from ..face.lighting import LIGHT_LEVEL, light_level
 from ..face.mesh import cached, edges
 
-# What is seen ---------------------------------------------------------------------------------
+
+def averaged(loss: Callable) -> Callable:
+    """Average a loss over the batch; called with `per_face=True`, return the value of each face."""
+
+    @wraps(loss)
+    def average(*args, per_face: bool = False, **kwargs):
+        value = loss(*args, **kwargs)
+        if per_face:
+            return value
+        if isinstance(value, dict):
+            return {name: each.mean() for name, each in value.items()}
+        return value.mean()
+
+    return average
 
 
+# The photo ------------------------------------------------------------------------------------
+
+
+@averaged
 def pixel_loss(
     rendered: Float[Tensor, "batch 3 height width"],
     photo: Float[Tensor, "batch 3 height width"],
     mask: Float[Tensor, "batch 1 height width"],
     reduction: str = "sum",
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " batch"]:
     """Eq. 4: squared difference of rendering and photo where the face covers the photo.
 
-    "sum" is the equation: summed over covered pixels and channels, divided by the batch. "mean"
-    divides each photo's sum by 3 times its covered pixels, so that face size does not count. The
-    mask is detached: with a live mask the sum rewards a face that shrinks.
+    "sum" is the equation: summed over covered pixels and channels. "mean" divides this sum by 3
+    times the covered pixels, so that face size does not count. The mask is detached: with a live
+    mask the sum rewards a face that shrinks.
     """
     _same_shape(rendered, photo)
     mask = mask.detach()
     difference = (mask * (rendered - photo) ** 2).sum((1, 2, 3))
     if reduction == "sum":
-        return difference.mean()
+        return difference
     if reduction == "mean":
-        return (difference / (3 * mask.sum((1, 2, 3))).clamp(min=1)).mean()
+        return difference / (3 * mask.sum((1, 2, 3))).clamp(min=1)
     raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
 
 
+@averaged
 def robust_pixel_loss(
     rendered: Float[Tensor, "batch 3 height width"],
     photo: Float[Tensor, "batch 3 height width"],
     weight: Float[Tensor, "batch 1 height width"],
     sigma: float = 0.15,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " batch"]:
     """Eq. 4 as a weighted mean under Geman and McClure's function r² / (1 + r² / sigma²).
 
     r is the colour difference of a pixel (root mean square over channels); past sigma a pixel
@@ -60,14 +80,15 @@ def robust_pixel_loss(
     squared = ((rendered - photo) ** 2).mean(1, keepdim=True)
     weight = weight.detach()
     value = weight * squared / (1 + squared / sigma**2)
-    return (value.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-6)).mean()
+    return value.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-6)
 
 
+@averaged
 def landmark_loss(
     points: Float[Tensor, "batch 68 2"],
     landmarks: Float[Tensor, "batch 68 2"],
     weights: Float[Tensor, " 68"] | None = None,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " batch"]:
     """Eq. 5: L1 distance of projected and detected landmarks, in pixels of the 224 crop, over 68.
 
     weights: how much each point counts (1 in the report; jaw points of a 2D detector 0.3).
@@ -80,38 +101,41 @@ def landmark_loss(
     distance = (points - landmarks).abs().sum(-1)
     if weights is not None:
         distance = distance * weights
-    return distance.sum(1).mean() / 68
+    return distance.sum(1) / 68
 
 
+@averaged
 def recognition_loss(
     rendered_features: Float[Tensor, "batch feature"],
     photo_features: Float[Tensor, "batch feature"],
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " batch"]:
     """Eq. 6: L1 distance of face-recognition features of the rendering and of the photo.
 
-    The second term of Eq. 6, F(y), is read as the features of the rendering. Both images must go
-    through the same warp, mask and background before F().
+    F(y) in Eq. 6 is read as the features of the rendering. Both images must go through the same
+    warp, mask and background before F().
     """
     if rendered_features.shape != photo_features.shape:
         raise ValueError(
             f"features: expected equal shapes, got {tuple(rendered_features.shape)} and "
             f"{tuple(photo_features.shape)}"
         )
-    return (rendered_features - photo_features).abs().sum(-1).mean()
+    return (rendered_features - photo_features).abs().sum(-1)
 
 
 # The offset maps ------------------------------------------------------------------------------
 
 
-def offset_l2_loss(offset_map: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, ""]:
-    """Eq. 8: squared norm of an offset map, summed over the map, averaged over the batch."""
-    return (offset_map**2).sum((1, 2, 3)).mean()
+@averaged
+def offset_l2_loss(offset_map: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, " batch"]:
+    """Eq. 8: squared norm of an offset map, summed over the map."""
+    return (offset_map**2).sum((1, 2, 3))
 
 
+@averaged
 def offset_symmetry_loss(
     offset_map: Float[Tensor, "batch 3 height width"], displacement: bool
-) -> Float[Tensor, ""]:
-    """Eq. 9: squared norm of the map minus its mirror image, summed, averaged over the batch.
+) -> Float[Tensor, " batch"]:
+    """Eq. 9: squared norm of the map minus its mirror image, summed over the map.
 
     The flip reverses the width and, for a displacement, negates x: without that a face could not
     grow wider on both sides. In image space this is the face's symmetry only for a frontal face.
@@ -119,27 +143,29 @@ def offset_symmetry_loss(
     mirrored = offset_map.flip(-1)
     if displacement:
         mirrored = mirrored * _negate_x(mirrored)[:, None, None]
-    return ((offset_map - mirrored) ** 2).sum((1, 2, 3)).mean()
+    return ((offset_map - mirrored) ** 2).sum((1, 2, 3))
 
 
+@averaged
 def mesh_symmetry_loss(
     offsets: Float[Tensor, "batch vertex 3"], mirror: Int[Tensor, " vertex"], displacement: bool
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " batch"]:
     """Eq. 9 between mirror vertices: mean over vertices of the squared difference, any pose."""
     mirrored = offsets[:, mirror]
     if displacement:
         mirrored = mirrored * _negate_x(mirrored)
-    return ((offsets - mirrored) ** 2).sum(-1).mean()
+    return ((offsets - mirrored) ** 2).sum(-1).mean(1)
 
 
+@averaged
 def smoothness_loss(
     values: Float[Tensor, "batch vertex channel"], faces: Int[Tensor, "face 3"]
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " batch"]:
     """Eq. 10 on positions (mm²), Eq. 11 on albedos: mean over vertices of the mean over their
     neighbours of the squared difference. On positions it shortens edges as well."""
     pairs, share = cached(faces, ("rings", values.shape[1]), lambda: _rings(faces, values.shape[1]))
     squared = ((values[:, pairs[:, 0]] - values[:, pairs[:, 1]]) ** 2).sum(-1)
-    return (squared * share.to(values.dtype)).sum(1).mean() / values.shape[1]
+    return (squared * share.to(values.dtype)).sum(1) / values.shape[1]
 
 
 def _rings(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
@@ -152,28 +178,32 @@ def _rings(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
 # Priors beyond the report ---------------------------------------------------------------------
 
 
-def coefficient_prior(coefficients: Float[Tensor, "batch mode"]) -> Float[Tensor, ""]:
-    """Sum over modes of the squared coefficient, averaged over the batch: N(0, 1) a mode."""
-    return (coefficients**2).sum(-1).mean()
+@averaged
+def coefficient_prior(coefficients: Float[Tensor, "batch mode"]) -> Float[Tensor, " batch"]:
+    """Sum over modes of the squared coefficient: N(0, 1) per mode."""
+    return (coefficients**2).sum(-1)
 
 
-def action_range_prior(actions: Float[Tensor, "batch control"]) -> Float[Tensor, ""]:
+@averaged
+def action_range_prior(actions: Float[Tensor, "batch control"]) -> Float[Tensor, " batch"]:
     """Squares of how far facial actions leave [0, 1]: below 0 lips pass through each other."""
     outside = (-actions).clamp(min=0) + (actions - 1).clamp(min=0)
-    return (outside**2).sum(-1).mean()
+    return (outside**2).sum(-1)
 
 
 LOG_SCALE_SD = 0.02
 """Standard deviation of the prior of log scale; the identity basis holds most of the size."""
 
 
-def scale_prior(scale: Float[Tensor, "batch 1"]) -> Float[Tensor, ""]:
+@averaged
+def scale_prior(scale: Float[Tensor, "batch 1"]) -> Float[Tensor, " batch"]:
     """(log scale / 0.02)²: the photo fixes only translation / scale, so depth carries the size."""
-    return ((scale.log() / LOG_SCALE_SD) ** 2).mean()
+    return (scale[:, 0].log() / LOG_SCALE_SD) ** 2
 
 
-def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor, ""]]:
-    """Pulls on the light, without which it would explain any skin tone.
+@averaged
+def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor, " batch"]]:
+    """Priors of the light; without them it would explain any skin tone.
 
     light_grey: squared difference of each channel's coefficients from the mean over channels.
     light_level: squared difference of `light_level` from LIGHT_LEVEL. A pull on ambient light alone
@@ -184,19 +214,19 @@ def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor
     grey = lighting.mean(-1, keepdim=True)
     shares = lighting[:, 1:] / grey[:, :1].clamp(min=0.1) * UNIT_AMBIENT
     return {
-        "light_grey": ((lighting - grey) ** 2).sum((1, 2)).mean(),
-        "light_level": ((light_level(lighting) - LIGHT_LEVEL) ** 2).mean(),
-        "light_bands": (shares**2).sum(1).mean(),
+        "light_grey": ((lighting - grey) ** 2).sum((1, 2)),
+        "light_level": (light_level(lighting) - LIGHT_LEVEL) ** 2,
+        "light_bands": (shares**2).sum(1).mean(1),
     }
 
 
-# The sum ---------------------------------------------------------------------------------------
+# The weighted sum -----------------------------------------------------------------------------
 
 
 def weighted_sum(
     terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]
 ) -> Float[Tensor, ""]:
-    """Eq. 7 and Eq. 12: the sum of weight times term over the terms given.
+    """Eq. 7 and Eq. 12: the sum of weight times term.
 
     Raises KeyError for a term without a weight: a misspelt term would else count for nothing.
     """

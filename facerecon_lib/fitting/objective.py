@@ -1,19 +1,20 @@
-"""What the base branch is trained to lower: Eq. 7 through the renderer, priors, and known truth.
+"""The loss: Eq. 7 through the renderer, our priors, and distances to a known truth.
 
     objective = BaseObjective(model, TRAIN_WEIGHTS, recognition=load_network("dlib"))
     result = objective(encoder(batch.image), batch)
     result.loss.backward()                               # result.terms names every part of it
 
-The face of the coefficients is rendered and compared with the photo (Eq. 4), its landmarks with the
-detected ones (Eq. 5), and its face-recognition features with the photo's (Eq. 6). With
-`reduction="sum"` and REPORT_WEIGHTS that is all, as the report has it.
+`fit` lowers it for the coefficients of a photo, training for the weights of the encoder. The face
+of the coefficients is rendered and compared with the photo (Eq. 4), its landmarks with the detected
+ones (Eq. 5), and its face-recognition features with the photo's (Eq. 6). With `reduction="sum"` and
+REPORT_WEIGHTS the loss is the report's Eq. 7. Notebooks 05 and 06.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -21,36 +22,43 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..face.batch import FaceBatch
-from ..face.camera import CROP_SIZE, axis_angle_to_matrix, pose
+from ..face.camera import CROP_SIZE, DEFAULT_FOV, axis_angle_to_matrix, pose
 from ..face.coefficients import FaceCoefficients
+from ..face.landmarks68 import JAW
 from ..face.lighting import sh_basis
 from ..face.morphable_model import MorphableModel
-from ..networks.recognition import FaceNetwork, chip_matrix, face_features
+from ..networks.face_networks import FaceNetwork
+from ..networks.recognition import chip_matrix, face_features
 from ..rendering.synthesis import Face, project_landmarks, synthesise
 from . import losses
 from .photo_light import region_weights
 from .weights import JAW_WEIGHT, PRIORS
 
-PIXEL_SIGMA = 0.12  # of the robust photometric term, as in fitting
+PIXEL_SIGMA = 0.12  # of the robust photometric term
 PHOTO_TERMS = ("pixel", "recognition")
 TRUTH_TERMS = ("truth_shape", "truth_expression", "truth_albedo", "truth_pose", "truth_light")
+Terms = dict[str, Float[Tensor, " batch"]]
 
 
 @dataclass(eq=False)
 class Objective:
-    """terms: unweighted, means over the batch. loss: their weighted sum. image, mask: the rendering
-    where one was made, detached."""
+    """The loss of a batch and its parts.
+
+    terms: unweighted means over the batch. loss: their weighted sum. image, mask: the rendering, if
+    one was made, detached. per_face: the unweighted terms of each face.
+    """
 
     terms: dict[str, Float[Tensor, ""]]
     loss: Float[Tensor, ""]
     image: Float[Tensor, "batch 3 size size"] | None
     mask: Float[Tensor, "batch 1 size size"] | None
+    per_face: Terms = field(default_factory=dict)
 
 
 class PhotoObjective:
-    """What both branches compare with the photo: Eq. 4 to 6 of a face, whatever it was made from.
+    """Eq. 4 to 6 of a rendered face: the part that both branches share.
 
-    known: the terms that may have a weight. The rest, and the errors, as of `BaseObjective`.
+    known: the terms that may have a weight. Other arguments and errors as of `BaseObjective`.
     """
 
     pixel_sigma = PIXEL_SIGMA
@@ -84,53 +92,75 @@ class PhotoObjective:
         self.recognition, self.size = recognition, size
         self.vertex_weights = region_weights(model)
 
-    def photo_terms(self, face: Face, batch: FaceBatch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Eq. 4 and 6 where they have a weight; the rendering and what counts of it, detached."""
+    def photo_terms(self, face: Face, batch: FaceBatch) -> tuple[Terms, Tensor, Tensor]:
+        """Eq. 4 and 6 where they have a weight; the rendering and its valid pixels, detached."""
         weights = self.vertex_weights[None, :, None].expand(len(face.colours), -1, 1)
         attributes = torch.cat([face.colours, weights], -1)
-        shown, mask = face.render(self.size, attributes=attributes, near=None)
-        image = shown[:, :3]
+        rendered, mask = face.render(self.size, attributes=attributes, near=None)
+        image = rendered[:, :3]
         photo, valid = batch.image, batch.valid
         if self.size != photo.shape[-1]:
             photo, valid = (F.interpolate(x, (self.size,) * 2, mode="area") for x in (photo, valid))
         mask = mask * valid
         terms = {}
         if "pixel" in self.weights and self.reduction == "sum":
-            terms["pixel"] = losses.pixel_loss(image, photo, mask, "sum")
+            terms["pixel"] = losses.pixel_loss(image, photo, mask, "sum", per_face=True)
         elif "pixel" in self.weights:
-            weight = shown[:, 3:] * mask
-            terms["pixel"] = losses.robust_pixel_loss(image, photo, weight, self.pixel_sigma)
+            weight = rendered[:, 3:] * mask
+            terms["pixel"] = losses.robust_pixel_loss(
+                image, photo, weight, self.pixel_sigma, per_face=True
+            )
         if "recognition" in self.weights:
             terms["recognition"] = self._recognition_term(image, photo, mask, batch.landmarks)
         return terms, image.detach(), mask.detach()
 
-    def _recognition_term(self, image: Tensor, photo: Tensor, mask: Tensor, at: Tensor) -> Tensor:
-        # A GPU would make the host wait for the check; there landmarks of nan show in the loss.
-        matrix = chip_matrix(at, self.recognition.chip, check=at.device.type == "cpu")
+    def _recognition_term(
+        self, image: Tensor, photo: Tensor, mask: Tensor, landmarks: Tensor
+    ) -> Float[Tensor, " batch"]:
+        # The check would make a GPU wait; there, landmarks that are not finite show in the loss.
+        check = landmarks.device.type == "cpu"
+        matrix = chip_matrix(landmarks, self.recognition.chip, check=check)
         with torch.no_grad():
-            seen = face_features(self.recognition, photo, at, mask, matrix)
-        features = face_features(self.recognition, image, at, mask, matrix)
-        return losses.recognition_loss(features, seen)
+            target = face_features(self.recognition, photo, landmarks, mask, matrix)
+        features = face_features(self.recognition, image, landmarks, mask, matrix)
+        return losses.recognition_loss(features, target, per_face=True)
 
-    def landmark_term(self, points: Float[Tensor, "batch 68 2"], batch: FaceBatch) -> Tensor:
-        """Eq. 5; as a mean it trusts a 2D detector's jaw less."""
+    def landmark_term(
+        self, points: Float[Tensor, "batch 68 2"], batch: FaceBatch
+    ) -> Float[Tensor, " batch"]:
+        """Eq. 5; "mean" trusts a 2D detector's jaw less."""
         weights = None
         if batch.kind == "2d" and self.reduction == "mean":
             weights = points.new_ones(68)
-            weights[:17] = JAW_WEIGHT
-        return losses.landmark_loss(points, batch.landmarks, weights)
+            weights[JAW] = JAW_WEIGHT
+        return losses.landmark_loss(points, batch.landmarks, weights, per_face=True)
+
+    def weigh(self, terms: Terms, image: Tensor | None, mask: Tensor | None) -> Objective:
+        """Average the terms and sum them by weight, in the order of the weights.
+
+        Raises ValueError without terms: every weight is then of a truth that the batch lacks.
+        """
+        if not terms:
+            raise ValueError(
+                f"batch: expected faces with a known truth for {', '.join(self.weights)}, which "
+                "alone have a weight; give 'pixel' or 'landmark' one"
+            )
+        terms = {name: terms[name] for name in self.weights if name in terms}
+        means = {name: value.mean() for name, value in terms.items()}
+        loss = losses.weighted_sum(means, self.weights)
+        return Objective(means, loss, image, mask, terms)
 
 
 class BaseObjective(PhotoObjective):
-    """The weighted losses of a face model. Terms of weight 0, or without one, are not computed.
+    """The weighted losses of a face model. Terms without a weight are not computed.
 
-    weights: of "pixel", "landmark", "recognition", of the priors of `losses.py`, and of
-    TRUTH_TERMS, which only count where a batch knows its truth.
+    weights: of "pixel", "landmark", "recognition", PRIORS, and TRUTH_TERMS; the last count only
+    where a batch knows its truth.
     reduction: of Eq. 4: "sum" as printed, or "mean", robust and with hair, eyes and the inside of
-    the mouth counting less, as in fitting. recognition: F() of Eq. 6.
-    size: pixels a side of the rendering; Eq. 6 needs the whole 224.
-    Raises ValueError for an unknown reduction or weight, for a weight below 0, or where none is
-    above, and for Eq. 6 without its network.
+    the mouth counting less. recognition: F() of Eq. 6.
+    size: pixels per side of the rendering; Eq. 6 needs the whole 224.
+    Raises ValueError for an unknown reduction or weight, for a weight below 0, without a weight
+    above 0, and for Eq. 6 without its network.
     """
 
     def __init__(
@@ -140,10 +170,12 @@ class BaseObjective(PhotoObjective):
         reduction: str = "mean",
         recognition: FaceNetwork | None = None,
         size: int = CROP_SIZE,
+        fov_deg: float = DEFAULT_FOV,
     ):
         known = {"pixel", "landmark", "recognition", *PRIORS, *TRUTH_TERMS}
         super().__init__(model, weights, known, reduction, recognition, size)
-        self.points = model.landmark_model()
+        self.fov_deg = fov_deg
+        self.landmark_model = model.landmark_model()
         self.grams = {
             name: _gram(basis, model.regions["skin"])
             for name, basis in (
@@ -158,71 +190,67 @@ class BaseObjective(PhotoObjective):
     def __call__(self, coefficients: FaceCoefficients, batch: FaceBatch) -> Objective:
         """Every term of this batch; differentiable in the coefficients.
 
-        Raises ValueError where nothing but TRUTH_TERMS has a weight and the batch has no truth.
+        Raises ValueError when only TRUTH_TERMS have a weight and the batch has no truth.
         """
         c = coefficients
         terms, image, mask = {}, None, None
-        wanted = self.weights.keys()
-        if wanted & set(PHOTO_TERMS):
-            terms, image, mask = self.photo_terms(synthesise(self.model, c), batch)
-        if "landmark" in wanted:
-            terms["landmark"] = self._landmark_term(c, batch)
+        if self.weights.keys() & set(PHOTO_TERMS):
+            face = synthesise(self.model, c, self.fov_deg)
+            terms, image, mask = self.photo_terms(face, batch)
+        if "landmark" in self.weights:
+            terms["landmark"] = self.landmark_term(self.landmarks(c, batch.kind), batch)
         terms |= self._priors(c)
         if batch.truth is not None:
             terms |= self._truth_terms(c, batch.truth)
-        if not terms:
-            raise ValueError(
-                f"batch: expected faces with a known truth for {', '.join(wanted)}, which alone "
-                "have a weight; give 'pixel' or 'landmark' one"
-            )
-        return Objective(terms, losses.weighted_sum(terms, self.weights), image, mask)
+        return self.weigh(terms, image, mask)
 
-    def _landmark_term(self, c: FaceCoefficients, batch: FaceBatch) -> Tensor:
-        """On the landmarks' own vertices: some hundred, not all."""
-        vertices = self.points.shape(c.identity, c.expression)
+    def landmarks(self, c: FaceCoefficients, kind: str) -> Float[Tensor, "batch 68 2"]:
+        """The projected landmarks, from their own hundred vertices."""
+        model = self.landmark_model
+        vertices = model.shape(c.identity, c.expression)
         v_camera = pose(vertices, c.rotation, c.scale, c.translation)
-        points = project_landmarks(self.points, v_camera, c.rotation, batch.kind)
-        return self.landmark_term(points, batch)
+        return project_landmarks(model, v_camera, c.rotation, kind, self.fov_deg)
 
-    def _priors(self, c: FaceCoefficients) -> dict[str, Tensor]:
-        priors = {
-            "identity": lambda: losses.coefficient_prior(c.identity),
-            "expression": lambda: losses.coefficient_prior(c.expression),
-            "action_range": lambda: losses.action_range_prior(self.model.actions(c.expression)),
-            "albedo": lambda: losses.coefficient_prior(c.albedo),
-            "scale": lambda: losses.scale_prior(c.scale),
-        }
-        terms = {name: prior() for name, prior in priors.items() if name in self.weights}
-        if self.weights.keys() & {"light_grey", "light_level", "light_bands"}:
-            light = losses.light_priors(c.lighting)
-            terms |= {name: value for name, value in light.items() if name in self.weights}
+    def _priors(self, c: FaceCoefficients) -> Terms:
+        weights, terms = self.weights, {}
+        for name in ("identity", "expression", "albedo"):
+            if name in weights:
+                terms[name] = losses.coefficient_prior(getattr(c, name), per_face=True)
+        if "action_range" in weights:
+            actions = self.model.actions(c.expression)
+            terms["action_range"] = losses.action_range_prior(actions, per_face=True)
+        if "scale" in weights:
+            terms["scale"] = losses.scale_prior(c.scale, per_face=True)
+        if weights.keys() & {"light_grey", "light_level", "light_bands"}:
+            light = losses.light_priors(c.lighting, per_face=True)
+            terms |= {name: value for name, value in light.items() if name in weights}
         return terms
 
-    def _truth_terms(self, c: FaceCoefficients, truth: FaceCoefficients) -> dict[str, Tensor]:
-        """Distances to the known face, one a group, so that each is in units that mean something.
+    def _truth_terms(self, c: FaceCoefficients, truth: FaceCoefficients) -> Terms:
+        """Distances to the known face, one per group, each in a unit of its own.
 
         truth_shape, truth_expression: mm², mean over the skin's vertices of the squared distance
-        that identity, and expression, are off alone. truth_albedo: likewise, of colours in [0, 1].
-        truth_pose: squared difference of the rotation matrices over 2: the angle in rad², where it
-        is small. truth_light: squared difference of the shading, summed over channels, the mean
-        over the half sphere that faces the viewer.
+        that the error of identity, or of expression, makes alone. truth_albedo: likewise, of
+        colours in [0, 1]. truth_pose: half the squared difference of the rotation matrices: the
+        squared angle where it is small. truth_light: squared difference of the shading, summed over
+        channels, the mean over the half sphere that faces the viewer.
         """
-        off = {
+        errors = {
             "truth_shape": c.identity - truth.identity,
             "truth_expression": c.expression - truth.expression,
             "truth_albedo": c.albedo - truth.albedo,
         }
         terms = {
-            name: torch.einsum("bi,ij,bj->b", x, self.grams[name], x).mean()
-            for name, x in off.items()
+            name: torch.einsum("bi,ij,bj->b", error, self.grams[name], error)
+            for name, error in errors.items()
             if name in self.weights
         }
         if "truth_pose" in self.weights:
             turned = axis_angle_to_matrix(c.rotation) - axis_angle_to_matrix(truth.rotation)
-            terms["truth_pose"] = turned.square().sum((1, 2)).mean() / 2
+            terms["truth_pose"] = turned.square().sum((1, 2)) / 2
         if "truth_light" in self.weights:
             shading = self.front @ (c.lighting - truth.lighting)
-            terms["truth_light"] = shading.square().sum(2).mean()
+            terms["truth_light"] = shading.square().sum(2).mean(1)
         return terms
 
 
@@ -236,7 +264,7 @@ def _gram(
 def _front_normals(count: int = 200) -> Float[Tensor, "count 9"]:
     """The lighting functions at normals spread over the half sphere that faces the viewer."""
     i = torch.arange(count, dtype=torch.float64) + 0.5
-    z = i / count  # evenly in z is evenly in area
-    turn = i * torch.pi * (3 - 5**0.5)
+    z = i / count  # even steps of z cut equal areas
+    angle = i * torch.pi * (3 - 5**0.5)
     r = (1 - z * z).sqrt()
-    return sh_basis(torch.stack([r * turn.cos(), r * turn.sin(), z], -1)).float()
+    return sh_basis(torch.stack([r * angle.cos(), r * angle.sin(), z], -1)).float()

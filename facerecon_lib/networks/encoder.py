@@ -12,7 +12,6 @@ fixed scales, one a group, so that one learning rate suits degrees, millimetres 
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -22,25 +21,20 @@ from torch import Tensor, nn
 
 from ..face.coefficients import FaceCoefficients, ModelSizes
 from ..face.morphable_model import MorphableModel
-from ..files.errors import one_line
-from ..files.weights import named_file, read_weights, write_weights
-from .backbones import (
-    BACKBONES,
-    IMAGENET_MEAN,
-    IMAGENET_SD,
-    NORMS,
-    EncoderError,
-    backbone_features,
-    imagenet_file,
+from ..files.weights import write_weights
+from .backbones import IMAGENET_MEAN, IMAGENET_SD, EncoderError, backbone_features
+from .network_file import NetworkFile, State
+
+ENCODER_FILE = NetworkFile(
+    format="facerecon-encoder-1",
+    shipped="base_encoder.safetensors",
+    variable="FACERECON_ENCODER",
+    maker="facerecon train base",
+    what="encoder",
+    error=EncoderError,
 )
-
-__all__ = ["BACKBONES", "NORMS", "Encoder", "EncoderError", "imagenet_file", "load_encoder"]
-__all__ += ["default_encoder_path", "save_encoder", "shipped_encoder_path"]
-
-FORMAT = "facerecon-encoder-1"
-VARIABLE = "FACERECON_ENCODER"
 STORES = ("float32", "float16", "int8")
-STEP = ".step"  # of weights kept as whole numbers: what 1 stands for, an output channel
+STEP = ".step"  # suffix of the tensor of what 1 stands for in int8 weights, per output channel
 OUTPUT_SCALES = {
     "identity": (1.0,),
     "expression": (1.0,),
@@ -151,32 +145,22 @@ class Encoder(nn.Module):
 # Files ------------------------------------------------------------------------------------------
 
 
-def shipped_encoder_path() -> Path:
-    """The encoder in the package."""
-    return Path(str(files("facerecon_lib"))) / "assets" / "base_encoder.safetensors"
-
-
-def default_encoder_path() -> Path:
-    """The file that $FACERECON_ENCODER names; without it, the encoder that ships."""
-    return named_file(VARIABLE) or shipped_encoder_path()
-
-
 def save_encoder(
     path: Path, encoder: Encoder, metadata: dict[str, str] | None = None, store: str = "float32"
 ) -> None:
     """Write the encoder to one .safetensors file, whole or not at all.
 
-    store: what convolutions and the head are kept in: "float32"; "float16", half the size; or
-    "int8", a quarter: each output channel's weights as whole 127ths of its largest. What
-    normalisation layers and biases hold stays in float32. Raises ValueError for another `store`.
+    store: of convolutions and the head: "float32"; "float16", half the size; or "int8", a quarter:
+    each output channel's weights as whole 127ths of its largest. Normalisation layers and biases
+    stay in float32. Raises ValueError for another `store`.
     """
     if store not in STORES:
         raise ValueError(f"store {store!r}: expected {', '.join(STORES)}")
     state = encoder.state_dict()
     if store == "int8":
-        state, store = _whole_numbers(state), "float32"  # of what is left
+        state, store = _quantised(state), "float32"  # of the rest
     own = {
-        "format": FORMAT,
+        "format": ENCODER_FILE.format,
         "backbone": encoder.backbone,
         "norm": encoder.norm,
         "sizes": json.dumps(list(encoder.sizes)),
@@ -190,40 +174,27 @@ def load_encoder(
     model: MorphableModel | None = None,
     device: torch.device | str = "cpu",
 ) -> Encoder:
-    """An encoder from its file, ready for use (in eval mode); None is `default_encoder_path()`.
+    """An encoder from its file, in eval mode; None: $FACERECON_ENCODER, or the one that ships.
 
     model: the face model that its coefficients are for. Raises EncoderError, one line, when the
-    file is missing, damaged, no encoder, or was trained with another face model; it names
-    $FACERECON_ENCODER where that named the file.
+    file is missing, damaged, no encoder, or was trained for another face model.
     """
-    if path is None and named_file(VARIABLE):
-        try:
-            return load_encoder(default_encoder_path(), model, device)
-        except EncoderError as error:
-            raise EncoderError(f"${VARIABLE}: {error}") from None
-    path = shipped_encoder_path() if path is None else Path(path)
-    maker = "facerecon train base"
-    state, metadata = read_weights(path, FORMAT, EncoderError, maker, "encoder")
-    try:
-        sizes = ModelSizes(*json.loads(metadata["sizes"]))
-        kind = (metadata["backbone"], metadata["norm"])
-        state = _restored(state)
-        with torch.random.fork_rng([]):  # random numbers that nobody will see
-            encoder = Encoder(sizes, *kind, input_size=int(metadata["input_size"]))
-        encoder.load_state_dict(state)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = one_line(error)[:200]
-        raise EncoderError(
-            f"{path.name}: its parts do not fit ({reason}); train it again"
-        ) from None
-    if model is not None:
-        _check_model(path, sizes, metadata, model)
-    encoder.name, encoder.metadata = path.name, metadata
-    return encoder.eval().to(device)
+    return ENCODER_FILE.load(path, model, device, _build)
 
 
-def _whole_numbers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each output channel's weights as whole 127ths of its largest, and what these stand for."""
+def _build(state: State, metadata: dict[str, str]) -> Encoder:
+    encoder = Encoder(
+        ModelSizes(*json.loads(metadata["sizes"])),
+        metadata["backbone"],
+        metadata["norm"],
+        input_size=int(metadata["input_size"]),
+    )
+    encoder.load_state_dict(_restored(state))
+    return encoder
+
+
+def _quantised(state: State) -> State:
+    """Each output channel's weights as whole 127ths of its largest, and what 1 stands for."""
     whole = dict(state)
     for name, value in state.items():
         if value.ndim > 1 and value.is_floating_point():
@@ -233,27 +204,10 @@ def _whole_numbers(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return whole
 
 
-def _restored(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `save_encoder` stored, whole numbers times their steps."""
-    whole = {}
+def _restored(state: State) -> State:
+    """Stored weights, whole numbers times their steps."""
+    steps = {name: state.pop(name) for name in list(state) if name.endswith(STEP)}
     for name, value in state.items():
-        if name.endswith(STEP):
-            continue
         if value.dtype == torch.int8:
-            step = state[name + STEP]
-            value = value * step.view(-1, *[1] * (value.ndim - 1))
-        whole[name] = value
-    return whole
-
-
-def _check_model(
-    path: Path, sizes: ModelSizes, metadata: dict[str, str], model: MorphableModel
-) -> None:
-    name = model.metadata.get("name", model.metadata["file"])
-    trained = metadata.get("model", name)
-    if sizes != model.sizes or trained != name:
-        name_it = f" and name it: ${VARIABLE}" if path == shipped_encoder_path() else ""
-        raise EncoderError(
-            f"{path.name}: was trained for {trained} ({', '.join(map(str, sizes))} modes), not for "
-            f"{name} ({', '.join(map(str, model.sizes))}); train one with that model{name_it}"
-        )
+            state[name] = value * steps[name + STEP].view(-1, *[1] * (value.ndim - 1))
+    return state

@@ -25,19 +25,7 @@ from torch import Tensor
 
 from ..face.device_constants import constant
 from ..photos.crop import align
-from .face_networks import (
-    CHIPS,
-    Chip,
-    FaceNetwork,
-    RecognitionError,
-    facenet_file,
-    load_network,
-    networks,
-)
-
-__all__ = ["CHIPS", "Chip", "FaceNetwork", "RecognitionError", "chip_matrix", "cut_chips"]
-__all__ += ["describe", "face_features", "facenet_file", "feature_distance", "load_network"]
-__all__ += ["networks"]
+from .face_networks import Chip, FaceNetwork
 
 # Of the 68 points those without jaw, brows and lower lip, and where they lie in dlib's mean face,
 # whose unit is about the width of the brows and the height from brows to chin.

@@ -21,7 +21,6 @@ The last layers start at zero, so that before training the augmented face is the
 
 from __future__ import annotations
 
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -32,11 +31,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..face.morphable_model import MorphableModel
-from ..files.errors import FacereconError, one_line
-from ..files.weights import named_file, read_weights, write_weights
+from ..files.errors import FacereconError
+from ..files.weights import write_weights
+from .network_file import NetworkFile, State
 
-FORMAT = "facerecon-unet-1"
-VARIABLE = "FACERECON_UNET"
 NORMS = ("inner", "group", "batch")
 GROUP = 8  # channels that group normalisation takes together
 SHARED = 2  # up-sampling blocks before the heads part
@@ -50,6 +48,17 @@ DISPLACEMENT_SCALE = 1.0
 
 class UNetError(FacereconError):
     """A U-Net or its file that cannot be used; the message is one line and says what to do."""
+
+
+UNET_FILE = NetworkFile(
+    format="facerecon-unet-1",
+    shipped="offset_unet.safetensors",
+    variable="FACERECON_UNET",
+    maker="facerecon train augmented",
+    what="offset U-Net",
+    error=UNetError,
+    one_albedo=True,
+)
 
 
 class OffsetMaps(NamedTuple):
@@ -184,16 +193,6 @@ class _Head(nn.Module):
 # Files ------------------------------------------------------------------------------------------
 
 
-def shipped_unet_path() -> Path:
-    """The U-Net in the package."""
-    return Path(str(files("facerecon_lib"))) / "assets" / "offset_unet.safetensors"
-
-
-def default_unet_path() -> Path:
-    """The file that $FACERECON_UNET names; without it, the U-Net that ships."""
-    return named_file(VARIABLE) or shipped_unet_path()
-
-
 def save_unet(
     path: Path,
     unet: DoubleHeadUNet,
@@ -203,11 +202,11 @@ def save_unet(
     """Write the U-Net to one .safetensors file, whole or not at all.
 
     metadata: what it was trained for: "model", the face model's name; "albedo", "space", "light".
-    store: what convolutions are kept in, "float16" or "float32"; the rest stays in float32.
-    Raises ValueError for another `store`.
+    store: of convolutions, "float16" or "float32"; the rest stays in float32. Raises ValueError for
+    another `store`.
     """
     own = {
-        "format": FORMAT,
+        "format": UNET_FILE.format,
         "width": str(unet.width),
         "depth": str(unet.depth),
         "norm": unet.norm,
@@ -220,43 +219,15 @@ def load_unet(
     model: MorphableModel | None = None,
     device: torch.device | str = "cpu",
 ) -> DoubleHeadUNet:
-    """A U-Net from its file, ready for use (in eval mode); None is `default_unet_path()`.
+    """A U-Net from its file, in eval mode; None: $FACERECON_UNET, or the one that ships.
 
     model: the face model that its maps are for. Raises UNetError, one line, when the file is
-    missing, damaged, no U-Net, or was trained with another face model or albedo basis; it names
-    $FACERECON_UNET where that named the file.
+    missing, damaged, no U-Net, or was trained for another face model or albedo basis.
     """
-    if path is None and named_file(VARIABLE):
-        try:
-            return load_unet(default_unet_path(), model, device)
-        except UNetError as error:
-            raise UNetError(f"${VARIABLE}: {error}") from None
-    path = shipped_unet_path() if path is None else Path(path)
-    state, metadata = read_weights(
-        path, FORMAT, UNetError, "facerecon train augmented", "offset U-Net"
-    )
-    try:
-        with torch.random.fork_rng([]):  # random numbers that nobody will see
-            unet = DoubleHeadUNet(int(metadata["width"]), int(metadata["depth"]), metadata["norm"])
-        unet.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as problem:
-        reason = one_line(problem)[:200]
-        raise UNetError(f"{path.name}: its parts do not fit ({reason}); train it again") from None
-    if model is not None:
-        name = model.metadata.get("name", model.metadata["file"])
-        trained = metadata.get("model", name)
-        if trained != name:
-            name_it = f" and name it: ${VARIABLE}" if path == shipped_unet_path() else ""
-            raise UNetError(
-                f"{path.name}: was trained for {trained}, not for {name}; train one with that model"
-                f"{name_it}"
-            )
-        ours = model.metadata.get("albedo", "monk")
-        theirs = metadata.get("albedo", ours)
-        if theirs != ours:
-            raise UNetError(
-                f"{path.name}: was trained on the albedo basis {theirs!r}, not on {ours!r}; take "
-                "another, or train one"
-            )
-    unet.name, unet.metadata = path.name, metadata
-    return unet.eval().to(device)
+    return UNET_FILE.load(path, model, device, _build)
+
+
+def _build(state: State, metadata: dict[str, str]) -> DoubleHeadUNet:
+    unet = DoubleHeadUNet(int(metadata["width"]), int(metadata["depth"]), metadata["norm"])
+    unet.load_state_dict(state)
+    return unet

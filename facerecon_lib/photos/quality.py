@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ..face.landmarks68 import FIVE, INNER
-from ..face.morphable_model import MorphableModel, shipped_model_path
+from ..face.morphable_model import MorphableModel
+from ..files.weights import shipped_file
 from .crop import Crop
 from .detection import FaceBox
 
@@ -145,6 +146,6 @@ def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, flo
 @lru_cache(maxsize=1)
 def _mean_points() -> Float[np.ndarray, "51 3"]:
     """Inner landmarks of the mean face, mm, about their middle."""
-    model = MorphableModel.load(shipped_model_path(), subdivision=0)
+    model = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
     points = model.mean[model.landmarks[INNER]].double().numpy()
     return points - points.mean(0)

@@ -20,7 +20,7 @@ from ..face.coefficients import FaceCoefficients
 from ..face.morphable_model import MorphableModel
 from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
 from ..networks.encoder import Encoder
-from ..networks.recognition import FaceNetwork
+from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
 from ..photos.crop import Crop, align
 from ..photos.detection import Detection, detect

@@ -27,8 +27,8 @@ from ..face.morphable_model import ModelError, MorphableModel
 from ..files.downloads import sha256_of
 from ..fitting.objective import Objective
 from ..fitting.photo_light import LIGHTS as SOLVED
-from ..networks.encoder import default_encoder_path, load_encoder
-from ..networks.recognition import FaceNetwork
+from ..networks.encoder import ENCODER_FILE, load_encoder
+from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
 from ..rendering.synthesis import Face
 from .logs import tiled
@@ -47,7 +47,7 @@ class AugmentedStage(Stage):
         super().__init__(settings, device)
         self.settings = s = self.settled(settings)
         encoder = load_encoder(s.encoder, self.model, device)
-        path = Path(s.encoder) if s.encoder else default_encoder_path()
+        path = Path(s.encoder) if s.encoder else ENCODER_FILE.default_path()
         self.sources["encoder"] = sha256_of(path)
         if s.albedo != (own := self.scenes.metadata["albedo"]):
             if s.illumination not in SOLVED:

@@ -21,7 +21,7 @@ from ..face.coefficients import FaceCoefficients
 from ..face.measures import landmark_error, vertex_error_mm
 from ..fitting.objective import BaseObjective, Objective
 from ..networks.encoder import Encoder, load_encoder, save_encoder
-from ..networks.recognition import FaceNetwork
+from ..networks.face_networks import FaceNetwork
 from ..rendering.synthesis import project_landmarks
 from .logs import picture_rows
 from .settings import SettingsError, TrainSettings

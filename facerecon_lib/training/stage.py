@@ -24,7 +24,7 @@ from ..face.batch import FaceBatch
 from ..face.morphable_model import MorphableModel, default_model_path
 from ..files.downloads import sha256_of
 from ..fitting.objective import Objective
-from ..networks.recognition import FaceNetwork, RecognitionError, load_network
+from ..networks.face_networks import FaceNetwork, RecognitionError, load_network
 from .settings import RunSettings, SettingsError
 
 

@@ -25,7 +25,7 @@ from facerecon_lib.face.lighting import ambient_lighting
 from facerecon_lib.face.measures import albedo_error, landmark_error, vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import fit
-from facerecon_lib.networks.recognition import FaceNetwork, load_network
+from facerecon_lib.networks.face_networks import FaceNetwork, load_network
 from facerecon_lib.rendering.synthesis import synthesise
 
 console = Console(width=130)

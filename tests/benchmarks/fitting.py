@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from itertools import pairwise
 from typing import Annotated
 
 import torch
@@ -16,8 +17,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.fitting.fit import LANDMARK_STAGE, LEARNING_RATES, FitSettings, _Run, fit
+from facerecon_lib.fitting.fit import (
+    LANDMARK_STAGE,
+    LANDMARK_TERMS,
+    LEARNING_RATES,
+    PHOTO_TERMS,
+    descend,
+    fit,
+)
+from facerecon_lib.fitting.objective import BaseObjective
+from facerecon_lib.fitting.weights import FIT_WEIGHTS
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import detect, sample_detection, sample_photo
 
@@ -38,12 +49,16 @@ def main(
         table.add_column(column)
     models = [MorphableModel.load(subdivision=s).to(device) for s in (0, 1)]
     for label, model in zip(("native", "x1"), models, strict=True):
-        run = _Run(model, *inputs, "2d", FitSettings(), None)
-        run.set(model.neutral())
-        cells = [_median_ms(run, run.landmark_terms, LANDMARK_STAGE, steps, device)]
-        for size in (112, 224):
-            run.use(model, size)
-            cells.append(_median_ms(run, run.photo_terms, tuple(LEARNING_RATES), steps, device))
+        batch = FaceBatch(*inputs, "2d", [""])
+        cells = []
+        for terms, names, size in (
+            (LANDMARK_TERMS, LANDMARK_STAGE, 224),
+            (PHOTO_TERMS, tuple(LEARNING_RATES), 112),
+            (PHOTO_TERMS, tuple(LEARNING_RATES), 224),
+        ):
+            weights = {name: FIT_WEIGHTS[name] for name in terms}
+            objective = BaseObjective(model, weights, size=size)
+            cells.append(_median_ms(objective, batch, names, steps))
         counts = (str(len(model.mean)), str(len(model.faces)))
         table.add_row(label, *counts, *(f"{ms:.1f}" for ms in cells))
     console.print(table)
@@ -63,17 +78,12 @@ def main(
     console.print(table)
 
 
-def _median_ms(run: _Run, terms, names, steps: int, device: str) -> float:
-    """Median over single steps, each waited for."""
-    run.optimise("warm up", 5, terms, names)
-    times = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        run.optimise("timed", 1, terms, names)
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
+def _median_ms(objective: BaseObjective, batch: FaceBatch, names, steps: int) -> float:
+    """Median over the steps after the first five; each reads its loss back and so has ended."""
+    ends = []
+    start = objective.model.neutral()
+    descend(objective, batch, start, names, steps + 5, lambda *_: ends.append(time.perf_counter()))
+    return 1000 * statistics.median(b - a for a, b in pairwise(ends[4:]))
 
 
 if __name__ == "__main__":

@@ -46,8 +46,9 @@ from facerecon_lib.face.camera import CROP_SIZE
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.objective import BaseObjective, Objective
 from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, RENDERED_WEIGHTS, REPORT_WEIGHTS
-from facerecon_lib.networks.encoder import BACKBONES, Encoder
-from facerecon_lib.networks.recognition import load_network
+from facerecon_lib.networks.backbones import BACKBONES
+from facerecon_lib.networks.encoder import Encoder
+from facerecon_lib.networks.face_networks import load_network
 from facerecon_lib.rendering.synthesis import synthesise
 
 EPOCHS, PHOTOS = {"base": 20, "augmented": 7}, 114_000

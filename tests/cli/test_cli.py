@@ -19,7 +19,7 @@ from facerecon_lib.cli import app as cli
 from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import FitSettings
-from facerecon_lib.networks.encoder import Encoder, save_encoder
+from facerecon_lib.networks.encoder import ENCODER_FILE, Encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, save_unet
 from facerecon_lib.photos.detection import ASSETS
 from facerecon_lib.photos.reading import load_image
@@ -664,13 +664,14 @@ def test_the_doctor_names_what_is_here_and_what_to_do():
 
 
 def test_the_doctor_tells_of_the_encoder_and_fitting_does_without_it(monkeypatch, checkpoint):
-    monkeypatch.setattr("facerecon_lib.networks.encoder.shipped_encoder_path", lambda: checkpoint)
+    shipped = "facerecon_lib.networks.encoder.ENCODER_FILE"
+    monkeypatch.setattr(shipped, replace(ENCODER_FILE, shipped=str(checkpoint)))
     result = runner.invoke(cli.app, ["doctor"])
     assert result.exit_code == 0
     told = " ".join(result.stdout.split())
     assert "untrained.safetensors" in told
     assert "mobilenet_v3_large" in told
-    monkeypatch.setattr("facerecon_lib.networks.encoder.shipped_encoder_path", lambda: SAMPLE)
+    monkeypatch.setattr(shipped, replace(ENCODER_FILE, shipped=str(SAMPLE)))
     result = runner.invoke(cli.app, ["doctor"])
     assert result.exit_code == 0
     assert "readable safetensors" in " ".join(result.stdout.split())

@@ -9,14 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from facerecon_lib.course.nb01_morphable_model.checks import library_fit_coefficients, library_pca
-from facerecon_lib.course.nb01_morphable_model.face_samples import (
-    FaceSamples,
-    load_face_samples,
-    shipped_samples_path,
-)
+from facerecon_lib.course.nb01_morphable_model.face_samples import FaceSamples, load_face_samples
 from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.measures import rigid_align
 from facerecon_lib.face.morphable_model import ModelError, MorphableModel
+from facerecon_lib.files.weights import shipped_file
 
 
 @lru_cache
@@ -35,7 +32,7 @@ def skin_colour(albedo: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_shipped_file_is_small_and_says_where_it_comes_from():
-    assert shipped_samples_path().stat().st_size <= 3.5e6
+    assert shipped_file("face_samples.safetensors").stat().st_size <= 3.5e6
     facts = samples().metadata
     assert facts["licence"] == "CC0-1.0"
     assert facts["units"] == "mm"
@@ -57,7 +54,7 @@ def test_shapes_and_skins_are_on_the_mesh_of_the_shipped_model():
 
 
 def test_stored_offsets_round_by_less_than_two_hundredths_of_a_millimetre():
-    stored = load_file(shipped_samples_path())
+    stored = load_file(shipped_file("face_samples.safetensors"))
     for name in ("training_offsets", "held_out_offsets"):
         offsets = stored[name]
         assert offsets.dtype == torch.float16
@@ -141,7 +138,7 @@ def test_rebuilding_gives_the_shipped_samples_to_float16_rounding(monkeypatch):
     tensors, metadata = script.build(training=96, held_out=18, seed=101)
     again = script.file_bytes(tensors, metadata)
     assert again == script.file_bytes(dict(reversed(tensors.items())), metadata)
-    shipped = load_file(shipped_samples_path())
+    shipped = load_file(shipped_file("face_samples.safetensors"))
     assert tensors.keys() == shipped.keys()
     for name, built in tensors.items():
         stored = shipped[name].numpy()

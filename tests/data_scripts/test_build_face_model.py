@@ -7,7 +7,7 @@ import pytest
 from makehuman import face_crop, skin_albedo
 from safetensors.numpy import load_file
 
-from facerecon_lib.face.morphable_model import shipped_model_path
+from facerecon_lib.files.weights import shipped_file
 
 
 def test_the_border_is_even_and_inside_is_negative():
@@ -64,7 +64,7 @@ def test_rebuilding_gives_the_shipped_model_to_float16_rounding():
     from makehuman.model import build
 
     tensors, metadata = build(samples=3000, albedo_samples=1200, seed=0)
-    shipped = load_file(shipped_model_path())
+    shipped = load_file(shipped_file("face_model.safetensors"))
     assert tensors.keys() == shipped.keys()
     assert metadata["licence"] == "CC0-1.0"
     for name, built in tensors.items():

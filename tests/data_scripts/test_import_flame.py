@@ -17,12 +17,13 @@ from made_up_models.made_up_flame import truth
 from model_fits import fits_its_own_samples
 from typer.testing import CliRunner
 
-from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file
 
 
 @pytest.fixture(scope="module")
 def shipped():
-    return MorphableModel.load(shipped_model_path(), subdivision=0)
+    return MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
 
 
 @pytest.fixture(scope="module")

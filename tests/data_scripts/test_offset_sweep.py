@@ -13,8 +13,8 @@ from facerecon_lib.course.nb08_regularisation.sweep import (
     MEASURES,
     SweepError,
     load_sweep,
-    shipped_sweep_path,
 )
+from facerecon_lib.files.weights import shipped_file
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_other_files_are_refused_in_one_line(made, tmp_path):
 
 
 def test_what_ships_is_whole_and_small():
-    path = shipped_sweep_path()
+    path = shipped_file("offset_weight_sweep.safetensors")
     assert path.stat().st_size < 3_000_000
     sweep = load_sweep()
     assert [run["name"] for run in sweep.runs] == [run.name for run in script.runs()]

@@ -19,12 +19,12 @@ from facerecon_lib.course.nb09_comparison.tone_study import (
     conditions_figure,
     load_study,
     medians,
-    shipped_study_path,
     spread,
     tone_groups,
     tone_table,
 )
 from facerecon_lib.evaluation.surface import AREAS
+from facerecon_lib.files.weights import shipped_file
 
 FACES = 6
 
@@ -162,7 +162,7 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, text, words):
 
 def test_the_shipped_study_is_small_whole_and_of_every_tone():
     study = load_study()
-    assert shipped_study_path().stat().st_size < 300_000
+    assert shipped_file("skin_tone_study.json").stat().st_size < 300_000
     assert len(study.tones) == 240
     assert study.groups.bincount(minlength=len(GROUPS)).min() > 10
     assert {"light-known", "light-free", "monk-known"} <= set(study.runs)

@@ -17,7 +17,8 @@ from face_models.source_model import ImportModelError, SourceModel, finish, run,
 from model_fits import fits_its_own_samples
 
 from facerecon_lib.face.mesh import boundary_edges
-from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.photos.landmarks import DetectionError, choose_detector
 
 MOVED = np.array([0.0, -30.0, 55.0])
@@ -26,7 +27,7 @@ GROUPS = {"brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 6
 
 @lru_cache
 def shipped() -> MorphableModel:
-    return MorphableModel.load(shipped_model_path(), subdivision=0)
+    return MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
 
 
 @lru_cache

@@ -20,9 +20,9 @@ from facerecon_lib.evaluation.runs import evaluate_batches, evaluate_photos, eva
 from facerecon_lib.evaluation.surface import AREAS
 from facerecon_lib.evaluation.tables import tables
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.networks.encoder import Encoder, EncoderError
-from facerecon_lib.networks.face_networks import dlib_file
-from facerecon_lib.networks.recognition import load_network
+from facerecon_lib.networks.backbones import EncoderError
+from facerecon_lib.networks.encoder import Encoder
+from facerecon_lib.networks.face_networks import dlib_file, load_network
 from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.photos.detection import ASSETS
 from facerecon_lib.photos.landmarks import DetectionError

@@ -13,7 +13,8 @@ from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.device_constants import constant
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.losses import offset_symmetry_loss
-from facerecon_lib.networks.recognition import CHIPS, chip_matrix, cut_chips
+from facerecon_lib.networks.face_networks import CHIPS
+from facerecon_lib.networks.recognition import chip_matrix, cut_chips
 from facerecon_lib.rendering.synthesis import synthesise
 
 CPU = torch.device("cpu")

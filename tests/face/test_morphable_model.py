@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from facerecon_lib.face.mesh import boundary_edges, vertex_normals
-from facerecon_lib.face.morphable_model import ModelError, MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import ModelError, MorphableModel
+from facerecon_lib.files.weights import shipped_file
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
 
@@ -22,7 +23,7 @@ def model(subdivision: int = 0, albedo: str = "monk") -> MorphableModel:
 
 
 def test_the_shipped_file_is_small_and_says_where_it_comes_from():
-    assert shipped_model_path().stat().st_size <= 8e6
+    assert shipped_file("face_model.safetensors").stat().st_size <= 8e6
     facts = model().metadata
     assert facts["licence"] == "CC0-1.0"
     assert "MakeHuman" in facts["provenance"]
@@ -149,7 +150,7 @@ def test_subdividing_the_bases_is_subdividing_the_deformed_mesh():
 
     coarse, fine = model(0), model(1)
     identity, expression, _ = coarse.random(1, torch.Generator().manual_seed(2))
-    path = shipped_model_path()
+    path = shipped_file("face_model.safetensors")
     with safe_open(path, "pt") as file:
         creases = file.get_tensor("creases").long()
     step = loop_subdivide(coarse.faces, len(coarse.mean), creases)
@@ -324,14 +325,14 @@ def test_bad_files_are_named_in_one_line(tmp_path):
     with pytest.raises(ModelError, match="not a face model of this project"):
         MorphableModel.load(other)
     cut = tmp_path / "cut.safetensors"
-    cut.write_bytes(shipped_model_path().read_bytes()[:100_000])
+    cut.write_bytes(shipped_file("face_model.safetensors").read_bytes()[:100_000])
     with pytest.raises(ModelError, match="not a readable safetensors file"):
         MorphableModel.load(cut)
 
 
 def damaged(tmp_path, change) -> MorphableModel:
     """The shipped model after `change(tensors, metadata)`, written and read again."""
-    with safe_open(shipped_model_path(), "pt") as file:
+    with safe_open(shipped_file("face_model.safetensors"), "pt") as file:
         data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         metadata = dict(file.metadata())
     change(data, metadata)
@@ -407,7 +408,7 @@ def test_the_environment_names_a_default_model(tmp_path, monkeypatch):
     damaged(tmp_path, lambda data, metadata: metadata.update(name="mine"))
     monkeypatch.setenv("FACERECON_MODEL", str(tmp_path / "damaged.safetensors"))
     assert MorphableModel.load(subdivision=0).metadata["name"] == "mine"
-    assert MorphableModel.load(shipped_model_path(), 0).metadata["name"] != "mine"
+    assert MorphableModel.load(shipped_file("face_model.safetensors"), 0).metadata["name"] != "mine"
     monkeypatch.setenv("FACERECON_MODEL", str(tmp_path / "nowhere"))
     with pytest.raises(ModelError, match=r"nowhere: no such .* \$FACERECON_MODEL names"):
         MorphableModel.load()

@@ -8,8 +8,8 @@ from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.face.morphable_model import ModelError
 from facerecon_lib.files.downloads import DownloadError
 from facerecon_lib.files.errors import FacereconError, one_line, readable_name
-from facerecon_lib.networks.encoder import EncoderError
-from facerecon_lib.networks.recognition import RecognitionError
+from facerecon_lib.networks.backbones import EncoderError
+from facerecon_lib.networks.face_networks import RecognitionError
 from facerecon_lib.networks.unet import UNetError
 from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.photos.reading import PhotoError

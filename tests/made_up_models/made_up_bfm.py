@@ -20,7 +20,8 @@ import typer
 from jaxtyping import Float
 from scipy.io import savemat
 
-from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file
 
 MAT, H5 = "01_MorphableModel.mat", "model2019_face12.h5"
 NAMED = {  # some of the places that BFM 2019 names, and which of the 68 they are, from 0
@@ -40,7 +41,7 @@ class Truth:
     """
 
     def __init__(self, identity: int, expression: int, albedo: int):
-        model = MorphableModel.load(shipped_model_path(), subdivision=0)
+        model = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
         self.mean, self.tone = model.mean.double().numpy(), model.albedo_mean.double().numpy()
         self.identity = model.identity_basis[:identity].double().numpy()
         self.expression = model.expression_basis[:expression].double().numpy()

@@ -21,7 +21,8 @@ import numpy as np
 import typer
 from scipy import sparse
 
-from facerecon_lib.face.morphable_model import MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file
 
 SHIFT = np.array([0.001, -0.02, 0.03])  # metres: FLAME's origin is none of ours
 IDENTITY, EXPRESSION = 300, 100
@@ -89,7 +90,7 @@ def python2(value, protocol: int = 2) -> bytes:
 @functools.cache
 def truth() -> dict:
     """generic_model.pkl's parts as plain arrays, metres."""
-    model = MorphableModel.load(shipped_model_path(), subdivision=0)
+    model = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
     rng = np.random.default_rng(0)
     mean = model.mean.double().numpy() / 1000
     regions = {name: mask.double().numpy() for name, mask in model.regions.items()}

@@ -26,17 +26,10 @@ from facerecon_lib.files import weights as weight_files
 from facerecon_lib.networks import backbones as encoder_backbones
 from facerecon_lib.networks import encoder as encoder_module
 from facerecon_lib.networks import face_networks as recognition_networks
-from facerecon_lib.networks.encoder import (
-    BACKBONES,
-    NORMS,
-    Encoder,
-    EncoderError,
-    imagenet_file,
-    load_encoder,
-    save_encoder,
-)
-from facerecon_lib.networks.face_networks import dlib_file
-from facerecon_lib.networks.recognition import load_network
+from facerecon_lib.networks import network_file
+from facerecon_lib.networks.backbones import BACKBONES, NORMS, EncoderError, imagenet_file
+from facerecon_lib.networks.encoder import Encoder, load_encoder, save_encoder
+from facerecon_lib.networks.face_networks import dlib_file, load_network
 
 SIZES = (6, 5, 4)
 SMALL = "mobilenet_v3_large"
@@ -609,7 +602,7 @@ def test_imagenet_has_no_file_of_dlibs_network():
 
 
 def test_the_environment_names_the_default_file(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoder_module, "shipped_encoder_path", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(network_file, "shipped_file", lambda name: tmp_path / "shipped")
     save_encoder(tmp_path / "shipped", tiny(), {"model": "the one that ships"})
     monkeypatch.delenv("FACERECON_ENCODER", raising=False)
     assert load_encoder().name == "shipped"
@@ -638,7 +631,7 @@ def test_a_wrong_file_of_the_environment_is_told_with_its_variable(file, tmp_pat
 
 def test_where_the_shipped_one_does_not_fit_the_variable_is_named(file, monkeypatch):
     monkeypatch.delenv("FACERECON_ENCODER", raising=False)
-    monkeypatch.setattr(encoder_module, "shipped_encoder_path", lambda: file)
+    monkeypatch.setattr(network_file, "shipped_file", lambda name: file)
     says = r"train one with that model and name it: \$FACERECON_ENCODER$"
     with pytest.raises(EncoderError, match=says):
         load_encoder(model=face_model(name="another"))

@@ -14,19 +14,16 @@ from torch import nn
 from facerecon_lib.face.landmarks68 import MIRROR_68
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.losses import recognition_loss
-from facerecon_lib.networks.face_networks import dlib_file
+from facerecon_lib.networks.face_networks import CHIPS, FaceNetwork, dlib_file, load_network
 from facerecon_lib.networks.recognition import (
     ALIGNED_POINTS,
-    CHIPS,
     MEAN_X,
     MEAN_Y,
-    FaceNetwork,
     chip_matrix,
     cut_chips,
     describe,
     face_features,
     feature_distance,
-    load_network,
 )
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import detect, sample_detection, sample_photo

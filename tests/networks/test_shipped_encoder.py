@@ -10,8 +10,9 @@ from facerecon_lib.evaluation.evaluation import ENCODER, MEAN, POSED
 from facerecon_lib.evaluation.runs import evaluate_batches, evaluate_rendered
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.fitting.fit import judge
-from facerecon_lib.networks.encoder import load_encoder, shipped_encoder_path
+from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import sample_detection, sample_photo
 
@@ -37,7 +38,7 @@ def sample() -> FaceBatch:
 
 
 def test_it_is_at_most_8_megabytes_and_says_where_it_comes_from():
-    assert shipped_encoder_path().stat().st_size <= 8e6
+    assert shipped_file("base_encoder.safetensors").stat().st_size <= 8e6
     assert encoder().metadata["model"] == model().metadata["name"]
     assert encoder().sizes == model().sizes
 

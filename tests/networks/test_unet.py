@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files import weights as weight_files
-from facerecon_lib.networks import unet as unet_module
+from facerecon_lib.networks import network_file
 from facerecon_lib.networks.unet import (
     DISPLACEMENT_SCALE,
     NORMS,
     TEXTURE_SCALE,
+    UNET_FILE,
     DoubleHeadUNet,
     OffsetMaps,
     UNetError,
@@ -390,15 +391,15 @@ def test_files_that_are_no_unet_are_refused_in_one_line(tmp_path):
 def test_without_a_path_the_shipped_one_is_meant(tmp_path, monkeypatch):
     monkeypatch.delenv("FACERECON_UNET", raising=False)
     save_unet(tmp_path / "own", trained(), {"model": "a model"})
-    assert unet_module.shipped_unet_path().parts[-2:] == ("assets", "offset_unet.safetensors")
-    monkeypatch.setattr(unet_module, "shipped_unet_path", lambda: tmp_path / "own")
+    assert UNET_FILE.default_path().parts[-2:] == ("assets", "offset_unet.safetensors")
+    monkeypatch.setattr(network_file, "shipped_file", lambda name: tmp_path / "own")
     assert load_unet().name == "own"
     with pytest.raises(UNetError, match=r"and name it: \$FACERECON_UNET$"):
         load_unet(model=small_model("another"))
 
 
 def test_or_the_file_that_the_environment_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(unet_module, "shipped_unet_path", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(network_file, "shipped_file", lambda name: tmp_path / "shipped")
     save_unet(tmp_path / "shipped", trained())
     save_unet(tmp_path / "mine", trained(), {"model": "a model"})
     monkeypatch.setenv("FACERECON_UNET", str(tmp_path / "mine"))

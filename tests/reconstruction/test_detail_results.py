@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from facerecon_lib.augmented.branch import augment, base_faces
 from facerecon_lib.cli import app as cli
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps, load_unet, save_unet
+from facerecon_lib.networks.unet import UNET_FILE, DoubleHeadUNet, OffsetMaps, load_unet, save_unet
 from facerecon_lib.photos.detection import ASSETS, sample_photo
 from facerecon_lib.pictures.offset_maps import shown_maps
 from facerecon_lib.reconstruction import output_folder
@@ -179,7 +180,8 @@ def test_a_unet_of_another_model_is_refused(tmp_path, metadata, says):
 
 
 def test_a_unet_that_is_not_there_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("facerecon_lib.networks.unet.shipped_unet_path", lambda: tmp_path / "none")
+    nowhere = replace(UNET_FILE, shipped=str(tmp_path / "none"))
+    monkeypatch.setattr("facerecon_lib.networks.unet.UNET_FILE", nowhere)
     says = "none: there is no such offset U-Net; facerecon train augmented makes one"
     refused(reconstruct(tmp_path / "out", "--augmented"), tmp_path, says)
 

@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 from facerecon_lib.augmented.branch import AugmentedBranch, BaseBranch
 from facerecon_lib.cli.train import chosen_settings
 from facerecon_lib.face.model_file import read_model_file
-from facerecon_lib.face.morphable_model import ModelError, MorphableModel, shipped_model_path
+from facerecon_lib.face.morphable_model import ModelError, MorphableModel
 from facerecon_lib.files.downloads import sha256_of
+from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import Encoder, load_encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
@@ -438,7 +439,7 @@ def test_settings_that_cannot_be_are_refused(tiny, tmp_path, change, message):
 def imported(tmp_path_factory):
     """The model that ships, its bases under other names, and an encoder that is for it."""
     folder = tmp_path_factory.mktemp("imported")
-    data, metadata = read_model_file(shipped_model_path())
+    data, metadata = read_model_file(shipped_file("face_model.safetensors"))
     names = {"monk": "skin", "light": "pale"}
     for part, (old, new) in itertools.product(("mean", "basis", "samples"), names.items()):
         data[f"albedo_{part}_{new}"] = data.pop(f"albedo_{part}_{old}")

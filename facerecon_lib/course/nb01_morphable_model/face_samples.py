@@ -13,7 +13,6 @@ a sum of its modes. Neutral, rigidly aligned, on the model's own triangles at su
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from jaxtyping import Float
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...face.morphable_model import ModelError
+from ...files.weights import shipped_file
 
 FORMAT = "facerecon-face-samples-1"
 
@@ -41,18 +41,13 @@ class FaceSamples:
     metadata: dict[str, str]
 
 
-def shipped_samples_path() -> Path:
-    """The face samples in the package: CC0, 96 training and 18 held-out faces."""
-    return Path(str(files("facerecon_lib"))) / "assets" / "face_samples.safetensors"
-
-
 def load_face_samples(path: str | Path | None = None) -> FaceSamples:
     """Read a file of `data_scripts/build_face_samples.py`; None is the one that ships.
 
     Offsets from a float32 origin are stored in float16, which rounds by at most 0.01 mm; colours as
     bytes. Raises ModelError with one line when the file is missing, damaged or of another kind.
     """
-    path = shipped_samples_path() if path is None else Path(path)
+    path = shipped_file("face_samples.safetensors") if path is None else Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such file; leave path out for the samples that ship")
     try:

@@ -17,8 +17,9 @@ from torch import Tensor
 from ...face.camera import axis_angle_to_matrix
 from ...face.measures import albedo_error, umeyama
 from ...face.mesh import vertex_normals
-from ...face.morphable_model import MorphableModel, shipped_model_path
+from ...face.morphable_model import MorphableModel
 from ...face.subdivision import Subdivision, loop_subdivide
+from ...files.weights import shipped_file
 from ..drawing.painted_faces import FacePainter, upright_rows
 from ..drawing.style import BLUE, BLUES, GREEN, GREY, INK, RED, charts, curves, log_ticks, sized
 
@@ -251,7 +252,7 @@ def curves_figure(
 
 def finer(model: MorphableModel) -> Subdivision:
     """The step of Loop subdivision that takes the native mesh to the one the course mostly uses."""
-    with safe_open(shipped_model_path(), "pt") as file:
+    with safe_open(shipped_file("face_model.safetensors"), "pt") as file:
         creases = file.get_tensor("creases").long()
     return loop_subdivide(model.faces, len(model.mean), creases)
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
 from ...face.morphable_model import MorphableModel
-from ...networks.recognition import FaceNetwork, chip_matrix, cut_chips, feature_distance
+from ...networks.face_networks import FaceNetwork
+from ...networks.recognition import chip_matrix, cut_chips, feature_distance
 from ...photos.crop import Crop
 from ...pictures.faces import DETECTED, FITTED, on_photo, to_uint8
 from ...rendering.synthesis import Face, synthesise

@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 import matplotlib
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...files.errors import FacereconError, one_line
+from ...files.weights import shipped_file
 from ..drawing.palettes import fewer_colours
 from ..drawing.sliders import CAPTION, Curves, Picture, panel_row
 from ..drawing.style import BLUE, GREY, RED
@@ -58,11 +58,6 @@ MEASURES = {
 
 class SweepError(FacereconError):
     """A file of stored fits that cannot be used."""
-
-
-def shipped_sweep_path() -> Path:
-    """The stored fits in the package."""
-    return Path(str(files("facerecon_lib"))) / "assets" / "offset_weight_sweep.safetensors"
 
 
 @dataclass(eq=False)
@@ -126,7 +121,7 @@ class OffsetSweep:
 
 def load_sweep(path: Path | None = None) -> OffsetSweep:
     """Read the stored fits. Raises SweepError, one line, for a missing or damaged file."""
-    path = shipped_sweep_path() if path is None else Path(path)
+    path = shipped_file("offset_weight_sweep.safetensors") if path is None else Path(path)
     maker = "data_scripts/sweep_offset_weights.py makes one"
     if not path.is_file():
         raise SweepError(f"{path}: there is no such file; {maker}")

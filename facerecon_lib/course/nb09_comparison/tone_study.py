@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from torch import Tensor
 from ...evaluation.surface import AREAS
 from ...face.colour import MONK_TONES
 from ...files.errors import FacereconError
+from ...files.weights import shipped_file
 
 FORMAT = "facerecon-tone-study-1"
 ALBEDOS, LIGHTS = ("monk", "light"), ("free", "grey", "known")
@@ -46,11 +46,6 @@ NAMES = {
 
 class StudyFileError(FacereconError):
     """A file that holds no study."""
-
-
-def shipped_study_path() -> Path:
-    """The study in the package."""
-    return Path(str(files("facerecon_lib"))) / "assets" / "skin_tone_study.json"
 
 
 def tone_groups(tones: Int[Tensor, " face"]) -> Int[Tensor, " face"]:
@@ -93,7 +88,7 @@ class ToneStudy:
 
 def load_study(path: Path | None = None) -> ToneStudy:
     """Read the study. Raises StudyFileError, one line, for a missing or damaged file."""
-    path = shipped_study_path() if path is None else Path(path)
+    path = shipped_file("skin_tone_study.json") if path is None else Path(path)
     maker = "data_scripts/skin_tone_study.py makes one"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
