@@ -4,16 +4,15 @@
     person_leak((photo.person for photo in train), (photo.person for photo in test))   # 0.0
 
 The report draws 70 % of CACD2000 for training and 15 % each for validation and test, at random over
-160,000 photos of 2,000 people. That split leaks: with about 80 photos of each celebrity, the chance
-that a test photo's person has no photo in training is 0.3^79, so every test face was seen in
-training, at other ages and in another light. It measures how well known people are recognised
-again, and the test error tells little about a stranger. `split="person"` puts all photos of a
-person into one part. `person_leak` measures the difference.
+160,000 photos of 2,000 people. That split leaks: with about 80 photos per celebrity, the chance
+that the person of a test photo has no photo in training is 0.3^79: every test face was seen in
+training, at other ages and in another light, and the test error says little about a stranger.
+`split="person"` puts all photos of a person into one part. `person_leak` measures the difference.
 
-A part is decided by a hash of the photo's key, or of the person, with a seed. So it depends on
-nothing else: not on the machine, the order, or on which other photos are in the set, and a photo
-that is added later moves no other one. The price is that shares hold in the mean (of n keys within
-about 1 / sqrt(n)).
+A hash of the photo's key, or of the person, with a seed decides the part. It depends on nothing
+else: not on the machine, the order, or the other photos of the set, and a photo that is added later
+moves no other one. The price: the shares are exact only on average (for n keys within about
+1 / sqrt(n)). Notebook 06, section 2.1.
 """
 
 import hashlib
@@ -53,11 +52,11 @@ def part_of(key: str, person: str = "", split: str = "random", seed: int = 0) ->
 def person_leak(train: Iterable[str], test: Iterable[str]) -> float:
     """Share of the test photos whose person is in training, from the person of each photo.
 
-    0 for a split by person; nearly 1 for a random split with many photos of each person. Raises
+    0 for a split by person; nearly 1 for a random split with many photos per person. Raises
     ValueError when there is no test photo.
     """
-    known = set(train)
-    seen = [person in known for person in test]
-    if not seen:
+    people = set(train)
+    leaks = [person in people for person in test]
+    if not leaks:
         raise ValueError("test: expected the person of each test photo, got none")
-    return sum(seen) / len(seen)
+    return sum(leaks) / len(leaks)

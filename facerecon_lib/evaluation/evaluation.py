@@ -2,13 +2,15 @@
 
 json.dumps(evaluation.as_dict())                     # every number
 save_figure(evaluation.figure(), "evaluation.png")
+
+Notebook 09, section 2.3.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,13 +19,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import __version__
-from ..face.batch import FaceBatch
-from ..face.coefficients import FaceCoefficients
+from ..face.camera import CROP_SIZE
 from ..face.measures import by_group
 from ..face.morphable_model import MorphableModel
-from ..pictures.faces import show_face, to_uint8
+from ..pictures.faces import on_photo, show_face, to_uint8
 from ..pictures.sheets import gallery
-from ..rendering.synthesis import Face, pose_and_light, synthesise
+from ..rendering.synthesis import Face
 from .surface import area_shares
 
 ENCODER, MEAN, POSED = "encoder", "mean face", "mean face, posed"
@@ -42,49 +43,48 @@ MEASURES = {  # row's name, factor, decimals, what it is
     "ita": ("skin ITA, deg", 1, 1, "how far its individual typology angle is off"),
     "ita_bias": ("... its sign, deg", 1, 1, "the same, + is too light; means"),
 }
-SHOWN = 16  # faces in the figure
+FIGURE_FACES = 16
 
 
 @dataclass(eq=False)
-class Shown:
-    """A batch for the figure, and what was found of it; on the CPU."""
+class FigureBatch:
+    """Photos for the figure, their faces (the encoder's, the augmented), and the true faces."""
 
-    batch: FaceBatch
-    found: FaceCoefficients
-    texture: Float[Tensor, "batch vertex 3"] | None = None
-    displacement: Float[Tensor, "batch vertex 3"] | None = None
+    photos: Float[Tensor, "batch 3 size size"]
+    faces: list[Face]
+    truth: Face | None
 
 
 @dataclass(eq=False)
 class Evaluation:
-    """One number a face for every method and measure (MEASURES), in the order of `names`.
+    """One number per face for every method and measure (MEASURES), in the order of `names`.
 
-    NaN: not measured. tones: Monk's, 1 to 10; tones_source: "labels", or
-    "estimates" from the skin that the encoder sees. scan_to_mesh: mm, over the points
-    of all scans together, a method. distances: a method's renderings (rows) to photos (columns) by
-    F(). light: whose light the encoder's face stands in. detail: the augmented branch's U-Net, by
-    name; offsets: how large what it adds is, and where (`evaluation_tables.OFFSETS`).
-    failures: photos without a result, and why.
+    NaN: not measured. recipe: the encoder's metadata. tones: Monk's, 1 to 10; tones_source:
+    "labels", or "estimates" from the skin that the encoder sees. light: that of the encoder's face.
+    detail: the augmented branch's U-Net, by name; offsets: its `tables.OFFSETS`. photos: whether a
+    table lists each face. scan_to_mesh: per method, mm over the points of all scans together.
+    recognition: the network F(); same_person: its usual distance of one person's photos; distances:
+    per method, of renderings (rows) to photos (columns). failures: why a photo has no result.
     """
 
     what: str
     encoder: str
     recipe: dict[str, str]
-    names: list[str]
-    tones: list[int]
-    tones_source: str
-    values: dict[str, dict[str, list[float]]]
-    seconds_per_face: dict[str, float]
     model: MorphableModel
-    shown: list[Shown] = field(default_factory=list)
+    values: dict[str, dict[str, list[float]]]
     light: str = "encoder"
     detail: str | None = None
-    offsets: dict[str, list[float]] = field(default_factory=dict)
-    photos: bool = False
-    scan_to_mesh: dict[str, dict[str, float]] = field(default_factory=dict)
     recognition: str | None = None
     same_person: float | None = None
+    tones_source: str = "estimates"
+    photos: bool = False
+    names: list[str] = field(default_factory=list)
+    tones: list[int] = field(default_factory=list)
+    offsets: dict[str, list[float]] = field(default_factory=dict)
+    seconds_per_face: dict[str, float] = field(default_factory=dict)
+    scan_to_mesh: dict[str, dict[str, float]] = field(default_factory=dict)
     distances: dict[str, list[list[float]]] = field(default_factory=dict)
+    figure_batches: list[FigureBatch] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -96,12 +96,8 @@ class Evaluation:
         """The same for tones 1-2, 3-4, ... 9-10."""
         return by_group(self.values[method][measure], [tone_pair(t) for t in self.tones])
 
-    def encoder_better(self, method: str, measure: str) -> int:
-        """On how many faces the encoder's error is below that of `method`."""
-        return self.better(ENCODER, method, measure)
-
     def better(self, method: str, than: str, measure: str) -> int:
-        """On how many faces the error of the one is below that of the other."""
+        """On how many faces the error of `method` is below that of `than`."""
         ours, theirs = (self.values[m][measure] for m in (method, than))
         return sum(a < b for a, b in zip(ours, theirs, strict=True))
 
@@ -110,30 +106,31 @@ class Evaluation:
         matrix = np.asarray(self.distances[method])
         return (matrix.argmin(1) == np.arange(len(matrix))).tolist()
 
+    def measured(self) -> list[str]:
+        """The measures that were taken, in the order of MEASURES."""
+        return [name for name in MEASURES if name in self.values[ENCODER]]
+
     def as_dict(self) -> dict:
         """Plain numbers and names; what was not measured is None."""
-        tables = {
-            method: {
-                name: {"all": self.summary(method, name), "by_tone": self.by_tone(method, name)}
-                for name in measures
-            }
-            for method, measures in self.values.items()
-        }
-        content = {
-            "version": __version__,
-            "what": self.what,
-            "encoder": self.encoder,
-            "recipe": self.recipe,
-            "light": self.light,
-            "detail": self.detail,
-            "recognition": self.recognition,
-            "same_person": self.same_person,
-            "seconds_per_face": self.seconds_per_face,
-            "tones_source": self.tones_source,
-            "summary": tables,
+        content = {"version": __version__}
+        for name in (
+            "what", "encoder", "recipe", "light", "detail", "recognition", "same_person",
+            "seconds_per_face", "tones_source", "tones", "values", "offsets", "distances",
+            "failures", "notes",
+        ):  # fmt: skip
+            content[name] = getattr(self, name)
+        content |= {
+            "faces": self.names,
+            "summary": {
+                method: {
+                    name: {"all": self.summary(method, name), "by_tone": self.by_tone(method, name)}
+                    for name in measures
+                }
+                for method, measures in self.values.items()
+            },
             "scan_to_mesh_mm": self.scan_to_mesh,
             "encoder_better": {
-                method: {name: self.encoder_better(method, name) for name in self.measured()}
+                method: {name: self.better(ENCODER, method, name) for name in self.measured()}
                 for method in self.values
                 if method != ENCODER
             },
@@ -143,28 +140,16 @@ class Evaluation:
                 if AUGMENTED in self.values
             },
             "own_nearest": {m: sum(self.own_nearest(m)) for m in self.distances},
-            "faces": self.names,
-            "tones": self.tones,
-            "values": self.values,
-            "offsets": self.offsets,
             "area_shares": area_shares(self.model) if self.detail else {},
-            "distances": self.distances,
-            "failures": self.failures,
-            "notes": self.notes,
         }
         return _without_nan(content)
 
-    def measured(self) -> list[str]:
-        """The measures that were taken, in the order of MEASURES."""
-        return [name for name in MEASURES if name in self.values[ENCODER]]
-
-    @torch.no_grad()
     def figure(self) -> Figure:
-        """The first SHOWN faces: photo, the encoder's face on it, its shape, the true shape.
+        """The first FIGURE_FACES faces: photo, the encoder's face on it, its shape, the true shape.
 
         With detail: the augmented face beside, and its shape.
         """
-        rows = [row for shown in self.shown for row in self._panels(shown)][:SHOWN]
+        rows = [row for batch in self.figure_batches for row in _panels(batch)][:FIGURE_FACES]
         legend = ["photo", "the encoder's face on it", "its shape", "the true shape"]
         if self.detail is not None:
             legend = ["photo", "encoder", "augmented", "shape", "augmented shape", "true shape"]
@@ -175,25 +160,6 @@ class Evaluation:
             size=1.7,
         )
 
-    def _panels(self, shown: Shown) -> Iterator[list[np.ndarray]]:
-        """A row of pictures for each face."""
-        for i in range(len(shown.batch)):
-            one = shown.batch[i : i + 1].to(self.model.device)
-            c = shown.found[i].to(self.model.device)
-            faces = [synthesise(self.model, c)]
-            if shown.displacement is not None:
-                vertices = faces[0].vertices + shown.displacement[i].to(self.model.device)
-                albedo = faces[0].albedo + shown.texture[i].to(self.model.device)
-                faces.append(pose_and_light(self.model, vertices, albedo, c))
-            row = [to_uint8(one.image[0])]
-            for face in faces:
-                image, mask = face.render()
-                row.append(to_uint8((image.clamp(0, 1) + (1 - mask) * one.image)[0]))
-            row += [show_face(face, "shape", 224) for face in faces]
-            if one.truth is not None:
-                row.append(show_face(true_face(self.model, one), "shape", 224))
-            yield row
-
 
 def tone_pair(tone: int) -> str:
     """Monk's tones two by two: "1-2" ... "9-10"."""
@@ -201,11 +167,21 @@ def tone_pair(tone: int) -> str:
     return f"{first}-{first + 1}"
 
 
-def true_face(model: MorphableModel, batch: FaceBatch) -> Face:
-    """The batch's true faces: exact where they are given, else as `truth` describes them."""
-    if batch.true_vertices is None or batch.true_albedo is None:
-        return synthesise(model, batch.truth)
-    return pose_and_light(model, batch.true_vertices, batch.true_albedo, batch.truth)
+@torch.no_grad()
+def _panels(batch: FigureBatch) -> list[list[np.ndarray]]:
+    """A row of pictures per face."""
+    rows = []
+    for i, photo in enumerate(batch.photos):
+        faces = [_one(face, i) for face in batch.faces]
+        row = [to_uint8(photo), *(on_photo(photo[None], face, CROP_SIZE) for face in faces)]
+        faces += [] if batch.truth is None else [_one(batch.truth, i)]
+        rows.append(row + [show_face(face, "shape", CROP_SIZE) for face in faces])
+    return rows
+
+
+def _one(face: Face, i: int) -> Face:
+    tensors = {k: v[i : i + 1] for k, v in vars(face).items() if isinstance(v, Tensor)}
+    return replace(face, **tensors)
 
 
 def _without_nan(value):

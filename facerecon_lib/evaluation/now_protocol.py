@@ -3,21 +3,21 @@
     error = now_error(scan, scan[landmarks], vertices, faces, vertices[landmarks])
     error.median, error.mean, error.sd                   # mm, over the points of the scan's face
 
-What counts is the shape of a face at rest, whatever its pose and size: the mesh is laid on the scan
-by seven landmarks with a similarity, then turned, moved and scaled until the scan's points lie as
-near to its surface as they can (least squares of the distances); their distances then are the
-error. Only the face of the scan counts: a ball around a point above the bottom of the nose.
+Only the shape of a face at rest counts, not its pose and size: a similarity lays the mesh on the
+scan by seven landmarks, then least squares turn, move and scale it to bring its surface near the
+scan's points; the remaining distances are the error. Only points of the face count: those in a ball
+around a point above the bottom of the nose.
 
 S. Sanyal et al., "Learning to regress 3D face shape and expression from an image without 3D
-supervision" (RingNet), CVPR 2019; the radius is that of the benchmark's program (1.4; the paper's
-was 1.2), and so is the way of pooling: `pooled` over the points of all scans at once.
+supervision" (RingNet), CVPR 2019. Radius (1.4; the paper's was 1.2) and pooling (`pooled`, over the
+points of all scans at once) are those of the benchmark's program. Notebook 09, section 2.3.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import warp as wp
@@ -28,13 +28,15 @@ from ..face.camera import axis_angle_to_matrix
 from ..face.landmarks68 import EYE_CORNERS, MOUTH_CORNERS, NOSE_BOTTOM
 from ..face.measures import umeyama
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import expect
 from ..rendering.warp.launch import start_warp
 
 # Corners of the eyes from the viewer's left to right, the bottom of the nose, corners of the mouth.
 NOW_LANDMARKS = [*EYE_CORNERS, NOSE_BOTTOM, *MOUTH_CORNERS]
 CENTRE_ABOVE_NOSE = 0.3  # of the way from the bottom of the nose to the bridge
 RADIUS = 1.4  # of the mean of the outer-eye distance and the nose's length
-MAX_STEPS, LEAST_GAIN = 100, 1e-7  # of the refinement; gain: share of the sum of squares
+MAX_STEPS, MAX_DAMPING = 200, 1e4  # of the refinement
+LEAST_GAIN = 1e-7  # share of the sum of squares
 ON_SURFACE = 1e-3  # mm; nearer than that the triangle's normal says better which way is off it
 
 wp.set_module_options({"enable_backward": False})
@@ -68,9 +70,8 @@ class ScanError:
 
 def pooled(errors: Sequence[ScanError]) -> dict[str, float]:
     """The benchmark's three numbers, in mm: over the points of all scans together."""
-    distances = torch.cat([error.distances for error in errors])
-    spread = float(distances.std(correction=0))
-    return {"median": float(distances.median()), "mean": float(distances.mean()), "sd": spread}
+    whole = replace(errors[0], distances=torch.cat([error.distances for error in errors]))
+    return {"median": whole.median, "mean": whole.mean, "sd": whole.sd}
 
 
 def now_error(
@@ -85,9 +86,8 @@ def now_error(
     scan, scan_landmarks: mm. vertices, landmarks: in any unit and pose. The seven are NOW_LANDMARKS
     of the 68. Raises ValueError for other shapes, or where no point of the scan is near the face.
     """
-    for name, value in (("scan_landmarks", scan_landmarks), ("landmarks", landmarks)):
-        if value.shape != (7, 3):
-            raise ValueError(f"{name}: expected (7, 3), got {tuple(value.shape)}: NOW_LANDMARKS")
+    expect("scan_landmarks", scan_landmarks, "7 3", "take NOW_LANDMARKS")
+    expect("landmarks", landmarks, "7 3", "take NOW_LANDMARKS")
     scan, goal = scan.detach().double(), scan_landmarks.detach().double()
     if not all(torch.isfinite(value).all() for value in (scan, goal, vertices, landmarks)):
         raise ValueError("scan and mesh: expected finite numbers, got NaN or infinity")
@@ -95,12 +95,10 @@ def now_error(
     if not face.any():
         raise ValueError("scan: no point of it lies near its landmarks; are both in mm?")
     points = scan[face]
-    parts = umeyama(landmarks.detach().double()[None], goal[None])
-    scale, rotation, translation = (part[0] for part in parts)
+    start = (part[0] for part in umeyama(landmarks.detach().double()[None], goal[None]))
     surface = Surface(vertices, faces)
-    moved = _refined(surface, points, scale, rotation, translation)
-    distances = surface.offsets(points, *moved)[1]
-    scale, rotation, translation = moved
+    scale, rotation, translation = _refined(surface, points, *start)
+    distances = surface.offsets(points, scale, rotation, translation)[1]
     return ScanError(distances, face, float(scale), rotation, translation)
 
 
@@ -109,7 +107,6 @@ def now_errors(
     predicted: Float[Tensor, "batch vertex 3"],
     truth: Float[Tensor, "batch vertex 3"],
     points: int = 10_000,
-    seed: int = 0,
 ) -> list[ScanError]:
     """The error of each face of a batch, `truth` (mm) taken as the scan that it would have given.
 
@@ -119,7 +116,7 @@ def now_errors(
     chosen = model.landmarks[NOW_LANDMARKS]
     errors = []
     for mesh, true in zip(predicted, truth, strict=True):
-        generator = torch.Generator().manual_seed(seed)  # anew: no face's error hangs on the others
+        generator = torch.Generator().manual_seed(0)  # anew: no error depends on another
         scan = sample_surface(true, outside, points, generator)
         errors.append(now_error(scan, true[chosen], mesh, model.faces, mesh[chosen]))
     return errors
@@ -171,16 +168,16 @@ def nearest_triangle(
     bary: wp.array(dtype=wp.vec2f),
 ):
     i = wp.tid()
-    found = wp.mesh_query_point_no_sign(mesh, points[i], wp.inf)
-    triangle[i] = found.face if found.result else -1
-    bary[i] = wp.vec2f(found.u, found.v)
+    nearest = wp.mesh_query_point_no_sign(mesh, points[i], wp.inf)
+    triangle[i] = nearest.face if nearest.result else -1
+    bary[i] = wp.vec2f(nearest.u, nearest.v)
 
 
 class Surface:
-    """A triangle mesh that is asked for its nearest points: Warp's bounding-volume hierarchy.
+    """The nearest points of a triangle mesh, by Warp's bounding-volume hierarchy.
 
-    The search is in float32: of two triangles that are equally near to a hundred-thousandth of a mm
-    either may be found. Places and distances are float64.
+    The search is in float32: of two triangles equally near to 1e-5 mm it takes either. Places and
+    distances are float64.
     """
 
     def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]):
@@ -199,21 +196,25 @@ class Surface:
     def nearest(
         self, points: Float[Tensor, "point 3"]
     ) -> tuple[Float[Tensor, "point 3"], Int[Tensor, " point"]]:
-        """The nearest place on the surface to each point, and the triangle that it lies on."""
+        """The nearest place on the surface to each point, and its triangle."""
         at = (points.detach() - self.middle).float().contiguous()
         triangle = torch.empty(len(at), dtype=torch.int32, device=at.device)
         bary = torch.empty(len(at), 2, device=at.device)
         stream = None
         if at.is_cuda:
             stream = wp.stream_from_torch(torch.cuda.current_stream(at.device))
-        arrays = (
-            wp.from_torch(at, dtype=wp.vec3f),
-            wp.from_torch(triangle),
-            wp.from_torch(bary, dtype=wp.vec2f),
+        wp.launch(
+            nearest_triangle,
+            dim=len(at),
+            inputs=[
+                self._mesh.id,
+                wp.from_torch(at, dtype=wp.vec3f),
+                wp.from_torch(triangle),
+                wp.from_torch(bary, dtype=wp.vec2f),
+            ],
+            device=wp.device_from_torch(at.device),
+            stream=stream,
         )
-        device = wp.device_from_torch(at.device)
-        inputs = [self._mesh.id, *arrays]
-        wp.launch(nearest_triangle, dim=len(at), inputs=inputs, device=device, stream=stream)
         triangle = triangle.long()
         u, v = bary.double().unbind(-1)
         weights = torch.stack([u, v, 1 - u - v], -1)
@@ -226,9 +227,9 @@ class Surface:
         rotation: Float[Tensor, "3 3"],
         translation: Float[Tensor, " 3"],
     ) -> tuple[Tensor, Float[Tensor, " point"], Float[Tensor, "point 3"]]:
-        """(places, distances, unit directions from place to point) of the surface moved there.
+        """(places, distances, unit directions from place to point) of the moved surface.
 
-        The search is done in the surface's own frame, to which the points are taken back.
+        The points are taken back to the surface's own frame, and searched for there.
         """
         local = (points - translation) @ rotation / scale
         place, triangle = self.nearest(local)
@@ -243,42 +244,38 @@ class Surface:
 def _refined(
     surface: Surface, points: Tensor, scale: Tensor, rotation: Tensor, translation: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The similarity that makes the sum of squared distances least, from the one given.
+    """The similarity of least squared distances, starting from the given one.
 
     Levenberg and Marquardt over seven numbers: turn, shift and log of the scale, about the middle
-    of the points. A place on the surface slides freely, so that only its offset along the direction
-    to the point counts (Chen and Medioni, 1992).
+    of the points. A place slides freely on the surface: only its offset along the direction to the
+    point counts (Chen and Medioni, 1992).
     """
     middle = points.mean(0)
-    reach = (points - middle).pow(2).sum(1).mean().sqrt()  # so that all seven are lengths in mm
-    moved = (scale, rotation, translation)
+    reach = (points - middle).square().sum(1).mean().sqrt()  # so that all seven are lengths in mm
+    moved, damping = (scale, rotation, translation), 1e-4
     place, distance, direction = surface.offsets(points, *moved)
-    cost, damping = distance.pow(2).mean(), 1e-4
+    cost = distance.square().mean()
     for _ in range(MAX_STEPS):
         arm = (place - middle) / reach
-        rows = torch.cat([torch.linalg.cross(arm, direction), direction], 1)
-        rows = torch.cat([rows, (arm * direction).sum(1, keepdim=True)], 1)
+        turns, grows = torch.linalg.cross(arm, direction), (arm * direction).sum(1, keepdim=True)
+        rows = torch.cat([turns, direction, grows], 1)
         offset = ((points - place) * direction).sum(1)
         square, gradient = rows.T @ rows / len(rows), rows.T @ offset / len(rows)
-        while True:
-            damped = square + damping * torch.eye(7).to(square)
-            step = torch.linalg.solve(damped, gradient)
-            turn = axis_angle_to_matrix(step[:3] / reach)
-            grow = torch.exp(step[6] / reach)
-            scale, rotation, translation = moved
-            shifted = grow * turn @ (translation - middle) + middle + step[3:6]
-            trial = (grow * scale, turn @ rotation, shifted)
-            seen = surface.offsets(points, *trial)
-            new_cost = seen[1].pow(2).mean()
-            if new_cost < cost or damping > 1e3:
-                break
-            damping *= 10
+        step = torch.linalg.solve(square + damping * torch.eye(7).to(square), gradient)
+        turn, grow = axis_angle_to_matrix(step[:3] / reach), torch.exp(step[6] / reach)
+        scale, rotation, translation = moved
+        shifted = grow * turn @ (translation - middle) + middle + step[3:6]
+        trial = (grow * scale, turn @ rotation, shifted)
+        offsets = surface.offsets(points, *trial)
+        new_cost = offsets[1].square().mean()
         if not new_cost < cost:
-            break
+            damping *= 10
+            if damping > MAX_DAMPING:
+                break
+            continue
         gain = 1 - new_cost / cost
-        moved, cost = trial, new_cost
-        place, distance, direction = seen
-        damping = max(damping / 10, 1e-9)
+        moved, cost, damping = trial, new_cost, max(damping / 10, 1e-9)
+        place, distance, direction = offsets
         if gain < LEAST_GAIN or math.sqrt(cost) < 1e-5:
             break
     return moved

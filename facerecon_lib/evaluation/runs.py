@@ -98,14 +98,15 @@ def evaluate_batches(
     augmented face stands in it too.
     Raises DetectionError where there is no face, EncoderError for an answer that is not finite.
     """
-    measurer = Measurer(branch, network)
+    measurer = Measurer(what, branch, network)
+    names = measurer.evaluation.names
     for batch in batches:
-        measurer.add(batch.to(measurer.model.device), scans - len(measurer.names))
+        measurer.add(batch.to(measurer.model.device), scans - len(names))
         if progress is not None:
-            progress(len(measurer.names))
-    if not measurer.names:
+            progress(len(names))
+    if not names:
         raise DetectionError(f"{what}: no face to evaluate")
-    return measurer.result(what, cross)
+    return measurer.finish(cross)
 
 
 def _photo_batches(paths: Sequence[Path], failures: dict[str, str]) -> Iterator[FaceBatch]:

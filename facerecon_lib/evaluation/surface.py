@@ -1,11 +1,13 @@
 """Measures of what is finer than a face model: normals, relief, and where on the face it lies.
 
-    normal_error_degrees(vertices, truth, faces, skin).mean(1)   # (B,) degrees
+    normal_error_degrees(vertices, truth, faces).mean(1)         # (B,) degrees
     relief_error_mm(vertices, truth, model)                      # (B,) mm, the fine part
     displacement_share_by_region(offsets.displacement, model)    # {"forehead": (B,), ...}, sum 1
 
 Millimetres after alignment hardly see a wrinkle: a base that is 2 mm off is 2 mm off with and
 without it. Normals do, and so does the surface less its own mean over a patch of the skin.
+
+Notebook 09, section 2.3.
 """
 
 from __future__ import annotations
@@ -21,23 +23,19 @@ from ..face.morphable_model import MorphableModel
 
 AREAS = ("forehead", "eyes and brows", "nose", "cheeks", "mouth", "lower jaw")
 PATCH_MM = 8.0  # standard deviation of the patch that relief is measured against
+LEAST_RELIEF_MM = 0.02
 
 
 def normal_error_degrees(
     vertices: Float[Tensor, "batch vertex 3"],
     truth: Float[Tensor, "batch vertex 3"],
     faces: Int[Tensor, "face 3"],
-    region: Bool[Tensor, vertex] | None = None,
 ) -> Float[Tensor, "batch vertex"]:
     """Angle between the normals of every vertex and of its own vertex of the truth.
 
-    After the rotation of the similarity alignment. region keeps some vertices, for the alignment
-    and the result, as in `evaluation.vertex_error_mm`.
+    After the rotation of the similarity alignment.
     """
     normals, true = vertex_normals(vertices, faces), vertex_normals(truth, faces)
-    if region is not None:
-        vertices, truth = vertices[:, region], truth[:, region]
-        normals, true = normals[:, region], true[:, region]
     turned = normals @ umeyama(vertices, truth)[1].transpose(1, 2)
     across = torch.linalg.cross(turned, true).norm(dim=-1)  # acos alone rounds small angles away
     return torch.rad2deg(torch.atan2(across, (turned * true).sum(-1)))
@@ -50,15 +48,14 @@ def relief_mm(
     difference: Float[Tensor, "batch vertex 3"],
     normals: Float[Tensor, "batch vertex 3"],
     model: MorphableModel,
-    patch_mm: float = PATCH_MM,
 ) -> Float[Tensor, "batch vertex"]:
     """The fine part of the difference of two surfaces, mm along the normals; 0 off the skin.
 
     Its height less the Gaussian mean of the heights around, weighted by area, distances on the mean
-    face. A wave of n times `patch_mm` keeps 1 - exp(-2 (pi / n)²) of its height: 0.99 at 2, 0.71 at
+    face. A wave of n times PATCH_MM keeps 1 - exp(-2 (pi / n)²) of its height: 0.99 at 2, 0.71 at
     4, 0.27 at 8.
     """
-    gather, spread = _patches(model, patch_mm)
+    gather, spread = cached(model.faces, ("patches",), lambda: _patches(model))
     height = (difference * normals).sum(-1)
     mean = (spread @ (gather @ height.T)).T
     return (height - mean) * (skin_area(model) > 0)
@@ -68,12 +65,10 @@ def relief_error_mm(
     vertices: Float[Tensor, "batch vertex 3"],
     truth: Float[Tensor, "batch vertex 3"],
     model: MorphableModel,
-    patch_mm: float = PATCH_MM,
 ) -> Float[Tensor, " batch"]:
-    """Root mean square of `relief_mm` over the skin, lips and lids' rims left out, after similarity
-    alignment."""
+    """R.m.s. of `relief_mm` over the skin (no lips, no lids' rims), after similarity alignment."""
     difference = similarity_align(vertices, truth) - truth
-    fine = relief_mm(difference, vertex_normals(truth, model.faces), model, patch_mm)
+    fine = relief_mm(difference, vertex_normals(truth, model.faces), model)
     weights = skin_area(model) * model.regions["skin"]
     return ((weights * fine.square()).sum(1) / weights.sum()).sqrt()
 
@@ -90,41 +85,36 @@ def relief_found(
     lacking: Float[Tensor, "batch vertex 3"],
     normals: Float[Tensor, "batch vertex 3"],
     model: MorphableModel,
-    least_mm: float = 0.02,
 ) -> Float[Tensor, " batch"]:
     """How much of the relief that the bases lack is in the displacement: 1 all, 0 none of it.
 
-    The slope of the one's `relief_mm` on the other's, over the skin; whatever else the displacement
-    mends or spoils does not count. NaN where what is lacking has less than `least_mm` of relief.
+    The slope of the one's `relief_mm` on the other's, over the skin; what else the displacement
+    changes does not count. NaN where less than LEAST_RELIEF_MM of relief is lacking.
     """
     weights = skin_area(model) * model.regions["skin"]
     ours, true = (relief_mm(v, normals, model) for v in (displacement, lacking))
     energy = (weights * true.square()).sum(1)
     slope = (weights * ours * true).sum(1) / energy
-    return torch.where(energy / weights.sum() > least_mm**2, slope, torch.nan)
+    return torch.where(energy / weights.sum() > LEAST_RELIEF_MM**2, slope, torch.nan)
 
 
-def _patches(model: MorphableModel, patch_mm: float) -> tuple[Tensor, Tensor]:
+def _patches(model: MorphableModel) -> tuple[Tensor, Tensor]:
     """Two matrices: vertices to means of cells, cells to the Gaussian mean around each vertex.
 
     The cells are half as wide as the Gaussian: the nose alone has thousands of vertices in reach.
     """
-
-    def build() -> tuple[Tensor, Tensor]:
-        area = skin_area(model)
-        rows = (area > 0).nonzero()[:, 0]
-        points = model.mean[rows]
-        cell = torch.unique((2 / patch_mm * points).floor(), dim=0, return_inverse=True)[1]
-        count, total = int(cell.max()) + 1, area.new_zeros(int(cell.max()) + 1)
-        total.index_add_(0, cell, area[rows])
-        gather = sparse_matrix(cell, rows, area[rows] / total[cell], (count, len(area)))
-        distance = torch.cdist(points, gather @ model.mean)
-        i, j = (distance < 3 * patch_mm).nonzero().unbind(1)
-        weight = total[j] * torch.exp(-((distance[i, j] / patch_mm) ** 2) / 2)
-        weight = weight / torch.zeros_like(points[:, 0]).index_add_(0, i, weight)[i]
-        return gather, sparse_matrix(rows[i], j, weight, (len(area), count))
-
-    return cached(model.faces, ("patches", patch_mm), build)
+    area = skin_area(model)
+    rows = (area > 0).nonzero()[:, 0]
+    points = model.mean[rows]
+    cell = torch.unique((2 / PATCH_MM * points).floor(), dim=0, return_inverse=True)[1]
+    count = int(cell.max()) + 1
+    total = area.new_zeros(count).index_add_(0, cell, area[rows])
+    gather = sparse_matrix(cell, rows, area[rows] / total[cell], (count, len(area)))
+    distance = torch.cdist(points, gather @ model.mean)
+    i, j = (distance < 3 * PATCH_MM).nonzero().unbind(1)
+    weight = total[j] * torch.exp(-((distance[i, j] / PATCH_MM) ** 2) / 2)
+    weight = weight / torch.zeros_like(points[:, 0]).index_add_(0, i, weight)[i]
+    return gather, sparse_matrix(rows[i], j, weight, (len(area), count))
 
 
 def vertex_area(
@@ -152,14 +142,14 @@ def face_areas(model: MorphableModel) -> dict[str, Bool[Tensor, " vertex"]]:
     """The skin of the face in six areas (AREAS): each of its vertices is in one, others in none.
 
     By the landmarks of the mean face. The nose is a wedge between its root and its base, as wide as
-    its wings below; the mouth an ellipse about the lips, with what lies between them and the nose;
-    eyes and brows reach sideways a little beyond the brows. Of the rest, forehead is what is above
-    the outer eye corners (temples too), cheeks down to the mouth's corners, lower jaw below.
+    its wings below; the mouth an ellipse about the lips, with the skin between it and the nose;
+    eyes and brows reach sideways a little beyond the brows. Of the rest, forehead is above the
+    outer eye corners (temples too), cheeks down to the mouth's corners, lower jaw below.
     """
-    return cached(model.faces, ("face areas",), lambda: _divide(model))
+    return cached(model.faces, ("face areas",), lambda: _face_areas(model))
 
 
-def _divide(model: MorphableModel) -> dict[str, Tensor]:
+def _face_areas(model: MorphableModel) -> dict[str, Tensor]:
     x, y = model.mean[:, 0].abs(), model.mean[:, 1]
     marks = model.mean[model.landmarks]
     unit = float((marks[45] - marks[36]).norm()) / 88  # 1 mm of the model that ships
@@ -178,18 +168,18 @@ def _divide(model: MorphableModel) -> dict[str, Tensor]:
     lips = (x / (across(54) + 7 * unit)) ** 2 + ((y - middle) / high) ** 2 < 1
     mouth = lips | ((x < across(35)) & (y < base) & (y > middle))
     brows, below = height(*range(68)[BROWS]) + 6 * unit, height(40, 41, 46, 47) - 9 * unit
-    rules = {
-        "nose": nose,
-        "mouth": mouth,
-        "eyes and brows": (y < brows) & (y > below) & (x < across(17) + 5 * unit),
-        "forehead": y > height(*OUTER_EYES),
-        "cheeks": y > corners,
-        "lower jaw": torch.ones_like(nose),
-    }
-    left, areas = skin_area(model) > 0, {}
-    for name, rule in rules.items():
-        areas[name] = left & rule
-        left = left & ~rule
+    eyes = (y < brows) & (y > below) & (x < across(17) + 5 * unit)
+    rest = skin_area(model) > 0
+    areas = {}
+    for name, inside in (
+        ("nose", nose),
+        ("mouth", mouth),
+        ("eyes and brows", eyes),
+        ("forehead", y > height(*OUTER_EYES)),
+        ("cheeks", y > corners),
+        ("lower jaw", rest),
+    ):
+        areas[name], rest = rest & inside, rest & ~inside
     return {name: areas[name] for name in AREAS}
 
 
@@ -214,7 +204,7 @@ def displacement_share_by_region(
 def rms_over_skin(
     values: Float[Tensor, "batch vertex channel"], model: MorphableModel
 ) -> Float[Tensor, " batch"]:
-    """Root mean square length of a vector a vertex, over the skin's area."""
+    """Root mean square length of a vector per vertex, over the skin's area."""
     area = skin_area(model)
     return ((values.square().sum(-1) * area).sum(1) / area.sum()).sqrt()
 
@@ -224,8 +214,8 @@ def even_share(
 ) -> Float[Tensor, " batch"]:
     """How much of a texture offset's energy is one colour for the whole skin: 1 all, 0 none.
 
-    The squared mean over the mean square, over the skin's area: it tells a change of the skin's
-    tone from spots. NaN where there is no offset.
+    The squared mean over the mean square, by area: a change of the skin's tone apart from spots.
+    NaN where there is no offset.
     """
     weights = (skin_area(model) / skin_area(model).sum())[:, None]
     mean = (weights * texture).sum(1)

@@ -33,7 +33,7 @@ from pathlib import Path
 from rich.console import Console
 from torch import nn
 
-from ..data.shards.reader import ShardsError
+from ..data.shards.files import ShardsError
 from ..networks.encoder import Encoder
 from ..networks.unet import DoubleHeadUNet
 from .checkpoints import CheckpointError

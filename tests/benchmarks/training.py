@@ -243,7 +243,8 @@ def measure(s: Settings, batch: int, shards: Path | None, workers: int) -> dict:
 
 def photos_of(shards: Path, batch: int, device: str, workers: int) -> Iterator[FaceBatch]:
     """Photos from shards, epoch after epoch."""
-    from facerecon_lib.data.shards.reader import PhotoShards, ShardsError
+    from facerecon_lib.data.shards.files import ShardsError
+    from facerecon_lib.data.shards.reader import PhotoShards
 
     try:
         photos = PhotoShards(shards, batch, workers=workers, device=device)

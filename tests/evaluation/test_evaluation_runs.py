@@ -97,7 +97,7 @@ def test_the_mean_face_is_worse_and_pose_alone_helps_landmarks_alone():
         assert np.median(encoder[name]) < 0.1 * np.median(mean[name])
         assert posed[name] == pytest.approx(mean[name], abs=1e-4)
     assert np.median(posed["landmark"]) < 0.5 * np.median(mean["landmark"])
-    assert perfect().encoder_better(MEAN, "vertex_mm") == COUNT
+    assert perfect().better(ENCODER, MEAN, "vertex_mm") == COUNT
 
 
 def test_each_measure_sees_its_own_mistake_and_no_other():

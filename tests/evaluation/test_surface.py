@@ -68,8 +68,6 @@ def test_normals_are_off_by_the_angle_that_a_slope_has():
     roof[..., 2] = -math.tan(math.radians(10)) * flat[..., 1].abs()
     angle = normal_error_degrees(roof, flat, faces)[0].view(n, n)
     torch.testing.assert_close(angle[3:8], torch.full((5, n), 10.0), atol=0.01, rtol=0)
-    half = torch.arange(n * n) < n * 10  # aligned on that half alone, hardly any slope is left
-    assert normal_error_degrees(roof, flat, faces, half)[0].max() < 0.5
 
 
 @pytest.mark.parametrize(("times", "kept"), [(2, 0.99), (4, 0.71), (8, 0.27)])

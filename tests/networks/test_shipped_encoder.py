@@ -58,8 +58,8 @@ def test_on_rendered_faces_that_it_never_saw_it_beats_the_mean_face():
 def test_on_the_bundled_photo_it_beats_the_mean_face_and_is_to_be_trusted():
     found = evaluate_batches(branch(), [sample()], "the bundled photo")
     for method in (MEAN, POSED):
-        assert found.encoder_better(method, "landmark") == 1
-        assert found.encoder_better(method, "photometric") == 1
+        assert found.better(ENCODER, method, "landmark") == 1
+        assert found.better(ENCODER, method, "photometric") == 1
     with torch.no_grad():
         coefficients = encoder()(sample().image)
     inputs = sample().image, sample().valid, sample().landmarks

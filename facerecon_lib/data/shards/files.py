@@ -4,13 +4,15 @@
     for sample in read_samples(shards[0].address, note):  # {"__key__", "jpg", "json"}, bytes
         ...
 
-A shard is a tar file as webdataset reads and writes it. `index.json` beside the shards says which
-photos are in each, so that parts are counted and epochs have a length before anything is read; it
-is optional for a local folder, where a shard that it misses is looked through instead.
+A shard is a tar file as webdataset reads and writes it. `index.json` beside the shards lists the
+photos of each, so that parts are counted and epochs have a length before anything is read. In a
+local folder it is optional: a shard that it lacks is looked through instead.
 
-Addresses: a path; `http(s)://`; `pipe:` with a shell command whose output is the shard (it is run
-as it stands: name only commands you trust); and what else webdataset opens. What is not local is
-first copied whole, and tried again when the network fails: a shard is read as it is or not at all.
+Addresses: a path; `http(s)://`; `pipe:` with a shell command whose output is the shard (it runs as
+it stands: name only commands you trust); and what else webdataset opens. Remote shards are first
+copied whole, and tried again when the network fails.
+
+Notebook 06, section 2.1.
 """
 
 import contextlib
@@ -37,12 +39,12 @@ IN_MEMORY = 2**26  # bytes of a copied shard; beyond, it goes to the disk
 
 
 class ShardsError(FacereconError):
-    """Shards that cannot be read or written. One line: which, what is wrong, what to do."""
+    """Unusable shards. One line: which, what is wrong, what to do."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """An address, and the (key, person) of each photo in it where an index or a look told."""
+    """An address, and the (key, person) of each photo in it, where known."""
 
     address: str
     photos: tuple[tuple[str, str], ...] | None = None
@@ -53,7 +55,7 @@ class Shard:
 
 
 def shard_name(address: str) -> str:
-    """The last part of the address without its query: what messages and samples are named by."""
+    """The last part of the address without its query, for messages and samples' names."""
     return address.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
@@ -83,7 +85,7 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> list[Shard]:
     for what does not exist, and where there is no shard.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    addresses = [found for one in sources for found in _expand(os.fspath(one))]
+    addresses = [address for one in sources for address in _expand(os.fspath(one))]
     addresses = [Path(a).as_posix() if is_local(a) else a for a in addresses]
     if not addresses:
         raise ShardsError(f"{source}: names no shard; give a folder, a pattern or a list")
@@ -112,10 +114,10 @@ def _expand(source: str) -> list[str]:
         raise ShardsError(f"{source}: names no shard (*.tar); the address of a folder ends in /")
     if is_local(source) and not re.search(r"[{*?]", source):
         if Path(source).is_dir():
-            found = _local_shards(Path(source))
-            if not found:
+            shards = _local_shards(Path(source))
+            if not shards:
                 raise ShardsError(f"{source}: holds no shard (*.tar); prepare the photos first")
-            return [path.as_posix() for path in found]
+            return [path.as_posix() for path in shards]
         if not Path(source).exists() and not source.endswith(".tar"):
             raise ShardsError(f"{source}: there is no such folder; check the name")
         return [source]
@@ -125,20 +127,20 @@ def _expand(source: str) -> list[str]:
         raise ShardsError(f"{source}: is not a pattern of shards ({error})") from None
     expanded = []
     for address in addresses:
-        globbed = is_local(address) and re.search(r"[*?]", address)
-        expanded += sorted(glob.glob(address)) if globbed else [address]
+        pattern = is_local(address) and re.search(r"[*?]", address)
+        expanded += sorted(glob.glob(address)) if pattern else [address]
     if not expanded:
         raise ShardsError(f"{source}: no shard matches; check the pattern and the folder")
     return expanded
 
 
 def _local_shards(folder: Path) -> list[Path]:
-    """In their order, without hidden files such as those that macOS puts beside others."""
+    """Sorted, without hidden files (macOS puts some beside others)."""
     return sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
 
 
 def _photos_in(address: str, indices: dict) -> tuple[tuple[str, str], ...] | None:
-    """What the index beside a shard says of it; `indices` keeps those that were read."""
+    """Each (key, person) by the index beside a shard; `indices` holds those read so far."""
     if not is_local(address) and not address.startswith("http"):
         return None
     folder = address[: len(address.partition("?")[0]) - len(shard_name(address))]
@@ -153,14 +155,11 @@ def _photos_in(address: str, indices: dict) -> tuple[tuple[str, str], ...] | Non
 def _read_index(folder: str) -> dict[str, dict]:
     """Entries of the index in a folder or under an address, by shard; {} where there is none."""
     place = folder + INDEX if folder.endswith("/") else str(Path(folder, INDEX))
-    try:
-        if is_local(place):
-            data = Path(place).read_bytes()
-        else:
-            with open_shard(place) as file:
-                data = file.read()
-    except FileNotFoundError:
+    if is_local(place) and not Path(place).exists():
         return {}
+    try:
+        with open_shard(place) as file:
+            data = file.read()
     except ShardsError as error:
         status = getattr(error.__cause__, "status", None)
         if status is not None and status < 500:  # servers answer 403, 404 or 410
@@ -185,10 +184,10 @@ def _read_index(folder: str) -> dict[str, dict]:
 
 
 def index_entry(path: Path) -> dict:
-    """Look through a local shard, past its pictures: its name, bytes, and each (key, person).
+    """Name, bytes, and each (key, person) of a local shard, read without its pictures.
 
-    Photos of nobody are left out, as in reading; a shard that is cut short gives what is whole.
-    Raises ShardsError for a file that is no tar.
+    Photos without a person are left out, as in reading; a shard that is cut short gives the photos
+    before the cut. Raises ShardsError for a file that is no tar.
     """
     split_name = webdataset().tariterators.base_plus_ext
     photos = []
@@ -210,16 +209,15 @@ def index_entry(path: Path) -> dict:
 def write_index(folder: Path) -> Path:
     """Write `folder`/index.json, of all shards there, whole or not at all; returns its path.
 
-    Shards that the old index lists with the same size are not looked through again. Processes that
-    write shards side by side may all call it; call it once more when they are done, for it lists
-    what was there when it began.
+    Entries of the old index are kept for shards of the same size. Processes that write shards side
+    by side may all call it; call it once more at the end: it lists the shards of its start.
     """
-    known: dict[str, dict] = {}
-    with contextlib.suppress(ShardsError):  # an index that is none is what this replaces
-        known = _read_index(folder.as_posix())
+    old: dict[str, dict] = {}
+    with contextlib.suppress(ShardsError):  # a damaged index is replaced
+        old = _read_index(folder.as_posix())
     entries = []
     for path in _local_shards(folder):
-        entry = known.get(path.name)
+        entry = old.get(path.name)
         fresh = entry is not None and entry["bytes"] == path.stat().st_size
         entries.append(entry if fresh else index_entry(path))
     text = json.dumps({"format": INDEX_FORMAT, "shards": entries}, separators=(",", ":"))
@@ -234,7 +232,7 @@ def write_index(folder: Path) -> Path:
 def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dict]:
     """The samples of a shard in their order: "__key__", and the bytes of each file by extension.
 
-    `note(name, reason)` is told of what had to be left out: the rest of a shard that is cut short.
+    `note(name, reason)` is called for the lost rest of a shard that is cut short.
     Raises ShardsError for an address that cannot be read, and for what is no tar file.
     """
     tar = webdataset().tariterators
@@ -242,7 +240,7 @@ def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dic
 
     def leave_out(error: Exception) -> bool:
         broken.append(one_line(error.args[0] if error.args else error))
-        return False  # what follows in this shard cannot be trusted
+        return False  # do not trust the rest of this shard
 
     count = 0
     with open_shard(address) as stream:
@@ -274,17 +272,14 @@ def open_shard(address: str) -> Iterator[BinaryIO]:
 
 
 def _copy(address: str, file: BinaryIO) -> None:
-    """All of what is at an address, into a file."""
-    if address.startswith(("http://", "https://")):
-        try:
-            return copy(address, file)
-        except DownloadError as error:
-            raise ShardsError(str(error)) from error
-    gopen = webdataset().gopen
     try:
-        with gopen(address, "rb") as source:
+        if address.startswith(("http://", "https://")):
+            return copy(address, file)
+        with webdataset().gopen(address, "rb") as source:
             shutil.copyfileobj(source, file)
-    except (OSError, ValueError) as error:  # ValueError: a scheme that nobody knows
+    except DownloadError as error:
+        raise ShardsError(str(error)) from error
+    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
         reason = one_line(error)
         if status := re.search(r"exit \d+", reason):  # of a command, which webdataset repeats
             reason = f"the command ends with {status[0]}"

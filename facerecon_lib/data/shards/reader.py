@@ -3,29 +3,30 @@
     photos = PhotoShards("shards", batch_size=32, part="train", split="person", workers=4)
     for epoch in range(photos.epoch, 20):
         for batch in photos:                     # FaceBatch; len(photos) of them
-            ...; save(photos.state_dict())       # load_state_dict goes on behind this batch
+            ...; save(photos.state_dict())       # load_state_dict resumes behind this batch
 
-`photo_samples.write_shard` writes the shards, `shard_files` says how they are found and opened.
+`samples.write_shard` writes the shards, `files.find_shards` finds them.
 
 **Which photo comes when** depends on the seed, the epoch and the numbers of processes (`world`) and
-`workers` alone. An epoch's order of shards is drawn from the seed and the epoch, alike everywhere;
-rank r of w takes every w-th shard from the r-th, its workers share those in the same way, and each
-shuffles what it reads in a buffer. So within an epoch no two processes see one photo, and all take
-`len(photos)` batches of one size: a process whose shards hold fewer photos than the others' begins
-them again, one whose shards hold more leaves the rest out, and the next epoch deals anew. Write
-shards of one size, several times as many as processes times workers, and the shares are nearly
-even.
+`workers` alone. Seed and epoch give the order of shards, the same everywhere; rank r of w takes
+every w-th shard from the r-th, its workers share those in the same way, and each shuffles its
+photos in a buffer. Within an epoch no two processes see the same photo, and all take `len(photos)`
+batches of one size: a process with fewer photos than the others repeats some, one with more leaves
+the rest out, and the next epoch deals anew. Write shards of one size, several per process and
+worker, and the shares are nearly even.
 
 **A larger world is not a larger batch, photo for photo**: w processes with batches of n cover an
-epoch in as many steps as one with w n, and see the same photos in it up to those left out or begun
-again, but step by step other ones.
+epoch in as many steps as one with w n, and see the same photos in it up to those left out or
+repeated, but step by step other ones.
+
+Notebook 06, section 2.1.
 """
 
 import itertools
 import logging
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -35,17 +36,171 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ...face.batch import FaceBatch
 from ..splits import SHARES, SPLITS, part_of
-from .files import Shard, ShardsError, find_shards, read_samples, shard_name, webdataset
-from .samples import (
-    DamagedPhoto,
-    StoredPhoto,
-    decode_photo,
-    inside_mask,
-    read_photo,
-)
+from .files import Shard, ShardsError, find_shards, read_samples, webdataset
+from .samples import DamagedPhoto, StoredPhoto, decode_photo, inside_mask, read_photo
 
-__all__ = ["PhotoShards", "ShardsError"]
 log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class PhotoShards:
+    """Batches of aligned photos, epoch after epoch: iterating resumes where the state stands.
+
+    `len(photos)` is the number of batches of an epoch, the same on every rank; `photos.photos` the
+    number of photos in the part (None without an index); `photos.damaged` what was left out so far,
+    and why.
+
+    shards: a folder, brace pattern, list or address, as in `files.find_shards`.
+    part, split: as in `splits.part_of`; part None is all photos.
+    seed: of the order. shuffle: photos (22 kB each) in each worker's buffer; 0 keeps their order.
+    rank, world: this process among those that train together. workers: of its DataLoader.
+    complete: for evaluation; each iteration is one pass over all photos, in the order of the
+    shards and without state; a worker's last batch may be smaller, ranks may differ in batches.
+    photos_per_epoch: over all ranks; needed where no index tells how many there are.
+    device: of the batches. Pixels travel there as bytes.
+    Raises ShardsError for shards that are missing or unreadable, hold no photo of the part, or are
+    too few; ValueError for an argument out of range.
+    """
+
+    shards: str | Path | Sequence[str | Path]
+    batch_size: int
+    _: KW_ONLY
+    part: str | None = None
+    split: str = "random"
+    seed: int = 0
+    shuffle: int = 1000
+    rank: int = 0
+    world: int = 1
+    workers: int = 0
+    complete: bool = False
+    photos_per_epoch: int | None = None
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("rank", 0), ("world", self.rank + 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        if self.part is not None and self.part not in SHARES:
+            raise ValueError(f"part: expected one of {', '.join(SHARES)}, got {self.part!r}")
+        if self.split not in SPLITS:
+            raise ValueError(f"split: expected 'random' or 'person', got {self.split!r}")
+        several = isinstance(self.shards, list | tuple)
+        self._source = ", ".join(map(str, self.shards)) if several else str(self.shards)
+        self._of_part = "" if self.part is None else f" of the part {self.part!r}"
+        self._of_part += f" (split={self.split!r})" if self.part else ""
+        shards = find_shards(self.shards)
+        counts = [self._count(shard) for shard in shards]
+        self._used = [shard for shard, count in zip(shards, counts, strict=True) if count != 0]
+        self.photos = None if None in counts else sum(counts)
+        self._workers = min(self.workers, max(len(self._used) // self.world, 1))
+        self._end = self._batches(len(shards))
+        self.epoch = self._taken = 0
+        self.damaged: dict[str, str] = {}
+
+    def _count(self, shard: Shard) -> int | None:
+        """How many photos of the part a shard holds, where that is known."""
+        if shard.photos is None or self.part is None:
+            return None if shard.photos is None else len(shard.photos)
+        return sum(part_of(key, who, self.split) == self.part for key, who in shard.photos)
+
+    def _batches(self, shards: int) -> int:
+        """Of an epoch. Raises ShardsError where there are too few photos or shards for one."""
+        part, world, photos = self._of_part, self.world, self.photos_per_epoch or self.photos
+        batches = (photos or 0) // (self.batch_size * world)
+        used = len(self._used)
+        for wrong, message in (
+            (
+                self.photos == 0,
+                f"no photo{part} in {shards} shards; check that they are whole, or prepare more "
+                "photos",
+            ),
+            (
+                used < world and not self.complete,
+                f"{used} shards{part} for {world} processes; write smaller shards "
+                "(photos_per_shard), or use fewer processes",
+            ),
+            (
+                photos is None and not self.complete,
+                "no index.json tells how many photos there are; give photos_per_epoch",
+            ),
+            (
+                batches == 0 and not self.complete,
+                f"{photos} photos{part} are fewer than one batch of {self.batch_size} for each of "
+                f"{world} processes; lower it",
+            ),
+        ):
+            if wrong:
+                raise ShardsError(f"{self._source}: {message}")
+        return batches
+
+    def __len__(self) -> int:
+        if self.complete:
+            raise TypeError("a complete pass has no length before it is read; see photos.photos")
+        return self._end
+
+    def __iter__(self) -> Iterator[FaceBatch]:
+        """What is left of the epoch. Raises ShardsError for a shard that cannot be read."""
+        reported = len(self.damaged)
+        try:
+            for item in self._loader():
+                self.damaged |= item["damaged"]
+                if "error" in item:
+                    raise ShardsError(item["error"])
+                if "image" in item:
+                    self._taken += not self.complete
+                    yield self._batch(item)
+        finally:
+            self._warn(list(self.damaged.items())[reported:])
+        if not self.complete:
+            self.epoch, self._taken = self.epoch + 1, 0
+
+    def _loader(self) -> DataLoader:
+        return DataLoader(
+            _Reader(self, self.epoch, 0 if self.complete else self._taken, self._end),
+            batch_size=None,
+            num_workers=self._workers,
+            pin_memory=torch.device(self.device).type == "cuda",
+            generator=torch.Generator(),  # else it draws from the generator that training uses
+        )
+
+    def _batch(self, item: dict) -> FaceBatch:
+        image, inside, landmarks = (
+            item[name].to(self.device, non_blocking=True)
+            for name in ("image", "inside", "landmarks")
+        )
+        image = image.float().mul_(1 / 255)  # 255 becomes 1 exactly
+        names, person = item["names"], item["person"]
+        return FaceBatch(image, inside_mask(inside), landmarks, item["kind"], names, person=person)
+
+    def _warn(self, damaged: list[tuple[str, str]]) -> None:
+        if damaged:
+            more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+            log.warning("%s: %s%s left out: %s", self._source, damaged[0][0], more, damaged[0][1])
+
+    def state_dict(self) -> dict:
+        """Where reading stands, for JSON: the epoch, the batches taken, and what fixes the order.
+
+        It is the same on every rank.
+        """
+        shards = sha256("\n".join(shard.name for shard in self._used).encode())
+        settings = ("seed", "shuffle", "batch_size", "part", "split", "world")
+        order = {name: getattr(self, name) for name in settings}
+        order |= {"workers": self._workers, "batches": self._end, "shards": shards.hexdigest()[:16]}
+        return {"epoch": self.epoch, "taken": self._taken, "order": order}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Resume from a state: the batches that follow are those that would have followed.
+
+        Raises ShardsError when these shards or settings would give another order.
+        """
+        for name, value in self.state_dict()["order"].items():
+            if state["order"].get(name) != value:
+                raise ShardsError(
+                    f"{self._source}: the saved state was taken with {name} = "
+                    f"{state['order'].get(name)}, and now it is {value}: the photos would come in "
+                    "another order; set it as it was"
+                )
+        self.epoch, self._taken = int(state["epoch"]), int(state["taken"])
 
 
 @dataclass(eq=False)
@@ -53,33 +208,25 @@ class _Reader(IterableDataset):
     """What a process of the DataLoader reads: the batches of its lane, as dicts of CPU tensors.
 
     Batch i of an epoch comes from worker i mod workers, the order in which DataLoader takes them.
+    first, end: of the batches, as in `range`.
     """
 
-    shards: list[tuple[str, int | None]]  # address, photos in it
-    batch_size: int
-    part: str | None
-    split: str
-    split_seed: int
-    seed: int
-    shuffle: int
-    rank: int
-    world: int
-    complete: bool
-    epoch: int = 0
-    first: int = 0  # batch
-    end: int = 0  # behind the last batch
+    settings: PhotoShards
+    epoch: int
+    first: int
+    end: int
 
     def __iter__(self) -> Iterator[dict]:
-        info = get_worker_info()
+        s, info = self.settings, get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         lane = (worker + self.first) % workers  # DataLoader begins with worker 0
-        skip = len(range(lane, self.first, workers)) * self.batch_size
-        count = len(range(lane, self.end, workers)) * self.batch_size - skip
+        skip = len(range(lane, self.first, workers)) * s.batch_size
+        count = len(range(lane, self.end, workers)) * s.batch_size - skip
         damaged: dict[str, str] = {}
         try:
-            photos = self._photos(self.rank + self.world * lane, self.world * workers, damaged)
-            photos = itertools.islice(photos, skip, None if self.complete else skip + count)
-            while group := list(itertools.islice(photos, self.batch_size)):
+            photos = self._photos(s.rank + s.world * lane, s.world * workers, damaged)
+            photos = itertools.islice(photos, skip, None if s.complete else skip + count)
+            while group := list(itertools.islice(photos, s.batch_size)):
                 batch = self._collate(group, damaged)
                 yield batch | {"damaged": dict(damaged)}
                 damaged.clear()
@@ -89,51 +236,52 @@ class _Reader(IterableDataset):
 
     def _photos(self, lane: int, lanes: int, damaged: dict) -> Iterator[tuple[str, StoredPhoto]]:
         """The photos of every lanes-th shard, in turn after turn over them unless `complete`."""
-        shards = list(self.shards)
-        if self.shuffle:
-            random.Random(f"shards {self.seed} {self.epoch}").shuffle(shards)
+        s = self.settings
+        shards, buffer = list(s._used), 0 if s.complete else s.shuffle
+        if buffer:
+            random.Random(f"shards {s.seed} {self.epoch}").shuffle(shards)
         shards = shards[lane::lanes]
-        rng = random.Random(f"photos {self.seed} {self.epoch} {lane}")
+        rng = random.Random(f"photos {s.seed} {self.epoch} {lane}")
         while True:
-            found = 0
+            count = 0
             photos = self._pass(shards, damaged)
-            if self.shuffle:
-                mix = webdataset().filters.shuffle(self.shuffle, initial=self.shuffle, rng=rng)
-                photos = mix(photos)
+            if buffer:
+                photos = webdataset().filters.shuffle(buffer, initial=buffer, rng=rng)(photos)
             for photo in photos:
-                found += 1
+                count += 1
                 yield photo
-            if self.complete:
+            if s.complete:
                 return
-            if not found:
+            if not count:
+                names = ", ".join(shard.name for shard in shards[:3])
                 raise ShardsError(
-                    f"{', '.join(shard_name(address) for address, _ in shards[:3])}: no usable "
-                    f"photo{_of_part(self.part, self.split)}; take fewer workers, or another part"
+                    f"{names}: no usable photo{s._of_part}; take fewer workers, or another part"
                 )
-            if self.shuffle:
+            if buffer:
                 rng.shuffle(shards)
 
-    def _pass(self, shards: list, damaged: dict) -> Iterator[tuple[str, StoredPhoto]]:
-        for address, listed in shards:
-            name, seen = shard_name(address), 0
-            for sample in read_samples(address, damaged.__setitem__):
-                seen += 1
+    def _pass(self, shards: list[Shard], damaged: dict) -> Iterator[tuple[str, StoredPhoto]]:
+        s = self.settings
+        for shard in shards:
+            count = 0
+            for sample in read_samples(shard.address, damaged.__setitem__):
+                count += 1
                 try:
                     photo = read_photo(sample)
                 except DamagedPhoto as error:
-                    damaged[f"{name}/{sample['__key__']}"] = str(error)
+                    damaged[f"{shard.name}/{sample['__key__']}"] = str(error)
                     continue
-                person, split, seed = photo.person, self.split, self.split_seed
-                if self.part in (None, part_of(photo.key, person, split, seed)):
-                    yield f"{name}/{photo.key}", photo
-            if listed is not None and seen < listed:
-                damaged.setdefault(name, f"holds {seen} of its {listed} photos")
+                if s.part in (None, part_of(photo.key, photo.person, s.split)):
+                    yield f"{shard.name}/{photo.key}", photo
+            if shard.photos is not None and count < len(shard.photos):
+                listed = len(shard.photos)
+                damaged.setdefault(shard.name, f"holds {count} of its {listed} photos")
 
     def _collate(self, group: list[tuple[str, StoredPhoto]], damaged: dict) -> dict:
-        """Decode a batch. A photo that cannot be is replaced by another one of the batch.
+        """Decode a batch. Another photo of the batch replaces one that does not decode.
 
-        So what is decoded later never depends on what could be decoded before, and going on in the
-        middle of an epoch need not decode what was seen.
+        So later batches do not depend on which photos decoded, and resuming in the middle of an
+        epoch skips photos without decoding them.
         """
         decoded = []
         for name, photo in group:
@@ -143,7 +291,7 @@ class _Reader(IterableDataset):
                 damaged[name] = str(error)
         if not decoded:
             raise ShardsError(f"{group[0][0]}: no photo of its batch can be decoded; make it again")
-        if not self.complete:
+        if not self.settings.complete:
             decoded = list(itertools.islice(itertools.cycle(decoded), len(group)))
         names, photos, images = zip(*decoded, strict=True)
         kinds = {photo.kind: name for name, photo in zip(names, photos, strict=True)}
@@ -159,179 +307,3 @@ class _Reader(IterableDataset):
             "names": list(names),
             "person": [photo.person for photo in photos],
         }
-
-
-class PhotoShards:
-    """Batches of aligned photos, epoch after epoch: iterating goes on where the state stands.
-
-    `len(photos)` is the number of batches of an epoch, alike on every rank; `photos.photos` the
-    number of photos in the part (None when no index tells); `photos.damaged` what was left out so
-    far, and why. With `complete` there is no state: each iteration is one pass over all photos in
-    the order of the shards, the last batch of a worker may be smaller, and ranks may differ in
-    number of batches: for evaluation.
-    """
-
-    def __init__(
-        self,
-        shards: str | Path | Sequence[str | Path],
-        batch_size: int,
-        *,
-        part: str | None = None,
-        split: str = "random",
-        split_seed: int = 0,
-        seed: int = 0,
-        shuffle: int = 1000,
-        rank: int = 0,
-        world: int = 1,
-        workers: int = 0,
-        complete: bool = False,
-        photos_per_epoch: int | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """shards: a folder, brace pattern, list or address, as in `shard_files.find_shards`.
-
-        part, split, split_seed: as in `splits.part_of`; part None is all photos.
-        shuffle: photos in the buffer of each worker (of 22 kB); 0 keeps the order of the shards.
-        rank, world: this process among those that train together; workers: of its DataLoader.
-        photos_per_epoch: over all ranks; needed where no index tells how many there are.
-        device: where the batches go. Pixels travel there as bytes.
-        Raises ShardsError for shards that are missing or unreadable, hold no photo of the part, or
-        are too few; ValueError for an argument out of range.
-        """
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("shuffle", shuffle, 0),
-            ("workers", workers, 0),
-            ("world", world, rank + 1),
-            ("rank", rank, 0),
-            ("photos_per_epoch", 1 if photos_per_epoch is None else photos_per_epoch, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}")
-        if part is not None and part not in SHARES:
-            raise ValueError(f"part: expected one of {', '.join(SHARES)} or None, got {part!r}")
-        if split not in SPLITS:
-            raise ValueError(f"split: expected 'random' or 'person', got {split!r}")
-        found = find_shards(shards)
-        counts = [_count(shard, part, split, split_seed) for shard in found]
-        self.photos = None if None in counts else sum(counts)
-        source = ", ".join(map(str, shards)) if isinstance(shards, list | tuple) else str(shards)
-        if self.photos == 0:
-            raise ShardsError(
-                f"{source}: no photo{_of_part(part, split)} in {len(found)} shards; check that "
-                "they are whole, or prepare more photos"
-            )
-        used = [shard for shard, count in zip(found, counts, strict=True) if count != 0]
-        if len(used) < world and not complete:
-            raise ShardsError(
-                f"{source}: {len(used)} shards{_of_part(part, split)} for {world} processes; write "
-                "smaller shards (photos_per_shard), or use fewer processes"
-            )
-        if self.photos is None and photos_per_epoch is None and not complete:
-            raise ShardsError(
-                f"{source}: no index.json tells how many photos there are; give photos_per_epoch"
-            )
-        self._source = source
-        self._workers = min(workers, max(len(used) // world, 1))
-        self._end = (photos_per_epoch or self.photos or 0) // (batch_size * world)
-        if self._end == 0 and not complete:
-            raise ShardsError(
-                f"{source}: {photos_per_epoch or self.photos} photos{_of_part(part, split)} are "
-                f"fewer than one batch of {batch_size} for each of {world} processes; lower it"
-            )
-        sized = [(s.address, None if s.photos is None else len(s.photos)) for s in used]
-        self._reader = _Reader(
-            sized, batch_size, part, split, split_seed, seed, 0 if complete else shuffle, rank,
-            world, complete,
-        )  # fmt: skip
-        self.device = torch.device(device)
-        self.epoch = self._taken = 0
-        self.damaged: dict[str, str] = {}
-
-    def __len__(self) -> int:
-        if self._reader.complete:
-            raise TypeError("a complete pass has no length before it is read; see photos.photos")
-        return self._end
-
-    def __iter__(self) -> Iterator[FaceBatch]:
-        """What is left of the epoch. Raises ShardsError for a shard that cannot be read."""
-        reported = len(self.damaged)
-        try:
-            for item in self._loader():
-                self.damaged |= item["damaged"]
-                if "error" in item:
-                    raise ShardsError(item["error"])
-                if "image" in item:
-                    self._taken += not self._reader.complete
-                    yield self._batch(item)
-        finally:
-            self._report(list(self.damaged.items())[reported:])
-        if not self._reader.complete:
-            self.epoch, self._taken = self.epoch + 1, 0
-
-    def _loader(self) -> DataLoader:
-        first = 0 if self._reader.complete else self._taken
-        return DataLoader(
-            replace(self._reader, epoch=self.epoch, first=first, end=self._end),
-            batch_size=None,
-            num_workers=self._workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else it draws from the generator that training uses
-        )
-
-    def _batch(self, item: dict) -> FaceBatch:
-        image, inside, landmarks = (
-            item[name].to(self.device, non_blocking=True)
-            for name in ("image", "inside", "landmarks")
-        )
-        return FaceBatch(
-            image.float().mul_(1 / 255),  # 255 becomes 1 exactly
-            inside_mask(inside),
-            landmarks,
-            item["kind"],
-            item["names"],
-            person=item["person"],
-        )
-
-    def _report(self, damaged: list[tuple[str, str]]) -> None:
-        if damaged:
-            more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-            log.warning("%s: %s%s left out: %s", self._source, damaged[0][0], more, damaged[0][1])
-
-    def state_dict(self) -> dict:
-        """Where reading stands, for JSON: the epoch, the batches taken, and what fixes the order.
-
-        It is the same on every rank.
-        """
-        r = self._reader
-        shards = sha256("\n".join(shard_name(address) for address, _ in r.shards).encode())
-        settings = ("seed", "shuffle", "batch_size", "part", "split", "split_seed", "world")
-        order = {name: getattr(r, name) for name in settings}
-        order |= {"workers": self._workers, "batches": self._end, "shards": shards.hexdigest()[:16]}
-        return {"epoch": self.epoch, "taken": self._taken, "order": order}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from a state: the batches that follow are those that would have followed.
-
-        Raises ShardsError when these shards or settings would give another order.
-        """
-        mine = self.state_dict()["order"]
-        for name, value in mine.items():
-            if state["order"].get(name) != value:
-                raise ShardsError(
-                    f"{self._source}: the saved state was taken with {name} = "
-                    f"{state['order'].get(name)}, and now it is {value}: the photos would come in "
-                    "another order; set it as it was"
-                )
-        self.epoch, self._taken = int(state["epoch"]), int(state["taken"])
-
-
-def _count(shard: Shard, part: str | None, split: str, seed: int) -> int | None:
-    """How many photos of the part a shard holds, where that is known."""
-    if shard.photos is None or part is None:
-        return None if shard.photos is None else len(shard.photos)
-    return sum(part_of(key, person, split, seed) == part for key, person in shard.photos)
-
-
-def _of_part(part: str | None, split: str) -> str:
-    return "" if part is None else f" of the part {part!r} (split={split!r})"

@@ -5,8 +5,8 @@
 
 `<key>.jpg` is the aligned crop; `<key>.json` holds `landmarks` (68 x 2, crop pixels), their `kind`,
 `person`, `photo` (its file's name), `inside` (x0, y0, x1, y1: the crop pixels that lie on the
-photo), `matrix` (2 x 3, photo pixels to crop pixels), `crc32` of the JPEG file, and what else the
-one who prepared it had to say (`quality` of data_scripts/prepare_cacd.py, for one).
+photo), `matrix` (2 x 3, photo pixels to crop pixels), `crc32` of the JPEG file, and further facts
+(`quality` of data_scripts/prepare_cacd.py, for one). Notebook 06, section 2.1.
 """
 
 import io
@@ -26,6 +26,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from ...face.camera import CROP_SIZE
+from ...face.shapes import expect
 from ...files.atomic import write_whole
 from ...files.errors import FacereconError, one_line
 from ...photos.crop import Crop
@@ -45,19 +46,15 @@ def encode_photo(
 ) -> dict[str, str | bytes]:
     """The sample of a crop, as webdataset writes it. Landmarks and matrix keep every bit.
 
-    more: further facts for the json, under names of their own; reading passes over them.
+    more: further facts for the json, under names of their own; reading ignores them.
     key: names the photo in the whole set, and decides its part of a random split.
-    Raises ValueError for a key that webdataset would misread, for a crop that is not 224 x 224,
-    whose `valid` is no rectangle or whose landmarks are not finite, for a kind other than 2d and
-    3d, and for a person without a name.
+    Raises ValueError for a key that webdataset would misread, a crop that is not 224 x 224, whose
+    `valid` is no rectangle or whose landmarks are not finite, a kind other than 2d and 3d, and a
+    person without a name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,79}", key, re.ASCII):
         raise ValueError(f"key {key!r}: expected up to 80 letters, digits, - and _")
-    if tuple(crop.image.shape) != (1, 3, CROP_SIZE, CROP_SIZE):
-        raise ValueError(
-            f"{key}: expected a crop of (1, 3, {CROP_SIZE}, {CROP_SIZE}), got "
-            f"{tuple(crop.image.shape)}"
-        )
+    expect(f"crop of {key}", crop.image, f"1 3 {CROP_SIZE} {CROP_SIZE}")
     valid = crop.valid.cpu().float()
     rows, columns = (torch.nonzero(valid[0, 0].amax(axis))[:, 0].tolist() or [0] for axis in (1, 0))
     inside = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
@@ -87,16 +84,16 @@ def encode_photo(
 
 
 def _shortest(values: Tensor) -> list[list[float]]:
-    """Decimals, no more of them than tell one float32 from the next."""
+    """The shortest decimals that round to the same float32."""
     return [[float(str(v)) for v in row] for row in values.cpu().float().numpy()]
 
 
 class DamagedPhoto(FacereconError):
-    """A photo in a shard that cannot be used. The message says why, and is to follow its name."""
+    """An unusable photo in a shard. The message says why; the photo's name goes before it."""
 
 
 class StoredPhoto(NamedTuple):
-    """A sample whose facts are checked and whose JPEG file is not decoded yet."""
+    """A sample with checked facts; its JPEG file is not decoded yet."""
 
     key: str
     jpeg: bytes
@@ -163,13 +160,13 @@ def write_shard(path: Path, samples: Iterable[bytes]) -> None:
 
 
 def finished_size(end: int) -> int:
-    """Bytes of a tar whose last file ends there: two empty blocks, filled up to whole records."""
+    """Bytes of a tar whose last file ends at `end`: two empty blocks more, in whole records."""
     records = -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
     return records * tarfile.RECORDSIZE
 
 
 def tar_bytes(sample: dict[str, str | bytes]) -> bytes:
-    """A sample as it lies in a shard: one after another, and `finished_size`, make a tar file."""
+    """A sample as it lies in a shard: several in a row, filled to `finished_size`, are a tar."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for extension in sorted(name for name in sample if not name.startswith("_")):
