@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import torch
 
 from ..data.rendered.faces import RenderedFaces
-from ..data.shards.files import find_shards
-from ..data.shards.files import ShardsError
+from ..data.shards.files import ShardsError, find_shards
 from ..data.shards.reader import PhotoShards
 from ..face.batch import FaceBatch
 from ..face.morphable_model import MorphableModel
