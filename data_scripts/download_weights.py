@@ -5,7 +5,7 @@
     python data_scripts/download_weights.py all --dry-run
 
 A file goes where the library looks for it ($TORCH_HOME, else ~/.cache/torch), whole and checked,
-or not at all. A download that breaks off is gone on with, now or in the next call. Without the
+or not at all. A download that breaks off is resumed, now or in the next call. Without the
 network: fetch the address that --dry-run names elsewhere, and put the file at its place.
 
 None of them is needed for the notebooks: what ships, and dlib's networks from the package
@@ -248,22 +248,22 @@ def main(
     failed = 0
     for one in wanted:
         if one not in missing:
-            said = f"is here: {one.path}"
+            message = f"is here: {one.path}"
         elif dry_run:
             after = f", after {begun(one.path) / 1e6:.1f} MB that are here" * bool(begun(one.path))
-            said = f"{one.megabytes}{after}, from {one.url} to {one.path}; {one.terms}"
+            message = f"{one.megabytes}{after}, from {one.url} to {one.path}; {one.terms}"
         else:
             try:
                 fetch(one.url, one.path, one.sha256, err)
-                said = f"-> {one.path} ({one.terms})"
+                message = f"-> {one.path} ({one.terms})"
             except KeyboardInterrupt:
-                fail(f"{one.name}: stopped; the same command goes on from here")
+                fail(f"{one.name}: stopped; the same command resumes")
                 raise typer.Exit(130) from None
             except DownloadError as error:
                 fail(f"{one.name}: {error}; or fetch it elsewhere and put it at {one.path}")
                 failed += 1
                 continue
-        out.print(f"{one.name}: {said}", markup=False, soft_wrap=True)
+        out.print(f"{one.name}: {message}", markup=False, soft_wrap=True)
     if failed:
         raise typer.Exit(2)
 

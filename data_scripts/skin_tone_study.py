@@ -67,7 +67,7 @@ def study(runs: Path) -> dict:
         raise StudyError(f"{runs}: holds none of {', '.join(names)} with an eval.json in it")
     content: dict = {"format": FORMAT, "runs": {}}
     for name, folder in found.items():
-        trained, told = _trained(folder, name)
+        trained, facts = _trained(folder, name)
         shared, run = _evaluated(folder / "eval.json", name)
         for key, value in {"trained": trained, **shared}.items():
             if content.setdefault(key, value) != value:
@@ -75,12 +75,12 @@ def study(runs: Path) -> dict:
                     f"{folder}: its {key} differ from those of {next(iter(found))}; a comparison "
                     "takes one and the same for all"
                 )
-        content["runs"][name] = told | run
+        content["runs"][name] = facts | run
     return content
 
 
 def _trained(folder: Path, name: str) -> tuple[dict, dict]:
-    """What all U-Nets have to share, and what is told of this one."""
+    """What all U-Nets have to share, and what is facts of this one."""
     path = folder / "offset_unet.safetensors"
     try:
         with safe_open(path, "pt") as file:
@@ -98,9 +98,9 @@ def _trained(folder: Path, name: str) -> tuple[dict, dict]:
         raise StudyError(
             f"{path}: was trained as {albedo}-{light}, in a folder {name}; rename one of them"
         )
-    told = {"steps_done": int(steps), "validation": json.loads(metadata.get("validation", "{}"))}
-    told["validation"].pop("terms", None)
-    return shared, told
+    facts = {"steps_done": int(steps), "validation": json.loads(metadata.get("validation", "{}"))}
+    facts["validation"].pop("terms", None)
+    return shared, facts
 
 
 def _evaluated(path: Path, name: str) -> tuple[dict, dict]:

@@ -21,9 +21,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from face_models.landmarks import read_landmarks
-from face_models.source_model import ImportModelError, SourceModel
+from face_models.source_model import SourceModel
 from face_models.statismo import read_statismo
 from face_models.tables import (
+    ImportModelError,
     check_kind,
     in_unit_range,
     linear_model,

@@ -28,8 +28,8 @@ from scipy.spatial.transform import Rotation
 from face_models.flame_albedo import read_albedo
 from face_models.landmarks import read_landmarks
 from face_models.pickles import ArrayPickleError, read_pickle
-from face_models.source_model import ImportModelError, SourceModel
-from face_models.tables import check_kind, outwards, refuse, triangles
+from face_models.source_model import SourceModel
+from face_models.tables import ImportModelError, check_kind, outwards, refuse, triangles
 
 MM = 1000.0  # of a metre
 IDENTITY, EXPRESSION = 300, 100

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from face_models.landmarks import ImportModelError
-from face_models.tables import check_kind, refuse
+from face_models.tables import ImportModelError, check_kind, refuse
 from facerecon_lib.face.colour import linear_to_srgb
 
 PARTS = ("MU", "PC", "vt", "ft")

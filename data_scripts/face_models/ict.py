@@ -26,7 +26,8 @@ from rich.progress import track
 from scipy.spatial import cKDTree
 
 from face_models.mesh_mirror import FLIP
-from face_models.source_model import ImportModelError, SourceModel, errors
+from face_models.source_model import SourceModel, errors
+from face_models.tables import ImportModelError, refuse
 
 VERTICES, LANDMARKS, MODES = 26719, 68, 100
 NARROW = 6706  # the face without ears, scalp and throat
@@ -93,38 +94,30 @@ def read_obj(path: Path) -> Obj:
         except ValueError:
             values = np.full((1, width), np.nan)
         if not np.isfinite(values).all():
-            raise ImportModelError(
-                f"{path.name}: a line {mark.strip()!r} does not hold {width} numbers; the file is "
-                "damaged: get it again"
-            )
+            refuse(path, f"a line {mark.strip()!r} does not hold {width} numbers: get it again")
         return values
 
     count = sum(line.startswith("v ") for line in lines)
     if count != VERTICES:
-        raise ImportModelError(
-            f"{path.name}: has {count} vertices, a mesh of ICT-FaceKit {VERTICES}; it is of another"
-            " model, or cut off: get it again"
-        )
+        other = "it is of another model, or cut off: get it again"
+        refuse(path, f"has {count} vertices, a mesh of ICT-FaceKit {VERTICES}; {other}")
     polygons = [line for line in lines if line.startswith("f ")]
     return Obj(table("v ", 3), table("vt ", 2) if polygons else np.zeros((0, 2)), polygons)
 
 
-def corners(name: str, obj: Obj) -> list[Int[np.ndarray, "polygon corner 2"]]:
+def corners(path: Path, obj: Obj) -> list[Int[np.ndarray, "polygon corner 2"]]:
     """Triangles and quads apart, each corner the numbers of its vertex and of its uv, from 0."""
     pattern = re.compile(r"f(?: (\d+)/(\d+)){3,4}\s*$")
-    found: dict[int, list] = {3: [], 4: []}
+    polygons: dict[int, list] = {3: [], 4: []}
     for line in obj.polygons:
         if not pattern.match(line):
-            raise ImportModelError(
-                f"{name}: {line[:40]!r} is no triangle or quad with uv; the file is damaged: "
-                "get it again"
-            )
+            refuse(path, f"{line[:40]!r} is no triangle or quad with uv: get it again")
         polygon = [corner.split("/") for corner in line.split()[1:]]
-        found[len(polygon)].append(polygon)
-    tables = [np.array(p, np.int64).reshape(-1, n, 2) - 1 for n, p in found.items()]
+        polygons[len(polygon)].append(polygon)
+    tables = [np.array(p, np.int64).reshape(-1, n, 2) - 1 for n, p in polygons.items()]
     for numbers, most, what in ((0, VERTICES, "vertices"), (1, len(obj.texture), "uv")):
         if any(((t[..., numbers] < 0) | (t[..., numbers] >= most)).any() for t in tables):
-            raise ImportModelError(f"{name}: a polygon names {what} outside 1 to {most}")
+            refuse(path, f"a polygon names {what} outside 1 to {most}")
     return tables
 
 
@@ -183,16 +176,13 @@ def control_name(name: str) -> str:
     return re.sub(r"_R$", "Right", re.sub(r"_L$", "Left", name))
 
 
-def check_side(name: str, offset: Float[np.ndarray, "vertex 3"], x: np.ndarray) -> None:
+def check_side(path: Path, offset: Float[np.ndarray, "vertex 3"], x: np.ndarray) -> None:
     """The subject's left is +x. Raises ImportModelError for an action on the other side."""
     weight = (offset**2).sum(1)
     on_left = weight[x > 0].sum() / max(weight.sum(), 1e-12)
-    expected = {"_L": on_left, "_R": 1 - on_left}.get(name[-2:], 1.0)
+    expected = {"_L": on_left, "_R": 1 - on_left}.get(path.stem[-2:], 1.0)
     if expected < 0.1:
-        raise ImportModelError(
-            f"{name}.obj: moves the other side of the face; left and right are mixed up: get it "
-            "again"
-        )
+        refuse(path, "moves the other side of the face; left and right are mixed up: get it again")
 
 
 def read_indices(folder: Path) -> tuple[list[str], Int[np.ndarray, " 68"]]:
@@ -208,15 +198,11 @@ def read_indices(folder: Path) -> tuple[list[str], Int[np.ndarray, " 68"]]:
             "expressions: copy it beside generic_neutral_mesh.obj"
         ) from None
     except (ValueError, TypeError, KeyError) as error:
-        raise ImportModelError(
-            f"{path.name}: lacks a readable 'expressions' or 'idx_to_landmark_verts' "
-            f"({type(error).__name__}: {error})"
-        ) from None
+        reason = f"{type(error).__name__}: {error}"
+        refuse(path, f"lacks a readable 'expressions' or 'idx_to_landmark_verts' ({reason})")
     if landmarks.shape != (LANDMARKS,) or landmarks.min() < 0 or landmarks.max() >= NARROW:
-        raise ImportModelError(
-            f"{path.name}: idx_to_landmark_verts: expected 68 vertices of the face, 0 to "
-            f"{NARROW - 1}, got {landmarks.size}"
-        )
+        expected = f"expected 68 vertices of the face, 0 to {NARROW - 1}, got {landmarks.size}"
+        refuse(path, f"idx_to_landmark_verts: {expected}")
     return names, landmarks
 
 
@@ -226,15 +212,14 @@ def offsets(folder: Path, names: list[str], neutral: Obj) -> Float[np.ndarray, "
     quiet = not errors.is_terminal
     shown = track(names, "meshes", console=errors, transient=True, disable=quiet)
     for i, name in enumerate(shown):
-        mesh = read_obj(folder / f"{name}.obj")
+        path = folder / f"{name}.obj"
+        mesh = read_obj(path)
         if mesh.polygons != neutral.polygons:
-            raise ImportModelError(
-                f"{name}.obj: its polygons are not those of generic_neutral_mesh.obj; it is cut "
-                "off, or of another release: get the folder again"
-            )
+            other = "it is cut off, or of another release: get the folder again"
+            refuse(path, f"its polygons are not those of generic_neutral_mesh.obj; {other}")
         found[i] = MM * (mesh.vertices - neutral.vertices)
         if not found[i].any():
-            raise ImportModelError(f"{name}.obj: is the neutral face; get it again")
+            refuse(path, "is the neutral face; get it again")
     return found
 
 
@@ -248,8 +233,9 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
         found = "is a file" if folder.is_file() else "no such folder"
         raise ImportModelError(f"{folder}: {found}; give ICT-FaceKit's folder FaceXModel/")
     listed, landmarks = read_indices(folder)
-    neutral = read_obj(folder / "generic_neutral_mesh.obj")
-    tables = corners("generic_neutral_mesh.obj", neutral)
+    path = folder / "generic_neutral_mesh.obj"
+    neutral = read_obj(path)
+    tables = corners(path, neutral)
     present = sorted(p.stem for p in folder.glob("*.obj"))
     every = [name for name in present if re.fullmatch(r"identity\d{3}", name)]
     expressions = [name for name in listed if name in present]
@@ -260,7 +246,7 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
     identity = offsets(folder, identities, neutral)
     actions = offsets(folder, expressions, neutral)
     for name, offset in zip(expressions, actions, strict=True):
-        check_side(name, offset, mean[:, 0])
+        check_side(folder / f"{name}.obj", offset, mean[:, 0])
     mirror = mirror_of(mean)
     strange = set(present) - set(every) - set(listed) - {"generic_neutral_mesh"}
     missing = [name for name in listed if name not in present]

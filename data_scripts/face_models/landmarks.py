@@ -24,8 +24,8 @@ from torch import Tensor
 
 from face_models.mesh_views import MeshView, pieces, seen_from_around
 from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
+from face_models.tables import ImportModelError
 from facerecon_lib.face.landmarks68 import MIRROR_68
-from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.photos.detection import detect
 from facerecon_lib.photos.landmarks import DetectionError
 
@@ -34,10 +34,6 @@ PLAIN_SKIN = (0.80, 0.62, 0.52)  # sRGB, where the model has no colours
 MIDLINE = np.flatnonzero(np.arange(68) == MIRROR_68)
 SURE = np.arange(27, 68)  # nose, eyes and mouth: what a face without brows has
 NONE_GIVEN = np.full(68, -1)
-
-
-class ImportModelError(FacereconError):
-    """A model that cannot be imported: one line that says what is wrong and what to do."""
 
 
 def read_landmarks(path: Path, count: int) -> Int[np.ndarray, " 68"]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from face_models.landmarks import ImportModelError
 from face_models.registration import INNER_POINTS
+from face_models.tables import ImportModelError
 
 EXTENT_MM = (100.0, 1000.0)  # a cropped face to a bust
 EYES_MM = (60.0, 130.0)  # between the outer corners; people: about 80 to 100

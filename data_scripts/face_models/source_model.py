@@ -27,7 +27,6 @@ from torch import Tensor
 from face_models.landmarks import (
     MIDLINE,
     NONE_GIVEN,
-    ImportModelError,
     find_landmarks,
     read_landmarks,
 )
@@ -35,13 +34,12 @@ from face_models.mesh_cut import Part, cut_at_zero, keep_vertices
 from face_models.mesh_mirror import find_mirror
 from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
 from face_models.sanity import check_arrays, check_face, check_motion, check_places
+from face_models.tables import ImportModelError
 from face_models.transfer import CarriedOver, outline
 from face_models.writing import claim, write_model
 from facerecon_lib.face.morphable_model import FORMAT
 from facerecon_lib.face.subdivision import loop_subdivide
 from facerecon_lib.files.errors import FacereconError, one_line
-
-__all__ = ["ImportModelError", "SourceModel", "finish", "run", "write_model"]
 
 DENSE = 8000  # vertices: a finer mesh is not subdivided unless asked for
 BAND = 96  # candidates at most for where a jaw point's outline may be

@@ -14,7 +14,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.io import loadmat
 
-from face_models.source_model import ImportModelError
+from facerecon_lib.files.errors import FacereconError
+
+
+class ImportModelError(FacereconError):
+    """An invalid model. One line: what is wrong and what to do."""
 
 
 def refuse(path: Path, why: str) -> NoReturn:

@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from face_models.landmarks import ImportModelError
+from face_models.tables import ImportModelError
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.atomic import write_whole
 

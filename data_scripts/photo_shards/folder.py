@@ -30,7 +30,7 @@ ABOUT = ("age", "identity", "year", "rank")
 
 
 class FolderError(FacereconError):
-    """A folder or a meta file that cannot be used. One line: which, what is wrong, what to do."""
+    """An unusable folder or table. One line: which, what is wrong, what to do."""
 
 
 @dataclass(frozen=True)

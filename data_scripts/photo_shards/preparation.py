@@ -183,7 +183,7 @@ def _prepare_shard(
     device: str,
     tell: Callable[[str], None],
 ) -> None:
-    """Write a shard, then its rows. before: the rows of a retry, of which the good ones stay."""
+    """Write a shard, then its rows. before: the rows of a retry; the good ones stay."""
     path, rows = shard_path(out, number), []
     stored = path.read_bytes() if before and path.is_file() else b""
 

@@ -45,11 +45,11 @@ def in_processes(
     """
     context = multiprocessing.get_context("spawn")  # torch and CUDA do not like a fork
     tallies = [context.Array("q", len(STATUSES), lock=False) for _ in range(count)]
-    told = context.SimpleQueue()
+    messages = context.SimpleQueue()
     workers = [
         context.Process(
             target=_worker,
-            args=(out, photos, settings, rank, count, device, retry, tally, told),
+            args=(out, photos, settings, rank, count, device, retry, tally, messages),
             daemon=True,
         )
         for rank, tally in enumerate(tallies)
@@ -68,8 +68,8 @@ def in_processes(
         for worker in workers:  # after Ctrl-C; they may be killed at any moment
             if worker.is_alive():
                 worker.kill()
-    if not told.empty():
-        raise ShardsError(told.get())
+    if not messages.empty():
+        raise ShardsError(messages.get())
     if failed := [w for w in workers if w.exitcode]:
         how = "was killed" if failed[0].exitcode < 0 else "failed"
         raise ShardsError(
@@ -79,7 +79,7 @@ def in_processes(
     return counts()
 
 
-def _worker(out, photos, settings, rank, world, device, retry, tally, told) -> None:
+def _worker(out, photos, settings, rank, world, device, retry, tally, messages) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
     position = {status: i for i, status in enumerate(STATUSES)}
     parent = os.getppid()
@@ -94,7 +94,7 @@ def _worker(out, photos, settings, rank, world, device, retry, tally, told) -> N
         check_device(device)
         prepare_share(out, photos, settings, rank, world, device, tell, retry)
     except FacereconError as error:
-        told.put(one_line(error))
+        messages.put(one_line(error))
 
 
 def device_of(device: str, number: int) -> str:

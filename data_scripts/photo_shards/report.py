@@ -27,6 +27,11 @@ from photo_shards.rows import WORK, done_rows, shard_path
 
 FORMAT = "facerecon photo preparation 1"
 SETTINGS_FILE = "preparation.json"
+CLAIMED = ("format", "version", "photos", "names")
+DIGESTS = {
+    "names": "other photos, or other people on them",
+    "meta": "another table of who is on the photos, or without one",
+}
 MEASURES = tuple(Quality.__dataclass_fields__)
 COLUMNS = ("photo", "status", "reason", "person", "shard", "key", "flags", *MEASURES, *ABOUT)
 
@@ -42,14 +47,14 @@ def description(settings: Settings, folder: PhotoFolder, meta: Path | None) -> d
     return facts | {"names": folder.digest(), "settings": chosen}
 
 
-def check_output(out: Path, wanted: dict) -> bool:
+def check_output(out: Path, facts: dict) -> bool:
     """Whether a preparation of this kind was begun in the folder; nothing is written.
 
     Raises ShardsError where it was one of another kind, or the shards there are somebody else's.
     """
     try:
-        found = json.loads((out / SETTINGS_FILE).read_bytes())
-        if not (isinstance(found, dict) and isinstance(found.get("settings"), dict)):
+        stored = json.loads((out / SETTINGS_FILE).read_bytes())
+        if not (isinstance(stored, dict) and isinstance(stored.get("settings"), dict)):
             raise ValueError("it does not hold settings")
     except FileNotFoundError:
         if strange := next(out.glob("*.tar"), None):
@@ -64,21 +69,12 @@ def check_output(out: Path, wanted: dict) -> bool:
         raise ShardsError(
             f"{out / SETTINGS_FILE}: cannot be read ({one_line(error)}); choose another --out"
         ) from None
-    for name in ("format", "version", "photos", "names"):
-        if found.get(name) != wanted[name]:
-            what = "other photos, or other people on them" if name == "names" else name
-            told = (
-                "" if name == "names" else f" {found.get(name)!r}, and now it is {wanted[name]!r}"
-            )
-            raise ShardsError(f"{out}: was begun with {what}{told}; choose another --out")
-    for name, value in wanted["settings"].items():
-        before = found["settings"].get(name)
-        if before != value:
-            told = f"{name} = {before}, and now it is {value}"
-            if name == "meta":  # digests
-                told = "another table of who is on the photos, or without one"
+    before, now = (f["settings"] | {k: f.get(k) for k in CLAIMED} for f in (stored, facts))
+    for name, value in now.items():
+        if before.get(name) != value:
+            change = DIGESTS.get(name, f"{name} = {before.get(name)}, and now it is {value}")
             raise ShardsError(
-                f"{out}: was begun with {told}; set it as it was, or choose another --out"
+                f"{out}: was begun with {change}; set it as it was, or choose another --out"
             )
     return True
 
@@ -94,13 +90,13 @@ def check_retry(out: Path, begun: bool) -> None:
         )
 
 
-def claim_output(out: Path, wanted: dict) -> None:
-    """Make the folder, or go on in it. Raises ShardsError as `check_output`, and of the disk."""
+def claim_output(out: Path, facts: dict) -> None:
+    """Make the folder, or resume in it. Raises ShardsError as `check_output`, and of the disk."""
     try:
-        if not check_output(out, wanted):
+        if not check_output(out, facts):
             (out / WORK).mkdir(parents=True, exist_ok=True)
             with write_whole(out / SETTINGS_FILE) as partial:
-                partial.write_text(json.dumps(wanted, indent=1))
+                partial.write_text(json.dumps(facts, indent=1))
         (out / WORK).mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=out / WORK):
             pass

@@ -222,9 +222,9 @@ def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int)
 
 
 @torch.no_grad()
-def measures(bench: Bench, found: AugmentedFaces) -> Tensor:
+def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
     """NUMBERS of each face: (face, number)."""
-    model, base, face, offsets = bench.model, found.base.face, found.face, found.offsets
+    model, base, face, offsets = bench.model, faces.base.face, faces.face, faces.offsets
     shown, mask = face.render(near=None)
     mask = mask * bench.batch.valid
     apart = (face.landmarks("2d") - bench.batch.landmarks).norm(dim=-1).mean(1)
@@ -245,7 +245,7 @@ def measures(bench: Bench, found: AugmentedFaces) -> Tensor:
         "rough_mm": step.mean(1).sqrt(),
         "asymmetry_mm": _asymmetry(offsets.displacement, model, True),
         "asymmetry_colour": _asymmetry(offsets.texture, model, False),
-        **truth_errors(bench, found),
+        **truth_errors(bench, faces),
     }
     return torch.stack([rows[name] for name in NUMBERS], 1).cpu()
 
@@ -255,14 +255,14 @@ def _asymmetry(offsets: Tensor, model: MorphableModel, displacement: bool) -> Te
     return torch.stack(rows).sqrt()
 
 
-def truth_errors(bench: Bench, found: AugmentedFaces) -> dict[str, Tensor]:
+def truth_errors(bench: Bench, faces: AugmentedFaces) -> dict[str, Tensor]:
     """Vertices (mm, aligned), normals (degrees) and unlit albedo against the truth, over the skin
     that the base face shows; nan for the photo."""
     model, truth = bench.model, bench.rendered
     vertices, albedo = truth.true_vertices, truth.true_albedo
-    weight = (model.regions["skin"] * (1 - model.regions["border"])) * found.offsets.seen[1:]
+    weight = (model.regions["skin"] * (1 - model.regions["border"])) * faces.offsets.seen[1:]
     weight = weight / weight.sum(1, keepdim=True)
-    face = found.face
+    face = faces.face
     moved = similarity_align(face.vertices[1:], vertices)
     turned = axis_angle_to_matrix(truth.truth.rotation)
     normals = vertex_normals(vertices, model.faces) @ turned.transpose(1, 2)
@@ -277,10 +277,10 @@ def truth_errors(bench: Bench, found: AugmentedFaces) -> dict[str, Tensor]:
     }
 
 
-def gradients(bench: Bench, run: Run, found: AugmentedFaces) -> tuple[Tensor, Tensor]:
+def gradients(bench: Bench, run: Run, faces: AugmentedFaces) -> tuple[Tensor, Tensor]:
     """Values of all TERMS at the end of a fit, unweighted, and how hard each would pull at the
     maps with the way's own weight: lengths of its weighted gradient."""
-    maps = OffsetMaps(*(m.detach().requires_grad_() for m in found.maps))
+    maps = OffsetMaps(*(m.detach().requires_grad_() for m in faces.maps))
     again = augment(bench.base, maps)
     objective = bench.objective(run, WAYS[run.way].weights)
     terms = objective(again, bench.batch).terms
@@ -367,19 +367,19 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
         "picture.wanted": jpeg(wanted_panels(bench)),
         "picture.base": jpeg(panels(start.face, start.maps)),
     }
-    numbers, values, lengths, said = [], [], [], []
+    numbers, values, lengths, facts = [], [], [], []
     began = time.perf_counter()
     for i, run in enumerate(todo):
         try:
-            found = bench.fit(run)
+            faces = bench.fit(run)
         except FloatingPointError as problem:
             raise SystemExit(f"{run.name}: {problem}; nothing was written") from None
-        term_values, term_lengths = gradients(bench, run, found)
-        numbers.append(measures(bench, found))
+        term_values, term_lengths = gradients(bench, run, faces)
+        numbers.append(measures(bench, faces))
         values.append(term_values)
         lengths.append(term_lengths)
-        pictures[f"picture.{i}"] = jpeg(panels(found.face, found.maps))
-        said.append({**asdict(run), "name": run.name})
+        pictures[f"picture.{i}"] = jpeg(panels(faces.face, faces.maps))
+        facts.append({**asdict(run), "name": run.name})
         spent = time.perf_counter() - began
         left = spent / (i + 1) * (len(todo) - i - 1)
         worst = float(numbers[-1][:, NUMBERS.index("flipped_percent")].max())
@@ -395,7 +395,7 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
         "base_numbers": measures(bench, start),
         **pictures,
     }
-    return tensors, said
+    return tensors, facts
 
 
 def write_sweep(
@@ -417,13 +417,13 @@ def write_sweep(
         raise SystemExit(f"--only {only!r}: no fit is called so, as 'report alone' is")
     subdivision = 0 if quick else subdivision
     bench = bench_on(device, width, steps, rate, subdivision)
-    tensors, said = sweep(bench, todo)
+    tensors, facts = sweep(bench, todo)
     settings = dict(steps=steps, rate=rate, width=width, subdivision=subdivision, quick=quick)
     story = {
         "format": FORMAT,
         "source": "data_scripts/sweep_offset_weights.py; faces: NASA's portrait of Eileen Collins "
         f"(public domain) and RenderedFaces(seed={SEED}, clean, details) {FACES}",
-        "runs": json.dumps(said),
+        "runs": json.dumps(facts),
         "faces": json.dumps(bench.batch.names),
         "yaw_deg": json.dumps(
             torch.rad2deg(bench.rendered.truth.rotation[:, 1]).round().int().tolist()
@@ -440,4 +440,4 @@ def write_sweep(
         "device": device.partition(":")[0],
     }
     write_weights(out, tensors, story)
-    print(f"{out.name}: {len(said)} fits, {out.stat().st_size / 1e6:.2f} MB")
+    print(f"{out.name}: {len(facts)} fits, {out.stat().st_size / 1e6:.2f} MB")

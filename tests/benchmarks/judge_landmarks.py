@@ -24,9 +24,10 @@ import typer
 from face_models.bfm import read_bfm
 from face_models.flame import read_flame
 from face_models.ict import read_ict
-from face_models.landmarks import SURE, ImportModelError, find_landmarks, habits
+from face_models.landmarks import SURE, find_landmarks, habits
 from face_models.registration import LOOSE, LaidOn, shipped_model
 from face_models.source_model import SourceModel, errors
+from face_models.tables import ImportModelError
 from jaxtyping import Int
 
 from facerecon_lib.photos.landmarks import DetectionError

@@ -223,9 +223,7 @@ def test_ctrl_c_is_a_line_and_exit_130(home, served, monkeypatch):
     monkeypatch.setattr(download_weights, "fetch", stopped)
     done = call("resnet50")
     assert done.exit_code == 130
-    assert (
-        done.stderr == "download_weights: resnet50: stopped; the same command goes on from here\n"
-    )
+    assert done.stderr == "download_weights: resnet50: stopped; the same command resumes\n"
 
 
 def test_disks_are_counted_apart(home, served, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import typer
 from face_models.ict import read_ict
-from face_models.source_model import ImportModelError
+from face_models.tables import ImportModelError
 from import_ict import main
 from model_fits import fits_its_own_samples
 

@@ -598,7 +598,7 @@ def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path
         with pytest.raises(ShardsError, match=message):
             claim(out, describe(replace(SETTINGS, **change), folder, None))
     fewer = photo_folder.PhotoFolder(folder.photos[:-1], 0, [])
-    with pytest.raises(ShardsError, match="photos 41, and now it is 40"):
+    with pytest.raises(ShardsError, match="photos = 41, and now it is 40"):
         claim(out, describe(SETTINGS, fewer, None))
     renamed = [replace(folder.photos[0], person="Else"), *folder.photos[1:]]
     with pytest.raises(ShardsError, match="other people"):

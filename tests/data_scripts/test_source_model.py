@@ -13,7 +13,9 @@ from face_models import mesh_cut, mesh_mirror, mesh_views
 from face_models import registration as laid_on
 from face_models import source_model as imported_model
 from face_models.sanity import check_motion
-from face_models.source_model import ImportModelError, SourceModel, finish, run, write_model
+from face_models.source_model import SourceModel, finish, run
+from face_models.tables import ImportModelError
+from face_models.writing import write_model
 from model_fits import fits_its_own_samples
 
 from facerecon_lib.face.mesh import boundary_edges
