@@ -174,6 +174,17 @@ def same_gradients(
     )
 
 
+def told_instead(error: type[Exception], attempt: Callable, *arguments: object) -> str:
+    """What the student's function did where it should have raised error; "" where it raised it."""
+    try:
+        answer = attempt(*arguments)
+    except Exception as raised:
+        if type(raised).__name__ == "_Blank":  # not attempted yet: that is for `judge` to say
+            raise
+        return "" if error.__name__ in str(raised) else "raised another error"
+    return f"returned {answer}"
+
+
 def reproduces(got: object, wrong: object, right: object) -> bool:
     """Whether got is the mistaken answer wrong, and not the right one.
 
