@@ -13,7 +13,7 @@
 Takes the folders <albedo>-<light> that are there, one or all six: from eval.json the numbers of
 each face (MEASURES, OFFSETS), from offset_unet.safetensors what the U-Net was trained as. All have
 to be of the same faces, with U-Nets that differ in albedo and light alone: else they are no
-comparison. `figures/tone_study.py` reads the file.
+comparison. `course/nb09_comparison/tone_study.py` reads it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The U-Net fitted to a few photos: the report's "preliminary study", in seconds.
 
     unet = DoubleHeadUNet(width=8)
-    fitted = fit_unet(unet, batch, base, objective, steps=60)
-    fitted.found.face, fitted.terms["pixel"][-1], fitted.gradients["pixel"][-1]
+    fit = fit_unet(unet, batch, base, objective, steps=60)
+    fit.found.face, fit.terms["pixel"][-1]
 
 Nothing here generalises: the network sees no other photo. It shows in a short time what each term
 of Eq. 12 asks for, since what the losses leave free goes wrong at once.
+
+Notebooks 07 and 08, Eq. 12.
 """
 
 from __future__ import annotations
@@ -24,16 +26,10 @@ from ..networks.unet import DoubleHeadUNet
 
 @dataclass(eq=False)
 class UNetFit:
-    """found: the faces after the last step. terms: each term's value, one a step, and "loss".
-
-    gradients: length of each weighted term's gradient with respect to both maps, at the steps that
-    `gradient_steps` names.
-    """
+    """found: the faces after the last step. terms: each term's value per step, and "loss"."""
 
     found: AugmentedFaces
     terms: dict[str, list[float]]
-    gradients: dict[str, list[float]]
-    gradient_steps: list[int]
 
 
 def fit_unet(
@@ -43,52 +39,40 @@ def fit_unet(
     objective: AugmentedObjective,
     steps: int = 60,
     learning_rate: float = 2e-3,
-    *,
-    sampling: str = "bilinear",
-    space: str = "image",
-    gradients_every: int = 0,
     on_step: Callable[[int, AugmentedFaces], None] | None = None,
 ) -> UNetFit:
     """Adam on these faces alone, the rate falling to a tenth along a cosine.
 
-    gradients_every: measure gradient lengths every so many steps, 0 never. on_step: is given each
-    step's faces before it. Raises FloatingPointError, with the step, when the loss is no number,
-    and ValueError for less than one step.
+    on_step: is given each step's faces before it. Raises FloatingPointError, with the step, when
+    the loss is no number, and ValueError for less than one step.
     """
     if steps < 1:
         raise ValueError(f"steps: expected 1 or more, got {steps}")
-    inputs = unet_inputs(batch.image, base, space)
+    inputs = unet_inputs(batch.image, base)
     unet.train()
     adam = torch.optim.Adam(unet.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, learning_rate / 10)
-    history: dict[str, list[float]] = {}
-    lengths: dict[str, list[float]] = {}
-    measured = []
+    terms: dict[str, list[float]] = {}
     for step in range(steps):
-        found = augment(base, unet(*inputs), sampling, space)
+        augmented = augment(base, unet(*inputs))
         if on_step is not None:
-            on_step(step, found)
-        result = objective(found, batch)
+            on_step(step, augmented)
+        result = objective(augmented, batch)
         for name, value in {"loss": result.loss, **result.terms}.items():
-            history.setdefault(name, []).append(float(value.detach()))
-        if not history["loss"][-1] < float("inf"):
-            raise FloatingPointError(f"step {step}: the loss is {history['loss'][-1]}")
-        if gradients_every and step % gradients_every == 0:
-            measured.append(step)
-            for name, length in gradient_lengths(found, result.terms, objective.weights).items():
-                lengths.setdefault(name, []).append(length)
+            terms.setdefault(name, []).append(float(value.detach()))
+        if not terms["loss"][-1] < float("inf"):
+            raise FloatingPointError(f"step {step}: the loss is {terms['loss'][-1]}")
         adam.zero_grad(set_to_none=True)
         result.loss.backward()
         adam.step()
         schedule.step()
     unet.eval()
     with torch.no_grad():
-        found = augment(base, unet(*inputs), sampling, space)
-    return UNetFit(found, history, lengths, measured)
+        return UNetFit(augment(base, unet(*inputs)), terms)
 
 
 def gradient_lengths(
-    found: AugmentedFaces, terms: dict[str, Tensor], weights: dict[str, float]
+    augmented: AugmentedFaces, terms: dict[str, Tensor], weights: dict[str, float]
 ) -> dict[str, float]:
     """Length of the gradient of weight times term with respect to both maps together.
 
@@ -99,7 +83,9 @@ def gradient_lengths(
         if not value.requires_grad:
             lengths[name] = 0.0
             continue
-        pulls = torch.autograd.grad(value, list(found.maps), retain_graph=True, allow_unused=True)
+        pulls = torch.autograd.grad(
+            value, list(augmented.maps), retain_graph=True, allow_unused=True
+        )
         squares = [pull.square().sum() for pull in pulls if pull is not None]
         lengths[name] = weights[name] * float(sum(squares)) ** 0.5
     return lengths

@@ -6,6 +6,8 @@
 
 A picture is a uint8 array (H, W, 3) or a matplotlib Figure. A stored notebook, and a viewer without
 a kernel, show the first state as a picture, with a line that says what can be moved.
+
+Every notebook.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from .drawing.style import font
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -44,36 +48,40 @@ def explore(
     Raises ValueError for a control of another form.
     """
     import ipywidgets
-    from IPython.display import display
 
-    labels = dict(labels or {})
-    shown_as = {name: labels.get(name, name) for name in controls}
-    wide = max([130, *(8 * len(label) for label in shown_as.values())])  # px; all in line
-    made = {
-        name: _control(ipywidgets, name, spec, shown_as[name], wide)
-        for name, spec in controls.items()
-    }
-    first = png_of(draw(**{name: control.value for name, control in made.items()}))
-    shown = width or pixels_of(first).shape[1]
-    image = ipywidgets.Image(value=first, format="png", layout={"width": f"{shown}px"})
+    titles = {name: (labels or {}).get(name, name) for name in controls}
+    wide = max([130, *(8 * len(title) for title in titles.values())])  # px; all in line
+    moving = {name: _control(name, spec, titles[name], wide) for name, spec in controls.items()}
+
+    def now() -> bytes:
+        return png_of(draw(**{name: control.value for name, control in moving.items()}))
+
+    first = now()
+    pixels = np.asarray(Image.open(io.BytesIO(first)).convert("RGB"))
+    layout = {"width": f"{width or pixels.shape[1]}px"}
+    image = ipywidgets.Image(value=first, format="png", layout=layout)
     trouble = ipywidgets.HTML()
 
-    def redraw(_change: object = None) -> None:
+    def redraw(_change: object) -> None:
         try:
-            image.value = png_of(draw(**{name: control.value for name, control in made.items()}))
+            image.value = now()
             trouble.value = ""
         except Exception as error:  # a traceback would go to a log that no one sees
             trouble.value = f"<code>{type(error).__name__}: {error}</code>"
 
-    for control in made.values():
+    for control in moving.values():
         control.observe(redraw, names="value")
-    box = ipywidgets.VBox([*made.values(), image, trouble])
-    names = ", ".join(shown_as.values())
-    bundle = box._repr_mimebundle_()
-    bundle["text/plain"] = f"sliders: {names}"
-    note = f"Run this cell to move: {names}"
-    bundle["image/png"] = base64.b64encode(png_of(captioned(pixels_of(first), note))).decode()
-    display(bundle, raw=True)
+    box = ipywidgets.VBox([*moving.values(), image, trouble])
+    names = ", ".join(titles.values())
+    show_widget(box, f"sliders: {names}", captioned(pixels, f"Run this cell to move: {names}"))
+
+
+def show_widget(box, text: str, still: UInt8[np.ndarray, "height width 3"]) -> None:
+    """Display a widget, with words and a picture for viewers that have no kernel."""
+    from IPython.display import display
+
+    png = base64.b64encode(png_of(still)).decode()
+    display({**box._repr_mimebundle_(), "text/plain": text, "image/png": png}, raw=True)
 
 
 def animation(
@@ -91,14 +99,13 @@ def animation(
 
 
 def offer_files(files: Mapping[str, Callable[[], bytes]]) -> None:
-    """A button a file: a click makes it, and hands it to the browser to save.
+    """A button per file: a click makes it, and hands it to the browser to save.
 
     files: by name, what gives the file's bytes. Nothing is made, or stored in the notebook, before
     a click. In Jupyter a link appears, on Colab its own download starts; what a file's maker raises
     appears beside its button.
     """
     import ipywidgets
-    from IPython.display import display
 
     rows = []
     for name, make in files.items():
@@ -106,14 +113,10 @@ def offer_files(files: Mapping[str, Callable[[], bytes]]) -> None:
         link = ipywidgets.HTML()
         button.on_click(lambda _, name=name, make=make, link=link: _hand_out(name, make, link))
         rows.append(ipywidgets.HBox([button, link]))
-    box = ipywidgets.VBox(rows)
-    bundle = box._repr_mimebundle_()
-    bundle["text/plain"] = f"files: {', '.join(files)}"
-    note = captioned(
-        np.full((90, 420, 3), 255, np.uint8), f"Run this cell to save {', '.join(files)}"
-    )
-    bundle["image/png"] = base64.b64encode(png_of(note)).decode()
-    display(bundle, raw=True)
+    names = ", ".join(files)
+    paper = np.full((90, 420, 3), 255, np.uint8)
+    still = captioned(paper, f"Run this cell to save {names}")
+    show_widget(ipywidgets.VBox(rows), f"files: {names}", still)
 
 
 def _hand_out(name: str, make: Callable[[], bytes], link) -> None:
@@ -159,7 +162,9 @@ def animated_png(
     return out.getvalue()
 
 
-def _control(ipywidgets, name: str, spec: Control, label: str, label_px: int):
+def _control(name: str, spec: Control, label: str, label_px: int):
+    import ipywidgets
+
     style = dict(description=label, style={"description_width": f"{label_px}px"})
     wide = {"width": f"{390 + label_px}px"}
     if isinstance(spec, bool):
@@ -189,26 +194,19 @@ def png_of(picture: np.ndarray | Figure) -> bytes:
     return out.getvalue()
 
 
-def pixels_of(png: bytes) -> np.ndarray:
-    """The picture back."""
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
 def captioned(picture: np.ndarray, note: str) -> np.ndarray:
     """The picture over a grey strip with a line of text."""
-    font = ImageFont.load_default(size=14)
     height, width = picture.shape[:2]
-    lines, line = [], ""
-    for word in note.split():
-        longer = f"{line} {word}".strip()
-        if line and font.getlength(longer) > width - 16:
-            lines.append(line)
-            longer = word
-        line = longer
-    lines.append(line)
+    first, *words = note.split()
+    lines = [first]
+    for word in words:
+        if font(14).getlength(f"{lines[-1]} {word}") > width - 16:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
     sheet = Image.new("RGB", (width, height + 20 * len(lines) + 10), (232, 236, 241))
     sheet.paste(Image.fromarray(picture), (0, 0))
     pen = ImageDraw.Draw(sheet)
     for i, text in enumerate(lines):
-        pen.text((8, height + 5 + 20 * i), text, fill=(60, 70, 85), font=font)
+        pen.text((8, height + 5 + 20 * i), text, fill=(60, 70, 85), font=font(14))
     return np.asarray(sheet)

@@ -92,6 +92,11 @@ def ball(
     return to_uint8(F.avg_pool2d(image, 2)[0])
 
 
+def ball_brightness(light: Float[Tensor, "1 9 3"]) -> float:
+    """The brightest colour of a white ball under the light."""
+    return float((sh_basis(ball_normals(64)[0]) @ light[0]).max())
+
+
 def ball_values(
     function: Callable[[Tensor], Tensor], size: int = 160, behind: bool = False
 ) -> np.ndarray:

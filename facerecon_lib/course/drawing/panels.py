@@ -1,14 +1,25 @@
-"""Panels that several notebooks share: a face turned, and how skins lie to the Monk tones."""
+"""Panels that several notebooks share: a face's views, its error in mm, and the Monk tones.
+
+fill(axes[0], three_views(model, crop.image, c), ["on the photo", "its shape", "turned"])
+error = shape_errors(model, c, truth)                # (face, vertex) mm
+picture(axis, error_view(model, truth[0], error[0], most=4.0))
+
+Notebooks 01, 03, 05 and 06.
+"""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...face.coefficients import FaceCoefficients
 from ...face.colour import MONK_TONES, srgb_to_lab
+from ...face.measures import vertex_error_mm
 from ...face.morphable_model import MorphableModel
-from ...pictures.faces import Picture, show_face, turned
+from ...pictures.faces import Picture, on_photo, paint, show_face, turned
+from ...rendering.synthesis import synthesise
+from .style import heat
 
 
 def shape_view(
@@ -31,3 +42,29 @@ def tone_distances(model: MorphableModel) -> Float[Tensor, "sample tone"]:
     tones = colours.new_tensor(MONK_TONES)
     away = srgb_to_lab(colours.clamp(0, 1))[:, None] - srgb_to_lab(tones)
     return away.norm(dim=-1)
+
+
+@torch.no_grad()
+def three_views(
+    model: MorphableModel, image: Float[Tensor, "batch 3 h w"], c: FaceCoefficients
+) -> list[Picture]:
+    """The face on its photo; its shape from the front; turned, with its skin."""
+    shape, side = shape_view(model, c), shape_view(model, c, 40, "studio")
+    return [on_photo(image, synthesise(model, c)), shape, side]
+
+
+@torch.no_grad()
+def shape_errors(
+    model: MorphableModel, c: FaceCoefficients | None, truth: FaceCoefficients, align="similarity"
+) -> Float[Tensor, "batch vertex"]:
+    """Distance in mm of each vertex to the truth's, after alignment; c None: of the mean face."""
+    true = model.shape(truth.identity, truth.expression)
+    shape = model.mean.expand_as(true) if c is None else model.shape(c.identity, c.expression)
+    return vertex_error_mm(shape, true, align=align)
+
+
+def error_view(
+    model: MorphableModel, truth: FaceCoefficients, error: Tensor, most: float, size: int = 220
+) -> Picture:
+    """The error at each vertex, from 0 to `most` mm, as colours on the true shape."""
+    return paint(turned(model, truth, 0.0), heat(error, most)[None], size)

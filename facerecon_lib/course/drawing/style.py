@@ -4,6 +4,7 @@ Pictures, rows by columns; landmarks can be drawn on them:
 
     figure, axes = panels(2, 3, size=2.4, title="What to notice")
     picture(axes[0, 0], on_photo(image, face), "the fit")
+    fill(axes[0, 1:], [photo, shape], ["the photo", "its shape"])
     dots(axes[0, 0], crop.landmarks[0], DETECTED)
     row_name(axes[1, 0], "turned")
     drawn = picture(axes[1, 2], error, "off by", **sized(4.0))       # or **signed(0.3)
@@ -23,7 +24,8 @@ Every notebook.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 import matplotlib
 import numpy as np
@@ -100,6 +102,14 @@ def picture(
     return drawn
 
 
+def fill(
+    axes: Axes | np.ndarray, images: Iterable[np.ndarray | Tensor], titles: Iterable[str] = ()
+) -> None:
+    """Images row by row, the first ones under titles."""
+    for axis, image, title in zip_longest(np.ravel(axes), images, titles, fillvalue=""):
+        picture(axis, image, title)
+
+
 def dots(
     axis: Axes, points: Float[Tensor, "point 2"], colour: str, size: float = 7, **style
 ) -> None:
@@ -141,9 +151,11 @@ def signed(most: float = 1.0) -> dict:
     return dict(cmap=SIGNED, vmin=-most, vmax=most)
 
 
-def heat(values: Float[Tensor, "*any"], most: float = 1.0) -> Float[Tensor, "*any 3"]:
+def heat(
+    values: Float[Tensor, "*any"], most: float = 1.0, cmap: str = SIZE
+) -> Float[Tensor, "*any 3"]:
     """The colours of magnitudes from 0 to `most`, for a painter."""
-    shown = matplotlib.colormaps[SIZE]((values / most).clamp(0, 1).detach().cpu().numpy())
+    shown = matplotlib.colormaps[cmap]((values / most).clamp(0, 1).detach().cpu().numpy())
     return torch.tensor(shown[..., :3], dtype=torch.float32)
 
 
@@ -215,6 +227,18 @@ def number_grid(
     for (i, j), shade in np.ndenumerate(shades):
         ink = "white" if abs(shade) > 0.7 * most else "black"
         axis.text(j, i, texts[i][j], ha="center", va="center", fontsize=9, color=ink)
+
+
+def table(axis: Axes, cells: Sequence[Sequence[str]], fontsize: float, tall: float, **labels):
+    """Texts in cells, `tall` times as high as matplotlib's. labels: of `Axes.table`."""
+    axis.axis("off")
+    drawn = axis.table(cells, cellLoc="center", **labels)
+    drawn.auto_set_font_size(False)
+    drawn.set_fontsize(fontsize)
+    drawn.scale(1, tall)
+    for cell in drawn.get_celld().values():
+        cell.set_edgecolor("0.85")
+    return drawn
 
 
 def add_legend(axis: Axes, **settings) -> None:

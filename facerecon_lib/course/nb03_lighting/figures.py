@@ -21,7 +21,7 @@ from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face
 from ..drawing.light_balls import (
     ball,
-    ball_normals,
+    ball_brightness,
     ball_values,
     lamp,
     paint_flat,
@@ -293,7 +293,7 @@ def photo_figure(
     size = 300
     photo = F.interpolate(crop.image, (size, size), mode="bicubic", antialias=True)[0]
     pictures = [to_uint8(photo), paint(face, albedo, size), paint(face, relit, size)]
-    brightest = float((sh_basis(ball_normals(60)[0]) @ light[0]).max())
+    brightest = ball_brightness(light)
     pictures.append(ball(light / brightest, size))
     names = ["the photo", "assumed: the mean albedo", "the same in the light found"]
     names.append(f"the light, divided by {brightest:.1f}")

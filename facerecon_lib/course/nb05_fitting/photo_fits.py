@@ -2,14 +2,16 @@
 
 target = photo_fits.target_of(crop)                  # photo, valid pixels, landmarks
 p = photo_fits.parameters(photo_fits.first_guess(model, target))
-found, losses = fit_face(loss_of, p, RATES, steps=60)
-c = photo_fits.coefficients(found)
+p, losses = fit_face(loss_of, p, RATES, steps=60)
+c = photo_fits.coefficients(p)
+
+Notebook 05, Eq. 7.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,22 +24,18 @@ from ...face.camera import CROP_SIZE, pose
 from ...face.coefficients import FaceCoefficients
 from ...face.landmarks68 import LEFT_EYE, OUTER_EYES, RIGHT_EYE
 from ...face.lighting import LIGHT_LEVEL, ambient_lighting, solve_lighting
-from ...face.measures import vertex_error_mm
 from ...face.morphable_model import MorphableModel
 from ...fitting import losses
-from ...fitting.fit import LEARNING_RATES
+from ...fitting.fit import LANDMARK_STAGE, LEARNING_RATES
 from ...fitting.photo_light import sample_photo_colours
 from ...fitting.pose_start import start_from_landmarks
 from ...fitting.weights import FIT_WEIGHTS, JAW_WEIGHT
 from ...photos.crop import Crop
 from ...rendering.renderer import SoftSettings
 from ...rendering.synthesis import Face, project_landmarks, synthesise
+from ..drawing.panels import shape_errors
 
-SIZE = 112
-"""Side in px at which the notebook renders: a quarter of the pixels of the crop."""
-
-SHAPE = ("identity", "expression", "rotation", "translation", "log_scale")
-"""The parameters that landmarks depend on."""
+SIZE = 112  # px at which the notebook renders: a quarter of the pixels of the crop
 
 
 @dataclass(eq=False)
@@ -48,8 +46,9 @@ class Target:
     valid: Float[Tensor, "batch 1 size size"]
     landmarks: Float[Tensor, "batch 68 2"]
 
-    def __getitem__(self, rows: slice | Sequence[int]) -> Target:
-        return Target(self.image[rows], self.valid[rows], self.landmarks[rows])
+
+FaceLoss = Callable[[Face, Target], Tensor]
+PointLoss = Callable[[Tensor, Tensor], Tensor]  # of points and landmarks; or of features
 
 
 def target_of(crop: Crop, size: int = SIZE) -> Target:
@@ -112,8 +111,8 @@ def film_values(
     model: MorphableModel,
     target: Target,
     states: Sequence[FaceCoefficients],
-    pixel_term: Callable[[Face, Target], Tensor],
-    landmark_term: Callable[[Tensor, Tensor], Tensor],
+    pixel_term: FaceLoss,
+    landmark_term: PointLoss,
 ) -> list[tuple[float, float]]:
     """Pixel and landmark loss of each state."""
     values = []
@@ -125,9 +124,7 @@ def film_values(
 
 
 @torch.no_grad()
-def random_faces(
-    model: MorphableModel, count: int, seed: int, size: int = SIZE
-) -> tuple[FaceCoefficients, Target]:
+def random_faces(model: MorphableModel, count: int, seed: int) -> tuple[FaceCoefficients, Target]:
     """Faces whose truth is known, rendered, with half a pixel of noise on their landmarks."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -142,21 +139,10 @@ def random_faces(
     light[:, 1:4] += (normal(0.2, 0.15, 0.25) + torch.tensor([0.1, 0.25, 0.0]))[..., None]
     c.lighting = light.to(model.device)
     face = synthesise(model, c)
-    image, _ = face.render(2 * size, background=0.6)
+    image, _ = face.render(2 * SIZE, background=0.6)
     image = F.avg_pool2d(image.clamp(0, 1), 2)
     jitter = 0.5 * torch.randn(count, 68, 2, generator=generator).to(model.device)
     return c, Target(image, torch.ones_like(image[:, :1]), face.landmarks("2d") + jitter)
-
-
-@torch.no_grad()
-def shape_errors(
-    model: MorphableModel, c: FaceCoefficients | None, truth: FaceCoefficients, align="similarity"
-) -> Float[Tensor, "batch vertex"]:
-    """Distance in mm of each vertex to the truth's, after alignment; c None: of the mean face."""
-    true = model.shape(truth.identity, truth.expression)
-    if c is None:
-        return vertex_error_mm(model.mean.expand(len(true), -1, -1), true, align=align)
-    return vertex_error_mm(model.shape(c.identity, c.expression), true, align=align)
 
 
 def at_distance(c: FaceCoefficients, mm: float | Tensor) -> FaceCoefficients:
@@ -167,31 +153,28 @@ def at_distance(c: FaceCoefficients, mm: float | Tensor) -> FaceCoefficients:
 
 
 def walk(
-    model: MorphableModel,
-    c: FaceCoefficients,
-    target: Target,
-    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
-    steps: int = 15,
-    rate: float = 0.07,
+    model: MorphableModel, c: FaceCoefficients, target: Target, loss_of: Callable
 ) -> list[FaceCoefficients]:
     """Lets Adam choose the distance alone, under a soft renderer, whose mask has a gradient.
 
     loss_of(rendered, photo, mask) -> a scalar. Returns the face at each step.
     """
     log_mm = c.translation[:, 2:].detach().log().requires_grad_()
-    adam = torch.optim.Adam([log_mm], lr=rate)
+    adam = torch.optim.Adam([log_mm], lr=0.07)
     soft, size = SoftSettings(faces_per_pixel=4), SIZE // 2
     photo, valid = (F.avg_pool2d(value, 2) for value in (target.image, target.valid))
     states = []
-    for _ in range(steps + 1):
-        moved = at_distance(c, log_mm.exp())
-        states.append(moved.detach())
-        image, mask = synthesise(model, moved).render(size, soft=soft)
-        loss = loss_of(image, photo, mask * valid)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    return states
+    for _ in range(16):
+        states.append(at_distance(c, log_mm.exp()))
+        image, mask = synthesise(model, states[-1]).render(size, soft=soft)
+        _descend(adam, loss_of(image, photo, mask * valid))
+    return [state.detach() for state in states]
+
+
+def _descend(adam: torch.optim.Adam, loss: Tensor) -> None:
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
 
 
 def landmark_points(few: MorphableModel, c: FaceCoefficients) -> Float[Tensor, "batch 68 2"]:
@@ -201,36 +184,31 @@ def landmark_points(few: MorphableModel, c: FaceCoefficients) -> Float[Tensor, "
 
 
 def shape_prior(model: MorphableModel, c: FaceCoefficients) -> Float[Tensor, " batch"]:
-    """The shape's priors at FIT_WEIGHTS, one number a face."""
-    w = FIT_WEIGHTS
+    """The shape's priors at FIT_WEIGHTS, a number per face."""
     actions = model.actions(c.expression)
-    outside = (-actions).clamp(min=0) + (actions - 1).clamp(min=0)
-    return (
-        w["identity"] * (c.identity**2).sum(-1)
-        + w["expression"] * (c.expression**2).sum(-1)
-        + w["action_range"] * (outside**2).sum(-1)
-        + w["scale"] * (c.scale[:, 0].log() / losses.LOG_SCALE_SD) ** 2
-    )
+    terms = {
+        "identity": losses.coefficient_prior(c.identity, per_face=True),
+        "expression": losses.coefficient_prior(c.expression, per_face=True),
+        "action_range": losses.action_range_prior(actions, per_face=True),
+        "scale": losses.scale_prior(c.scale, per_face=True),
+    }
+    return losses.weighted_sum(terms, FIT_WEIGHTS)
 
 
 def fit_points(
     model: MorphableModel,
     start: FaceCoefficients,
     landmarks: Float[Tensor, "1 68 2"],
-    loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
-    steps: int = 40,
+    loss_of: Callable,
 ) -> FaceCoefficients:
     """Pose and shape of 68 landmarks with priors, under a landmark loss of one's own."""
     few, weights = model.landmark_model(), point_weights()
     p = {name: value.requires_grad_() for name, value in parameters(start).items()}
-    adam = torch.optim.Adam([{"params": [p[n]], "lr": LEARNING_RATES[n]} for n in SHAPE])
-    for _ in range(steps):
+    adam = torch.optim.Adam([{"params": [p[n]], "lr": LEARNING_RATES[n]} for n in LANDMARK_STAGE])
+    for _ in range(40):
         c = coefficients(p)
         loss = FIT_WEIGHTS["landmark"] * loss_of(landmark_points(few, c), landmarks, weights)
-        loss = loss + shape_prior(model, c).mean()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
+        _descend(adam, loss + shape_prior(model, c).mean())
     return coefficients(p).detach()
 
 
@@ -240,31 +218,29 @@ def prior_sweep(
     target: Target,
     strengths: Sequence[float],
     fit_face: Callable,
-    steps: int = 40,
 ) -> tuple[Tensor, Tensor]:
     """Every face under every strength of the priors, fitted to its landmarks in one batch.
 
     Adam treats each number by itself, so the rows do not disturb each other. Returns the median
     vertex errors in mm and the landmark losses in px, (strength, face) both.
     """
-    count, few, points_count = len(truth), model.landmark_model(), point_weights()
+    count, few, weights = len(truth), model.landmark_model(), point_weights()
     landmarks = target.landmarks.repeat(len(strengths), 1, 1)
     strength = torch.tensor(strengths, dtype=torch.float32).repeat_interleave(count)
     start = FaceCoefficients.cat([start_from_landmarks(model, target.landmarks)] * len(strengths))
 
     def landmark(c: FaceCoefficients) -> Tensor:
-        off = (landmark_points(few, c) - landmarks).abs().sum(-1) * points_count.to(landmarks)
-        return off.sum(1) / 68
+        return losses.landmark_loss(landmark_points(few, c), landmarks, weights, per_face=True)
 
     def loss_of(p: Mapping[str, Tensor]) -> Tensor:
         c = coefficients(p)
         prior = strength.to(landmarks) * shape_prior(model, c)
         return (FIT_WEIGHTS["landmark"] * landmark(c) + prior).sum()
 
-    rates = {name: LEARNING_RATES[name] for name in SHAPE}
-    found, _ = fit_face(loss_of, parameters(start), rates, steps)
+    rates = {name: LEARNING_RATES[name] for name in LANDMARK_STAGE}
+    p, _ = fit_face(loss_of, parameters(start), rates, 40)
     with torch.no_grad():
-        c = coefficients(found)
+        c = coefficients(p)
         again = FaceCoefficients.cat([truth] * len(strengths))
         errors = shape_errors(model, c, again).median(1).values
         return errors.view(-1, count), landmark(c).view(-1, count)
@@ -273,25 +249,27 @@ def prior_sweep(
 def with_sunglasses(target: Target) -> Target:
     """The same photo with dark glasses painted over the eyes; its landmarks stay."""
     size = target.image.shape[-1]
-    scale = 4 * size / CROP_SIZE
-    layer = Image.new("L", (4 * size, 4 * size), 0)
+    layer = Image.new("L", (4 * size, 4 * size))
     pen = ImageDraw.Draw(layer)
-    xy = target.landmarks[0].cpu() * scale
-    eyes = [xy[eye].mean(0) for eye in (RIGHT_EYE, LEFT_EYE)]
+    xy = target.landmarks[0].cpu() * (4 * size / CROP_SIZE)
+    eyes = torch.stack([xy[RIGHT_EYE].mean(0), xy[LEFT_EYE].mean(0)])
     right, left = OUTER_EYES
     reach = float((xy[left] - xy[right]).norm())
-    for x, y in (e.tolist() for e in eyes):
+
+    def bar(start: Tensor, end: Tensor) -> None:
+        pen.line((*start.tolist(), *end.tolist()), fill=255, width=int(0.05 * reach))
+
+    for x, y in eyes.tolist():
         w, h = 0.29 * reach, 0.22 * reach
         pen.rounded_rectangle((x - w, y - 0.75 * h, x + w, y + 1.25 * h), 0.12 * reach, fill=255)
-    (x0, y0), (x1, y1) = (e.tolist() for e in eyes)
-    pen.line((x0, y0 - 0.06 * reach, x1, y1 - 0.06 * reach), fill=255, width=int(0.05 * reach))
-    for (x, y), end in zip((e.tolist() for e in eyes), (xy[0], xy[16]), strict=True):
-        pen.line((x, y - 0.04 * reach, *end.tolist()), fill=255, width=int(0.05 * reach))
+    up = torch.tensor([0.0, reach])
+    bar(eyes[0] - 0.06 * up, eyes[1] - 0.06 * up)
+    for eye, ear in zip(eyes, (xy[0], xy[16]), strict=True):
+        bar(eye - 0.04 * up, ear)
     layer = layer.resize((size, size), Image.Resampling.BOX)
     alpha = torch.from_numpy(np.asarray(layer).astype(np.float32) / 255).to(target.image)
     dark = target.image.new_tensor([0.05, 0.05, 0.07])[:, None, None]
-    painted = target.image * (1 - alpha) + dark * alpha
-    return Target(painted, target.valid, target.landmarks)
+    return replace(target, image=torch.lerp(target.image, dark.expand(3, size, size), alpha))
 
 
 @torch.no_grad()
@@ -302,9 +280,9 @@ def other_skin(model: MorphableModel, c: FaceCoefficients, factor: float) -> Fac
     """
     changed = c.detach().clone()
     basis = model.albedo_basis.reshape(len(model.albedo_basis), -1)
-    wanted = (factor * model.albedo(c.albedo)[0] - model.albedo_mean).reshape(-1)
+    skin = (factor * model.albedo(c.albedo)[0] - model.albedo_mean).reshape(-1)
     weight = model.regions["skin"][:, None].expand(-1, 3).reshape(-1)
     normal = (basis * weight) @ basis.T + 1e-3 * torch.eye(len(basis))
-    changed.albedo = torch.linalg.solve(normal, (basis * weight) @ wanted)[None]
+    changed.albedo = torch.linalg.solve(normal, (basis * weight) @ skin)[None]
     changed.lighting = c.lighting / factor
     return changed

@@ -1,19 +1,23 @@
-"""Figures of notebook 08 from the stored fits: degenerate faces, symmetry, pulls, ablation, luck.
+"""Figures from the stored fits: degenerate faces, symmetry, pulls, ablation, luck.
 
 sweep = load_sweep()
 fits.first_screen(sweep)
 fits.ablation_table(sweep)
+
+Notebook 08, Eq. 8 to 12.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ..drawing import style
 from ..drawing.palettes import in_palette
-from ..drawing.style import BLUE, GREEN, GREY, RED
+from ..drawing.style import BLUE, GREEN, GREY, RED, charts, fill, page, panels, row_name
 from .sweep import EQUATIONS, MEASURES, OffsetSweep
 
 WAYS = {"report": "the report's weights", "balanced": "balanced weights"}
@@ -30,78 +34,50 @@ TERMS = {
 }
 
 
-def _picture(axis: Axes, image: np.ndarray, title: str = "", size: int = 10) -> None:
-    axis.imshow(image)
-    axis.set_title(title, fontsize=size)
-    axis.axis("off")
-
-
-def _grid(rows: int, columns: int, title: str, size: float = 1.55, head: float = 0.6):
-    figure = Figure((columns * size, rows * size + head), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    return figure, axes
-
-
-def _row_name(axis: Axes, text: str) -> None:
-    axis.text(
-        -0.06,
-        0.5,
-        text,
-        transform=axis.transAxes,
-        rotation=90,
-        ha="right",
-        va="center",
-        fontsize=10,
-    )
+def _face_rows(
+    axes: np.ndarray, sweep: OffsetSweep, faces: range, columns: Mapping[str, tuple[int | str, str]]
+) -> None:
+    """A row per face, a column per run and panel; names above and before them."""
+    names = list(columns)
+    for row, face in zip(axes, faces, strict=True):
+        fill(row, [sweep.panel(run, face, panel) for run, panel in columns.values()], names)
+        row_name(row[0], sweep.faces[face])
+        names = ()
 
 
 def first_screen(sweep: OffsetSweep) -> Image.Image:
     """Base and what the photo terms alone make of it: every face in a row."""
     alone = sweep.find("report", "alone")
-    columns = [
-        ("the photo", "wanted", "rendering"),
-        ("base: rendering", "base", "rendering"),
-        ("base: shape", "base", "shape"),
-        ("fitted: rendering", alone, "rendering"),
-        ("fitted: its shape", alone, "shape"),
-        ("fitted: its skin", alone, "skin"),
-    ]
+    columns = {
+        "the photo": ("wanted", "rendering"),
+        "base: rendering": ("base", "rendering"),
+        "base: shape": ("base", "shape"),
+        "fitted: rendering": (alone, "rendering"),
+        "fitted: its shape": (alone, "shape"),
+        "fitted: its skin": (alone, "skin"),
+    }
     title = "Pixel and landmark terms alone: from the front it is a better likeness"
-    figure, axes = _grid(len(sweep.faces), len(columns), title)
-    for face, row in enumerate(axes):
-        for axis, (name, run, panel) in zip(row, columns, strict=True):
-            _picture(axis, sweep.panel(run, face, panel), name if face == 0 else "")
-        _row_name(row[0], sweep.faces[face])
+    figure, axes = panels(len(sweep.faces), len(columns), 1.55, title, head=0.25)
+    _face_rows(axes, sweep, range(len(sweep.faces)), columns)
     return in_palette(figure, colours=128)
 
 
 def baked_light(sweep: OffsetSweep) -> Image.Image:
     """True skin beside the skin before and after, of the rendered faces, and the errors."""
-    alone = sweep.find("report", "alone")
-    faces = range(1, len(sweep.faces))
-    figure = Figure((12, 3.9), layout="constrained", facecolor="white")
-    figure.suptitle("The rendering fits better; skin and shape are another matter", fontsize=12)
+    alone, faces = sweep.find("report", "alone"), range(1, len(sweep.faces))
+    figure = page(12, 3.9, "The rendering fits better; skin and shape are another matter")
     left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1])
-    axes = left.subplots(len(faces), 4, squeeze=False)
-    for row, face in zip(axes, faces, strict=True):
-        panels = {
-            "the photo": ("wanted", "rendering"),
-            "its true skin": ("wanted", "skin"),
-            "base: skin": ("base", "skin"),
-            "fitted: skin": (alone, "skin"),
-        }
-        for axis, (name, (run, panel)) in zip(row, panels.items(), strict=True):
-            _picture(axis, sweep.panel(run, face, panel), name if face == 1 else "")
-        _row_name(row[0], sweep.faces[face])
-    axis = right.subplots()
-    names = ("photometric", "truth_albedo", "truth_mm", "truth_normals_deg")
+    columns = {
+        "the photo": ("wanted", "rendering"),
+        "its true skin": ("wanted", "skin"),
+        "base: skin": ("base", "skin"),
+        "fitted: skin": (alone, "skin"),
+    }
+    _face_rows(left.subplots(len(faces), 4, squeeze=False), sweep, faces, columns)
+    axis, names = right.subplots(), ("photometric", "truth_albedo", "truth_mm", "truth_normals_deg")
     for k, face in enumerate(faces):
-        change = [
-            100 * (sweep.number(alone, n, face) / sweep.number(None, n, face) - 1) for n in names
-        ]
+        ratios = [sweep.number(alone, n, face) / sweep.number(None, n, face) for n in names]
+        change = [100 * (ratio - 1) for ratio in ratios]
         place = np.arange(len(names)) + 0.38 * (k - 0.5)
         colours = [GREEN if c < 0 else RED for c in change]
         bars = axis.barh(place, change, 0.34, color=colours, alpha=0.95 - 0.4 * k)
@@ -117,59 +93,54 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
     return in_palette(figure, colours=160)
 
 
-def symmetry_on_turned(sweep: OffsetSweep, face: int = 2) -> Image.Image:
+def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
     """Image and mesh symmetry on a turned face, weight by weight."""
-    several = sweep.multiples("balanced", "Eq. 9", "image")
-    several = [m for m in several if m in sweep.multiples("balanced", "Eq. 9")][-4:]
-    rows = {"flip the map": "image", "compare mirror vertices": ""}
+    face, ways = 2, {"flip the map": "image", "compare mirror vertices": ""}
+    places = {name: sweep.multiples("balanced", "Eq. 9", way) for name, way in ways.items()}
+    common = [m for m in places["flip the map"] if m in places["compare mirror vertices"]][-4:]
+
+    def runs(name: str, multiples: list[float]) -> list[int]:
+        return [sweep.find("balanced", "term", "Eq. 9", m, ways[name]) for m in multiples]
+
     title = "Heavy symmetry on a face turned aside: flipping the map costs more of the likeness"
-    figure = Figure((12.5, 5.2), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
+    figure = page(12.5, 5.2, title)
     left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1])
-    axes = left.subplots(2, 1 + len(several))
-    for row, (name, symmetry) in zip(axes, rows.items(), strict=True):
-        run = sweep.find("balanced", "term", "Eq. 9", several[-2], symmetry)
-        _picture(
-            row[0], sweep.panel(run, face, "rendering"), f"rendering\nweight × {several[-2]:g}"
-        )
-        _row_name(row[0], name)
-        for axis, m in zip(row[1:], several, strict=True):
-            run = sweep.find("balanced", "term", "Eq. 9", m, symmetry)
-            _picture(axis, sweep.panel(run, face, "texture"), f"texture map\nweight × {m:g}")
+    names = [f"rendering\nweight × {common[-2]:g}"]
+    names += [f"texture map\nweight × {m:g}" for m in common]
+    for row, name in zip(left.subplots(2, 1 + len(common)), ways, strict=True):
+        several = runs(name, common)
+        images = [sweep.panel(several[-2], face, "rendering")]
+        fill(row, images + [sweep.panel(run, face, "texture") for run in several], names)
+        row_name(row[0], name)
     for axis, at in zip(right.subplots(2, 1), (face, 1), strict=True):
-        for (words, symmetry), colour in zip(rows.items(), (RED, BLUE), strict=True):
-            places = sweep.multiples("balanced", "Eq. 9", symmetry)
-            runs = [sweep.find("balanced", "term", "Eq. 9", m, symmetry) for m in places]
-            values = [sweep.number(run, "photometric", at) for run in runs]
-            axis.semilogx(places, values, "o-", color=colour, label=words, markersize=4)
+        for (name, multiples), colour in zip(places.items(), (RED, BLUE), strict=True):
+            values = [sweep.number(run, "photometric", at) for run in runs(name, multiples)]
+            axis.semilogx(multiples, values, "o-", color=colour, label=name, markersize=4)
         axis.axhline(sweep.number(None, "photometric", at), color=GREY, ls=":", label="base")
         axis.set(title=f"photometric error, {sweep.faces[at]}", ylim=(0, None))
-        axis.spines[["top", "right"]].set_visible(False)
+        style.open_frame(axis)
     axis.set_xlabel("weight of Eq. 9, times ours")
-    right.axes[0].legend(fontsize=8, frameon=False)
+    style.add_legend(right.axes[0], fontsize=8)
     return in_palette(figure, colours=96)
 
 
 def pulls(sweep: OffsetSweep) -> Figure:
     """How hard each term pulls at the maps, where the photo terms alone have led."""
-    figure = Figure((11.5, 4.2), layout="constrained", facecolor="white")
-    figure.suptitle(
-        "How hard each term pulls at the maps of the runaway faces, as a share of the pixel term",
-        fontsize=12,
+    title = (
+        "How hard each term pulls at the maps of the runaway faces, as a share of the pixel term"
     )
-    for axis, (way, words) in zip(figure.subplots(1, 2, sharey=True), WAYS.items(), strict=True):
-        run = sweep.find(way, "alone")
-        pixel = float(sweep.gradients[run, sweep.term_names.index("pixel")])
-        shares = [float(v) / pixel for v in sweep.gradients[run]]
+    figure, axes = charts(11.5, 4.2, 2, title=title, sharey=True)
+    pixel = sweep.term_names.index("pixel")
+    for axis, (way, words) in zip(axes, WAYS.items(), strict=True):
+        lengths = sweep.gradients[sweep.find(way, "alone")]
+        shares = (lengths / lengths[pixel]).tolist()
         colours = [GREY if name in ("pixel", "landmark") else WAY_COLOURS[way] for name in TERMS]
         bars = axis.barh(range(len(shares)), shares, color=colours)
         axis.bar_label(bars, [_share(s) for s in shares], padding=3, fontsize=9)
-        axis.set_xscale("log")
-        axis.set_xlim(1e-8, 200)
+        axis.set(xscale="log", xlim=(1e-8, 200), title=words)
         axis.set_yticks(range(len(shares)), [TERMS[n] for n in sweep.term_names])
-        axis.set_title(words)
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].invert_yaxis()
+        style.open_frame(axis)
+    axes[0].invert_yaxis()
     return figure
 
 
@@ -179,20 +150,23 @@ def _share(share: float) -> str:
     return f"{share:.0e}".replace("e-0", "e-") if share < 0.01 else f"{share:.2f}"
 
 
-def ablation_faces(sweep: OffsetSweep, face: int = 0) -> Image.Image:
-    """One face: nothing held, everything held, each equation left out; both sets of weights."""
-    title = f"Each term left out in turn: shape and skin of {sweep.faces[face]}"
-    cases = ("no regulariser", "all four", *(f"without {e}" for e in EQUATIONS))
-    figure, axes = _grid(4, len(cases), title, size=1.4)
+def ablation_faces(sweep: OffsetSweep) -> Image.Image:
+    """The photo: nothing held, everything held, each equation left out; both sets of weights."""
+    title = f"Each term left out in turn: shape and skin of {sweep.faces[0]}"
+    names = ["no regulariser", "all four", *(f"without {e}" for e in EQUATIONS)]
+    figure, axes = panels(4, len(names), 1.4, title, head=0.25)
     for pair, way in zip((axes[:2], axes[2:]), WAYS, strict=True):
-        runs = [sweep.find(way, "alone"), sweep.find(way, "full")]
-        runs += [sweep.find(way, "without", e) for e in EQUATIONS]
-        for row, name in zip(pair, ("shape", "skin"), strict=True):
-            _row_name(row[0], way)
-            for axis, case, run in zip(row, cases, runs, strict=True):
-                first = way == "report" and name == "shape"
-                _picture(axis, sweep.panel(run, face, name), case if first else "")
+        runs = [sweep.find(way, "alone"), *_left_out(sweep, way)]
+        for row, panel in zip(pair, ("shape", "skin"), strict=True):
+            fill(row, [sweep.panel(run, 0, panel) for run in runs], names)
+            row_name(row[0], way)
+            names = ()
     return in_palette(figure, colours=80)
+
+
+def _left_out(sweep: OffsetSweep, way: str) -> list[int]:
+    """The fit with all four equations, and with each left out."""
+    return [sweep.find(way, "full"), *(sweep.find(way, "without", e) for e in EQUATIONS)]
 
 
 ABLATION = (
@@ -211,48 +185,43 @@ ABLATION = (
 
 def luck(sweep: OffsetSweep) -> Figure:
     """Fits that differ in next to nothing, as dots: how far results scatter by themselves."""
-    weak = [("term", e, m) for e in ("Eq. 10", "Eq. 11") for m in sweep.multiples("report", e)]
-    faint = [("term", e, sweep.multiples("balanced", e)[0]) for e in EQUATIONS]
-    left_out = [("full", "", 1.0), *(("without", e, 1.0) for e in EQUATIONS)]
+
+    def terms(way: str, equations: tuple[str, ...], most: int | None = None) -> list[int]:
+        several = [(e, m) for e in equations for m in sweep.multiples(way, e)[:most]]
+        return [sweep.find(way, "term", e, m) for e, m in several]
+
     groups = {
-        "report: photo terms, and\none term of next to no pull": ("report", weak),
-        "report: all four,\nor one left out": ("report", left_out),
-        "balanced: photo terms, and\none at a hundredth": ("balanced", faint),
-        "balanced: all four,\nor one left out": ("balanced", left_out),
+        "report: photo terms, and\none term of next to no pull": terms("report", EQUATIONS[2:]),
+        "report: all four,\nor one left out": _left_out(sweep, "report"),
+        "balanced: photo terms, and\none at a hundredth": terms("balanced", EQUATIONS, 1),
+        "balanced: all four,\nor one left out": _left_out(sweep, "balanced"),
     }
-    figure = Figure((11.5, 3.4), layout="constrained", facecolor="white")
-    figure.suptitle("One dot a fit: at the report's weights, left out or not is a matter of luck")
-    axes = figure.subplots(1, 2, sharey=True)
+    title = "One dot a fit: at the report's weights, left out or not is a matter of luck"
+    figure, axes = charts(11.5, 3.4, 2, title=title, sharey=True)
     for axis, name in zip(axes, ("displacement_max_mm", "bend_deg"), strict=True):
-        for row, (way, kinds) in enumerate(groups.values()):
-            runs = [sweep.find(way, kind, e, m) for kind, e, m in kinds]
+        for row, (group, runs) in enumerate(groups.items()):
             values = [_mean(sweep, run, name) for run in runs]
-            axis.plot(values, [row] * len(runs), "o", color=WAY_COLOURS[way], alpha=0.55)
+            colour = WAY_COLOURS[group.partition(":")[0]]
+            axis.plot(values, [row] * len(runs), "o", color=colour, alpha=0.55)
         axis.set(title=f"{MEASURES[name]}, mean of the faces", xlim=(0, None), ylim=(3.5, -0.5))
-        axis.spines[["top", "right"]].set_visible(False)
+        style.open_frame(axis)
     axes[0].set_yticks(range(len(groups)), list(groups), fontsize=9)
     return figure
 
 
 def ablation_table(sweep: OffsetSweep) -> Image.Image:
     """Measures of base, of nothing held, of all, and of all but one, for both sets of weights."""
-    figure = Figure((12.5, 5.6), layout="constrained", facecolor="white")
-    figure.suptitle(
-        "Each regulariser left out, mean over the faces: red is more than with all four, blue less",
-        fontsize=12,
+    title = (
+        "Each regulariser left out, mean over the faces: red is more than with all four, blue less"
     )
-    for axis, (way, words) in zip(figure.subplots(2, 1), WAYS.items(), strict=True):
-        full = sweep.find(way, "full")
-        rows = {"base": None, "no regulariser": sweep.find(way, "alone"), "all four": full}
-        rows |= {f"without {e}": sweep.find(way, "without", e) for e in EQUATIONS}
-        values = np.array([[_mean(sweep, run, n) for n in ABLATION] for run in rows.values()])
-        reference = values[list(rows).index("all four")]
-        worse = np.log2((values + 1e-6) / (reference + 1e-6))
-        axis.imshow(worse, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
-        for (i, j), value in np.ndenumerate(values):
-            colour = "white" if abs(worse[i, j]) > 1.4 else "black"
-            axis.text(j, i, _three(value), ha="center", va="center", fontsize=9, color=colour)
-        axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    figure, axes = charts(12.5, 5.6, rows=2, title=title)
+    names = ["base", "no regulariser", "all four", *(f"without {e}" for e in EQUATIONS)]
+    for axis, (way, words) in zip(axes, WAYS.items(), strict=True):
+        runs = [None, sweep.find(way, "alone"), *_left_out(sweep, way)]
+        values = np.array([[_mean(sweep, run, n) for n in ABLATION] for run in runs])
+        worse = np.log2((values + 1e-6) / (values[2] + 1e-6))
+        style.number_grid(axis, worse, [[_three(v) for v in row] for row in values], 2)
+        axis.set_yticks(range(len(names)), names, fontsize=9)
         axis.set_xticks(range(len(ABLATION)), [MEASURES[n].replace(", ", "\n") for n in ABLATION])
         axis.tick_params(axis="x", labelsize=8, length=0)
         axis.xaxis.tick_top()
@@ -262,8 +231,7 @@ def ablation_table(sweep: OffsetSweep) -> Image.Image:
 
 
 def _mean(sweep: OffsetSweep, run: int | None, name: str) -> float:
-    values = [sweep.number(run, name, face) for face in range(len(sweep.faces))]
-    return float(np.nanmean(values))
+    return float(np.nanmean([sweep.number(run, name, face) for face in range(len(sweep.faces))]))
 
 
 def _three(value: float) -> str:

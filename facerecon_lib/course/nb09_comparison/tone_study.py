@@ -1,4 +1,4 @@
-"""The stored study of notebook 09: base beside augmented, by skin tone, under six beliefs.
+"""The stored study: base beside augmented, by skin tone, under six beliefs.
 
 study = load_study()
 study.values("light", "known", "augmented", "ita_bias")      # (face,) degrees
@@ -8,6 +8,8 @@ conditions_figure(study, "ita_bias")
 Six U-Nets at most, one for each albedo basis ("monk", all tones; "light", tones 1 to 4) and belief
 about the light, trained alike and asked about the same rendered faces, which none of them met.
 `data_scripts/skin_tone_study.py` makes the file.
+
+Notebook 09, section 4.
 """
 
 from __future__ import annotations
@@ -15,18 +17,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ...evaluation.surface import AREAS
 from ...face.colour import MONK_TONES
 from ...files.errors import FacereconError
 from ...files.weights import shipped_file
+from ..drawing.style import GREY, RED, add_legend, charts, curves, legend_below, number_grid
 
 FORMAT = "facerecon-tone-study-1"
 ALBEDOS, LIGHTS = ("monk", "light"), ("free", "grey", "known")
@@ -35,7 +42,6 @@ MEASURES = ("photometric", "albedo_rgb", "ita_bias", "vertex_mm")
 OFFSETS = ("displacement_mm", "texture", "texture_even", *(f"in {area}" for area in AREAS))
 GROUPS = ("1-2", "3-4", "5-6", "7-8", "9-10")
 BASES = {"monk": "basis of all tones", "light": "basis of tones 1 to 4"}
-GREY, RED, BLUE = "#9a9a9a", "#c0392b", "#1f6fb2"
 NAMES = {
     "photometric": "colour error on the photo, of 1",
     "albedo_rgb": "colour error of the unlit skin, of 1",
@@ -55,7 +61,7 @@ def tone_groups(tones: Int[Tensor, " face"]) -> Int[Tensor, " face"]:
 
 @dataclass(eq=False)
 class ToneStudy:
-    """One number a face, by run ("light-known"), method ("base", "augmented") and measure.
+    """One number per face, by run ("light-known"), method ("base", "augmented") and measure.
 
     tones: Monk's, 1 to 10, of the true skin without light. area_shares: of the skin's surface.
     faces, encoder, trained: whose faces, and what all the U-Nets were trained with.
@@ -77,8 +83,7 @@ class ToneStudy:
         return f"{albedo}-{light}" in self.runs
 
     def values(self, albedo: str, light: str, method: str, measure: str) -> Float[Tensor, " face"]:
-        """method: "base", "augmented", or "offsets". Raises StudyFileError for a run that is not
-        there."""
+        """method: "base", "augmented", or "offsets". Raises StudyFileError for an unknown run."""
         name = f"{albedo}-{light}"
         if name not in self.runs:
             raise StudyFileError(f"no run {name} in the study; there are {', '.join(self.runs)}")
@@ -88,7 +93,7 @@ class ToneStudy:
 
 def load_study(path: Path | None = None) -> ToneStudy:
     """Read the study. Raises StudyFileError, one line, for a missing or damaged file."""
-    path = shipped_file("skin_tone_study.json") if path is None else Path(path)
+    path = path or shipped_file("skin_tone_study.json")
     maker = "data_scripts/skin_tone_study.py makes one"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -98,28 +103,17 @@ def load_study(path: Path | None = None) -> ToneStudy:
         raise StudyFileError(f"{path.name}: no JSON ({problem}); {maker}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise StudyFileError(f"{path.name}: is not of format {FORMAT}; {maker}")
+    columns = [(m, k) for m in METHODS for k in MEASURES] + [("offsets", k) for k in OFFSETS]
     try:
-        study = ToneStudy(
-            data["runs"],
-            torch.tensor(data["tones"]),
-            data["area_shares"],
-            *(data[key] for key in ("faces", "encoder", "trained")),
-        )
-        for name in study.runs:
-            albedo, light = name.split("-")
-            for method in METHODS:
-                for measure in MEASURES:
-                    _as_many(study, study.values(albedo, light, method, measure))
-            for measure in OFFSETS:
-                _as_many(study, study.values(albedo, light, "offsets", measure))
+        parts = (data[key] for key in ("area_shares", "faces", "encoder", "trained"))
+        study = ToneStudy(data["runs"], torch.tensor(data["tones"]), *parts)
+        for run, column in product(study.runs, columns):
+            count = len(study.values(*run.split("-"), *column))
+            if count != len(study.tones):
+                raise ValueError(f"{count} numbers for {len(study.tones)} faces")
     except (KeyError, TypeError, ValueError) as problem:
         raise StudyFileError(f"{path.name}: damaged ({problem!r}); {maker}") from None
     return study
-
-
-def _as_many(study: ToneStudy, values: Tensor) -> None:
-    if len(values) != len(study.tones):
-        raise ValueError(f"{len(values)} numbers for {len(study.tones)} faces")
 
 
 # Tables -----------------------------------------------------------------------------------------
@@ -127,8 +121,8 @@ def _as_many(study: ToneStudy, values: Tensor) -> None:
 
 def medians(values: Float[Tensor, " face"], groups: Int[Tensor, " face"]) -> list[float]:
     """Of each of the five groups of tones; NaN where there is no face."""
-    return [values[groups == g].double().nanquantile(0.5).item() if (groups == g).any()
-            else torch.nan for g in range(len(GROUPS))]  # fmt: skip
+    parts = [values[groups == g].double() for g in range(len(GROUPS))]
+    return [part.nanquantile(0.5).item() if len(part) else torch.nan for part in parts]
 
 
 def tone_table(
@@ -137,7 +131,7 @@ def tone_table(
     decimals: int = 2,
     title: str = "",
 ) -> str:
-    """Text: a line a row, a column a group of tones. A row holds a number a face, of which the
+    """Text: a line per row, a column per group of tones. A row holds a number per face, whose
     medians are shown, or five numbers that are shown as they are."""
     wide = max([len(name) for name in rows] + [len(title)]) + 2
     counts = [int((groups == g).sum()) for g in range(len(GROUPS))]
@@ -154,8 +148,7 @@ def each_run(study: ToneStudy, method: str, measure: str, factor: float = 1.0) -
     """What a table takes, of every run that is there."""
     return {
         f"{BASES[albedo]}, light {light}": factor * study.values(albedo, light, method, measure)
-        for albedo in ALBEDOS
-        for light in LIGHTS
+        for albedo, light in product(ALBEDOS, LIGHTS)
         if study.has(albedo, light)
     }
 
@@ -163,26 +156,38 @@ def each_run(study: ToneStudy, method: str, measure: str, factor: float = 1.0) -
 # Figures ----------------------------------------------------------------------------------------
 
 
-def tone_ticks(axis) -> None:
+def tone_ticks(axis: Axes) -> None:
     """The five groups below an axis, each above its two tones."""
     axis.set_xticks(range(len(GROUPS)), GROUPS, fontsize=9)
-    low, high = axis.get_ylim()
+    ylim = axis.get_ylim()
     for i, tone in enumerate(MONK_TONES):
-        left = (i // 2 - 0.3 + 0.3 * (i % 2) + 0.5 * 1.0) / len(GROUPS)
-        patch = axis.add_patch(
-            _rectangle(left, -0.035, 0.3 / len(GROUPS), 0.03, tone, axis.transAxes)
-        )
-        patch.set_clip_on(False)
-    axis.set(xlim=(-0.5, len(GROUPS) - 0.5), ylim=(low, high))
+        corner = (i // 2 + 0.2 + 0.3 * (i % 2)) / len(GROUPS), -0.035
+        form = dict(facecolor=tone, edgecolor="0.5", linewidth=0.4, clip_on=False)
+        patch = Rectangle(corner, 0.3 / len(GROUPS), 0.03, transform=axis.transAxes, **form)
+        axis.add_artist(patch)
+    axis.set(xlim=(-0.5, len(GROUPS) - 0.5), ylim=ylim)
     axis.tick_params(axis="x", length=0, pad=8)
 
 
-def _rectangle(x, y, width, height, colour, transform):
-    from matplotlib.patches import Rectangle
+def run_words(run: str) -> str:
+    albedo, light = run.split("-")
+    return f"{BASES[albedo]}, {light}"
 
-    return Rectangle(
-        (x, y), width, height, facecolor=colour, edgecolor="0.5", linewidth=0.4, transform=transform
-    )
+
+def run_line(run: str) -> dict:
+    """How a run is drawn everywhere: its light is the colour, its basis the kind of line."""
+    albedo, light = run.split("-")
+    colour = matplotlib.colormaps["viridis"](0.05 + 0.4 * LIGHTS.index(light))
+    form = {"monk": (0, (3, 1.5)), "light": "solid"}[albedo]
+    return dict(color=colour, linestyle=form, linewidth=2, marker="o", markersize=5)
+
+
+def _run_lines(axis: Axes, study: ToneStudy, measure: str, methods: Sequence[str]) -> None:
+    """Medians by tone, a line per run; of two methods, how much the second is above the first."""
+    for run in study.runs:
+        values = [study.values(*run.split("-"), method, measure) for method in methods]
+        values = values[-1] - values[0] if len(values) > 1 else values[0]
+        axis.plot(medians(values, study.groups), label=run_words(run), **run_line(run))
 
 
 def spread(
@@ -209,106 +214,82 @@ def conditions_figure(
     live: Mapping[str, Float[Tensor, " few"]] | None = None,
     live_tones: Int[Tensor, " few"] | None = None,
 ) -> Figure:
-    """One measure by tone, base and augmented: a panel a basis and light.
+    """One measure by tone, base and augmented: a panel per basis and light.
 
     live: the base's errors on a few faces, by run ("light-known"), as computed in the notebook.
     """
-    figure = Figure((10.6, 5.9), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(2, 3, sharey=True)
-    for row, albedo in zip(axes, ALBEDOS, strict=True):
-        for axis, light in zip(row, LIGHTS, strict=True):
-            _panel(axis, study, albedo, light, measure, live, live_tones)
-        row[0].set_ylabel(BASES[albedo], fontsize=10)
-    figure.supylabel(NAMES[measure], fontsize=9)
+    figure, axes = charts(10.6, 5.9, 3, 2, title, sharey=True)
     tops = [values.abs().max() for values in (live or {}).values()]
-    tops += [np.nanmax(spread(study.values(*run.split("-"), "base", measure).abs(), study.groups))
-             for run in study.runs]  # fmt: skip
-    top = 1.06 * float(max(tops))
+    for (albedo, light), axis in zip(product(ALBEDOS, LIGHTS), axes.flat, strict=True):
+        if live is not None:
+            place = tone_groups(live_tones) + torch.linspace(-0.12, 0.12, len(live_tones))
+            form = dict(s=16, color="0.6", label="base, computed here", zorder=2)
+            axis.scatter(place, live[f"{albedo}-{light}"].abs(), **form)
+        if study.has(albedo, light):
+            tops.append(_stored_medians(axis, study, albedo, light, measure))
+        else:
+            form = dict(transform=axis.transAxes, ha="center", fontsize=9, color="0.4")
+            axis.text(0.5, 0.9, "no U-Net trained yet", **form)
     for axis in axes.flat:
-        axis.set_ylim(0, top)
+        axis.set_ylim(0, 1.06 * float(max(tops)))
         tone_ticks(axis)
     for axis, light in zip(axes[0], LIGHTS, strict=True):
         axis.set_title(f"light: {light}", fontsize=11)
-    handles, labels = axes[1, 2].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=9, ncols=3, loc="outside lower center")
+    for axis, albedo in zip(axes[:, 0], ALBEDOS, strict=True):
+        axis.set_ylabel(BASES[albedo], fontsize=10)
+    figure.supylabel(NAMES[measure], fontsize=9)
+    legend_below(figure, axes[1, 2], 3, fontsize=9)
     return figure
 
 
-def _panel(axis, study, albedo, light, measure, live, live_tones) -> None:
-    groups, name = study.groups, f"{albedo}-{light}"
-    if live is not None:
-        place = tone_groups(live_tones) + torch.linspace(-0.12, 0.12, len(live_tones))
-        label = "base, computed here"
-        axis.scatter(place, live[name].abs(), s=16, color="0.6", label=label, zorder=2)
-    if not study.has(albedo, light):
-        axis.text(0.5, 0.9, "no U-Net trained yet", transform=axis.transAxes, ha="center",
-                  fontsize=9, color="0.4")  # fmt: skip
-        return
-    for method, colour, shift in (("base", GREY, -0.08), ("augmented", RED, 0.08)):
+def _stored_medians(axis: Axes, study: ToneStudy, albedo: str, light: str, measure: str) -> float:
+    """Medians of both methods and how far they are sure; returns the base's highest bound."""
+    forms = {"base": (GREY, "0.25", -0.08), "augmented": (RED, RED, 0.08)}
+    tops = []
+    for method, (pale, colour, shift) in forms.items():
         values = study.values(albedo, light, method, measure).abs()
-        middle, bounds = medians(values, groups), np.array(spread(values, groups)).T
-        x = np.arange(len(GROUPS)) + shift
-        axis.vlines(x, *bounds, color=colour, linewidth=5, alpha=0.35)
-        axis.plot(x, middle, "o-", color="0.25" if method == "base" else colour, linewidth=1.6,
-                  markersize=6, label=f"{method}, median of the study")  # fmt: skip
-    axis.set_ylim(0, None)
+        bounds, x = np.array(spread(values, study.groups)).T, np.arange(len(GROUPS)) + shift
+        axis.vlines(x, *bounds, color=pale, linewidth=5, alpha=0.35)
+        line = {f"{method}, median of the study": medians(values, study.groups)}
+        curves(axis, line, x, "o-", colours=(colour,), width=1.6)
+        tops.append(np.nanmax(bounds))
+    return tops[0]
 
 
 def size_figure(study: ToneStudy) -> Figure:
     """What the displacement moves, beside what there is to mend."""
-    figure = Figure((10.2, 3.5), layout="constrained", facecolor="white")
-    figure.suptitle("Is the displacement near zero? It is small beside the error that it leaves")
-    left, right = figure.subplots(1, 2)
-    runs = [name.split("-") for name in study.runs]
-    for albedo, light in runs:
-        words, line = f"{BASES[albedo]}, {light}", run_line(albedo, light)
-        moved = study.values(albedo, light, "offsets", "displacement_mm")
-        x = range(len(GROUPS))
-        left.plot(x, medians(moved, study.groups), label=words, **line)
-        change = study.values(albedo, light, "augmented", "vertex_mm")
-        change = change - study.values(albedo, light, "base", "vertex_mm")
-        right.plot(x, medians(change, study.groups), **line)
-    error = study.values(*runs[0], "base", "vertex_mm")
-    left.plot(x, medians(error, study.groups), "k:", label="shape error of the base", linewidth=2)
+    title = "Is the displacement near zero? It is small beside the error that it leaves"
+    figure, (left, right) = charts(10.2, 3.5, 2, title=title)
+    _run_lines(left, study, "displacement_mm", ["offsets"])
+    _run_lines(right, study, "vertex_mm", ["base", "augmented"])
+    error = study.values(*next(iter(study.runs)).split("-"), "base", "vertex_mm")
+    line = dict(label="shape error of the base", linewidth=2)
+    left.plot(medians(error, study.groups), "k:", **line)
     left.set(ylim=(0, None), title="root mean square displacement, mm")
-    left.legend(
-        frameon=False, fontsize=8, handlelength=3, loc="center left", bbox_to_anchor=(0, 0.62)
-    )
+    add_legend(left, fontsize=8, handlelength=3, loc="center left", bbox_to_anchor=(0, 0.62))
     right.axhline(0, color="0.6", linewidth=1)
-    most = 0.15
-    right.set(ylim=(-most, most), title="change of the shape error, mm (below 0: better)")
+    right.set(ylim=(-0.15, 0.15), title="change of the shape error, mm (below 0: better)")
     for axis in (left, right):
         tone_ticks(axis)
     return figure
 
 
 def areas_figure(study: ToneStudy) -> Figure:
-    """How much more than its share of the surface each area is moved, by tone; a panel a run."""
-    runs = [name.split("-") for name in study.runs]
-    columns, lines = min(len(runs), 3), -(-len(runs) // 3)
-    figure = Figure((2.6 + 2.5 * columns, 0.6 + 3 * lines), layout="constrained", facecolor="white")
-    figure.suptitle(
-        "Does it move the lower jaw? Share of the displacement's energy, by area:\n"
-        "1 is as much as an even displacement would have (red: more, blue: less)",
-        fontsize=11,
-    )
-    axes = figure.subplots(lines, columns, squeeze=False)
-    for axis in axes.flat[len(runs) :]:
+    """How much more than its share of the surface each area is moved, by tone; a panel per run."""
+    columns, lines = min(len(study.runs), 3), -(-len(study.runs) // 3)
+    title = "Does it move the lower jaw? Share of the displacement's energy, by area:\n"
+    title += "1 is as much as an even displacement would have (red: more, blue: less)"
+    size = 2.6 + 2.5 * columns, 0.6 + 3 * lines
+    figure, axes = charts(*size, columns, lines, title, 11, squeeze=False)
+    for axis in axes.flat[len(study.runs) :]:
         axis.axis("off")
-    for axis, (albedo, light) in zip(axes.flat, runs, strict=False):
-        table = np.array(
-            [
-                medians(study.values(albedo, light, "offsets", f"in {area}"), study.groups)
-                for area in AREAS
-            ]
-        )
-        dense = table / np.array([study.area_shares[area] for area in AREAS])[:, None]
-        axis.imshow(np.log2(dense), cmap="RdBu_r", vmin=-2.2, vmax=2.2, aspect="auto")
-        for (i, j), value in np.ndenumerate(dense):
-            dark = abs(np.log2(value)) > 1.5
-            axis.text(j, i, f"{value:.1f}", ha="center", va="center", fontsize=9,
-                      color="white" if dark else "black")  # fmt: skip
+    for axis, run in zip(axes.flat, study.runs, strict=False):
+        albedo, light = run.split("-")
+        rows = []
+        for area in AREAS:
+            shares = study.values(albedo, light, "offsets", f"in {area}")
+            rows.append(np.array(medians(shares, study.groups)) / study.area_shares[area])
+        number_grid(axis, np.log2(rows), [[f"{v:.1f}" for v in row] for row in rows], 2.2)
         axis.set_xticks(range(len(GROUPS)), GROUPS, fontsize=8)
         axis.set_yticks(range(len(AREAS)), AREAS if axis in axes[:, 0] else [""] * len(AREAS))
         axis.set_title(f"{BASES[albedo]}\nlight {light}", fontsize=9)
@@ -318,32 +299,13 @@ def areas_figure(study: ToneStudy) -> Figure:
 
 def even_figure(study: ToneStudy) -> Figure:
     """How large the texture offset is by tone, and how much of it is one colour for all skin."""
-    figure = Figure((10.2, 3.5), layout="constrained", facecolor="white")
-    figure.suptitle("Does the texture map change the skin's colour, and most for dark skin?")
-    axes = figure.subplots(1, 2)
-    runs = [name.split("-") for name in study.runs]
-    for albedo, light in runs:
-        for axis, name in zip(axes, ("texture", "texture_even"), strict=True):
-            values = study.values(albedo, light, "offsets", name)
-            label = f"{BASES[albedo]}, {light}"
-            axis.plot(
-                range(len(GROUPS)),
-                medians(values, study.groups),
-                label=label,
-                **run_line(albedo, light),
-            )
+    title = "Does the texture map change the skin's colour, and most for dark skin?"
+    figure, axes = charts(10.2, 3.5, 2, title=title)
+    for axis, measure in zip(axes, ("texture", "texture_even"), strict=True):
+        _run_lines(axis, study, measure, ["offsets"])
     axes[0].set(ylim=(0, None), title="its size: root mean square, of 1")
     axes[1].set(ylim=(0, 1), title="share of its energy that is one colour")
-    axes[0].legend(frameon=False, fontsize=8, handlelength=3, loc="upper left")
+    add_legend(axes[0], fontsize=8, handlelength=3, loc="upper left")
     for axis in axes:
         tone_ticks(axis)
     return figure
-
-
-def run_line(albedo: str, light: str) -> dict:
-    """How a run is drawn everywhere: its light is the colour, its basis the kind of line."""
-    import matplotlib
-
-    colour = matplotlib.colormaps["viridis"](0.05 + 0.4 * LIGHTS.index(light))
-    style = {"monk": (0, (3, 1.5)), "light": "solid"}[albedo]
-    return dict(color=colour, linestyle=style, linewidth=2, marker="o", markersize=5)

@@ -1,4 +1,7 @@
-"""The figures of notebook 10: one photo through every stage, and what can be done with the face."""
+"""Figures: one photo through every stage, and what can be done with the face.
+
+Notebook 10, sections 2.1 and 2.2.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ...augmented.branch import AugmentedFaces, BaseFaces
@@ -27,6 +31,7 @@ from ...pictures.sheets import gallery
 from ...reconstruction.reconstruct import FittedPhoto
 from ...reconstruction.result_files import describe
 from ...rendering.synthesis import Face, synthesise
+from ..drawing.style import charts, dots, fill, picture
 from .photo_input import ChosenPhoto
 
 LARGE = 420  # px
@@ -37,24 +42,25 @@ LARGE = 420  # px
 
 def found_figure(mine: ChosenPhoto) -> Figure:
     """The photo with what the detector found, and the crop that all else works on."""
-    photo, points = mine.photo.pixels, np.asarray(mine.detection.landmarks)
-    figure = Figure(figsize=(7.6, 4.0), layout="constrained", facecolor="white")
-    left, right = figure.subplots(1, 2)
-    left.imshow(photo)
-    scale, corner = float(mine.crop.matrix[0, 0]), mine.crop.matrix[:, 2]
-    x, y = (-corner / scale).tolist()
-    side = CROP_SIZE / scale
-    left.plot([x, x + side, x + side, x, x], [y, y, y + side, y + side, y], color=DETECTED, lw=2)
-    left.scatter(*points.T, s=4, color=DETECTED, linewidths=0)
+    figure, (left, right) = charts(7.6, 4.0, 2)
+    left.imshow(mine.photo.pixels)
+    limits = dict(xlim=left.get_xlim(), ylim=left.get_ylim())
+    (x, y), side = _crop_square(mine)
+    left.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=DETECTED, linewidth=2))
+    dots(left, torch.as_tensor(mine.detection.landmarks), DETECTED, 4)
     left.set_title("one face, 68 landmarks,\nand a square around them", fontsize=11)
-    right.imshow(to_uint8(mine.crop.image[0]), extent=(0, CROP_SIZE, CROP_SIZE, 0))
-    right.scatter(*mine.crop.landmarks[0].numpy().T, s=9, color=DETECTED, linewidths=0)
-    right.set_title("the crop, 224 × 224:\nall that the networks see", fontsize=11)
-    left.set_xlim(0, photo.shape[1])
-    left.set_ylim(photo.shape[0], 0)
-    for axis in (left, right):
-        axis.axis("off")
+    left.set(**limits)
+    left.axis("off")
+    title = "the crop, 224 × 224:\nall that the networks see"
+    picture(right, to_uint8(mine.crop.image[0]), title, 11)
+    dots(right, mine.crop.landmarks[0], DETECTED, 9)
     return figure
+
+
+def _crop_square(mine: ChosenPhoto) -> tuple[list[float], float]:
+    """Upper left corner and side of the crop, pixels of the photo."""
+    scale, corner = float(mine.crop.matrix[0, 0]), mine.crop.matrix[:, 2]
+    return (-corner / scale).tolist(), CROP_SIZE / scale
 
 
 @torch.no_grad()
@@ -77,50 +83,45 @@ def two_ways_figure(mine: ChosenPhoto, base: BaseFaces, fitted: FitResult) -> Fi
 
 def warnings_of(mine: ChosenPhoto, coefficients: FaceCoefficients, model: MorphableModel) -> str:
     """Why the result is not to be trusted, in a line; or that nothing speaks against it."""
+    verdict = _verdict(mine, coefficients, model)
+    return "; ".join(verdict.reasons[0]) or "nothing speaks against it"
+
+
+def _verdict(mine: ChosenPhoto, c: FaceCoefficients, model: MorphableModel) -> FitResult:
     crop = mine.crop
-    judged = judge(
-        model, crop.image, crop.valid, crop.landmarks, coefficients, kind=mine.detection.kind
-    )
-    return "; ".join(judged.reasons[0]) or "nothing speaks against it"
+    return judge(model, crop.image, crop.valid, crop.landmarks, c, kind=mine.detection.kind)
 
 
 @torch.no_grad()
-def closer_figure(mine: ChosenPhoto, found: AugmentedFaces) -> Figure:
+def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
     """Photo, base and detailed face, large, and a part of each larger still."""
-    whole = [
-        to_uint8(F.interpolate(mine.crop.image, (800, 800), mode="bicubic").clamp(0, 1)[0]),
-        on_photo(mine.crop.image, found.base.face, 800),
-        on_photo(mine.crop.image, found.face, 800),
-    ]
-    points = found.face.landmarks("3d")[0, EYES] * 800 / CROP_SIZE  # the eyes
-    x, y = points.mean(0).round().int().tolist()
-    reach = int(1.1 * float(points[:, 0].max() - points[:, 0].min()) / 2) + 20
-    rows = slice(max(y - reach // 2, 0), y + reach // 2)
-    columns = slice(max(x - reach, 0), x + reach)
-    images = [w[::2, ::2] for w in whole] + [w[rows, columns] for w in whole]
-    numbers = found.base.face.model.sizes.vector
-    titles = ["the photo", f"base: {numbers} numbers", "detailed: two maps more"]
-    figure = Figure(figsize=(8.4, 4.8), layout="constrained", facecolor="white")
-    axes = figure.subplots(2, 3, height_ratios=(2, 1.05))
-    for axis, image in zip(axes.flat, images, strict=True):
-        axis.imshow(image)
-        axis.axis("off")
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title)
+    base, photo = augmented.base.face, mine.crop.image
+    large = F.interpolate(photo, (800, 800), mode="bicubic").clamp(0, 1)[0]
+    images = {
+        "the photo": to_uint8(large),
+        f"base: {base.model.sizes.vector} numbers": on_photo(photo, base, 800),
+        "detailed: two maps more": on_photo(photo, augmented.face, 800),
+    }
+    eyes = augmented.face.landmarks("3d")[0, EYES] * 800 / CROP_SIZE
+    x, y = eyes.mean(0).round().int().tolist()
+    reach = int(1.1 * float(eyes[:, 0].max() - eyes[:, 0].min()) / 2) + 20
+    part = slice(max(y - reach // 2, 0), y + reach // 2), slice(max(x - reach, 0), x + reach)
+    figure, (above, below) = charts(8.4, 4.8, 3, 2, height_ratios=(2, 1.05))
+    fill(below, [image[part] for image in images.values()])
+    for axis, (name, image) in zip(above, images.items(), strict=True):
+        picture(axis, image[::2, ::2], name, 12)
     return figure
 
 
 # Back onto the photo ----------------------------------------------------------------------------
 
 
-def result_of(mine: ChosenPhoto, found: AugmentedFaces) -> dict:
+def result_of(mine: ChosenPhoto, augmented: AugmentedFaces) -> dict:
     """What result.json would hold, through text and back, as another program would read it."""
-    crop, c = mine.crop, found.base.coefficients
-    inputs = (found.face.model, crop.image, crop.valid, crop.landmarks)
-    judged = judge(*inputs, c, kind=mine.detection.kind)
-    parts = (mine.photo, mine.detection, crop, judged, found.face)
-    done = FittedPhoto(*parts, method="encoder", seconds={}, detail=found)
-    return json.loads(json.dumps(describe(done)))
+    fit = _verdict(mine, augmented.base.coefficients, augmented.face.model)
+    parts = mine.photo, mine.detection, mine.crop, fit, augmented.face
+    fitted = FittedPhoto(*parts, method="encoder", seconds={}, detail=augmented)
+    return json.loads(json.dumps(describe(fitted)))
 
 
 @torch.no_grad()
@@ -149,55 +150,60 @@ def glasses(model: MorphableModel, vertices: Float[Tensor, "1 vertex 3"]) -> lis
 
 @torch.no_grad()
 def glasses_figure(
-    mine: ChosenPhoto, found: AugmentedFaces, lines: Sequence[Tensor], pixels: Sequence[Tensor]
+    mine: ChosenPhoto, augmented: AugmentedFaces, lines: Sequence[Tensor], pixels: Sequence[Tensor]
 ) -> Figure:
     """The lines on the photo, whole and close, without what the head hides; and on it turned."""
-    figure = Figure(figsize=(10.5, 4.1), layout="constrained", facecolor="white")
-    axes = figure.subplots(1, 3)
-    titles = ("on the photo", "closer", "the same lines, the head turned")
-    scale, corner = float(mine.crop.matrix[0, 0]), mine.crop.matrix[:, 2]
-    x, y = (-corner / scale).tolist()
-    side = CROP_SIZE / scale
-    hidden = [_hidden(line, found.face, found.base.coefficients) for line in lines]
-    for axis in axes[:2]:
+    figure, axes = charts(10.5, 4.1, 3)
+    face, c = augmented.face, augmented.base.coefficients
+    hidden = [_hidden(line, face, c) for line in lines]
+    for axis, width in zip(axes[:2], (1.2, 3.0), strict=True):
         axis.imshow(mine.photo.pixels)
+        limits = dict(xlim=axis.get_xlim(), ylim=axis.get_ylim())
         for points, behind in zip(pixels, hidden, strict=True):
-            _draw(axis, points, behind, 1.2 if axis is axes[0] else 3.0)
-    axes[0].set_xlim(0, mine.photo.pixels.shape[1])
-    axes[0].set_ylim(mine.photo.pixels.shape[0], 0)
-    axes[1].set_xlim(x, x + side)
-    axes[1].set_ylim(y + side, y)
+            _draw(axis, points, behind, width)
+        axis.set(**limits)
+    (x, y), side = _crop_square(mine)
+    axes[1].set(xlim=(x, x + side), ylim=(y + side, y))
 
-    face, c = found.face, found.base.coefficients.clone()
-    turned = turned_mesh(face.model, face.vertices[:1], face.albedo[:1], -38.0)
+    turned, c = turned_mesh(face.model, face.vertices[:1], face.albedo[:1], -38.0), c.clone()
     c.rotation, c.scale = turned.rotation, torch.ones_like(c.scale)
     # the translation of that view, from any vertex
     posed = pose(face.vertices[:1, :1], c.rotation, c.scale, torch.zeros_like(c.translation))
     c.translation = (turned.v_camera[:, :1] - posed)[:, 0]
-    axes[2].imshow(show_face(turned, "studio", LARGE), extent=(0, CROP_SIZE, CROP_SIZE, 0))
+    picture(axes[2], show_face(turned, "studio", LARGE))
     for line in lines:
-        seen = pose(line[None], c.rotation, c.scale, c.translation)
-        at = ndc_to_pixels(project_ndc(seen, turned.fov_deg), CROP_SIZE)[0]
-        _draw(axes[2], at, _hidden(line, turned, c), 3.0)
+        points, _ = _projected(line, turned, c)
+        _draw(axes[2], points, _hidden(line, turned, c), 3.0)
+    titles = ("on the photo", "closer", "the same lines, the head turned")
     for axis, title in zip(axes, titles, strict=True):
         axis.axis("off")
         axis.set_title(title)
     return figure
 
 
-def _draw(axis: Axes, points: Float[Tensor, "point 2"], hidden: np.ndarray, width: float) -> None:
-    shown = points.numpy().copy()
-    shown[hidden] = np.nan
-    axis.plot(*shown.T, color="#101418", lw=width, solid_capstyle="round")
+def _draw(
+    axis: Axes, points: Float[Tensor, "point 2"], hidden: Bool[Tensor, " point"], width: float
+) -> None:
+    seen = points.masked_fill(hidden[:, None], torch.nan)
+    axis.plot(*seen.T, color="#101418", lw=width, solid_capstyle="round")
 
 
-def _hidden(line: Float[Tensor, "point 3"], face: Face, c: FaceCoefficients) -> np.ndarray:
+def _projected(
+    line: Float[Tensor, "point 3"], face: Face, c: FaceCoefficients
+) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"]]:
+    """Where points of the model frame appear in the crop, in the pose of c, and their depth."""
+    posed = pose(line[None], c.rotation, c.scale, c.translation)
+    return ndc_to_pixels(project_ndc(posed, face.fov_deg), CROP_SIZE)[0], posed[0, :, 2]
+
+
+def _hidden(
+    line: Float[Tensor, "point 3"], face: Face, c: FaceCoefficients
+) -> Bool[Tensor, " point"]:
     """Which points of a line in the model frame lie behind the face in the pose of c."""
-    seen = pose(line[None], c.rotation, c.scale, c.translation)
-    depth, mask = face.render(attributes=face.v_camera[..., 2:], near=None)
-    at = ndc_to_pixels(project_ndc(seen, face.fov_deg), CROP_SIZE)[0].long().clamp(0, CROP_SIZE - 1)
-    nearest = torch.where(mask > 0, depth, torch.inf)[0, 0, at[:, 1], at[:, 0]]
-    return (seen[0, :, 2] > nearest + 1.0).numpy()
+    points, depth = _projected(line, face, c)
+    surface, mask = face.render(attributes=face.v_camera[..., 2:], near=None)
+    x, y = points.long().clamp(0, CROP_SIZE - 1).T
+    return depth > torch.where(mask > 0, surface, torch.inf)[0, 0, y, x] + 1.0
 
 
 # Another light ----------------------------------------------------------------------------------
@@ -221,8 +227,7 @@ def lamp(
     side, up: -1 to 1, towards the viewer's right and upwards.
     """
     light = ambient_lighting(1, 0.7)
-    direction = F.normalize(torch.tensor([side, up, 0.75]), dim=0)
-    light[:, 1:4] = 1.1 * direction[[1, 2, 0]][:, None]
+    light[:, 1:4] = 1.1 * F.normalize(torch.tensor([up, 0.75, side]), dim=0)[:, None]
     return light * (light_level(like) / light_level(light)) * torch.tensor(colour)
 
 
@@ -236,14 +241,14 @@ def relit_figure(pictures: Mapping[str, Float[Tensor, "1 3 height width"]]) -> F
 
 @torch.no_grad()
 def moved(
-    found: AugmentedFaces,
+    augmented: AugmentedFaces,
     expression: Float[Tensor, "1 expression"] | None = None,
     albedo: Float[Tensor, "1 albedo"] | None = None,
     yaw_deg: float = 0.0,
     vertices: Float[Tensor, "1 vertex 3"] | None = None,
 ) -> Face:
     """The detailed face with another expression, skin or shape under the same two offsets."""
-    model, c, offsets = found.face.model, found.base.coefficients, found.offsets
+    model, c, offsets = augmented.face.model, augmented.base.coefficients, augmented.offsets
     if vertices is None:
         expression = c.expression if expression is None else expression
         vertices = model.shape(c.identity, expression) + offsets.displacement
@@ -251,29 +256,80 @@ def moved(
     return turned_mesh(model, vertices, skin, yaw_deg)
 
 
-def people_figure(found: AugmentedFaces, count: int = 4, seed: int = 1) -> Figure:
+def people_figure(augmented: AugmentedFaces) -> Figure:
     """The same offsets on other skins: what belongs to the person, and what to the offset."""
-    generator = torch.Generator().manual_seed(seed)
-    model = found.face.model
-    chosen = torch.randperm(len(model.albedo_samples), generator=generator)[:64]
-    tone = (model.albedo_samples[chosen] @ model.albedo_basis.mean(1)).sum(-1)  # dark to light
-    picked = chosen[tone.argsort()][:: 64 // count][:count]
-    images, titles = [show_face(moved(found), "studio", LARGE)], ["as reconstructed"]
-    for index in picked.tolist():
-        face = moved(found, albedo=model.albedo_samples[index : index + 1])
-        images.append(show_face(face, "studio", LARGE))
-        titles.append("another skin, same offset")
-    return gallery(images, titles, size=2.3)
+    model, generator = augmented.face.model, torch.Generator().manual_seed(1)
+    skins = model.albedo_samples[
+        torch.randperm(len(model.albedo_samples), generator=generator)[:64]
+    ]
+    tone = (skins @ model.albedo_basis.mean(1)).sum(-1)  # dark to light
+    faces = [moved(augmented)]
+    faces += [moved(augmented, albedo=skins[i : i + 1]) for i in tone.argsort()[::16].tolist()]
+    names = ["as reconstructed", *["another skin, same offset"] * (len(faces) - 1)]
+    return gallery([show_face(face, "studio", LARGE) for face in faces], names, size=2.3)
 
 
-def caricature_figure(found: AugmentedFaces, shapes: Mapping[float, Tensor]) -> Figure:
+def caricature_figure(augmented: AugmentedFaces, shapes: Mapping[float, Tensor]) -> Figure:
     """The face with more and less of what sets it apart from the mean."""
+    words = {0.0: ": nobody", 1.0: ": as it is", -1.0: ": the opposite"}
+    names = [f"k = {factor:g}{words.get(factor, '')}" for factor in shapes]
+    images = [
+        show_face(moved(augmented, vertices=vertices, yaw_deg=yaw), "studio", 360)
+        for yaw in (0.0, -40.0)
+        for vertices in shapes.values()
+    ]
+    return gallery(images, names, columns=len(shapes), size=2.1)
+
+
+# What one photo does not say -------------------------------------------------------------------
+
+
+@torch.no_grad()
+def size_figure(mine: ChosenPhoto, model: MorphableModel, c: FaceCoefficients) -> Figure:
+    """The same face, and one a fifth larger and further away: one picture."""
+    larger = c.clone()
+    larger.scale, larger.translation = 1.2 * c.scale, 1.2 * c.translation
     images, titles = [], []
-    words = {0.0: "nobody", 1.0: "as it is", -1.0: "the opposite"}
-    for yaw in (0.0, -40.0):
-        for factor, vertices in shapes.items():
-            face = moved(found, vertices=vertices, yaw_deg=yaw)
-            images.append(show_face(face, "studio", 360))
-            titles.append(f"k = {factor:g}{': ' + words[factor] if factor in words else ''}")
-    titles = titles[: len(shapes)]
-    return gallery(images, titles, columns=len(shapes), size=2.1)
+    for coefficients in (c, larger):
+        face = synthesise(model, coefficients)
+        width = float(coefficients.scale) * float(face.vertices[0, :, 0].max() * 2)
+        away = float(coefficients.translation[0, 2])
+        images.append(on_photo(mine.crop.image, face, LARGE))
+        titles.append(f"{width:.0f} mm wide, {away / 10:.0f} cm away")
+    difference = np.abs(images[0].astype(int) - images[1]).astype(np.uint8)
+    titles.append(f"their difference: {difference.max()} of 255 at most")
+    return gallery([*images, difference], titles, size=3.2)
+
+
+@torch.no_grad()
+def source_figure(augmented: AugmentedFaces) -> Figure:
+    """Where each vertex has its offset from: the photo, its mirror vertex, or nowhere."""
+    face, seen = augmented.face, augmented.offsets.seen[0]
+    model, skin = face.model, face.model.regions["skin"]
+    other = (1 - seen) * seen[model.mirror]
+    shares = torch.stack([seen, other, (1 - seen - other).clamp(min=0)], -1)
+    colours = torch.tensor([[0.18, 0.55, 0.34], [0.93, 0.64, 0.22], [0.72, 0.72, 0.72]])
+    painted = (shares @ colours)[None]
+    views = [turned_mesh(model, face.vertices[:1], painted, yaw) for yaw in (-55.0, 0.0, 55.0)]
+    images = [show_face(view, "studio", LARGE) for view in views]
+    own, mirrored, none = ((shares * skin[:, None]).sum(0) / skin.sum()).tolist()
+    title = f"green: from the photo ({own:.0%}); orange: from the mirror side ({mirrored:.0%}); "
+    names = ["from one side", "from the front", "from the other"]
+    return gallery(images, names, title=title + f"grey: no offset ({none:.0%})", size=3.0)
+
+
+@torch.no_grad()
+def lights_figure(
+    mine: ChosenPhoto, model: MorphableModel, beliefs: Mapping[str, FaceCoefficients]
+) -> Figure:
+    """One photo, several beliefs about its light: the lit face hardly changes, the skin does."""
+    photo, faces = mine.crop.image, [synthesise(model, c) for c in beliefs.values()]
+    titles = []
+    for name, face in zip(beliefs, faces, strict=True):
+        image, mask = face.render(near=None)
+        off = photometric_error(image.clamp(0, 1), photo, mask * mine.crop.valid)
+        titles.append(f"{name}: colours {float(off[0]):.3f} off")
+    titles += ["its skin without light"] * len(faces)
+    images = [on_photo(photo, face, LARGE) for face in faces]
+    images += [show_face(face, "unlit", LARGE) for face in faces]
+    return gallery(images, titles, columns=len(faces), size=2.9)

@@ -4,8 +4,10 @@
     mine.photo, mine.detection, mine.crop
     mine.camera()                         # on Colab, where the button beside the upload cannot
 
-A photo that cannot be used is answered by one line, and the one before stays. Pictures go from the
+An unusable photo is answered by one line, and the one before stays. Pictures go from the
 browser to the memory of the kernel and no further: nothing is written to the disk or sent on.
+
+Notebook 10.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ...photos.crop import Crop, align
 from ...photos.detection import Detection, detect, sample_detection, sample_photo
 from ...photos.reading import Photo, load_image
 from ...pictures.faces import to_uint8
-from ..widgets import captioned, pixels_of, png_of
+from ..widgets import captioned, png_of, show_widget
 
 PRIVACY = (
     "Your picture goes to the memory of the machine that runs this notebook (on Colab that is "
@@ -94,9 +96,9 @@ class ChosenPhoto:
         self.message = "This is the photo that comes with the course. Yours may take its place."
         self._say = lambda: None
 
-    def _set(self, photo: Photo, found: Detection) -> None:
-        crop = align(photo.pixels, found.landmarks)
-        self.photo, self.detection, self.crop = photo, found, crop
+    def _set(self, photo: Photo, detection: Detection) -> None:
+        crop = align(photo.pixels, detection.landmarks)
+        self.photo, self.detection, self.crop = photo, detection, crop
 
     def take(self, source: str | Path | bytes, name: str | None = None) -> bool:
         """Look for a face in a file, or in the bytes of one; True where the photo is now this one.
@@ -105,31 +107,29 @@ class ChosenPhoto:
         """
         try:
             photo = load_image(source, name)
-            found = detect(photo)
-            self._set(photo, found)
+            self._set(photo, detect(photo))
         except ValueError as error:
-            self.message = f"{one_line(error)}. Still: {self.photo.name}."
+            return self._refuse(one_line(error))
         except Exception as error:  # in a widget's callback a traceback would go unseen
-            reason = one_line(error)
-            self.message = f"{type(error).__name__}: {reason}. Still: {self.photo.name}."
-        else:
-            others = found.faces_found - 1
-            which = f"; the largest of {found.faces_found} faces" if others else ""
-            self.message = f"{photo.name}: taken{which}. Now run the cells below."
-            self._say()
-            return True
+            return self._refuse(f"{type(error).__name__}: {one_line(error)}")
+        count = self.detection.faces_found
+        which = f"; the largest of {count} faces" if count > 1 else ""
+        self.message = f"{photo.name}: taken{which}. Now run the cells below."
+        self._say()
+        return True
+
+    def _refuse(self, reason: str) -> bool:
+        self.message = f"{reason}. Still: {self.photo.name}."
         self._say()
         return False
 
     def take_captured(self, answer: str) -> bool:
         """The same of what the browser's camera gave: a data URL, or "error: " and a sentence."""
         head, _, data = answer.partition(",")
+        if answer.startswith("error: "):
+            return self._refuse(answer[7:300])
         if not head.startswith("data:image/"):
-            failed = answer.startswith("error: ")
-            reason = answer[7:300] if failed else "the camera gave no picture"
-            self.message = f"{reason}. Still: {self.photo.name}."
-            self._say()
-            return False
+            return self._refuse("the camera gave no picture")
         try:
             picture = base64.b64decode(data, validate=True)
         except binascii.Error:
@@ -154,10 +154,6 @@ class ChosenPhoto:
         self.take_captured(eval_js(_ON_COLAB % _CAPTURE))
         print(self.message)
 
-    def preview(self) -> bytes:
-        """The crop as PNG."""
-        return png_of(to_uint8(self.crop.image[0]))
-
     def show(self) -> None:
         """An upload, a camera, the crop as it is now, and what became of the last picture."""
         import ipywidgets as w
@@ -177,11 +173,8 @@ class ChosenPhoto:
         text, privacy = w.HTML(), w.HTML(f"<small>{PRIVACY}</small>")
 
         def say() -> None:
-            image.value, text.value = self.preview(), html.escape(self.message)
-
-        def uploaded(change) -> None:
-            if change["new"]:
-                self.take_uploaded(change["new"])
+            image.value = png_of(to_uint8(self.crop.image[0]))
+            text.value = html.escape(self.message)
 
         def film(_button) -> None:
             scripts.clear_output()
@@ -193,24 +186,21 @@ class ChosenPhoto:
                 self.take_captured(change["new"])
                 field.value = ""
 
-        upload.observe(uploaded, names="value")
+        upload.observe(lambda change: self.take_uploaded(change["new"]), names="value")
         camera.on_click(film)
         field.observe(captured, names="value")
         self._say = say
         say()
         buttons = w.HBox([upload, camera])
         box = w.VBox([buttons, stage, image, text, privacy, hidden, scripts])
-        bundle = box._repr_mimebundle_()
-        bundle["text/plain"] = f"photo: {self.photo.name}"
-        note = captioned(pixels_of(self.preview()), "Run this cell to choose your own photo")
-        bundle["image/png"] = base64.b64encode(png_of(note)).decode()
-        display(bundle, raw=True)
+        still = captioned(to_uint8(self.crop.image[0]), "Run this cell to choose your own photo")
+        show_widget(box, f"photo: {self.photo.name}", still)
 
 
 def choose_photo(source: str | Path | None = None) -> ChosenPhoto:
     """Show what to choose a photo with. It starts at the file `source`, or at the bundled photo.
 
-    A file that cannot be used is answered by a line, as every other photo.
+    An unusable file is answered by a line, as every other photo.
     """
     chosen = ChosenPhoto()
     if source is not None:
