@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
-from notebook_making.rules import setup_of
+from notebook_making import rules
 from traitlets.config.loader import PyFileConfigLoader
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def cell(source: str, grade_id: str, **mark):
 
 def notebook(first: str, second: str):
     """Two exercises of notebook 03 and an instructor's hidden test; 1, 2 and 1 points."""
-    cells = [cell(setup_of(""), "setup")]
+    cells = [cell(rules.setup_of(""), "setup")]
     for name, body, points in (("sh_basis", first, 1), ("shade", second, 2)):
         lines = ["@exercise", f"def {name}(*given, **named):"]
         lines += ["    ### BEGIN SOLUTION", body.format(name=name), "    ### END SOLUTION"]
@@ -43,7 +43,7 @@ def notebook(first: str, second: str):
     hidden = "import torch\n\nassert sh_basis.student(torch.eye(3)).shape == (3, 9)"
     hidden = f"### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
     cells.append(cell(hidden, "hidden", grade=True, locked=True, points=1))
-    return script("notebook_making.rules").tidy(new_notebook(cells=cells))
+    return rules.tidy(new_notebook(cells=cells))
 
 
 @pytest.fixture
@@ -88,7 +88,6 @@ def test_a_perfect_a_half_right_and_a_blank_submission_get_full_part_and_no_mark
     assert "stand_in" not in sources["sh-basis"]
     assert sources["sh-basis"].endswith("    # YOUR CODE HERE\n    raise NotImplementedError")
     assert sources["hidden"] == ""
-    rules = script("notebook_making.rules")
     ours = rules.blank_of(notebook(RIGHT, RIGHT))  # as `make notebooks` makes them
     assert rules.differences(ours, rules.tidy(released)) == []
 
