@@ -3,8 +3,8 @@
     features, width = backbone_features("resnet50", norm="batch", weights="imagenet")
     features(images)                                     # (B, width, h, w), or (B, width)
 
-Weights come from where they are known to be, or not at all: nothing falls back to random numbers
-that was asked to start from learned ones.
+ResNet: He et al., CVPR 2016 (the report's is ResNet-50); MobileNetV3: Howard et al., ICCV 2019.
+Learned weights that are missing are an error, never replaced by random numbers. Notebook 06.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..files.downloads import fetch, sha256_of
 from ..files.errors import FacereconError, one_line
-from .dlib_resnet import BLOCKS, STEM_WIDTH, residual_maps
+from .dlib_resnet import convolution_shapes, residual_maps
 from .face_networks import CHIPS, RecognitionError, load_network
 
 BACKBONES = ("resnet50", "resnet18", "mobilenet_v3_large", "dlib_resnet29")
@@ -30,21 +30,23 @@ IMAGENET_MEAN, IMAGENET_SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class EncoderError(FacereconError):
-    """No encoder, or not the one that was asked for. One line: what is wrong and what to do."""
+    """An unusable encoder, backbone or file. One line: what is wrong and what to do."""
 
 
 def backbone_features(
     name: str, norm: str = "batch", weights: str = "none", allow_download: bool = False
 ) -> tuple[nn.Module, int]:
-    """The backbone without its classifier, and how many feature maps come out of it.
+    """The backbone without its classifier, and its number of feature maps.
 
-    dlib_resnet29 has no normalisation layers, so `norm` says nothing of it. Raises EncoderError for
-    a name, norm or weights that are unknown, do not go together, or are not here.
+    name: one of BACKBONES. norm: "batch"; "group" (Wu and He, ECCV 2018), which ignores the other
+    photos of the batch; or "frozen", batch normalisation that never changes; dlib_resnet29 has
+    none. weights: "none"; "imagenet", from torch's cache or, if allow_download, fetched; "faces",
+    of dlib_resnet29 alone. Raises EncoderError for values that are unknown, do not go together, or
+    whose weights are missing.
     """
-    if name not in BACKBONES:
-        raise EncoderError(f"backbone {name!r} is unknown; choose {', '.join(BACKBONES)}")
-    if norm not in NORMS:
-        raise EncoderError(f"norm {norm!r} is unknown; choose {', '.join(NORMS)}")
+    for what, value, choices in (("backbone", name, BACKBONES), ("norm", norm, NORMS)):
+        if value not in choices:
+            raise EncoderError(f"{what} {value!r} is unknown; choose {', '.join(choices)}")
     if weights not in WEIGHTS:
         raise EncoderError(f"weights {weights!r}: expected {', '.join(WEIGHTS)}")
     if (weights == "faces") > (name == "dlib_resnet29"):
@@ -84,16 +86,17 @@ def imagenet_url(backbone: str) -> str:
     """Where torchvision has them. Raises EncoderError for a backbone without such weights."""
     from torchvision import models
 
-    known = [name for name in BACKBONES if name != "dlib_resnet29"]
-    if backbone not in known:
-        raise EncoderError(f"backbone {backbone!r}: ImageNet's weights are of {', '.join(known)}")
-    # The first published ones: those that the report could start from.
+    names = [name for name in BACKBONES if name != "dlib_resnet29"]
+    if backbone not in names:
+        raise EncoderError(f"backbone {backbone!r}: ImageNet's weights are of {', '.join(names)}")
+    # V1: those that the report could start from
     return models.get_model_weights(backbone)["IMAGENET1K_V1"].url
 
 
 def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
     """torchvision's weights; the name of their file ends in the start of its SHA-256."""
-    path = imagenet_file(backbone)
+    path, url = imagenet_file(backbone), imagenet_url(backbone)
+    digest = path.stem.split("-")[-1]
     if not path.is_file() and not allow_download:
         raise EncoderError(
             f"{backbone}'s ImageNet weights: {path} is not there; fetch them with "
@@ -101,11 +104,11 @@ def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
         )
     try:
         if not path.is_file():
-            fetch(imagenet_url(backbone), path, path.stem.split("-")[-1], Console(stderr=True))
-        digest = sha256_of(path)
-        if not digest.startswith(path.stem.split("-")[-1]):
+            fetch(url, path, digest, Console(stderr=True))
+        actual = sha256_of(path)
+        if not actual.startswith(digest):
             raise EncoderError(
-                f"{path}: is damaged (SHA-256 {digest[:8]}..., expected what its name ends in); "
+                f"{path}: is damaged (SHA-256 {actual[:8]}..., expected what its name ends in); "
                 "delete it and fetch it again"
             )
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -113,32 +116,28 @@ def _imagenet_weights(backbone: str, allow_download: bool) -> dict[str, Tensor]:
         reason = one_line(error)[:200]
         raise EncoderError(
             f"{backbone}'s ImageNet weights: cannot be had ({reason}); fetch "
-            f"{imagenet_url(backbone)} elsewhere and put it at {path}"
+            f"{url} elsewhere and put it at {path}"
         ) from None
 
 
 class DlibResNet(nn.Module):
-    """dlib's ResNet of 29 layers, all of it trainable; `dlib_network` says where it comes from.
+    """dlib's ResNet of 29 layers (`dlib_resnet`), all of it trainable.
 
-    It knows real faces from three million photos, which rendered ones cannot teach. Its last 256
-    numbers were made to forget pose and light, so the maps before them are given out as well.
-    Images are shrunk to its 150 pixels. It has no normalisation layers: they are folded in.
+    It learned from three million real faces. Its last 256 numbers were made to forget pose and
+    light, so its output holds the maps before them as well. Images are shrunk to its 150 pixels.
     """
 
     width = 256 + 256 * 4 * 4
 
     def __init__(self, learned: bool):
         super().__init__()
-        shapes = [(STEM_WIDTH, 3, 7)]
-        for width, _ in BLOCKS:
-            shapes += [(width, shapes[-1][0], 3), (width, width, 3)]
-        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, k) for o, i, k in shapes)
+        self.convolutions = nn.ModuleList(nn.Conv2d(i, o, k) for o, i, k, _ in convolution_shapes())
         if learned:
             self._learn()
 
     @torch.no_grad()
     def _learn(self) -> None:
-        """dlib's numbers. The first layer takes on the normalisation: it has no padding."""
+        """Copy dlib's numbers; the first layer, without padding, takes on the normalisation."""
         try:
             network = load_network("dlib")
         except RecognitionError as error:

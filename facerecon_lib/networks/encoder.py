@@ -1,12 +1,12 @@
-"""The base branch's network: a photo's crop to the coefficients of the face in it, section 2.1.
+"""The base branch's network: a photo's crop to the coefficients of its face.
 
     encoder = load_encoder()                             # the one that ships, trained on renderings
     coefficients = encoder(crop.image)                   # (B, 3, 224, 224) in [0, 1]
 
-A backbone of torchvision (He et al., CVPR 2016, for the report's ResNet-50; Howard et al., ICCV
-2019, for MobileNetV3) and one linear layer. The layer starts at zero, so that an untrained encoder
-answers every photo with the mean face, frontal, in ambient light; its outputs are multiplied by
-fixed scales, one a group, so that one learning rate suits degrees, millimetres and light.
+A backbone (`backbones`) and one linear layer. The layer starts at zero: an untrained encoder
+answers every photo with the mean face, frontal, in ambient light. Its outputs are multiplied by
+fixed scales, one per group, so that one learning rate suits degrees, millimetres and light.
+Notebook 06, section 2.1.
 """
 
 from __future__ import annotations
@@ -53,14 +53,9 @@ LONGEST_LOG_SCALE = 0.5
 class Encoder(nn.Module):
     """Crops to `FaceCoefficients`.
 
-    sizes: (Ki, Ke, Ka) of the face model. backbone: one of BACKBONES. weights: "none"; "imagenet",
-    which have to be in torch's cache (`imagenet_file`) or are fetched if allow_download; or
-    "faces", of dlib_resnet29 alone.
-    norm: "batch"; "group" (Wu and He, ECCV 2018), which knows no other photos of the batch; or
-    "frozen", batch normalisation whose statistics and gains never change.
-    input_size: crops are shrunk to this many pixels a side first; 112 takes a quarter of the time.
-    Raises EncoderError for an unknown backbone or norm, weights that are not here or do not fit, or
-    an input_size under 32.
+    sizes: (Ki, Ke, Ka) of the face model. backbone, norm, weights, allow_download: as of
+    `backbones.backbone_features`. input_size: crops are shrunk to this many pixels per side first;
+    112 takes a quarter of the time. Raises EncoderError as there, and for an input_size under 32.
     """
 
     def __init__(
@@ -85,22 +80,23 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.head.bias)
         start = FaceCoefficients.mean(1, *self.sizes)
         start.scale = start.scale.log()
-        scales = [torch.tensor(OUTPUT_SCALES[name]) for name in OUTPUT_SCALES]
         lengths = [*self.sizes, 3, 3, 1, 27]
-        scales = [s.expand(n) for s, n in zip(scales, lengths, strict=True)]
-        self.register_buffer("start", start.to_vector()[0], persistent=False)
-        self.register_buffer("output_scale", torch.cat(scales), persistent=False)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("sd", torch.tensor(IMAGENET_SD)[:, None, None], persistent=False)
+        scales = zip(OUTPUT_SCALES.values(), lengths, strict=True)
+        for name, value in (
+            ("start", start.to_vector()[0]),
+            ("output_scale", torch.cat([torch.tensor(s).expand(n) for s, n in scales])),
+            ("mean", torch.tensor(IMAGENET_MEAN)[:, None, None]),
+            ("sd", torch.tensor(IMAGENET_SD)[:, None, None]),
+        ):
+            self.register_buffer(name, value, persistent=False)
 
     def forward(self, image: Float[Tensor, "batch 3 224 224"]) -> FaceCoefficients:
         """The coefficients, in float32 whatever precision the network runs in."""
         return self.decode(self.head(self.pooled(image)))
 
     def pooled(self, image: Float[Tensor, "batch 3 224 224"]) -> Float[Tensor, "batch width"]:
-        """What the backbone says of a photo: its last feature maps, averaged over the picture.
+        """The backbone's last feature maps, averaged over the picture; dlib_resnet29's numbers.
 
-        (dlib_resnet29 gives out its numbers as they are.)
         Raises ValueError for anything but square pictures of floating-point numbers.
         """
         square = image.ndim == 4 and image.shape[1] == 3 and image.shape[2] == image.shape[3]
@@ -115,9 +111,9 @@ class Encoder(nn.Module):
         return x.mean((2, 3)) if x.ndim == 4 else x
 
     def take(self, other: Encoder) -> None:
-        """Another encoder's weights; its input_size may differ.
+        """Take over another encoder's weights; the input_size may differ.
 
-        Raises EncoderError where backbone, norm or sizes do.
+        Raises EncoderError for another backbone, norm or sizes.
         """
         for name in ("backbone", "norm", "sizes"):
             ours, theirs = getattr(self, name), getattr(other, name)
@@ -126,20 +122,11 @@ class Encoder(nn.Module):
         self.load_state_dict(other.state_dict())
 
     def decode(self, outputs: Float[Tensor, "batch coefficient"]) -> FaceCoefficients:
-        """start + scale · output, a group at a time; the scale through its logarithm."""
+        """start + scale · output; the face's scale through its logarithm."""
         vector = self.start + self.output_scale * outputs.float()
         c = FaceCoefficients.from_vector(vector, self.sizes)
         c.scale = c.scale.clamp(-LONGEST_LOG_SCALE, LONGEST_LOG_SCALE).exp()
         return c
-
-    def outputs(self, coefficients: FaceCoefficients) -> Float[Tensor, "batch coefficient"]:
-        """The head's outputs that `decode` would turn into these coefficients.
-
-        (A scale beyond exp(±LONGEST_LOG_SCALE) cannot come out of it again.)
-        """
-        c = coefficients.clone()
-        c.scale = c.scale.log()
-        return (c.to_vector() - self.start) / self.output_scale
 
 
 # Files ------------------------------------------------------------------------------------------
@@ -183,12 +170,8 @@ def load_encoder(
 
 
 def _build(state: State, metadata: dict[str, str]) -> Encoder:
-    encoder = Encoder(
-        ModelSizes(*json.loads(metadata["sizes"])),
-        metadata["backbone"],
-        metadata["norm"],
-        input_size=int(metadata["input_size"]),
-    )
+    sizes, kind = json.loads(metadata["sizes"]), (metadata["backbone"], metadata["norm"])
+    encoder = Encoder(ModelSizes(*sizes), *kind, input_size=int(metadata["input_size"]))
     encoder.load_state_dict(_restored(state))
     return encoder
 

