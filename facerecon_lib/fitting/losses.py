@@ -21,6 +21,7 @@ from ..face.coefficients import UNIT_AMBIENT
 from ..face.device_constants import constant
 from ..face.lighting import LIGHT_LEVEL, light_level
 from ..face.mesh import cached, edges
+from ..face.shapes import expect
 
 
 def averaged(loss: Callable) -> Callable:
@@ -54,7 +55,7 @@ def pixel_loss(
     times the covered pixels, so that face size does not count. The mask is detached: with a live
     mask the sum rewards a face that shrinks.
     """
-    _same_shape(rendered, photo)
+    _expect_images(rendered, photo)
     mask = mask.detach()
     difference = (mask * (rendered - photo) ** 2).sum((1, 2, 3))
     if reduction == "sum":
@@ -73,10 +74,10 @@ def robust_pixel_loss(
 ) -> Float[Tensor, " batch"]:
     """Eq. 4 as a weighted mean under Geman and McClure's function r² / (1 + r² / sigma²).
 
-    r is the colour difference of a pixel (root mean square over channels); past sigma a pixel
-    hardly pulls any more: hair, glasses and beards are not in the model. weight >= 0 is detached.
+    r is the colour difference of a pixel (root mean square over channels). Past sigma a pixel
+    hardly pulls: hair, glasses and beards are not in the model. weight >= 0 is detached.
     """
-    _same_shape(rendered, photo)
+    _expect_images(rendered, photo)
     squared = ((rendered - photo) ** 2).mean(1, keepdim=True)
     weight = weight.detach()
     value = weight * squared / (1 + squared / sigma**2)
@@ -93,11 +94,7 @@ def landmark_loss(
 
     weights: how much each point counts (1 in the report; jaw points of a 2D detector 0.3).
     """
-    if points.shape != landmarks.shape or points.shape[1:] != (68, 2):
-        raise ValueError(
-            f"landmarks: expected two arrays (batch, 68, 2), got {tuple(points.shape)} and "
-            f"{tuple(landmarks.shape)}"
-        )
+    expect("landmarks", landmarks, "batch 68 2", **expect("points", points, "batch 68 2"))
     distance = (points - landmarks).abs().sum(-1)
     if weights is not None:
         distance = distance * weights
@@ -114,11 +111,8 @@ def recognition_loss(
     F(y) in Eq. 6 is read as the features of the rendering. Both images must go through the same
     warp, mask and background before F().
     """
-    if rendered_features.shape != photo_features.shape:
-        raise ValueError(
-            f"features: expected equal shapes, got {tuple(rendered_features.shape)} and "
-            f"{tuple(photo_features.shape)}"
-        )
+    sizes = expect("rendered_features", rendered_features, "batch feature")
+    expect("photo_features", photo_features, "batch feature", **sizes)
     return (rendered_features - photo_features).abs().sum(-1)
 
 
@@ -142,7 +136,7 @@ def offset_symmetry_loss(
     """
     mirrored = offset_map.flip(-1)
     if displacement:
-        mirrored = mirrored * _negate_x(mirrored)[:, None, None]
+        mirrored = mirrored * _negated_x(mirrored)[:, None, None]
     return ((offset_map - mirrored) ** 2).sum((1, 2, 3))
 
 
@@ -153,7 +147,7 @@ def mesh_symmetry_loss(
     """Eq. 9 between mirror vertices: mean over vertices of the squared difference, any pose."""
     mirrored = offsets[:, mirror]
     if displacement:
-        mirrored = mirrored * _negate_x(mirrored)
+        mirrored = mirrored * _negated_x(mirrored)
     return ((offsets - mirrored) ** 2).sum(-1).mean(1)
 
 
@@ -206,10 +200,10 @@ def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor
     """Priors of the light; without them it would explain any skin tone.
 
     light_grey: squared difference of each channel's coefficients from the mean over channels.
-    light_level: squared difference of `light_level` from LIGHT_LEVEL. A pull on ambient light alone
-        would not do: a light from behind darkens a face as well.
-    light_bands: squared coefficients of bands 1 and 2 as shares of the ambient one, over channels.
-        As shares, since their own size would favour bright skin in dim light.
+    light_level: squared difference of `light_level` from LIGHT_LEVEL. Not of ambient light alone: a
+        light from behind darkens a face as well.
+    light_bands: squared coefficients of bands 1 and 2 as shares of the ambient one, over channels;
+        their own size would favour bright skin in dim light.
     """
     grey = lighting.mean(-1, keepdim=True)
     shares = lighting[:, 1:] / grey[:, :1].clamp(min=0.1) * UNIT_AMBIENT
@@ -228,7 +222,7 @@ def weighted_sum(
 ) -> Float[Tensor, ""]:
     """Eq. 7 and Eq. 12: the sum of weight times term.
 
-    Raises KeyError for a term without a weight: a misspelt term would else count for nothing.
+    Raises KeyError for a term without a weight, so that a misspelt term cannot count for nothing.
     """
     missing = [name for name in terms if name not in weights]
     if missing:
@@ -238,13 +232,10 @@ def weighted_sum(
     return sum(weights[name] * value for name, value in terms.items())
 
 
-def _negate_x(like: Tensor) -> Float[Tensor, " 3"]:
+def _negated_x(like: Tensor) -> Float[Tensor, " 3"]:
     return constant((-1.0, 1.0, 1.0), like.dtype, like.device)
 
 
-def _same_shape(rendered: Tensor, photo: Tensor) -> None:
-    if rendered.shape != photo.shape or rendered.ndim != 4:
-        raise ValueError(
-            f"images: expected two of (batch, 3, height, width), got {tuple(rendered.shape)} and "
-            f"{tuple(photo.shape)}"
-        )
+def _expect_images(rendered: Tensor, photo: Tensor) -> None:
+    shape = "batch channel height width"
+    expect("photo", photo, shape, **expect("rendered", rendered, shape))

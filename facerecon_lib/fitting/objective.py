@@ -72,12 +72,11 @@ class PhotoObjective:
         recognition: FaceNetwork | None,
         size: int,
     ):
-        unknown = set(weights) - set(known)
-        if unknown:
-            raise ValueError(f"weights: {min(unknown)!r} is unknown; there are {sorted(known)}")
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
         for name, weight in weights.items():
+            if name not in known:
+                raise ValueError(f"weights: {name!r} is unknown; there are {sorted(known)}")
             if not 0 <= weight < math.inf:
                 raise ValueError(f"weights: expected 0 or more for {name!r}, got {weight}")
         self.weights = {name: weight for name, weight in weights.items() if weight}

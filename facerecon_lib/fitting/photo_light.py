@@ -1,8 +1,10 @@
-"""What a photo's colours say of a posed face: colours at its vertices, its light, its skin.
+"""From a photo and a posed face: the colours at its vertices, its light, its skin.
 
-colours, weight = sample_photo_colours(face, photo, valid)       # (B, V, 3), (B, V)
-lighting = light_from_photo(model, coefficients, photo, valid)   # (B, 9, 3)
-coefficients = recolour(model, coefficients, photo, valid, light="grey")    # light and albedo
+    colours, weight = sample_photo_colours(face, photo, valid)       # (B, V, 3), (B, V)
+    lighting = light_from_photo(model, coefficients, photo, valid)   # (B, 9, 3)
+    coefficients = recolour(model, coefficients, photo, valid, light="grey")    # light and albedo
+
+Notebooks 03 and 09, Eq. 3.
 """
 
 from __future__ import annotations
@@ -21,23 +23,23 @@ from ..face.morphable_model import MorphableModel
 from ..rendering.synthesis import Face, synthesise
 
 LIGHT_RIDGE = 0.03
-"""How firmly `light_from_photo` holds on to the light that it is given, in squared colour."""
+"""How firmly `light_from_photo` keeps the light of the coefficients, in squared colour."""
 
-DARKEST = 0.02  # albedo below it would ask for any light at all
+DARKEST = 0.02  # below this albedo any light would do
 LIGHTS = ("free", "grey", "known")
 
 SKIN_PRIOR = 1e-4
-"""What one squared standard deviation of albedo costs `recolour`, in squared colour."""
+"""The cost of one squared standard deviation of albedo in `recolour`, in squared colour."""
 
 SKIN_REACH = 3.0
-"""No albedo coefficient of `recolour` goes further, in standard deviations: past it a straight line
-would leave the skins that the basis was made of, and any basis would reach any colour."""
+"""Bound of the albedo coefficients, in standard deviations. Further, a straight line leaves
+the skins of the basis, and any basis reaches any colour."""
 
 LEVEL_PRIOR = 0.1
-"""What the squared difference of grey light's level from lighting.LIGHT_LEVEL costs."""
+"""The cost of the squared difference of grey light's level from LIGHT_LEVEL."""
 
 BANDS_PRIOR = 1e-4
-"""What the squares of bands 1 and 2 of the light cost: little beside what the photo says."""
+"""The cost of the squares of bands 1 and 2 of the light: little beside the photo's."""
 
 BURNT_OUT = 0.99  # a channel at white could be any brighter
 _ENOUGH = 3000  # vertices: three colours each, for some fifty numbers
@@ -58,9 +60,10 @@ def region_weights(model: MorphableModel) -> Float[Tensor, " vertex"]:
 def sample_photo_colours(
     face: Face, photo: Float[Tensor, "batch 3 height width"], valid: Tensor
 ) -> tuple[Float[Tensor, "batch vertex 3"], Float[Tensor, "batch vertex"]]:
-    """The photo's colour at each vertex, and a weight: how squarely it faces the viewer, 0 hidden.
+    """The photo's colour at each vertex, and a weight: how squarely it faces the viewer.
 
-    Hidden is what looks away, lies outside the photo, or is behind another part of the face.
+    The weight is 0 for a vertex that looks away, lies outside the photo, or is behind another part
+    of the face.
     """
     ndc = project_ndc(face.v_camera, face.fov_deg)
     grid = -ndc[:, None, :, :2]  # +x left, +y up -> image axes
@@ -83,9 +86,8 @@ def light_from_photo(
 ) -> Float[Tensor, "batch 9 3"]:
     """The light under which this face has the photo's colours, near the light that it has already.
 
-    Eq. 3 is linear in the light, so this is one small least-squares problem a photo: what an
-    encoder, which never sees its own rendering, cannot know to the last shade. Skin that is seen
-    counts, as in fitting; `ridge` keeps what the photo does not tell at coefficients.lighting.
+    Eq. 3 is linear in the light: one small least-squares problem per photo, over the visible skin.
+    `ridge` keeps what the photo does not tell at coefficients.lighting.
     """
     face = synthesise(model, coefficients, fov_deg)
     colours, weight = sample_photo_colours(face, photo, valid)
@@ -108,25 +110,25 @@ def recolour(
 ) -> FaceCoefficients:
     """The skin and the light under which a face of this shape and pose has the photo's colours.
 
-    Of `coefficients` only shape and pose are read: they may come from a model with another albedo
-    basis. Which skin it is depends on what is believed of the light:
+    Only shape and pose of `coefficients` are read; they may come from a model with another albedo
+    basis. The skin depends on the assumption about the light:
 
-    "free": 27 numbers, of any level and tint. Albedo and light share an exact factor a channel, so
+    "free": 27 numbers, of any level and tint. Albedo and light share an exact factor per channel:
         light can explain the tone of any skin, and takes what the basis or the prior will not.
-    "grey": 9 numbers for all channels, of a level near lighting.LIGHT_LEVEL, as photos are exposed;
-        a tint of the light goes to the skin.
-    "known": `lighting` as given; the albedo alone is looked for.
+    "grey": 9 numbers for all channels, of a level near LIGHT_LEVEL; a tint of the light goes to the
+        skin.
+    "known": `lighting`; only the albedo is solved for.
 
-    The squared difference of Eq. 3 and the photo, a weighted mean over what is seen and not burnt
-    out, is minimised by Gauss and Newton's method with the prior N(0, 1) on the albedo, no
-    coefficient of which goes past SKIN_REACH, and weak ones on the light. No step waits for a GPU.
-    Raises ValueError for another word, for a missing `lighting`, and for one that is not used.
+    Gauss and Newton's method minimises the squared difference of Eq. 3 and the photo, a weighted
+    mean over what is visible and not burnt out, with the prior N(0, 1) on the albedo, bounded by
+    SKIN_REACH, and weak ones on the light. No step waits for a GPU.
+    Raises ValueError for another `light`, and for a missing or unused `lighting`.
     """
     if light not in LIGHTS:
         raise ValueError(f"light {light!r}: expected one of {', '.join(LIGHTS)}")
     if (lighting is None) == (light == "known"):
-        wanted = "expected (batch, 9, 3)" if lighting is None else "is for light='known' alone"
-        raise ValueError(f"lighting: {wanted}; light is {light!r}")
+        problem = "expected (batch, 9, 3)" if lighting is None else "is for light='known' alone"
+        raise ValueError(f"lighting: {problem}; light is {light!r}")
     tint = {"free": torch.eye(3), "grey": torch.ones(1, 3), "known": torch.ones(0, 3)}[light]
     tint = tint.to(model.device, torch.float64, non_blocking=True)
     batch, channels = len(coefficients), len(tint)
@@ -135,7 +137,7 @@ def recolour(
     face = synthesise(model, start, fov_deg)
     colours, weight = sample_photo_colours(face, photo, valid)
     weight = weight * region_weights(model) * (colours.amax(-1) < BURNT_OUT)
-    some = slice(None, None, max(1, len(model.mean) // _ENOUGH))
+    some = slice(None, None, max(1, len(model.mean) // _ENOUGH))  # of the vertices
     # in double: half a sphere of normals hardly tells the nine functions apart
     weight, colours = weight[:, some].double(), colours[:, some].double()
     root = (weight / weight.sum(1, keepdim=True).clamp(min=1e-9)).sqrt()[..., None]
@@ -167,14 +169,14 @@ def recolour(
         held[:, :modes] = torch.maximum(held[:, :modes], beyond)
         x = torch.cat([x[:, :modes].clamp(-SKIN_REACH, SKIN_REACH), x[:, modes:]], 1)
     skin, g = x[:, :modes], x[:, modes:].unflatten(1, (9, channels))
-    found = {"albedo": skin, "lighting": fixed + g @ tint}
-    return replace(coefficients, **{k: v.to(coefficients.albedo.dtype) for k, v in found.items()})
+    dtype = coefficients.albedo.dtype
+    return replace(coefficients, albedo=skin.to(dtype), lighting=(fixed + g @ tint).to(dtype))
 
 
 def _light_prior(tint: Float[Tensor, "channel 3"], level: bool) -> Float[Tensor, "light light"]:
-    """The light's part of the quadratic form of the priors: bands 1 and 2, and its level."""
+    """The priors' quadratic form of the light: bands 1 and 2, and its level."""
     ridge = torch.full((9,), BANDS_PRIOR, dtype=tint.dtype, device=tint.device)
-    ridge[0] = 1e-6  # for the face of which nothing is seen
+    ridge[0] = 1e-6  # for a face without visible skin
     form = torch.diag(ridge)
     if level:
         each = torch.eye(9, dtype=tint.dtype, device=tint.device)

@@ -22,23 +22,22 @@ from ..face.morphable_model import MorphableModel
 def start_from_landmarks(
     model: MorphableModel, landmarks: Float[Tensor, "batch 68 2"], fov_deg: float = DEFAULT_FOV
 ) -> FaceCoefficients:
-    """The mean face in the pose that 68 points give, in closed form.
+    """The mean face in the pose of 68 points.
 
     Least squares for a scaled orthographic camera over the inner 51 points (a 2 by 3 matrix and a
     shift), the nearest rotation to that matrix, and its scale turned into a depth of the crop.
     """
     points = model.mean[model.landmarks[INNER]]
     middle = points.mean(0)
-    seen = landmarks[:, INNER] * landmarks.new_tensor([1.0, -1.0])  # y up
-    seen_middle = seen.mean(1, keepdim=True)
-    affine = torch.linalg.lstsq(
-        (points - middle).expand(len(seen), -1, -1), seen - seen_middle
-    ).solution.transpose(1, 2)
+    target = landmarks[:, INNER] * landmarks.new_tensor([1.0, -1.0])  # y up
+    target_middle = target.mean(1, keepdim=True)
+    centred = (points - middle).expand(len(target), -1, -1)
+    affine = torch.linalg.lstsq(centred, target - target_middle).solution.transpose(1, 2)
     u, s, vh = torch.linalg.svd(affine, full_matrices=False)
     rows = u @ vh
     rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
     per_mm = s.mean(1)
-    shift = seen_middle[:, 0] - torch.einsum("bij,j->bi", rows, middle) * per_mm[:, None]
+    shift = target_middle[:, 0] - torch.einsum("bij,j->bi", rows, middle) * per_mm[:, None]
     half = CROP_SIZE / 2
     depth = half / (math.tan(math.radians(fov_deg / 2)) * per_mm)
     x, y = (shift[:, 0] - half) / per_mm, (shift[:, 1] + half) / per_mm

@@ -10,119 +10,115 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+
+def _table(**weights: float) -> Mapping[str, float]:
+    return MappingProxyType(weights)
+
+
 JAW_WEIGHT = 0.3
 """Of the 17 jaw points in Eq. 5: a 2D detector marks an outline there, not a place on the face."""
 
-REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 1.0,
-        "landmark": 1.0,
-        "recognition": 20.0,
-        "offset_l2": 1e-4,
-        "offset_symmetry": 1e-4,
-        "smooth_shape": 0.08,
-        "smooth_albedo": 0.1,
-    }
+REPORT_WEIGHTS = _table(
+    pixel=1.0,
+    landmark=1.0,
+    recognition=20.0,
+    offset_l2=1e-4,
+    offset_symmetry=1e-4,
+    smooth_shape=0.08,
+    smooth_albedo=0.1,
 )
 """Eq. 7 and Eq. 12 as printed. They belong to `reduction="sum"`: pixel is then in the thousands."""
 
-RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 20.0, "dlib": 64.0})
-"""Eq. 7's weight of Eq. 6 for either network of `recognition.py`; goes with the other sums.
+RECOGNITION_WEIGHTS = _table(facenet=20.0, dlib=64.0)
+"""Eq. 7's weight of Eq. 6 for either network, beside the other sums.
 
-The report's 20 is for a network like facenet, of 512 numbers of length 1. Two people's features are
-there about at right angles, sqrt(2) apart, and 512 numbers that far apart differ by an L1 distance
-of sqrt(2) sqrt(512 · 2 / pi) = 25.5. dlib's 128 of two people differ by 7.9, the mean over 13
-photos: 20 · 25.5 / 7.9 = 64.
+The report's 20 is for a network like facenet: 512 numbers of length 1. Two people's features lie
+about sqrt(2) apart, at an L1 distance of sqrt(2) sqrt(512 · 2 / pi) = 25.5. dlib's 128 numbers of
+two people differ by 7.9, the mean over 13 photos: 20 · 25.5 / 7.9 = 64.
 """
 
-FIT_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 300.0,
-        "landmark": 0.8,
-        "identity": 0.006,
-        "expression": 0.005,
-        "action_range": 0.6,
-        "albedo": 0.004,
-        "scale": 0.02,
-        "light_grey": 0.5,
-        "light_level": 0.5,
-        "light_bands": 0.03,
-    }
+FIT_WEIGHTS = _table(
+    pixel=300.0,
+    landmark=0.8,
+    identity=0.006,
+    expression=0.005,
+    action_range=0.6,
+    albedo=0.004,
+    scale=0.02,
+    light_grey=0.5,
+    light_level=0.5,
+    light_bands=0.03,
 )
 """Analysis by synthesis on one photo: robust pixel term as a mean, priors summed over modes."""
 
-FIT_RECOGNITION_WEIGHTS: Mapping[str, float] = MappingProxyType({"facenet": 0.08, "dlib": 0.25})
-"""Eq. 6 beside FIT_WEIGHTS, where `fit` is given that network.
+FIT_RECOGNITION_WEIGHTS = _table(facenet=0.08, dlib=0.25)
+"""Eq. 6 beside FIT_WEIGHTS.
 
 With 0.25 dlib's gradient on the identity is as long as that of the landmarks (the median of 13
-fitted photos). There the distance of rendering and photo falls from 0.70 to 0.52 while the inner
-landmarks' error grows from 1.76 to 1.83 % of the eye distance (1.0: to 0.40, and to 2.16 %); on 300
-rendered faces the vertex error falls from 0.86 to 0.79 mm. With 1.0 only four of ten rendered faces
-converged. facenet's follows from RECOGNITION_WEIGHTS and has not been tried.
+photos). The distance of rendering and photo falls from 0.70 to 0.52, the inner landmarks' error
+grows from 1.76 to 1.83 % of the eye distance (1.0: to 0.40, and to 2.16 %); on 300 rendered faces
+the vertex error falls from 0.86 to 0.79 mm. With 1.0 only four of ten rendered faces converged.
+facenet's follows from RECOGNITION_WEIGHTS, untried.
 """
 
 PRIORS = tuple(name for name in FIT_WEIGHTS if name not in ("pixel", "landmark"))
-"""What the report does not have; a weight of 0 gives the report back."""
+"""Ours; a weight of 0 gives the report back."""
 
-TRAIN_WEIGHTS: Mapping[str, float] = MappingProxyType({**FIT_WEIGHTS, "recognition": 0.25})
+TRAIN_WEIGHTS = _table(**FIT_WEIGHTS, recognition=0.25)
 """Training the encoder on photos: the weights of fitting, with means; recognition is dlib's."""
 
-RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 300.0,
-        "landmark": 0.8,
-        "recognition": 0.5,
-        "action_range": 0.6,
-        "scale": 0.02,
-        "truth_shape": 1.0,
-        "truth_expression": 1.0,
-        "truth_albedo": 50.0,
-        "truth_pose": 30.0,
-        "truth_light": 10.0,
-    }
+RENDERED_WEIGHTS = _table(
+    pixel=300.0,
+    landmark=0.8,
+    recognition=0.5,
+    action_range=0.6,
+    scale=0.02,
+    truth_shape=1.0,
+    truth_expression=1.0,
+    truth_albedo=50.0,
+    truth_pose=30.0,
+    truth_light=10.0,
 )
-"""Training it on rendered faces: the known truth in the place of the priors that stand for it."""
+"""Training it on rendered faces: the known truth replaces the priors that stand for it."""
 
-AUGMENTED_REPORT_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        **{name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")},
-        "texture_l2": REPORT_WEIGHTS["offset_l2"],
-        "displacement_l2": REPORT_WEIGHTS["offset_l2"],
-        "texture_symmetry": REPORT_WEIGHTS["offset_symmetry"],
-        "displacement_symmetry": REPORT_WEIGHTS["offset_symmetry"],
-        "smooth_shape": REPORT_WEIGHTS["smooth_shape"],
-        "smooth_albedo": REPORT_WEIGHTS["smooth_albedo"],
-    }
+AUGMENTED_REPORT_WEIGHTS = _table(
+    pixel=REPORT_WEIGHTS["pixel"],
+    landmark=REPORT_WEIGHTS["landmark"],
+    recognition=REPORT_WEIGHTS["recognition"],
+    texture_l2=REPORT_WEIGHTS["offset_l2"],
+    displacement_l2=REPORT_WEIGHTS["offset_l2"],
+    texture_symmetry=REPORT_WEIGHTS["offset_symmetry"],
+    displacement_symmetry=REPORT_WEIGHTS["offset_symmetry"],
+    smooth_shape=REPORT_WEIGHTS["smooth_shape"],
+    smooth_albedo=REPORT_WEIGHTS["smooth_albedo"],
 )
 """Eq. 12 with a name for either map: for sums, facenet's features and the final mesh."""
 
-AUGMENTED_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        "pixel": 300.0,
-        "landmark": 0.8,
-        "recognition": 0.25,
-        "texture_l2": 3.0,
-        "displacement_l2": 0.3,
-        "texture_symmetry": 3.0,
-        "displacement_symmetry": 0.3,
-        "smooth_shape": 3.0,
-        "smooth_albedo": 100.0,
-    }
+AUGMENTED_WEIGHTS = _table(
+    pixel=300.0,
+    landmark=0.8,
+    recognition=0.25,
+    texture_l2=3.0,
+    displacement_l2=0.3,
+    texture_symmetry=3.0,
+    displacement_symmetry=0.3,
+    smooth_shape=3.0,
+    smooth_albedo=100.0,
 )
 """Ours for photos: Eq. 12's terms as means, the smoothness of the offsets instead of the face."""
 
-AUGMENTED_RENDERED_WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {
-        **AUGMENTED_WEIGHTS,
-        "texture_l2": 0.1,
-        "displacement_l2": 0.01,
-        "texture_symmetry": 0.1,
-        "displacement_symmetry": 0.01,
-        "smooth_shape": 0.3,
-        "smooth_albedo": 10.0,
-        "truth_texture": 300.0,
-        "truth_normals": 100.0,
-        "truth_vertices": 1.0,
-    }
+AUGMENTED_RENDERED_WEIGHTS = MappingProxyType(
+    AUGMENTED_WEIGHTS
+    | dict(
+        texture_l2=0.1,
+        displacement_l2=0.01,
+        texture_symmetry=0.1,
+        displacement_symmetry=0.01,
+        smooth_shape=0.3,
+        smooth_albedo=10.0,
+        truth_texture=300.0,
+        truth_normals=100.0,
+        truth_vertices=1.0,
+    )
 )
-"""Ours for rendered faces: the truth tells texture from shape, so that the rest can be weak."""
+"""Ours for rendered faces: the truth tells texture from shape; the rest can be weak."""

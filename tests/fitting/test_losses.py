@@ -43,7 +43,7 @@ def test_the_mask_of_equation_4_gets_no_gradient():
 
 def test_pixel_loss_refuses_unequal_shapes_and_unknown_reductions():
     rendered, photo = images()
-    with pytest.raises(ValueError, match="images: expected two of"):
+    with pytest.raises(ValueError, match="photo: expected"):
         losses.pixel_loss(rendered, photo[:1], torch.ones(2, 1, 4, 4))
     with pytest.raises(ValueError, match="reduction: expected 'sum' or 'mean', got 'average'"):
         losses.pixel_loss(rendered, photo, torch.ones(2, 1, 4, 4), "average")
