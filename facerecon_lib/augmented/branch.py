@@ -1,13 +1,13 @@
-"""The augmented branch, section 2.2: the base branch's face, a U-Net that sees where it is wrong.
+"""The augmented branch: the base branch's face, and a U-Net that corrects it.
 
     base_branch = BaseBranch(load_encoder(), model)      # frozen
     branch = AugmentedBranch(load_unet(), base_branch)
-    found = branch(batch)                                # found.face is the detailed one
-    found.base.face, found.maps.texture, found.offsets.displacement
+    augmented = branch(batch)                            # augmented.face is the detailed one
+    augmented.base.face, augmented.maps.texture, augmented.offsets.displacement
 
 The encoder's face is rendered; photo and rendering go into the double-head U-Net; its two maps are
 sampled at the vertices and added, texture to the albedo and displacement to the shape in the model
-frame; normals, light and projection are computed again.
+frame; normals, light and projection are computed again. Notebook 07, section 2.2.
 """
 
 from __future__ import annotations
@@ -29,21 +29,20 @@ from .offsets import VertexOffsets, sample_offsets
 from .uv_space import unwrap
 
 LIGHTS = ("photo", "encoder", "free", "grey", "known")
-"""Whose light the base branch's face stands in.
+"""The light of the base branch's face.
 
-"encoder": its own. "photo": moved by least squares to the photo's colours. The other three solve
-albedo and light together from the photo, the shape as the encoder has it: with a light of 27 free
-numbers, with a grey one of 9, or under the true light, which only rendered faces have.
+"encoder": its own. "photo": fitted by least squares to the photo's colours. The other three solve
+albedo and light from the photo, the shape fixed: with a light of 27 free numbers, with a grey one
+of 9, or under the true light, which only rendered faces have.
 """
 
 SPACES = ("image", "uv")
-"""What a map is laid out in: the photo's pixels, or the face's surface unrolled (the report's
-[12])."""
+"""The plane of a map: the photo's pixels, or the face's surface unrolled (the report's [12])."""
 
 
 @dataclass(eq=False)
 class BaseFaces:
-    """What the base branch says of a batch, without gradients.
+    """The base branch's faces of a batch, without gradients.
 
     image: the rendering, colours in [0, 1], 0 outside the mask.
     """
@@ -59,7 +58,7 @@ class BaseFaces:
 
 @dataclass(eq=False)
 class AugmentedFaces:
-    """The base, the U-Net's maps, what they are at the vertices, and the face with both added."""
+    """The base, the U-Net's maps, the offsets of the vertices, and the face with both added."""
 
     base: BaseFaces
     maps: OffsetMaps
@@ -73,11 +72,11 @@ class AugmentedFaces:
 
 
 class BaseBranch:
-    """A frozen encoder, and the light its face stands in (one of LIGHTS).
+    """A frozen encoder, and the light of its face (one of LIGHTS).
 
-    model: what the coefficients are of. It may have another albedo basis than the encoder was
-    trained with where `light` is "free", "grey" or "known", which solve for the albedo themselves.
-    Raises ValueError for an unknown light.
+    model: of the coefficients. It may have another albedo basis than the encoder was trained with
+    if `light` is "free", "grey" or "known", which solve for the albedo. Raises ValueError for an
+    unknown light.
     """
 
     def __init__(self, encoder: Encoder, model: MorphableModel, light: str = "photo"):
@@ -94,18 +93,16 @@ class BaseBranch:
 
     @torch.no_grad()
     def relight(self, coefficients: FaceCoefficients, batch: FaceBatch) -> FaceCoefficients:
-        """What the encoder said, in the branch's light; errors as of a call."""
+        """The encoder's coefficients in the branch's light; errors as of a call."""
         c = coefficients
         if self.light == "encoder":
             return c
         if self.light == "photo":
             return replace(c, lighting=light_from_photo(self.model, c, batch.image, batch.valid))
-        known = None
-        if self.light == "known":
-            if batch.truth is None:
-                raise ValueError("light 'known': photos come without it; take free or grey")
-            known = batch.truth.lighting
-        return recolour(self.model, c, batch.image, batch.valid, self.light, known)
+        if self.light == "known" and batch.truth is None:
+            raise ValueError("light 'known': photos come without it; take free or grey")
+        true_light = batch.truth.lighting if self.light == "known" else None
+        return recolour(self.model, c, batch.image, batch.valid, self.light, true_light)
 
 
 @torch.no_grad()
@@ -134,7 +131,7 @@ def augment(
 def unet_inputs(
     photo: Float[Tensor, "batch 3 size size"], base: BaseFaces, space: str = "image"
 ) -> tuple[Tensor, Tensor]:
-    """Photo and rendering as the U-Net sees them: as they are, or unrolled to the uv plane."""
+    """Photo and rendering as the U-Net takes them: as they are, or unrolled to the uv plane."""
     if space == "image":
         return photo, base.image
     both = unwrap(torch.cat([photo, base.image], 1), base.face)
@@ -160,6 +157,6 @@ class AugmentedBranch:
 
     @torch.no_grad()
     def detail(self, photo: Float[Tensor, "batch 3 224 224"], base: BaseFaces) -> AugmentedFaces:
-        """The same from a base that is there already."""
+        """Detailed faces from the base branch's."""
         maps = self.unet(*unet_inputs(photo, base, self.space))
         return augment(base, maps, self.sampling, self.space)

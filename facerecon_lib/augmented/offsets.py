@@ -1,11 +1,11 @@
-"""Offset maps to offsets of the vertices: what each vertex reads, and what a hidden one takes.
+"""Offset maps to offsets of the vertices, those of hidden vertices too.
 
     offsets = sample_offsets(unet(photo, rendering), face)   # .texture, .displacement: (B, V, 3)
     vertices = face.vertices + offsets.displacement          # mm, model frame, before pose
 
-The maps are aligned with the image (section 2.2): a vertex reads them where the base mesh projects
-it. Behind the nose there is no map to read, so a hidden vertex takes what its mirror vertex reads,
-if that one is seen, and else nothing.
+The maps are aligned with the image: a vertex reads them where the base mesh projects it. A hidden
+vertex takes the reading of its mirror vertex, if that one is visible, else nothing. Notebook 07,
+section 2.2.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from .map_sampling import sample_bilinear, sample_hyperbolic
 from .uv_space import cylindrical_uv, uv_exposed
 
 SEAM_WIDTH = 8.0
-"""Over how many mm along the surface, where it begins to be seen, a vertex turns from its mirror
-vertex's reading to its own."""
+"""Width of the blend between a vertex's own reading and its mirror vertex's: mm along the surface
+from where it becomes visible."""
 
 FADE_WIDTH = 30.0
-"""How far offsets reach, fading, into what neither side shows: mm along the surface."""
+"""How far offsets fade into what neither side shows: mm along the surface."""
 
 
 @dataclass(eq=False)
 class VertexOffsets:
     """What is added to the base face.
 
-    texture: added to the albedo in [0, 1]. displacement: mm, model frame. seen: 1 where the vertex
-    reads the maps itself, 0 where it takes what others have read, or nothing.
+    texture: to the albedo in [0, 1]. displacement: mm, model frame. seen: 1 where the vertex reads
+    the maps itself, 0 where it takes the reading of others, or nothing.
     """
 
     texture: Float[Tensor, "batch vertex 3"]
@@ -50,17 +50,16 @@ class VertexOffsets:
 def sample_offsets(
     maps: OffsetMaps, face: Face, sampling: str = "bilinear", space: str = "image"
 ) -> VertexOffsets:
-    """What each vertex of the base mesh takes from the maps.
+    """The offsets that each vertex of the base mesh takes from the maps.
 
-    A vertex that is seen reads them where the base mesh projects it; the gradient reaches the maps
-    alone. One that is hidden takes what its mirror vertex reads, if that is seen, with x of the
-    displacement negated. Between the two lies a blend, SEAM_WIDTH wide, on the side of the seen: no
-    vertex reads what lies before it. Where neither is seen the offset is zero, but for a fade along
-    the surface, FADE_WIDTH wide. Eyeballs and the inside of the mouth likewise.
+    A visible vertex reads the maps where the base mesh projects it; the gradient reaches the maps
+    alone. A hidden one takes the reading of its mirror vertex, if that is visible, with x of the
+    displacement negated. A blend, SEAM_WIDTH wide, joins the two on the visible side. Where neither
+    is visible the offset fades to zero along the surface over FADE_WIDTH.
 
     sampling: "bilinear", or "hyperbolic" with the depth before the camera.
-    space: "image", or "uv": there a vertex reads its place in `cylindrical_uv`, in the photo seen
-    or not, and counts as hidden if another part of the head covers it in that map.
+    space: "image", or "uv": there a vertex reads its place in `cylindrical_uv`, visible in the
+    photo or not, and counts as hidden if another part of the head covers it in that map.
     Raises ValueError for another sampling or space, and for hyperbolic sampling in uv space.
     """
     if sampling not in ("bilinear", "hyperbolic"):
@@ -94,12 +93,11 @@ def sample_offsets(
 def _shares(
     seen: Float[Tensor, "batch vertex 1"], model: MorphableModel
 ) -> tuple[Float[Tensor, "batch vertex 1"], Float[Tensor, "batch vertex 1"]]:
-    """How much each vertex takes of its own reading and of its mirror vertex's; up to 1 together.
+    """The shares of a vertex's own reading and of its mirror vertex's; up to 1 together.
 
-    One that is seen, and whose mirror vertex is not, keeps to its own reading. Where both are seen
-    the own share falls towards the border of what is seen, within SEAM_WIDTH of it; beyond, where
-    the mirror vertex alone is seen, so does the other's share towards the border of what that one
-    sees.
+    A visible vertex with a hidden mirror vertex keeps its own reading. Where both are visible the
+    own share falls towards the border of the visible, within SEAM_WIDTH of it; beyond, where the
+    mirror vertex alone is visible, its share falls likewise.
     """
     ramp = seen
     for _ in range(_rings(model, SEAM_WIDTH)):
@@ -114,11 +112,11 @@ def _continued(
     share: Float[Tensor, "batch vertex 1"],
     model: MorphableModel,
 ) -> Float[Tensor, "batch vertex channel"]:
-    """What is lacking to a share of 1 comes from the neighbours, and fades to 0 at FADE_WIDTH.
+    """Fill a share below 1 from the neighbours, fading to 0 at FADE_WIDTH.
 
-    A ring further at each round, a vertex takes the mean of those of its neighbours that have any.
+    One ring further per round, a vertex takes the mean of its neighbours that have a value.
     """
-    rounds = []  # of each: what a vertex's lack of a share makes of the mean around it
+    rounds = []  # per round: a vertex's lack of a share, over the part of neighbours with a value
     with torch.no_grad():
         reached = (share > 0).to(share.dtype)
         weight = reached
@@ -128,7 +126,7 @@ def _continued(
             reached = torch.maximum(reached, (some > 0).to(some.dtype))
             weight = weight + reached
         weight = weight / (len(rounds) + 1)
-    # (vertex, batch, channel): one product with the mesh's matrix a round, and no copies
+    # (vertex, batch, channel): one product with the mesh's matrix per round, and no copies
     taken, share = taken.transpose(0, 1).contiguous(), share.transpose(0, 1)
     values = taken / share.clamp(min=1e-6)
     for lack in rounds:

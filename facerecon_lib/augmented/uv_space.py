@@ -1,11 +1,10 @@
-"""A flat map of the head that is symmetric, and pictures unwrapped onto it: maps in uv space.
+"""A symmetric flat map of the head, and pictures unwrapped onto it: maps in uv space.
 
     uv = cylindrical_uv(model)                           # (V, 2) in [0, 1], row and column of a map
     flat = unwrap(photo, face)                           # (B, 3, S, S), zero where nothing is seen
 
-In the photo a face that turns moves through the map; here a texel is the same bit of skin in every
-photo, and flipping the map's width mirrors the face, so that Eq. 9's symmetry holds at any pose
-(Tran and Liu, TPAMI 2019, the report's [12]).
+A texel is the same bit of skin in every photo, and flipping the map's width mirrors the face, so
+that Eq. 9's symmetry holds at any pose (Tran and Liu, TPAMI 2019, the report's [12]). Notebook 07.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ MARGIN = 0.01
 """Free border of the map, as a share of its width."""
 
 FINE_SIZE = 1024
-"""Texels a side of the map in which is looked for what lies under something else."""
+"""Texels per side of the map that decides which vertices are covered."""
 
 MOST_ROUNDS = 10
-"""Of unfolding; the model that ships needs three, subdivided once eight."""
+"""Of unfolding; the shipped model needs three, subdivided once eight."""
 
 _VIEWS = [(pitch, yaw) for pitch in (-30, 0, 30) for yaw in (-60, -30, 0, 30, 60)]  # degrees
 
 
 class _Layout(NamedTuple):
     uv: Float[Tensor, "vertex 2"]
-    height: Float[Tensor, " vertex"]  # who lies over whom in the map: the greater
+    height: Float[Tensor, " vertex"]  # the greater lies on top in the map
     exposed: Float[Tensor, " vertex"]
-    texels: dict[int, tuple[Tensor, Tensor, Tensor]]  # of each size asked for
+    texels: dict[int, tuple[Tensor, Tensor, Tensor]]  # by size of the map
 
 
-_KNOWN: WeakKeyDictionary[MorphableModel, _Layout] = WeakKeyDictionary()
+_LAYOUTS: WeakKeyDictionary[MorphableModel, _Layout] = WeakKeyDictionary()
 
 
 def cylindrical_uv(model: MorphableModel) -> Float[Tensor, "vertex 2"]:
@@ -56,9 +55,9 @@ def cylindrical_uv(model: MorphableModel) -> Float[Tensor, "vertex 2"]:
 
     In a map of `size` texels it is at size · (u, v), in pixels from the top left. Mirror vertices
     are mirrored to the last bit: uv[mirror] = (1 - u, v). On a cylinder the rims of lids, lips and
-    nostrils fold over the skin around them. There the map is unfolded, further around until nothing
-    that shows from outside is folded (Tutte, 1963: a disk whose inner vertices are each the mean of
-    their neighbours does not fold). Worked out once for each model.
+    nostrils fold over the skin around them. There the map is unfolded until no visible skin is
+    folded (Tutte, 1963: a disk whose inner vertices are each the mean of their neighbours does not
+    fold). Computed once per model.
     """
     return _layout(model).uv
 
@@ -66,7 +65,7 @@ def cylindrical_uv(model: MorphableModel) -> Float[Tensor, "vertex 2"]:
 def uv_exposed(model: MorphableModel) -> Float[Tensor, " vertex"]:
     """1 where a vertex lies on top in the map, 0 where another part of the head covers it.
 
-    Covered are the mouth's inside, the backs of the eyeballs and the linings of their sockets.
+    Covered are the inside of the mouth, the backs of the eyeballs and their sockets.
     """
     return _layout(model).exposed
 
@@ -75,10 +74,10 @@ def uv_exposed(model: MorphableModel) -> Float[Tensor, " vertex"]:
 def unwrap(
     image: Float[Tensor, "batch channel height width"], face: Face, size: int | None = None
 ) -> Float[Tensor, "batch channel size size"]:
-    """The picture in uv space: each texel has the colour of the picture where its skin is.
+    """The picture in uv space: each texel has the colour of its skin, or zero where that is hidden.
 
-    Zero where that is hidden or outside the map. size: texels a side, the picture's if None.
-    Raises ValueError for pictures that are not square, or not as many as there are faces.
+    size: texels per side, the picture's if None. Raises ValueError for pictures that are not
+    square, or not as many as the faces.
     """
     if image.ndim != 4 or image.shape[2] != image.shape[3] or len(image) != len(face.v_camera):
         raise ValueError(
@@ -99,24 +98,24 @@ def unwrap(
 @torch.no_grad()
 @torch.inference_mode(False)  # the first call may come from inference, a later one from training
 def _layout(model: MorphableModel) -> _Layout:
-    if model not in _KNOWN:
+    if model not in _LAYOUTS:
         mirror, faces = model.mirror.cpu(), model.faces.long().cpu()
-        seen = _seen_from_outside(model)
+        visible = _visible_from_outside(model)
         x, y, z = model.mean.double().cpu().unbind(1)
         depth = z - z[x.abs().argmax()]  # the axis stands where the head is widest
         flat = _symmetric(_cylinder(torch.atan2(x, depth), y), mirror)
-        uv = _unfolded(flat, faces, seen, mirror).to(model.device, torch.float32)
+        uv = _unfolded(flat, faces, visible, mirror).to(model.device, torch.float32)
         radius = torch.hypot(x, depth)
-        height = (radius + seen * radius.max()).to(uv)
+        height = (radius + visible * radius.max()).to(uv)
         top, _ = _on_top(uv, height, model.faces, FINE_SIZE)
         exposed = torch.zeros_like(height)
         exposed[model.faces[top[top >= 0]]] = 1
         exposed = torch.maximum(exposed, exposed[model.mirror])
-        _KNOWN[model] = _Layout(uv, height, exposed, {})
-    return _KNOWN[model]
+        _LAYOUTS[model] = _Layout(uv, height, exposed, {})
+    return _LAYOUTS[model]
 
 
-def _seen_from_outside(model: MorphableModel) -> Tensor:
+def _visible_from_outside(model: MorphableModel) -> Tensor:
     """(V,) True where one of _VIEWS or its mirror image shows the vertex of the mean head."""
     c = model.neutral(len(_VIEWS))
     c.rotation[:, :2] = torch.tensor(_VIEWS, device=model.device) * (math.pi / 180)
@@ -158,23 +157,23 @@ def _outline(sides: sparse.csr_array, uv: Tensor) -> Tensor:
 
 
 def _unfolded(
-    uv: Float[Tensor, "vertex 2"], faces: Tensor, seen: Tensor, mirror: Tensor
+    uv: Float[Tensor, "vertex 2"], faces: Tensor, visible: Tensor, mirror: Tensor
 ) -> Float[Tensor, "vertex 2"]:
-    """The same with no triangle of the skin folded over that is seen.
+    """The same map without folded triangles of visible skin.
 
-    Those that are, and at each round more around them, are laid out anew between those that stay.
-    What cannot be seen is left out, as if the eyes, the mouth and the nostrils were holes.
+    The folded ones, and at each round more around them, are laid out anew between the others. Eyes,
+    mouth and nostrils count as holes.
     """
     _, part = connected_components(_sides(faces, len(uv)))
     skin = torch.from_numpy(part == np.bincount(part).argmax())
-    shown = (seen & skin)[faces].all(1)
-    sides = _sides(faces[shown], len(uv))
+    face_visible = (visible & skin)[faces].all(1)
+    sides = _sides(faces[face_visible], len(uv))
     stays = _outline(sides, uv)
     graph = (sides > 0).astype(float)
     laplacian = sparse.diags_array(graph.sum(1)) - graph
     free, start = torch.zeros(len(uv), dtype=torch.bool), uv
     for rings in range(1, MOST_ROUNDS + 1):
-        folded = shown & (_areas(uv, faces) <= 0)
+        folded = face_visible & (_areas(uv, faces) <= 0)
         if not folded.any():
             break
         around = np.zeros(len(uv))
@@ -201,17 +200,16 @@ def _areas(uv: Tensor, faces: Tensor) -> Float[Tensor, " face"]:
 
 
 def _on_top(uv: Tensor, height: Tensor, faces: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(size, size) which triangle each texel's centre shows, -1 for none, and its weights.
+    """(size, size) the triangle at each texel's centre, -1 for none, and its weights.
 
-    Triangles that run around the back of a whole head, from one end of the map to the other, are
-    left out.
+    Triangles around the back of a whole head, from one end of the map to the other, are left out.
     """
     places = torch.cat([1 - 2 * uv, (height.max() + 1 - height)[:, None]], 1)
     u = uv[faces, 0]
-    kept = (u.amax(1) - u.amin(1) < 0.5).nonzero()[:, 0]
-    fragments = rasterize(places[None], faces[kept], size)
-    found = fragments.pix_to_face[0, ..., 0]
-    return torch.where(found < 0, -1, kept[found]), fragments.bary_coords[0, ..., 0, :]
+    narrow = (u.amax(1) - u.amin(1) < 0.5).nonzero()[:, 0]
+    fragments = rasterize(places[None], faces[narrow], size)
+    face = fragments.pix_to_face[0, ..., 0]
+    return torch.where(face < 0, -1, narrow[face]), fragments.bary_coords[0, ..., 0, :]
 
 
 def _texels(model: MorphableModel, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -30,8 +30,8 @@ _YAWS = (-60, -30, 0, 30, 60)
 PANEL = 330  # px
 WIDTH = 0.8  # of a panel, as a share of its height: a face is taller than wide
 TITLE = 80  # characters of a model's name that fit
-ROOM = 1.1  # perspective: what is nearer is larger
-GROUPS = {  # landmarks counted from 0, and how they show
+ROOM = 1.1  # perspective enlarges the near
+GROUPS = {  # landmarks and their colours
     "jaw": (JAW, "#3b6fd4"),
     "brows": (BROWS, "#8e44ad"),
     "nose": (NOSE, "#e08214"),
@@ -120,7 +120,7 @@ def _rows(model: MorphableModel, seed: int) -> Iterator[tuple[str, list[Panel]]]
 
 
 def _actions(model: MorphableModel) -> dict[str, Float[Tensor, " expression"]]:
-    """The actions that say most, both sides together; then all others, and sides alone."""
+    """ACTIONS, both sides together; then all others, and sides alone."""
     chosen, left = {}, dict(model.controls)
     for action in ACTIONS:
         sides = [name for name in left if name.lower().startswith(action.lower())]
@@ -137,10 +137,10 @@ def _reach(panels: list[Panel]) -> float:
 
 
 def _draw(axis, model: MorphableModel, panel: Panel, reach: float) -> None:
-    """The panel's face in the middle of the view, `reach` mm from there to the edge."""
-    away = reach / math.tan(math.radians(DEFAULT_FOV / 2))
+    """Draw the panel's face in the middle of the view, `reach` mm from there to the edge."""
+    distance = reach / math.tan(math.radians(DEFAULT_FOV / 2))
     mesh = panel.vertices[None], panel.albedo[None]
-    face = turned_mesh(model, *mesh, panel.yaw, distance=away)
+    face = turned_mesh(model, *mesh, panel.yaw, distance=distance)
     axis.imshow(show_face(face, panel.look, PANEL), extent=(0, CROP_SIZE, CROP_SIZE, 0))
     side = CROP_SIZE * (1 - WIDTH) / 2
     axis.set_xlim(side, CROP_SIZE - side)

@@ -1,10 +1,10 @@
-"""The augmented branch in pictures: its two maps, and what they make of the face.
+"""The augmented branch in pictures: its two maps, and the face with and without them.
 
     figure = texture_figure(found)                       # found: AugmentedFaces, the first face
     figure = displacement_figure(found)
     figure = detail_figure(crop, found, "me.jpg")
 
-Grey is no offset, all through; where no vertex reads a map it is left out.
+Grey is no offset; texels that no vertex reads are left out. Notebooks 07 and 10, section 2.2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..face.mesh import vertex_normals
 from ..photos.crop import Crop
 from .faces import on_photo, show_face, to_uint8, turned_mesh
 
-LEAST_TEXTURE, LEAST_MM = 0.01, 0.1  # no colour bar ends before: noise would look like a finding
+LEAST_TEXTURE, LEAST_MM = 0.01, 0.1  # the shortest colour bars: noise should look like noise
 PANEL = 340  # px
 MARGIN = 4  # texels around the face
 TURNS = -40.0, 40.0  # degrees of yaw
@@ -38,7 +38,7 @@ SIGNED = LinearSegmentedColormap.from_list(
 
 
 class ShownMaps(NamedTuple):
-    """What is drawn of the maps: arrays of one face, cut to where the photo shows it (`read`).
+    """The maps of one face as arrays, cut to where the photo shows it (`read`).
 
     outward: the displacement along the base face's normals, mm, positive away from the head.
     """
@@ -68,9 +68,9 @@ def shown_maps(found: AugmentedFaces) -> ShownMaps:
 
 
 def _span(used: Bool[np.ndarray, " texel"]) -> slice:
-    """From the first to the last that is used, with a little around it; all where none is."""
-    at = np.flatnonzero(used)
-    return slice(max(at[0] - MARGIN, 0), at[-1] + MARGIN + 1) if at.size else slice(None)
+    """From the first to the last used texel, with a little around it; all if none is."""
+    index = np.flatnonzero(used)
+    return slice(max(index[0] - MARGIN, 0), index[-1] + MARGIN + 1) if index.size else slice(None)
 
 
 def texture_figure(found: AugmentedFaces) -> Figure:
@@ -146,9 +146,9 @@ def _place(found: AugmentedFaces) -> str:
 
 
 def _reach(values: np.ndarray, read: np.ndarray, least: float) -> float:
-    """Where the colours end: the largest of the values but for one in 200, and not below least."""
-    seen = np.abs(values[read])
-    return max(float(np.quantile(seen, 0.995)) if seen.size else 0.0, least)
+    """Where the colours end: above all but one in 200 of the values, and not below least."""
+    sizes = np.abs(values[read])
+    return max(float(np.quantile(sizes, 0.995)) if sizes.size else 0.0, least)
 
 
 def _as_colours(values: np.ndarray, read: np.ndarray, reach: float) -> np.ndarray:
@@ -167,8 +167,8 @@ def _colour_bar(
     label: str,
     colours: Colormap | str = SIGNED,
 ) -> None:
-    shown = ScalarMappable(Normalize(-reach, reach), colours)
-    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.02, label=label)
+    scale = ScalarMappable(Normalize(-reach, reach), colours)
+    figure.colorbar(scale, ax=axes, shrink=0.8, pad=0.02, label=label)
 
 
 def _map_axes(title: str) -> tuple[Figure, Axes, list[Axes]]:

@@ -48,7 +48,7 @@ def test_u_runs_to_the_viewers_right_and_v_down():
 @pytest.mark.parametrize("subdivision", [0, 1])
 def test_no_skin_that_shows_lies_over_other_skin_that_shows(subdivision):
     m = model(subdivision)
-    uv, seen = cylindrical_uv(m), uv_space._seen_from_outside(m)
+    uv, seen = cylindrical_uv(m), uv_space._visible_from_outside(m)
     skin = (m.regions["eyeballs"] < 0.5) & (m.regions["mouth_interior"] < 0.5) & seen
     shown = m.faces[skin[m.faces].all(1)]
     assert len(shown) > 0.4 * len(m.faces)
@@ -66,7 +66,7 @@ def test_a_plain_cylinder_would_fold(monkeypatch):
     """What the unfolding is for."""
     monkeypatch.setattr(uv_space, "MOST_ROUNDS", 0)
     m = MorphableModel.load(subdivision=0)
-    uv, seen = cylindrical_uv(m), uv_space._seen_from_outside(m)
+    uv, seen = cylindrical_uv(m), uv_space._visible_from_outside(m)
     skin = (m.regions["eyeballs"] < 0.5) & (m.regions["mouth_interior"] < 0.5) & seen
     a, b, c = uv[m.faces[skin[m.faces].all(1)]].unbind(1)
     turn = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
@@ -79,7 +79,7 @@ def test_a_plain_cylinder_would_fold(monkeypatch):
 
 def test_what_shows_is_on_top_and_what_lies_under_it_is_covered():
     exposed, regions = uv_exposed(model()) > 0, model().regions
-    seen = uv_space._seen_from_outside(model())
+    seen = uv_space._visible_from_outside(model())
     assert exposed[seen].float().mean() > 0.98
     for name in ("cheeks", "forehead", "brows"):
         assert exposed[regions[name] > 0.5].all()
