@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 from ..files.errors import FacereconError, one_line
+from ..fitting.weights import RECOGNITION_WEIGHTS
+from ..reconstruction.output_folder import OutputError
 
 out_console, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
 
@@ -42,12 +44,10 @@ def one_thread() -> None:
 
 def check_device(device: str) -> None:
     """Raises OutputError where torch cannot use it."""
-    import torch
-
-    from ..reconstruction.output_folder import OutputError
-
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise OutputError(f"--device {device}: expected cpu, cuda or cuda:N")
+    import torch
+
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -55,15 +55,19 @@ def check_device(device: str) -> None:
         raise OutputError(f"--device {device}: cannot be used here ({reason})") from error
 
 
+def check_network(name: str | None) -> None:
+    """Raises OutputError for a face-recognition network that is none."""
+    names = sorted(RECOGNITION_WEIGHTS)
+    if name not in (None, "none", *names):
+        raise OutputError(f"--recognition {name}: expected none, {' or '.join(names)}")
+
+
 def network_named(name: str, device: str):
     """The face-recognition network of that name, fetched if need be; None for "none"."""
-    from ..networks.face_networks import CHIPS, facenet_file, load_network
-    from ..reconstruction.output_folder import OutputError
-
     if name == "none":
         return None
-    if name not in CHIPS:
-        raise OutputError(f"--recognition {name}: expected none, {' or '.join(CHIPS)}")
+    from ..networks.face_networks import facenet_file, load_network
+
     if name == "facenet" and not facenet_file().is_file():
         error_console.print("facerecon: fetching facenet's weights, 112 MB")
     return load_network(name, device=device, allow_download=True)

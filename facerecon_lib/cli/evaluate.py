@@ -1,4 +1,7 @@
-"""`facerecon evaluate`: the tables of an encoder, on rendered faces and on photos."""
+"""`facerecon evaluate`: the tables of an encoder, on rendered faces and on photos.
+
+Notebook 09, section 2.3.
+"""
 
 from __future__ import annotations
 
@@ -7,169 +10,119 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import dumps, loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..evaluation.settings import EvaluationSettings
+from ..files.atomic import write_whole
 from ..files.errors import one_line
+from ..reconstruction.output_folder import OutputError
 from .console import (
     check_device,
+    check_network,
     error_console,
     network_named,
     out_console,
     refusals,
 )
+from .options import options_of
 
 if TYPE_CHECKING:
     from ..evaluation.evaluation import Evaluation
 
 
-def evaluate(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(
-            help="An encoder (.safetensors); default: $FACERECON_ENCODER, or the shipped one."
-        ),
-    ] = None,
-    rendered: Annotated[
-        int | None,
-        typer.Option(min=0, help="How many rendered faces; 200 where nothing else is asked for."),
-    ] = None,
-    photos: Annotated[Path | None, typer.Option(help="A folder of photos, or one photo.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Shards of photos: their test part is evaluated.")
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(help="How its photos are divided: random or person; default: as in training."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the rendered faces.")] = 1000,
-    family: Annotated[
-        str, typer.Option(help="Light and background of the rendered faces: held-out, or train.")
-    ] = "held-out",
-    scans: Annotated[
-        int, typer.Option(min=0, help="Rendered faces with a scan-to-mesh error (NoW).")
-    ] = 50,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A face model; default: $FACERECON_MODEL, or the shipped one."),
-    ] = None,
-    recognition: Annotated[
-        str | None,
-        typer.Option(
-            help="Who judges identity: dlib (the default, where it is installed), facenet (fetches "
-            "112 MB once), or none."
-        ),
-    ] = None,
-    illumination: Annotated[
-        str | None,
-        typer.Option(
-            help="encoder: its own (default); photo: fitted to the colours, as reconstruct does; "
-            "free, grey or known: light and skin solved for. With --augmented, as it was trained."
-        ),
-    ] = None,
-    augmented: Annotated[
-        bool, typer.Option("--augmented", help="The augmented branch beside the encoder.")
-    ] = False,
-    unet: Annotated[
-        Path | None,
-        typer.Option(
-            help="Its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one."
-        ),
-    ] = None,
-    wrinkles: Annotated[
-        bool,
-        typer.Option("--wrinkles", help="Rendered faces with wrinkles, marks and make-up."),
-    ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")] = "cpu",
-    json: Annotated[Path | None, typer.Option(help="Write every number to this file.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw some faces to this .png.")] = None,
-) -> None:
+@options_of(EvaluationSettings, arguments=("checkpoint",))
+def evaluate(**options) -> None:
     """Measure an encoder: landmarks, colours, identity, and on rendered faces millimetres."""
-    options = dict(locals())
-    from ..augmented.branch import BaseBranch
+    settings = EvaluationSettings(**options)
+    with refusals():
+        settings.check()
+        check_network(settings.recognition)
+        check_device(settings.device)
+        evaluations = _evaluations(settings)
+        for name, evaluation in evaluations.items():
+            _show(evaluation)
+            if settings.figure is not None:
+                _draw(evaluation, settings.figure, name if len(evaluations) > 1 else "")
+        if settings.json is not None:
+            _write(evaluations, settings.json)
+
+
+def _evaluations(s: EvaluationSettings) -> dict[str, Evaluation]:
+    """By what was evaluated: "rendered", "photos", "data"."""
+    paths = [] if s.photos is None else _photo_paths(s.photos)
     from ..data.rendered.faces import RenderedFaces
     from ..evaluation.runs import evaluate_photos, evaluate_rendered
-    from ..evaluation.settings import EvaluationSettings
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
-    from ..reconstruction.output_folder import OutputError
 
-    settings = EvaluationSettings(**options)
-    found = {}
-    with refusals():
-        check_device(device)
-        settings.check()
-        paths = [] if photos is None else _photo_paths(photos)
-        loaded = MorphableModel.load(model).to(device)
-        encoder = load_encoder(checkpoint, loaded, device)
-        if augmented:
-            branch = _augmented(encoder, loaded, model, unet, illumination)
-            illumination = branch.base_branch.light
-        else:
-            branch = BaseBranch(encoder, loaded, illumination or "encoder")
-        if illumination == "known" and (photos is not None or data is not None):
-            raise OutputError(
-                "--illumination known: only rendered faces come with it; take free or grey"
+    model = MorphableModel.load(s.model).to(s.device)
+    encoder = load_encoder(s.checkpoint, model, s.device)
+    branch = _branch(encoder, model, s)
+    network, notes = _judge(s.recognition, s.device)
+    trained = _training_of(encoder)
+    if network is not None and _knows(encoder, trained, network.name):
+        notes.append(
+            f"identity is judged by {network.name}, which the encoder was made with: expect it "
+            "to flatter; another --recognition is impartial"
+        )
+    evaluations = {}
+    if count := s.rendered_faces:
+        faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
+        with _counting("rendered faces", count) as progress:
+            rendered = evaluate_rendered(
+                branch, faces, count, network, scans=s.scans, progress=progress
             )
-        network, notes = _judge(recognition, device)
-        trained = _training_of(encoder)
-        if network is not None and _knows(encoder, trained, network.name):
-            notes.append(
-                f"identity is judged by {network.name}, which the encoder was made with: expect it "
-                "to flatter; another --recognition is impartial"
-            )
-        if rendered := settings.rendered_faces:
-            faces = RenderedFaces(loaded, seed, family, wrinkles=wrinkles)
-            with _counting("rendered faces", rendered) as count:
-                found["rendered"] = evaluate_rendered(
-                    branch, faces, rendered, network, scans=scans, progress=count
-                )
-            if [trained.get(key) for key in ("data", "seed", "family")] == [None, seed, family]:
-                note = "these are the rendered faces of its training: take another --seed"
-                found["rendered"].notes.append(note)
-        if paths:
-            with _counting("photos", len(paths)) as count:
-                found["photos"] = evaluate_photos(branch, paths, network, progress=count)
-        if data is not None:
-            split = split or trained.get("split", "random")
-            found["data"] = _on_shards(branch, network, data, split, loaded.device)
-        for name, evaluation in found.items():
-            evaluation.notes += notes
-            _show(evaluation)
-            if figure is not None:
-                _draw(evaluation, figure, name if len(found) > 1 else "")
-        if json is not None:
-            _write(found, json)
+        if [trained.get(key) for key in ("data", "seed", "family")] == [None, s.seed, s.family]:
+            note = "these are the rendered faces of its training: take another --seed"
+            rendered.notes.append(note)
+        evaluations["rendered"] = rendered
+    if paths:
+        with _counting("photos", len(paths)) as progress:
+            evaluations["photos"] = evaluate_photos(branch, paths, network, progress=progress)
+    if s.data is not None:
+        split = s.split or trained.get("split", "random")
+        evaluations["data"] = _on_shards(branch, network, s.data, split, model.device)
+    for evaluation in evaluations.values():
+        evaluation.notes += notes
+    return evaluations
 
 
-def _augmented(encoder, loaded, model: Path | None, checkpoint: Path | None, light: str | None):
-    """The branch, of the light and the albedo basis that its U-Net was trained with."""
+def _branch(encoder, model, s: EvaluationSettings):
+    """The encoder's branch, or the augmented one: of the light and albedo of its training."""
     from ..augmented.branch import AugmentedBranch, BaseBranch
     from ..face.morphable_model import MorphableModel
     from ..networks.unet import UNetError, load_unet
 
-    facts = load_unet(checkpoint).metadata
-    light = light or facts.get("light", "photo")
-    albedo = facts.get("albedo", loaded.metadata["albedo"])
-    if albedo != loaded.metadata["albedo"]:
+    light = s.illumination or "encoder"
+    if s.augmented:
+        facts = load_unet(s.unet).metadata
+        light = s.illumination or facts.get("light", "photo")
+    if light == "known" and (s.photos is not None or s.data is not None):
+        raise OutputError(
+            "--illumination known: only rendered faces come with it; take free or grey"
+        )
+    if not s.augmented:
+        return BaseBranch(encoder, model, light)
+    own = model.metadata["albedo"]
+    albedo = facts.get("albedo", own)
+    if albedo != own:
         if light in ("photo", "encoder"):
             raise UNetError(
                 f"--illumination {light}: the U-Net is for the albedo basis {albedo!r}, which the "
                 "encoder does not know; take free, grey or known"
             )
-        loaded = MorphableModel.load(model, albedo=albedo).to(loaded.device)
-    unet = load_unet(checkpoint, loaded, loaded.device)
+        model = MorphableModel.load(s.model, albedo=albedo).to(model.device)
+    unet = load_unet(s.unet, model, model.device)
     try:
-        return AugmentedBranch(unet, BaseBranch(encoder, loaded, light))
+        return AugmentedBranch(unet, BaseBranch(encoder, model, light))
     except ValueError as error:
         raise UNetError(f"{unet.name}: {error}") from None
 
 
 def _photo_paths(photos: Path) -> list[Path]:
     from ..photos.reading import PHOTO_SUFFIXES
-    from ..reconstruction.output_folder import OutputError
 
     if photos.is_file():
         return [photos]
@@ -216,9 +169,9 @@ def _on_shards(branch, network, data: str, split: str, device) -> Evaluation:
     shards = PhotoShards(data, 16, **settings)
     what = f"the test part of {data} (split: {split})"
     with _counting("photos of shards", shards.photos) as count:
-        found = evaluate_batches(branch, shards, what, network, progress=count)
-    found.failures = dict(shards.damaged)
-    return found
+        evaluation = evaluate_batches(branch, shards, what, network, progress=count)
+    evaluation.failures = dict(shards.damaged)
+    return evaluation
 
 
 @contextmanager
@@ -243,7 +196,6 @@ def _show(evaluation: Evaluation) -> None:
 
 def _draw(evaluation: Evaluation, figure: Path, part: str) -> None:
     from ..pictures.sheets import save_figure
-    from ..reconstruction.output_folder import OutputError
 
     path = figure.with_stem(f"{figure.stem}-{part}") if part else figure
     try:
@@ -253,12 +205,9 @@ def _draw(evaluation: Evaluation, figure: Path, part: str) -> None:
     out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)
 
 
-def _write(found: dict[str, Evaluation], path: Path) -> None:
+def _write(evaluations: dict[str, Evaluation], path: Path) -> None:
     """Every number of every part in one file, which appears whole or not at all."""
-    from ..files.atomic import write_whole
-    from ..reconstruction.output_folder import OutputError
-
-    content = {name: evaluation.as_dict() for name, evaluation in found.items()}
+    content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
     try:
         with write_whole(path) as partial:
             partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")

@@ -1,19 +1,23 @@
-"""`facerecon fit` and `facerecon reconstruct`: photos in, one folder of results a photo out."""
+"""`facerecon fit` and `facerecon reconstruct`: photos in, one folder of results per photo out."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..files.errors import one_line
+from ..files.errors import one_line, readable_name
+from ..reconstruction import PHOTO_LIGHTS
+from ..reconstruction.output_folder import OutputError, check_replaceable, claim_folder
 from .console import (
     check_device,
+    check_network,
     error_console,
     fail,
     network_named,
@@ -23,7 +27,7 @@ from .console import (
 )
 
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of faces.")]
-Out = Annotated[Path, typer.Option(help="Folder for the results, one folder a photo.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results, one folder per photo.")]
 Model = Annotated[
     Path | None,
     typer.Option(
@@ -54,29 +58,33 @@ def fit(
     device: Device = "cpu",
 ) -> None:
     """Fit the face model to the face in each PHOTO by analysis by synthesis."""
-    started = time.perf_counter()
-    from ..face.morphable_model import MorphableModel
-    from ..reconstruction.output_folder import OutputError, claim_folder
-    from ..reconstruction.reconstruct import fit_face
-
+    work = PhotoWork()
     with refusals():
         if init not in ("landmarks", "encoder"):
             raise OutputError(f"--init {init}: expected landmarks or encoder")
         if checkpoint is not None and init != "encoder":
             raise OutputError("--checkpoint is of the encoder: add --init encoder")
         _check_face(face)
+        check_network(recognition)
         check_device(device)
-        one_thread()
         network = network_named(recognition, device)
+        from ..face.morphable_model import MorphableModel
+        from ..networks.encoder import load_encoder
+        from ..photos.reading import load_image
+        from ..reconstruction.reconstruct import fit_face
+        from ..reconstruction.result_files import write_photo
+
+        one_thread()
         fine = MorphableModel.load(model).to(device)
         coarse = MorphableModel.load(model, subdivision=0).to(device)
-        encoder = _encoder(checkpoint, fine, device) if init == "encoder" else None
+        encoder = load_encoder(checkpoint, fine, device) if init == "encoder" else None
         claim_folder(out)
-
-    def reconstruct(photo, progress):
-        return fit_face(photo, fine, coarse, face, None, network, progress, encoder)
-
-    _each_photo(photos, out, reconstruct, started)
+    for path, folder in result_folders(photos, out):
+        with work.on(path, folder) as progress:
+            photo = load_image(path, readable_name(path))
+            done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
+            work.report(folder, write_photo(done, folder, work.started))
+    work.finish()
 
 
 def reconstruct(
@@ -104,59 +112,53 @@ def reconstruct(
     device: Device = "cpu",
 ) -> None:
     """Reconstruct the face in each PHOTO with the encoder, feed-forward."""
-    started = time.perf_counter()
-    from ..face.morphable_model import MorphableModel
-    from ..reconstruction.output_folder import OutputError, claim_folder
-    from ..reconstruction.reconstruct import PHOTO_LIGHTS, encode_face
-
+    work = PhotoWork()
     with refusals():
         if illumination not in (None, *PHOTO_LIGHTS):
-            raise OutputError(
-                f"--illumination {illumination}: expected one of {', '.join(PHOTO_LIGHTS)}"
-            )
+            choices = ", ".join(PHOTO_LIGHTS)
+            raise OutputError(f"--illumination {illumination}: expected one of {choices}")
         if unet is not None and not augmented:
             raise OutputError("--unet is of the augmented branch: add --augmented")
         _check_face(face)
         check_device(device)
+        from ..face.morphable_model import MorphableModel
+        from ..networks.encoder import load_encoder
+        from ..networks.unet import load_unet
+        from ..photos.reading import load_image
+        from ..reconstruction.reconstruct import encode_face
+        from ..reconstruction.result_files import write_photo
+
         one_thread()
-        loaded = MorphableModel.load(model).to(device)
-        encoder = _encoder(checkpoint, loaded, device)
-        network = _unet(unet, loaded, device) if augmented else None
+        face_model = MorphableModel.load(model).to(device)
+        encoder = load_encoder(checkpoint, face_model, device)
+        offset_unet = load_unet(unet, face_model, device) if augmented else None
         claim_folder(out)
-
-    def encode(photo, progress):
-        return encode_face(photo, loaded, encoder, face, illumination, network)
-
-    _each_photo(photos, out, encode, started)
+    for path, folder in result_folders(photos, out):
+        with work.on(path, folder):
+            photo = load_image(path, readable_name(path))
+            done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
+            work.report(folder, write_photo(done, folder, work.started))
+    work.finish()
 
 
 def _check_face(face: int | None) -> None:
-    from ..reconstruction.output_folder import OutputError
-
     if face is not None and face < 1:
         raise OutputError(f"--face {face}: faces count from 1, the largest")
 
 
-def _encoder(checkpoint: Path | None, model, device: str):
-    from ..networks.encoder import load_encoder
+class PhotoWork:
+    """One photo after the other: a progress bar, a report, and a line for one that fails.
 
-    return load_encoder(checkpoint, model, device)
+    started: when the work on the present photo began.
+    """
 
+    def __init__(self):
+        self.started, self.failed = time.perf_counter(), False
 
-def _unet(checkpoint: Path | None, model, device: str):
-    from ..networks.unet import load_unet
-
-    return load_unet(checkpoint, model, device)
-
-
-def _each_photo(photos: list[Path], out: Path, reconstruct: Callable, started: float) -> None:
-    """`reconstruct(photo, progress)` for each; exit 2 at the end if any could not be done."""
-    from ..files.errors import readable_name
-    from ..reconstruction.result_files import write_photo
-
-    failed = False
-    for photo, name in zip(photos, _folder_names(photos), strict=True):
-        shown = readable_name(photo)
+    @contextmanager
+    def on(self, path: Path, folder: Path) -> Iterator[Callable[[str, int, int, float], None]]:
+        """The work on a photo; gives the `progress` of fitting. An error becomes a line."""
+        name = readable_name(path)
         columns = (
             TextColumn("{task.description:<28}", markup=False),
             BarColumn(),
@@ -164,64 +166,64 @@ def _each_photo(photos: list[Path], out: Path, reconstruct: Callable, started: f
             TimeElapsedColumn(),
         )
         quiet = not sys.stderr.isatty()
-        with Progress(*columns, console=error_console, transient=True, disable=quiet) as bars:
-            task = bars.add_task(f"{shown}: finding the face", total=None, note="")
+        bars = Progress(*columns, console=error_console, transient=True, disable=quiet)
+        with bars as self._bars:
+            task = bars.add_task(f"{name}: finding the face", total=None, note="")
 
-            def progress(stage, step, steps, loss, bars=bars, task=task, shown=shown):
-                what = dict(description=f"{shown}: {stage}", note=f"loss {loss:.2f}")
-                bars.update(task, completed=step, total=steps, **what)
-
-            def one(pixels, progress=progress):
-                return reconstruct(pixels, progress)
+            def progress(stage: str, step: int, steps: int, loss: float) -> None:
+                text = dict(description=f"{name}: {stage}", note=f"loss {loss:.2f}")
+                bars.update(task, completed=step, total=steps, **text)
 
             try:
-                result = write_photo(photo, out / name, one, started)
+                check_replaceable(folder)
+                yield progress
             except Exception as error:  # whatever one photo does, the others are still done
-                failed = True
-                text = one_line(error)
+                self.failed = True
                 bars.stop()
-                fail(text if shown in text else f"{shown}: {text}")
-                continue
-        started = time.perf_counter()
-        _report(out / name, result)
-    if failed:
-        raise typer.Exit(2)
+                text = one_line(error)
+                fail(text if name in text else f"{name}: {text}")
+        self.started = time.perf_counter()
+
+    def report(self, folder: Path, result: dict) -> None:
+        """Say how it went, in the place of the bar."""
+        self._bars.stop()
+        name, count = result["photo"], result["faces_found"]
+        if count > 1:
+            which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
+            out_console.print(
+                f"{name}: {count} faces; took {which} (--face N picks another)", markup=False
+            )
+        error = result["losses"]["landmark_error"]
+        colours = result["losses"]["photometric_error"]
+        colours = "not seen" if colours is None else f"{colours:.3f} off"
+        out_console.print(
+            f"{name}: landmarks {error:.1%} of the outer eye distance off, "
+            f"colours {colours}, {result['seconds']['total']:.1f} s"
+            f" -> {one_line(folder / 'figure.png')}",
+            markup=False,
+            soft_wrap=True,
+        )
+        if not result["converged"]:
+            what = "NOT CONVERGED" if result["method"] == "fit" else "NOT TO BE TRUSTED"
+            reasons = "; ".join(result["not_converged_because"])
+            out_console.print(
+                f"{name}: {what}: {reasons}. Do not rely on this mesh.",
+                markup=False,
+                style="bold yellow",
+                soft_wrap=True,
+            )
+
+    def finish(self) -> None:
+        """Exit 2 if any photo failed."""
+        if self.failed:
+            raise typer.Exit(2)
 
 
-def _folder_names(photos: list[Path]) -> list[str]:
-    """One folder a photo: its stem, numbered from the second of that stem on."""
+def result_folders(photos: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Photo and folder: named as the photo, numbered from the second of that name on."""
     names: list[str] = []
     for photo in photos:
         stem = photo.stem.strip(". ") or "photo"
         numbered = (f"{stem}-{i}" for i in range(2, len(photos) + 2))
         names.append(stem if stem not in names else next(n for n in numbered if n not in names))
-    return names
-
-
-def _report(folder: Path, result: dict) -> None:
-    name = result["photo"]
-    found = result["faces_found"]
-    if found > 1:
-        which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
-        out_console.print(
-            f"{name}: {found} faces; took {which} (--face N picks another)", markup=False
-        )
-    error = result["losses"]["landmark_error"]
-    colours = result["losses"]["photometric_error"]
-    colours = "not seen" if colours is None else f"{colours:.3f} off"
-    out_console.print(
-        f"{name}: landmarks {error:.1%} of the outer eye distance off, "
-        f"colours {colours}, {result['seconds']['total']:.1f} s"
-        f" -> {one_line(folder / 'figure.png')}",
-        markup=False,
-        soft_wrap=True,
-    )
-    if not result["converged"]:
-        what = "NOT CONVERGED" if result["method"] == "fit" else "NOT TO BE TRUSTED"
-        reasons = "; ".join(result["not_converged_because"])
-        out_console.print(
-            f"{name}: {what}: {reasons}. Do not rely on this mesh.",
-            markup=False,
-            style="bold yellow",
-            soft_wrap=True,
-        )
+        yield photo, out / names[-1]

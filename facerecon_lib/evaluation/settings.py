@@ -3,16 +3,17 @@
     settings = EvaluationSettings(rendered=40, device="cuda")
     settings.check()                     # raises FacereconError, one line
 
-Imports no torch before `check`: the command line reads its options from these fields. Notebook 09,
-section 2.3.
+Imports no torch: the command line makes its options of these fields. Notebook 09, section 2.3.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from ..files.errors import FacereconError
+from ..training.settings import Family, Illumination, Split
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class EvaluationSettings:
     rendered: int | None = None
     photos: Path | None = None
     data: str | None = None
-    split: str | None = None
+    split: Split | None = None
     seed: int = 1000
-    family: str = "held-out"
+    family: Family = "held-out"
     wrinkles: bool = False
     scans: int = 50
     model: Path | None = None
     recognition: str | None = None
-    illumination: str | None = None
+    illumination: Illumination | None = None
     augmented: bool = False
     unet: Path | None = None
     device: str = "cpu"
@@ -65,14 +66,13 @@ class EvaluationSettings:
 
     def check(self) -> None:
         """Raises FacereconError, one line, for an invalid value."""
-        from ..augmented.branch import LIGHTS
-        from ..data.rendered.scenes import FAMILIES
-        from ..data.splits import SPLITS
-
-        for name, choices in (("family", FAMILIES), ("split", SPLITS), ("illumination", LIGHTS)):
-            value = getattr(self, name)
+        for name, kind in (("family", Family), ("split", Split), ("illumination", Illumination)):
+            value, choices = getattr(self, name), get_args(kind)
             if value is not None and value not in choices:
                 raise FacereconError(f"--{name} {value}: expected {' or '.join(choices)}")
+        for name in ("rendered", "scans"):
+            if (getattr(self, name) or 0) < 0:
+                raise FacereconError(f"--{name} {getattr(self, name)}: expected 0 or more")
         for name, suffix in (("json", ".json"), ("figure", ".png")):
             path = getattr(self, name)
             if path is None:

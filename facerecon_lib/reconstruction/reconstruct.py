@@ -26,9 +26,7 @@ from ..photos.crop import Crop, align
 from ..photos.detection import Detection, detect
 from ..photos.reading import Photo
 from ..rendering.synthesis import Face, synthesise
-
-PHOTO_LIGHTS = ("photo", "encoder", "grey", "free")
-"""Of augmented_branch.LIGHTS those that a photo can have: of no photo the true light is known."""
+from . import PHOTO_LIGHTS
 
 
 @dataclass

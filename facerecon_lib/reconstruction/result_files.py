@@ -1,6 +1,6 @@
 """What `facerecon fit` and `facerecon reconstruct` leave of a photo: a folder of results.
 
-    write_photo(path, Path("outputs/me"), lambda photo: encode_face(photo, model, encoder))
+    write_photo(fit_face(load_image(path), model), Path("outputs/me"))
 
 `result.json` holds everything that is needed to put the mesh back on the photo: for a point v of
 mesh.ply,
@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +30,14 @@ from ..face.camera import (
     project_ndc,
 )
 from ..face.measures import landmark_error, photometric_error
-from ..files.errors import readable_name
 from ..files.weights import write_weights
 from ..photos.crop import Crop, crop_to_photo
-from ..photos.reading import Photo, load_image
 from ..pictures.faces import overlay_on_photo
 from ..pictures.offset_maps import detail_figure, displacement_figure, texture_figure
 from ..pictures.sheets import fit_figure, save_figure
 from ..rendering.synthesis import Face, landmark_vertices
 from .mesh_export import export_mesh
-from .output_folder import check_replaceable, replacing
+from .output_folder import replacing
 from .reconstruct import FittedPhoto
 
 FRAME = (
@@ -50,29 +47,19 @@ FRAME = (
 )
 
 
-def write_photo(
-    path: Path,
-    folder: Path,
-    reconstruct: Callable[[Photo], FittedPhoto],
-    started: float | None = None,
-) -> dict:
-    """Reconstruct the face in the photo at `path` into `folder`. Returns what result.json holds.
+def write_photo(done: FittedPhoto, folder: Path, started: float | None = None) -> dict:
+    """Write a reconstructed photo into `folder`. Returns what result.json holds.
 
-    An older result in `folder` is replaced. Raises PhotoError, DetectionError, OutputError or
-    FloatingPointError, one line each; `folder` is then as it was.
+    An older result in `folder` is replaced. started: when the work on this photo began, by
+    `time.perf_counter`. Raises OutputError, one line; `folder` is then as it was.
     """
-    started = time.perf_counter() if started is None else started
-    check_replaceable(folder)
-    photo = load_image(path, name=readable_name(path))
-    opened = time.perf_counter()
-    done = reconstruct(photo)
-    result = describe(done)
-    seconds = {"start": opened - started, **done.seconds}
-    writing = time.perf_counter()
+    result, writing = describe(done), time.perf_counter()
+    spent = sum(done.seconds.values())
+    start = 0.0 if started is None else writing - started - spent
     with replacing(folder) as partial:
         write_pictures(done, partial)
-        seconds["writing"] = time.perf_counter() - writing
-        seconds["total"] = time.perf_counter() - started
+        seconds = {"start": start, **done.seconds, "writing": time.perf_counter() - writing}
+        seconds["total"] = sum(seconds.values())
         result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
         text = json.dumps(result, indent=1, allow_nan=False)
         (partial / "result.json").write_text(text + "\n")

@@ -3,9 +3,9 @@
     stage = AugmentedStage(AugmentedSettings(), device)
     faces = stage.predict(stage.network(fabric), batch)  # AugmentedFaces
 
-A step renders the base branch's face without gradients, lets the U-Net see photo and rendering, and
-compares the face with both offsets with the photo. In bfloat16 the U-Net alone runs so: an encoder
-that is frozen has no step to gain from, and its coefficients are millimetres.
+A step renders the base branch's face without gradients, feeds photo and rendering to the U-Net, and
+compares the face with both offsets with the photo. Only the U-Net may run in bfloat16: the frozen
+encoder's coefficients are millimetres. Notebook 09, Eq. 7 to 12.
 """
 
 from __future__ import annotations
@@ -81,17 +81,17 @@ class AugmentedStage(Stage):
     def network(
         self, fabric, resumed: bool = False, allow_download: bool = False
     ) -> DoubleHeadUNet:
-        """Raises UNetError for sizes that cannot be, or that are not those of `pretrained`."""
+        """Raises UNetError for invalid sizes, or sizes other than those of `pretrained`."""
         s = self.settings
         unet = DoubleHeadUNet(s.width, s.depth, s.norm)
         if s.pretrained == "none" or resumed:
             return unet
-        given = load_unet(Path(s.pretrained), self.model)
+        trained = load_unet(Path(s.pretrained), self.model)
         for name in ("width", "depth", "norm"):
-            ours, theirs = getattr(s, name), getattr(given, name)
+            ours, theirs = getattr(s, name), getattr(trained, name)
             if ours != theirs:
                 raise UNetError(f"{s.pretrained}: its {name} is {theirs}, and {ours} is asked for")
-        unet.load_state_dict(given.state_dict())
+        unet.load_state_dict(trained.state_dict())
         return unet
 
     def save(self, path: Path, network: DoubleHeadUNet, metadata: Mapping[str, str] = {}) -> None:
@@ -102,8 +102,8 @@ class AugmentedStage(Stage):
 
     def predict(self, network: Callable, batch: FaceBatch) -> AugmentedFaces:
         s, base = self.settings, self.base_branch(batch)
-        seen = unet_inputs(batch.image, base, s.space)
-        maps = network(*(x.contiguous(memory_format=torch.channels_last) for x in seen))
+        images = unet_inputs(batch.image, base, s.space)
+        maps = network(*(x.contiguous(memory_format=torch.channels_last) for x in images))
         return augment(base, maps, s.sampling, s.space)
 
     @torch.no_grad()
@@ -112,10 +112,10 @@ class AugmentedStage(Stage):
     ) -> dict[str, Float[Tensor, " batch"]]:
         """The augmented face's errors, and as base_... those of the base face.
 
-        photometric: mean absolute difference of colours, where the photo is free. landmark_error:
-        share of the outer eye distance. vertex_mm: mean distance of the vertices after similarity
-        alignment. albedo_rgb: mean absolute difference on the skin, without light. The last two
-        only where the truth is known.
+        photometric: mean absolute difference of colours, where nothing covers the photo.
+        landmark_error: share of the outer eye distance. vertex_mm: mean distance of the vertices
+        after similarity alignment. albedo_rgb: mean absolute difference on the skin, without
+        light. The last two only where the truth is known.
         """
         errors = {}
         for prefix, face in (("", prediction.face), ("base_", prediction.base.face)):
@@ -124,11 +124,10 @@ class AugmentedStage(Stage):
 
     def _errors(self, face: Face, batch: FaceBatch) -> dict[str, Float[Tensor, " batch"]]:
         image, mask = face.render(CROP_SIZE, near=None)
-        seen = photometric_error(image.clamp(0, 1), batch.image, mask * batch.valid)
-        points = face.landmarks(batch.kind)
+        colours = photometric_error(image.clamp(0, 1), batch.image, mask * batch.valid)
         errors = {
-            "photometric": seen.nan_to_num(1.0),  # a face that is nowhere is as wrong as can be
-            "landmark_error": landmark_error(points, batch.landmarks),
+            "photometric": colours.nan_to_num(1.0),  # of a face outside the photo: the largest
+            "landmark_error": landmark_error(face.landmarks(batch.kind), batch.landmarks),
         }
         if batch.true_vertices is not None:
             errors["vertex_mm"] = vertex_error_mm(face.vertices, batch.true_vertices).mean(1)
@@ -152,9 +151,9 @@ class AugmentedStage(Stage):
         return ", ".join([*parts, f"loss {numbers['loss']:.4g}"])
 
     def rows(
-        self, prediction: AugmentedFaces, batch: FaceBatch, found: Objective
+        self, prediction: AugmentedFaces, batch: FaceBatch, objective: Objective
     ) -> Float[Tensor, "3 rows columns"]:
-        """Photo, base rendering, augmented rendering, and both maps, in which grey is nothing."""
+        """Photo, base rendering, augmented rendering, and both maps, where grey is zero."""
         with torch.no_grad():
             image, _ = prediction.face.render(CROP_SIZE, near=None)
         texture, displacement = prediction.maps

@@ -67,13 +67,13 @@ class BaseStage(Stage):
     def errors(
         self, prediction: FaceCoefficients, batch: FaceBatch
     ) -> dict[str, Float[Tensor, " batch"]]:
-        """vertex_mm: mean distance of the vertices after similarity alignment. mean_face_mm: that
-        of the neutral mean face. landmark_error: share of the outer eye distance."""
+        """vertex_mm: mean distance of the vertices after similarity alignment. mean_face_mm: of the
+        neutral mean face. landmark_error: as a share of the outer eye distance."""
         model, c, errors = self.model, prediction, {}
         if batch.truth is not None:
             truth = model.shape(batch.truth.identity, batch.truth.expression)
-            found = model.shape(c.identity, c.expression)
-            errors["vertex_mm"] = vertex_error_mm(found, truth).mean(1)
+            shape = model.shape(c.identity, c.expression)
+            errors["vertex_mm"] = vertex_error_mm(shape, truth).mean(1)
             errors["mean_face_mm"] = vertex_error_mm(model.mean.expand_as(truth), truth).mean(1)
         few = model.landmark_model()
         v_camera = pose(few.shape(c.identity, c.expression), c.rotation, c.scale, c.translation)
@@ -89,9 +89,9 @@ class BaseStage(Stage):
         )
 
     def rows(
-        self, prediction: FaceCoefficients, batch: FaceBatch, found: Objective
+        self, prediction: FaceCoefficients, batch: FaceBatch, objective: Objective
     ) -> Float[Tensor, "3 rows columns"] | None:
         """Photo, rendering, and the rendering on the photo."""
-        if found.image is None:
+        if objective.image is None:
             return None
-        return picture_rows(batch.image, found.image, found.mask)
+        return picture_rows(batch.image, objective.image, objective.mask)

@@ -4,11 +4,12 @@
         encoder.safetensors      the weights, float32, as load_encoder reads them; of stage two
                                  offset_unet.safetensors, for load_unet
         ema.safetensors          their running average, where one is kept
-        optimizer.safetensors    Adam's two moments and its step, a tensor a parameter
+        optimizer.safetensors    Adam's two moments and its step, a tensor per parameter
         state.json               step, settings, where the data stand, the files' SHA-256
 
 A folder is written under another name, flushed to the disk and renamed. What a run killed half-way
-leaves behind is never taken for a checkpoint, and goes with the next one that is written.
+leaves behind is never taken for a checkpoint, and goes with the next one that is written. Serves
+notebooks 06 and 09.
 """
 
 from __future__ import annotations
@@ -59,13 +60,7 @@ class Checkpoint:
         """Steps done."""
         return self.state["step"]
 
-    def load(
-        self,
-        stage: Stage,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        average: nn.Module | None = None,
-    ) -> None:
+    def load(self, stage: Stage, network: nn.Module, optimizer, average: nn.Module | None) -> None:
         """Put weights and moments where they were. Raises CheckpointError when they do not fit."""
         try:
             network.load_state_dict(stage.load(self.path / stage.file).state_dict())
@@ -81,14 +76,12 @@ class Checkpoint:
 def find_run(
     out: Path,
     settings: RunSettings,
-    sources: Mapping[str, str],
+    stage: Stage,
     resume: bool,
-    say: Callable[[str], None],
-    settled: Callable[[RunSettings], RunSettings],
+    say: Callable[[str], None] = lambda _: None,
 ) -> Checkpoint | None:
-    """The checkpoint of out that a run with these settings goes on from; None for a new run.
+    """The checkpoint of out that a run with these settings resumes; None for a new run.
 
-    sources: SHA-256 of the files that both have to share, by what they are. settled: of the stage.
     Raises CheckpointError where there is a run and resume is not asked for, or its settings or
     files are others, and where nothing can be written.
     """
@@ -100,8 +93,8 @@ def find_run(
     except OSError as error:
         reason = error.strerror or error
         raise CheckpointError(f"{out}: cannot be written ({reason}); choose another") from error
-    there = [file.name, "log.jsonl", settings.network_file]
-    if not any((out / name).exists() for name in there) and not _paths(folder):
+    names = [file.name, "log.jsonl", settings.network_file]
+    if not any((out / name).exists() for name in names) and not _paths(folder):
         if resume:
             say(f"{out}: nothing to go on with; starting at step 0")
         return None
@@ -110,13 +103,13 @@ def find_run(
     last = latest_checkpoint(folder, say)
     try:
         saved = json.loads(file.read_text()) if last is None else last.state["settings"]
-        stage = saved.get("stage", "base")
-        if stage != settings.stage:
+        name = saved.get("stage", "base")
+        if name != settings.stage:
             raise CheckpointError(
-                f"{out}: holds a run of facerecon train {stage}, not {settings.stage}; choose "
+                f"{out}: holds a run of facerecon train {name}, not {settings.stage}; choose "
                 "another folder"
             )
-        changed = differences(settled(type(settings).from_json(saved)), settings)
+        changed = differences(stage.settled(type(settings).from_json(saved)), settings)
     except CheckpointError:
         raise
     except (OSError, ValueError, AttributeError) as error:
@@ -126,7 +119,7 @@ def find_run(
             f"{out}: its run has other settings: {'; '.join(changed)}; resume with the same ones, "
             "or choose another folder"
         )
-    for name, digest in sources.items():
+    for name, digest in stage.sources.items():
         if last is not None and last.state.get(name) != digest:
             raise CheckpointError(
                 f"{out}: was trained with another {name.replace('_', ' ')}; resume with the same "
@@ -160,8 +153,8 @@ def save_checkpoint(
     """Write folder/step-...; `state` has to hold "step". Returns the checkpoint's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"step-{state['step']:06d}"
-    for left in folder.glob(".step-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     partial, final = folder / f".{name}", folder / name
     partial.mkdir()
     stage.save(partial / stage.file, network)
@@ -173,7 +166,7 @@ def save_checkpoint(
     (partial / "state.json").write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n")
     for path in (*partial.iterdir(), partial):
         _to_disk(path)
-    if final.exists():  # of a run that went this far before, and was found damaged
+    if final.exists():  # damaged, of a run that went this far before
         shutil.rmtree(final)
     partial.rename(final)
     _to_disk(folder)
@@ -200,8 +193,8 @@ def prune_checkpoints(folder: Path, best: int | None) -> None:
 
 
 def _paths(folder: Path) -> list[Path]:
-    found = [p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{6,}", p.name)]
-    return sorted(found, key=_step)
+    paths = [p for p in folder.glob("step-*") if re.fullmatch(r"step-\d{6,}", p.name)]
+    return sorted(paths, key=_step)
 
 
 def _step(path: Path) -> int:

@@ -1,13 +1,13 @@
-"""The faces of a training run, a step at a time, and where they go on after a checkpoint.
+"""The faces of a training run, step by step, and where they resume after a checkpoint.
 
     data = open_data(settings, model, rank=0, processes=1)
     batches = data.batches(first_step=0)                 # FaceBatch after FaceBatch, without end
     next(batches), data.state_dict()
 
-Rendered faces follow from their number alone: step s of a run has the numbers from s · batch up to
-the next step's, and each process takes its slice of them. So nothing about them is stored, and the
-number of processes does not matter. Photos come from shards (`data/shards/reader.py`), which know
-where they stand.
+Rendered faces follow from their number alone: step s has the numbers from s · batch to those of the
+next step, and each process takes its slice of them. So nothing about them is stored, and the number
+of processes does not matter. Photos come from shards (`data/shards/reader.py`), which store their
+position. Notebooks 06 and 09.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..face.morphable_model import MorphableModel
 from .settings import RunSettings
 
 VALIDATION_SEED = 1_000_003
-"""Added to the run's seed: the faces of validation are nobody else's."""
+"""Added to the run's seed: no step trains on the faces of validation."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class RenderedData:
             yield self.faces.batch(torch.arange(start, start + self.share))
 
     def state_dict(self) -> None:
-        """None: the step says it all."""
+        """None: the step is enough."""
 
     def load_state_dict(self, state: None) -> None:
         """Nothing to do."""
@@ -60,7 +60,7 @@ class PhotoData:
     faces_per_epoch: int  # in whole batches
 
     def batches(self, first_step: int) -> Iterator[FaceBatch]:
-        """From where the state stands; the step is its affair."""
+        """Resumes at the stored position; ignores `first_step`."""
         while True:
             yield from self.photos
 
@@ -76,7 +76,7 @@ class PhotoData:
 def open_data(
     settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> RenderedData | PhotoData:
-    """What the settings train on. Raises ShardsError for shards that cannot be used."""
+    """What the settings train on. Raises ShardsError for unusable shards."""
     s, share = settings, settings.share(processes)
     if s.data is None:
         faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
@@ -101,8 +101,8 @@ def held_out_faces(
     settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> Iterator[FaceBatch]:
     """This process's share of the rendered faces of validation: other seed, lights and scenes."""
-    seed, wrinkles = settings.seed + VALIDATION_SEED, settings.wrinkles
-    faces = RenderedFaces(model, seed, "held-out", wrinkles=wrinkles)
+    seed = settings.seed + VALIDATION_SEED
+    faces = RenderedFaces(model, seed, "held-out", wrinkles=settings.wrinkles)
     chunks = torch.arange(settings.validation_faces).split(settings.share(processes))
     for indices in chunks[rank::processes]:
         yield faces.batch(indices)

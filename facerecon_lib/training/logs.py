@@ -1,9 +1,10 @@
 """What a training run writes down: log.jsonl, TensorBoard, a progress bar.
 
-    OUT/log.jsonl        a line a logged step: {"kind": "train" or "validation", "step": ...}
-    OUT/tensorboard/     the same numbers, and pictures, a row a face
+    OUT/log.jsonl        a line per logged step: {"kind": "train" or "validation", "step": ...}
+    OUT/tensorboard/     the same numbers, and pictures, a row per face
 
-A resumed run cuts both back to the checkpoint that it goes on from, so that no step is there twice.
+A resumed run cuts both back to its checkpoint, so that no step is there twice. Serves notebooks 06
+and 09.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ SHOWN = 4  # faces of a picture
 class RunLog:
     """The log of one run, of the process that writes it; with write=False it does nothing.
 
-    step: of the checkpoint that the run goes on from, 0 at a new run's start. console: where
-    progress is shown; None shows none.
+    step: of the checkpoint that the run resumes, 0 for a new run. console: for progress, or None.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RunLog:
             self.write = False
 
     def flush(self) -> None:
-        """So that whatever happens next, what is logged so far can be read."""
+        """The log so far to the disk."""
         if self.write:
             self._file.flush()
             self._board.flush()
@@ -116,13 +116,13 @@ class RunLog:
             self.say(f"step {step} of {self._steps}: {note}")
 
     def validation(self, step: int, numbers: Mapping, summary: str) -> None:
-        """Log what `validate` found; the summary is for people."""
+        """Log the numbers of `validate`; the summary is for people."""
         if self.write:
             self._add({"kind": "validation", "step": step, **numbers})
             self.say(f"step {step}: {summary}")
 
     def pictures(self, tag: str, step: int, rows: Float[Tensor, "3 rows columns"] | None) -> None:
-        """Show a picture in TensorBoard, where there is one."""
+        """Add a picture to TensorBoard, if there is one."""
         if self.write and rows is not None:
             self._board.add_image(tag, rows, step)
 
@@ -137,7 +137,7 @@ class RunLog:
 def picture_rows(
     photo: Float[Tensor, "b 3 h w"], image: Float[Tensor, "b 3 h w"], mask: Tensor
 ) -> Float[Tensor, "3 rows columns"]:
-    """The first faces, a row each: photo, rendering, rendering on the photo."""
+    """A row per face, of the first ones: photo, rendering, rendering on the photo."""
     photo, image, mask = (x[:SHOWN].detach().float().cpu() for x in (photo, image, mask))
     photo = F.interpolate(photo, image.shape[2:], mode="area")
     return tiled([photo, image * mask, torch.lerp(photo, image, mask)])
@@ -145,12 +145,12 @@ def picture_rows(
 
 def tiled(columns: Sequence[Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "3 rows columns"]:
     """One picture of several columns, the first faces of each in rows."""
-    shown = torch.stack([x[:SHOWN].detach().float().cpu() for x in columns], 1).clamp(0, 1)
-    return shown.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    faces = torch.stack([x[:SHOWN].detach().float().cpu() for x in columns], 1).clamp(0, 1)
+    return faces.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
 
 
 def read_log(path: Path) -> list[dict]:
-    """The records of a log.jsonl; a last line that was cut off is left out."""
+    """The records of a log.jsonl, without a last line that was cut off."""
     records = []
     if path.is_file():
         for line in path.read_text().splitlines():
@@ -162,11 +162,11 @@ def read_log(path: Path) -> list[dict]:
 
 
 def _cut(path: Path, step: int) -> list[dict]:
-    """Drop what was logged after `step`; returns what stays. At step 0 nothing does."""
-    kept = [record for record in read_log(path) if record["step"] <= step and step]
+    """Drop the records after `step`, at step 0 all of them; returns the others."""
+    records = [record for record in read_log(path) if record["step"] <= step and step]
     with write_whole(path) as partial:
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
-    return kept
+        partial.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return records
 
 
 def _flat(record: Mapping, prefix: str = ""):

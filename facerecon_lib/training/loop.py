@@ -1,16 +1,16 @@
 """Training, sections 2.1 and 2.2: networks that learn to see faces through the renderer.
 
-    result = train_base(PROFILES["smoke"], Path("runs/first"))
-    result.validation["vertex_mm"], result.encoder
-    result = train_augmented(AUGMENTED_PROFILES["smoke"], Path("runs/second"))
-    result.validation["photometric"], result.unet
+    result = train(PROFILES["smoke"], Path("runs/first"))                 # the encoder
+    result.validation["vertex_mm"], result.network
+    result = train(AUGMENTED_PROFILES["smoke"], Path("runs/second"))      # the U-Net
+    result.validation["photometric"]
 
     facerecon train base --profile smoke --out runs/first            # the same from the shell
     torchrun --nproc_per_node 8 -m facerecon_lib.cli train base ...  # eight processes, one batch
 
-The loop is `optimise`, for either `Stage` (`training/stage.py`). Lightning Fabric takes care of
-devices, processes and precision: bfloat16 is for the network alone, since millimetres and pixels
-need their digits.
+The loop is `optimise`, for either `Stage` (`stage.py`). Lightning Fabric takes care of devices,
+processes and precision: bfloat16 is for the network alone, since millimetres and pixels need their
+digits.
 
 **Several processes.** The batch of the settings is that of all processes together. Each takes its
 slice of the same faces, each loss is a mean over faces, and gradients are averaged over processes:
@@ -22,76 +22,63 @@ look at no other face in the first place. All processes read the checkpoints: wi
 
 **Nothing is random** in a step but its faces, and those follow from its number or from the state of
 the shards. So a resumed run takes the steps that it would have taken: on a CPU bit for bit.
+
+Notebooks 06 and 09.
 """
 
 from __future__ import annotations
 
+import copy
+import json
+import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
+import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
+from .. import __version__
 from ..data.shards.files import ShardsError
-from ..networks.encoder import Encoder
-from ..networks.unet import DoubleHeadUNet
-from .checkpoints import CheckpointError
-from .guard import Interrupted, NonFiniteError, stop_signals
-from .processes import leave_processes, make_fabric
-from .profiles import AUGMENTED_PROFILES, PROFILES
-from .run import TrainingRun
-from .settings import (
-    AugmentedSettings,
-    RunSettings,
-    SettingsError,
-    TrainSettings,
-    balanced_weights,
-    report_weights,
+from ..face.batch import FaceBatch
+from ..fitting.objective import Objective
+from .augmented_stage import AugmentedStage
+from .base_stage import BaseStage
+from .checkpoints import (
+    Checkpoint,
+    find_run,
+    latest_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+    write_settings,
 )
+from .data import held_out_faces, held_out_photos, open_data
+from .guard import Interrupted, NonFiniteError, agree, stop_signals
+from .logs import RunLog
+from .processes import in_all, make_fabric
+from .settings import RunSettings
+from .stage import Stage
+from .validation import validate
 
-__all__ = ["AUGMENTED_PROFILES", "PROFILES", "AugmentedResult", "AugmentedSettings"]
-__all__ += ["CheckpointError", "Interrupted", "NonFiniteError", "SettingsError", "ShardsError"]
-__all__ += ["TrainResult", "TrainSettings", "TrainingRun", "balanced_weights", "leave_processes"]
-__all__ += ["make_fabric", "optimise", "report_weights", "train_augmented", "train_base"]
+STAGES = {"base": BaseStage, "augmented": AugmentedStage}
 
 
 @dataclass
 class TrainResult:
-    """encoder: as trained (the running average where one is kept), in eval mode. records: those of
-    log.jsonl. validation: the last one's numbers. steps: done in all. seconds: of this call."""
+    """network: as trained (its running average where there is one), in eval mode. records: those of
+    log.jsonl. validation: the numbers of the last one. steps: done in all. seconds: of this call.
+    """
 
-    encoder: Encoder
+    network: nn.Module
     records: list[dict]
     validation: dict
     steps: int
     seconds: float
 
 
-@dataclass
-class AugmentedResult:
-    """unet: as trained, in eval mode; the rest as in `TrainResult`."""
-
-    unet: DoubleHeadUNet
-    records: list[dict]
-    validation: dict
-    steps: int
-    seconds: float
-
-
-def train_base(settings: TrainSettings, out: Path, **options) -> TrainResult:
-    """Train the encoder, section 2.1. All that is written is under `out`, in the end
-    encoder.safetensors. Options and errors are those of `run_stage`."""
-    return TrainResult(*run_stage(settings, out, **options))
-
-
-def train_augmented(settings: AugmentedSettings, out: Path, **options) -> AugmentedResult:
-    """Train the U-Net on a frozen encoder, section 2.2; in the end offset_unet.safetensors.
-    Options and errors are those of `run_stage`."""
-    return AugmentedResult(*run_stage(settings, out, **options))
-
-
-def run_stage(
+def train(
     settings: RunSettings,
     out: Path,
     *,
@@ -99,28 +86,30 @@ def run_stage(
     fabric=None,
     console: Console | None = None,
     allow_download: bool = False,
-) -> tuple[nn.Module, list[dict], dict, int, float]:
-    """Train what the settings are of: the network, and what else is in a `TrainResult`.
+) -> TrainResult:
+    """Train the network of the settings' stage. Everything is written under `out`, in the end
+    encoder.safetensors or offset_unet.safetensors.
 
     resume: go on from the last good checkpoint as if nothing had happened. fabric: of
     `make_fabric`; None makes one, of one device. console: where progress is shown.
     allow_download: of weights that are not here.
-    Raises SettingsError, CheckpointError, ShardsError, ModelError, EncoderError, UNetError or
-    RecognitionError for what cannot be trained or resumed, NonFiniteError when a loss or gradient
-    stops being a number, and Interrupted after SIGTERM or Ctrl-C; the last checkpoint is then good.
+    Raises FacereconError for settings and files that cannot be trained with or resumed,
+    NonFiniteError when a loss or gradient stops being a number, and Interrupted after SIGTERM or
+    Ctrl-C; the last checkpoint is then good.
     """
     began = time.perf_counter()
     settings.check()
     fabric = make_fabric(precision=settings.precision) if fabric is None else fabric
     run = TrainingRun(settings, Path(out), fabric, resume, console, allow_download)
     try:
-        with stop_signals() as run.asked:
+        with stop_signals() as run.signals:
             optimise(run)
         run.finish()
     finally:
         run.log.close()
-    steps, records = run.settings.total_steps, run.log.records
-    return run.judged, records, run.validation, steps, time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    steps = run.settings.total_steps
+    return TrainResult(run.judged, run.log.records, run.validation, steps, seconds)
 
 
 def optimise(run: TrainingRun) -> None:
@@ -143,3 +132,221 @@ def optimise(run: TrainingRun) -> None:
         run.after(step + 1, batch, objective, norm, prediction)
         if stop and step + 1 < s.total_steps:
             run.interrupt(step + 1)
+
+
+def open_stage(settings: RunSettings, device: torch.device) -> Stage:
+    """The stage of the settings. Raises ModelError or EncoderError for its files."""
+    return STAGES[settings.stage](settings, device)
+
+
+class TrainingRun:
+    """What the loop works on: stage, network, optimizer, data, log and checkpoints.
+
+    bare: the network. network: the same as Fabric runs it. average: its running average, or None.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        out: Path,
+        fabric,
+        resume: bool = False,
+        console: Console | None = None,
+        allow_download: bool = False,
+    ):
+        self.out, self.fabric, self.main = out, fabric, fabric.global_rank == 0
+        self.signals: list[int] = []
+        self.validation: dict = {}
+        self.best: dict = {}
+        self.saved: int | None = None
+        checkpoint = in_all(fabric, lambda: self._open(settings, resume, console))
+        self.first_step = 0 if checkpoint is None else checkpoint.step
+        self.stage.prepare(fabric, allow_download)
+        self._make_network(checkpoint, allow_download)
+        if self.main:
+            write_settings(out, self.settings)
+        self.batches = self.data.batches(self.first_step)
+        steps = self.settings.total_steps
+        self.log = RunLog(out, self.first_step, steps, self.main, console)
+        if checkpoint is None and self.settings.validate_every:
+            with self.log.pause():
+                self.judge(0)
+
+    def _open(
+        self, settings: RunSettings, resume: bool, console: Console | None
+    ) -> Checkpoint | None:
+        """Open stage and data; the checkpoint to resume. Raises FacereconError."""
+        settings.share(self.fabric.world_size)
+        self.stage = open_stage(settings, self.fabric.device)
+        self.place = (self.stage.scenes, self.fabric.global_rank, self.fabric.world_size)
+        self.data = open_data(settings, *self.place)
+        self.settings = replace(self.stage.settings, faces_per_epoch=self.data.faces_per_epoch)
+
+        def say(text: str) -> None:
+            if console is not None and self.main:
+                console.print(text, markup=False, soft_wrap=True)
+
+        return find_run(self.out, self.settings, self.stage, resume, say)
+
+    def _make_network(self, checkpoint: Checkpoint | None, allow_download: bool) -> None:
+        s, fabric = self.settings, self.fabric
+        torch.manual_seed(s.seed)  # of the weights that no file gives
+        network = self.stage.network(fabric, checkpoint is not None, allow_download)
+        network.to(fabric.device, memory_format=torch.channels_last).train()
+        kind = torch.optim.AdamW if s.weight_decay else torch.optim.Adam
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        sizes = dict(lr=s.learning_rate, eps=s.adam_eps, weight_decay=s.weight_decay)
+        self.bare, self.adam = network, kind(parameters, **sizes, fused=True)
+        self.network, self.optimizer = fabric.setup(network, self.adam)
+        self.average = copy.deepcopy(network).eval() if s.ema else None
+        if checkpoint is not None:
+            checkpoint.load(self.stage, network, self.adam, self.average)
+            in_all(fabric, lambda: self.data.load_state_dict(checkpoint.state["data"]))
+            self.validation, self.best = checkpoint.state["validation"], checkpoint.state["best"]
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that counts, in eval mode: the running average where there is one."""
+        return (self.bare if self.average is None else self.average).eval()
+
+    @torch.no_grad()
+    def average_weights(self) -> None:
+        """One step of the running average, of the weights; statistics are copied."""
+        if self.average is None:
+            return
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.bare.parameters()), 1 - self.settings.ema
+        )
+        for ours, theirs in zip(self.average.buffers(), self.bare.buffers(), strict=True):
+            ours.copy_(theirs)
+
+    def next_batch(self, step: int) -> FaceBatch:
+        """The faces of a step. Raises ShardsError in all processes where one has none."""
+        if self.settings.data is None:
+            return next(self.batches)
+        position = self.data.state_dict()
+        try:
+            return in_all(self.fabric, lambda: next(self.batches))
+        except ShardsError as error:
+            self.give_up(step, error, position)
+
+    def guard(self, step: int, batch: FaceBatch, objective: Objective, norm: Tensor) -> bool:
+        """Whether somebody asked for a stop. Raises NonFiniteError; the step's one wait."""
+        weights = self.settings.weights
+        try:
+            return agree(self.fabric, self.signals, step, batch, objective, norm, weights)
+        except NonFiniteError as error:
+            last = latest_checkpoint(self.out / "checkpoints")
+            rescue = f"the last checkpoint, {last.path}, is good" if last else "no checkpoint yet"
+            raise NonFiniteError(
+                f"{error}; stopped before the weights changed, {rescue}; look at those faces, or "
+                "start again with a lower learning rate"
+            ) from None
+
+    def after(
+        self, done: int, batch: FaceBatch, objective: Objective, norm: Tensor, prediction
+    ) -> None:
+        """Log, validate and save, where `done` steps are a multiple of what the settings say."""
+        s, last = self.settings, done == self.settings.total_steps
+        self.log.advance(done)
+        if _due(done, s.log_every) or done == 1 or last:
+            names = ["loss", "grad_norm", *objective.terms]
+            values = torch.stack([objective.loss, norm, *objective.terms.values()]).detach()
+            values = self.fabric.all_reduce(values, reduce_op="mean").tolist()
+            numbers = dict(zip(names, values, strict=True))
+            head = {name: numbers.pop(name) for name in names[:2]} | {"rate": s.rate(done - 1)}
+            self.log.train(done, s.batch, head, numbers, s.weights)
+        with self.log.pause():
+            if self.main and _due(done, s.picture_every):
+                rows = self.stage.rows(prediction, batch, objective)
+                self.log.pictures("train", done, rows)
+            validated = s.validate_every and (_due(done, s.validate_every) or last)
+            if validated:
+                try:
+                    self.judge(done)
+                except ShardsError as error:
+                    self.give_up(done, error, self.data.state_dict())
+            if validated or _due(done, s.checkpoint_every) or last:
+                self.save(done)
+
+    def judge(self, done: int) -> None:
+        """Validate on held-out faces, and log the numbers."""
+        s, stage, fabric, network = self.settings, self.stage, self.fabric, self.judged
+
+        def show(*faces) -> None:
+            if self.main:
+                self.log.pictures("held-out", done, stage.rows(*faces))
+
+        numbers = validate(stage, network, held_out_faces(s, *self.place), fabric, show)
+        measure = numbers[stage.validation_measure]
+        if s.data is not None:
+            photos = validate(stage, network, held_out_photos(s, *self.place), fabric)
+            numbers["photos"] = photos
+            measure = photos.get("loss", measure)
+        self.bare.train()
+        self.validation = numbers
+        if not self.best or measure < self.best["measure"]:
+            self.best = {"step": done, "measure": measure}
+        self.log.validation(done, numbers, stage.summary(numbers))
+
+    def save(self, done: int, data: dict | None = None) -> None:
+        """A checkpoint of `done` steps; of the older ones the best stays. data: where reading
+        stands, if not where it does now."""
+        self.log.flush()
+        self.saved = done
+        if not self.main:
+            return
+        state = {
+            "step": done,
+            "settings": self.settings.as_json(),
+            "data": self.data.state_dict() if data is None else data,
+            "validation": self.validation,
+            "best": self.best,
+            **self.stage.sources,
+            "torch": torch.__version__,
+        }
+        folder = self.out / "checkpoints"
+        save_checkpoint(folder, self.stage, self.bare, self.adam, state, self.average)
+        prune_checkpoints(folder, self.best.get("step"))
+
+    def interrupt(self, done: int) -> None:
+        """Leave with a checkpoint, and a line on how to go on. Raises Interrupted."""
+        if self.saved != done:
+            self.save(done)
+        number = self.signals[0] if self.signals else signal.SIGTERM  # another process was asked
+        name = signal.Signals(number).name
+        raise Interrupted(f"stopped by {name} {self._how_to_go_on(done)}", number)
+
+    def give_up(self, done: int, error: ShardsError, data: dict) -> NoReturn:
+        """Leave, with a checkpoint, photos that cannot be read. Raises ShardsError."""
+        if done > self.first_step:
+            if self.saved != done:
+                self.save(done, data)
+            error = ShardsError(f"{error}; stopped {self._how_to_go_on(done)}")
+            error.everywhere = True
+        raise error
+
+    def _how_to_go_on(self, done: int) -> str:
+        s = self.settings
+        again = f"facerecon train {s.stage} --out {self.out} --resume"
+        return f"after step {done} of {s.total_steps}; go on with {again}"
+
+    def finish(self) -> None:
+        """The network's file, which says where it comes from."""
+        if self.main:
+            s, stage, model = self.settings, self.stage, self.stage.model
+            metadata = {
+                "settings": json.dumps(s.as_json()),
+                "steps": str(s.total_steps),
+                "faces": str(s.total_steps * s.batch),
+                "version": __version__,
+                "model": model.metadata.get("name", model.metadata["file"]),
+                "model_sha256": stage.sources["face_model"],
+                "validation": json.dumps(self.validation),
+            }
+            stage.save(self.out / stage.file, self.judged, metadata)
+        self.fabric.barrier()
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0

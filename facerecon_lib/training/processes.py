@@ -1,8 +1,10 @@
-"""The processes of a training run: how many there are, where they run, and what they tell.
+"""The processes of a training run: how many there are, where they run, and what they exchange.
 
-fabric = make_fabric("auto")                         # this process, or one of a launcher's
-path = on_main(fabric, find)                         # found in one process, known to all
-batch = in_all(fabric, lambda: next(batches))        # in each its own, or an error in all
+    fabric = make_fabric("auto")                         # this process, or one of a launcher's
+    batch = in_all(fabric, lambda: next(batches))        # in each its own, or an error in all
+    counts = gather(fabric, len(batch))                  # of every process, in every process
+
+Serves notebooks 06 and 09.
 """
 
 from __future__ import annotations
@@ -16,8 +18,7 @@ from typing import TypeVar
 
 import torch
 
-from ..data.shards.files import ShardsError
-from ..files.errors import one_line
+from ..files.errors import FacereconError, one_line
 from .settings import SettingsError
 
 T = TypeVar("T")
@@ -31,12 +32,11 @@ def make_fabric(
 ):
     """Lightning Fabric for this process, launched.
 
-    device: "cpu", "cuda", "cuda:N" or "auto". devices: processes on this machine, one a device; 1
-    without a launcher. num_nodes: machines. precision: as in TrainSettings.
-    Under torchrun the numbers are the launcher's and those given have to agree. (Fabric has to be
-    told: left to itself it takes each of torchrun's processes for a run of its own.) Under `fabric
-    run` they arrive in the environment (LT_DEVICES and others), where Fabric looks for them itself.
-    Raises SettingsError where numbers do not agree, or what is asked for is not here.
+    device: "cpu", "cuda", "cuda:N" or "auto". devices: processes on this machine, one per device; 1
+    without a launcher. num_nodes: machines. precision: as in RunSettings.
+    Under torchrun its numbers count: left to itself, Fabric takes each of torchrun's processes for
+    a run of its own. Under `fabric run` Fabric reads them from the environment (LT_DEVICES ...).
+    Raises SettingsError where numbers do not agree, or a device or package is missing.
     """
     try:
         from lightning.fabric import Fabric
@@ -63,15 +63,14 @@ def make_fabric(
         if device == "auto":
             chosen["accelerator"] = "auto"
     elif torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
-        here, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        for name, given, started in (
-            ("devices", devices, here),
-            ("num_nodes", num_nodes, world // here),
-        ):
-            if given not in (None, started):
-                raise SettingsError(f"{name} {given}: torchrun has started {started}; leave it out")
-        chosen.update(devices=here, num_nodes=world // here)
-        chosen["strategy"] = "ddp" if world > 1 else "auto"
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        started = dict(devices=local, num_nodes=world // local)
+        for name, value in (("devices", devices), ("num_nodes", num_nodes)):
+            if value not in (None, started[name]):
+                raise SettingsError(
+                    f"{name} {value}: torchrun has started {started[name]}; leave it out"
+                )
+        chosen.update(started, strategy="ddp" if world > 1 else "auto")
     else:
         chosen.update(devices=devices or 1, num_nodes=num_nodes or 1)
     if number is not None and chosen["devices"] == 1:
@@ -96,63 +95,36 @@ def leave_processes() -> None:
     _hosts.cache_clear()
 
 
-def on_main(fabric, function: Callable[[], T]) -> T:
-    """Call function in the first process; its result, or its ValueError, is every process's."""
-    result, error = None, None
-    if fabric.global_rank == 0:
-        try:
-            result = function()
-        except ValueError as caught:
-            error = caught
-            error.everywhere = True
-    result, error = fabric.broadcast((result, error))
-    if error is not None:
-        error.everywhere = True
-        raise error
-    return result
+def in_all(fabric, function: Callable[[], T]) -> T:
+    """Call function in every process; a FacereconError of one is raised in all of them.
 
-
-def in_all(
-    fabric,
-    function: Callable[[], T],
-    refusals: tuple[type[ValueError], ...] = (ShardsError,),
-) -> T:
-    """Call function in every process; one's error, if it is of `refusals`, is every process's.
-
-    Where there are several it is raised as the first of them. Nobody is left waiting for a process
-    that could not read its photos. They agree on the hosts, over Gloo: no device is waited for.
+    Nobody waits for a process that could not read its photos.
     """
     result = error = None
     try:
         result = function()
-    except refusals as caught:
+    except FacereconError as caught:
         error = caught
-    if fabric.world_size == 1:
-        if error is not None:
-            raise error
-        return result
-    failed = torch.tensor([int(error is not None)])
-    torch.distributed.all_reduce(failed, group=_hosts())
-    if failed.item():
-        told: list = [None] * fabric.world_size
-        torch.distributed.all_gather_object(told, error and str(error), group=_hosts())
-        rank, text = next((rank, text) for rank, text in enumerate(told) if text is not None)
-        error = refusals[0](text if len(set(told)) == 1 else f"process {rank}: {text}")
+    errors = gather(fabric, error)
+    if any(errors):
+        rank, error = next((rank, one) for rank, one in enumerate(errors) if one is not None)
+        if len({str(one) for one in errors}) > 1:
+            error = type(error)(f"process {rank}: {error}")
         error.everywhere = True
         raise error
     return result
+
+
+def gather(fabric, value: T) -> list[T]:
+    """The value of every process, in every process. Over Gloo: no device is waited for."""
+    if fabric.world_size == 1:
+        return [value]
+    values: list = [None] * fabric.world_size
+    torch.distributed.all_gather_object(values, value, group=_hosts())
+    return values
 
 
 @lru_cache(maxsize=1)
 def _hosts():
     """The processes once more, to talk of what is not on their devices."""
     return torch.distributed.new_group(backend="gloo")
-
-
-def gather(fabric, value: T) -> list[T]:
-    """The value of every process, in every process."""
-    if fabric.world_size == 1:
-        return [value]
-    found: list = [None] * fabric.world_size
-    torch.distributed.all_gather_object(found, value)
-    return found

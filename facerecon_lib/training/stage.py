@@ -1,4 +1,4 @@
-"""A stage of training: what the loop of `training/loop.py` asks of the networks of 2.1 and 2.2.
+"""A stage of training: what the loop (`loop.py`) asks of the networks of sections 2.1 and 2.2.
 
     stage = BaseStage(settings, device)                  # or AugmentedStage
     network = stage.network(fabric)
@@ -6,8 +6,8 @@
     prediction = stage.predict(network, batch)
     losses = stage.objective(prediction, batch)
 
-Stage one, `training/base_stage.py`, trains the encoder; stage two, `training/augmented_stage.py`,
-freezes it and trains the U-Net. Notebooks 06 and 07, sections 2.1 and 2.2.
+Stage one, `base_stage.py`, trains the encoder; stage two, `augmented_stage.py`, freezes it and
+trains the U-Net. Notebooks 06 and 09.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from .settings import RunSettings, SettingsError
 class Stage(ABC):
     """One stage of training: its network, its losses, and how it is judged.
 
-    model: what is reconstructed. scenes: what rendered faces are made with, of the same mesh.
-    sources: SHA-256 of the files that a resumed run has to have in common with its start.
-    facts: what the network's file says beside its settings.
+    model: of the reconstructions. scenes: the model of rendered faces, of the same mesh.
+    sources: SHA-256 of the files that a resumed run has to share with its start.
+    facts: metadata of the network's file, beside the settings.
     """
 
     objective: Callable[..., Objective]
     validation_measure = "loss"
-    """Of held-out rendered faces: the checkpoint where it is lowest is kept."""
+    """Of held-out rendered faces: the checkpoint with the lowest one is kept."""
 
     def __init__(self, settings: RunSettings, device: torch.device):
         path = settings.face_model or default_model_path()
@@ -49,7 +49,7 @@ class Stage(ABC):
         self.facts: dict[str, str] = {}
 
     def settled(self, settings: RunSettings) -> RunSettings:
-        """The settings with the albedo basis filled in, as a run's file holds them."""
+        """Settings with the albedo basis filled in, as a run's file holds them."""
         return settings
 
     def prepare(self, fabric, allow_download: bool = False) -> None:
@@ -74,7 +74,7 @@ class Stage(ABC):
 
     @abstractmethod
     def network(self, fabric, resumed: bool = False, allow_download: bool = False) -> nn.Module:
-        """As it is before the first step; of a resumed run a checkpoint has the weights."""
+        """Before the first step; the weights of a resumed run come from its checkpoint."""
 
     @abstractmethod
     def save(self, path: Path, network: nn.Module, metadata: Mapping[str, str] = {}) -> None:
@@ -86,18 +86,18 @@ class Stage(ABC):
 
     @abstractmethod
     def predict(self, network: Callable, batch: FaceBatch):
-        """What the objective takes. Of all that runs here the network alone may be in bfloat16."""
+        """What the objective takes. The network alone may run in bfloat16."""
 
     @abstractmethod
     def errors(self, prediction, batch: FaceBatch) -> dict[str, Float[Tensor, " batch"]]:
-        """Each face against what is known of it, beside the terms of the objective."""
+        """Of each face against its truth, beside the terms of the objective."""
 
     @abstractmethod
     def summary(self, numbers: Mapping) -> str:
-        """What `validate` found, for people."""
+        """The numbers of `validate` in a line for people."""
 
     @abstractmethod
     def rows(
-        self, prediction, batch: FaceBatch, found: Objective
+        self, prediction, batch: FaceBatch, objective: Objective
     ) -> Float[Tensor, "3 rows columns"] | None:
-        """The first faces as one picture, where there is something to see."""
+        """The first faces as one picture, or None."""

@@ -1,7 +1,9 @@
 """How a training run is judged on the way: on faces that it does not learn from.
 
-numbers = validate(stage, network, batches, fabric)
-numbers["loss"], numbers["landmark_error"], numbers["terms"]["pixel"]
+    numbers = validate(stage, network, batches, fabric)
+    numbers["loss"], numbers["landmark_error"], numbers["terms"]["pixel"]
+
+Serves notebooks 06 and 09.
 """
 
 from __future__ import annotations
@@ -27,20 +29,17 @@ def validate(
     """Means over all faces of the loss, its terms and `stage.errors`; {} where there are none.
 
     The network has to be in eval mode. batches: this process's share; every process gets the means
-    over all of them. show: is given the first batch's prediction, the batch, and its objective.
-    Raises ShardsError in all processes where one cannot read its photos.
+    over all of them. show: called with the prediction, batch and objective of the first batch.
+    Raises ShardsError in all processes if one cannot read its photos.
     """
     if fabric.world_size > 1:  # each process has running statistics of its own
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
 
-    sums = in_all(fabric, lambda: _sums(stage, network, batches, fabric, show))
-    everyone = gather(fabric, sums)
-    count = sum(part["faces"] for part in everyone)
-    names = [name for part in everyone for name in part if name != "faces"]
-    means = {
-        name: sum(part.get(name, 0.0) for part in everyone) / count for name in dict.fromkeys(names)
-    }
+    shares = gather(fabric, in_all(fabric, lambda: _sums(stage, network, batches, fabric, show)))
+    count = sum(share["faces"] for share in shares)
+    names = dict.fromkeys(name for share in shares for name in share if name != "faces")
+    means = {name: sum(share.get(name, 0.0) for share in shares) / count for name in names}
     if not means:
         return {}
     terms = {k.removeprefix("terms/"): means.pop(k) for k in list(means) if k[:6] == "terms/"}
@@ -50,23 +49,23 @@ def validate(
 def _sums(
     stage: Stage, network: nn.Module, batches: Iterable[FaceBatch], fabric, show: Callable | None
 ) -> dict[str, float]:
-    """Over the faces of this process, and how many they are."""
+    """Over the faces of this process, and their number."""
 
-    def seen(*images):
+    def autocast_network(*images):
         with fabric.autocast():
             return network(*images)
 
     sums: dict[str, float] = {"faces": 0}
     for batch in batches:
-        prediction = stage.predict(seen, batch)
-        found = stage.objective(prediction, batch)
+        prediction = stage.predict(autocast_network, batch)
+        objective = stage.objective(prediction, batch)
         errors = stage.errors(prediction, batch)
-        means = {"loss": found.loss, **{k: v.mean() for k, v in errors.items()}}
-        means |= {f"terms/{k}": v for k, v in found.terms.items()}
+        means = {"loss": objective.loss, **{k: v.mean() for k, v in errors.items()}}
+        means |= {f"terms/{k}": v for k, v in objective.terms.items()}
         values = (len(batch) * torch.stack(list(means.values()))).tolist()
         for name, value in zip(means, values, strict=True):
             sums[name] = sums.get(name, 0.0) + value
         if show is not None and not sums["faces"]:
-            show(prediction, batch, found)
+            show(prediction, batch, objective)
         sums["faces"] += len(batch)
     return sums

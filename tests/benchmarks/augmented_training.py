@@ -12,9 +12,9 @@ from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.camera import CROP_SIZE
 from facerecon_lib.fitting.objective import Objective
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
-from facerecon_lib.training.loop import AugmentedSettings, make_fabric
-from facerecon_lib.training.run import open_stage
-from facerecon_lib.training.settings import augmented_rendered_weights, augmented_report_weights
+from facerecon_lib.training.loop import open_stage
+from facerecon_lib.training.processes import make_fabric
+from facerecon_lib.training.settings import AugmentedSettings, loss_weights
 
 LEARNING_RATE, CLIP_NORM = 3e-5, 10.0
 PRECISION = {"bf16": "bf16-mixed", "fp32": "32-true"}
@@ -30,14 +30,13 @@ class AugmentedTraining:
     def __init__(self, s, batch: int):
         self.s, self.batch, self.seen = s, batch, 0
         report = s.weights == "report"
-        weights = augmented_report_weights if report else augmented_rendered_weights
         self.settings = AugmentedSettings(
             subdivision=s.subdivision,
             width=s.width,
             batch=batch,
             learning_rate=LEARNING_RATE,
             precision=PRECISION[s.precision],
-            weights=weights(s.recognition),
+            weights=loss_weights("augmented", s.weights, s.recognition),
             recognition=s.recognition,
             reduction="sum" if report else "mean",
             symmetry="image" if report else "mesh",

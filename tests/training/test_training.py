@@ -21,22 +21,19 @@ from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align
 from facerecon_lib.training import loop as training
-from facerecon_lib.training import run as training_run
-from facerecon_lib.training.checkpoints import latest_checkpoint
+from facerecon_lib.training.checkpoints import CheckpointError, latest_checkpoint
 from facerecon_lib.training.data import RenderedData
+from facerecon_lib.training.guard import Interrupted, NonFiniteError
 from facerecon_lib.training.logs import RunLog, picture_rows, read_log
-from facerecon_lib.training.loop import (
-    PROFILES,
-    CheckpointError,
-    Interrupted,
-    NonFiniteError,
+from facerecon_lib.training.loop import train
+from facerecon_lib.training.processes import make_fabric
+from facerecon_lib.training.profiles import PROFILES
+from facerecon_lib.training.settings import (
     SettingsError,
     TrainSettings,
-    balanced_weights,
-    report_weights,
-    train_base,
+    differences,
+    loss_weights,
 )
-from facerecon_lib.training.settings import differences
 
 pytest.importorskip("lightning")
 
@@ -63,7 +60,7 @@ def whole(tmp_path_factory):
     """A run of four steps that nothing interrupts."""
     out = tmp_path_factory.mktemp("whole")
     torch.manual_seed(99)  # whatever was drawn before must not matter
-    return out, train_base(TINY, out)
+    return out, train(TINY, out)
 
 
 def weights(out):
@@ -90,9 +87,9 @@ def test_a_run_leaves_an_encoder_that_says_where_it_comes_from(whole):
     assert TrainSettings.from_json(found) == TINY
     assert (encoder.metadata["steps"], encoder.metadata["faces"]) == ("4", "8")
     assert json.loads(encoder.metadata["validation"]) == result.validation
-    for name, value in result.encoder.state_dict().items():
+    for name, value in result.network.state_dict().items():
         assert torch.equal(value, encoder.state_dict()[name])
-    assert not result.encoder.training
+    assert not result.network.training
 
 
 def test_the_log_holds_every_step_and_term(whole):
@@ -137,7 +134,7 @@ def test_no_file_holds_a_pickle(whole):
 
 def train_quietly(out):
     torch.set_num_threads(1)
-    train_base(TINY, out)
+    train(TINY, out)
 
 
 def test_killed_at_a_random_step_and_resumed_it_ends_bit_for_bit_the_same(whole, tmp_path):
@@ -155,7 +152,7 @@ def test_killed_at_a_random_step_and_resumed_it_ends_bit_for_bit_the_same(whole,
     child.join()
     assert child.exitcode == -signal.SIGKILL
     assert not (tmp_path / "encoder.safetensors").exists()
-    train_base(TINY, tmp_path, resume=True)
+    train(TINY, tmp_path, resume=True)
     assert_same_end(tmp_path, whole[0])
     assert losses(tmp_path) == losses(whole[0])
     assert board_steps(tmp_path) == board_steps(whole[0])
@@ -181,13 +178,13 @@ def test_sigterm_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(whole, tmp_
     before = signal.getsignal(signal.SIGTERM)
     first = replace(TINY, steps=3, checkpoint_every=100)
     with pytest.raises(Interrupted, match=r"SIGTERM after step 2 of 3; .* --resume") as stopped:
-        train_base(first, tmp_path)
+        train(first, tmp_path)
     assert stopped.value.signal_number == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
     assert latest_checkpoint(tmp_path / "checkpoints").step == 2
     assert not (tmp_path / "encoder.safetensors").exists()
     monkeypatch.undo()
-    train_base(TINY, tmp_path, resume=True)  # and one step more than was asked for at first
+    train(TINY, tmp_path, resume=True)  # and one step more than was asked for at first
     assert_same_end(tmp_path, whole[0])
     assert json.loads((tmp_path / "settings.json").read_text())["steps"] == 4
 
@@ -221,7 +218,7 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
     if broken == "weight":
         settings = replace(FAST, weights={**FAST.weights, "landmark": 1e38})
     with pytest.raises(NonFiniteError, match=expected[broken]) as stopped:
-        train_base(settings, tmp_path)
+        train(settings, tmp_path)
     assert "\n" not in str(stopped.value)
     last = latest_checkpoint(tmp_path / "checkpoints")
     if broken == "weight":
@@ -236,16 +233,16 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
 def test_a_folder_with_a_run_is_not_trained_into_again(whole):
     before = sorted(whole[0].rglob("*"))
     with pytest.raises(CheckpointError, match="holds a run; go on with --resume"):
-        train_base(TINY, whole[0])
+        train(TINY, whole[0])
     assert sorted(whole[0].rglob("*")) == before
 
 
 def test_resuming_with_other_settings_says_which(whole):
     other = replace(TINY, batch=4, weights={**TINY.weights, "pixel": 1.0})
     with pytest.raises(CheckpointError, match=r"batch 2, not 4; weights .*\"pixel\": 300"):
-        train_base(other, whole[0], resume=True)
+        train(other, whole[0], resume=True)
     with pytest.raises(CheckpointError, match="4 steps are done already"):
-        train_base(replace(TINY, steps=3), whole[0], resume=True)
+        train(replace(TINY, steps=3), whole[0], resume=True)
 
 
 def test_what_may_change_on_the_way():
@@ -274,17 +271,17 @@ def shards(tmp_path_factory):
 
 
 def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, monkeypatch):
-    weights = balanced_weights("none")
+    weights = loss_weights("base", "balanced")
     settings = replace(FAST, data=str(shards), steps=None, epochs=1.5, weights=weights)
     settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
-    taken, optimise_photos = [], training_run.agree
+    taken, optimise_photos = [], training.agree
 
     def noted(fabric, asked, step, batch, *rest):
         taken.append((step, batch.names))
         return optimise_photos(fabric, asked, step, batch, *rest)
 
-    monkeypatch.setattr(training_run, "agree", noted)
-    whole = train_base(settings, tmp_path / "whole")
+    monkeypatch.setattr(training, "agree", noted)
+    whole = train(settings, tmp_path / "whole")
     assert whole.steps == 6
     epoch = list(itertools.chain(*(names for _, names in taken[:4])))
     assert len(set(epoch)) == 8  # each photo once
@@ -303,9 +300,9 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, mon
 
     monkeypatch.setattr(training.TrainingRun, "after", stopped)
     with pytest.raises(KeyboardInterrupt):
-        train_base(settings, tmp_path / "again")
+        train(settings, tmp_path / "again")
     monkeypatch.setattr(training.TrainingRun, "after", after)
-    train_base(settings, tmp_path / "again", resume=True)
+    train(settings, tmp_path / "again", resume=True)
     assert taken == straight
     assert_same_end(tmp_path / "again", tmp_path / "whole")
 
@@ -321,7 +318,7 @@ def test_full_is_the_report():
     assert dict(full.weights) == {
         name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")
     }
-    assert report_weights("dlib")["recognition"] == RECOGNITION_WEIGHTS["dlib"]
+    assert loss_weights("base", "report", "dlib")["recognition"] == RECOGNITION_WEIGHTS["dlib"]
     assert {full.rate(step) for step in (0, 9, 71_249)} == {3e-5}
 
 
@@ -366,7 +363,7 @@ def test_the_learning_rate_rises_and_then_falls_along_a_cosine():
 )
 def test_settings_that_cannot_be_are_refused(tmp_path, change, message):
     with pytest.raises(SettingsError, match=message):
-        train_base(replace(TINY, **change), tmp_path / "run")
+        train(replace(TINY, **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -377,25 +374,25 @@ def test_a_batch_that_does_not_divide_is_refused():
 
 def test_a_weight_that_means_nothing_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(SettingsError, match="'pixels' is unknown"):
-        train_base(replace(TINY, weights={"pixels": 1.0}), tmp_path)
+        train(replace(TINY, weights={"pixels": 1.0}), tmp_path)
     assert not (tmp_path / "settings.json").exists()
 
 
 def test_precision_auto_is_float32_where_there_is_no_bfloat16(monkeypatch):
-    assert training.make_fabric("cpu", precision="auto").strategy.precision.precision == "32-true"
+    assert make_fabric("cpu", precision="auto").strategy.precision.precision == "32-true"
 
 
 @pytest.mark.parametrize("device", ["tpu", "cpu:0", "cuda:"])
 def test_an_unknown_device_is_refused(device):
     with pytest.raises(SettingsError, match="expected auto, cpu, cuda or cuda:N"):
-        training.make_fabric(device)
+        make_fabric(device)
 
 
 @pytest.mark.parametrize("module", ["lightning.fabric", "torch.utils.tensorboard"])
 def test_what_is_not_installed_is_named_in_one_line(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SettingsError, match=r"pip install 'facerecon-lib\[train\]'"):
-        training.make_fabric("cpu")
+        make_fabric("cpu")
 
 
 # Data -------------------------------------------------------------------------------------------
@@ -463,7 +460,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_ends_the_same(copied, whole):
     flip_a_byte(copied / "checkpoints" / "step-000004" / "encoder.safetensors")
     (copied / "encoder.safetensors").unlink()
     console = Console(record=True, width=500, file=io.StringIO())
-    train_base(TINY, copied, resume=True, console=console)
+    train(TINY, copied, resume=True, console=console)
     assert_same_end(copied, whole[0])
     assert losses(copied) == losses(whole[0])
     said = console.export_text()
@@ -476,7 +473,7 @@ def test_another_face_model_is_refused(copied):
         state = json.loads(file.read_text())
         file.write_text(json.dumps({**state, "face_model": "0" * 64}))
     with pytest.raises(CheckpointError, match="was trained with another face model"):
-        train_base(TINY, copied, resume=True)
+        train(TINY, copied, resume=True)
 
 
 # Logs -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -17,41 +18,40 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from facerecon_lib.augmented.branch import AugmentedBranch, BaseBranch
+from facerecon_lib.augmented.branch import LIGHTS, SPACES, AugmentedBranch, BaseBranch
 from facerecon_lib.cli.train import chosen_settings
+from facerecon_lib.data.rendered.scenes import FAMILIES
+from facerecon_lib.data.splits import SPLITS
 from facerecon_lib.face.model_file import read_model_file
 from facerecon_lib.face.morphable_model import ModelError, MorphableModel
 from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.files.weights import shipped_file
-from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS
+from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS, RECOGNITION_WEIGHTS
+from facerecon_lib.networks.backbones import BACKBONES
+from facerecon_lib.networks.backbones import NORMS as BACKBONE_NORMS
 from facerecon_lib.networks.encoder import Encoder, load_encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
 from facerecon_lib.photos.crop import align
 from facerecon_lib.training import loop as training
 from facerecon_lib.training.checkpoints import (
+    CheckpointError,
     find_run,
     latest_checkpoint,
     write_settings,
 )
 from facerecon_lib.training.data import RenderedData, held_out_faces
+from facerecon_lib.training.guard import Interrupted
 from facerecon_lib.training.logs import SHOWN, read_log
-from facerecon_lib.training.loop import (
-    AUGMENTED_PROFILES,
+from facerecon_lib.training.loop import open_stage, train
+from facerecon_lib.training.processes import make_fabric
+from facerecon_lib.training.profiles import AUGMENTED_PROFILES
+from facerecon_lib.training.settings import (
+    LOSSES,
     AugmentedSettings,
-    CheckpointError,
-    Interrupted,
     SettingsError,
     TrainSettings,
-    make_fabric,
-    train_augmented,
-    train_base,
-)
-from facerecon_lib.training.run import open_stage
-from facerecon_lib.training.settings import (
-    augmented_balanced_weights,
-    augmented_rendered_weights,
-    augmented_report_weights,
     differences,
+    loss_weights,
 )
 
 pytest.importorskip("lightning")
@@ -89,7 +89,7 @@ def whole(tmp_path_factory, tiny):
     out = tmp_path_factory.mktemp("whole")
     torch.manual_seed(99)  # whatever was drawn before must not matter
     console = Console(record=True, width=500, file=io.StringIO())
-    result = train_augmented(tiny, out, console=console)
+    result = train(tiny, out, console=console)
     return out, result, console.export_text()
 
 
@@ -118,8 +118,8 @@ def test_a_run_leaves_a_unet_that_says_what_it_is_for(whole, tiny, encoder_file)
     assert said["encoder_sha256"] == sha256_of(encoder_file)
     assert (said["steps"], said["faces"]) == ("4", "8")
     assert json.loads(said["validation"]) == result.validation
-    assert not result.unet.training
-    for name, value in result.unet.state_dict().items():
+    assert not result.network.training
+    for name, value in result.network.state_dict().items():
         assert torch.equal(value, unet.state_dict()[name])
 
 
@@ -206,11 +206,11 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, tmp_path, 
 
     monkeypatch.setattr(training.TrainingRun, "after", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_augmented(tiny, tmp_path)
+        train(tiny, tmp_path)
     monkeypatch.undo()
     assert latest_checkpoint(tmp_path / "checkpoints").step == 2
     torch.manual_seed(7)
-    train_augmented(tiny, tmp_path, resume=True)
+    train(tiny, tmp_path, resume=True)
     assert_same_end(tmp_path, whole[0])
 
 
@@ -218,10 +218,11 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, tmp_path, 
 def test_killed_outright_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, tmp_path):
     code = (
         "import json, sys, torch; from pathlib import Path\n"
-        "from facerecon_lib.training.loop import AugmentedSettings, train_augmented\n"
+        "from facerecon_lib.training.loop import train\n"
+        "from facerecon_lib.training.settings import AugmentedSettings\n"
         "torch.set_num_threads(1)\n"
         "settings = AugmentedSettings.from_json(json.loads(sys.argv[1]))\n"
-        "train_augmented(settings, Path(sys.argv[2]))"
+        "train(settings, Path(sys.argv[2]))"
     )
     command = [sys.executable, "-c", code, json.dumps(tiny.as_json()), str(tmp_path)]
     child = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -229,7 +230,7 @@ def test_killed_outright_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, t
         assert child.poll() is None, "the run ended by itself"
     child.kill()
     child.wait()
-    train_augmented(tiny, tmp_path, resume=True)
+    train(tiny, tmp_path, resume=True)
     assert_same_end(tmp_path, whole[0])
 
 
@@ -244,7 +245,7 @@ def test_sigterm_says_how_to_go_on(tiny, tmp_path, monkeypatch):
     quick = replace(tiny, validate_every=0, picture_every=0)
     hint = f"after step 2 of 4; go on with facerecon train augmented --out {tmp_path} --resume"
     with pytest.raises(Interrupted) as stopped:
-        train_augmented(quick, tmp_path)
+        train(quick, tmp_path)
     assert hint in str(stopped.value)
     assert latest_checkpoint(tmp_path / "checkpoints").step == 2
 
@@ -259,14 +260,14 @@ def test_the_same_faces_again_and_again_come_nearer(tiny, tmp_path, monkeypatch)
     same = next(held_out_faces(dark, stage.scenes, 0, 1))
     monkeypatch.setattr(RenderedData, "batches", lambda self, step: itertools.repeat(same))
     settings = replace(dark, steps=10, clip_norm=300.0, ema=0.0, validate_every=10)
-    found = train_augmented(settings, tmp_path).validation
+    found = train(settings, tmp_path).validation
     assert found["photometric"] < 0.95 * found["base_photometric"]
     assert found["albedo_rgb"] < 0.85 * found["base_albedo_rgb"]
 
 
 @pytest.mark.slow
 def test_smoke_learns(tmp_path):
-    result = train_augmented(AUGMENTED_PROFILES["smoke"], tmp_path)
+    result = train(AUGMENTED_PROFILES["smoke"], tmp_path)
     found = result.validation
     assert found["photometric"] < 0.8 * found["base_photometric"]
     assert found["albedo_rgb"] < 0.85 * found["base_albedo_rgb"]
@@ -284,7 +285,7 @@ def test_a_light_skinned_basis_under_known_light_is_of_the_base_alone(tiny, tmp_
     batch = next(held_out_faces(settings, stage.scenes, 0, 1))
     base = stage.base_branch(batch)
     assert torch.equal(base.coefficients.lighting, batch.truth.lighting)
-    train_augmented(settings, tmp_path)
+    train(settings, tmp_path)
     said = load_unet(tmp_path / "offset_unet.safetensors").metadata
     assert (said["albedo"], said["light"]) == ("light", "known")
 
@@ -294,7 +295,7 @@ def test_a_light_skinned_basis_under_known_light_is_of_the_base_alone(tiny, tmp_
 )
 def test_other_maps_and_faces_are_trained_too(tiny, tmp_path, change):
     quick = replace(tiny, steps=1, validate_every=0, picture_every=0, ema=0.0, **change)
-    result = train_augmented(quick, tmp_path)
+    result = train(quick, tmp_path)
     assert result.records[0]["loss"] > 0
     said = load_unet(tmp_path / "offset_unet.safetensors").metadata
     assert all(said[name] == value for name, value in change.items() if name != "details")
@@ -309,7 +310,7 @@ def test_a_unet_is_gone_on_with(whole, tiny, tmp_path):
     other = tmp_path / "other.safetensors"
     save_unet(other, DoubleHeadUNet(16, 3))
     with pytest.raises(UNetError, match="its width is 16, and 8 is asked for"):
-        train_augmented(replace(tiny, pretrained=str(other)), tmp_path / "run")
+        train(replace(tiny, pretrained=str(other)), tmp_path / "run")
 
 
 def test_what_was_trained_is_what_the_branch_shows(whole, tiny, encoder_file):
@@ -338,12 +339,12 @@ def test_photos_are_trained_on(tiny, tmp_path):
     settings = replace(
         tiny,
         data=str(tmp_path / "shards"),
-        weights=augmented_balanced_weights("none"),
+        weights=loss_weights("augmented", "balanced"),
         steps=2,
         validation_faces=1,
         picture_every=0,
     )
-    result = train_augmented(settings, tmp_path / "run")
+    result = train(settings, tmp_path / "run")
     photos = result.validation["photos"]
     assert set(photos) == {
         *("faces", "loss", "terms", "photometric", "base_photometric"),
@@ -362,13 +363,13 @@ def test_resuming_with_another_encoder_is_refused(whole, tiny, tmp_path):
     torch.nn.init.ones_(encoder.head.bias)
     save_encoder(other, encoder)
     with pytest.raises(CheckpointError, match="its run has other settings: encoder "):
-        train_augmented(replace(tiny, encoder=str(other)), whole[0], resume=True)
+        train(replace(tiny, encoder=str(other)), whole[0], resume=True)
     file = Path(tiny.encoder)
     before = file.read_bytes()
     file.write_bytes(other.read_bytes())  # of the same name
     try:
         with pytest.raises(CheckpointError, match="trained with another encoder; resume with the"):
-            train_augmented(tiny, whole[0], resume=True)
+            train(tiny, whole[0], resume=True)
     finally:
         file.write_bytes(before)
 
@@ -376,10 +377,10 @@ def test_resuming_with_another_encoder_is_refused(whole, tiny, tmp_path):
 def test_a_run_goes_on_as_the_stage_that_it_is(whole, tiny, tmp_path):
     base = TrainSettings(steps=4)
     with pytest.raises(CheckpointError, match="a run of facerecon train augmented, not base"):
-        train_base(base, whole[0], resume=True)
+        train(base, whole[0], resume=True)
     write_settings(tmp_path, base)
     with pytest.raises(CheckpointError, match="a run of facerecon train base, not augmented"):
-        train_augmented(tiny, tmp_path, resume=True)
+        train(tiny, tmp_path, resume=True)
     with pytest.raises(SettingsError, match="it is facerecon train base that has to go on"):
         AugmentedSettings.from_json(base.as_json())
 
@@ -427,7 +428,7 @@ def test_settings_from_before_there_were_stages_are_of_the_base():
 )
 def test_settings_that_cannot_be_are_refused(tiny, tmp_path, change, message):
     with pytest.raises(SettingsError, match=message) as refused:
-        train_augmented(replace(tiny, **change), tmp_path)
+        train(replace(tiny, **change), tmp_path)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "settings.json").exists()
 
@@ -453,7 +454,7 @@ def imported(tmp_path_factory):
 
 def test_a_run_is_of_the_model_s_own_basis_whatever_it_is_called(imported, tiny, tmp_path):
     quick = replace(tiny, steps=1, validate_every=0, picture_every=0, ema=0.0, **imported)
-    train_augmented(quick, tmp_path)
+    train(quick, tmp_path)
     assert json.loads((tmp_path / "settings.json").read_text())["albedo"] == "skin"
     file = tmp_path / "offset_unet.safetensors"
     model = MorphableModel.load(imported["face_model"], subdivision=0)
@@ -483,14 +484,14 @@ def test_a_basis_that_the_model_lacks_is_refused_with_those_that_it_has(imported
     smoke = replace(AUGMENTED_PROFILES["smoke"], **imported)  # of albedo "light"
     for albedo in ("light", "monk"):
         with pytest.raises(ModelError, match=f"'{albedo}'; it has pale, skin; --albedo skin is"):
-            train_augmented(replace(smoke, albedo=albedo), tmp_path)
+            train(replace(smoke, albedo=albedo), tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def found(settings, out):
     """What a resumed run goes on from."""
     stage = open_stage(settings, torch.device("cpu"))
-    return find_run(out, stage.settings, stage.sources, True, lambda text: None, stage.settled)
+    return find_run(out, stage.settings, stage, True)
 
 
 def made_old(file):
@@ -510,18 +511,29 @@ def test_runs_from_when_any_model_s_own_basis_was_called_monk_go_on(
     for file in (out / "settings.json", *(out / "checkpoints").glob("*/state.json")):
         made_old(file)
     for given in ({}, {"albedo": "monk"}):  # as the model that ships has it
-        assert found(chosen_settings(out, given, None, True, [], "augmented"), out).step == 4
+        assert found(chosen_settings(AugmentedSettings, out, given, resume=True), out).step == 4
     with pytest.raises(CheckpointError, match='albedo "monk", not "light"'):
         found(replace(tiny, albedo="light", illumination="free"), out)
     out = tmp_path / "imported"
     out.mkdir()
     write_settings(out, replace(tiny, **imported))
     made_old(out / "settings.json")
-    settings = chosen_settings(out, {}, None, True, [], "augmented")
+    settings = chosen_settings(AugmentedSettings, out, {}, resume=True)
     assert found(settings, out) is None  # no checkpoint yet, and nothing against one
     assert found(replace(settings, albedo="skin"), out) is None
     with pytest.raises(CheckpointError, match='albedo "skin", not "pale"'):
         found(replace(settings, albedo="pale", illumination="free"), out)
+
+
+def test_the_choices_of_settings_are_those_of_the_library():
+    base, augmented = get_type_hints(TrainSettings), get_type_hints(AugmentedSettings)
+    assert get_args(base["backbone"]) == BACKBONES
+    assert get_args(base["norm"]) == BACKBONE_NORMS
+    assert get_args(base["split"]) == SPLITS
+    assert get_args(base["family"]) == FAMILIES
+    assert set(get_args(base["recognition"])) == {"none", *RECOGNITION_WEIGHTS}
+    assert set(get_args(augmented["illumination"])) == set(LIGHTS)
+    assert get_args(augmented["space"]) == SPACES
 
 
 def test_what_may_change_on_the_way(tiny):
@@ -538,7 +550,7 @@ def test_full_is_the_report():
     full = AUGMENTED_PROFILES["full"]
     assert full.total_steps == 6235 == -(-7 * 114_000 // full.batch)  # a partial batch counts
     assert dict(full.weights) == dict(AUGMENTED_REPORT_WEIGHTS)
-    assert augmented_report_weights("facenet")["recognition"] == 20
+    assert loss_weights("augmented", "report", "facenet")["recognition"] == 20
     assert (full.reduction, full.symmetry, full.smooth_on) == ("sum", "image", "face")
     assert (full.sampling, full.space, full.albedo) == ("bilinear", "image", None)
     assert (full.recognition, full.learning_rate, full.schedule) == ("facenet", 1e-4, "constant")
@@ -546,13 +558,9 @@ def test_full_is_the_report():
 
 
 def test_where_nobody_looks_there_is_no_recognition_term():
-    for weights_of in (
-        augmented_report_weights,
-        augmented_balanced_weights,
-        augmented_rendered_weights,
-    ):
-        assert "recognition" not in weights_of("none")
-        assert weights_of("dlib")["recognition"] > 0
+    for stage, losses in itertools.product(LOSSES, ("report", "balanced", "rendered")):
+        assert "recognition" not in loss_weights(stage, losses)
+        assert loss_weights(stage, losses, "dlib")["recognition"] > 0
 
 
 @pytest.mark.parametrize("name", AUGMENTED_PROFILES)

@@ -18,7 +18,8 @@ from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import load_unet
 from facerecon_lib.training.checkpoints import latest_checkpoint
 from facerecon_lib.training.logs import read_log
-from facerecon_lib.training.loop import SettingsError, make_fabric
+from facerecon_lib.training.processes import make_fabric
+from facerecon_lib.training.settings import SettingsError
 
 pytest.importorskip("lightning")
 

@@ -29,7 +29,7 @@ from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import load_unet
 from facerecon_lib.photos.crop import Crop
 from facerecon_lib.training import data as training_data
-from facerecon_lib.training import run as training_run
+from facerecon_lib.training import loop as training
 from facerecon_lib.training.checkpoints import latest_checkpoint
 from facerecon_lib.training.logs import read_log
 
@@ -178,8 +178,8 @@ def test_a_shard_that_fails_in_validation_loses_no_step_either(shards, tmp_path,
         if len(times) > 1:
             raise ShardsError("a.tar: cannot be read (gone)")
 
-    held_out_photos = training_run.held_out_photos
-    monkeypatch.setattr(training_run, "held_out_photos", failing)
+    held_out_photos = training.held_out_photos
+    monkeypatch.setattr(training, "held_out_photos", failing)
     out, settings = tmp_path / "run", QUICK | {"steps": 2, "validate_every": 1}
     done = CliRunner().invoke(cli.app, arguments("base", out, shards, **settings))
     assert done.exit_code == 2
@@ -204,7 +204,7 @@ def test_shards_that_all_fail_leave_no_checkpoint(store, tmp_path):
 THE_SAME_PHOTOS = """
 import torch
 from facerecon_lib.training import data as training_data
-from facerecon_lib.training import run as training_run
+from facerecon_lib.training import loop as training
 from facerecon_lib.face.batch import FaceBatch
 
 def joined(parts):
@@ -221,7 +221,7 @@ def open_both(settings, model, rank, processes):
     one.batches = lambda first_step: map(joined, parts)
     return one
 
-training_run.open_data = open_both
+training.open_data = open_both
 """
 STAGES = {
     "base": (ONE_STEP_AFTER_ANOTHER, load_encoder, "encoder.safetensors"),

@@ -1,4 +1,4 @@
-"""The facts of a face model, as lines of text: what `facerecon model info` prints.
+"""The command `facerecon model`: facts and a picture of a face model.
 
 for name, value in model_facts(MorphableModel.load("bfm.safetensors", subdivision=0)):
     print(name, value)
@@ -7,18 +7,76 @@ for name, value in model_facts(MorphableModel.load("bfm.safetensors", subdivisio
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from jaxtyping import Float
-from torch import Tensor
+import typer
+from rich.table import Table
+from rich.text import Text
 
-from ..face.mesh import boundary_edges, edges
-from ..face.morphable_model import MorphableModel
+from ..reconstruction.output_folder import OutputError, claim_folder
+from .console import error_console, one_thread, out_console, refusals
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from ..face.morphable_model import MorphableModel
 
 FIRST = 5  # modes whose size is given
+
+model_app = typer.Typer(no_args_is_help=True, help="Facts and figures of a face model.")
+
+ModelPath = Annotated[
+    Path | None, typer.Argument(help="Default: $FACERECON_MODEL, or the model that ships.")
+]
+
+
+@model_app.command()
+def info(path: ModelPath = None) -> None:
+    """Print a face model's facts: sizes, bases, landmarks, where it comes from."""
+    from ..face.morphable_model import MorphableModel
+
+    with refusals():
+        model = MorphableModel.load(path, subdivision=0)
+    table = Table.grid(padding=(0, 2))
+    for name, value in model_facts(model):
+        table.add_row(Text(f"{name}:"), Text(value))
+    out_console.print(table)
+
+
+@model_app.command()
+def show(
+    path: ModelPath = None,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("face_model.png"),
+    subdivision: Annotated[
+        int | None, typer.Option(help="Loop steps, 0 to 3. Default: the model's own.")
+    ] = None,
+) -> None:
+    """Draw a face model: mean, landmarks, modes, expressions, skins, random faces."""
+    from ..face.morphable_model import MorphableModel
+    from ..pictures.model_sheet import model_sheet
+    from ..pictures.sheets import save_figure
+
+    with refusals():
+        if out.suffix.lower() != ".png":
+            raise OutputError(f"--out {out}: expected a name that ends in .png")
+        claim_folder(out.parent)
+        one_thread()
+        with error_console.status("drawing"):
+            figure = model_sheet(MorphableModel.load(path, subdivision))
+        try:
+            save_figure(figure, out)
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"--out {out}: cannot be written ({reason})") from None
+    out_console.print(f"{out}", markup=False)
 
 
 def model_facts(model: MorphableModel) -> list[tuple[str, str]]:
     """Names and values, in the order to print them. model: as stored, not subdivided."""
+    from ..face.mesh import boundary_edges, edges
+
     m, stored = model, model.metadata
     low, high = m.mean.amin(0), m.mean.amax(0)
     finer = len(m.mean) + len(edges(m.faces)), 4 * len(m.faces)

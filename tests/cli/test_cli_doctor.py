@@ -1,0 +1,73 @@
+"""`facerecon doctor`: what is here, what is missing, what to do."""
+
+from dataclasses import replace
+
+from command_line import SAMPLE, facerecon
+from rich.console import Console
+
+from facerecon_lib.cli import doctor as doctor_module
+from facerecon_lib.networks.encoder import ENCODER_FILE
+
+
+def test_the_doctor_names_what_is_here_and_what_to_do():
+    result = facerecon("doctor")
+    assert result.exit_code == 0
+    for word in ("torch", "warp-lang", "face model", "MTCNN", "dlib", "terms", "Ready", "facenet"):
+        assert word in result.stdout
+    assert "who it is" in " ".join(result.stdout.split())
+
+
+def test_the_doctor_tells_of_the_encoder_and_fitting_does_without_it(monkeypatch, checkpoint):
+    shipped = "facerecon_lib.networks.encoder.ENCODER_FILE"
+    monkeypatch.setattr(shipped, replace(ENCODER_FILE, shipped=str(checkpoint)))
+    result = facerecon("doctor")
+    assert result.exit_code == 0
+    told = " ".join(result.stdout.split())
+    assert "untrained.safetensors" in told
+    assert "mobilenet_v3_large" in told
+    monkeypatch.setattr(shipped, replace(ENCODER_FILE, shipped=str(SAMPLE)))
+    result = facerecon("doctor")
+    assert result.exit_code == 0
+    assert "readable safetensors" in " ".join(result.stdout.split())
+
+
+def test_the_doctor_names_the_variables_whose_files_do_not_load(monkeypatch, checkpoint):
+    monkeypatch.setattr("facerecon_lib.cli.app.out_console", Console(width=300))
+    monkeypatch.setenv("FACERECON_ENCODER", str(checkpoint))
+    monkeypatch.setenv("FACERECON_UNET", "/nowhere")
+    result = facerecon("doctor")
+    assert result.exit_code == 0  # fitting does without either
+    encoder, unet = (
+        next(line for line in result.stdout.splitlines() if line.startswith(f"│ {name} "))
+        for name in ("encoder", "offset U-Net")
+    )
+    assert "untrained.safetensors: mobilenet_v3_large" in encoder
+    assert "$FACERECON_UNET: /nowhere: there is no such offset U-Net" in unet
+    assert "$FACERECON_UNET names it: change it, or unset it" in unet
+    monkeypatch.setenv("FACERECON_MODEL", "/nowhere")
+    result = facerecon("doctor")
+    assert result.exit_code == 1
+    assert "$FACERECON_MODEL names it: change it, or unset it" in result.stdout
+
+
+def test_the_doctor_says_what_is_missing(monkeypatch):
+    missing = ("no-such-package", "no_such_package", True, "pip install no-such-package")
+    broken = ("numpy", "no_such_module", True, "pip install numpy")
+    packages = (missing, broken, *doctor_module.PACKAGES)
+    monkeypatch.setattr(doctor_module, "PACKAGES", packages)
+    result = facerecon("doctor")
+    assert result.exit_code == 1
+    assert "missing" in result.stdout
+    assert "does not load" in result.stdout
+    assert "Not ready" in result.stdout
+
+
+def test_the_doctor_survives_a_model_and_detectors_that_do_not_load(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("torn to pieces")
+
+    monkeypatch.setattr("facerecon_lib.face.morphable_model.MorphableModel.load", broken)
+    monkeypatch.setattr("facerecon_lib.photos.landmarks.detectors", broken)
+    result = facerecon("doctor")
+    assert result.exit_code == 1
+    assert result.stdout.count("torn to") == 2

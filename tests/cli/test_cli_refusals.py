@@ -1,0 +1,191 @@
+"""Bad photos, options and files: one line, exit 2, and the other photos are done."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import SAMPLE, facerecon, refused
+from PIL import Image
+
+from facerecon_lib.cli import app as cli
+from facerecon_lib.photos.detection import ASSETS
+from facerecon_lib.reconstruction import output_folder
+from facerecon_lib.reconstruction import reconstruct as results
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
+    blank = folder / "blank.png"
+    Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(blank)
+    text = folder / "text.jpg"
+    text.write_text("I am no picture\n")
+    empty = folder / "empty.png"
+    empty.touch()
+    cut = folder / "cut.jpg"
+    cut.write_bytes(SAMPLE.read_bytes()[:4000])
+    directory = folder / "directory"
+    directory.mkdir()
+    return {
+        "no face": (blank, "no face"),
+        "text called .jpg": (text, "text.jpg"),
+        "empty": (empty, "empty"),
+        "cut off": (cut, "cut.jpg"),
+        "a folder": (directory, "folder"),
+        "missing": (folder / "missing.jpg", "missing.jpg"),
+    }
+
+
+BAD = ("no face", "text called .jpg", "empty", "cut off", "a folder", "missing")
+
+
+def test_reconstruct_refuses_bad_photos_as_fit_does(tmp_path, checkpoint):
+    bad = bad_inputs(tmp_path)
+    out = tmp_path / "out"
+    photos = [photo for photo, _ in bad.values()]
+    result = facerecon("reconstruct", *photos, SAMPLE, "--out", out, "--checkpoint", checkpoint)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(bad)
+    for line, (_, word) in zip(lines, bad.values(), strict=True):
+        assert line.startswith("facerecon: ")
+        assert word in line
+    assert [p.name for p in out.iterdir()] == ["astronaut"]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "says"),
+    [
+        ("reconstruct", ["--checkpoint", "nowhere.safetensors"], "there is no such encoder"),
+        ("reconstruct", ["--checkpoint", SAMPLE], "not a readable safetensors file"),
+        (
+            "reconstruct",
+            ["--checkpoint", ASSETS / "face_model.safetensors"],
+            "no encoder of this project",
+        ),
+        ("reconstruct", ["--face", "0"], "--face 0: faces count from 1"),
+        ("reconstruct", ["--device", "toaster"], "--device toaster: expected cpu"),
+        ("fit", ["--face", "0"], "--face 0: faces count from 1"),
+        ("fit", ["--model", SAMPLE], "not a readable safetensors file"),
+        ("fit", ["--model", "nowhere.safetensors"], "no such face model"),
+        ("fit", ["--device", "cuda:99"], "--device cuda:99"),
+        ("fit", ["--device", "toaster"], "--device toaster: expected cpu, cuda or cuda:N"),
+        ("fit", ["--device", "meta"], "--device meta: expected cpu"),
+        ("fit", ["--init", "guess"], "--init guess: expected landmarks or encoder"),
+        ("fit", ["--checkpoint", "any.safetensors"], "add --init encoder"),
+        ("fit", ["--init", "encoder", "--checkpoint", "nowhere"], "there is no such encoder"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(tmp_path, command, options, says):
+    out = tmp_path / "out"
+    result = facerecon(command, SAMPLE, "--out", out, *options)
+    refused(result, says)
+    assert not out.exists()
+
+
+def test_the_command_starts_without_loading_torch():
+    look = "import sys, facerecon_lib.cli.app; print([m for m in sys.modules if m == 'torch'])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_photo_exits_2_with_one_line_and_writes_nothing(tmp_path, kind):
+    photo, word = bad_inputs(tmp_path)[kind]
+    out = tmp_path / "out"
+    result = facerecon("fit", photo, "--out", out)
+    refused(result, word)
+    assert list(out.iterdir()) == []
+
+
+def test_an_unreadable_photo_exits_2(tmp_path, monkeypatch):
+    photo = tmp_path / "secret.png"
+    photo.write_bytes(SAMPLE.read_bytes())
+    whole = Path.read_bytes
+
+    def forbidden(path):
+        if path.name == "secret.png":
+            raise PermissionError(13, "Permission denied", path)
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    result = facerecon("fit", photo, "--out", tmp_path / "out")
+    refused(result, "secret.png")
+
+
+def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    result = facerecon("fit", SAMPLE, "--out", blocked / "out")
+    refused(result, "cannot be written")
+
+
+def test_a_read_only_output_exits_2(tmp_path, monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(output_folder.tempfile, "TemporaryFile", forbidden)
+    result = facerecon("fit", SAMPLE, "--out", tmp_path / "out")
+    refused(result, "cannot be written (Permission denied)")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_bad_photo_among_good_ones_does_not_stop_them(tmp_path):
+    text = tmp_path / "text.jpg"
+    text.write_text("no")
+    out = tmp_path / "out"
+    result = facerecon("fit", text, SAMPLE, "--out", out)
+    assert result.exit_code == 2
+    assert [p.name for p in out.iterdir()] == ["astronaut"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_whatever_goes_wrong_with_one_photo_the_others_are_done(tmp_path, monkeypatch):
+    whole, calls = results.fit, []
+
+    def fails_once(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 1:
+            raise RuntimeError("CUDA out of memory.\nSecond line")
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(results, "fit", fails_once)
+    other = tmp_path / "other.jpg"
+    other.write_bytes(SAMPLE.read_bytes())
+    out = tmp_path / "out"
+    result = facerecon("fit", SAMPLE, other, "--out", out)
+    assert result.exit_code == 2
+    assert result.stderr == "facerecon: astronaut.jpg: CUDA out of memory. Second line\n"
+    assert [p.name for p in out.iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("face", "expected none, dlib or facenet"), ("facenet", "put the file at")],
+)
+def test_a_network_that_is_not_here_exits_2_and_nothing_is_fitted(
+    tmp_path, monkeypatch, name, says
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(
+        "facerecon_lib.networks.face_networks.FACENET_URL", "http://127.0.0.1:1/x.pt"
+    )
+    out = tmp_path / "out"
+    result = facerecon("fit", SAMPLE, "--out", out, "--recognition", name)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("facerecon: ")
+    assert not out.exists()
+
+
+def test_an_option_of_an_old_name_is_refused_with_the_new_one(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["facerecon", "evaluate", "--light=known"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "facerecon: --light is called --illumination now\n"
+
+
+def test_a_missing_option_is_a_usage_error():
+    assert facerecon("fit", SAMPLE).exit_code == 2
+    assert facerecon("fit").exit_code == 2
