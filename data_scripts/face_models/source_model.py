@@ -37,7 +37,7 @@ from face_models.sanity import check_arrays, check_face, check_motion, check_pla
 from face_models.tables import ImportModelError
 from face_models.transfer import CarriedOver, outline
 from face_models.writing import claim, write_model
-from facerecon_lib.face.morphable_model import FORMAT
+from facerecon_lib.face.model_file import FORMAT
 from facerecon_lib.face.subdivision import loop_subdivide
 from facerecon_lib.files.errors import FacereconError, one_line
 

@@ -1,7 +1,9 @@
-"""What training and evaluation see at a time: aligned crops, their landmarks, and any known truth.
+"""A batch for training and evaluation: aligned crops, their landmarks, and the truth if known.
 
 batch = RenderedFaces(model, seed=3).batch(torch.arange(16))
 coefficients = encoder(batch.image)
+
+Notebook 06, section 2.1.
 """
 
 from __future__ import annotations
@@ -13,6 +15,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .coefficients import FaceCoefficients
+from .shapes import expect
+
+_SHAPES = {
+    "valid": "batch 1 size size",
+    "landmarks": "batch 68 2",
+    "tone": "batch",
+    "true_vertices": "batch vertex 3",
+    "true_albedo": "batch vertex 3",
+}
 
 
 @dataclass(eq=False)
@@ -22,11 +33,10 @@ class FaceBatch:
     image: crops in [0, 1]. valid: 1 where a pixel is of the face or what the face model may cover,
     0 beyond the photo's edge and, where that is known, on hair, glasses and hands.
     landmarks: in crop pixels. kind: "2d" or "3d", of the detector that found them.
-    names: of each face, for messages and reports. truth, tone (Monk's, 1 to 10, of the skin without
+    names: one per face, for messages and reports. truth, tone (Monk's, 1 to 10, of the skin without
     light): of rendered faces. person: of photos, "" where unknown.
     true_vertices (mm, model frame), true_albedo (sRGB without light): of rendered faces, exact,
-    with what the bases of `truth` do not have (`face_details`).
-    Raises ValueError where lengths or shapes do not fit.
+    with the wrinkles and skin details that the bases of `truth` lack.
     """
 
     image: Float[Tensor, "batch 3 size size"]
@@ -41,26 +51,16 @@ class FaceBatch:
     true_albedo: Float[Tensor, "batch vertex 3"] | None = None
 
     def __post_init__(self) -> None:
-        batch, side = len(self.image), self.image.shape[-1]
-        for name, value, shape in (
-            ("image", self.image, (batch, 3, side, side)),
-            ("valid", self.valid, (batch, 1, side, side)),
-            ("landmarks", self.landmarks, (batch, 68, 2)),
-        ):
-            if tuple(value.shape) != shape:
-                raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
+        sizes = expect("image", self.image, "batch 3 size size")
+        for name, shape in _SHAPES.items():
+            if (value := getattr(self, name)) is not None:
+                expect(name, value, shape, **sizes)
         if self.kind not in ("2d", "3d"):
             raise ValueError(f"kind: expected '2d' or '3d', got {self.kind!r}")
-        for name in ("true_vertices", "true_albedo"):
+        for name in ("names", "truth", "person"):
             value = getattr(self, name)
-            if value is not None and (value.ndim != 3 or value.shape[2] != 3):
-                raise ValueError(
-                    f"{name}: expected shape ({batch}, vertex, 3), got {tuple(value.shape)}"
-                )
-        for name in ("names", "truth", "tone", "person", "true_vertices", "true_albedo"):
-            value = getattr(self, name)
-            if value is not None and len(value) != batch:
-                raise ValueError(f"{name}: expected {batch} as there are images, got {len(value)}")
+            if value is not None and len(value) != len(self):
+                raise ValueError(f"{name}: expected {len(self)} like the images, got {len(value)}")
 
     def __len__(self) -> int:
         return len(self.image)

@@ -8,6 +8,7 @@ Model frame: mm, +x to the viewer's right, +y up, +z out of the face.
 Camera frame, as PyTorch3D's: mm, +X left, +Y up, +Z into the screen.
 NDC, as PyTorch3D's: the image's shorter side spans [-1, 1], +x left, +y up.
 Pixels are continuous, from the top left: pixel i covers [i, i + 1), its centre is at i + 0.5.
+Notebook 02, section 2.1.
 """
 
 import math
@@ -16,9 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .coefficients import DEFAULT_DEPTH as DEFAULT_DEPTH
-from .coefficients import DEFAULT_TRANSLATION as DEFAULT_TRANSLATION
 from .device_constants import constant
+from .shapes import expect
 
 CROP_SIZE = 224
 """Side in pixels of the aligned crop, and of the renderings that are compared with it."""
@@ -40,10 +40,8 @@ def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor,
     R = I + (sin t / t) K + ((1 - cos t) / t^2) K^2, with K the vector's cross-product matrix and t
     its length. Both factors are smooth in t^2 and come from their series near zero, so values and
     gradients are right at the zero rotation as well.
-
-    Raises ValueError when the last axis is not 3.
     """
-    _expect_last("axis_angle", axis_angle, 3)
+    expect("axis_angle", axis_angle, "... 3")
     squared = axis_angle.square().sum(-1)
     small = squared < _SERIES_BELOW
     # The branch that `where` drops must not hold a nan: its gradient would be nan times zero.
@@ -68,11 +66,8 @@ def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
 
     Goes through the unit quaternion, read off the largest of its four components, so that it is
     accurate at every angle; differentiable everywhere but at pi, where the axis flips.
-
-    Raises ValueError when the last two axes are not 3 by 3.
     """
-    if matrix.shape[-2:] != (3, 3):
-        raise ValueError(f"matrix: expected (..., 3, 3), got {tuple(matrix.shape)}")
+    expect("matrix", matrix, "... 3 3")
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in matrix.unbind(-2))
     # Four times the quaternion's outer product with itself (w, x, y, z).
     outer = torch.stack(
@@ -110,15 +105,13 @@ def pose(
     """Model frame to camera frame: scale * MODEL_TO_CAMERA @ R(rotation) @ v + translation, in mm.
 
     A batch of one on either side is broadcast. The picture fixes only translation / scale.
-    Raises ValueError where a last axis does not fit.
     """
-    for name, value, last in (("vertices", vertices, 3), ("rotation", rotation, 3)):
-        _expect_last(name, value, last)
-    for name, value, last in (("scale", scale, 1), ("translation", translation, 3)):
-        _expect_last(name, value, last)
+    expect("vertices", vertices, "... 3")
+    expect("rotation", rotation, "... 3")
+    expect("scale", scale, "... 1")
+    expect("translation", translation, "... 3")
     half_turn = constant(_HALF_TURN, vertices.dtype, vertices.device)
-    turn = half_turn @ axis_angle_to_matrix(rotation)
-    turn = scale[..., None] * turn
+    turn = scale[..., None] * (half_turn @ axis_angle_to_matrix(rotation))
     return vertices @ turn.transpose(-1, -2) + translation[..., None, :]
 
 
@@ -127,10 +120,10 @@ def project_ndc(
 ) -> Float[Tensor, "*batch 3"]:
     """Camera frame (mm) to (NDC x, NDC y, camera z in mm): x = f X / Z with f = 1 / tan(fov / 2).
 
-    Points are divided by their depth whatever its sign: what lies behind the camera is the
-    rasterizer's to clip. Raises ValueError when the field of view is not between 0 and 180 degrees.
+    Points are divided by their depth whatever its sign; the rasterizer clips what lies behind the
+    camera.
     """
-    _expect_last("v_camera", v_camera, 3)
+    expect("v_camera", v_camera, "... 3")
     if not 0 < fov_deg < 180:
         raise ValueError(f"fov_deg: expected degrees between 0 and 180, got {fov_deg}")
     focal = 1 / math.tan(math.radians(fov_deg) / 2)
@@ -139,38 +132,46 @@ def project_ndc(
 
 
 def ndc_to_pixels(
-    ndc: Float[Tensor, "*batch coordinate"], image_size: int | tuple[int, int] = 224
+    ndc: Float[Tensor, "*batch coordinate"], image_size: int | tuple[int, int] = CROP_SIZE
 ) -> Float[Tensor, "*batch 2"]:
     """NDC x and y (further columns are dropped) to continuous pixels x, y from the top left.
 
     image_size: side of a square image, or (height, width).
     """
-    height, width = _height_width(image_size)
-    half = min(height, width) / 2
-    centre = constant((width / 2, height / 2), ndc.dtype, ndc.device)
+    half, centre = _half_and_centre(image_size, ndc)
     return centre - half * ndc[..., :2]
 
 
 def pixels_to_ndc(
-    pixels: Float[Tensor, "*batch 2"], image_size: int | tuple[int, int] = 224
+    pixels: Float[Tensor, "*batch 2"], image_size: int | tuple[int, int] = CROP_SIZE
 ) -> Float[Tensor, "*batch 2"]:
     """The inverse of `ndc_to_pixels`."""
-    _expect_last("pixels", pixels, 2)
-    height, width = _height_width(image_size)
-    half = min(height, width) / 2
-    centre = constant((width / 2, height / 2), pixels.dtype, pixels.device)
+    expect("pixels", pixels, "... 2")
+    half, centre = _half_and_centre(image_size, pixels)
     return (centre - pixels) / half
 
 
-def _height_width(image_size: int | tuple[int, int]) -> tuple[int, int]:
+def _half_and_centre(image_size: int | tuple[int, int], points: Tensor) -> tuple[float, Tensor]:
+    """Pixels per unit of NDC, and the image's centre."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if height < 1 or width < 1:
         raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
-    return height, width
+    return min(height, width) / 2, constant((width / 2, height / 2), points.dtype, points.device)
 
 
-def _expect_last(name: str, value: Tensor, last: int) -> None:
-    if value.shape[-1:] != (last,):
-        shape = tuple(value.shape)
-        hint = ": transpose it?" if last in shape else ""
-        raise ValueError(f"{name}: expected shape (..., {last}), got {shape}{hint}")
+def orthographic_pose(
+    points: Float[Tensor, "point 3"], image_points: Float[Tensor, "batch point 2"]
+) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, " batch"], Float[Tensor, "batch 2"]]:
+    """(rotation, scale, shift) of image_points = scale * (R @ points)[:2] + shift, y up.
+
+    A scaled orthographic camera: the 2 by 3 matrix of least squares, then the rotation nearest to
+    it. Section 2.1.
+    """
+    middle, image_middle = points.mean(0), image_points.mean(1, keepdim=True)
+    spread = (points - middle).expand(len(image_points), -1, -1)
+    affine = torch.linalg.lstsq(spread, image_points - image_middle).solution.mT
+    u, spectrum, vh = torch.linalg.svd(affine, full_matrices=False)
+    rows, scale = u @ vh, spectrum.mean(1)
+    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
+    shift = image_middle[:, 0] - torch.einsum("bij,j->bi", rows, middle) * scale[:, None]
+    return rotation, scale, shift

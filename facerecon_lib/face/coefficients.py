@@ -5,7 +5,7 @@
     again = FaceCoefficients.from_vector(vector, coefficients.sizes)
 
 Identity, expression and albedo are in standard deviations of their basis, so the prior of each is
-N(0, 1). Section 2 of the report lists the seven groups.
+N(0, 1). Notebook 01, section 2.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .shapes import expect
+
 DEFAULT_DEPTH = 350.0
 """Distance in mm at which a face of ordinary size fills the crop as in an aligned photo."""
 
@@ -28,14 +30,14 @@ DEFAULT_TRANSLATION = (0.0, 0.0, DEFAULT_DEPTH)
 UNIT_AMBIENT = math.sqrt(4.0 * math.pi)
 """First lighting row that alone shades with exactly 1: 1 / Y_00 = 3.545."""
 
-_TAILS = {  # the shape after the batch; None is a size that the face model decides
-    "identity": (None,),
-    "expression": (None,),
-    "albedo": (None,),
-    "rotation": (3,),
-    "translation": (3,),
-    "scale": (1,),
-    "lighting": (9, 3),
+_SHAPES = {
+    "identity": "batch identity",
+    "expression": "batch expression",
+    "albedo": "batch albedo",
+    "rotation": "batch 3",
+    "translation": "batch 3",
+    "scale": "batch 1",
+    "lighting": "batch 9 3",
 }
 
 
@@ -64,9 +66,7 @@ class FaceCoefficients:
     rotation: (batch, 3) axis-angle in radians; zero is frontal.
     translation: (batch, 3) in mm, camera frame.
     scale: (batch, 1), about 1.
-    lighting: (batch, 9, 3) spherical-harmonic coefficients a colour channel, Eq. 3.
-
-    Raises ValueError where a shape, a batch size, a dtype or a device does not fit.
+    lighting: (batch, 9, 3) spherical-harmonic coefficients per colour channel, Eq. 3.
     """
 
     identity: Float[Tensor, "batch identity"]
@@ -78,22 +78,17 @@ class FaceCoefficients:
     lighting: Float[Tensor, "batch 9 3"]
 
     def __post_init__(self) -> None:
-        for name, tail in _TAILS.items():
+        sizes = {}
+        for name, shape in _SHAPES.items():
             value = getattr(self, name)
-            expected = "(batch, " + ", ".join("K" if n is None else str(n) for n in tail) + ")"
             if not isinstance(value, Tensor) or not value.is_floating_point():
                 kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(f"{name}: expected a floating-point tensor, got {kind}")
-            shape = tuple(value.shape)
-            fits = len(shape) == len(tail) + 1 and all(
-                want in (None, got) for want, got in zip(tail, shape[1:], strict=True)
-            )
-            if not fits:
-                hint = "is the batch axis there?"
-                raise ValueError(f"{name}: expected shape {expected}, got {shape}: {hint}")
-            ours, theirs = _kind(self.identity), _kind(value)
-            if ours != theirs:
-                raise ValueError(f"{name}: expected {ours} as identity has, got {theirs}")
+            sizes = expect(name, value, shape, **sizes)
+            if _kind(value) != _kind(self.identity):
+                raise ValueError(
+                    f"{name}: expected {_kind(self.identity)} as identity has, got {_kind(value)}"
+                )
 
     @classmethod
     def mean(
@@ -135,22 +130,16 @@ class FaceCoefficients:
 
         Lighting is laid out row by row: (l, m) slowest, colour channel fastest. Units stay.
         """
-        return torch.cat([getattr(self, name).flatten(1) for name in _TAILS], dim=1)
+        return torch.cat([getattr(self, name).flatten(1) for name in _SHAPES], dim=1)
 
     @classmethod
     def from_vector(
         cls, vector: Float[Tensor, "batch coefficient"], sizes: tuple[int, int, int]
     ) -> FaceCoefficients:
-        """Split what `to_vector` joined; `sizes` is (Ki, Ke, Ka).
-
-        Raises ValueError when the length is not that of these sizes.
-        """
+        """Split what `to_vector` joined; `sizes` is (Ki, Ke, Ka)."""
         sizes = ModelSizes(*sizes)
-        if vector.ndim != 2 or vector.shape[1] != sizes.vector:
-            raise ValueError(
-                f"vector: expected shape (batch, {sizes.vector}) for sizes {tuple(sizes)}, "
-                f"got {tuple(vector.shape)}: pass the sizes of the model that it was made with"
-            )
+        hint = "pass the sizes of the model that it was made with"
+        expect("vector", vector, "batch coefficient", hint, coefficient=sizes.vector)
         identity, expression, albedo, rotation, translation, scale, lighting = vector.split(
             [*sizes, 3, 3, 1, 27], dim=1
         )
@@ -187,8 +176,7 @@ class FaceCoefficients:
 
     @classmethod
     def cat(cls, parts: Sequence[FaceCoefficients]) -> FaceCoefficients:
-        """Join batches, in order. Raises ValueError when there is none or their sizes differ."""
-        parts = list(parts)
+        """Join batches, in order."""
         if not parts:
             raise ValueError("cat: expected one batch or more, got none")
         for part in parts:
@@ -197,12 +185,12 @@ class FaceCoefficients:
                     f"cat: expected sizes {tuple(parts[0].sizes)} as the first batch has, "
                     f"got {tuple(part.sizes)}: use one face model for all"
                 )
-        return cls(*(torch.cat([getattr(p, name) for p in parts]) for name in _TAILS))
+        return cls(*(torch.cat([getattr(p, name) for p in parts]) for name in _SHAPES))
 
     def __repr__(self) -> str:
-        kind = f"{self.identity.dtype}, {self.identity.device}".removeprefix("torch.")
+        kind = _kind(self.identity)
         return f"FaceCoefficients(batch={len(self)}, sizes={tuple(self.sizes)}, {kind})"
 
 
 def _kind(value: Tensor) -> str:
-    return f"a batch of {value.shape[0]}, {value.dtype}, {value.device}"
+    return f"{value.dtype}, {value.device}".removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Spherical-harmonics lighting: nine numbers a colour channel relight a Lambertian face (Eq. 3).
+"""Spherical-harmonics lighting: nine numbers per colour channel relight a Lambertian face (Eq. 3).
 
     lighting = ambient_lighting(batch=1)                # (1, 9, 3), shades with exactly 1
     colours = shade(albedo, normals, lighting)          # (1, V, 3)
@@ -11,6 +11,7 @@ Rows stand in the order (l, m) = (0,0) (1,-1) (1,0) (1,1) (2,-2) ... (2,2). The 
 orthonormal on the sphere, without the Condon-Shortley sign and without cosine-lobe factors, which
 the coefficients absorb. Normals are posed, in viewer axes: +x the viewer's right, +y up, +z to the
 viewer. Albedo times light is done on sRGB values, as in the report: simple, and not physical.
+Notebook 03, Eq. 3.
 """
 
 import math
@@ -20,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .coefficients import UNIT_AMBIENT
+from .shapes import expect
 
 CLAMPED_COSINE = (math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5)
 """The share of each function in max(0, cos) around its axis: Basri and Jacobs, 2003."""
@@ -34,12 +36,8 @@ _BAND_2_ZONAL = math.sqrt(5 / (16 * math.pi))
 
 
 def sh_basis(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
-    """The nine real spherical harmonics of bands 0 to 2 at unit normals.
-
-    Raises ValueError when the last axis is not 3. Normals are taken to be of unit length.
-    """
-    if normals.shape[-1:] != (3,):
-        raise ValueError(f"normals: expected shape (..., 3), got {tuple(normals.shape)}")
+    """The nine real spherical harmonics of bands 0 to 2 at unit normals."""
+    expect("normals", normals, "... 3")
     x, y, z = normals.unbind(-1)
     return torch.stack(
         [
@@ -65,10 +63,10 @@ def shade(
     """Colour of each vertex, Eq. 3: albedo times the sum over k of lighting_k basis_k(normal).
 
     Not clamped: what leaves [0, 1] keeps its gradient, and is clamped only for display. A batch of
-    one on any side is broadcast. Raises ValueError when a shape does not fit.
+    one on any side is broadcast.
     """
-    _expect_lighting(lighting)
-    _expect_colours(albedo, normals, "albedo")
+    expect("lighting", lighting, "batch 9 3", "one row per harmonic, one column per colour")
+    expect("albedo", albedo, "batch vertex 3", vertex=normals.shape[-2])
     return albedo * (sh_basis(normals) @ lighting)
 
 
@@ -105,27 +103,25 @@ def solve_lighting(
 ) -> Float[Tensor, "batch 9 3"]:
     """The lighting under which `albedo` looks most like `colours`, by least squares.
 
-    Minimises mean_v w_v (albedo_v basis_v . g - colour_v)^2 + ridge ||g - prior||^2, a channel at a
-    time, the weights divided by their sum. A face shows only half a sphere of normals, on which the
+    Minimises mean_v w_v (albedo_v basis_v . g - colour_v)^2 + ridge ||g - prior||^2 per channel,
+    the weights divided by their sum. A face shows only half a sphere of normals, on which the
     nine functions are nearly dependent; the ridge keeps what the colours do not tell at `prior`
     (unit ambient light where not given), and all of it where every weight is zero.
 
     weights: not negative, for instance 1 where a vertex is seen and 0 elsewhere.
     ridge: in units of squared colour; 0 only where normals cover the sphere.
     Solved in float64, returned in the dtype of `albedo`; differentiable in all inputs.
-    Raises ValueError when a shape does not fit or, on the CPU, a weight is negative.
+    On the CPU, raises ValueError for a negative weight.
     """
-    _expect_colours(albedo, normals, "albedo")
-    _expect_colours(colours, normals, "colours")
+    vertices = normals.shape[-2]
+    expect("albedo", albedo, "batch vertex 3", vertex=vertices)
+    expect("colours", colours, "batch vertex 3", vertex=vertices)
     if prior is None:
         prior = ambient_lighting(1, device=albedo.device)
-    _expect_lighting(prior)
     if weights is None:
         weights = torch.ones_like(albedo[..., 0])
-    if weights.shape[-1] != albedo.shape[-2] or weights.ndim != 2:
-        expected = (albedo.shape[0], albedo.shape[1])
-        raise ValueError(f"weights: expected shape {expected}, got {tuple(weights.shape)}")
-    # a GPU is not asked: it would have to be waited for
+    expect("weights", weights, "batch vertex", vertex=vertices)
+    # not on a GPU: the check would wait for it
     if weights.device.type == "cpu" and bool((weights < 0).any()):
         raise ValueError(f"weights: expected 0 or more, got {float(weights.min())}")
     weights = weights.double()
@@ -141,21 +137,5 @@ def solve_lighting(
     normal = weighted.transpose(-1, -2) @ rows
     normal = normal + ridge * torch.eye(9, dtype=normal.dtype, device=normal.device)
     right = weighted.transpose(-1, -2) @ residual[..., None]
-    change = torch.cholesky_solve(right, torch.linalg.cholesky_ex(normal).L)  # does not wait either
+    change = torch.cholesky_solve(right, torch.linalg.cholesky_ex(normal).L)  # nor does this wait
     return (start + change.squeeze(-1)).transpose(-1, -2).to(albedo.dtype)
-
-
-def _expect_lighting(lighting: Tensor) -> None:
-    if lighting.shape[-2:] != (9, 3):
-        raise ValueError(
-            f"lighting: expected shape (batch, 9, 3), got {tuple(lighting.shape)}: "
-            "one row a spherical harmonic, one column a colour"
-        )
-
-
-def _expect_colours(values: Tensor, normals: Tensor, name: str) -> None:
-    if values.ndim != 3 or values.shape[-1] != 3 or values.shape[1] != normals.shape[-2]:
-        raise ValueError(
-            f"{name}: expected shape (batch, {normals.shape[-2]}, 3) as the normals have, "
-            f"got {tuple(values.shape)}: one colour a vertex"
-        )

@@ -5,8 +5,8 @@
     vertex_error_mm(vertices, truth).median(1).values    # (B,) after similarity alignment, as NoW
     albedo_error(albedo, truth, region)                  # RGB and ITA degrees, on the unlit albedo
 
-Everything takes and returns batches and keeps one value a face, so that a table can group them
-(`by_group`). Report, section 2.3.
+Everything takes and returns batches and keeps one value per face, so that a table can group them
+(`by_group`). Notebook 09, section 2.3.
 """
 
 import math
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .colour import ita_degrees
 from .landmarks68 import INNER, OUTER_EYES
+from .shapes import expect
 
 # Landmarks and pixels ---------------------------------------------------------------------------
 
@@ -30,13 +31,10 @@ def landmark_error(
 ) -> Float[Tensor, "batch"]:
     """Mean distance of the 68 points as a share of the target's outer-eye distance (300-W's NME).
 
-    `points` is "all" or "inner": the 51 without the jaw. Raises `ValueError` for other shapes.
+    `points` is "all" or "inner": the 51 without the jaw.
     """
-    if predicted.shape != target.shape or target.shape[1:] != (68, 2):
-        raise ValueError(
-            "landmarks: expected two of shape (batch, 68, 2), "
-            f"got {tuple(predicted.shape)} and {tuple(target.shape)}"
-        )
+    sizes = expect("predicted", predicted, "batch 68 2")
+    expect("target", target, "batch 68 2", **sizes)
     if points not in ("all", "inner"):
         raise ValueError(f"points {points!r}: expected 'all' (68) or 'inner' (51, without the jaw)")
     chosen = INNER if points == "inner" else slice(None)
@@ -72,11 +70,8 @@ def umeyama(
     Umeyama (1991): the rotation is proper even where a reflection would fit better. Points on one
     line leave it undetermined.
     """
-    if source.shape != target.shape or source.shape[-1] != 3 or source.ndim != 3:
-        raise ValueError(
-            "points: expected two of shape (batch, point, 3), "
-            f"got {tuple(source.shape)} and {tuple(target.shape)}"
-        )
+    sizes = expect("source", source, "batch point 3")
+    expect("target", target, "batch point 3", **sizes)
     if weights is None:
         weights = source.new_ones(source.shape[:2])
     weights = (weights / weights.sum(1, keepdim=True))[..., None]
@@ -99,17 +94,17 @@ def similarity_align(
     source: Float[Tensor, "batch point 3"], target: Float[Tensor, "batch point 3"]
 ) -> Float[Tensor, "batch point 3"]:
     """`source` turned, moved and scaled to lie nearest to `target`, point by point."""
-    return _apply(source, *umeyama(source, target))
+    return _move(source, *umeyama(source, target))
 
 
 def rigid_align(
     source: Float[Tensor, "batch point 3"], target: Float[Tensor, "batch point 3"]
 ) -> Float[Tensor, "batch point 3"]:
     """`source` turned and moved, its size kept, to lie nearest to `target`, point by point."""
-    return _apply(source, *umeyama(source, target, with_scale=False))
+    return _move(source, *umeyama(source, target, with_scale=False))
 
 
-def _apply(points: Tensor, scale: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
+def _move(points: Tensor, scale: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
     return scale[:, None, None] * points @ rotation.transpose(1, 2) + translation[:, None]
 
 

@@ -18,13 +18,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from .shapes import expect
+
 _CACHE: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 def check_faces(faces: Tensor) -> None:
-    if faces.ndim != 2 or faces.shape[1] != 3 or faces.is_floating_point():
-        shape = tuple(faces.shape)
-        raise ValueError(f"faces: expected integers of shape (face, 3), got {faces.dtype} {shape}")
+    expect("faces", faces, "face 3")
+    if faces.is_floating_point():
+        raise ValueError(f"faces: expected integers, got {faces.dtype}")
 
 
 def sparse_matrix(
@@ -45,10 +47,7 @@ def half_edges(faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
-    """Every undirected edge once, as (smaller, larger) vertex number, sorted.
-
-    Raises ValueError when the shape does not fit.
-    """
+    """Every undirected edge once, as (smaller, larger) vertex number, sorted."""
     check_faces(faces)
     return half_edges(faces)[0]
 
@@ -106,15 +105,6 @@ def cached(faces: Tensor, key: tuple, build: Callable[[], object]):
     return entry[1][key]
 
 
-def _check(values: Tensor, faces: Tensor, channels: int | None = None) -> None:
-    check_faces(faces)
-    if values.ndim != 3 or channels not in (None, values.shape[-1]):
-        last = "channel" if channels is None else channels
-        shape = tuple(values.shape)
-        hint = "add the batch axis with [None]" if values.ndim == 2 else "transpose it?"
-        raise ValueError(f"vertices: expected shape (batch, vertex, {last}), got {shape}: {hint}")
-
-
 def _crosses(vertices: Tensor, faces: Tensor) -> Tensor:
     """(v1 - v0) x (v2 - v0) of each triangle: its normal, as long as twice its area."""
     n_faces, n_vertices = faces.shape[0], vertices.shape[1]
@@ -145,11 +135,9 @@ def _unit(vectors: Tensor) -> Tensor:
 def face_normals(
     vertices: Float[Tensor, "batch vertex 3"], faces: Int[Tensor, "face 3"]
 ) -> Float[Tensor, "batch face 3"]:
-    """Unit normal of each triangle, outwards; zero where a triangle has no area.
-
-    Raises ValueError when a shape does not fit.
-    """
-    _check(vertices, faces, 3)
+    """Unit normal of each triangle, outwards; zero where a triangle has no area."""
+    check_faces(faces)
+    expect("vertices", vertices, "batch vertex 3")
     return _unit(_crosses(vertices, faces))
 
 
@@ -160,11 +148,9 @@ def vertex_normals(
 
     Zero, with zero gradient, at a vertex of no triangle or of none with an area. Gathering and
     scattering are products with fixed sparse matrices, which several times outrun indexing and
-    index_add once the backward pass counts.
-
-    Raises ValueError when a shape does not fit.
-    """
-    _check(vertices, faces, 3)
+    index_add once the backward pass counts."""
+    check_faces(faces)
+    expect("vertices", vertices, "batch vertex 3")
     n_faces, n_vertices = faces.shape[0], vertices.shape[1]
 
     def build() -> _Operator:
@@ -179,11 +165,9 @@ def vertex_normals(
 def neighbour_mean(
     values: Float[Tensor, "batch vertex channel"], faces: Int[Tensor, "face 3"]
 ) -> Float[Tensor, "batch vertex channel"]:
-    """Mean of `values` over the vertices that share an edge with each; its own where it has none.
-
-    Raises ValueError when a shape does not fit.
-    """
-    _check(values, faces)
+    """Mean of `values` over each vertex's neighbours along edges; its own where it has none."""
+    check_faces(faces)
+    expect("values", values, "batch vertex channel")
     n_vertices = values.shape[1]
 
     def build() -> _Operator:

@@ -3,6 +3,7 @@
     tensors, metadata = read_model_file(default_model_path())
 
 `morphable_model.MorphableModel.load` makes a model of it; `data_scripts/` writes such files.
+Notebook 01, section 2.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ from torch import Tensor
 
 from ..files.errors import FacereconError
 from ..files.weights import named_file, shipped_file
+from .shapes import expect
 
 FORMAT = "facerecon-face-model-1"
 VARIABLE = "FACERECON_MODEL"
 _SHAPES = {
-    "mean": ("vertex", 3),
-    "identity_basis": (None, "vertex", 3),
-    "expression_basis": (None, "vertex", 3),
-    "controls": ("control", "expression"),
-    "faces": (None, 3),
-    "creases": (None, 2),
-    "uv": ("vertex", 2),
-    "mirror": ("vertex",),
-    "regions": ("region", "vertex"),
-    "landmarks": (68,),
-    "contour_bands": (17, None),
+    "mean": "vertex 3",
+    "identity_basis": "identity vertex 3",
+    "expression_basis": "expression vertex 3",
+    "controls": "control expression",
+    "faces": "face 3",
+    "creases": "crease 2",
+    "uv": "vertex 2",
+    "mirror": "vertex",
+    "regions": "region vertex",
+    "landmarks": "68",
+    "contour_bands": "17 candidate",
 }
 _INDICES = ("faces", "creases", "mirror", "landmarks", "contour_bands")
 
@@ -93,25 +95,20 @@ def _check_parts(path: Path, data: dict[str, Tensor], metadata: dict[str, str]) 
         refuse(f"lacks {', '.join(missing or ['albedo_mean_<name>'])}")
     if metadata.get("default_subdivision", "1") not in ("0", "1", "2", "3"):
         refuse(f"its default_subdivision is {metadata['default_subdivision']!r}, not 0 to 3")
-    sizes = {"vertex": len(data["mean"]), "expression": len(data["expression_basis"])}
-    sizes |= {"control": len(names["controls"]), "region": len(names["regions"])}
+    sizes = {"control": len(names["controls"]), "region": len(names["regions"])}
     shapes = dict(_SHAPES)
-    for a in albedos:
-        sizes |= {a: len(data[f"albedo_mean_{a}"]), f"{a} modes": len(data[f"albedo_basis_{a}"])}
-        shapes[f"albedo_mean_{a}"] = (a, 3)
-        shapes[f"albedo_basis_{a}"] = (None, a, 3)
-        shapes[f"albedo_samples_{a}"] = (None, f"{a} modes")
-        if sizes[a] < sizes["vertex"]:
-            refuse(f"albedo_mean_{a} has {sizes[a]} vertices, fewer than the mesh")
+    for a in albedos:  # on its own mesh, which may be finer
+        shapes[f"albedo_mean_{a}"] = f"{a}_vertex 3"
+        shapes[f"albedo_basis_{a}"] = f"{a}_mode {a}_vertex 3"
+        shapes[f"albedo_samples_{a}"] = f"{a}_sample {a}_mode"
+        if len(data[f"albedo_mean_{a}"]) < len(data["mean"]):
+            refuse(f"albedo_mean_{a} has fewer vertices than the mesh")
     for part, shape in shapes.items():
         value = data[part]
-        expected = tuple(sizes.get(axis, axis) for axis in shape)
-        fits = value.ndim == len(shape) and all(
-            e is None or e == n for e, n in zip(expected, value.shape, strict=True)
-        )
-        if not fits:
-            wanted = ", ".join("any" if e is None else str(e) for e in expected)
-            refuse(f"{part} has shape {tuple(value.shape)}, expected ({wanted})")
+        try:
+            sizes = expect(part, value, shape, **sizes)
+        except ValueError as error:
+            refuse(str(error))
         if value.is_floating_point() == (part in _INDICES):
             refuse(f"{part} holds {value.dtype}")
         if value.is_floating_point() and not torch.isfinite(value).all():

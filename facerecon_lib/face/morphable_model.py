@@ -5,6 +5,7 @@
     albedo = model.albedo(coefficients)                    # (B, V, 3) sRGB
 
 V. Blanz and T. Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999.
+Notebook 01, Eq. 1 and 2.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from .coefficients import FaceCoefficients, ModelSizes
-from .model_file import FORMAT as FORMAT
-from .model_file import ModelError as ModelError
-from .model_file import albedo_names, default_model_path, read_model_file
+from .model_file import ModelError, albedo_names, default_model_path, read_model_file
+from .shapes import expect
 from .subdivision import loop_subdivide
 
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")
@@ -182,7 +182,7 @@ class MorphableModel:
 
     @cached_property
     def control_matrix(self) -> Float[Tensor, "control expression"]:
-        """One row a named control: its coefficients. No rows where the model names none."""
+        """One row per named control: its coefficients. No rows where the model names none."""
         rows = list(self.controls.values())
         return torch.stack(rows) if rows else self.mean.new_zeros(0, self.sizes.expression)
 
@@ -274,8 +274,5 @@ class MorphableModel:
 
 
 def _combine(weights: Tensor, basis: Tensor, name: str) -> Tensor:
-    if weights.ndim != 2 or weights.shape[1] != len(basis):
-        raise ValueError(
-            f"{name}: expected (batch, {len(basis)}) coefficients, got {tuple(weights.shape)}"
-        )
+    expect(name, weights, "batch coefficient", coefficient=len(basis))
     return weights @ basis.flatten(1)

@@ -6,6 +6,7 @@
 Subdivision is linear in the vertices, so it is worked out once, from the triangles alone.
 C. Loop, "Smooth subdivision surfaces based on triangles", 1987; creases after H. Hoppe et al.,
 "Piecewise smooth surface reconstruction", SIGGRAPH 1994.
+Notebook 01, section 2.
 """
 
 from typing import NamedTuple
@@ -50,17 +51,13 @@ class Subdivision(NamedTuple):
             raise ValueError(
                 f"mirror: expected a permutation of {n} that undoes itself, got another"
             )
-        keys = self.edges[:, 0] * n + self.edges[:, 1]
-        ends = mirror[self.edges].sort(1).values
-        wanted = ends[:, 0] * n + ends[:, 1]
-        found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-        missing = int((keys[found] != wanted).sum())
-        if missing:
+        number, exists = _edge_numbers(self.edges, mirror[self.edges], n)
+        if not exists.all():
             raise ValueError(
-                f"mirror: {missing} of {len(keys)} edges have no mirror edge: "
+                f"mirror: {int((~exists).sum())} of {len(exists)} edges have no mirror edge: "
                 "triangulate both halves of the mesh alike"
             )
-        return torch.cat([mirror, n + found])
+        return torch.cat([mirror, n + number])
 
 
 def loop_subdivide(
@@ -116,11 +113,11 @@ def loop_subdivide(
     every = torch.arange(n_vertices, device=faces.device)
     own = torch.where(smooth, 1 - count * beta, torch.where(on_crease, 0.75, 1.0).double())
     add(every, every, own)
-    for here, there in ((a, b), (b, a)):
-        ring = smooth[here]
-        add(here[ring], there[ring], beta[here[ring]])
-        along = sharp & on_crease[here]
-        add(here[along], there[along], 0.125)
+    for end, other in ((a, b), (b, a)):
+        ring = smooth[end]
+        add(end[ring], other[ring], beta[end[ring]])
+        along = sharp & on_crease[end]
+        add(end[along], other[along], 0.125)
 
     rows, columns, weights = (torch.cat(part) for part in zip(*entries, strict=True))
     operator = sparse_matrix(rows, columns, weights, (n_vertices + len(pairs), n_vertices))
@@ -141,15 +138,21 @@ def _find_creases(
     named = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
     if crease_edges is None or crease_edges.numel() == 0:
         return named
-    ends = crease_edges.long().sort(1).values
-    keys = pairs[:, 0] * n_vertices + pairs[:, 1]
-    wanted = ends[:, 0] * n_vertices + ends[:, 1]
-    found = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
-    wrong = keys[found] != wanted
-    if wrong.any():
-        first = crease_edges[wrong][0].tolist()
+    number, exists = _edge_numbers(pairs, crease_edges.long(), n_vertices)
+    if not exists.all():
+        first = crease_edges[~exists][0].tolist()
         raise ValueError(
             f"crease_edges: expected edges of the mesh, got {first}: no triangle has it"
         )
-    named[found] = True
+    named[number] = True
     return named
+
+
+def _edge_numbers(
+    pairs: Int[Tensor, "edge 2"], ends: Int[Tensor, "query 2"], n_vertices: int
+) -> tuple[Int[Tensor, " query"], Bool[Tensor, " query"]]:
+    """The number in the sorted `pairs` of each edge given by its ends, and whether it exists."""
+    ends = ends.sort(1).values
+    keys, queries = (x[:, 0] * n_vertices + x[:, 1] for x in (pairs, ends))
+    number = torch.searchsorted(keys, queries).clamp_max(len(keys) - 1)
+    return number, keys[number] == queries

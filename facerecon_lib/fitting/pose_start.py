@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..face.camera import CROP_SIZE, DEFAULT_FOV, matrix_to_axis_angle
+from ..face.camera import CROP_SIZE, DEFAULT_FOV, matrix_to_axis_angle, orthographic_pose
 from ..face.coefficients import FaceCoefficients
 from ..face.landmarks68 import INNER
 from ..face.morphable_model import MorphableModel
@@ -28,22 +28,14 @@ def start_from_landmarks(
     shift), the nearest rotation to that matrix, and its scale turned into a depth of the crop.
     """
     points = model.mean[model.landmarks[INNER]]
-    middle = points.mean(0)
     target = landmarks[:, INNER] * landmarks.new_tensor([1.0, -1.0])  # y up
-    target_middle = target.mean(1, keepdim=True)
-    centred = (points - middle).expand(len(target), -1, -1)
-    affine = torch.linalg.lstsq(centred, target - target_middle).solution.transpose(1, 2)
-    u, s, vh = torch.linalg.svd(affine, full_matrices=False)
-    rows = u @ vh
-    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
-    per_mm = s.mean(1)
-    shift = target_middle[:, 0] - torch.einsum("bij,j->bi", rows, middle) * per_mm[:, None]
+    rotation, per_mm, shift = orthographic_pose(points, target)
     half = CROP_SIZE / 2
     depth = half / (math.tan(math.radians(fov_deg / 2)) * per_mm)
     x, y = (shift[:, 0] - half) / per_mm, (shift[:, 1] + half) / per_mm
     coefficients = model.neutral(len(landmarks))
     # the points lie in front of the model's origin
-    depth = depth + rotation[:, 2] @ middle
+    depth = depth + rotation[:, 2] @ points.mean(0)
     coefficients.rotation = matrix_to_axis_angle(rotation)
     coefficients.translation = torch.stack([-x, y, depth], -1)
     return coefficients

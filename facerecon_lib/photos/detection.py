@@ -1,9 +1,8 @@
-"""From a photo to a face box, 68 landmarks, and the aligned crop that everything else works on.
+"""From a photo to a face box and 68 landmarks.
 
     photo = load_image("me.jpg")
-    found = detect(photo)                                # the largest face; face=2 is the next one
-    crop = align(photo.pixels, found.landmarks)          # 224 x 224, float in [0, 1]
-    crop_to_photo(crop.landmarks[0], crop.matrix)        # and back
+    detection = detect(photo)                            # the largest face; face=2 is the next one
+    crop = align(photo.pixels, detection.landmarks)      # 224 x 224, float in [0, 1]
 
 Boxes come from MTCNN (Zhang et al., 2016), the 68 landmarks in the iBUG order from face-alignment
 (Bulat and Tzimiropoulos, 2017) where its weights are at hand, else from dlib's regression trees
@@ -11,7 +10,7 @@ Boxes come from MTCNN (Zhang et al., 2016), the 68 landmarks in the iBUG order f
 [i, i + 1), so its centre is i + 0.5.
 
 Licence: dlib's landmark predictor was trained on iBUG 300-W, which is for research only; ask its
-authors before commercial use. `detectors()` lists what is installed and on which terms.
+authors before commercial use. Notebook 10, section 2.1.
 """
 
 import json
@@ -93,8 +92,8 @@ def detect_faces(
             search(coarse, quarters)
     if best_score < OTHERS and max(pixels.shape[:2]) > coarse:
         search(fine)
-    kept = [face for face in best if face.score >= min(best_score, OTHERS)]
-    return [_turn_back(face, best_turn, pixels.shape) for face in kept]
+    faces = [face for face in best if face.score >= min(best_score, OTHERS)]
+    return [_turn_back(face, best_turn, pixels.shape) for face in faces]
 
 
 def _search(pixels: np.ndarray, longest: int, device: str) -> list[FaceBox]:
@@ -111,8 +110,7 @@ def _search(pixels: np.ndarray, longest: int, device: str) -> list[FaceBox]:
     smallest = QUICK_SMALLEST if longest == QUICK_SIZE else smallest
     threads = torch.get_num_threads()
     try:
-        # Its convolutions are too small to share: on a busy machine two threads took 10 times as
-        # long as one, waiting for each other.
+        # Its convolutions are small: on a busy machine two threads took 10 times as long as one.
         torch.set_num_threads(1)
         boxes, scores, points = _mtcnn(smallest, device).detect(small, landmarks=True)
     except RuntimeError as error:  # facenet-pytorch joins an empty list when no window is left
@@ -203,11 +201,9 @@ def detect(
             f"{photo.name}: has {len(faces)} face{'s' * (len(faces) > 1)}, no face {number}; "
             f"choose 1 (the largest) to {len(faces)}"
         )
-    chosen = faces[number - 1]
-    landmarks, kind = find_landmarks(pixels, chosen.points, detector, device)
-    return Detection(
-        chosen.box, landmarks, detector, kind, len(faces), chosen.score, number, chosen.turned
-    )
+    box = faces[number - 1]
+    landmarks, kind = find_landmarks(pixels, box.points, detector, device)
+    return Detection(box.box, landmarks, detector, kind, len(faces), box.score, number, box.turned)
 
 
 # The sample -------------------------------------------------------------------------------------

@@ -1,12 +1,12 @@
-"""The 68 landmarks of a face, from its five points: which predictors are here, and what they say.
+"""The 68 landmarks of a face, from its five points, by face-alignment's network or dlib's trees.
 
     detector = choose_detector(None, allow_download=False)        # the first that is ready
     points, kind = find_landmarks(pixels, face.points, detector)  # (68, 2) in photo pixels
     detectors()                                                   # what is installed; the terms
 
-Both predictors, face-alignment's network and dlib's regression trees, see the face upright and of
-one size, on a patch cut from the photo. The points are in the iBUG order and continuous (a pixel's
-centre is + 0.5). `detection.detect` is the call from a photo; it finds the face first.
+Both see the face upright and of one size, on a patch cut from the photo. Points are in the iBUG
+order and continuous (a pixel's centre is + 0.5). `detection.detect` starts from a photo.
+Notebook 10, section 2.1.
 """
 
 import importlib.util
@@ -50,7 +50,6 @@ def find_landmarks(
     """The landmarks in photo pixels, from a face's five points, and their kind ("2d" or "3d").
 
     points: eyes, nose tip, mouth corners; the viewer's left first.
-    detector: "dlib" or "face-alignment", as `choose_detector` gives it.
     quick: dlib's first pass looks once, in 60 % of the time; landmarks move by 0.7 % of the eye
     distance.
     """
@@ -191,13 +190,13 @@ def _face_alignment(device: str):
     box = [corner + BOX * share for share in (0.03, 0.163, 0.97, 1.07)]
 
     def predict(patch: np.ndarray) -> np.ndarray:
-        found = network.get_landmarks_from_image(patch, detected_faces=[np.array(box)])
-        return np.asarray(found[0], dtype=np.float64)[:, :2] + 0.5
+        points = network.get_landmarks_from_image(patch, detected_faces=[np.array(box)])
+        return np.asarray(points[0], dtype=np.float64)[:, :2] + 0.5
 
     return predict
 
 
-# Which of them is here --------------------------------------------------------------------------
+# What is installed --------------------------------------------------------------------------
 
 
 def _installed(module: str) -> bool:
@@ -217,7 +216,7 @@ def choose_detector(name: str | None, allow_download: bool) -> str:
     ready = {"face-alignment": fetchable or _face_alignment_ready(), "dlib": _dlib_ready()}
     if name is not None and name not in ready:
         raise DetectionError(f"detector {name!r} is unknown; choose face-alignment or dlib")
-    usable = [known for known, is_ready in ready.items() if is_ready and name in (None, known)]
+    usable = [each for each, is_ready in ready.items() if is_ready and name in (None, each)]
     if not usable:
         raise DetectionError(
             f"landmark detector {name or 'dlib'} is not ready on this machine; "

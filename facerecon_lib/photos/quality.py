@@ -1,4 +1,4 @@
-"""How good a found face is to train on: sizes, sharpness, pose and light, and what they flag.
+"""The quality of a detected face for training: size, sharpness, pose and light, and their flags.
 
     faces = detect_faces(photo.pixels)
     landmarks, _ = find_landmarks(photo.pixels, faces[0].points, "dlib")
@@ -6,9 +6,9 @@
     quality = measure_quality(photo.pixels, faces, landmarks, crop)
     quality.flags()                                      # ("small", "blurred"), or nothing
 
-Numbers are kept beside each photo and flags follow from them, so that a stricter choice needs no
-second look at the photos. None of them judges how bright a skin is: light is judged by the share of
-the face that the sensor or the file has cut off at black or white.
+Each photo's numbers are stored and the flags follow from them, so that a stricter choice needs no
+second pass over the photos. None of them judges how bright a skin is: light is judged by the share
+of the face that the sensor or the file has cut off at black or white. Notebook 10, section 2.3.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 
+from ..face.camera import orthographic_pose
 from ..face.landmarks68 import FIVE, INNER
 from ..face.morphable_model import MorphableModel
 from ..files.weights import shipped_file
@@ -127,15 +130,10 @@ def face_mask(points: Float[np.ndarray, "68 2"], size: int) -> np.ndarray:
 def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, float]:
     """Yaw, pitch and roll in degrees of a face whose landmarks are in pixels, y down.
 
-    The mean face's points without the jaw are laid on the landmarks by least squares under a
-    scaled orthographic camera; the nearest rotation is taken from its two rows.
+    From the scaled orthographic pose of the mean face's points without the jaw.
     """
-    solid = _mean_points()
-    flat = (landmarks[INNER] * (1, -1)).astype(np.float64)
-    rows = np.linalg.lstsq(solid, flat - flat.mean(0), rcond=None)[0].T
-    u, _, vt = np.linalg.svd(rows, full_matrices=False)
-    right, up = u @ vt  # rows of the rotation: viewer's x and y
-    rotation = np.stack([right, up, np.cross(right, up)])
+    flat = torch.from_numpy((landmarks[INNER] * (1, -1)).astype(np.float64))
+    rotation = orthographic_pose(_mean_points(), flat[None])[0][0].numpy()
     ahead = rotation[:, 2]
     yaw = np.arctan2(ahead[0], ahead[2])
     pitch = np.arcsin(np.clip(ahead[1], -1, 1))
@@ -144,8 +142,7 @@ def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, flo
 
 
 @lru_cache(maxsize=1)
-def _mean_points() -> Float[np.ndarray, "51 3"]:
-    """Inner landmarks of the mean face, mm, about their middle."""
+def _mean_points() -> Float[Tensor, "51 3"]:
+    """Inner landmarks of the mean face, mm."""
     model = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
-    points = model.mean[model.landmarks[INNER]].double().numpy()
-    return points - points.mean(0)
+    return model.mean[model.landmarks[INNER]].double()

@@ -1,12 +1,11 @@
-"""A photo's pixels: read from any common file, and cut to the aligned crop.
+"""A photo's pixels: read from any common file, and upright.
 
     photo = load_image("me.jpg")                 # upright RGB, or one clear line of refusal
     photo.pixels                                 # uint8 (H, W, 3)
-    crop = align(photo.pixels, landmarks)        # 224 x 224, float in [0, 1]
 
-What is decided here: the EXIF orientation is applied; an embedded colour profile (Display P3 of
-phones, CMYK of print) is converted to sRGB; transparency is laid on white; 16-bit samples keep
-their high byte; of an animation or a stack of pages the first one is taken.
+The EXIF orientation is applied; an embedded colour profile (Display P3 of phones, CMYK of print) is
+converted to sRGB; transparency is laid on white; 16-bit samples keep their high byte; an animation
+or a stack of pages gives its first. Notebook 10, section 2.1.
 """
 
 import io
@@ -59,8 +58,7 @@ def load_image(
     """Read a picture file, or the bytes of one (an upload), into an upright sRGB photo.
 
     The size is checked on the file's header, before a pixel is decoded. Raises `PhotoError`, one
-    line, for anything that is not a usable picture: missing, a folder, empty, not an image, cut
-    short, without pixels, larger than `max_megapixels`, or with samples wider than 16 bits.
+    line, for anything that is not a usable picture.
     """
     if isinstance(source, bytes):
         path, name, data = None, name or "the uploaded photo", source
@@ -126,7 +124,7 @@ def _too_large(name: str, megapixels: float, limit: float, size: str = "") -> Ph
 
 
 def _hint(data: bytes) -> str:
-    """What the first bytes say that the file is, when it is not a picture that Pillow knows."""
+    """The kind of a file that Pillow cannot open, from its first bytes."""
     if data[4:8] == b"ftyp":
         return ": it is a HEIC photo or a video; save it as JPEG or PNG"
     if data[:4] == b"%PDF":
@@ -140,8 +138,8 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     """Decoded picture of any mode -> upright uint8 RGB (H, W, 3)."""
     profile = image.info.get("icc_profile")
     wide_tiff = image.format == "TIFF" and max(image.tag_v2.get(BITS_PER_SAMPLE, (8,))) > 8
-    planes = image.tag_v2.get(PLANAR_CONFIGURATION) == 2 if wide_tiff else False
-    if planes and len(image.getbands()) > 1:  # Pillow interleaves their bytes wrongly
+    planar = wide_tiff and image.tag_v2.get(PLANAR_CONFIGURATION) == 2
+    if planar and len(image.getbands()) > 1:  # Pillow interleaves their bytes wrongly
         raise PhotoError(f"{name}: is a 16-bit TIFF in separate planes; save it as PNG")
     white_is_zero = wide_tiff and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
     with suppress(Exception):  # a photo whose EXIF block is broken is still a photo, as it lies
@@ -151,18 +149,17 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
         image = ImageOps.invert(image) if white_is_zero else image
     if image.mode in ("La", "RGBa"):  # premultiplied alpha
         image = image.convert(image.mode.upper())
+    if image.mode == "LAB":
+        raise PhotoError(f"{name}: is in CIELAB colours; save it as RGB")
     alpha = None
     if image.mode in ("P", "PA", "LA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
         image = image.convert("RGB")
-    image = _to_srgb(image, profile)
-    if image.mode == "LAB":
-        raise PhotoError(f"{name}: is in CIELAB colours; save it as RGB")
-    image = image.convert("RGB")
+    image = _to_srgb(image, profile).convert("RGB")
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-    return np.array(image, dtype=np.uint8)
+    return np.array(image)
 
 
 def _grey_from_wide(image: Image.Image, name: str) -> Image.Image:

@@ -5,7 +5,7 @@
     pix_to_face, bary_coords = cut.restore(pix_to_face, bary_coords)
 
 `rasterizer.rasterize` does this for `z_clip_value` and `cull_to_frustum`. Gradients flow to the
-vertices through both points where the plane meets a triangle's outline.
+vertices through both points where the plane meets a triangle's outline. Notebook 04, section 2.1.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def cut_at_near_plane(
     split[cut] = corners[source].gather(1, table)
     row = torch.full_like(origin, -1)
     row[cut] = torch.arange(len(cut), device=faces.device)
-    here = torch.arange(len(origin), device=faces.device)
-    twin = torch.where(pieces[origin] == 2, torch.where(second == 1, here - 1, here + 1), -1)
+    piece = torch.arange(len(origin), device=faces.device)
+    twin = torch.where(pieces[origin] == 2, torch.where(second == 1, piece - 1, piece + 1), -1)
     result = PackedMesh(torch.cat(points), split.int().contiguous(), first, most, twin.int())
     return Cut(result, origin, row, weights[source[:, None], table])

@@ -47,27 +47,27 @@ class WarpMeshRasterizer(torch.nn.Module):
     def forward(self, meshes_world, **kwargs) -> Fragments:
         """Fragments of a PyTorch3D `Meshes`; kwargs may hold cameras and raster_settings."""
         meshes = self.transform(meshes_world, **kwargs)
-        given = kwargs.get("raster_settings", self.raster_settings)
+        raster = kwargs.get("raster_settings", self.raster_settings)
         cameras = kwargs.get("cameras", self.cameras)
 
-        perspective = given.perspective_correct
+        perspective = raster.perspective_correct
         if perspective is None:
             perspective = cameras.is_perspective()
-        clip = given.clip_barycentric_coords
+        clip = raster.clip_barycentric_coords
         if clip is None:
-            clip = given.blur_radius > 0
-        z_clip = given.z_clip_value
+            clip = raster.blur_radius > 0
+        z_clip = raster.z_clip_value
         znear = cameras.get_znear()
         if z_clip is None and perspective and znear is not None:
             z_clip = float(znear.min() if isinstance(znear, Tensor) else znear) / 2
 
         settings = Settings.checked(
-            given.image_size,
-            given.blur_radius,
-            given.faces_per_pixel,
+            raster.image_size,
+            raster.blur_radius,
+            raster.faces_per_pixel,
             perspective,
             clip,
-            given.cull_backfaces,
+            raster.cull_backfaces,
         )
         counts = meshes.num_faces_per_mesh()
         first = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
@@ -75,7 +75,7 @@ class WarpMeshRasterizer(torch.nn.Module):
         mesh = PackedMesh(
             meshes.verts_packed(), meshes.faces_packed().int().contiguous(), first, most
         )
-        return rasterize_packed(mesh, settings, z_clip, given.cull_to_frustum)
+        return rasterize_packed(mesh, settings, z_clip, raster.cull_to_frustum)
 
 
 def rasterize_pytorch3d(

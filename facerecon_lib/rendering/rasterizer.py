@@ -4,9 +4,7 @@
     fragments.pix_to_face, fragments.zbuf, fragments.bary_coords, fragments.dists
 
 The fragments are those of `pytorch3d.renderer.mesh.rasterize_meshes` (Ravi et al. 2020), by the
-same conventions, so each can stand in for the other, and `WarpMeshRasterizer` of
-rendering/pytorch3d.py can replace PyTorch3D's `MeshRasterizer` under its shaders. Where they
-differ, on purpose:
+same conventions, so each can replace the other (rendering/pytorch3d.py). They differ on purpose:
 
 - A pixel centre exactly on an edge that two triangles share belongs to one of them (top-left
   rule); PyTorch3D 0.7.9 leaves it empty.
@@ -15,10 +13,10 @@ differ, on purpose:
 - `cull_to_frustum` leaves out what lies beyond the image and nothing else; PyTorch3D leaves out
   triangles whose first or second vertex has x, y and z all above 1 or all below -1.
 
-The hard case (one triangle a pixel, no blur) goes triangle by triangle over its bounding box, with
-the depth and the triangle packed into one 64-bit word for an atomic minimum. Otherwise every
-triangle writes itself into the lists of the pixels that it can touch (count, prefix sum, write),
-and each pixel keeps the nearest few, which is what the soft rasterizer blends (Liu et al. 2019).
+The hard case (one triangle per pixel, no blur) fills each triangle's bounding box, with the depth
+and the triangle packed into one 64-bit word for an atomic minimum. Otherwise every triangle writes
+itself into the lists of the pixels that it can touch (count, prefix sum, write), and each pixel
+keeps the nearest few, which the soft rasterizer blends (Liu et al. 2019). Notebook 04, section 2.1.
 """
 
 from __future__ import annotations
@@ -33,6 +31,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from ..face.shapes import expect
 from .near_plane import PackedMesh, cut_at_near_plane
 from .warp import rasterize as kernels
 from .warp.launch import launch
@@ -95,7 +94,7 @@ def rasterize(
 
     Degenerate triangles (doubled area up to 1e-8) are left out. As in PyTorch3D, 1e-8 is added to
     the doubled area that weights are divided by, so that without perspective correction they sum
-    to 1 - 1e-8 / area. Raises ValueError or TypeError for a wrong shape, type, device or setting.
+    to 1 - 1e-8 / area.
     """
     _check(verts_ndc, faces)
     batch, vertex = verts_ndc.shape[:2]
@@ -158,24 +157,13 @@ class Settings:
 
 
 def _check(verts_ndc: Tensor, faces: Tensor) -> None:
-    shape = tuple(verts_ndc.shape)
-    if verts_ndc.ndim != 3 or shape[2] != 3:
-        hint = ""
-        if verts_ndc.ndim in (2, 3) and 3 in shape:
-            hint = ": add a batch axis?" if shape[-1] == 3 else ": transpose it?"
-        raise ValueError(f"verts_ndc: expected (batch, vertex, 3), got {shape}{hint}")
+    expect("verts_ndc", verts_ndc, "batch vertex 3")
+    one_mesh = "a batch shares one topology, give one mesh's faces" if faces.ndim == 3 else ""
+    expect("faces", faces, "face 3", one_mesh)
     if verts_ndc.dtype not in (torch.float32, torch.float64):
         raise TypeError(
             f"verts_ndc: expected float32 or float64, got {verts_ndc.dtype}: convert it"
         )
-    shape = tuple(faces.shape)
-    if faces.ndim != 2 or shape[1] != 3:
-        hint = ""
-        if faces.ndim == 2 and shape[0] == 3:
-            hint = ": transpose it?"
-        elif faces.ndim == 3 and shape[2] == 3:
-            hint = ": a batch shares one topology, give one mesh's faces"
-        raise ValueError(f"faces: expected (face, 3), got {shape}{hint}")
     if faces.is_floating_point() or faces.dtype == torch.bool:
         raise TypeError(f"faces: expected integer vertex indices, got {faces.dtype}")
     if faces.device != verts_ndc.device:
@@ -184,19 +172,19 @@ def _check(verts_ndc: Tensor, faces: Tensor) -> None:
         )
 
 
-_known_faces = WeakTensorKeyDictionary()
+_checked_faces = WeakTensorKeyDictionary()
 
 
 def checked_indices(faces: Int[Tensor, "face 3"], vertices: int) -> Int[Tensor, "face 3"]:
     """The faces as int32, for the kernels. Raises ValueError unless they lie within the vertices.
 
     Remembered for as long as the tensor lives unchanged: a fit draws the same faces hundreds of
-    times, and on CUDA each look at them makes the CPU wait.
+    times, and on CUDA each check makes the CPU wait.
     """
     version = None if faces.is_inference() else faces._version
-    known = _known_faces.get(faces)
-    if known is not None and version is not None and known[:2] == (version, vertices):
-        return known[2]
+    entry = _checked_faces.get(faces)
+    if entry is not None and version is not None and entry[:2] == (version, vertices):
+        return entry[2]
     if faces.numel():
         low, high = (int(v) for v in faces.aminmax())
         if low < 0 or high >= vertices:
@@ -206,7 +194,7 @@ def checked_indices(faces: Int[Tensor, "face 3"], vertices: int) -> Int[Tensor, 
             )
     with torch.inference_mode(False):  # a later call may save them for its backward pass
         indices = torch.empty(faces.shape, dtype=torch.int32, device=faces.device)
-        _known_faces[faces] = (version, vertices, indices.copy_(faces))
+        _checked_faces[faces] = (version, vertices, indices.copy_(faces))
     return indices
 
 
@@ -271,11 +259,11 @@ class _Rasterize(torch.autograd.Function):
             starts = (ends - lengths).int()
             cursor, lists = starts.clone(), [verts.new_empty(total), starts.new_empty(total)]
             launch(kernels.gather, real, per_triangle, *scene, 1, cursor, *lists)
-            kept = [starts, cursor, *lists, view, pix_to_face, zbuf]
-            launch(kernels.keep_nearest, real, len(starts), *kept)
+            lists = [starts, cursor, *lists, view, pix_to_face, zbuf]
+            launch(kernels.keep_nearest, real, len(starts), *lists)
 
         scene, outputs = [verts, mesh.faces, xs, ys], [pix_to_face, zbuf, bary, dists]
-        launch(kernels.describe, real, zbuf.numel(), *scene, view, *outputs)
+        launch(kernels.fill_fragments, real, zbuf.numel(), *scene, view, *outputs)
         ctx.mark_non_differentiable(pix_to_face)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*scene, pix_to_face)

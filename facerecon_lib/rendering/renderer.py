@@ -7,6 +7,7 @@ Colours are computed per vertex (Eq. 3) and interpolated, as section 2.1 of the 
 image moves with a vertex only through the colours inside the outline; which triangle a pixel shows
 has no gradient. The soft image blends the nearest triangles of each pixel by how far the pixel is
 from them (sigma) and how deep they lie (gamma): Liu et al., Soft Rasterizer, ICCV 2019.
+Notebook 04, section 2.1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..face.camera import DEFAULT_FOV, project_ndc
+from ..face.shapes import expect
 from .rasterizer import Fragments, checked_indices, rasterize
 from .warp.interpolate import blend, blend_gradient
 from .warp.launch import launch
@@ -35,9 +37,9 @@ _TINY = 1e-10  # weight of the background, as in PyTorch3D's blending
 
 @dataclass(frozen=True)
 class SoftSettings:
-    """How soft: sigma in squared NDC (the outline's width), gamma in depth ranges, K faces a pixel.
+    """sigma in squared NDC (the outline's width), gamma in depth ranges, K faces per pixel.
 
-    A triangle's say in a pixel at squared distance d is sigmoid(-d / sigma), negative d inside.
+    A triangle covers sigmoid(-d / sigma) of a pixel at squared distance d, negative inside.
     """
 
     sigma: float = 1e-4
@@ -46,7 +48,7 @@ class SoftSettings:
 
     @property
     def blur_radius(self) -> float:
-        """Squared NDC distance at which a triangle's say has fallen to 1e-4."""
+        """Squared NDC distance at which a triangle's coverage has fallen to 1e-4."""
         return math.log(1 / 1e-4 - 1) * self.sigma
 
 
@@ -67,21 +69,14 @@ def render(
     image_size: side of a square image, or (height, width), in pixels.
     soft: None for a hard image, whose mask is 0 or 1 and has no gradient. A soft mask is
         1 - prod(1 - sigmoid(-d / sigma)) over the pixel's triangles.
-    background: None (zero), a number, one value a channel (channel,), or images
+    background: None (zero), a number, one value per channel (channel,), or images
         (batch, channel, height, width).
     near: depth in mm at which triangles are cut off, so that none passes through the camera. None:
         a triangle with a vertex behind the camera is left out whole. Pictures of a face in front of
         the camera are the same, and this avoids a GPU synchronisation.
-
-    Raises ValueError for shapes that do not fit.
     """
-    if v_camera.ndim != 3 or v_camera.shape[2] != 3:
-        raise ValueError(f"v_camera: expected (batch, vertex, 3), got {tuple(v_camera.shape)}")
-    if v_camera.shape[:2] != attributes.shape[:2] or attributes.ndim != 3:
-        raise ValueError(
-            f"attributes: expected (batch, vertex, channel) that begins "
-            f"{tuple(v_camera.shape[:2])} like v_camera, got {tuple(attributes.shape)}"
-        )
+    sizes = expect("v_camera", v_camera, "batch vertex 3")
+    expect("attributes", attributes, "batch vertex channel", **sizes)
     settings = {"perspective_correct": True, "z_clip_value": near}
     if soft is not None:
         settings["blur_radius"] = soft.blur_radius
@@ -107,9 +102,7 @@ def interpolate(
 ) -> Float[Tensor, "batch height width k channel"]:
     """Vertex attributes at each fragment, weighted by its barycentric coordinates; 0 where empty.
 
-    Differentiable in the attributes and, through bary_coords, in the vertices. Raises ValueError
-    when the fragments' batch is not that of the attributes, or they name triangles that `faces`
-    does not have, TypeError when their types differ.
+    Differentiable in the attributes and, through bary_coords, in the vertices.
     """
     pix_to_face, most = fragments.pix_to_face, len(fragments.pix_to_face) * len(faces)
     if pix_to_face.numel() and (last := int(pix_to_face.max())) >= most:
@@ -121,13 +114,9 @@ def interpolate(
 
 
 def _interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
-    """The same of fragments that are known to be of these faces: on CUDA to ask takes a wait."""
+    """Without the check of the fragments, which waits for a GPU."""
     bary = fragments.bary_coords
-    if attributes.ndim != 3 or len(attributes) != len(bary):
-        raise ValueError(
-            f"attributes: expected (batch, vertex, channel) with a batch of {len(bary)}, "
-            f"got {tuple(attributes.shape)}"
-        )
+    expect("attributes", attributes, "batch vertex channel", batch=len(bary))
     if attributes.dtype != bary.dtype:
         raise TypeError(
             f"attributes: expected {bary.dtype} like the fragments, got {attributes.dtype}"
@@ -179,7 +168,7 @@ def _blend(
     depth: Float[Tensor, "batch vertex"],
     soft: SoftSettings,
 ) -> tuple[Float[Tensor, "batch height width channel"], Float[Tensor, "batch height width 1"]]:
-    """SoftRas: a softmax over depth of the triangles' values, weighted by their say in the pixel.
+    """SoftRas: a softmax over depth of the triangles' values, weighted by their coverage.
 
     Depth is counted in the mesh's own range, detached: a fixed range would either push a face at
     350 mm behind its far plane, or squeeze it into a sliver where gamma can no longer tell a nose
@@ -189,15 +178,15 @@ def _blend(
     near, far = depth.detach().clamp(min=NEAR).aminmax(dim=1)
     margin = DEPTH_MARGIN * (far - near) + 1e-3 * far  # a flat mesh has no range of its own
     near, far = near - margin, far + margin
-    say = torch.sigmoid(-fragments.dists / soft.sigma) * covered
-    nearness = (far[:, None, None, None] - fragments.zbuf) / (far - near)[:, None, None, None]
-    nearness = nearness * covered
+    coverage = torch.sigmoid(-fragments.dists / soft.sigma) * covered
+    near, far = (depth[:, None, None, None] for depth in (near, far))
+    nearness = (far - fragments.zbuf) / (far - near) * covered
     nearest = nearness.amax(-1, keepdim=True).clamp(min=_TINY).detach()
-    weight = say * torch.exp((nearness - nearest) / soft.gamma)
+    weight = coverage * torch.exp((nearness - nearest) / soft.gamma)
     rest = torch.exp((_TINY - nearest) / soft.gamma).clamp(min=_TINY)
     total = weight.sum(-1, keepdim=True) + rest
     image = ((weight[..., None] * values).sum(-2) + rest * behind) / total
-    return image, 1 - (1 - say).prod(-1, keepdim=True)
+    return image, 1 - (1 - coverage).prod(-1, keepdim=True)
 
 
 def _background(background: float | Tensor | None, values: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
     face = synthesise(model, coefficients)               # vertices, colours: no image yet
     image, mask = face.render(224)                       # (B, 3, 224, 224), (B, 1, 224, 224)
 
-This is the way of section 2.1 from the encoder's numbers to the rendering; fitting, training and
-the figures all take it.
+From the encoder's numbers to the rendering: fitting, training and figures all use it. Notebook 04,
+section 2.1.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Face:
         near: float | None = NEAR,
     ) -> tuple[Tensor, Tensor]:
         """Image and mask, as `renderer.render`; `attributes` instead of the lit colours."""
-        shown = self.colours if attributes is None else attributes
-        view = (image_size, self.fov_deg, soft, background)
-        return render(self.v_camera, self.model.faces, shown, *view, near=near)
+        attributes = self.colours if attributes is None else attributes
+        view = (image_size, self.fov_deg, soft, background, near)
+        return render(self.v_camera, self.model.faces, attributes, *view)
 
     def landmarks(
         self, kind: str = "3d", image_size: int = CROP_SIZE
@@ -84,8 +84,7 @@ def pose_and_light(
 ) -> Face:
     """The same from vertices and albedo of the model's mesh, for offsets added to them."""
     c = coefficients
-    turned = axis_angle_to_matrix(c.rotation)
-    normals = vertex_normals(vertices, model.faces) @ turned.transpose(1, 2)
+    normals = vertex_normals(vertices, model.faces) @ axis_angle_to_matrix(c.rotation).mT
     v_camera = pose(vertices, c.rotation, c.scale, c.translation)
     colours = shade(albedo, normals, c.lighting)
     return Face(model, vertices, normals, v_camera, albedo, colours, c.rotation, fov_deg)

@@ -32,7 +32,7 @@ _CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))  # x, y of the texel
 def texel_depth(
     face: Face, size: int = CROP_SIZE, frame: str = "camera"
 ) -> Float[Tensor, "batch 1 size size"]:
-    """The depth of the face's surface at each texel, for `sample_hyperbolic`.
+    """The depth of the face's surface at each texel, for `map_sampling.sample_hyperbolic`.
 
     frame: "camera", mm before the camera; "object", mm behind the middle of the head's vertices, so
     that it passes through zero between nose and ears; "clip", far / (far - near) · (1 - near / z),
@@ -50,9 +50,9 @@ def texel_depth(
         z = far / (far - near) * (1 - near / z)
     elif frame != "camera":
         raise ValueError(f"frame {frame!r}: expected 'camera', 'object' or 'clip'")
-    shown, mask = face.render(size, attributes=z[..., None], near=None)
+    depth, mask = face.render(size, attributes=z[..., None], near=None)
     farthest = z.detach().amax(1)[:, None, None, None]
-    return torch.where(mask > 0, shown, farthest)
+    return torch.where(mask > 0, depth, farthest)
 
 
 @torch.no_grad()
@@ -64,14 +64,14 @@ def visible_vertices(face: Face, size: int = CROP_SIZE) -> Float[Tensor, "batch 
     in front.
     """
     ndc = project_ndc(face.v_camera, face.fov_deg)
-    shown, mask = face.render(size, attributes=ndc[..., 2:], near=None)
-    depths = torch.where(mask > 0, shown, torch.inf).flatten(1)
+    depth, mask = face.render(size, attributes=ndc[..., 2:], near=None)
+    depth = torch.where(mask > 0, depth, torch.inf).flatten(1)
 
     corners = constant(_CORNERS, ndc.dtype, ndc.device)
     texels = (ndc_to_pixels(ndc, size) - 0.5).floor()[:, :, None] + corners
     inside = texels.clamp(0, size - 1)
     x, y = inside.long().unbind(-1)
-    there = depths.gather(1, (y * size + x).flatten(1)).view_as(x)
+    surface = depth.gather(1, (y * size + x).flatten(1)).view_as(x)
 
     normals = face.normals * constant((-1.0, 1.0, -1.0), ndc.dtype, ndc.device)  # camera axes
     facing = -(normals * F.normalize(face.v_camera, dim=-1)).sum(-1)
@@ -79,5 +79,5 @@ def visible_vertices(face: Face, size: int = CROP_SIZE) -> Float[Tensor, "batch 
     slopes = pixels_to_ndc(inside + 0.5, size) * math.tan(math.radians(face.fov_deg) / 2)
     along = (normals[:, :, None, :2] * slopes).sum(-1) + normals[..., 2:]
     plane = (normals * face.v_camera).sum(-1, keepdim=True) / along.clamp(max=-1e-6)
-    clear = (there > plane - DEPTH_TOLERANCE) & (texels == inside).all(-1)
+    clear = (surface > plane - DEPTH_TOLERANCE) & (texels == inside).all(-1)
     return (clear.all(-1) & (facing > LEAST_FACING)).to(ndc.dtype)

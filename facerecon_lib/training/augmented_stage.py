@@ -23,7 +23,8 @@ from ..augmented.objective import AugmentedObjective
 from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE
 from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
-from ..face.morphable_model import ModelError, MorphableModel
+from ..face.model_file import ModelError
+from ..face.morphable_model import MorphableModel
 from ..files.downloads import sha256_of
 from ..fitting.objective import Objective
 from ..fitting.photo_light import LIGHTS as SOLVED

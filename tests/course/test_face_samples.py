@@ -12,7 +12,8 @@ from facerecon_lib.course.nb01_morphable_model.checks import library_fit_coeffic
 from facerecon_lib.course.nb01_morphable_model.face_samples import FaceSamples, load_face_samples
 from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.measures import rigid_align
-from facerecon_lib.face.morphable_model import ModelError, MorphableModel
+from facerecon_lib.face.model_file import ModelError
+from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.weights import shipped_file
 
 

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facerecon_lib.face.camera import DEFAULT_DEPTH
-from facerecon_lib.face.coefficients import FaceCoefficients, ModelSizes
+from facerecon_lib.face.coefficients import DEFAULT_DEPTH, FaceCoefficients, ModelSizes
 from facerecon_lib.face.lighting import ambient_lighting
 
 NAMES = ["identity", "expression", "albedo", "rotation", "translation", "scale", "lighting"]
@@ -120,11 +119,11 @@ def test_every_field_changes_its_dtype():
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("rotation", torch.zeros(2, 4), r"rotation: expected shape \(batch, 3\), got \(2, 4\)"),
-        ("identity", torch.zeros(80), r"identity: expected shape \(batch, K\), got \(80,\)"),
-        ("lighting", torch.zeros(2, 27), r"lighting: expected shape \(batch, 9, 3\)"),
-        ("scale", torch.zeros(2), r"scale: expected shape \(batch, 1\)"),
-        ("albedo", torch.zeros(3, 4), "albedo: expected a batch of 2.* got a batch of 3"),
+        ("rotation", torch.zeros(2, 4), r"rotation: expected \(2, 3\), got \(2, 4\)"),
+        ("identity", torch.zeros(80), r"identity: expected \(batch, identity\), got \(80,\)"),
+        ("lighting", torch.zeros(2, 27), r"lighting: expected \(2, 9, 3\)"),
+        ("scale", torch.zeros(2), r"scale: expected \(2, 1\)"),
+        ("albedo", torch.zeros(3, 4), r"albedo: expected \(2, albedo\), got \(3, 4\)"),
         ("scale", torch.ones(2, 1).long(), "scale: expected a floating-point tensor"),
         ("scale", [[1.0], [1.0]], "scale: expected a floating-point tensor, got list"),
         ("scale", torch.ones(2, 1).double(), "scale: .*float32.* got .*float64"),
@@ -137,7 +136,7 @@ def test_a_field_that_does_not_fit_is_named(field, value, says):
 
 
 def test_a_vector_of_another_model_is_refused():
-    with pytest.raises(ValueError, match=r"expected shape \(batch, 197\) .* got \(1, 196\)"):
+    with pytest.raises(ValueError, match=r"expected \(batch, 197\), got \(1, 196\)"):
         FaceCoefficients.from_vector(torch.zeros(1, 196), (80, 43, 40))
 
 

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from facerecon_lib.face.mesh import boundary_edges, vertex_normals
-from facerecon_lib.face.morphable_model import ModelError, MorphableModel
+from facerecon_lib.face.model_file import ModelError
+from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.weights import shipped_file
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
@@ -344,19 +345,19 @@ def damaged(tmp_path, change) -> MorphableModel:
 DAMAGE = {
     "lacks mirror": lambda d, m: d.pop("mirror"),
     "lacks albedo_samples_light": lambda d, m: d.pop("albedo_samples_light"),
-    r"mirror has shape \(5,\)": lambda d, m: d.update(mirror=torch.arange(5)),
-    r"faces has shape \(5, 4\)": lambda d, m: d.update(faces=torch.zeros(5, 4).int()),
-    r"landmarks has shape \(60,\), expected \(68\)": lambda d, m: d.update(
+    r"mirror: expected \(\d+,\), got \(5,\)": lambda d, m: d.update(mirror=torch.arange(5)),
+    r"faces: expected \(face, 3\), got \(5, 4\)": lambda d, m: d.update(
+        faces=torch.zeros(5, 4).int()
+    ),
+    r"landmarks: expected \(68,\), got \(60,\)": lambda d, m: d.update(
         landmarks=torch.zeros(60).int()
     ),
     "faces holds torch.float32": lambda d, m: d.update(faces=d["faces"].float()),
     "faces names vertices outside 0 to": lambda d, m: d.update(faces=d["faces"] + 1000),
     "mean holds numbers that are not finite": lambda d, m: d["mean"].fill_(float("nan")),
     "its metadata lacks the list of regions": lambda d, m: m.update(regions="[oops"),
-    r"controls has shape \(43, 43\), expected \(2, 43\)": lambda d, m: m.update(
-        controls='["a", "b"]'
-    ),
-    "fewer than the mesh": lambda d, m: d.update(
+    r"controls: expected \(2, 43\), got \(43, 43\)": lambda d, m: m.update(controls='["a", "b"]'),
+    "fewer vertices than the mesh": lambda d, m: d.update(
         albedo_mean_monk=d["albedo_mean_monk"][:100].contiguous()
     ),
 }

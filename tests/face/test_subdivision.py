@@ -264,7 +264,7 @@ def test_a_lopsided_mesh_has_no_mirror():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: edges(TRIANGLE.T), r"faces: expected integers of shape \(face, 3\)"),
+        (lambda: edges(TRIANGLE.T), r"faces: expected \(face, 3\)"),
         (lambda: loop_subdivide(TRIANGLE, 2), r"vertex numbers in \[0, 2\), got 0 to 2"),
         (
             lambda: loop_subdivide(TETRAHEDRON[:2], 4, torch.tensor([[0, 1], [3, 2]])),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from facerecon_lib.data.shards.files import ShardsError
-from facerecon_lib.face.morphable_model import ModelError
+from facerecon_lib.face.model_file import ModelError
 from facerecon_lib.files.downloads import DownloadError
 from facerecon_lib.files.errors import FacereconError, one_line, readable_name
 from facerecon_lib.networks.backbones import EncoderError

@@ -510,7 +510,7 @@ WRONG = [
         (VERTS[0].T, FACES, 8),
     ),
     (ValueError, r"got \(1, 3, 4\): transpose it\?", (VERTS.mT, FACES, 8)),
-    (ValueError, r"got \(4, 3\): add a batch axis\?", (VERTS[0], FACES, 8)),
+    (ValueError, r"got \(4, 3\): add the batch axis", (VERTS[0], FACES, 8)),
     (ValueError, r"got \(1, 4, 2\)$", (VERTS[..., :2], FACES, 8)),
     (TypeError, r"expected float32 or float64, got torch.float16", (VERTS.half(), FACES, 8)),
     (ValueError, r"faces: expected \(face, 3\), got \(3, 1\): transpose it\?", (VERTS, FACES.T, 8)),

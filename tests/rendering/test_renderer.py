@@ -86,7 +86,7 @@ def test_only_the_gradients_that_are_asked_for_are_computed():
 
 def test_interpolation_refuses_attributes_that_do_not_fit():
     fragments = rasterize(torch.rand(2, 3, 3) + 0.5, FACE, 8)
-    with pytest.raises(ValueError, match=r"with a batch of 2, got \(1, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"expected \(2, vertex, channel\), got \(1, 3, 3\)"):
         interpolate(fragments, FACE, torch.rand(1, 3, 3))
     with pytest.raises(TypeError, match=r"expected torch.float32 .* got torch.float64"):
         interpolate(fragments, FACE, torch.rand(2, 3, 3).double())

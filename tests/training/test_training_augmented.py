@@ -22,8 +22,8 @@ from facerecon_lib.augmented.branch import LIGHTS, SPACES, AugmentedBranch, Base
 from facerecon_lib.cli.train import chosen_settings
 from facerecon_lib.data.rendered.scenes import FAMILIES
 from facerecon_lib.data.splits import SPLITS
-from facerecon_lib.face.model_file import read_model_file
-from facerecon_lib.face.morphable_model import ModelError, MorphableModel
+from facerecon_lib.face.model_file import ModelError, read_model_file
+from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.fitting.weights import AUGMENTED_REPORT_WEIGHTS, RECOGNITION_WEIGHTS

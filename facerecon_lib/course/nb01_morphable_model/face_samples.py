@@ -19,7 +19,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...face.morphable_model import ModelError
+from ...face.model_file import ModelError
 from ...files.weights import shipped_file
 
 FORMAT = "facerecon-face-samples-1"

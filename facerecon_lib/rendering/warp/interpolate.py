@@ -3,7 +3,7 @@
     launch(blend, real, pix_to_face.numel(), faces, pix_to_face, bary, vertices, channels,
            attributes, values)
 
-Arrays are flat; over fragments in the order (batch, height, width, k).
+Arrays are flat; over fragments in the order (batch, height, width, k). Notebook 04, section 2.1.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def blend(
     attributes: wp.array(dtype=Any),
     values: wp.array(dtype=Any),
 ):
-    """One thread a fragment: the weighted sum of its triangle's three vertex attributes."""
+    """One thread per fragment: the weighted sum of its triangle's three vertex attributes."""
     n = wp.tid()
     i = wp.int32(pix_to_face[n])
     if i < 0:

@@ -2,11 +2,12 @@
 
     launch(draw, torch.float32, (batch, most), verts, faces, first, xs, ys, view, nearest)  # hard
     launch(gather, ...), launch(keep_nearest, ...)                                          # soft
-    launch(describe, real, zbuf.numel(), verts, faces, xs, ys, view, pix_to_face, ...)      # both
+    launch(fill_fragments, real, zbuf.numel(), verts, faces, xs, ys, view, ...)             # both
 
 Vertices arrive packed and triangles as indices into them; mesh b owns triangles first[b] to
 first[b + 1] - 1. Arrays over fragments are flat, in the order (batch, height, width, k). Tensors
-are float32 or float64; what is computed in which of them is said in rendering/warp/triangle.py.
+are float32 or float64; rendering/warp/triangle.py says what is computed in which. Notebook 04,
+section 2.1.
 """
 
 from typing import Any
@@ -47,7 +48,7 @@ def draw(
     view: View,
     nearest: wp.array(dtype=wp.uint64),
 ):
-    """Hard case, one thread a triangle: each pixel keeps the least (float32 depth, triangle)."""
+    """Hard case, one thread per triangle: each pixel keeps the least (float32 depth, triangle)."""
     mesh, j = wp.tid()
     i = first[mesh] + j
     if i >= first[mesh + 1]:
@@ -99,10 +100,10 @@ def gather(
     depths: wp.array(dtype=Any),
     triangles: wp.array(dtype=wp.int32),
 ):
-    """Soft case, one thread a triangle: advances the cursor of each pixel that it may count in.
+    """Soft case, one thread per triangle: advances the cursor of each pixel that it may count in.
 
-    Run once to find how long each pixel's list can get (write = 0), and again to write the lists,
-    with the cursors at the exclusive prefix sum of those lengths. twin[i] is the other half of a
+    Run once to count each pixel's list (write = 0), and again to write the lists, with the cursors
+    at the exclusive prefix sum of those counts. twin[i] is the other half of a
     triangle that the near plane cut into two, or -1: of two halves only the one nearer to the pixel
     centre counts.
     """
@@ -161,10 +162,10 @@ def keep_nearest(
     depths: wp.array(dtype=Any),
     triangles: wp.array(dtype=wp.int32),
     view: View,
-    kept: wp.array(dtype=wp.uint64),
-    kept_depths: wp.array(dtype=Any),
+    nearest: wp.array(dtype=wp.uint64),
+    nearest_depths: wp.array(dtype=Any),
 ):
-    """One thread a pixel: insert its list into the sorted few that are kept, ties by triangle."""
+    """One thread per pixel: insert its list into the few nearest, by depth, ties by triangle."""
     pixel = wp.tid()
     size = view.faces_per_pixel
     base = pixel * size
@@ -174,21 +175,21 @@ def keep_nearest(
         triangle = wp.uint64(triangles[slot])
         k = filled
         while k > 0:
-            before = kept_depths[base + k - 1]
-            if depth > before or (depth == before and triangle > kept[base + k - 1]):
+            before = nearest_depths[base + k - 1]
+            if depth > before or (depth == before and triangle > nearest[base + k - 1]):
                 break
             if k < size:
-                kept[base + k] = kept[base + k - 1]
-                kept_depths[base + k] = before
+                nearest[base + k] = nearest[base + k - 1]
+                nearest_depths[base + k] = before
             k -= 1
         if k < size:
-            kept[base + k] = triangle
-            kept_depths[base + k] = depth
+            nearest[base + k] = triangle
+            nearest_depths[base + k] = depth
             filled = wp.min(filled + 1, size)
 
 
 @wp.kernel
-def describe(
+def fill_fragments(
     verts: wp.array(dtype=Any),
     faces: wp.array(dtype=wp.vec3i),
     xs: wp.array(dtype=Any),
@@ -199,7 +200,7 @@ def describe(
     bary: wp.array(dtype=Any),
     dists: wp.array(dtype=Any),
 ):
-    """One thread a fragment: depth, barycentric coordinates and signed squared distance."""
+    """One thread per fragment: depth, barycentric coordinates and signed squared distance."""
     n = wp.tid()
     key = pix_to_face[n]
     if key == NOTHING:

@@ -1,9 +1,9 @@
-"""The adjoint of the rasterizer's `describe`, written out, in float64: Warp differentiates nothing.
+"""The adjoint of `fill_fragments`, written out, in float64: Warp differentiates nothing.
 
     launch(gradient, real, pix_to_face.numel(), verts, faces, xs, ys, view, pix_to_face,
            grad_zbuf, grad_bary, grad_dists, grad_verts)
 
-Arrays are those of rendering/warp/rasterize.py.
+Arrays are those of rendering/warp/rasterize.py. Notebook 04, section 2.1.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ from .triangle import (
     weights,
 )
 
-# Rounds as `describe` does.
+# Rounds as `fill_fragments` does.
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 
@@ -44,6 +44,50 @@ def less(v: wp.vec3d, s: wp.float64):
     return wp.vec3d(v[0] - s, v[1] - s, v[2] - s)
 
 
+@wp.func
+def clipping(gc: wp.vec3d, w: wp.vec3d, c: wp.vec3d):
+    """The adjoint of c = max(w, 0) / sum of max(w, 0)."""
+    total = wp.max(w[0], ZERO) + wp.max(w[1], ZERO) + wp.max(w[2], ZERO)
+    shared = wp.where(total < MINIMUM_SUM, ZERO, wp.dot(gc, c))
+    gm = less(gc, shared) / wp.max(total, MINIMUM_SUM)
+    return wp.vec3d(
+        wp.where(w[0] < ZERO, ZERO, gm[0]),
+        wp.where(w[1] < ZERO, ZERO, gm[1]),
+        wp.where(w[2] < ZERO, ZERO, gm[2]),
+    )
+
+
+@wp.func
+def perspective(gw: wp.vec3d, w: wp.vec3d, l: wp.vec3d, z: wp.vec3d):
+    """The adjoint of w = q / (q0 + q1 + q2) to l and z, where q0 = l0 z1 z2 and so on round."""
+    total = l[0] * z[1] * z[2] + l[1] * z[2] * z[0] + l[2] * z[0] * z[1]
+    shared = wp.where(total < EPSILON, ZERO, wp.dot(gw, w))
+    gq = less(gw, shared) / wp.max(total, EPSILON)
+    gl = wp.vec3d(gq[0] * z[1] * z[2], gq[1] * z[2] * z[0], gq[2] * z[0] * z[1])
+    gz = wp.vec3d(
+        gq[1] * l[1] * z[2] + gq[2] * l[2] * z[1],
+        gq[2] * l[2] * z[0] + gq[0] * l[0] * z[2],
+        gq[0] * l[0] * z[1] + gq[1] * l[1] * z[0],
+    )
+    return gl, gz
+
+
+@wp.func
+def nearest_on_outline(px: wp.float64, py: wp.float64, a: wp.vec3d, b: wp.vec3d, c: wp.vec3d):
+    """Barycentric coordinates of the outline's point nearest to p."""
+    d01 = to_segment(px, py, a, b)
+    d02 = to_segment(px, py, a, c)
+    d12 = to_segment(px, py, b, c)
+    if d02 < d01 and d02 <= d12:
+        s = along(px, py, a, c)
+        return wp.vec3d(ONE - s, ZERO, s)
+    if d12 < d01:
+        s = along(px, py, b, c)
+        return wp.vec3d(ZERO, ONE - s, s)
+    s = along(px, py, a, b)
+    return wp.vec3d(ONE - s, s, ZERO)
+
+
 @wp.kernel
 def gradient(
     verts: wp.array(dtype=Any),
@@ -57,7 +101,7 @@ def gradient(
     grad_dists: wp.array(dtype=Any),
     grad_verts: wp.array(dtype=Any),
 ):
-    """One thread a fragment: `describe` backwards, added to the triangle's three corners.
+    """One thread per fragment: `fill_fragments` backwards, added to the triangle's three corners.
 
     A gradient that nothing asks for comes as an empty array.
     """
@@ -84,32 +128,20 @@ def gradient(
     c = wp.vec3d(verts[corners[2]])
     z = wp.vec3d(a[2], b[2], c[2])
     l0, l1, l2 = weights(px, py, a, b, c, 0)
-    q = wp.vec3d(l0 * z[1] * z[2], l1 * z[2] * z[0], l2 * z[0] * z[1])
     w0, w1, w2 = weights(px, py, a, b, c, view.perspective)
     c0, c1, c2 = clipped(w0, w1, w2, view.clip)
+    w = wp.vec3d(w0, w1, w2)
 
     # depth = c0 z0 + c1 z1 + c2 z2
     gz = gdepth * wp.vec3d(c0, c1, c2)
     gc += gdepth * z
-    # c = max(w, 0) / sum of max(w, 0)
     gw = gc
     if view.clip != 0:
-        total = wp.max(w0, ZERO) + wp.max(w1, ZERO) + wp.max(w2, ZERO)
-        shared = wp.where(total < MINIMUM_SUM, ZERO, gc[0] * c0 + gc[1] * c1 + gc[2] * c2)
-        gm = less(gc, shared) / wp.max(total, MINIMUM_SUM)
-        gw[0] = wp.where(w0 < ZERO, ZERO, gm[0])
-        gw[1] = wp.where(w1 < ZERO, ZERO, gm[1])
-        gw[2] = wp.where(w2 < ZERO, ZERO, gm[2])
-    # w = q / (q0 + q1 + q2), where q0 = l0 z1 z2 and so on round
+        gw = clipping(gc, w, wp.vec3d(c0, c1, c2))
     gl = gw
     if view.perspective != 0:
-        total = q[0] + q[1] + q[2]
-        shared = wp.where(total < EPSILON, ZERO, gw[0] * w0 + gw[1] * w1 + gw[2] * w2)
-        gq = less(gw, shared) / wp.max(total, EPSILON)
-        gl = wp.vec3d(gq[0] * z[1] * z[2], gq[1] * z[2] * z[0], gq[2] * z[0] * z[1])
-        gz[0] += gq[1] * l1 * z[2] + gq[2] * l2 * z[1]
-        gz[1] += gq[2] * l2 * z[0] + gq[0] * l0 * z[2]
-        gz[2] += gq[0] * l0 * z[1] + gq[1] * l1 * z[0]
+        gl, gdepths = perspective(gw, w, wp.vec3d(l0, l1, l2), z)
+        gz += gdepths
     # l = e / (e0 + e1 + e2 + EPSILON), where e0 is the doubled area of p, b, c and so on round
     area = doubled_area(c[0], c[1], a, b) + EPSILON
     ge = less(gl, gl[0] * l0 + gl[1] * l1 + gl[2] * l2) / area
@@ -124,17 +156,7 @@ def gradient(
 
     if gdistance != ZERO:
         # The nearest point of the outline slides along its edge at no first-order cost.
-        d01 = to_segment(px, py, a, b)
-        d02 = to_segment(px, py, a, c)
-        d12 = to_segment(px, py, b, c)
-        s = along(px, py, a, b)
-        share = wp.vec3d(ONE - s, s, ZERO)
-        if d02 < d01 and d02 <= d12:
-            s = along(px, py, a, c)
-            share = wp.vec3d(ONE - s, ZERO, s)
-        elif d12 < d01:
-            s = along(px, py, b, c)
-            share = wp.vec3d(ZERO, ONE - s, s)
+        share = nearest_on_outline(px, py, a, b, c)
         pull = wp.float64(2.0) * gdistance
         if wp.min(wp.min(w0, w1), w2) > ZERO:
             pull = -pull

@@ -8,7 +8,7 @@ A vertex is (NDC x, NDC y, camera z). Which triangle owns a pixel centre is deci
 where the edge functions of float32 vertices are as good as exact, so that two triangles never
 disagree about a pixel on their common edge. Weights, depths and distances are computed in the
 tensors' own type and rounded step by step as PyTorch3D rounds them, so that ties fall as they do
-there.
+there. Notebook 04, section 2.1.
 """
 
 from typing import Any
