@@ -56,9 +56,7 @@ class ModelSizes(NamedTuple):
 
 @dataclass(eq=False)
 class FaceCoefficients:
-    """A batch of faces: shape, skin, pose and light.
-
-    Shapes are checked when an instance is made.
+    """A batch of faces: shape, skin, pose and light. Making an instance checks the shapes.
 
     identity: (batch, Ki) in standard deviations, Eq. 1.
     expression: (batch, Ke) in standard deviations, Eq. 1.

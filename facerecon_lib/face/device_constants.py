@@ -3,8 +3,8 @@
     white = constant(D65_WHITE, rgb.dtype, rgb.device)   # the same tensor at every call
 
 On CUDA, `x.new_tensor([...])`, `CPU_TENSOR.to(x)` and an index that is a Python list copy a few
-numbers from the host, and PyTorch then waits until the GPU has done all that was asked of it. A
-training step had some dozens of these.
+numbers from the host, and PyTorch then waits for the GPU; a training step had dozens of these.
+Notebook 06.
 """
 
 from __future__ import annotations

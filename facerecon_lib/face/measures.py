@@ -50,7 +50,7 @@ def photometric_error(
 ) -> Float[Tensor, "batch"]:
     """Mean absolute difference of colours in [0, 1] over the pixels that `mask` (0 to 1) covers.
 
-    NaN for a face that covers none: there is no error to speak of, least of all zero.
+    NaN for a face that covers none.
     """
     difference = (image - photo).abs().mean(1, keepdim=True)
     return (difference * mask).sum((1, 2, 3)) / mask.to(difference.dtype).sum((1, 2, 3))

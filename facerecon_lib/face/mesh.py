@@ -4,9 +4,9 @@
     smooth = neighbour_mean(vertices, faces)            # (B, V, 3)
 
 Triangles are counter-clockwise seen from outside. Vertices are (batch, V, 3) with one (F, 3) table
-of triangles for the whole batch. What depends on the triangles alone (who touches whom) is worked
-out on the first call with a `faces` tensor and kept as long as that tensor lives: hold on to one
-tensor rather than make it anew each step. Loop subdivision stands in `subdivision.py`.
+of triangles for the whole batch. What depends on the triangles alone is computed on the first call
+with a `faces` tensor and cached while that tensor lives: pass the same tensor at each step.
+Notebook 01, section 2.1.
 """
 
 import warnings
@@ -146,9 +146,9 @@ def vertex_normals(
 ) -> Float[Tensor, "batch vertex 3"]:
     """Unit normal of each vertex: the mean of its triangles' normals, weighted by their areas.
 
-    Zero, with zero gradient, at a vertex of no triangle or of none with an area. Gathering and
-    scattering are products with fixed sparse matrices, which several times outrun indexing and
-    index_add once the backward pass counts."""
+    Zero, with zero gradient, at a vertex whose triangles have no area. Gathering and scattering are
+    products with fixed sparse matrices, several times faster than indexing and index_add.
+    """
     check_faces(faces)
     expect("vertices", vertices, "batch vertex 3")
     n_faces, n_vertices = faces.shape[0], vertices.shape[1]

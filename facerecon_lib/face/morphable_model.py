@@ -83,9 +83,9 @@ class MorphableModel:
             subdivision = int(metadata.get("default_subdivision", "1"))
         albedo = albedo or metadata.get("default_albedo", "monk")
         name = f"albedo_mean_{albedo}"
-        known = ", ".join(sorted(albedo_names(data)))
+        albedos = ", ".join(sorted(albedo_names(data)))
         if name not in data:
-            raise ModelError(f"{path.name}: no albedo basis {albedo!r}; it has {known}")
+            raise ModelError(f"{path.name}: no albedo basis {albedo!r}; it has {albedos}")
         mean, faces = data["mean"], data["faces"].long()
         mirror, crease = data["mirror"].long(), data["creases"].long()
         symmetric = metadata.get("mirror") != "nearest"
@@ -127,7 +127,7 @@ class MorphableModel:
             controls=controls,
             metadata=metadata
             | {"file": path.name, "subdivision": str(subdivision)}
-            | {"albedo": albedo, "albedos": known},
+            | {"albedo": albedo, "albedos": albedos},
         )
 
     @property
@@ -176,8 +176,8 @@ class MorphableModel:
             elif stand_in:
                 total[mode : mode + 1] += 2 * weight
             else:
-                known = ", ".join(self.controls) or "none"
-                raise ModelError(f"no control {name!r}; there are {known}")
+                names = ", ".join(self.controls) or "none"
+                raise ModelError(f"no control {name!r}; there are {names}")
         return total[None]
 
     @cached_property
@@ -237,9 +237,8 @@ class MorphableModel:
         """Coefficients of plausible faces: (count, identity), (count, expression), (count, albedo).
 
         Identity is drawn from N(0, spread²). Expressions are sparse facial actions in [0, 1], and
-        N(0, spread²) in modes that no action moves. Albedos are skins that the basis was made of,
-        with a little noise: skin colours lie on a curve, of which N(0, 1) knows only the width (it
-        would draw grey and blue skins too).
+        N(0, spread²) in modes that no action moves. Albedos are the basis's sample skins with a
+        little noise: skin colours lie on a curve, and N(0, 1) would draw grey and blue skins too.
         """
         sizes, device = self.sizes, self.device
 
@@ -249,9 +248,9 @@ class MorphableModel:
         shape = (count, len(self.controls))
         active = torch.rand(shape, generator=generator, device=generator.device) < 0.12
         amount = torch.rand(shape, generator=generator, device=generator.device)
-        n_skins = (len(self.albedo_samples), (count,))
-        chosen = torch.randint(*n_skins, generator=generator, device=generator.device)
-        albedo = self.albedo_samples[chosen.to(device)] + 0.1 * normal(sizes.albedo)
+        skins = (len(self.albedo_samples), (count,))
+        skin = torch.randint(*skins, generator=generator, device=generator.device).to(device)
+        albedo = self.albedo_samples[skin] + 0.1 * normal(sizes.albedo)
         expression = (spread * amount * active).to(device) @ self.control_matrix
         if len(self.controls) < sizes.expression:  # the modes that no action moves
             expression = expression + spread * normal(sizes.expression) * self.unnamed_modes

@@ -4,8 +4,8 @@
     expect("colours", colours, "batch vertex 3", **sizes)        # the same batch and vertices
     expect("normals", normals, "... 3")                          # any axes before the last
 
-Inside the library the jaxtyping signatures state the shapes, and nothing checks them again. Every
-notebook meets these messages.
+Internal functions state their shapes in jaxtyping signatures alone. Every notebook shows these
+messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def expect(
 
     shape: numbers must match, names stand for any size but the same one throughout; "..." in front
     stands for any axes. hint: what to do instead; without it, the plain cases are recognised.
-    sizes: of axes that an earlier call found, or that the caller knows.
+    sizes: of axes, from an earlier call or from the caller.
     """
     axes, got = shape.split(), tuple(value.shape)
     named = _match(axes, got, sizes)

@@ -22,7 +22,7 @@ class WarpMeshRasterizer(torch.nn.Module):
     """Drop-in for `pytorch3d.renderer.MeshRasterizer`: the same call, the same fragments, faster.
 
     Works under PyTorch3D's shaders and cameras, with batches of different topologies too. Settings
-    left at None are resolved as there: perspective correction for perspective cameras, the near
+    left at None resolve as in PyTorch3D: perspective correction for perspective cameras, the near
     plane then at half the camera's znear, barycentric clipping when there is blur. `bin_size` and
     `max_faces_per_bin` are accepted and mean nothing here.
 

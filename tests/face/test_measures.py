@@ -2,13 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facerecon_lib.face.colour import MONK_TONES, ita_degrees, skin_tone_group, srgb_to_lab
+from facerecon_lib.face.colour import MONK_TONES
 from facerecon_lib.face.measures import (
     albedo_error,
     by_group,
@@ -210,43 +209,7 @@ def test_a_permuted_batch_gives_permuted_errors():
     assert torch.allclose(vertex_error_mm(predicted[order], target[order]), error[order])
 
 
-# Skin tone --------------------------------------------------------------------------------------
-
-
-def test_lab_and_ita_agree_with_scikit_image():
-    color = pytest.importorskip("skimage.color")
-    rgb = torch.rand(500, 3, generator=generator(5), dtype=torch.float64)
-    lab = color.rgb2lab(rgb.numpy())
-    np.testing.assert_allclose(srgb_to_lab(rgb).numpy(), lab, atol=0.01)
-    warm = lab[:, 2] > 5
-    ita = np.degrees(np.arctan((lab[warm, 0] - 50) / lab[warm, 2]))
-    np.testing.assert_allclose(ita_degrees(rgb[torch.from_numpy(warm)]).numpy(), ita, atol=0.1)
-
-
-def test_lab_of_white_black_and_a_published_colour():
-    rgb = torch.tensor([[1.0, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=torch.float64)
-    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.20]]
-    np.testing.assert_allclose(srgb_to_lab(rgb).numpy(), expected, atol=0.02)
-
-
-def test_ita_falls_from_the_light_to_the_dark_monk_tones():
-    ita = ita_degrees(torch.tensor(MONK_TONES))
-    assert ita[0] > 55
-    assert ita[9] < -30
-    assert (ita[3:].diff() < 0).all()
-
-
-@law
-@given(rgb=st.tuples(*[st.floats(0, 1, width=32)] * 3))
-def test_ita_is_finite_with_a_finite_gradient_for_every_colour(rgb):
-    colour = torch.tensor([rgb], dtype=torch.float64, requires_grad=True)
-    ita_degrees(colour).sum().backward()
-    assert colour.grad.isfinite().all()
-
-
-def test_skin_tone_group_of_each_monk_tone_is_its_own_number():
-    assert skin_tone_group(torch.tensor(MONK_TONES)).tolist() == list(range(1, 11))
-    assert skin_tone_group(torch.tensor(MONK_TONES) * 0.99).tolist() == list(range(1, 11))
+# Albedo and tables ------------------------------------------------------------------------------
 
 
 def test_albedo_error_is_zero_for_the_truth_and_signed_for_skin_made_too_light():

@@ -1,0 +1,237 @@
+"""Photos are read right or refused in one line."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from facerecon_lib.photos.reading import PhotoError, load_image
+
+
+def colours():
+    """Six by four pixels whose four corners differ: any turn or flip shows."""
+    pixels = np.full((4, 6, 3), 128, np.uint8)
+    pixels[0, 0], pixels[0, -1] = (250, 0, 0), (0, 250, 0)
+    pixels[-1, 0], pixels[-1, -1] = (0, 0, 250), (250, 250, 0)
+    return pixels
+
+
+def png16(samples, colour_type):
+    """Bytes of a 16-bit PNG, which Pillow cannot write for all colour types."""
+    height, width = samples.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+
+    def chunk(name, data):
+        crc = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + crc
+
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def test_a_plain_png_is_read_as_it_is(tmp_path):
+    path = tmp_path / "me.png"
+    Image.fromarray(colours()).save(path)
+    photo = load_image(path)
+    assert (photo.name, photo.path, photo.pixels.dtype) == ("me.png", path, np.uint8)
+    assert (photo.width, photo.height) == (6, 4)
+    np.testing.assert_array_equal(photo.pixels, colours())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_undone(orientation):
+    stored = {
+        1: lambda p: p,
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.transpose(1, 0, 2),
+        6: lambda p: np.rot90(p, 1),
+        7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda p: np.rot90(p, -1),
+    }[orientation](colours())
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    np.testing.assert_array_equal(load_image(data).pixels, colours())
+
+
+def test_a_broken_exif_block_does_not_lose_the_photo():
+    data = saved(Image.fromarray(colours()), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09\x01\x12")
+    assert load_image(data).pixels.shape == (4, 6, 3)
+
+
+RAMP = np.linspace(0, 65535, 6).astype(np.uint16)[None].repeat(4, 0)
+
+
+@pytest.mark.parametrize(("colour_type", "planes"), [(0, "r"), (2, "rgb"), (4, "ra"), (6, "rgba")])
+def test_16_bit_png_keeps_its_high_byte(colour_type, planes):
+    layers = {"r": RAMP, "g": RAMP // 2, "b": RAMP[:, ::-1], "a": np.full_like(RAMP, 65535)}
+    samples = np.stack([layers[plane] for plane in planes], -1)
+    pixels = load_image(png16(samples, colour_type)).pixels
+    expected = [layers[plane] >> 8 for plane in (planes[:3] if "g" in planes else "rrr")]
+    np.testing.assert_allclose(pixels.astype(int), np.stack(expected, -1), atol=1)
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_16_bit_grey_tiff_keeps_its_high_byte(big_endian):
+    mode, order = ("I;16B", ">u2") if big_endian else ("I;16", "<u2")
+    image = Image.frombytes(mode, (6, 4), RAMP.astype(order).tobytes())
+    pixels = load_image(saved(image, "TIFF")).pixels
+    np.testing.assert_array_equal(pixels, (RAMP >> 8)[..., None].repeat(3, -1))
+
+
+def test_16_bit_rgb_tiff_keeps_its_high_byte_and_planes_are_refused():
+    tifffile = pytest.importorskip("tifffile")
+    samples = np.stack([RAMP, RAMP // 2, RAMP[:, ::-1]], -1)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, photometric="rgb")
+    np.testing.assert_array_equal(load_image(buffer.getvalue()).pixels, samples >> 8)
+    buffer = io.BytesIO()
+    planes = np.ascontiguousarray(samples.transpose(2, 0, 1))
+    tifffile.imwrite(buffer, planes, photometric="rgb", planarconfig="separate")
+    with pytest.raises(PhotoError, match="separate planes"):
+        load_image(buffer.getvalue())
+
+
+def test_32_bit_samples_are_refused_by_their_range():
+    data = saved(Image.fromarray(RAMP.astype(np.float32)), "TIFF")
+    with pytest.raises(PhotoError, match="32-bit samples from 0 to 65535"):
+        load_image(data)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "P", "RGBA", "CMYK", "YCbCr"])
+def test_every_colour_mode_becomes_the_same_rgb(mode):
+    grey = np.zeros((4, 6, 3), np.uint8)
+    grey[:, 3:] = 255
+    image = Image.fromarray(grey).convert(mode)
+    kind = "JPEG" if mode == "YCbCr" else "TIFF" if mode == "CMYK" else "PNG"
+    pixels = load_image(saved(image, kind)).pixels
+    assert pixels.shape == (4, 6, 3)
+    np.testing.assert_allclose(pixels.astype(int), grey, atol=12 if mode == "YCbCr" else 0)
+
+
+def test_transparency_is_laid_on_white():
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0, :, 0], rgba[0, :, 3] = 200, (0, 128, 255)
+    pixels = load_image(saved(Image.fromarray(rgba), "PNG")).pixels[0].astype(int)
+    np.testing.assert_allclose(pixels, [(255,) * 3, (227, 127, 127), (200, 0, 0)], atol=1)
+
+
+def test_a_palette_with_a_transparent_colour_is_laid_on_white():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    pixels = load_image(saved(image, "PNG", transparency=0)).pixels[0]
+    np.testing.assert_array_equal(pixels, [(255, 255, 255), (40, 50, 60)])
+
+
+def test_an_embedded_profile_is_converted_to_srgb():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain = load_image(saved(Image.fromarray(colours()), "PNG", icc_profile=srgb)).pixels
+    np.testing.assert_allclose(plain.astype(int), colours(), atol=1)
+    # The same file with its red and blue primaries exchanged must come out exchanged.
+    data = bytearray(srgb)
+    starts = range(132, 132 + 12 * struct.unpack(">I", data[128:132])[0], 12)
+    tags = {bytes(data[start : start + 4]): start + 4 for start in starts}
+    red, blue = tags[b"rXYZ"], tags[b"bXYZ"]
+    data[red : red + 8], data[blue : blue + 8] = data[blue : blue + 8], data[red : red + 8]
+    swapped = load_image(saved(Image.fromarray(colours()), "PNG", icc_profile=bytes(data))).pixels
+    np.testing.assert_allclose(swapped.astype(int), colours()[..., ::-1], atol=2)
+    foreign = load_image(saved(Image.fromarray(colours()), "PNG", icc_profile=profile.tobytes()))
+    np.testing.assert_array_equal(foreign.pixels, colours())
+
+
+def test_an_animated_gif_gives_its_first_frame():
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue", "lime")]
+    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(load_image(data).pixels, np.asarray(frames[0]))
+
+
+# Refusing ---------------------------------------------------------------------------------------
+
+
+def bad_inputs(folder):
+    whole = saved(Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")
+    png = saved(Image.effect_noise((64, 64), 90).convert("RGB"), "PNG")
+    files = {
+        "empty.jpg": (b"", "is empty"),
+        "text.jpg": (b"Dear photo,\nI am a letter.\n", "holds text"),
+        "noise.png": (bytes(range(256)) * 9, "is not an image"),
+        "cut.jpg": (whole[: len(whole) // 2], "damaged or cut short"),
+        "cut.png": (png[: len(png) // 2], "damaged or cut short"),
+        "head.png": (png[:20], "not a readable image"),
+        "none.gif": (b"GIF89a\0\0\0\0\0\0\0;", "is not an image"),
+        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        "paper.pdf": (b"%PDF-1.7\n", "PDF"),
+    }
+    for name, (data, message) in files.items():
+        (folder / name).write_bytes(data)
+        yield folder / name, message
+    yield folder, "is a folder"
+    yield folder / "missing.jpg", "no such file"
+    yield folder / ("long" * 200 + ".jpg"), "cannot be read"
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(folder / "pipe.jpg")
+        yield folder / "pipe.jpg", "not a regular file"
+
+
+def test_every_bad_file_is_refused_in_one_line_that_names_it(tmp_path):
+    for path, message in bad_inputs(tmp_path):
+        with pytest.raises(PhotoError, match=message) as caught:
+            load_image(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "secret.jpg"
+    path.write_bytes(b"x")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PhotoError, match="permission to read it is denied"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("side", "megapixels"), [(7072, "50.0"), (10000, "100.0"), (40000, "1600.0")]
+)
+def test_too_many_megapixels_are_refused_before_a_pixel_is_decoded(side, megapixels, monkeypatch):
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunk = (
+        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
+    data = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
+
+    def decode(self):
+        raise AssertionError("decoded a photo that is too large")
+
+    monkeypatch.setattr(Image.Image, "load", decode)
+    with pytest.raises(PhotoError, match=f"big.png.*{megapixels} megapixels.*limit of 50"):
+        load_image(data, name="big.png")
+
+
+def test_the_limit_itself_is_allowed():
+    data = saved(Image.new("1", (100, 100)), "PNG")
+    assert load_image(data, max_megapixels=0.01).megapixels == 0.01
+    with pytest.raises(PhotoError):
+        load_image(data, max_megapixels=0.0099)
