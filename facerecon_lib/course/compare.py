@@ -174,6 +174,17 @@ def same_gradients(
     )
 
 
+def loss_curves(expected: Sequence[float], got: Sequence[float], *_: object) -> Figure:
+    """The losses of a check's small problem, step by step."""
+    figure = Figure((5.5, 3.2), layout="constrained", facecolor="white")
+    axis = figure.subplots()
+    axis.plot(expected, color="#1a7f37", linewidth=2, label="expected")
+    axis.plot(got, color="#cf222e", linewidth=2, linestyle="--", label="yours")
+    axis.set(xlabel="step", ylabel="loss", title="The loss on the check's small problem")
+    axis.legend(frameon=False)
+    return figure
+
+
 def told_instead(error: type[Exception], attempt: Callable, *arguments: object) -> str:
     """What the student's function did where it should have raised error; "" where it raised it."""
     try:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...fitting import losses
 from ..checks import exercise_check
-from ..compare import Wrong, agree, close, like, same_gradients, same_length, seeded, told_instead
+from ..compare import (
+    Wrong,
+    agree,
+    close,
+    like,
+    loss_curves,
+    same_gradients,
+    same_length,
+    seeded,
+    told_instead,
+)
 
 
 def _images(*shape: int, seed: int, dtype=torch.float32) -> tuple[Tensor, Tensor, Tensor]:
@@ -340,7 +349,7 @@ def fit_face(attempt):
     ):
         parameters, history = _parts(attempt(loss_of, start, rates, steps), start, steps)
         expected, losses = fitted()(loss_of, start, rates, steps)
-        options = dict(rtol=1e-3, picture=partial(_two_curves, history, losses))
+        options = dict(rtol=1e-3, picture=partial(loss_curves, losses, history))
         options["hint"] = "torch.optim.Adam, with its own defaults but for the learning rates."
         for name in start:
             rate = f"with a learning rate of {rates[name]}" if name in rates else "which stays"
@@ -351,16 +360,6 @@ def fit_face(attempt):
         got, losses = (torch.tensor(v, dtype=torch.float64) for v in (history, losses))
         close(f"the losses, in the order of {steps} steps", got, losses, atol=1e-3, **options)
     return "after 40 steps your parameters and losses are those of Adam"
-
-
-def _two_curves(history, losses, _got=None, _expected=None) -> Figure:
-    figure = Figure((5.5, 3.2), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    axis.plot(losses, color="#1a7f37", linewidth=2, label="expected")
-    axis.plot(history, color="#cf222e", linewidth=2, linestyle="--", label="yours")
-    axis.set(xlabel="step", ylabel="loss", title="The loss on the check's small problem")
-    axis.legend(frameon=False)
-    return figure
 
 
 def _parts(got, start, steps) -> tuple[dict[str, Tensor], list[float]]:

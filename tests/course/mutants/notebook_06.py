@@ -4,66 +4,24 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from facerecon_lib.face.coefficients import DEFAULT_TRANSLATION, UNIT_AMBIENT, FaceCoefficients
+from facerecon_lib.course.nb06_base_branch.checks import (
+    GROUPS,
+    MEAN,
+    SD,
+    decoded,
+    gram_of,
+    net,
+    numbers,
+    shrunk,
+    squared_distance,
+    step_of,
+)
+from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.networks.backbones import IMAGENET_MEAN, IMAGENET_SD
 
-MEAN = torch.tensor(IMAGENET_MEAN)[:, None, None]
-SD = torch.tensor(IMAGENET_SD)[:, None, None]
-
 # The network ----------------------------------------------------------------------------------
-
-
-def _network(shrink=None, ready=lambda x: (x - MEAN) / SD, pool=lambda m: m.mean((2, 3)), end=None):
-    """A way to the outputs whose parts can be exchanged."""
-
-    def attempt(image, features, head, size):
-        if shrink is None:
-            image = F.interpolate(image, (size, size), mode="area")
-        else:
-            image = shrink(image, size)
-        pooled = pool(features(ready(image)))
-        return head(pooled) if end is None else end(head, pooled)
-
-    return attempt
-
-
-def network_mean_of_photos(image, features, head, size):
-    image = F.interpolate(image, (size, size), mode="area")
-    pooled = features((image - MEAN) / SD).mean((2, 3))
-    return head(pooled.mean(0, keepdim=True)).expand(len(image), -1)
-
-
-def network_normalised_maps(image, features, head, size):
-    image = F.interpolate(image, (size, size), mode="area")
-    maps = features(image)
-    return head(((maps - maps.mean()) / maps.std()).mean((2, 3)))
-
-
-def network_without_gradient(image, features, head, size):
-    with torch.no_grad():
-        return _network()(image, features, head, size)
-
-
-def network_backbone_detached(image, features, head, size):
-    image = F.interpolate(image, (size, size), mode="area")
-    return head(features((image - MEAN) / SD).mean((2, 3)).detach())
-
-
-def network_bytes(image, features, head, size):
-    image = F.interpolate(image * 255, (size, size), mode="area")
-    return head(features((image - MEAN) / SD).mean((2, 3)))
-
-
-def network_one_axis(image, features, head, size):
-    image = F.interpolate(image, (size, size), mode="area")
-    maps = features((image - MEAN) / SD)
-    return head(maps.mean(3)[:, :, 0])
-
-
-def network_channels_mixed(image, features, head, size):
-    image = F.interpolate(image, (size, size), mode="area").flip(1)
-    return head(features((image - MEAN) / SD).mean((2, 3)))
 
 
 def network_a_photo_at_a_time(image, features, head, size):
@@ -93,88 +51,20 @@ def network_pooled_by_torch(image, features, head, size):
 
 # The coefficients -------------------------------------------------------------------------------
 
-NAMES = ("identity", "expression", "albedo", "rotation", "translation", "scale", "lighting")
+
+def reordered(order):
+    """Decodes outputs in another order: order(sizes) are the places of the groups' numbers."""
+    return lambda outputs, sizes, scales: decoded()(outputs[:, order(*sizes)], sizes, scales)
 
 
-def decode(outputs, sizes, scales, *, names=NAMES, **changes):
-    """Right, but for the groups that `changes` decode: name=lambda part, scale: ..."""
-    parts = dict(zip(names, outputs.split([*sizes, 3, 3, 1, 27], 1), strict=True))
-    ways = {
-        "translation": lambda x, s: s * x + torch.tensor(DEFAULT_TRANSLATION),
-        "scale": lambda x, s: (s * x).exp(),
-        "lighting": lambda x, s: (s * x).reshape(-1, 9, 3) + ambient(),
-        **changes,
-    }
-    made = {}
-    for name, part in parts.items():
-        scale = torch.tensor(scales[name])
-        made[name] = ways.get(name, lambda x, s: s * x)(part, scale)
-    return FaceCoefficients(**made)
+def expression_first(identity, expression, albedo):
+    rest = range(identity + expression, identity + expression + albedo + 34)
+    return [*range(expression, expression + identity), *range(expression), *rest]
 
 
-def ambient(rows=(0,), channels=(0, 1, 2), value=UNIT_AMBIENT):
-    start = torch.zeros(9, 3)
-    for row in rows:
-        for channel in channels:
-            start[row, channel] = value
-    return start
-
-
-def _decode(**changes):
-    return lambda outputs, sizes, scales: decode(outputs, sizes, scales, **changes)
-
-
-def decode_all_scales_one(outputs, sizes, scales):
-    return decode(outputs, sizes, {name: (1.0,) * len(v) for name, v in scales.items()})
-
-
-def decode_own_scales(outputs, sizes, scales):
-    from facerecon_lib.networks.encoder import OUTPUT_SCALES
-
-    return decode(outputs, sizes, OUTPUT_SCALES)
-
-
-def decode_scaled_start(outputs, sizes, scales):
-    return decode(
-        outputs,
-        sizes,
-        scales,
-        translation=lambda x, s: s * (x + torch.tensor(DEFAULT_TRANSLATION)),
-        lighting=lambda x, s: s * (x.reshape(-1, 9, 3) + ambient()),
-    )
-
-
-def decode_first_depth_scale(outputs, sizes, scales):
-    return decode(
-        outputs,
-        sizes,
-        scales,
-        translation=lambda x, s: s[0] * x + torch.tensor(DEFAULT_TRANSLATION),
-    )
-
-
-def decode_swapped_sizes(outputs, sizes, scales):
-    """Expression before identity."""
-    parts = outputs.split([sizes[1], sizes[0], sizes[2], 34], 1)
-    return decode(torch.cat([parts[1], parts[0], *parts[2:]], 1), sizes, scales)
-
-
-def decode_pose_swapped(outputs, sizes, scales):
+def translation_first(*sizes):
     n = sum(sizes)
-    order = [*range(n), *range(n + 3, n + 6), *range(n, n + 3), *range(n + 6, n + 34)]
-    return decode(outputs[:, order], sizes, scales)
-
-
-def decode_vector(outputs, sizes, scales):
-    return decode(outputs, sizes, scales).to_vector()
-
-
-def decode_detached(outputs, sizes, scales):
-    return decode(outputs.detach(), sizes, scales)
-
-
-def decode_first_face(outputs, sizes, scales):
-    return decode(outputs[:1].expand(len(outputs), -1), sizes, scales)
+    return [*range(n), *range(n + 3, n + 6), *range(n, n + 3), *range(n + 6, n + 34)]
 
 
 def decode_by_vector(outputs, sizes, scales):
@@ -182,7 +72,7 @@ def decode_by_vector(outputs, sizes, scales):
     start = FaceCoefficients.mean(1, *sizes)
     start.scale = start.scale.log()
     lengths = [*sizes, 3, 3, 1, 27]
-    steps = [torch.tensor(scales[n]).expand(k) for n, k in zip(NAMES, lengths, strict=True)]
+    steps = [torch.tensor(scales[n]).expand(k) for n, k in zip(GROUPS, lengths, strict=True)]
     c = FaceCoefficients.from_vector(start.to_vector() + torch.cat(steps) * outputs, sizes)
     c.scale = torch.exp(c.scale)
     return c
@@ -190,7 +80,7 @@ def decode_by_vector(outputs, sizes, scales):
 
 def decode_by_slices(outputs, sizes, scales):
     at, made = 0, {}
-    for name, length in zip(NAMES, [*sizes, 3, 3, 1, 27], strict=True):
+    for name, length in zip(GROUPS, [*sizes, 3, 3, 1, 27], strict=True):
         made[name] = outputs[:, at : at + length] * torch.as_tensor(scales[name])
         at += length
     made["translation"] = made["translation"] + torch.tensor([[0.0, 0.0, 350.0]])
@@ -219,10 +109,6 @@ def decode_in_place(outputs, sizes, scales):
 # Gram's matrix ----------------------------------------------------------------------------------
 
 
-def gram_right(basis, weights):
-    return torch.einsum("ivc,v,jvc->ij", basis, weights / weights.sum(), basis)
-
-
 def gram_flattened(basis, weights):
     flat = basis.reshape(len(basis), -1)
     return (flat * weights.repeat_interleave(3)) @ flat.T / weights.sum()
@@ -248,11 +134,6 @@ def gram_by_vertex(basis, weights):
 # The loss ---------------------------------------------------------------------------------------
 
 
-def loss_right(predicted, truth, gram):
-    off = predicted - truth
-    return ((off @ gram) * off).sum(1).mean()
-
-
 def loss_looped(predicted, truth, gram):
     values = [(p - t) @ gram @ (p - t) for p, t in zip(predicted, truth, strict=True)]
     return sum(values) / len(values)
@@ -264,96 +145,30 @@ def loss_by_factor(predicted, truth, gram):
     return (off**2 * values).sum() / len(off)
 
 
-def loss_by_diagonal(predicted, truth, gram):
-    off = predicted - truth
-    return (off @ gram @ off.T).diagonal().mean()
-
-
-def loss_of_ends(predicted, truth, gram):
-    return ((predicted @ gram) * predicted).sum(1).mean() - ((truth @ gram) * truth).sum(1).mean()
-
-
 # The step ---------------------------------------------------------------------------------------
 
 
-def _step(
-    zero="before",
-    clip="norm",
-    guard="both",
-    when="before",
-    error=FloatingPointError,
-    returns="floats",
-    sign=1,
-    step=True,
-    backward=True,
-):
-    """train_step with one of its parts exchanged."""
+def clip_each(parameters, limit):
+    for p in parameters:
+        clip_grad_norm_([p], limit)
 
-    def attempt(network, objective, batch, optimizer, clip_norm):
-        result = objective(network(batch.image), batch)
-        if zero == "before":
-            optimizer.zero_grad()
-        parameters = list(network.parameters())
-        if clip == "early":
-            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        if backward:
-            (sign * result.loss).backward()
-        if zero == "between":
-            optimizer.zero_grad()
-        grads = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.stack([g.norm() for g in grads]).norm() if grads else torch.tensor(0.0)
-        if clip == "norm":
-            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        elif clip == "value":
-            torch.nn.utils.clip_grad_value_(parameters, clip_norm)
-        elif clip == "each":
-            for p in parameters:
-                torch.nn.utils.clip_grad_norm_([p], clip_norm)
-        elif clip == "always":
-            for g in grads:
-                g *= clip_norm / norm
-        elif clip == "first":
-            torch.nn.utils.clip_grad_norm_(parameters[:1], clip_norm)
-        fine = {
-            "both": result.loss.isfinite() & norm.isfinite(),
-            "loss": result.loss.isfinite(),
-            "length": norm.isfinite(),
-            "slopes": ~torch.stack([p.grad.isnan().any() for p in parameters]).any()
-            if grads
-            else torch.tensor(True),
-            "nan": ~(result.loss.isnan() | norm.isnan()),
-            "none": torch.tensor(True),
-        }[guard]
-        if when == "after":
-            optimizer.step()
-        if not fine:
-            if error is None:
-                return {"loss": float("nan")}
-            raise error("not finite")
-        if step and when == "before":
-            optimizer.step()
-        if clip == "late":
-            torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        if zero == "after":
-            optimizer.zero_grad()
-        if returns == "later":
-            result = objective(network(batch.image), batch)
-        if returns == "tensors":
-            return {"loss": result.loss, **result.terms}
-        if returns == "detached":
-            return {
-                "loss": result.loss.detach(),
-                **{k: v.detach() for k, v in result.terms.items()},
-            }
-        if returns == "loss":
-            return result.loss.item()
-        if returns == "terms":
-            return {k: v.item() for k, v in result.terms.items()}
-        if returns == "nothing":
-            return None
-        return {"loss": result.loss.item(), **{k: float(v) for k, v in result.terms.items()}}
 
-    return attempt
+def stretch(parameters, limit):
+    norm = clip_grad_norm_(parameters, math.inf)
+    for p in parameters:
+        p.grad *= limit / norm
+
+
+def step_silent(*arguments):
+    try:
+        return step_of()(*arguments)
+    except FloatingPointError:
+        return {"loss": float("nan")}
+
+
+def step_then_look(network, objective, batch, *rest):
+    step_of()(network, objective, batch, *rest)
+    return numbers(objective(network(batch.image), batch))
 
 
 def step_by_hand(network, objective, batch, optimizer, clip_norm):
@@ -392,143 +207,87 @@ def step_with_autograd(network, objective, batch, optimizer, clip_norm):
 
 MUTANTS = {
     "network_outputs": {
-        "not normalised": _network(ready=lambda x: x),
-        "only the mean": _network(ready=lambda x: x - MEAN),
-        "only the standard deviation": _network(ready=lambda x: x / SD),
-        "mean and deviation swapped": _network(ready=lambda x: (x - SD) / MEAN),
-        "brackets": _network(ready=lambda x: x - MEAN / SD),
-        "multiplied by the deviation": _network(ready=lambda x: (x - MEAN) * SD),
-        "each photo's own mean": _network(
-            ready=lambda x: (x - x.mean((2, 3), keepdim=True)) / x.std((2, 3), keepdim=True)
+        "divided by the mean": net(ready=lambda x: (x - SD) / MEAN),
+        "multiplied by the deviation": net(ready=lambda x: (x - MEAN) * SD),
+        "normalised to [-1, 1]": net(ready=lambda x: 2 * x - 1),
+        "cut out instead of shrunk": net(lambda x, n: x[..., :n, :n]),
+        "averaged over channels": net(pool=lambda m: m.mean((1, 2))),
+        "the middle pixel": net(pool=lambda m: m[:, :, m.shape[2] // 2, m.shape[3] // 2]),
+        "one axis": net(pool=lambda m: m.mean(3)[:, :, 0]),
+        "the head without its bias": net(end=lambda head, x: x @ head.weight.T),
+        "all photos averaged": net(
+            end=lambda head, x: head(x.mean(0, keepdim=True)).expand(len(x), -1)
         ),
-        "normalised to [-1, 1]": _network(ready=lambda x: 2 * x - 1),
-        "bilinear": _network(
-            shrink=lambda x, n: F.interpolate(x, (n, n), mode="bilinear", align_corners=False)
+        "the maps are normalised": net(
+            ready=lambda x: x, pool=lambda m: ((m - m.mean()) / m.std()).mean((2, 3))
         ),
-        "nearest": _network(shrink=lambda x, n: F.interpolate(x, (n, n))),
-        "not shrunk": _network(shrink=lambda x, n: x),
-        "cut out instead of shrunk": _network(shrink=lambda x, n: x[..., :n, :n]),
-        "the largest of each map": _network(pool=lambda m: m.amax((2, 3))),
-        "the sum of each map": _network(pool=lambda m: m.sum((2, 3))),
-        "averaged over channels": _network(pool=lambda m: m.mean((1, 2))),
-        "the middle pixel": _network(pool=lambda m: m[:, :, m.shape[2] // 2, m.shape[3] // 2]),
-        "one axis": network_one_axis,
-        "no head": _network(end=lambda head, x: x),
-        "the head without its bias": _network(end=lambda head, x: x @ head.weight.T),
-        "all photos averaged": network_mean_of_photos,
-        "the maps are normalised": network_normalised_maps,
-        "no gradient": network_without_gradient,
-        "the backbone gets no gradient": network_backbone_detached,
-        "colours from 0 to 255": network_bytes,
-        "blue first": network_channels_mixed,
+        "no gradient": torch.no_grad()(net()),
+        "the backbone gets no gradient": net(pool=lambda m: m.mean((2, 3)).detach()),
+        "colours from 0 to 255": net(lambda x, n: 255 * shrunk(x, n)),
+        "blue first": net(lambda x, n: shrunk(x, n).flip(1)),
     },
     "decode_outputs": {
-        "all scales 1": decode_all_scales_one,
-        "scales not taken from the argument": decode_own_scales,
-        "the start is scaled too": decode_scaled_start,
-        "no start of the translation": _decode(translation=lambda x, s: s * x),
-        "no start of the light": _decode(lighting=lambda x, s: (s * x).reshape(-1, 9, 3)),
-        "light starts at 1": _decode(
-            lighting=lambda x, s: (s * x).reshape(-1, 9, 3) + ambient(value=1.0)
-        ),
-        "ambient light in all rows": _decode(
-            lighting=lambda x, s: (s * x).reshape(-1, 9, 3) + ambient(rows=range(9))
-        ),
-        "ambient light in red alone": _decode(
-            lighting=lambda x, s: (s * x).reshape(-1, 9, 3) + ambient(channels=(0,))
-        ),
-        "light channel by channel": _decode(
-            lighting=lambda x, s: (s * x).reshape(-1, 3, 9).transpose(1, 2) + ambient()
-        ),
-        "one scale for all of the translation": decode_first_depth_scale,
-        "the scale is not a logarithm": _decode(scale=lambda x, s: 1 + s * x),
-        "the scale starts at 0": _decode(scale=lambda x, s: s * x),
-        "the logarithm of base 2": _decode(scale=lambda x, s: 2 ** (s * x)),
-        "exp before the scale": _decode(scale=lambda x, s: s * x.exp()),
-        "exp twice": _decode(scale=lambda x, s: (s * x).exp().exp()),
-        "rotation in degrees": _decode(rotation=lambda x, s: torch.rad2deg(s * x)),
-        "divided by the scale": _decode(rotation=lambda x, s: x / s),
-        "tanh around the rotation": _decode(rotation=lambda x, s: s * x.tanh()),
-        "expression before identity": decode_swapped_sizes,
-        "translation before rotation": decode_pose_swapped,
-        "a vector": decode_vector,
+        "tanh around the rotation": decoded(rotation=lambda x, s: s * x.tanh()),
+        "expression before identity": reordered(expression_first),
+        "translation before rotation": reordered(translation_first),
+        "a vector": lambda *arguments: decoded()(*arguments).to_vector(),
         "nothing returned": lambda outputs, sizes, scales: None,
-        "no gradient": decode_detached,
-        "the first face for all": decode_first_face,
-        "sizes of the model that ships": lambda outputs, sizes, scales: decode(
+        "no gradient": lambda outputs, *rest: decoded()(outputs.detach(), *rest),
+        "the first face for all": lambda outputs, *rest: decoded()(
+            outputs[:1].expand_as(outputs), *rest
+        ),
+        "sizes of the model that ships": lambda outputs, sizes, scales: decoded()(
             outputs, (80, 43, 25), scales
         ),
     },
     "shape_gram": {
-        "not divided": lambda b, w: gram_right(b, w) * w.sum(),
-        "divided by the vertices": lambda b, w: gram_right(b, w) * w.sum() / len(w),
-        "averaged over x, y, z too": lambda b, w: gram_right(b, w) / 3,
-        "weights ignored": lambda b, w: gram_right(b, torch.ones_like(w)),
-        "weights twice": lambda b, w: gram_right(b, w**2),
-        "weights on either basis, then divided": lambda b, w: (
-            gram_right(b * w[:, None], w) / w.sum()
-        ),
-        "the diagonal alone": lambda b, w: torch.diag(gram_right(b, w).diagonal()),
-        "only the diagonal's numbers": lambda b, w: gram_right(b, w).diagonal(),
-        "the root": lambda b, w: gram_right(b, w).abs().sqrt(),
+        "weights on either basis, then divided": lambda b, w: gram_of(b * w[:, None], w) / w.sum(),
+        "only the diagonal's numbers": lambda b, w: gram_of(b, w).diagonal(),
         "between vertices": lambda b, w: torch.einsum("ivc,iuc->vu", b, b) / w.sum(),
-        "lengths multiplied": lambda b, w: torch.einsum(
-            "iv,v,jv->ij", b.norm(dim=-1), w / w.sum(), b.norm(dim=-1)
-        ),
-        "x alone": lambda b, w: gram_right(b[..., :1], w),
-        "centred": lambda b, w: gram_right(b - b.mean(1, keepdim=True), w),
+        "lengths multiplied": lambda b, w: gram_of(b.norm(dim=-1), w, "iv,v,jv->ij"),
+        "x alone": lambda b, w: gram_of(b[..., :1], w),
+        "centred": lambda b, w: gram_of(b - b.mean(1, keepdim=True), w),
         "normalised": lambda b, w: torch.corrcoef(b.flatten(1)),
-        "softmax of the weights": lambda b, w: gram_right(b, w.softmax(0)),
-        "vertices of weight 0 left out, others alike": lambda b, w: gram_right(b, (w > 0).to(w)),
+        "softmax of the weights": lambda b, w: gram_of(b, w.softmax(0)),
+        "vertices of weight 0 left out, others alike": lambda b, w: gram_of(b, (w > 0).to(w)),
         "nothing returned": lambda b, w: None,
     },
     "truth_shape_loss": {
-        "not divided by the batch": lambda p, t, g: loss_right(p, t, g) * len(p),
-        "every face against every face": lambda p, t, g: ((p - t) @ g @ (p - t).T).mean(),
-        "all products added": lambda p, t, g: ((p - t) @ g @ (p - t).T).sum() / len(p),
-        "averaged over the modes": lambda p, t, g: (((p - t) @ g) * (p - t)).mean(),
-        "the root": lambda p, t, g: (((p - t) @ g) * (p - t)).sum(1).clamp(min=1e-9).sqrt().mean(),
-        "the diagonal of G": lambda p, t, g: ((p - t) ** 2 * g.diagonal()).sum(1).mean(),
-        "without G": lambda p, t, g: ((p - t) ** 2).sum(1).mean(),
         "once through G": lambda p, t, g: ((p - t) @ g).sum(1).mean(),
         "G squared": lambda p, t, g: (((p - t) @ g) ** 2).sum(1).mean(),
-        "lengths compared": loss_of_ends,
-        "absolute differences": lambda p, t, g: loss_right((p - t).abs(), torch.zeros_like(t), g),
-        "no gradient": lambda p, t, g: loss_right(p.detach(), t, g),
-        "one value a face": lambda p, t, g: (((p - t) @ g) * (p - t)).sum(1),
-        "the first face": lambda p, t, g: loss_right(p[:1], t[:1], g),
-        "the batch's mean face": lambda p, t, g: loss_right(
-            p.mean(0, keepdim=True), t.mean(0, keepdim=True), g
-        ),
-        "half": lambda p, t, g: loss_right(p, t, g) / 2,
+        "lengths compared": lambda p, t, g: (
+            squared_distance(p, 0 * p, g) - squared_distance(t, 0 * t, g)
+        ).mean(),
+        "absolute differences": lambda p, t, g: squared_distance((p - t).abs(), 0 * t, g).mean(),
+        "no gradient": lambda p, t, g: squared_distance(p.detach(), t, g).mean(),
+        "the first face": lambda p, t, g: squared_distance(p, t, g)[0],
+        "half": lambda p, t, g: squared_distance(p, t, g).mean() / 2,
     },
     "train_step": {
-        "gradients pile up": _step(zero="never"),
-        "zeroed between backward and step": _step(zero="between"),
-        "not clipped": _step(clip="none"),
-        "clipped before there is a gradient": _step(clip="early"),
-        "clipped after the step": _step(clip="late"),
-        "each value clipped": _step(clip="value"),
-        "each layer clipped by itself": _step(clip="each"),
-        "lengthened too": _step(clip="always"),
-        "the first layer alone is clipped": _step(clip="first"),
-        "no guard": _step(guard="none"),
-        "the loss alone is guarded": _step(guard="loss"),
-        "the length alone is guarded": _step(guard="length"),
-        "only nan counts, not what is infinite": _step(guard="nan"),
-        "the gradient's numbers alone are looked at": _step(guard="slopes"),
-        "guarded after the step": _step(when="after"),
-        "ValueError": _step(error=ValueError),
-        "a bad batch is skipped in silence": _step(error=None),
-        "no step": _step(step=False),
-        "no backward": _step(backward=False),
-        "uphill": _step(sign=-1),
-        "tensors with their graphs": _step(returns="tensors"),
-        "tensors": _step(returns="detached"),
-        "the loss alone": _step(returns="loss"),
-        "the terms alone": _step(returns="terms"),
-        "nothing returned": _step(returns="nothing"),
-        "what the loss is after the step": _step(returns="later"),
+        "each value clipped": step_of(clip=clip_grad_value_),
+        "each layer clipped by itself": step_of(clip=clip_each),
+        "lengthened too": step_of(clip=stretch),
+        "the first layer alone is clipped": step_of(clip=lambda p, n: clip_grad_norm_(p[:1], n)),
+        "no guard": step_of("zero backward clip step"),
+        "the loss alone is guarded": step_of(fine=lambda loss, norm, p: loss.isfinite()),
+        "the length alone is guarded": step_of(fine=lambda loss, norm, p: norm.isfinite()),
+        "only nan counts, not what is infinite": step_of(
+            "zero backward guard clip step", fine=lambda loss, norm, p: not (loss + norm).isnan()
+        ),
+        "the gradient's numbers alone are looked at": step_of(
+            fine=lambda loss, norm, p: not any(x.grad.isnan().any() for x in p)
+        ),
+        "guarded after the step": step_of("zero backward clip step guard"),
+        "ValueError": step_of(error=ValueError),
+        "a bad batch is skipped in silence": step_silent,
+        "tensors with their graphs": step_of(answer=lambda r: {"loss": r.loss, **r.terms}),
+        "tensors": step_of(
+            answer=lambda r: {k: v.detach() for k, v in {"loss": r.loss, **r.terms}.items()}
+        ),
+        "the loss alone": step_of(answer=lambda r: r.loss.item()),
+        "the terms alone": step_of(answer=lambda r: {k: v.item() for k, v in r.terms.items()}),
+        "nothing returned": step_of(answer=lambda r: None),
+        "what the loss is after the step": step_then_look,
     },
 }
 
@@ -542,7 +301,7 @@ ALTERNATIVES = {
         "through from_vector": decode_by_vector,
         "slices": decode_by_slices,
         "from the mean face": decode_in_place,
-        "group by group": decode,
+        "group by group": decoded(),
     },
     "shape_gram": {
         "flattened": gram_flattened,
@@ -553,12 +312,12 @@ ALTERNATIVES = {
     "truth_shape_loss": {
         "a loop": loss_looped,
         "eigenvectors": loss_by_factor,
-        "the diagonal of all products": loss_by_diagonal,
+        "the diagonal of all products": lambda p, t, g: ((p - t) @ g @ (p - t).T).trace() / len(p),
     },
     "train_step": {
         "by hand": step_by_hand,
         "autograd.grad": step_with_autograd,
-        "the exchangeable one": _step(),
-        "zeroed after the step": _step(zero="after"),
+        "the check's own": step_of(),
+        "zeroed after the step": step_of("backward clip guard step zero"),
     },
 }
