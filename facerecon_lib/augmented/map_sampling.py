@@ -1,7 +1,9 @@
-"""Reading a map at the vertices: where each one falls, and what it reads.
+"""Reading a map at the vertices: bilinear, and hyperbolic, which the report gave up.
 
-points = ndc_to_pixels(project_ndc(face.v_camera))   # (B, V, 2)
-read = sample_bilinear(maps, points)                 # (B, V, C)
+    points = ndc_to_pixels(project_ndc(face.v_camera))   # (B, V, 2)
+    read = sample_bilinear(maps, points)                 # (B, V, C)
+
+Notebook 07, section 2.2.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..face.device_constants import constant
+from ..face.shapes import expect
 
 
 def sample_bilinear(
@@ -23,11 +26,8 @@ def sample_bilinear(
     at i + 0.5. Beyond the outermost centres the border's value holds, with no gradient to the
     point. Differentiable in both. Raises ValueError for shapes that do not fit.
     """
-    if maps.ndim != 4 or points.ndim != 3 or points.shape[::2] != (len(maps), 2):
-        raise ValueError(
-            "points: expected (batch, vertex, 2) for maps (batch, channel, height, width), got "
-            f"{tuple(points.shape)} for {tuple(maps.shape)}"
-        )
+    sizes = expect("maps", maps, "batch channel height width")
+    expect("points", points, "batch vertex 2", **sizes)
     height, width = maps.shape[2:]
     size = constant((width / 2, height / 2), points.dtype, points.device)
     grid = (points / size - 1)[:, None]
@@ -42,19 +42,15 @@ def sample_hyperbolic(
 ) -> Float[Tensor, "batch vertex channel"]:
     """The maps at points, each texel divided by its depth: sum b_k M_k / w_k over sum b_k / w_k.
 
-    This is how a rasterizer interpolates attributes in perspective, and what section 2.2 gave up
-    for being unstable. The denominator is a weighted mean of 1 / w: of one sign, and harmless, as
-    long as depths are those before the camera; where they pass through zero, so does it. What their
-    unit is, or how small they are all together, cancels.
+    So a rasterizer interpolates attributes in perspective; section 2.2 gave it up as unstable. The
+    denominator is a weighted mean of 1 / w: of one sign, and harmless, for depths before the
+    camera; where depths pass through zero, so does it. The unit of depth cancels.
 
-    points: pixels, as in `sample_bilinear`, which constant depths give back. Differentiable in
-    maps, points and depth. Raises ValueError for shapes that do not fit.
+    points: pixels, as in `sample_bilinear`; constant depths give the same reading. Differentiable
+    in maps, points and depth. Raises ValueError for shapes that do not fit.
     """
-    if texel_depth.shape != (len(maps), 1, *maps.shape[2:]):
-        raise ValueError(
-            f"texel_depth: expected {(len(maps), 1, *maps.shape[2:])} for maps of shape "
-            f"{tuple(maps.shape)}, got {tuple(texel_depth.shape)}"
-        )
+    sizes = expect("maps", maps, "batch channel height width")
+    expect("texel_depth", texel_depth, "batch 1 height width", **sizes)
     nearness = texel_depth.reciprocal()
     read = sample_bilinear(torch.cat([maps * nearness, nearness], 1), points)
     return read[..., :-1] / read[..., -1:]

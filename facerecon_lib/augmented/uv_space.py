@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..face.camera import ndc_to_pixels, project_ndc
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import expect
 from ..rendering.rasterizer import rasterize
 from ..rendering.synthesis import Face, synthesise
 from ..rendering.visibility import visible_vertices
@@ -79,10 +80,7 @@ def unwrap(
     size: texels per side, the picture's if None. Raises ValueError for pictures that are not
     square, or not as many as the faces.
     """
-    if image.ndim != 4 or image.shape[2] != image.shape[3] or len(image) != len(face.v_camera):
-        raise ValueError(
-            f"image: expected ({len(face.v_camera)}, channel, size, size), got {tuple(image.shape)}"
-        )
+    expect("image", image, "batch channel size size", batch=len(face.v_camera))
     size = image.shape[-1] if size is None else size
     corners, weights, covered = _texels(face.model, size)
     places = (face.v_camera[:, corners] * weights[..., None]).sum(2)

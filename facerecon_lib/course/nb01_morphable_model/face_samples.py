@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...face.model_file import ModelError
-from ...files.weights import shipped_file
+from ...files.weights import read_weights, shipped_file
 
 FORMAT = "facerecon-face-samples-1"
 
@@ -48,21 +47,12 @@ def load_face_samples(path: str | Path | None = None) -> FaceSamples:
     bytes. Raises ModelError with one line when the file is missing, damaged or of another kind.
     """
     path = shipped_file("face_samples.safetensors") if path is None else Path(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; leave path out for the samples that ship")
+    maker, what = "data_scripts/build_face_samples.py", "set of face samples"
+    state, metadata = read_weights(path, FORMAT, ModelError, maker, what)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ModelError(
-                    f"{path.name}: no face samples of this project (format "
-                    f"{metadata.get('format')!r}, expected {FORMAT!r})"
-                )
-            origin = file.get_tensor("origin")
-            shapes = origin + file.get_tensor("training_offsets").float()
-            held_out = origin + file.get_tensor("held_out_offsets").float()
-            albedo = file.get_tensor("training_albedo").float() / 255
-            tones = file.get_tensor("tone_albedo").float() / 255
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path.name}: not a readable file of face samples ({error})") from error
+        shapes = state["origin"] + state["training_offsets"]
+        held_out = state["origin"] + state["held_out_offsets"]
+        albedo, tones = (state[name].float() / 255 for name in ("training_albedo", "tone_albedo"))
+    except KeyError as error:
+        raise ModelError(f"{path.name}: lacks {error}; {maker} makes one") from None
     return FaceSamples(shapes, held_out, albedo, tones, metadata)
