@@ -44,10 +44,10 @@ QUIET += ["picture_every=0"]
 
 def step_seconds(stage: str, processes: int, shards: Path, batch: int, steps: int) -> list[float]:
     """Seconds of every step of one run."""
-    launcher = ["-m", "facerecon_lib.cli.app"]
+    launcher = ["-m", "facerecon_lib.cli"]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone"]
-        launcher += [f"--nproc-per-node={processes}", "-m", "facerecon_lib.cli.app"]
+        launcher += [f"--nproc-per-node={processes}", "-m", "facerecon_lib.cli"]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, *launcher, "train", stage, f"--out={out}", f"--data={shards}"]

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import facerecon_lib
+from facerecon_lib.files.atomic import write_whole
 
 console = Console(width=130)
 
@@ -74,14 +75,14 @@ class Stopwatch:
 
 def profile(training: Any) -> dict[str, int]:
     """Prints the operations that take longest in one step; returns how often what was called."""
-    cuda = training.s.device == "cuda"
+    cuda = training.device == "cuda"
     kinds = [torch.profiler.ProfilerActivity.CPU]
     kinds += [torch.profiler.ProfilerActivity.CUDA] if cuda else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the profiler's, about itself
         with torch.profiler.profile(activities=kinds) as profiler:
             training.step(training.data())
-            synchronise(training.s.device)
+            synchronise(training.device)
         ops = profiler.key_averages()
     order = "self_device_time_total" if cuda else "self_cpu_time_total"
     print(ops.table(sort_by=order, row_limit=25, max_name_column_width=50))
@@ -138,13 +139,8 @@ def show_counts(title: str, counts: dict[str, int]) -> None:
 
 
 def write(path: Path, record: dict) -> None:
-    """The file appears whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with write_whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def machine(device: str) -> dict[str, str]:
