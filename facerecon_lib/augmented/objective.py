@@ -60,8 +60,8 @@ class AugmentedObjective(PhotoObjective):
         smooth_on: str = "offsets",
         size: int = CROP_SIZE,
     ):
-        known = (*PHOTO_TERMS, *MAP_TERMS, *SMOOTH_TERMS, *AUGMENTED_TRUTH_TERMS)
-        super().__init__(model, weights, known, reduction, recognition, size)
+        names = (*PHOTO_TERMS, *MAP_TERMS, *SMOOTH_TERMS, *AUGMENTED_TRUTH_TERMS)
+        super().__init__(model, weights, names, reduction, recognition, size)
         for name, value, choices in (
             ("symmetry", symmetry, ("mesh", "image")),
             ("smooth_on", smooth_on, ("offsets", "face")),
@@ -129,7 +129,7 @@ class AugmentedObjective(PhotoObjective):
 
         truth_texture: squared difference of the unlit albedo, summed over channels.
         truth_normals: 1 - cosine between posed normals. truth_vertices: mm², after the truth is
-        aligned to the base by a similarity, which a photo does not tell.
+        aligned to the base by a similarity, since a photo does not fix place and size.
         """
         vertices, albedo, face = batch.true_vertices, batch.true_albedo, augmented.face
         weight = self.skin * augmented.offsets.seen.detach()

@@ -58,7 +58,7 @@ class Objective:
 class PhotoObjective:
     """Eq. 4 to 6 of a rendered face: the part that both branches share.
 
-    known: the terms that may have a weight. Other arguments and errors as of `BaseObjective`.
+    names: the terms that may have a weight. Other arguments and errors as of `BaseObjective`.
     """
 
     pixel_sigma = PIXEL_SIGMA
@@ -67,7 +67,7 @@ class PhotoObjective:
         self,
         model: MorphableModel,
         weights: Mapping[str, float],
-        known: Collection[str],
+        names: Collection[str],
         reduction: str,
         recognition: FaceNetwork | None,
         size: int,
@@ -75,8 +75,8 @@ class PhotoObjective:
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
         for name, weight in weights.items():
-            if name not in known:
-                raise ValueError(f"weights: {name!r} is unknown; there are {sorted(known)}")
+            if name not in names:
+                raise ValueError(f"weights: {name!r} is unknown; there are {sorted(names)}")
             if not 0 <= weight < math.inf:
                 raise ValueError(f"weights: expected 0 or more for {name!r}, got {weight}")
         self.weights = {name: weight for name, weight in weights.items() if weight}
@@ -171,8 +171,8 @@ class BaseObjective(PhotoObjective):
         size: int = CROP_SIZE,
         fov_deg: float = DEFAULT_FOV,
     ):
-        known = {"pixel", "landmark", "recognition", *PRIORS, *TRUTH_TERMS}
-        super().__init__(model, weights, known, reduction, recognition, size)
+        names = {"pixel", "landmark", "recognition", *PRIORS, *TRUTH_TERMS}
+        super().__init__(model, weights, names, reduction, recognition, size)
         self.fov_deg = fov_deg
         self.landmark_model = model.landmark_model()
         self.grams = {

@@ -1,8 +1,8 @@
 """The augmented branch in pictures: its two maps, and the face with and without them.
 
-    figure = texture_figure(found)                       # found: AugmentedFaces, the first face
-    figure = displacement_figure(found)
-    figure = detail_figure(crop, found, "me.jpg")
+    figure = texture_figure(augmented)                   # the first face of AugmentedFaces
+    figure = displacement_figure(augmented)
+    figure = detail_figure(crop, augmented, "me.jpg")
 
 Grey is no offset; texels that no vertex reads are left out. Notebooks 07 and 10, section 2.2.
 """
@@ -50,12 +50,12 @@ class ShownMaps(NamedTuple):
 
 
 @torch.no_grad()
-def shown_maps(found: AugmentedFaces) -> ShownMaps:
+def shown_maps(augmented: AugmentedFaces) -> ShownMaps:
     """The first face's maps as arrays, channels last."""
-    base, maps = found.base.face, found.maps
+    base, maps = augmented.base.face, augmented.maps
     normals = vertex_normals(base.vertices, base.model.faces)
     image, mask = base.render(maps.texture.shape[-1], attributes=normals)
-    if found.space == "uv":
+    if augmented.space == "uv":
         both = unwrap(torch.cat([image, mask], 1), base)
         image, mask = both[:, :3], both[:, 3:]
     image = torch.nn.functional.normalize(image, dim=1)
@@ -73,40 +73,40 @@ def _span(used: Bool[np.ndarray, " texel"]) -> slice:
     return slice(max(index[0] - MARGIN, 0), index[-1] + MARGIN + 1) if index.size else slice(None)
 
 
-def texture_figure(found: AugmentedFaces) -> Figure:
+def texture_figure(augmented: AugmentedFaces) -> Figure:
     """The texture map as colours about grey, and each of its channels with numbers."""
-    shown = shown_maps(found)
-    reach = _reach(shown.texture, shown.read, LEAST_TEXTURE)
-    title = f"Texture map, {_place(found)}: what is added to the albedo"
+    maps = shown_maps(augmented)
+    reach = _reach(maps.texture, maps.read, LEAST_TEXTURE)
+    title = f"Texture map, {_place(augmented)}: what is added to the albedo"
     figure, large, small = _map_axes(title)
-    large.imshow(_as_colours(shown.texture, shown.read, reach))
+    large.imshow(_as_colours(maps.texture, maps.read, reach))
     large.set_title(f"as colours: grey is 0, full colour ±{reach:.2g}", fontsize=11)
     for i, name in enumerate(("red", "green", "blue")):
-        _signed(small[i], shown.texture[..., i], shown.read, reach)
+        _signed(small[i], maps.texture[..., i], maps.read, reach)
         small[i].set_title(name, fontsize=11)
     _colour_bar(figure, small, reach, "added to the albedo, of 0 to 1")
     return figure
 
 
-def displacement_figure(found: AugmentedFaces) -> Figure:
+def displacement_figure(augmented: AugmentedFaces) -> Figure:
     """The displacement map along the face's normals, and its three components, in mm."""
-    shown = shown_maps(found)
-    reach = _reach(shown.displacement, shown.read, LEAST_MM)
-    title = f"Displacement map, {_place(found)}: how far the skin moves"
+    maps = shown_maps(augmented)
+    reach = _reach(maps.displacement, maps.read, LEAST_MM)
+    title = f"Displacement map, {_place(augmented)}: how far the skin moves"
     figure, large, small = _map_axes(title)
-    _signed(large, shown.outward, shown.read, reach)
+    _signed(large, maps.outward, maps.read, reach)
     large.set_title("out of the face: grey is 0, red outwards, blue inwards", fontsize=11)
     for i, name in enumerate(("x, to the right", "y, up", "z, forwards")):
-        _signed(small[i], shown.displacement[..., i], shown.read, reach)
+        _signed(small[i], maps.displacement[..., i], maps.read, reach)
         small[i].set_title(name, fontsize=11)
     _colour_bar(figure, small, reach, "mm, model frame")
     return figure
 
 
 @torch.no_grad()
-def detail_figure(crop: Crop, found: AugmentedFaces, title: str) -> Figure:
+def detail_figure(crop: Crop, augmented: AugmentedFaces, title: str) -> Figure:
     """Photo, base and detailed face, both shapes, the detailed one turned, and the two maps."""
-    base, face, shown = found.base.face, found.face, shown_maps(found)
+    base, face, maps = augmented.base.face, augmented.face, shown_maps(augmented)
     left, right = (turned_mesh(face.model, face.vertices[:1], face.albedo[:1], t) for t in TURNS)
     panels = [
         ("the photo", to_uint8(crop.image[0])),
@@ -125,12 +125,12 @@ def detail_figure(crop: Crop, found: AugmentedFaces, title: str) -> Figure:
         axis.imshow(image)
         axis.set_title(name, fontsize=10)
     top, bottom = axes[:, 4]
-    reach = _reach(shown.texture, shown.read, LEAST_TEXTURE)
-    top.imshow(_as_colours(shown.texture, shown.read, reach))
+    reach = _reach(maps.texture, maps.read, LEAST_TEXTURE)
+    top.imshow(_as_colours(maps.texture, maps.read, reach))
     top.set_title("texture map: colour added", fontsize=10)
     _colour_bar(figure, top, reach, "each channel", "grey")
-    reach = _reach(shown.outward, shown.read, LEAST_MM)
-    _signed(bottom, shown.outward, shown.read, reach)
+    reach = _reach(maps.outward, maps.read, LEAST_MM)
+    _signed(bottom, maps.outward, maps.read, reach)
     bottom.set_title("displacement map: outwards", fontsize=10)
     _colour_bar(figure, bottom, reach, "mm")
     for axis in axes.flat:
@@ -141,8 +141,8 @@ def detail_figure(crop: Crop, found: AugmentedFaces, title: str) -> Figure:
 # Parts of them ----------------------------------------------------------------------------------
 
 
-def _place(found: AugmentedFaces) -> str:
-    return "unrolled, uv space" if found.space == "uv" else "in the photo's crop"
+def _place(augmented: AugmentedFaces) -> str:
+    return "unrolled, uv space" if augmented.space == "uv" else "in the photo's crop"
 
 
 def _reach(values: np.ndarray, read: np.ndarray, least: float) -> float:
