@@ -1,8 +1,10 @@
-"""Folders of results that appear whole or not at all, and never cost anybody a file.
+"""Folders of results that appear whole or not at all, and never overwrite a stranger's file.
 
 claim_folder(out)                                    # before any work: can it be written?
 with replacing(out / "me") as folder:
     (folder / "result.json").write_text(text)        # out/me changes when the block is left
+
+Notebook 10: `facerecon fit` and `facerecon reconstruct` write such folders.
 """
 
 from __future__ import annotations
@@ -25,31 +27,26 @@ class OutputError(FacereconError):
 
 
 def claim_folder(folder: Path) -> None:
-    """Make sure that results can be written under `folder`. Raises OutputError if not."""
+    """Make `folder`, and raise OutputError if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"--out {folder}: cannot be written ({reason}); choose another folder"
-        ) from error
+        reason = error.strerror or error
+        message = f"--out {folder}: cannot be written ({reason}); choose another folder"
+        raise OutputError(message) from error
 
 
 def check_replaceable(folder: Path) -> None:
-    """Make sure that `folder` is free, or holds nothing but our own results of an earlier run.
-
-    Raises OutputError otherwise: nothing that somebody else put there is ever removed.
-    """
+    """Raise OutputError unless `folder` is free, or holds only our own earlier results."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise OutputError(f"{folder}: is there already and is no folder; choose another --out")
-    if folder.is_dir():
-        foreign = sorted({p.name for p in folder.iterdir()} - WRITTEN)
-        if foreign:
-            raise OutputError(
-                f"{folder}: holds {foreign[0]}, which facerecon did not write; choose another --out"
-            )
+    foreign = sorted({p.name for p in folder.iterdir()} - WRITTEN) if folder.is_dir() else []
+    if foreign:
+        raise OutputError(
+            f"{folder}: holds {foreign[0]}, which facerecon did not write; choose another --out"
+        )
 
 
 @contextmanager
@@ -66,15 +63,15 @@ def replacing(folder: Path) -> Iterator[Path]:
         yield partial
         _swap(partial, folder, work / "old")
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{folder}: cannot be written ({reason})") from error
+        message = f"{folder}: cannot be written ({error.strerror or error})"
+        raise OutputError(message) from error
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
 
 
 def _swap(partial: Path, folder: Path, aside: Path) -> None:
-    """Put `partial` in the place of `folder`; on failure what was there comes back."""
+    """Put `partial` in the place of `folder`; a failure brings the old folder back."""
     check_replaceable(folder)
     if folder.is_dir():
         folder.rename(aside)

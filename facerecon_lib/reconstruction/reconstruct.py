@@ -1,8 +1,10 @@
 """One photo to its face: detect, align, and fit or encode; `result_files.py` writes it down.
 
-done = fit_face(load_image("me.jpg"), model, coarse_model)   # analysis by synthesis
-done = encode_face(load_image("me.jpg"), model, encoder)     # the encoder, feed-forward
-done = encode_face(photo, model, encoder, unet=load_unet())  # with the augmented branch's details
+fitted = fit_face(load_image("me.jpg"), model, coarse_model)   # analysis by synthesis
+fitted = encode_face(load_image("me.jpg"), model, encoder)     # the encoder, feed-forward
+fitted = encode_face(photo, model, encoder, unet=load_unet())  # with the augmented branch's details
+
+Notebook 10, section 2.
 """
 
 from __future__ import annotations
@@ -31,12 +33,11 @@ from . import PHOTO_LIGHTS
 
 @dataclass
 class FittedPhoto:
-    """A photo, its crop, and the face that was found for it.
+    """A photo, its crop and its face.
 
     method: "fit" or "encoder". init: what fitting started from, "landmarks" or "encoder".
-    checkpoint: of the encoder, where one was used. recognition: the network of Eq. 6.
-    seconds: of finding the face and of each stage after that. face: the detailed one where the
-    augmented branch took part; detail is then what it found, and unet the name of its file.
+    checkpoint, recognition, unet: names of the encoder, of Eq. 6's network, and of the U-Net, where
+    used. seconds: of each stage. detail: the augmented branch's; `face` is then the detailed one.
     """
 
     photo: Photo
@@ -65,32 +66,31 @@ def fit_face(
 ) -> FittedPhoto:
     """Detect, align and fit the face of one photo, on the model's device.
 
-    face: which of several, 1 the largest. recognition: as in `fitting.fit`. encoder: start from
-    what it says instead of from the landmarks. Raises DetectionError when there is no face, and
-    FloatingPointError when the loss is no number.
+    face: which of several, 1 the largest. recognition: as in `fit`. encoder: start from its answer
+    instead of the landmarks. Raises DetectionError without a face, and FloatingPointError when the
+    loss is not finite.
     """
     settings = settings or (FitSettings() if encoder is None else FROM_ENCODER)
-    found, crop, inputs, seconds = _aligned(photo, model, face)
+    detection, crop, inputs, seconds = _aligned(photo, model, face)
     start = None
     if encoder is not None:
         start, seconds["encoder"] = _encoded(encoder, inputs[0])
     fitted = fit(
         model,
         *inputs,
-        kind=found.kind,
+        kind=detection.kind,
         settings=settings,
         coarse_model=coarse_model,
         init=start,
         recognition=recognition,
         progress=progress,
     )
-    face_found = synthesise(model, fitted.coefficients, settings.fov_deg)
     return FittedPhoto(
         photo,
-        found,
+        detection,
         crop,
         fitted,
-        face_found,
+        synthesise(model, fitted.coefficients, settings.fov_deg),
         method="fit",
         seconds=seconds | fitted.seconds,
         init="landmarks" if encoder is None else "encoder",
@@ -107,22 +107,22 @@ def encode_face(
     light: str | None = None,
     unet: DoubleHeadUNet | None = None,
 ) -> FittedPhoto:
-    """Detect and align the face of one photo and ask the encoder, on the model's device.
+    """Detect, align and encode the face of one photo, on the model's device.
 
-    light: one of PHOTO_LIGHTS; None is the one that the U-Net was trained with, without one
-    "photo": the encoder's, moved by least squares to the photo's colours. unet: adds the augmented
-    branch. Losses, and the rules by which a result is trusted, are those of fitting, of the face
-    without details; errors as of `fit_face`.
+    light: one of PHOTO_LIGHTS; None is that of the U-Net's training, without a U-Net "photo": the
+    encoder's, moved by least squares to the photo's colours. unet: adds the augmented branch.
+    Losses, and the rules by which a result is trusted, are those of fitting, for the face without
+    details; errors as in `fit_face`.
     """
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:
         raise ValueError(f"light {light!r}: expected one of {', '.join(PHOTO_LIGHTS)}")
-    found, crop, inputs, seconds = _aligned(photo, model, face)
+    detection, crop, inputs, seconds = _aligned(photo, model, face)
     coefficients, seconds["encoder"] = _encoded(encoder, inputs[0])
     base_branch = BaseBranch(encoder, model, light)
     if light != "encoder":
         start = time.perf_counter()
-        batch = FaceBatch(*inputs, found.kind, [photo.name])
+        batch = FaceBatch(*inputs, detection.kind, [photo.name])
         coefficients = base_branch.relight(coefficients, batch)
         seconds["light"] = time.perf_counter() - start
     base, detail = base_faces(model, coefficients, CROP_SIZE), None
@@ -134,9 +134,9 @@ def encode_face(
         seconds["detail"] = time.perf_counter() - start
     return FittedPhoto(
         photo,
-        found,
+        detection,
         crop,
-        judge(model, *inputs, coefficients, kind=found.kind),
+        judge(model, *inputs, coefficients, kind=detection.kind),
         face=base.face if detail is None else detail.face,
         method="encoder",
         seconds=seconds,
@@ -147,7 +147,7 @@ def encode_face(
 
 
 def usual_light(unet: DoubleHeadUNet | None) -> str:
-    """The light of the base that a U-Net was trained on, where a photo can have it, or "photo"."""
+    """The light that a U-Net was trained with, where a photo can have it; else "photo"."""
     trained = "photo" if unet is None else unet.metadata.get("light", "photo")
     return trained if trained in PHOTO_LIGHTS else "photo"
 
@@ -155,11 +155,10 @@ def usual_light(unet: DoubleHeadUNet | None) -> str:
 def _aligned(photo: Photo, model: MorphableModel, face: int | None):
     """(detection, crop, the crop's tensors on the model's device, seconds)."""
     start = time.perf_counter()
-    device = model.device
-    found = detect(photo, face, device=str(device))
-    crop = align(photo.pixels, found.landmarks)
-    inputs = tuple(x.to(device) for x in (crop.image, crop.valid, crop.landmarks))
-    return found, crop, inputs, {"detection": time.perf_counter() - start}
+    detection = detect(photo, face, device=str(model.device))
+    crop = align(photo.pixels, detection.landmarks)
+    inputs = tuple(x.to(model.device) for x in (crop.image, crop.valid, crop.landmarks))
+    return detection, crop, inputs, {"detection": time.perf_counter() - start}
 
 
 @torch.no_grad()

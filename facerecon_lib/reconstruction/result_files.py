@@ -8,6 +8,8 @@ mesh.ply,
     x = scale * rotation_matrix @ v + translation_mm                    camera frame, mm
     u = size / 2 * (1 - x[0] / x[2] / tan(fov / 2)),  v likewise        crop pixels
     photo pixel = inverse of crop.matrix applied to (u, v)
+
+Notebook 10, Eq. 1 to 3.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def write_photo(done: FittedPhoto, folder: Path, started: float | None = None) -
     An older result in `folder` is replaced. started: when the work on this photo began, by
     `time.perf_counter`. Raises OutputError, one line; `folder` is then as it was.
     """
-    result, writing = describe(done), time.perf_counter()
+    result, writing = result_dict(done), time.perf_counter()
     spent = sum(done.seconds.values())
     start = 0.0 if started is None else writing - started - spent
     with replacing(folder) as partial:
@@ -67,12 +69,11 @@ def write_photo(done: FittedPhoto, folder: Path, started: float | None = None) -
 
 
 @torch.no_grad()
-def describe(done: FittedPhoto) -> dict:
+def result_dict(done: FittedPhoto) -> dict:
     """What result.json holds, but for the seconds."""
     c, face, model = done.fitted.coefficients, done.face, done.face.model
-    crop, found = done.crop, done.detection
-    fov = face.fov_deg
-    index = landmark_vertices(model, face.v_camera, face.rotation, found.kind, fov)[0]
+    crop, detection, fov = done.crop, done.detection, done.face.fov_deg
+    index = landmark_vertices(model, face.v_camera, face.rotation, detection.kind, fov)[0]
     matrix = MODEL_TO_CAMERA.to(c.rotation) @ axis_angle_to_matrix(c.rotation)[0]
     in_crop = ndc_to_pixels(project_ndc(face.v_camera[:, index], fov), CROP_SIZE)
     target = crop.landmarks.to(in_crop)
@@ -99,14 +100,18 @@ def describe(done: FittedPhoto) -> dict:
         },
         "crop": {"matrix": _numbers(crop.matrix), "size": CROP_SIZE},
         "lighting": _numbers(c.lighting[0]),
-        "detector": {"name": found.detector, "kind": found.kind, "score": float(found.score)},
-        "faces_found": found.faces_found,
-        "face": found.face,
+        "detector": {
+            "name": detection.detector,
+            "kind": detection.kind,
+            "score": float(detection.score),
+        },
+        "faces_found": detection.faces_found,
+        "face": detection.face,
         "method": done.method,
         "init": done.init,
         "checkpoint": done.checkpoint,
         "recognition": done.recognition,
-        "landmarks_px": _numbers(np.asarray(found.landmarks)),
+        "landmarks_px": _numbers(np.asarray(detection.landmarks)),
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
         "landmarks_mm": _numbers(face.vertices[0, index]),
         "actions": dict(zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)),
@@ -114,15 +119,15 @@ def describe(done: FittedPhoto) -> dict:
             **done.fitted.losses[0],
             "landmark_error": float(landmark_error(in_crop, target)[0]),
             "landmark_error_inner": float(landmark_error(in_crop, target, points="inner")[0]),
-            "photometric_error": _colours_off(face, crop),
+            "photometric_error": _photometric_error(face, crop),
         },
-        "detail": _described_detail(done),
+        "detail": _detail_dict(done),
         "converged": done.fitted.converged[0],
         "not_converged_because": done.fitted.reasons[0],
     }
 
 
-def _colours_off(face: Face, crop: Crop) -> float | None:
+def _photometric_error(face: Face, crop: Crop) -> float | None:
     """Mean absolute difference to the photo; None where no pixel of it is covered."""
     image, mask = face.render()
     counted = mask * crop.valid.to(mask)
@@ -130,8 +135,8 @@ def _colours_off(face: Face, crop: Crop) -> float | None:
     return None if math.isnan(error) else error
 
 
-def _described_detail(done: FittedPhoto) -> dict | None:
-    """What the augmented branch added to the vertices. None where it took no part."""
+def _detail_dict(done: FittedPhoto) -> dict | None:
+    """What the augmented branch added to the vertices; None without it."""
     if done.detail is None:
         return None
     offsets = done.detail.offsets
@@ -145,8 +150,8 @@ def _described_detail(done: FittedPhoto) -> dict | None:
         "displacement_max_mm": float(length.max()),
         "seen_share": float(offsets.seen[0].mean()),
         "photometric_error": {
-            "base": _colours_off(done.detail.base.face, done.crop),
-            "detailed": _colours_off(done.face, done.crop),
+            "base": _photometric_error(done.detail.base.face, done.crop),
+            "detailed": _photometric_error(done.face, done.crop),
         },
     }
 

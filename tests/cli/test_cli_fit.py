@@ -13,7 +13,7 @@ from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import FitSettings
 from facerecon_lib.photos.reading import load_image
 from facerecon_lib.reconstruction.reconstruct import fit_face
-from facerecon_lib.reconstruction.result_files import describe
+from facerecon_lib.reconstruction.result_files import result_dict
 
 
 def test_a_photo_gives_mesh_pictures_and_result(sample):
@@ -112,7 +112,7 @@ def test_the_field_of_view_of_the_settings_reaches_the_result():
     few = FitSettings(landmark_steps=60, coarse_steps=10, fine_steps=5, fov_deg=15.0)
     model = MorphableModel.load(subdivision=0)
     done = fit_face(load_image(SAMPLE), model, settings=few)
-    result = describe(done)
+    result = result_dict(done)
     assert result["camera"]["fov_deg"] == 15.0
     assert result["pose"]["translation_mm"][2] > 500
     error = float(done.fitted.landmark_error[0])

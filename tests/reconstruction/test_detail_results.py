@@ -22,7 +22,7 @@ from facerecon_lib.photos.detection import ASSETS, sample_photo
 from facerecon_lib.pictures.offset_maps import shown_maps
 from facerecon_lib.reconstruction import output_folder
 from facerecon_lib.reconstruction.reconstruct import encode_face, usual_light
-from facerecon_lib.reconstruction.result_files import describe
+from facerecon_lib.reconstruction.result_files import result_dict
 
 SAMPLE = ASSETS / "astronaut.jpg"
 runner = CliRunner()
@@ -194,7 +194,7 @@ def test_the_base_stands_in_the_light_that_the_unet_knows(tmp_path):
     light = done.detail.base.coefficients.lighting
     torch.testing.assert_close(light, light[..., :1].expand(-1, -1, 3))
     torch.testing.assert_close(done.fitted.coefficients.lighting, light)
-    assert describe(done)["detail"]["space"] == "uv"
+    assert result_dict(done)["detail"]["space"] == "uv"
     other = encode_face(sample_photo(), model, encoder, light="photo", unet=unet)
     assert (other.fitted.coefficients.albedo - done.fitted.coefficients.albedo).abs().max() > 0.1
     unet = DoubleHeadUNet(width=8, depth=3)

@@ -29,7 +29,7 @@ from ...fitting.fit import FitResult, judge
 from ...pictures.faces import DETECTED, on_photo, show_face, to_uint8, turned_mesh
 from ...pictures.sheets import gallery
 from ...reconstruction.reconstruct import FittedPhoto
-from ...reconstruction.result_files import describe
+from ...reconstruction.result_files import result_dict
 from ...rendering.synthesis import Face, synthesise
 from ..drawing.style import charts, dots, fill, picture
 from .photo_input import ChosenPhoto
@@ -121,7 +121,7 @@ def result_of(mine: ChosenPhoto, augmented: AugmentedFaces) -> dict:
     fit = _verdict(mine, augmented.base.coefficients, augmented.face.model)
     parts = mine.photo, mine.detection, mine.crop, fit, augmented.face
     fitted = FittedPhoto(*parts, method="encoder", seconds={}, detail=augmented)
-    return json.loads(json.dumps(describe(fitted)))
+    return json.loads(json.dumps(result_dict(fitted)))
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """What a camera and a file do to a picture: blur, noise, tone curve, JPEG. For rendered faces.
 
-Everything works on batches, on the images' device, and takes one strength a picture, so that each
-face of a batch has its own camera.
+Everything works on batches, on the images' device, and takes one strength per picture, so that each
+face of a batch has its own camera. Notebook 06, section 2.1.
 """
 
 from __future__ import annotations
@@ -20,33 +20,24 @@ from ...face.device_constants import constant
 _BRIGHTNESS = """16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56
     14 17 22 29 51 87 80 62  18 22 37 56 68 109 103 77  24 35 55 64 81 104 113 92
     49 64 78 87 103 121 120 101  72 92 95 98 112 100 103 99"""
-_COLOUR = (
-    """17 18 24 47 99 99 99 99  18 21 26 66 99 99 99 99  24 26 56 99 99 99 99 99
-    47 66 99 99 99 99 99 99"""
-    + " 99" * 32
-)
-_TO_YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
+_COLOUR = """17 18 24 47 99 99 99 99  18 21 26 66 99 99 99 99  24 26 56 99 99 99 99 99
+    47 66 99 99 99 99 99 99""" + (" 99" * 32)
+_TO_YCC = (0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)
 
 
 def blur(
     image: Float[Tensor, "batch channel height width"], sd: Float[Tensor, " batch"], reach: int = 5
 ) -> Float[Tensor, "batch channel height width"]:
-    """Gaussian blur of standard deviation sd (pixels, up to about reach / 2), one a picture."""
+    """Gaussian blur of standard deviation sd (pixels, up to about reach / 2) per picture."""
     offsets = torch.arange(-reach, reach + 1, device=image.device)
     weights = torch.exp(-0.5 * (offsets / sd[:, None].clamp(min=1e-3)) ** 2)
     weights = (weights / weights.sum(1, keepdim=True)).to(image.dtype)
     for axis in (2, 3):
         pad = [reach, reach, 0, 0] if axis == 3 else [0, 0, reach, reach]
         padded = F.pad(image, pad, mode="replicate")
-        total = torch.zeros_like(image)
+        length, total = image.shape[axis], torch.zeros_like(image)
         for i in range(2 * reach + 1):
-            total.addcmul_(
-                padded.narrow(axis, i, image.shape[axis]), weights[:, i, None, None, None]
-            )
+            total.addcmul_(padded.narrow(axis, i, length), weights[:, i, None, None, None])
         image = total
     return image
 
@@ -69,7 +60,7 @@ def jpeg(
     """What JPEG compression of quality 1 to 100 leaves of a picture in [0, 1].
 
     The cosine transform of 8 by 8 blocks, rounded to multiples of JPEG's tables, and back; without
-    the halving of colour's resolution. Height and width have to be multiples of 8.
+    halving the resolution of colour. Raises ValueError where 8 does not divide the sides.
     """
     height, width = image.shape[2:]
     if height % 8 or width % 8:
@@ -99,23 +90,14 @@ def _transformed(planes: Tensor, basis: Float[Tensor, "8 8"]) -> Tensor:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def _matrices(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """RGB to 255 levels of YCbCr, and back; the cosine transform; the tables. Not to be changed."""
+    """RGB to 255 levels of YCbCr, and back; the orthonormal cosine transform; the tables.
+
+    Not to be changed: all calls share them.
+    """
     to_ycc = torch.tensor(_TO_YCC, dtype=dtype) * 255
-    parts = to_ycc, torch.linalg.inv(to_ycc), _cosines(), _tables()
-    return tuple(part.to(device, dtype) for part in parts)
-
-
-def _cosines() -> Float[Tensor, "8 8"]:
-    """The orthonormal cosine transform of length 8."""
     u, i = torch.arange(8.0)[:, None], torch.arange(8.0)
-    basis = torch.cos((2 * i + 1) * u * math.pi / 16) / 2
-    basis[0] /= math.sqrt(2)
-    return basis
-
-
-def _tables() -> Float[Tensor, "3 8 8"]:
-    brightness, colour = (
-        torch.tensor([float(n) for n in table.split()]).reshape(8, 8)
-        for table in (_BRIGHTNESS, _COLOUR)
-    )
-    return torch.stack([brightness, colour, colour])
+    cosines = torch.cos((2 * i + 1) * u * math.pi / 16) / 2
+    cosines[0] /= math.sqrt(2)
+    tables = [[float(n) for n in table.split()] for table in (_BRIGHTNESS, _COLOUR, _COLOUR)]
+    parts = to_ycc, torch.linalg.inv(to_ycc), cosines, torch.tensor(tables).view(3, 8, 8)
+    return tuple(part.to(device, dtype) for part in parts)

@@ -1,12 +1,12 @@
 """Random numbers that are a function of where they are used, not of what was drawn before.
 
     numbers = CountedRandom(seed=3, indices=torch.tensor([17, 4]))
-    numbers.normal("rotation", 3)                        # (2, 3): that of faces 17 and 4 of seed 3
+    numbers.normal("rotation", 3)                        # (2, 3): for faces 17 and 4 of seed 3
 
 Each number is a hash of (seed, name, index, position): Salmon et al., "Parallel random numbers: as
 easy as 1, 2, 3", SC 2011. So face 17 is the same face in any batch, process and device, a training
-run resumes at any step, and adding one effect leaves all others as they were. The hash is the
-finaliser of SplitMix64 (Steele et al., 2014), twice.
+run resumes at any step, and a new effect changes no other. The hash is the finaliser of SplitMix64
+(Steele et al., 2014), twice. Notebook 06, section 2.1.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...face.device_constants import constant
+
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _MASK = 2**64 - 1
 
 
 def _signed(value: int) -> int:
-    """The 64 bits of `value` as torch's int64 holds them."""
+    """The 64 bits of `value` as torch's int64."""
     value &= _MASK
     return value - 2**64 if value >= 2**63 else value
 
@@ -37,8 +39,7 @@ def _mix_int(z: int) -> int:
 
 
 def _mix(z: Tensor) -> Tensor:
-    """SplitMix64's finaliser, in place; int64 wraps as unsigned does, but shifts need their sign
-    masked."""
+    """SplitMix64's finaliser, in place; int64 wraps like unsigned, but shifts copy the sign."""
     spare = torch.empty_like(z)
     for shift, factor in ((30, _MIX_1), (27, _MIX_2), (31, None)):
         torch.bitwise_right_shift(z, shift, out=spare)
@@ -49,16 +50,16 @@ def _mix(z: Tensor) -> Tensor:
 
 
 Request = tuple[str, tuple[int, ...]]
-AHEAD_FACES = 4096  # of more, nothing is made before it is asked for
-SMALL = 4096  # numbers a face; what is larger is made when it is asked for
-_small: dict[Request, None] = {}  # in the order of asking; what is in it changes no number
+AHEAD_FACES = 4096  # of larger batches, nothing is hashed ahead
+SMALL = 4096  # numbers per face; larger requests are not hashed ahead
+_small: dict[Request, None] = {}  # the requests of earlier batches; they change no number
 
 
 @lru_cache(maxsize=64)
 def _layout(
     seed: int, requests: tuple[Request, ...], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the requests laid side by side: their keys, and each number's request and position."""
+    """Keys of the requests laid side by side, and each number's request and position."""
     start = _mix_int(seed & _MASK)
     keys = [_mix_int(start + zlib.crc32(name.encode()) * _GOLDEN & _MASK) for name, _ in requests]
     sizes = [math.prod(shape) for _, shape in requests]
@@ -72,9 +73,8 @@ def _layout(
 class CountedRandom:
     """Numbers for the faces `indices` of a seed, on their device.
 
-    What one name gives is the same at every call, and a longer shape starts with what a shorter one
-    gives: draws that are to be independent need names of their own. Results are to be read, not
-    written into: they may be kept for the next call.
+    A name gives the same numbers at every call, and a longer shape starts with those of a shorter
+    one: independent draws need names of their own. Do not write into results: calls share them.
     Raises ValueError for indices that are not whole numbers in one row; they should be 0 or more.
     """
 
@@ -94,17 +94,13 @@ class CountedRandom:
         """Between 0 and 1, never an end: the hash's upper 23 bits and a half."""
         request = (name, shape)
         if request in _small and not self._ready and len(self.indices) <= AHEAD_FACES:
-            self._hash_ahead()
+            # all requests of earlier batches at once: a GPU would else wait for 4,000 launches
+            self._ready = dict(zip(_small, self._hash(list(_small)), strict=True))
         if request not in self._ready:
             if math.prod(shape) <= SMALL:
                 _small[request] = None
             self._ready[request] = self._hash([request])[0]
         return self._ready[request]
-
-    def _hash_ahead(self) -> None:
-        """All that earlier batches asked for, at once: a GPU would else wait for 4,000 launches."""
-        requests = list(_small)
-        self._ready = dict(zip(requests, self._hash(requests), strict=True))
 
     def _hash(self, requests: list[Request]) -> list[Tensor]:
         keys, which, counts = _layout(self.seed, tuple(requests), self.indices.device)
@@ -131,6 +127,10 @@ class CountedRandom:
         """N(0, sd²), through the inverse of its distribution."""
         value = self.uniform(name, *shape, low=-1.0, high=1.0)  # a new tensor
         return value.erfinv_().mul_(sd * math.sqrt(2))
+
+    def fixed(self, *values: float | tuple) -> Tensor:
+        """Constants on the numbers' device: not to be changed."""
+        return constant(values, torch.float32, self.indices.device)
 
     def chance(self, name: str, probability: float) -> Float[Tensor, " batch"]:
         """1 with this probability, else 0."""

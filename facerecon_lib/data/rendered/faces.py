@@ -4,9 +4,10 @@
     batch = faces.batch(torch.arange(64))                # a FaceBatch, with .truth and .tone
 
 Face number i of a seed is always the same face. It varies in identity, expression, skin, pose,
-distance, light, skin texture and shine, what stands around it and before it, focus, noise, tone
-curve and JPEG quality; it is cut to the crop as `photo.align` cuts a photo, by its landmarks. Two
-families of light and background make sure that an encoder is not judged on what it was trained on.
+distance, light, skin texture and shine, background and things before the face, focus, noise, tone
+curve and JPEG quality; its landmarks cut it to the crop, as `photos.crop.align` cuts a photo. There
+are two families of light and background: one to train an encoder, one to judge it.
+Notebook 06, section 2.1.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from ...face.camera import (
 )
 from ...face.coefficients import FaceCoefficients
 from ...face.colour import skin_tone_group
-from ...face.device_constants import constant
 from ...face.lighting import sh_basis, shade
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
@@ -38,7 +38,7 @@ from ...rendering.renderer import render
 from ...rendering.synthesis import landmark_vertices
 from .camera_effects import blur, jpeg, tone_curve
 from .counted_random import CountedRandom
-from .random_faces import random_coefficients, random_expression, random_light, relief
+from .random_faces import random_coefficients, relief
 from .scenes import (
     FAMILIES,
     background,
@@ -50,10 +50,7 @@ from .scenes import (
 )
 from .skin_details import DetailAtlas
 
-__all__ = ["CROP_MARGIN", "RenderedFaces", "flattened", "random_coefficients"]
-__all__ += ["random_expression", "random_light", "relief"]
-
-CROP_MARGIN = 1.3  # of photo.align
+CROP_MARGIN = 1.3  # of photos.crop.align
 
 
 @dataclass(eq=False)
@@ -62,12 +59,11 @@ class RenderedFaces:
 
     seed: another seed, other faces. family: "train" or "held-out", of light and background.
     clean: nothing around the face or before it, no camera effects, one grey background.
-    wrinkles: also, bumps, marks and make-up that the bases do not have (`face_details`);
-    `truth` then says what of the face is the bases', `true_vertices` and `true_albedo` all of it.
-    Without wrinkles these two are filled too, and are those of `truth`.
+    wrinkles: also bumps, marks and make-up that the bases lack (`skin_details`). `truth` holds the
+    bases' part of the face, `true_vertices` and `true_albedo` all of it, with and without wrinkles.
     size: of the picture, pixels, a multiple of 8; margin: it spans that many times the landmarks'
     box. Other values than the crop's give photos to cut crops from.
-    Raises ValueError for an unknown family, and for a size or margin that cannot be.
+    Raises ValueError for an unknown family and an invalid size or margin.
     """
 
     model: MorphableModel
@@ -89,7 +85,7 @@ class RenderedFaces:
         marks = torch.cat([self.model.landmarks, self.model.contour_bands.reshape(-1)])
         self.point_rows = marks.unique()
         self.atlas = DetailAtlas(self.model) if self.wrinkles else None
-        # numbers, not the mask itself: of an index by mask the length is read back at every call
+        # numbers: the length of an index by mask is read back from the GPU at every call
         self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
 
     @torch.no_grad()
@@ -98,8 +94,8 @@ class RenderedFaces:
     ) -> FaceBatch:
         """The faces of these numbers.
 
-        rotation: axis-angle in radians, in place of their own; all else of them stays.
-        Raises ValueError for no number, for negative ones, and for rotations of another shape.
+        rotation: axis-angle in radians, in place of their own; all else stays.
+        Raises ValueError for no number, negative ones, and rotations of another shape.
         """
         if indices.ndim != 1 or not len(indices) or int(indices.min()) < 0:
             raise ValueError(
@@ -112,7 +108,7 @@ class RenderedFaces:
         if rotation is not None:
             if rotation.shape != c.rotation.shape:
                 raise ValueError(
-                    f"rotation: expected {tuple(c.rotation.shape)}, one a face, got "
+                    f"rotation: expected {tuple(c.rotation.shape)}, one per face, got "
                     f"{tuple(rotation.shape)}"
                 )
             c.rotation = rotation.to(c.rotation)
@@ -128,13 +124,13 @@ class RenderedFaces:
         landmarks = self._place(c, numbers, flat, points)
         image, valid, albedo = self._photograph(c, numbers, flat, vertices, albedo)
         tone = skin_tone_group(albedo[:, self.skin].mean(1).clamp(0, 1))
-        known = dict(true_vertices=vertices, true_albedo=albedo)
-        return FaceBatch(image, valid, landmarks, "2d", names, c, tone, **known)
+        truth = dict(truth=c, tone=tone, true_vertices=vertices, true_albedo=albedo)
+        return FaceBatch(image, valid, landmarks, "2d", names, **truth)
 
     def _place(
         self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor, points: Tensor | None
     ) -> Tensor:
-        """Moves the faces to where `align` would put them; returns what a detector would find.
+        """Move the faces to where `align` would put them; return a detector's landmarks.
 
         points: true positions of the vertices of `self.points`; None: those of the coefficients.
         """
@@ -145,26 +141,20 @@ class RenderedFaces:
         vertices = self.points.shape(c.identity, c.expression) if points is None else points
         per_pixel = 2 * math.tan(math.radians(DEFAULT_FOV / 2)) / self.size
 
-        def found() -> Tensor:
+        def landmarks() -> Tensor:
             v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
             index = landmark_vertices(self.points, v_camera, c.rotation, "2d")
-            seen = v_camera.gather(1, index[..., None].expand(-1, -1, 3))
-            return ndc_to_pixels(project_ndc(seen), self.size) + noise
+            marks = v_camera.gather(1, index[..., None].expand(-1, -1, 3))
+            return ndc_to_pixels(project_ndc(marks), self.size) + noise
 
         for _ in range(2):  # moving a face turns it a little towards or from the viewer
-            points = found()
-            low, high = points.amin(1), points.amax(1)
-            depth = c.translation[:, 2] * (high - low).amax(1) / target
+            marks = landmarks()
+            low, high = marks.amin(1), marks.amax(1)
+            depth = c.translation[:, 2:] * (high - low).amax(1, keepdim=True) / target[:, None]
             off = (low + high) / 2 - middle  # pixels; +x left and +y up in the camera's frame
-            c.translation = torch.stack(
-                [
-                    (c.translation[:, 0] + off[:, 0] * per_pixel * c.translation[:, 2]),
-                    (c.translation[:, 1] + off[:, 1] * per_pixel * c.translation[:, 2]),
-                    depth,
-                ],
-                -1,
-            )
-        return found()
+            beside = c.translation[:, :2] + off * per_pixel * c.translation[:, 2:]
+            c.translation = torch.cat([beside, depth], 1)
+        return landmarks()
 
     def _photograph(
         self,
@@ -176,16 +166,15 @@ class RenderedFaces:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Image, where it is free of other things, and the true albedo (with wrinkles: as lit)."""
         model = self.model
-        turned = axis_angle_to_matrix(c.rotation)
         normals = vertex_normals(vertices, model.faces)
-        seen_albedo = albedo
+        lit_albedo = albedo
         if not self.clean:
             bumps = 0.03 if self.wrinkles else 0.08  # of normals alone: no truth has them
-            normals, seen_albedo = skin_texture(model, numbers, normals, albedo, bumps)
+            normals, lit_albedo = skin_texture(model, numbers, normals, albedo, bumps)
         if self.wrinkles:
-            albedo = seen_albedo
-        normals = normals @ turned.transpose(1, 2)
-        colours = shade(seen_albedo, normals, c.lighting)
+            albedo = lit_albedo
+        normals = normals @ axis_angle_to_matrix(c.rotation).transpose(1, 2)
+        colours = shade(lit_albedo, normals, c.lighting)
         if not self.clean:
             colours = colours + shine(numbers, normals, c.lighting)
         v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
@@ -193,8 +182,7 @@ class RenderedFaces:
         if self.clean:
             return torch.where(mask > 0, image, 0.5), torch.ones_like(mask), albedo
         skin = (albedo * model.regions["skin"][:, None]).sum(1) / model.regions["skin"].sum()
-        to_viewer = constant(((0.0, 0.0, 1.0),), skin.dtype, skin.device)
-        level = (sh_basis(to_viewer) @ c.lighting)[:, 0]
+        level = (sh_basis(numbers.fixed((0.0, 0.0, 1.0))) @ c.lighting)[:, 0]
         frame = head_frame(c, self.size)
         scene = background(numbers, self.size, self.family)
         hair = hair_colour(numbers)[..., None, None] + 0.08 * hair_strands(numbers, frame)
@@ -215,26 +203,22 @@ class RenderedFaces:
         return jpeg(image, numbers.uniform("jpeg", low=25, high=100))
 
 
-# What the model does not have ------------------------------------------------------------------
+# What the model lacks ---------------------------------------------------------------------------
 
 
 def flattened(
     v_camera: Float[Tensor, "batch vertex 3"], c: FaceCoefficients, keep: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch vertex 3"]:
-    """Depths in the camera frame, drawn towards the translation so that `keep` of them stays."""
+    """Vertices whose depth relative to the translation is `keep` times what it was."""
     middle = c.translation[:, None, 2]
     depth = middle + keep[:, None] * (v_camera[..., 2] - middle)
     return torch.cat([v_camera[..., :2], depth[..., None]], -1)
 
 
 def skin_texture(
-    model: MorphableModel,
-    numbers: CountedRandom,
-    normals: Tensor,
-    albedo: Tensor,
-    bumps: float = 0.08,
+    model: MorphableModel, numbers: CountedRandom, normals: Tensor, albedo: Tensor, bumps: float
 ) -> tuple[Tensor, Tensor]:
-    """Normals with bumps and skin with spots that the bases do not have: waves in 3D."""
+    """Normals with bumps and skin with spots that the bases lack: waves in 3D."""
     count = 8
     fine = numbers.uniform("wave length", count, low=4.0, high=30.0)  # mm
     direction = F.normalize(numbers.normal("wave", count, 3), dim=-1)
@@ -254,7 +238,7 @@ def shine(
     """A highlight of the main light, by Blinn and Phong; the viewer looks along -z."""
     grey = lighting.mean(-1)
     main = F.normalize(torch.stack([grey[:, 3], grey[:, 1], grey[:, 2]], -1), dim=-1)
-    half = F.normalize(main + constant((0.0, 0.0, 1.0), main.dtype, main.device), dim=-1)
+    half = F.normalize(main + numbers.fixed(0.0, 0.0, 1.0), dim=-1)
     power = numbers.uniform("shine width", low=6, high=40)[:, None]
     strength = numbers.uniform("shine", low=-0.1, high=0.25).clamp(min=0)[:, None]
     cosine = (normals * half[:, None]).sum(-1).clamp(min=0)

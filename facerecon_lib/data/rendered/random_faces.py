@@ -1,11 +1,11 @@
-"""What is drawn of a face, and of the lens and the light that it is seen by: coefficients.
+"""Random coefficients: shape, expression, skin, pose and light, and how flat a lens makes a face.
 
     numbers = CountedRandom(seed=3, indices=torch.arange(16))
     c = random_coefficients(model, numbers)              # FaceCoefficients of seed 3's first 16
 
 Shapes are drawn from the model's prior, expressions from its facial actions, skins from those that
 its basis was made of, poses as in photos of people, and light from two families: an encoder is
-trained on one and judged on the other.
+trained on one and judged on the other. Notebook 06, Eq. 1 to 3.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from ...face.lighting import CLAMPED_COSINE, light_level, sh_basis
 from ...face.morphable_model import MorphableModel
 from .counted_random import CountedRandom
 
-"""What a matte surface keeps of bands 0, 1, 2 of its light (Ramamoorthi and Hanrahan, 2001)."""
-
 
 def random_coefficients(
     model: MorphableModel, numbers: CountedRandom, family: str = "train"
@@ -33,14 +31,11 @@ def random_coefficients(
     c = model.neutral(len(numbers.indices))
     c.identity = numbers.normal("identity", model.sizes.identity)
     c.expression = random_expression(model, numbers)
-    chosen = numbers.integer("skin", len(model.albedo_samples))
-    c.albedo = model.albedo_samples[chosen]
+    c.albedo = model.albedo_samples[numbers.integer("skin", len(model.albedo_samples))]
     c.albedo = c.albedo + numbers.normal("skin noise", model.sizes.albedo, sd=0.15)
-    turned = numbers.normal("pose", 3)
-    wide = numbers.chance("turned far", 0.25)
-    yaw = torch.where(
-        wide > 0, numbers.uniform("far yaw", low=-0.95, high=0.95), 0.3 * turned[:, 1]
-    )
+    turned, wide = numbers.normal("pose", 3), numbers.chance("turned far", 0.25)
+    far = numbers.uniform("far yaw", low=-0.95, high=0.95)
+    yaw = torch.where(wide > 0, far, 0.3 * turned[:, 1])
     c.rotation = torch.stack([0.17 * turned[:, 0], yaw, 0.12 * turned[:, 2]], -1)
     c.scale = numbers.normal("size", sd=0.02).exp()[:, None]
     c.lighting = random_light(numbers, family)
@@ -60,9 +55,8 @@ def random_expression(
         loose = numbers.normal("expression", model.sizes.expression) * model.unnamed_modes
     if not controls:
         return loose
-    amount = numbers.uniform("action", len(controls)) * (
-        numbers.uniform("acts", len(controls)) < 0.1
-    )
+    amount = numbers.uniform("action", len(controls))
+    amount = amount * (numbers.uniform("acts", len(controls)) < 0.1)
     twin = [
         controls.index(name.replace("Right", "Left")) if name.endswith("Right") else i
         for i, name in enumerate(controls)
@@ -87,11 +81,7 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
 
     Both are exposed so that a lit white face would have a brightness of about 0.74.
     """
-    device = numbers.indices.device
-
-    def fixed(*values: float) -> Tensor:
-        return constant(values, torch.float32, device)
-
+    fixed = numbers.fixed
     bands = fixed(*CLAMPED_COSINE)
 
     def lobe(direction: Tensor, colour: Tensor) -> Tensor:
@@ -99,14 +89,12 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
         y = sh_basis(F.normalize(direction, dim=-1))
         return (bands * y)[..., None] * colour[:, None]
 
-    batch = len(numbers.indices)
-    light = torch.zeros(batch, 9, 3, device=device)
+    light = bands.new_zeros(len(numbers.indices), 9, 3)
     warm = numbers.normal("warmth", sd=0.09)[:, None] * fixed(1.0, 0.1, -1.2)
     warm = warm + fixed(0.08, 0.0, -0.12)  # photos of people are warm
     if family == "train":
-        light[:, 0] = numbers.uniform("ambient", low=0.35, high=1.2)[:, None] * math.sqrt(
-            4 * math.pi
-        )
+        ambient = numbers.uniform("ambient", low=0.35, high=1.2)[:, None]
+        light[:, 0] = ambient * math.sqrt(4 * math.pi)
         for i in range(3):
             side = numbers.normal(f"lamp {i}", 3) * fixed(1.0, 0.6, 0.5)
             direction = side + fixed(0.0, 0.35, 0.8)
@@ -131,8 +119,8 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
 def relief(numbers: CountedRandom) -> Float[Tensor, " batch"]:
     """How much of its depth a face keeps in the picture: 1 at the crop's own 30 degrees.
 
-    A photo taken from n times as far, with a lens n times as long, shows the face at the same size
-    and 1 / n of its relief. Crops say nothing of the lens, so an encoder has to see all.
+    A photo from n times as far, with a lens n times as long, shows the face at the same size and
+    1 / n of its relief. A crop does not tell the lens, so an encoder has to see all.
     """
     near = numbers.chance("near", 0.35)
     return near + (1 - near) * numbers.uniform("relief", low=0.15, high=1.0)

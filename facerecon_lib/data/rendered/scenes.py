@@ -1,9 +1,9 @@
 """What stands around a rendered face, and before it: background, head, hair, neck, glasses, hands.
 
-None of it is in the face model, and none of it is drawn well: it is there so that an encoder cannot
-learn that a face ends where the model's mesh ends, or that nothing ever covers one. The shapes live
-in head coordinates, two numbers a pixel: mm to the viewer's right and up from the middle of the
-face, turned with its roll.
+None of it is in the face model, and none of it is drawn well: it keeps an encoder from learning
+that a face ends where the model's mesh ends, or that nothing ever covers one. The shapes live in
+head coordinates, two numbers per pixel: mm to the viewer's right and up from the middle of the
+face, turned with its roll. Notebook 06, section 2.1.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from .counted_random import CountedRandom
 FAMILIES = ("train", "held-out")
 """Two families of light and background: an encoder is trained on one and judged on the other."""
 
+HAIR = ((0.05, 0.04, 0.04), (0.16, 0.1, 0.07), (0.35, 0.22, 0.13), (0.7, 0.55, 0.35))
+HAIR += ((0.5, 0.2, 0.1), (0.6, 0.6, 0.6), (0.1, 0.08, 0.08))
 HEAD_CENTRE, HEAD_RADII = (0.0, 22.0, -72.0), (80.0, 118.0, 95.0)  # mm: an ellipsoid, ears and all
 
 
@@ -41,9 +43,8 @@ def head_frame(c: FaceCoefficients, size: int, fov_deg: float = DEFAULT_FOV) -> 
     """From the pose: pixels are taken back through a scaled orthographic camera."""
     device = c.rotation.device
     marks = constant(((0.0, 0.0, 10.0), HEAD_CENTRE), torch.float32, device).expand(len(c), -1, -1)
-    points = ndc_to_pixels(
-        project_ndc(pose(marks, c.rotation, c.scale, c.translation), fov_deg), size
-    )
+    marks = pose(marks, c.rotation, c.scale, c.translation)
+    points = ndc_to_pixels(project_ndc(marks, fov_deg), size)
     turned = axis_angle_to_matrix(c.rotation)
     up = F.normalize(turned[:, :2, 1], dim=-1)  # viewer axes
     beside = c.translation + constant((1.0, 0.0, 0.0), up.dtype, device)
@@ -80,13 +81,10 @@ def background(
         name = f"background shape {i}"
         a, b, phase = (numbers.uniform(f"{name} {k}", low=-3, high=3)[:, None, None] for k in "abp")
         if family == "train":
-            across = a * u + b * v + phase * 0.4
-            cut = (
-                across.sin() > numbers.uniform(f"{name} cut", low=0, high=1)[:, None, None]
-            ).float()
+            level = numbers.uniform(f"{name} cut", low=0, high=1)[:, None, None]
+            cut = ((a * u + b * v + phase * 0.4).sin() > level).float()
         else:
-            across = (6 * a * u).sin() * (6 * b * v + phase).cos()
-            cut = (across > 0.2).float()
+            cut = ((6 * a * u).sin() * (6 * b * v + phase).cos() > 0.2).float()
         colour = muted(numbers, f"{name} colour")[..., None, None]
         share = numbers.uniform(f"{name} share", low=-0.7, high=0.9).clamp(min=0)
         share = share[:, None, None, None] * cut[:, None]
@@ -121,6 +119,26 @@ def _bicubic(n: int, size: int, device: torch.device) -> Float[Tensor, "size n"]
     return fine[0, :, :, 0].T.contiguous().to(device)
 
 
+class _Canvas:
+    """A picture to paint on, and how much of it is still `free`; edges are `soft` mm wide."""
+
+    def __init__(self, numbers: CountedRandom, picture: Tensor, soft: float):
+        self.numbers, self.picture, self.soft = numbers, picture, soft
+        self.free = torch.ones_like(picture[:, :1])
+
+    def value(self, name: str, low: float, high: float) -> Float[Tensor, "batch 1 1"]:
+        return self.numbers.uniform(name, low=low, high=high)[:, None, None]
+
+    def chance(self, name: str, probability: float) -> Float[Tensor, "batch 1 1"]:
+        return self.numbers.chance(name, probability)[:, None, None]
+
+    def paint(self, inside: Tensor, colour: Tensor, strength: Tensor | float = 1.0) -> None:
+        """inside: mm from the edge, above 0 inside the shape."""
+        cover = (torch.sigmoid(inside / self.soft) * strength)[:, None]
+        self.picture = torch.lerp(self.picture, colour, cover)
+        self.free = self.free * (1 - cover)
+
+
 def behind_face(
     numbers: CountedRandom,
     frame: HeadFrame,
@@ -129,45 +147,34 @@ def behind_face(
     hair: Float[Tensor, "batch 3 size size"],
 ) -> Float[Tensor, "batch 3 size size"]:
     """The picture with clothes, neck, hair behind the head, and the head's skin, ears and all."""
-    size = picture.shape[-1]
-    x, y = frame.x, frame.y
+    size, x, y = picture.shape[-1], frame.x, frame.y
+    canvas = _Canvas(numbers, picture, soft=1.5)
+    value, paint = canvas.value, canvas.paint
     wobble = smooth_noise(numbers, "outline", size, channels=1, cells=(4, 9))[:, 0]
-
-    def value(name: str, low: float, high: float) -> Tensor:
-        return numbers.uniform(name, low=low, high=high)[:, None, None]
-
-    def paint(inside: Tensor, colour: Tensor) -> None:
-        nonlocal picture
-        cover = torch.sigmoid(inside / 1.5)[:, None]
-        picture = torch.lerp(picture, colour, cover)
-
     clothes = muted(numbers, "clothes")[..., None, None]
     noise = smooth_noise(numbers, "cloth", size, channels=1)
     width = frame.skull_width[:, None, None]
     cx, cy = frame.skull[:, 0, None, None], frame.skull[:, 1, None, None]
     # long hair falls beside the neck, behind it
-    long = numbers.chance("long hair", 0.4)[:, None, None]
+    long = canvas.chance("long hair", 0.4)
     thick = value("hair thickness", 0.0, 28.0)
     falls = (width + thick + 4 * wobble) - (x - cx).abs()
     falls = torch.minimum(falls, cy + 20 - y) - 1000 * (1 - long)
     paint(falls, hair)
-    paint(
-        (45 + value("neck", 0, 18) + 2 * wobble) - (x - 0.5 * cx).abs() + (y > -20) * -999.0,
-        (0.8 * skin)[..., None, None],
-    )
+    neck = (45 + value("neck", 0, 18) + 2 * wobble) - (x - 0.5 * cx).abs() + (y > -20) * -999.0
+    paint(neck, (0.8 * skin)[..., None, None])
     slope = value("shoulders", 0.1, 0.6)
     top = value("collar", -190, -125)
     paint(top - y - slope * (x - cx).abs() + 4 * wobble, clothes + 0.08 * noise)
-    bald = numbers.chance("bald", 0.12)[:, None, None]
-    round_head = 1 - torch.sqrt(
-        ((x - cx) / (width + thick)) ** 2 + ((y - cy) / (HEAD_RADII[1] + thick)) ** 2
-    )
+    bald = canvas.chance("bald", 0.12)
+    tall = HEAD_RADII[1] + thick
+    round_head = 1 - torch.sqrt(((x - cx) / (width + thick)) ** 2 + ((y - cy) / tall) ** 2)
     round_head = torch.minimum(round_head * width, y - cy + value("nape", 10, 80))
     paint(round_head + 4 * wobble - 1000 * bald, hair)
     skull = 1 - torch.sqrt(((x - cx) / (width - 4)) ** 2 + ((y - cy) / HEAD_RADII[1]) ** 2)
     shade = value("side shade", 0.7, 1.0)[:, None]
     paint(skull * width + wobble, skin[..., None, None] * shade + 0.03 * noise)
-    return picture.clamp_(0, 1)
+    return canvas.picture.clamp_(0, 1)
 
 
 def before_face(
@@ -181,64 +188,44 @@ def before_face(
     The second is 1 where none of it lies, 0 beneath it, and between the two at soft edges and under
     tinted glasses.
     """
-    size = picture.shape[-1]
-    x, y = frame.x, frame.y
-    free = torch.ones_like(picture[:, :1])
+    size, x, y = picture.shape[-1], frame.x, frame.y
+    canvas = _Canvas(numbers, picture, soft=1.0)
+    value, paint = canvas.value, canvas.paint
     wobble = smooth_noise(numbers, "fringe", size, channels=1, cells=(6, 13))[:, 0]
-
-    def value(name: str, low: float, high: float) -> Tensor:
-        return numbers.uniform(name, low=low, high=high)[:, None, None]
-
-    def paint(inside: Tensor, colour: Tensor, strength: Tensor | float = 1.0) -> None:
-        nonlocal picture, free
-        cover = (torch.sigmoid(inside / 1.0) * strength)[:, None]
-        picture = torch.lerp(picture, colour, cover)
-        free = free * (1 - cover)
 
     # the hairline: an arc whose middle is high on a bald head and over the brows under a fringe
     arc = value("hairline", 62, 125) - value("hairline bend", 0.002, 0.012) * x**2
     arc = arc + value("parting", -0.25, 0.25) * x
-    bald = numbers.chance("bald", 0.12)[:, None, None]
-    paint(y - arc + 5 * wobble - 1000 * bald, hair)
-    at_side = numbers.chance("side hair", 0.2)[:, None, None]
-    paint(
-        (x - 0.3 * frame.skull[:, 0, None, None]).abs()
-        - value("side hair in", 60, 82)
-        + 4 * wobble
-        - 1000 * (1 - at_side),
-        hair,
-    )
+    paint(y - arc + 5 * wobble - 1000 * canvas.chance("bald", 0.12), hair)
+    at_side = canvas.chance("side hair", 0.2)
+    beside = (x - 0.3 * frame.skull[:, 0, None, None]).abs() - value("side hair in", 60, 82)
+    paint(beside + 4 * wobble - 1000 * (1 - at_side), hair)
 
-    glasses = numbers.chance("glasses", 0.12)[:, None, None]
+    glasses = canvas.chance("glasses", 0.12)
     across, high, centre = value("lens w", 19, 27), value("lens h", 14, 22), value("lens x", 30, 34)
     shape = ((x.abs() - centre) / across).abs() ** 3 + ((y - 29) / high).abs() ** 3
     rim = value("rim", 1.0, 3.5) - (shape ** (1 / 3) - 1).abs() * 20
     bridge = 2.0 - (y - 33).abs() - 1000 * (x.abs() > centre - across)
     dark = numbers.uniform("rim colour", 3, high=0.4)[..., None, None]
     paint(torch.maximum(rim, bridge) - 1000 * (1 - glasses), dark)
-    tint = numbers.chance("tinted", 0.25)[:, None, None] * value("tint", 0.3, 0.95)
+    tint = canvas.chance("tinted", 0.25) * value("tint", 0.3, 0.95)
     paint((1 - shape) * 20 - 1000 * (1 - glasses), dark, tint)
 
-    thing = numbers.chance("thing", 0.12)[:, None, None]
+    thing = canvas.chance("thing", 0.12)
     ox, oy = value("thing x", -90, 90), value("thing y", -110, 90)
     turn = value("thing turn", -3.14, 3.14)
     along = (x - ox) * turn.cos() + (y - oy) * turn.sin()
     aside = -(x - ox) * turn.sin() + (y - oy) * turn.cos()
-    box = torch.minimum(
-        value("thing l", 10, 50) - along.abs(), value("thing w", 8, 25) - aside.abs()
-    )
+    half_length, half_width = value("thing l", 10, 50), value("thing w", 8, 25)
+    box = torch.minimum(half_length - along.abs(), half_width - aside.abs())
     colour = muted(numbers, "thing colour")[..., None, None]
     paint(box + 2 * wobble - 1000 * (1 - thing), colour + 0.05 * wobble[:, None])
-    return picture.clamp_(0, 1), free
+    return canvas.picture.clamp_(0, 1), canvas.free
 
 
 def hair_colour(numbers: CountedRandom) -> Float[Tensor, "batch 3"]:
     """From black over brown and blond to grey; now and then any colour."""
-    tones = constant(
-        ((0.05, 0.04, 0.04), (0.16, 0.1, 0.07), (0.35, 0.22, 0.13), (0.7, 0.55, 0.35),
-         (0.5, 0.2, 0.1), (0.6, 0.6, 0.6), (0.1, 0.08, 0.08)),
-        torch.float32, numbers.indices.device,
-    )  # fmt: skip
+    tones = numbers.fixed(*HAIR)
     colour = tones[numbers.integer("hair colour", len(tones))]
     return (colour * numbers.uniform("hair light", low=0.6, high=1.5)[:, None]).clamp(0, 1)
 

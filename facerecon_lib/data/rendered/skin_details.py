@@ -5,10 +5,11 @@
     vertices = details.raise_skin(vertices, model.faces)       # mm, along the normal
     albedo = details.colour_skin(albedo)                       # sRGB
 
-The augmented branch is to find what Eq. 1 and 2 cannot say; on these faces all of it is known.
-Details are functions of the place on the mean face (its landmarks, and angle about a vertical axis
-times radius), so a face has the same ones on a coarse mesh and on a fine one. A third of the faces
-has no wrinkles, a third mild and a third strong ones; marks of the skin are shared out alike.
+The augmented branch is to find what Eq. 1 and 2 lack; on these faces all of it is known. Details
+are functions of the place on the mean face (its landmarks, and angle about a vertical axis times
+radius): a face has the same ones on a coarse mesh and on a fine one. A third of the faces has no
+wrinkles, a third mild and a third strong ones; the same holds for marks of the skin.
+Notebook 07, section 2.2.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -27,8 +29,7 @@ from .counted_random import CountedRandom
 from .wrinkles import FoldMap, smoothstep
 
 MAX_BUMP, MAX_STAIN = 1.5, 0.25  # mm; of colour in [0, 1]
-EYE_DISTANCE = 88.0  # mm between the outer eye corners of the face that the tables are made for
-
+EYE_DISTANCE = 88.0  # mm between the outer eye corners of the face of the tables
 
 # What a unit of each adds to the logarithm of the skin's red, green and blue: stains are relative,
 # so that a freckle is faint on dark skin.
@@ -43,7 +44,7 @@ MAKE_UP = {  # colours of lips and of lids
 
 @dataclass(eq=False)
 class FaceDetails:
-    """What is added to a batch of faces.
+    """Details of a batch of faces.
 
     height: mm along the normal, zero on eyeballs, in the mouth, at the lids' rims and the border.
     stain: added to the logarithm of the albedo. paint, cover: make-up, and how much it hides.
@@ -100,9 +101,9 @@ class DetailAtlas:
         stays = [(inside, 2.0, 6.0), (model.regions["border"] > 0.5, 1.0, 9.0)]
         free = torch.ones_like(self.skin)
         for chosen, none, full in stays:
-            there = model.mean[chosen] / self.scale
+            fixed = model.mean[chosen] / self.scale
             parts = self.mean.split(2048)
-            distance = torch.cat([torch.cdist(part, there).amin(1) for part in parts])
+            distance = torch.cat([torch.cdist(part, fixed).amin(1) for part in parts])
             free = free * smoothstep((distance - none) / (full - none))
         return free
 
@@ -143,12 +144,12 @@ class DetailAtlas:
             return (amount * numbers.chance(name, chance) * marks)[:, None]
 
         moles = self._spots(numbers, "mole", 6, (1.8, 3.0))
-        kept = numbers.uniform("mole kept", 6) * some("moles", 0.6, 0.6, 1.4)
-        height = height + 0.5 * torch.einsum("bkv,bk->bv", moles, kept)
+        strength = numbers.uniform("mole kept", 6) * some("moles", 0.6, 0.6, 1.4)
+        height = height + 0.5 * torch.einsum("bkv,bk->bv", moles, strength)
         freckles = self._spots(numbers, "freckle", 32, (1.3, 2.2), wide=(26.0, 14.0), up=-12.0)
-        shown = numbers.uniform("freckle kept", 32) * some("freckles", 0.4, 0.4, 0.9)
-        melanin = torch.einsum("bkv,bk->bv", moles, 2.2 * kept)
-        melanin = melanin + torch.einsum("bkv,bk->bv", freckles, shown)
+        melanin = torch.einsum("bkv,bk->bv", moles, 2.2 * strength)
+        strength = numbers.uniform("freckle kept", 32) * some("freckles", 0.4, 0.4, 0.9)
+        melanin = melanin + torch.einsum("bkv,bk->bv", freckles, strength)
         melanin = melanin + some("blotches", 0.6, 0.05, 0.25) * mottle
         patch = self._spots(numbers, "birthmark", 1, (6.0, 13.0))[:, 0]
         patch = torch.sigmoid(8 * (patch - 0.5 + 0.12 * fine))
@@ -168,8 +169,8 @@ class DetailAtlas:
             + self._stain(SHADE, some("tired eyes", 0.4, 0.3, 1.2) * self.below_eye)
             + self._stain(STUBBLE, some("stubble", 0.35, 0.4, 1.2) * self.beard * (1 + 0.1 * fine))
         )
-        found = height[..., None] * self.free[:, None], stain, *self._make_up(numbers)
-        height, stain, paint, cover = (self._everywhere(part) for part in found)
+        parts = height[..., None] * self.free[:, None], stain, *self._make_up(numbers)
+        height, stain, paint, cover = (self._everywhere(part) for part in parts)
         for name, colour in (("ruddy", RUDDY), ("yellow", YELLOW)):
             tone = numbers.uniform(name, low=-0.7, high=1.7)[:, None] * self.outside
             stain = stain + self._stain(colour, tone)
@@ -185,9 +186,9 @@ class DetailAtlas:
 
     def _waves(self, numbers: CountedRandom) -> Float[Tensor, "batch 16 vertex"]:
         """Six broad waves through the head and ten narrow ones."""
-        long = numbers.uniform("mottle length", 16, low=0.0, high=1.0)
-        start = constant((25.0,) * 6 + (9.0,) * 10, long.dtype, long.device)
-        direction = torch.nn.functional.normalize(numbers.normal("mottle", 16, 3), dim=-1)
+        long = numbers.uniform("mottle length", 16)
+        start = numbers.fixed(*(25.0,) * 6, *(9.0,) * 10)
+        direction = F.normalize(numbers.normal("mottle", 16, 3), dim=-1)
         k = direction * (2 * math.pi / (start * (1 + long)))[..., None]
         phase = numbers.uniform("mottle phase", 16, 1, high=2 * math.pi)
         return torch.sin(k @ self.mean.T + phase)
@@ -202,11 +203,8 @@ class DetailAtlas:
         up: float = 0.0,
     ) -> Float[Tensor, "batch count vertex"]:
         """Round spots of height 1; wide, up: of the cloud of their centres, mm from the nose."""
-        spread = numbers.normal(f"{name} place", count, 2) * constant(
-            wide, torch.float32, self.place.device
-        )
-        shift = constant((0.0, up), torch.float32, self.place.device)
-        centre = self.landmarks[28:29] + shift + spread
+        spread = numbers.normal(f"{name} place", count, 2) * numbers.fixed(*wide)
+        centre = self.landmarks[28:29] + numbers.fixed(0.0, up) + spread
         size = numbers.uniform(f"{name} radius", count, low=radius[0], high=radius[1])
         # near a Gaussian of this radius, and nothing beyond three of it: powers outrun exponentials
         reach = 1 / (3 * size)
@@ -217,9 +215,7 @@ class DetailAtlas:
 
     def _scar(self, numbers: CountedRandom) -> Float[Tensor, "batch vertex"]:
         """One straight scar, 12 to 30 mm long."""
-        spread = numbers.normal("scar place", 2) * constant(
-            (30.0, 40.0), torch.float32, self.place.device
-        )
+        spread = numbers.normal("scar place", 2) * numbers.fixed(30.0, 40.0)
         off = self.place - (self.landmarks[28:29] + spread)[:, None]
         turn = numbers.uniform("scar turn", high=math.pi)[:, None]
         along = off[..., 0] * turn.cos() + off[..., 1] * turn.sin()
@@ -232,7 +228,7 @@ class DetailAtlas:
         worn = numbers.chance("make-up", 0.25)
         paint, cover = [], []
         for name, area in (("lips", self.lips), ("lids", self.lid)):
-            colours = constant(MAKE_UP[name], torch.float32, area.device)
+            colours = numbers.fixed(*MAKE_UP[name])
             paint.append(colours[numbers.integer(f"{name} colour", len(colours))])
             amount = worn * numbers.uniform(f"{name} make-up", low=0.2, high=0.8)
             cover.append(amount[:, None] * area)

@@ -1,10 +1,11 @@
 """Folds of the skin: where they run on the mean face, and how deep they are on a random one.
 
-    folds = FoldMap(place, landmarks)                    # on the unrolled face, see face_details
+    folds = FoldMap(place, landmarks)                    # on the unrolled face, see skin_details
     height = folds.draw(numbers, age)                    # (B, V) mm, below zero in the creases
 
-Each is a curve between landmarks, so that it lies where skin folds on any face model that has them:
-across the forehead, between the brows, beside the eyes, below them, beside nose and mouth.
+Each is a curve between landmarks, and so lies where skin folds on any face model: across the
+forehead, between the brows, beside the eyes, below them, beside nose and mouth.
+Notebook 07, section 2.2.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from .counted_random import CountedRandom
 class Fold(NamedTuple):
     """A quadratic Bézier curve on the skin; points are (landmark, mm outwards, mm up).
 
-    depth, width: mm; the width is the standard deviation across. bulge: how much of the depth
-    stands up on the side that is on the left of the curve's way. joined: crosses the middle, and
-    has no mirror image.
+    depth, width: mm; the width is the standard deviation across. bulge: the share of the depth that
+    rises on the left of the curve. joined: crosses the middle, and has no mirror image.
     """
 
     start: tuple[int, float, float]
@@ -56,10 +56,10 @@ FOLDS = (
 
 
 class FoldMap:
-    """For each fold, the vertices near it: how far along it they lie (0 to 1), and beside it, mm.
+    """The vertices near each fold: how far along it they lie (0 to 1), and beside it, mm.
 
-    A list of (fold, vertex) pairs, since a fold is near few vertices.
-    place, landmarks: on the unrolled face, mm.
+    A list of (fold, vertex) pairs: a fold is near few vertices. place, landmarks: on the unrolled
+    face, mm.
     """
 
     def __init__(self, place: Float[Tensor, "vertex 2"], landmarks: Float[Tensor, "68 2"]) -> None:
@@ -98,7 +98,7 @@ class FoldMap:
         """
 
         def each(name: str, low: float, high: float, apart: float) -> Tensor:
-            """One number a fold and side; the sides differ by `apart` of the range."""
+            """One number per fold and side; the sides differ by `apart` of the range."""
             both = numbers.uniform(name, len(FOLDS))[:, self.twins]
             own = numbers.uniform(f"{name} beside", len(self.twins))
             return low + (high - low) * torch.lerp(both, own, apart)
