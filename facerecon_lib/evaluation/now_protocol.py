@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import warp as wp
@@ -29,7 +30,7 @@ from ..face.landmarks68 import EYE_CORNERS, MOUTH_CORNERS, NOSE_BOTTOM
 from ..face.measures import umeyama
 from ..face.morphable_model import MorphableModel
 from ..face.shapes import expect
-from ..rendering.warp.launch import start_warp
+from ..rendering.warp.launch import launch, start_warp
 
 # Corners of the eyes from the viewer's left to right, the bottom of the nose, corners of the mouth.
 NOW_LANDMARKS = [*EYE_CORNERS, NOSE_BOTTOM, *MOUTH_CORNERS]
@@ -163,14 +164,14 @@ def sample_surface(
 @wp.kernel
 def nearest_triangle(
     mesh: wp.uint64,
-    points: wp.array(dtype=wp.vec3f),
+    verts: wp.array(dtype=Any),
     triangle: wp.array(dtype=wp.int32),
-    bary: wp.array(dtype=wp.vec2f),
+    bary: wp.array(dtype=Any),
 ):
     i = wp.tid()
-    nearest = wp.mesh_query_point_no_sign(mesh, points[i], wp.inf)
+    nearest = wp.mesh_query_point_no_sign(mesh, verts[i], wp.inf)
     triangle[i] = nearest.face if nearest.result else -1
-    bary[i] = wp.vec2f(nearest.u, nearest.v)
+    bary[i] = wp.vec3f(nearest.u, nearest.v, 1.0 - nearest.u - nearest.v)
 
 
 class Surface:
@@ -197,27 +198,13 @@ class Surface:
         self, points: Float[Tensor, "point 3"]
     ) -> tuple[Float[Tensor, "point 3"], Int[Tensor, " point"]]:
         """The nearest place on the surface to each point, and its triangle."""
-        at = (points.detach() - self.middle).float().contiguous()
-        triangle = torch.empty(len(at), dtype=torch.int32, device=at.device)
-        bary = torch.empty(len(at), 2, device=at.device)
-        stream = None
-        if at.is_cuda:
-            stream = wp.stream_from_torch(torch.cuda.current_stream(at.device))
-        wp.launch(
-            nearest_triangle,
-            dim=len(at),
-            inputs=[
-                self._mesh.id,
-                wp.from_torch(at, dtype=wp.vec3f),
-                wp.from_torch(triangle),
-                wp.from_torch(bary, dtype=wp.vec2f),
-            ],
-            device=wp.device_from_torch(at.device),
-            stream=stream,
-        )
-        triangle = triangle.long()
-        u, v = bary.double().unbind(-1)
+        local = (points.detach() - self.middle).float()
+        triangle = torch.empty(len(local), dtype=torch.int32, device=local.device)
+        bary = torch.empty(len(local), 3, device=local.device)
+        launch(nearest_triangle, torch.float32, len(local), self._mesh.id, local, triangle, bary)
+        u, v, _ = bary.double().unbind(-1)
         weights = torch.stack([u, v, 1 - u - v], -1)
+        triangle = triangle.long()
         return (weights[..., None] * self.corners[triangle]).sum(1), triangle
 
     def offsets(

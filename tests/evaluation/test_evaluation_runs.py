@@ -15,7 +15,15 @@ from torch import nn
 
 from facerecon_lib.augmented.branch import AugmentedBranch, BaseBranch
 from facerecon_lib.data.rendered.faces import RenderedFaces
-from facerecon_lib.evaluation.evaluation import AUGMENTED, ENCODER, MEAN, MEASURES, POSED, tone_pair
+from facerecon_lib.evaluation.evaluation import (
+    AUGMENTED,
+    ENCODER,
+    MEAN,
+    MEASURES,
+    POSED,
+    Evaluation,
+    tone_pair,
+)
 from facerecon_lib.evaluation.runs import evaluate_batches, evaluate_photos, evaluate_rendered
 from facerecon_lib.evaluation.surface import AREAS
 from facerecon_lib.evaluation.tables import tables
@@ -148,11 +156,7 @@ def test_the_jaw_counts_among_all_landmarks_and_not_among_the_inner():
 
 
 def test_the_nearest_photo_is_looked_for_from_each_rendering():
-    matrix = [
-        [0.1, 0.9, 0.9],
-        [0.05, 0.2, 0.9],
-        [0.9, 0.9, 0.3],
-    ]  # rendering 1 is nearer to photo 0
+    matrix = [[0.1, 0.9, 0.9], [0.05, 0.2, 0.9], [0.9, 0.9, 0.3]]  # 1 is nearer to photo 0
     found = replace(perfect(), distances={ENCODER: matrix})
     assert found.own_nearest(ENCODER) == [True, False, True]
 
@@ -188,13 +192,8 @@ def test_without_a_network_identity_is_left_out():
 
 @needs_network
 def test_a_rendering_is_like_its_own_photo_and_the_mean_face_is_not():
-    found = evaluate_batches(
-        knowing(),
-        [faces().batch(torch.arange(3)), faces().batch(torch.arange(3, COUNT))],
-        "six",
-        network(),
-        cross=True,
-    )
+    batches = (faces().batch(part) for part in torch.arange(COUNT).split(3))
+    found = evaluate_batches(knowing(), batches, "six", network(), cross=True)
     ours, mean = (np.median(found.values[m]["identity"]) for m in (ENCODER, POSED))
     assert ours < 0.7 * mean
     matrix = np.array(found.distances[ENCODER])
@@ -250,21 +249,19 @@ def test_the_dictionary_is_plain_json_and_its_tables_agree_with_the_values():
 
 
 def test_tones_go_two_by_two():
-    assert [tone_pair(t) for t in (1, 2, 3, 8, 9, 10)] == [
-        "1-2",
-        "1-2",
-        "3-4",
-        "7-8",
-        "9-10",
-        "9-10",
-    ]
+    pairs = [tone_pair(tone) for tone in (1, 2, 3, 8, 9, 10)]
+    assert pairs == ["1-2", "1-2", "3-4", "7-8", "9-10", "9-10"]
+
+
+def text_of(evaluation: Evaluation, width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    for table in tables(evaluation):
+        console.print(table)
+    return console.export_text()
 
 
 def test_tables_and_figure_show_every_measure_and_method():
-    console = Console(width=80, record=True, file=io.StringIO())
-    for table in tables(perfect()):
-        console.print(table)
-    text = console.export_text()
+    text = text_of(perfect(), 80)
     for name in perfect().values[ENCODER]:
         assert MEASURES[name][0] in text
     for word in (ENCODER, MEAN, POSED, "knowing.safetensors", f"{COUNT} rendered faces"):
@@ -443,10 +440,7 @@ def test_another_albedo_basis_is_judged_by_the_true_skin():
 
 
 def test_tables_json_and_figure_show_the_augmented_branch():
-    console = Console(width=120, record=True, file=io.StringIO())
-    for table in tables(knowing_detail()):
-        console.print(table)
-    text = console.export_text()
+    text = text_of(knowing_detail(), 120)
     for word in ("augmented", "adding.safetensors", "wrinkles found", "lower jaw", "recovered"):
         assert word in text
     assert "nan" not in text
