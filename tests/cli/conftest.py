@@ -35,7 +35,7 @@ def quick(fit_with):
 def sample(tmp_path_factory):
     """The bundled photo, fitted in full by the installed command."""
     out = tmp_path_factory.mktemp("out")
-    command = [sys.executable, "-m", "facerecon_lib.cli.app", "fit", SAMPLE, "--out", out]
+    command = [sys.executable, "-m", "facerecon_lib.cli", "fit", SAMPLE, "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out / "astronaut", done
