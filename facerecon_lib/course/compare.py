@@ -254,17 +254,6 @@ def _distance(one: object, other: object) -> float:
     return float((one - other).abs().max() / (1 + other.abs().max()))
 
 
-def one_number(what: str, got: object) -> float:
-    """The value, for recognising a mistake. Raises Wrong for what is no single number."""
-    close(what, got, got if isinstance(got, Tensor) else torch.tensor(0.0))
-    if got.ndim:
-        raise Wrong(
-            f"{what}: expected one number (shape ()), got shape {tuple(got.shape)}. "
-            "A loss is one number for the whole batch."
-        )
-    return float(got)
-
-
 def same_length(what: str, got: object, expected: tuple) -> None:
     """Raise `Wrong` unless got is a tuple or list of as many values as expected."""
     if got is None:

@@ -1,5 +1,4 @@
-"""Checks of notebook 09: gains by group, the skin's tone, where a displacement is, what a texture
-offset is."""
+"""Checks of notebook 09: gains by group, skin tone, where a displacement is, a texture offset."""
 
 from __future__ import annotations
 
@@ -9,268 +8,226 @@ from torch import Tensor
 
 from ...face.colour import ita_degrees, srgb_to_lab
 from ..checks import exercise_check
-from ..compare import Wrong, close
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _said_of(got: object, expected: Tensor, mistakes: dict[str, Tensor]) -> str | None:
-    """The words of the mistake whose numbers these are."""
-    if not isinstance(got, Tensor) or got.shape != expected.shape:
-        return None
-    for words, numbers in mistakes.items():
-        same = torch.allclose(got.double(), numbers.double(), 1e-4, 1e-5, equal_nan=True)
-        if same and not torch.allclose(numbers, expected, 1e-3, 1e-5, equal_nan=True):
-            return words
-    return None
-
+from ..compare import agree, close, same_length, seeded
 
 # Gains by group ---------------------------------------------------------------------------------
 
 
-def gain_by_group_stand_in(before, after, groups, count):
-    gains = torch.full((count,), torch.nan, dtype=before.dtype)
-    for g in range(count):
-        of = groups == g
-        if of.any():
-            gains[g] = 1 - after[of].mean() / before[of].mean()
-    return gains
+def gains(of_group=lambda before, after: 1 - after.mean() / before.mean(), empty=torch.nan):
+    """A number for each group: of_group of the errors of its faces, empty where it has none."""
+
+    def gain_by_group(before, after, groups, count):
+        numbers = torch.full((count,), empty, dtype=before.dtype)
+        for g in groups.unique().tolist():
+            numbers[g] = of_group(before[groups == g], after[groups == g])
+        return numbers
+
+    return gain_by_group
 
 
-@exercise_check(stand_in=gain_by_group_stand_in)
-def gain_by_group(attempt):
-    before = torch.tensor([0.4, 0.2, 0.1, 0.3])
-    after = torch.tensor([0.1, 0.2, 0.2, 0.3])
-    groups = torch.tensor([2, 2, 0, 0])
-    got = attempt(before.clone(), after.clone(), groups.clone(), 3)
-    expected = torch.tensor([-0.25, torch.nan, 0.5])
-    what = "gain_by_group([.4, .2, .1, .3], [.1, .2, .2, .3], groups [2, 2, 0, 0], 3)"
-    if isinstance(got, Tensor) and got.shape == (2,):
-        raise Wrong(
-            f"{what}: expected 3 numbers, got 2. Group 1 has no face, and its place stays: NaN. "
-            "A table whose columns shift when somebody is missing is worse than one with a gap."
-        )
-    if isinstance(got, Tensor) and got.shape == expected.shape and bool(torch.isfinite(got[1])):
-        raise Wrong(
-            f"{what}: group 1 has no face, and yours says {float(got[1]):g} of it. Of nobody "
-            "nothing is known: NaN."
-        )
-    close(what, got, expected, axes=("group",), hint=_said_of(got, expected, _gains(
-        before, after, groups, 3)))  # fmt: skip
-    for seed, faces, count in ((1, 30, 4), (2, 7, 6), (3, 1, 1), (4, 50, 5)):
-        g = _generator(seed)
-        before, after = 0.05 + torch.rand(faces, generator=g), torch.rand(faces, generator=g)
-        groups = torch.randint(0, count, (faces,), generator=g)
-        dtype = torch.float64 if seed == 4 else torch.float32
-        before, after = before.to(dtype), after.to(dtype)
-        expected = gain_by_group_stand_in(before, after, groups, count)
-        got = attempt(before.clone(), after.clone(), groups.clone(), count)
-        hint = _said_of(got, expected, _gains(before, after, groups, count))
-        close(f"gain_by_group of {faces} faces in {count} groups", got, expected,
-              axes=("group",), hint=hint)  # fmt: skip
-    return "below 0 where a group is worse off than before"
+def _gains_of_mean_error(before, after, groups, count):
+    of_group = gains(lambda b, a: (b.mean() - a.mean()) / before.mean())
+    return of_group(before, after, groups, count)
 
 
-def _gains(before: Tensor, after: Tensor, groups: Tensor, count: int) -> dict[str, Tensor]:
-    def each(of_group) -> Tensor:
-        values = [
-            of_group(before[groups == g], after[groups == g]) if (groups == g).any() else torch.nan
-            for g in range(count)
-        ]
-        return torch.tensor([float(value) for value in values])
+def _gains_without_gaps(*arguments):
+    numbers = gains()(*arguments)
+    return numbers[~numbers.isnan()]
 
-    return {
+
+@exercise_check(
+    stand_in=gains(),
+    mistakes={
+        "Of a group without a face nothing is known: NaN.": gains(empty=0.0),
+        "A group without a face keeps its place: NaN. A table whose columns shift when somebody is "
+        "missing is worse than one with a gap.": _gains_without_gaps,
         "That is the mean of each face's own ratio: one face with next to no error before decides "
-        "all. The exercise wants the ratio of the two means.": each(
+        "all. The exercise wants the ratio of the two means.": gains(
             lambda b, a: (1 - a / b).mean()
         ),
-        "That is what remains. What is gone is 1 minus it.": each(lambda b, a: a.mean() / b.mean()),
+        "That is what remains. What is gone is 1 minus it.": gains(
+            lambda b, a: a.mean() / b.mean()
+        ),
         "That is the difference of the means, in colour; the gain is a share of the error "
-        "before.": each(lambda b, a: b.mean() - a.mean()),
-        "The sign is the other way round: a smaller error is a gain above 0.": each(
+        "before.": gains(lambda b, a: b.mean() - a.mean()),
+        "The sign is the other way round: a smaller error is a gain above 0.": gains(
             lambda b, a: a.mean() / b.mean() - 1
         ),
-        "It is divided by the error after there; the share is of the error before.": each(
+        "It is divided by the error after there; the share is of the error before.": gains(
             lambda b, a: b.mean() / a.mean() - 1
         ),
-        "Those are medians; here it is means, so that no face can be left out.": each(
+        "Those are medians; here it is means, so that no face can be left out.": gains(
             lambda b, a: 1 - a.median() / b.median()
         ),
-        "It is divided by the mean error of all faces; each group has its own.": each(
-            lambda b, a: (b.mean() - a.mean()) / before.mean()
+        "It is divided by the mean error of all faces; each group has its own.": (
+            _gains_of_mean_error
         ),
-    }
+    },
+)
+def gain_by_group(attempt):
+    before, after = torch.tensor([[0.4, 0.2, 0.1, 0.3], [0.1, 0.2, 0.2, 0.3]])
+    what = "gain_by_group([.4, .2, .1, .3], [.1, .2, .2, .3], groups [2, 2, 0, 0], 3)"
+    agree(what, attempt, before, after, torch.tensor([2, 2, 0, 0]), 3, axes=("group",))
+    for seed, faces, count in ((1, 30, 4), (2, 7, 6), (3, 1, 1), (4, 50, 5)):
+        g = seeded(seed)
+        errors = torch.rand(2, faces, generator=g, dtype=torch.float64 if seed == 4 else None)
+        groups = torch.randint(0, count, (faces,), generator=g)
+        what = f"gain_by_group of {faces} faces in {count} groups"
+        agree(what, attempt, 0.05 + errors[0], errors[1], groups, count, axes=("group",))
+    return "below 0 where a group is worse off than before"
 
 
 # The skin's tone --------------------------------------------------------------------------------
 
 
-def ita_bias_stand_in(predicted, truth, weights, to_lab):
-    return _bias(predicted, truth, weights, to_lab)
+def angle(height: Tensor, width: Tensor) -> Tensor:
+    return torch.rad2deg(torch.atan2(height, width))
 
 
-def _angle(lab: Tensor) -> Tensor:
-    return torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 2]))
+def mean_colour(albedo: Tensor, weights: Tensor) -> Tensor:
+    return (weights[:, None] * albedo).sum(-2) / weights.sum()
 
 
-def _bias(predicted, truth, weights, to_lab, angle=_angle, wrap=True, colour=None):
-    def mean(albedo: Tensor) -> Tensor:
-        return (weights[:, None] * albedo).sum(-2) / weights.sum()
-
-    colour = mean if colour is None else colour
-    difference = angle(to_lab(colour(predicted))) - angle(to_lab(colour(truth)))
-    return (difference + 180) % 360 - 180 if wrap else difference
+def wrapped(degrees: Tensor) -> Tensor:
+    return (degrees + 180) % 360 - 180
 
 
-def _bias_mistakes(predicted, truth, weights, to_lab) -> dict[str, Tensor]:
-    each = (_angle(to_lab(predicted)) - _angle(to_lab(truth)) + 180) % 360 - 180
-    args = (predicted, truth, weights, to_lab)
-    return {
-        "The sign is the other way round: predicted minus true, so that too light is above 0.": -(
-            _bias(*args)
+def bias(tone=lambda L, a, b: angle(L - 50, b), colour=mean_colour, end=wrapped):
+    """ITA of the prediction minus the truth's; each part can be exchanged for a mistake."""
+
+    def ita_bias(predicted, truth, weights, to_lab):
+        one, other = (
+            tone(*to_lab(colour(albedo, weights)).unbind(-1)) for albedo in (predicted, truth)
+        )
+        return end(one - other)
+
+    return ita_bias
+
+
+def _mean_bias_of_vertices(predicted, truth, weights, to_lab):
+    each = bias(colour=lambda albedo, weights: albedo)(predicted, truth, weights, to_lab)
+    return (weights * each).sum(-1) / weights.sum()
+
+
+@exercise_check(
+    stand_in=bias(),
+    mistakes={
+        "The sign is the other way round: predicted minus true, so that too light is above 0. And "
+        "the height, L* - 50, comes first in atan2.": (
+            bias(end=lambda degrees: -wrapped(degrees)),
+            bias(lambda L, a, b: angle(b, L - 50)),
         ),
         "That is the mean of the vertices' angles. The angle is of the mean colour: average the "
-        "skin first.": (weights * each).sum(-1) / weights.sum(),
-        "The weights are not used: hair, lips and eyes count there as if they were skin.": _bias(
-            *args, colour=lambda albedo: albedo.mean(-2)
+        "skin first.": _mean_bias_of_vertices,
+        "The weights are not used: hair, lips and eyes count there as if they were skin.": bias(
+            colour=lambda albedo, weights: albedo.mean(-2)
         ),
-        "L* is measured from 50, the middle grey.": _bias(
-            *args, angle=lambda lab: torch.rad2deg(torch.atan2(lab[..., 0], lab[..., 2]))
-        ),
-        "That takes a*, how red the skin is; ITA takes b*, how yellow.": _bias(
-            *args, angle=lambda lab: torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 1]))
+        "L* is measured from 50, the middle grey.": bias(lambda L, a, b: angle(L, b)),
+        "That takes a*, how red the skin is; ITA takes b*, how yellow.": bias(
+            lambda L, a, b: angle(L - 50, a)
         ),
         "atan of the ratio folds bluish skin (b* < 0) onto the other side: torch.atan2 knows both "
-        "signs.": _bias(
-            *args, angle=lambda lab: torch.rad2deg(torch.atan((lab[..., 0] - 50) / lab[..., 2]))
-        ),
-        "Those are radians.": torch.deg2rad(_bias(*args)),
-        "Two arguments of atan2 are exchanged: the height, L* - 50, comes first.": _bias(
-            *args, angle=lambda lab: torch.rad2deg(torch.atan2(lab[..., 2], lab[..., 0] - 50))
-        ),
+        "signs.": bias(lambda L, a, b: torch.rad2deg(torch.atan((L - 50) / b))),
+        "Those are radians.": bias(end=lambda degrees: torch.deg2rad(wrapped(degrees))),
         "A difference of angles has to be brought back to -180 ... 180: from 170 to -170 degrees "
-        "it is 20, not 340.": _bias(*args, wrap=False),
-        "The sign is lost there: a bias says in which direction.": _bias(*args).abs(),
-    }
-
-
-@exercise_check(stand_in=ita_bias_stand_in)
+        "it is 20, not 340.": bias(end=lambda degrees: degrees),
+        "The sign is lost there: a bias says in which direction.": bias(
+            end=lambda degrees: wrapped(degrees).abs()
+        ),
+    },
+)
 def ita_bias(attempt):
-    light, dark = torch.tensor([0.90, 0.78, 0.65]), torch.tensor([0.30, 0.20, 0.15])
-    pair = torch.stack([light, dark])[:, None].expand(2, 3, 3).clone()
-    weights = torch.ones(3)
+    near = dict(axes=("face",), atol=2e-3)
+    pair = torch.tensor([[0.90, 0.78, 0.65], [0.30, 0.20, 0.15]])[:, None].expand(2, 3, 3)
+    got = attempt(pair, pair.flip(0), torch.ones(3), srgb_to_lab)
     expected = ita_degrees(pair[:, 0]) - ita_degrees(pair.flip(0)[:, 0])
-    got = attempt(pair.clone(), pair.flip(0).clone(), weights.clone(), srgb_to_lab)
-    hint = _said_of(got, expected, _bias_mistakes(pair, pair.flip(0), weights, srgb_to_lab))
-    what = "ita_bias of a light skin taken for dark, and the other way round,"
-    close(what, got, expected, axes=("face",), atol=1e-3, hint=hint)
+    close(
+        "ita_bias of a light skin taken for dark, and the other way round,", got, expected, **near
+    )
     for seed, batch, vertices in ((1, 4, 30), (2, 1, 7), (3, 6, 50)):
-        g = _generator(seed)
+        g = seeded(seed)
         tone = torch.tensor([0.9, 0.6, 0.3, 0.15, 0.5, 0.75])[:batch, None, None]
         tint = torch.tensor([1.0, 0.8, 0.65])
-        predicted = (tone * tint + 0.1 * torch.randn(batch, vertices, 3, generator=g)).clamp(0, 1)
-        truth = (tone.flip(0) * tint + 0.1 * torch.randn(batch, vertices, 3, generator=g)).clamp(0)
+        noise = 0.1 * torch.randn(2, batch, vertices, 3, generator=g)
+        predicted, truth = (tone * tint + noise[0]).clamp(0, 1), tone.flip(0) * tint + noise[1]
         weights = torch.rand(vertices, generator=g) ** 3 * (2 + seed)
-        _judge_bias(attempt, f"{batch} faces of {vertices} vertices", predicted, truth, weights)
+        what = f"ita_bias of {batch} faces of {vertices} vertices"
+        agree(what, attempt, predicted, truth.clamp(0), weights, srgb_to_lab, **near)
     blue = torch.tensor([[0.10, 0.11, 0.20], [0.85, 0.86, 0.99], [0.20, 0.21, 0.35]])
     warm = torch.tensor([[0.90, 0.80, 0.60], [0.12, 0.10, 0.14], [0.85, 0.86, 0.99]])
-    predicted, truth = (c[:, None].expand(3, 4, 3).clone() for c in (blue, warm))
-    _judge_bias(attempt, "skins in a bluish tint", predicted, truth, torch.tensor([1.0, 2, 0, 3]))
+    skins = (colours[:, None].expand(3, 4, 3) for colours in (blue, warm))
+    weights = torch.tensor([1.0, 2, 0, 3])
+    agree("ita_bias of skins in a bluish tint", attempt, *skins, weights, srgb_to_lab, **near)
     return "above 0: the reconstruction is too light"
-
-
-def _judge_bias(attempt, which: str, predicted: Tensor, truth: Tensor, weights: Tensor) -> None:
-    expected = _bias(predicted, truth, weights, srgb_to_lab)
-    got = attempt(predicted.clone(), truth.clone(), weights.clone(), srgb_to_lab)
-    hint = _said_of(got, expected, _bias_mistakes(predicted, truth, weights, srgb_to_lab))
-    close(f"ita_bias of {which}", got, expected, axes=("face",), atol=2e-3, rtol=1e-4, hint=hint)
 
 
 # Where a displacement is ------------------------------------------------------------------------
 
 
-def energy_by_area_stand_in(displacement, surface, areas):
-    return _energy(displacement, surface, areas)
+def share(numbers: Tensor) -> Tensor:
+    return numbers / numbers.sum()
 
 
-def _energy(displacement, surface, areas, square=True, weigh=True, everywhere=False, batch=False):
-    length = displacement.square().sum(-1)
-    energy = length if square else length.sqrt()
-    energy = energy * surface if weigh else energy
-    of_area = energy @ areas.to(energy.dtype).T
-    whole = energy.sum(-1, keepdim=True) if everywhere else of_area.sum(-1, keepdim=True)
-    whole = whole.sum(0, keepdim=True) if batch else whole
-    shares = of_area / whole
-    sizes = areas.to(surface.dtype) @ surface
-    return shares, shares / (sizes / sizes.sum())
+def energy_shares(
+    energy=lambda d, surface: d.square().sum(-1) * surface,
+    whole=lambda of_area, of_vertex: of_area.sum(1, keepdim=True),
+    size=lambda surface, areas: share(areas @ surface),
+):
+    """Shares of the energy and their density; each part can be exchanged for a mistake."""
+
+    def energy_by_area(displacement, surface, areas):
+        areas, of_vertex = areas.to(displacement.dtype), energy(displacement, surface)
+        of_area = of_vertex @ areas.T
+        shares = of_area / whole(of_area, of_vertex)
+        return shares, shares / size(surface, areas)
+
+    return energy_by_area
 
 
-_ENERGY_MISTAKES = {
-    "That is of the displacement's length; energy is its square.": dict(square=False),
-    "Vertices are counted there, and not weighed by their surface: where the mesh is finer, it "
-    "counts more.": dict(weigh=False),
-    "The whole is over all vertices there; it is over those of the areas, or shares do not add up "
-    "to 1.": dict(everywhere=True),
-    "The whole is of all faces together there; each face has its own.": dict(batch=True),
-}
-
-
-@exercise_check(stand_in=energy_by_area_stand_in)
+@exercise_check(
+    stand_in=energy_shares(),
+    mistakes={
+        "That is of the displacement's length; energy is its square.": energy_shares(
+            lambda d, surface: d.norm(dim=-1) * surface
+        ),
+        "Vertices are counted there, and not weighed by their surface: where the mesh is finer, it "
+        "counts more.": energy_shares(lambda d, surface: d.square().sum(-1)),
+        "The whole is over all vertices there; it is over those of the areas, or shares do not add "
+        "up to 1.": energy_shares(whole=lambda of_area, of_vertex: of_vertex.sum(1, keepdim=True)),
+        "The whole is of all faces together there; each face has its own.": energy_shares(
+            whole=lambda of_area, of_vertex: of_area.sum()
+        ),
+        "The area's share of all surface belongs there, not its size in mm².": energy_shares(
+            size=lambda surface, areas: areas @ surface
+        ),
+        "The share of the surface, not of the number of vertices.": energy_shares(
+            size=lambda surface, areas: share(areas.sum(1))
+        ),
+        "The share of the surface is of the areas' surface, without the vertices that are in "
+        "none.": energy_shares(size=lambda surface, areas: areas @ share(surface)),
+    },
+)
 def energy_by_area(attempt):
     displacement = torch.zeros(1, 4, 3)
     displacement[0, 0, 0], displacement[0, 1, 2], displacement[0, 3, 1] = 2.0, 1.0, 5.0
-    surface = torch.tensor([1.0, 4.0, 3.0, 1.0])
     areas = torch.tensor([[True, False, False, False], [False, True, True, False]])
-    expected = (torch.tensor([[0.5, 0.5]]), torch.tensor([[4.0, 4 / 7]]))
-    got = attempt(displacement.clone(), surface.clone(), areas.clone())
-    _judge_energy("three vertices that move 2, 1 and 0 mm, and one of no area", got, expected,
-                  displacement, surface, areas)  # fmt: skip
+    by_hand = displacement, torch.tensor([1.0, 4.0, 3.0, 1.0]), areas
+    cases = {"three vertices that move 2, 1 and 0 mm, and one of no area": by_hand}
     for seed, batch, vertices, count in ((1, 3, 40, 5), (2, 1, 12, 2), (3, 5, 60, 6)):
-        g = _generator(seed)
+        g = seeded(seed)
         displacement = torch.randn(batch, vertices, 3, generator=g)
         displacement *= 0.2 + torch.rand(batch, 1, 1, generator=g) * 3
         surface = 0.1 + torch.rand(vertices, generator=g) * 4
         label = torch.arange(vertices) % (count + 1)  # the last of them is in no area
         areas = torch.stack([label == i for i in range(count)])
-        expected = _energy(displacement, surface, areas)
-        got = attempt(displacement.clone(), surface.clone(), areas.clone())
-        _judge_energy(f"{batch} faces in {count} areas", got, expected, displacement, surface,
-                      areas)  # fmt: skip
+        cases[f"{batch} faces in {count} areas"] = displacement, surface, areas
+    for words, arguments in cases.items():
+        got, expected = attempt(*arguments), energy_shares()(*arguments)
+        same_length(f"energy_by_area of {words}", got, expected)
+        axes = ("face", "area")
+        close(f"the shares of {words}", got[0], expected[0], axes=axes, picture=_bars)
+        close(f"the density of {words}", got[1], expected[1], axes=axes)
     return "shares add up to 1, and an even displacement has the density 1 everywhere"
-
-
-def _judge_energy(which: str, got, expected, displacement, surface, areas) -> None:
-    close(f"energy_by_area of {which}", _shapes(got), _shapes(expected))
-    for i, name in enumerate(("shares", "density")):
-        mistakes = {
-            words: _energy(displacement, surface, areas, **wrong)[i]
-            for words, wrong in _ENERGY_MISTAKES.items()
-        }
-        sizes = areas.to(surface.dtype) @ surface
-        counts = areas.sum(1).to(surface.dtype)
-        mistakes |= {
-            "The area's share of all surface belongs there, not its size in mm².": (
-                expected[0] / (sizes if i else 1)
-            ),
-            "The share of the surface, not of the number of vertices.": (
-                expected[0] / (counts / counts.sum() if i else 1)
-            ),
-            "The share of the surface is of the areas' surface, without the vertices that are in "
-            "none.": expected[0] / (sizes / surface.sum() if i else 1),
-        }
-        hint = _said_of(got[i], expected[i], mistakes)
-        drawing = None if i else _bars
-        close(f"the {name} of {which}", got[i], expected[i], axes=("face", "area"), hint=hint,
-              picture=drawing)  # fmt: skip
-
-
-def _shapes(pair: object) -> object:
-    """The same tuple with nothing but its shapes to tell: values are looked at one by one."""
-    if isinstance(pair, tuple | list):
-        return tuple(torch.zeros_like(v) if isinstance(v, Tensor) else v for v in pair)
-    return pair
 
 
 def _bars(got: Tensor, expected: Tensor) -> Figure:
@@ -287,77 +244,81 @@ def _bars(got: Tensor, expected: Tensor) -> Figure:
 # What a texture offset is -----------------------------------------------------------------------
 
 
-def even_and_rest_stand_in(texture, surface):
-    return _apart(texture, surface)
+def energy(offset: Tensor, surface: Tensor) -> Tensor:
+    """For each face the mean of the squared lengths over the surface."""
+    return (share(surface)[:, None] * offset.square()).sum((-2, -1))
 
 
-def _apart(texture: Tensor, surface: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    weights = (surface / surface.sum())[:, None]
-    even = (weights * texture).sum(-2)
-    whole = (weights * texture.square()).sum((-2, -1))
-    return even, texture - even[:, None], even.square().sum(-1) / whole
+def parts(
+    even=lambda texture, surface: mean_colour(texture, surface),
+    rest=lambda texture, even, surface: texture - even[:, None],
+    share=lambda even, rest, texture, surface: even.square().sum(-1) / energy(texture, surface),
+):
+    """(even, rest, share); each can be exchanged for a mistake."""
+
+    def even_and_rest(texture, surface):
+        one = even(texture, surface)
+        other = rest(texture, one, surface)
+        return one, other, share(one, other, texture, surface)
+
+    return even_and_rest
 
 
-def _share_mistakes(texture: Tensor, surface: Tensor) -> dict[str, Tensor]:
-    even, rest, share = _apart(texture, surface)
-    weights = (surface / surface.sum())[:, None]
-    part = (weights * rest.square()).sum((-2, -1))
-    whole = (weights * texture.square()).sum((-2, -1))
-    return {
-        "That is the share of the rest.": 1 - share,
-        "Those are lengths; energy is the square.": share.sqrt(),
-        "It is divided by the energy of the rest; the share is of the whole offset.": (
-            even.square().sum(-1) / part
+def share_of(whole):
+    """The share where the energy of the whole is another: whole(texture, surface)."""
+    return parts(share=lambda even, rest, t, surface: even.square().sum(-1) / whole(t, surface))
+
+
+@exercise_check(
+    stand_in=parts(),
+    mistakes={
+        "That is the mean over vertices, each counted alike, and the mesh is finer round the "
+        "eyes; weigh by the surface.": parts(even=lambda t, surface: t.mean(-2)),
+        "That is a weighted sum; a mean divides by the sum of the weights.": parts(
+            even=lambda t, surface: (surface[:, None] * t).sum(-2)
+        ),
+        "The rest is what the even part leaves: texture minus even.": parts(
+            rest=lambda t, even, surface: even[:, None] - t
+        ),
+        "The rest is weighed there; it is an offset a vertex, as it came.": (
+            parts(rest=lambda t, even, surface: (t - even[:, None]) * surface[:, None]),
+            parts(rest=lambda t, even, surface: (t - even[:, None]) * share(surface)[:, None]),
+        ),
+        "That is the share of the rest.": parts(
+            share=lambda even, rest, t, surface: energy(rest, surface) / energy(t, surface)
+        ),
+        "Those are lengths; energy is the square.": parts(
+            share=lambda even, rest, t, surface: even.norm(dim=-1) / energy(t, surface).sqrt()
+        ),
+        "It is divided by the energy of the rest; the share is of the whole offset.": parts(
+            share=lambda even, rest, t, surface: even.square().sum(-1) / energy(rest, surface)
         ),
         "The energy of the whole is a sum over vertices there, and that of the even part is of "
-        "one; weigh both by the surface.": even.square().sum(-1) / texture.square().sum((-2, -1)),
-        "The energy of the whole leaves out the weights.": (
-            even.square().sum(-1) / texture.square().sum(-1).mean(-1)
+        "one; weigh both by the surface.": share_of(lambda t, surface: t.square().sum((-2, -1))),
+        "The energy of the whole leaves out the weights.": share_of(
+            lambda t, surface: t.square().sum(-1).mean(-1)
         ),
         "Above, the three channels are averaged, below they are added up: do the same in both.": (
-            share / 3
+            share_of(lambda t, surface: 3 * energy(t, surface))
         ),
-        "Each face has a whole of its own.": even.square().sum(-1) / whole.sum(),
-    }
-
-
-@exercise_check(stand_in=even_and_rest_stand_in)
+        "Each face has a whole of its own.": share_of(lambda t, surface: energy(t, surface).sum()),
+    },
+)
 def even_and_rest(attempt):
-    texture = torch.tensor([[[0.2, 0.0, 0.0], [-0.1, 0.0, 0.3], [9.0, 9.0, 9.0]]])
-    surface = torch.tensor([1.0, 3.0, 0.0])
-    _judge_apart(attempt, "two vertices of 1 and 3 mm²", texture, surface)
+    texture = torch.tensor([[[0.2, 0.0, 0.0], [-0.1, 0.0, 0.3], [0.9, 0.9, 0.9]]])
+    cases = {"two vertices of 1 and 3 mm²": (texture, torch.tensor([1.0, 3.0, 0.0]))}
     for seed, batch, vertices in ((1, 3, 20), (2, 1, 50), (3, 6, 9)):
-        g = _generator(seed)
+        g = seeded(seed)
         texture = 0.1 * torch.randn(batch, vertices, 3, generator=g)
         texture += 0.15 * torch.randn(batch, 1, 3, generator=g)
         surface = torch.rand(vertices, generator=g) ** 2 * 5
         surface[::4] = 0
-        _judge_apart(attempt, f"{batch} faces of {vertices} vertices", texture, surface)
-    one = torch.tensor([[0.1, -0.2, 0.05]])[:, None].expand(1, 8, 3).clone()
-    _judge_apart(attempt, "an offset of one colour", one, torch.rand(8, generator=_generator(9)))
+        cases[f"{batch} faces of {vertices} vertices"] = texture, surface
+    one = torch.tensor([[0.1, -0.2, 0.05]])[:, None].expand(1, 8, 3)
+    cases["an offset of one colour"] = one, torch.rand(8, generator=seeded(9))
+    for words, arguments in cases.items():
+        got, expected = attempt(*arguments), parts()(*arguments)
+        same_length(f"even_and_rest of {words}", got, expected)
+        for name, one, other in zip(("even", "rest", "share"), got, expected, strict=True):
+            close(f"{name} of {words}", one, other)
     return "even and rest add up to the offset, and their energies to its energy"
-
-
-def _judge_apart(attempt, which: str, texture: Tensor, surface: Tensor) -> None:
-    expected = _apart(texture, surface)
-    got = attempt(texture.clone(), surface.clone())
-    close(f"even_and_rest of {which}", _shapes(got), _shapes(expected))
-    unweighted = texture.mean(-2)
-    even = {
-        "That is the mean over vertices, each counted alike, and the mesh is finer round the "
-        "eyes; weigh by the surface.": unweighted,
-        "That is a weighted sum; a mean divides by the sum of the weights.": (
-            surface[:, None] * texture
-        ).sum(-2),
-    }
-    rest = {
-        "The rest is what the even part leaves: texture minus even.": -expected[1],
-        "The rest is weighed there; it is an offset a vertex, as it came.": (
-            expected[1] * surface[:, None]
-        ),
-    }
-    for i, (name, wrong) in enumerate(
-        {"even": even, "rest": rest, "share": _share_mistakes(texture, surface)}.items()
-    ):
-        hint = _said_of(got[i], expected[i], wrong)
-        close(f"{name} of {which}", got[i], expected[i], hint=hint)

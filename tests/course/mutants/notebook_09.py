@@ -5,34 +5,18 @@ import math
 import numpy as np
 import torch
 
+from facerecon_lib.course.nb09_comparison.checks import (
+    angle,
+    bias,
+    energy,
+    energy_shares,
+    gains,
+    mean_colour,
+    parts,
+    share,
+)
+
 # Gains by group -----------------------------------------------------------------------------------
-
-
-def _grouped(of_group, empty=torch.nan):
-    """(before, after, groups, count): of_group of the faces of each group."""
-
-    def attempt(before, after, groups, count):
-        gains = torch.full((count,), empty, dtype=before.dtype)
-        for g in range(count):
-            if (groups == g).any():
-                gains[g] = of_group(before[groups == g], after[groups == g])
-        return gains
-
-    return attempt
-
-
-def gains_of_those_there(before, after, groups, count):
-    there = groups.unique()
-    return torch.stack([1 - after[groups == g].mean() / before[groups == g].mean() for g in there])
-
-
-def gain_of_all(before, after, groups, count):
-    return (1 - after.mean() / before.mean()).expand(count).clone()
-
-
-def gains_one_early(before, after, groups, count):
-    right = _grouped(lambda b, a: 1 - a.mean() / b.mean())
-    return right(before, after, groups - 1, count)
 
 
 def gains_scattered(before, after, groups, count):
@@ -42,7 +26,7 @@ def gains_scattered(before, after, groups, count):
 
 
 def gains_by_hand(before, after, groups, count):
-    found = []
+    gains = []
     for g in range(count):
         pairs = [
             (b, a)
@@ -50,8 +34,8 @@ def gains_by_hand(before, after, groups, count):
             if k == g
         ]
         total = sum(b for b, _ in pairs)
-        found.append(sum(b - a for b, a in pairs) / total if pairs else math.nan)
-    return torch.tensor(found, dtype=before.dtype)
+        gains.append(sum(b - a for b, a in pairs) / total if pairs else math.nan)
+    return torch.tensor(gains, dtype=before.dtype)
 
 
 def gains_one_hot(before, after, groups, count):
@@ -62,47 +46,9 @@ def gains_one_hot(before, after, groups, count):
 # The skin's tone ----------------------------------------------------------------------------------
 
 
-def _weighted(albedo, weights):
-    return (weights[:, None] * albedo).sum(1) / weights.sum()
-
-
-def _ita(lab):
-    return torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 2]))
-
-
-def _wrap(degrees):
-    return (degrees + 180) % 360 - 180
-
-
-def _biased(ita=_ita, colour=_weighted, wrap=_wrap):
-    def attempt(predicted, truth, weights, to_lab):
-        found = ita(to_lab(colour(predicted, weights)))
-        return wrap(found - ita(to_lab(colour(truth, weights))))
-
-    return attempt
-
-
-def bias_of_vertices(predicted, truth, weights, to_lab):
-    each = _wrap(_ita(to_lab(predicted)) - _ita(to_lab(truth)))
-    return (weights * each).sum(1) / weights.sum()
-
-
-def bias_swapped(predicted, truth, weights, to_lab):
-    return _biased()(truth, predicted, weights, to_lab)
-
-
-def bias_without_lab(predicted, truth, weights, to_lab):
-    return _biased()(predicted, truth, weights, lambda colours: 100 * colours)
-
-
 def bias_of_the_difference(predicted, truth, weights, to_lab):
-    lab = to_lab(_weighted(predicted, weights)) - to_lab(_weighted(truth, weights))
-    return torch.rad2deg(torch.atan2(lab[:, 0], lab[:, 2]))
-
-
-def bias_in_lab(predicted, truth, weights, to_lab):
-    found, true = (_ita(_weighted(to_lab(albedo), weights)) for albedo in (predicted, truth))
-    return _wrap(found - true)
+    lab = to_lab(mean_colour(predicted, weights)) - to_lab(mean_colour(truth, weights))
+    return angle(lab[:, 0], lab[:, 2])
 
 
 def bias_complex(predicted, truth, weights, to_lab):
@@ -131,26 +77,6 @@ def bias_by_hand(predicted, truth, weights, to_lab):
 # Where a displacement is --------------------------------------------------------------------------
 
 
-def _placed(energy=lambda d, s: d.square().sum(-1) * s, size=None, whole=None):
-    def attempt(displacement, surface, areas):
-        inside = areas.to(displacement.dtype)
-        spent = energy(displacement, surface)
-        of_area = spent @ inside.T
-        shares = of_area / (whole or (lambda o, e: o.sum(1, keepdim=True)))(of_area, spent)
-        sizes = (size or (lambda s, i: (i @ s) / (i @ s).sum()))(surface, inside)
-        return shares, shares / sizes
-
-    return attempt
-
-
-def energy_swapped(displacement, surface, areas):
-    return _placed()(displacement, surface, areas)[::-1]
-
-
-def energy_shares_alone(displacement, surface, areas):
-    return _placed()(displacement, surface, areas)[0]
-
-
 def energy_loop(displacement, surface, areas):
     shares = torch.zeros(len(displacement), len(areas))
     for b, moved in enumerate(displacement):
@@ -173,25 +99,13 @@ def energy_einsum(displacement, surface, areas):
 # What a texture offset is -------------------------------------------------------------------------
 
 
-def _parted(even=None, rest=None, share=None):
-    def attempt(texture, surface):
-        w = (surface / surface.sum())[:, None]
-        m = (w * texture).sum(1) if even is None else even(texture, surface)
-        r = texture - m[:, None] if rest is None else rest(texture, m, w)
-        whole = (w * texture.square()).sum((1, 2))
-        s = m.square().sum(1) / whole if share is None else share(m, r, texture, w)
-        return m, r, s
-
-    return attempt
-
-
 def parts_numpy(texture, surface):
     t, w = texture.numpy().astype(np.float64), surface.numpy().astype(np.float64)
     even = np.average(t, axis=1, weights=w)
     rest = t - even[:, None]
     whole = np.average((t**2).sum(-1), axis=1, weights=w)
-    parts = (even, rest, (even**2).sum(-1) / whole)
-    return tuple(torch.tensor(part, dtype=texture.dtype) for part in parts)
+    answer = (even, rest, (even**2).sum(-1) / whole)
+    return tuple(torch.tensor(part, dtype=texture.dtype) for part in answer)
 
 
 def parts_in_place(texture, surface):
@@ -203,100 +117,43 @@ def parts_in_place(texture, surface):
     return even, texture, of_even / (of_even + of_rest)
 
 
-def parts_by_rest(texture, surface):
-    return _parted(
-        share=lambda m, r, t, w: 1 - (w * r.square()).sum((1, 2)) / (w * t.square()).sum((1, 2))
-    )(texture, surface)
-
-
 MUTANTS = {
     "gain_by_group": {
-        "mean of the faces' own gains": _grouped(lambda b, a: (1 - a / b).mean()),
-        "what remains": _grouped(lambda b, a: a.mean() / b.mean()),
-        "difference, not share": _grouped(lambda b, a: b.mean() - a.mean()),
-        "sign": _grouped(lambda b, a: a.mean() / b.mean() - 1),
-        "share of the error after": _grouped(lambda b, a: b.mean() / a.mean() - 1),
-        "medians": _grouped(lambda b, a: 1 - a.median() / b.median()),
-        "0 for an empty group": _grouped(lambda b, a: 1 - a.mean() / b.mean(), empty=0.0),
-        "empty groups left out": gains_of_those_there,
-        "all faces for every group": gain_of_all,
-        "groups counted from 1": gains_one_early,
-        "percent": _grouped(lambda b, a: 100 * (1 - a.mean() / b.mean())),
-        "no loss is admitted": _grouped(lambda b, a: (1 - a.mean() / b.mean()).clamp(min=0)),
-        "share of faces that gain": _grouped(lambda b, a: (a < b).to(b.dtype).mean()),
+        "all faces for every group": lambda before, after, groups, count: (
+            1 - after.mean() / before.mean()
+        ).repeat(count),
+        "groups counted from 1": lambda before, after, groups, count: gains()(
+            before, after, groups - 1, count
+        ),
+        "percent": gains(lambda b, a: 100 * (1 - a.mean() / b.mean())),
+        "no loss is admitted": gains(lambda b, a: (1 - a.mean() / b.mean()).clamp(min=0)),
+        "share of faces that gain": gains(lambda b, a: (a < b).to(b.dtype).mean()),
     },
     "ita_bias": {
-        "true minus predicted": bias_swapped,
-        "radians": _biased(
-            lambda lab: torch.atan2(lab[..., 0] - 50, lab[..., 2]), wrap=lambda d: d
-        ),
-        "mean of the vertices' angles": bias_of_vertices,
-        "no weights": _biased(colour=lambda a, w: a.mean(1)),
-        "weights not divided by their sum": _biased(colour=lambda a, w: (w[:, None] * a).sum(1)),
-        "weights as a mask": _biased(colour=lambda a, w: a[:, w > 0].mean(1)),
-        "L* from 0": _biased(lambda lab: torch.rad2deg(torch.atan2(lab[..., 0], lab[..., 2]))),
-        "a* for b*": _biased(lambda lab: torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 1]))),
-        "atan, which folds": _biased(
-            lambda lab: torch.rad2deg(torch.atan((lab[..., 0] - 50) / lab[..., 2]))
-        ),
-        "arguments exchanged": _biased(
-            lambda lab: torch.rad2deg(torch.atan2(lab[..., 2], lab[..., 0] - 50))
-        ),
-        "not brought back": _biased(wrap=lambda d: d),
-        "absolute": _biased(wrap=lambda d: _wrap(d).abs()),
-        "sRGB for Lab": bias_without_lab,
+        "weights not divided by their sum": bias(colour=lambda a, w: (w[:, None] * a).sum(1)),
+        "weights as a mask": bias(colour=lambda a, w: a[:, w > 0].mean(1)),
+        "sRGB for Lab": lambda p, t, w, to_lab: bias()(p, t, w, lambda colours: 100 * colours),
         "angle of the difference": bias_of_the_difference,
-        "mean over the batch": lambda *a: _biased()(*a).mean().expand(len(a[0])).clone(),
-        "Lab averaged, not colours": bias_in_lab,
-        "brought to 0 ... 360": _biased(wrap=lambda d: d % 360),
+        "mean over the batch": lambda *a: bias()(*a).mean().repeat(len(a[0])),
+        "Lab averaged, not colours": lambda p, t, w, to_lab: bias()(
+            to_lab(p), to_lab(t), w, lambda lab: lab
+        ),
+        "brought to 0 ... 360": bias(end=lambda degrees: degrees % 360),
     },
     "energy_by_area": {
-        "length for its square": _placed(lambda d, s: d.norm(dim=-1) * s),
-        "vertices counted": _placed(lambda d, s: d.square().sum(-1)),
-        "surface squared": _placed(lambda d, s: d.square().sum(-1) * s.square()),
-        "whole over all vertices": _placed(whole=lambda o, e: e.sum(1, keepdim=True)),
-        "whole over all faces": _placed(whole=lambda o, e: o.sum()),
-        "whole over faces": _placed(whole=lambda o, e: o.sum(0, keepdim=True)),
-        "density by mm²": _placed(size=lambda s, i: i @ s),
-        "density by all surface": _placed(size=lambda s, i: (i @ s) / s.sum()),
-        "density by vertices": _placed(size=lambda s, i: i.sum(1) / i.sum()),
-        "density times size": _placed(size=lambda s, i: (i @ s).sum() / (i @ s)),
-        "x alone": _placed(lambda d, s: d[..., 0].square() * s),
-        "squared sum of coordinates": _placed(lambda d, s: d.sum(-1).square() * s),
-        "the other order": energy_swapped,
-        "shares alone": energy_shares_alone,
+        "surface squared": energy_shares(lambda d, s: d.square().sum(-1) * s.square()),
+        "whole over faces": energy_shares(whole=lambda of_area, _: of_area.sum(0, keepdim=True)),
+        "density times size": energy_shares(size=lambda s, areas: 1 / share(areas @ s)),
+        "x alone": energy_shares(lambda d, s: d[..., 0].square() * s),
+        "squared sum of coordinates": energy_shares(lambda d, s: d.sum(-1).square() * s),
+        "the other order": lambda *arguments: energy_shares()(*arguments)[::-1],
+        "shares alone": lambda *arguments: energy_shares()(*arguments)[0],
     },
     "even_and_rest": {
-        "every vertex alike": _parted(even=lambda t, s: t.mean(1)),
-        "sum for mean": _parted(even=lambda t, s: (s[:, None] * t).sum(1)),
-        "one grey for three channels": _parted(
-            even=lambda t, s: (
-                ((s / s.sum())[:, None] * t).sum(1).mean(-1, keepdim=True).expand(-1, 3)
-            )
+        "one grey for three channels": parts(
+            even=lambda t, s: mean_colour(t, s).mean(-1, keepdim=True).expand(-1, 3)
         ),
-        "mean over the batch": _parted(
-            even=lambda t, s: ((s / s.sum())[:, None] * t).sum(1).mean(0).expand(len(t), 3)
-        ),
-        "even minus texture": _parted(rest=lambda t, m, w: m[:, None] - t),
-        "rest weighed": _parted(rest=lambda t, m, w: w * (t - m[:, None])),
-        "share of the rest": _parted(
-            share=lambda m, r, t, w: (w * r.square()).sum((1, 2)) / (w * t.square()).sum((1, 2))
-        ),
-        "share of lengths": _parted(
-            share=lambda m, r, t, w: m.norm(dim=1) / (w * t.square()).sum((1, 2)).sqrt()
-        ),
-        "even over rest": _parted(
-            share=lambda m, r, t, w: m.square().sum(1) / (w * r.square()).sum((1, 2))
-        ),
-        "whole without weights": _parted(
-            share=lambda m, r, t, w: m.square().sum(1) / t.square().sum(-1).mean(1)
-        ),
-        "channels averaged above alone": _parted(
-            share=lambda m, r, t, w: m.square().mean(1) / (w * t.square()).sum((1, 2))
-        ),
-        "whole of all faces": _parted(
-            share=lambda m, r, t, w: m.square().sum(1) / (w * t.square()).sum()
-        ),
+        "mean over the batch": parts(even=lambda t, s: mean_colour(t, s).mean(0).expand(len(t), 3)),
     },
 }
 
@@ -309,16 +166,16 @@ ALTERNATIVES = {
     "ita_bias": {
         "angle of complex numbers": bias_complex,
         "by hand, in Python": bias_by_hand,
-        "wrapped by atan2": _biased(
-            wrap=lambda d: torch.rad2deg(
-                torch.atan2(torch.sin(torch.deg2rad(d)), torch.cos(torch.deg2rad(d)))
-            )
+        "wrapped by atan2": bias(
+            end=lambda degrees: angle(torch.deg2rad(degrees).sin(), torch.deg2rad(degrees).cos())
         ),
     },
     "energy_by_area": {"loops": energy_loop, "einsum, a list": energy_einsum},
     "even_and_rest": {
         "numpy, double": parts_numpy,
         "in place, by Pythagoras": parts_in_place,
-        "one minus the rest": parts_by_rest,
+        "one minus the rest": parts(
+            share=lambda even, rest, t, surface: 1 - energy(rest, surface) / energy(t, surface)
+        ),
     },
 }
