@@ -150,15 +150,8 @@ def animated_png(
     none = Image.Dither.NONE  # dithering would flicker, and doubles the size
     reduced = [Image.fromarray(f).quantize(palette=palette, dither=none) for f in frames]
     out = io.BytesIO()
-    reduced[0].save(
-        out,
-        format="PNG",
-        save_all=True,
-        append_images=reduced[1:],
-        duration=round(1000 * seconds / len(frames)),
-        loop=0,
-        optimize=True,
-    )
+    form = dict(save_all=True, append_images=reduced[1:], loop=0, optimize=True)
+    reduced[0].save(out, "PNG", duration=round(1000 * seconds / len(frames)), **form)
     return out.getvalue()
 
 

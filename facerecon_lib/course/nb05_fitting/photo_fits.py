@@ -81,7 +81,6 @@ def first_guess(model: MorphableModel, target: Target) -> FaceCoefficients:
     return lit_by_photo(model, start_from_landmarks(model, target.landmarks), target)
 
 
-@torch.no_grad()
 def lit_by_photo(model: MorphableModel, c: FaceCoefficients, target: Target) -> FaceCoefficients:
     """The same face under the least-squares light of notebook 03, its skin kept."""
     c = c.detach().clone()
@@ -106,7 +105,6 @@ class Film:
         return self.loss_of(p)
 
 
-@torch.no_grad()
 def film_values(
     model: MorphableModel,
     target: Target,
@@ -123,7 +121,6 @@ def film_values(
     return values
 
 
-@torch.no_grad()
 def random_faces(model: MorphableModel, count: int, seed: int) -> tuple[FaceCoefficients, Target]:
     """Faces whose truth is known, rendered, with half a pixel of noise on their landmarks."""
     generator = torch.Generator().manual_seed(seed)
@@ -272,7 +269,6 @@ def with_sunglasses(target: Target) -> Target:
     return replace(target, image=torch.lerp(target.image, dark.expand(3, size, size), alpha))
 
 
-@torch.no_grad()
 def other_skin(model: MorphableModel, c: FaceCoefficients, factor: float) -> FaceCoefficients:
     """The same colours in the picture from a skin `factor` times as dark, in that much more light.
 

@@ -9,7 +9,7 @@ Notebook 06, section 2.1.
 from __future__ import annotations
 
 import math
-import time
+import timeit
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -258,10 +258,4 @@ def gram_figure(
 
 def seconds_of(function: Callable[[], object]) -> float:
     """Least seconds of five calls, after one that warms up."""
-    function()
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return min(timeit.repeat(function, number=1, repeat=6)[1:])

@@ -45,7 +45,6 @@ SMALL = 230  # px of a panel
 REACH, MM = 0.12, 1.5  # where the colours of texture and displacement end
 
 
-@torch.no_grad()
 def first_screen(crop: Crop, augmented: AugmentedFaces) -> Image.Image:
     """Photo, base and detailed face, both shapes, the detailed one turned, and both maps."""
     base, face, maps = augmented.base.face, augmented.face, shown_maps(augmented)
@@ -71,7 +70,6 @@ def first_screen(crop: Crop, augmented: AugmentedFaces) -> Image.Image:
     return in_palette(figure, 82, 200)
 
 
-@torch.no_grad()
 def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -> Image.Image:
     """A column for each face: on the photo, and photo minus rendering."""
     title = "What is broad can be solved for; what is narrow is left over, until the maps come"
@@ -88,7 +86,6 @@ def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -
     return in_palette(figure)
 
 
-@torch.no_grad()
 def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Image:
     """A rendered face with details: all of it, what the bases say of it, and the rest."""
     one, c = slice(i, i + 1), batch.truth[i : i + 1]
@@ -214,7 +211,6 @@ def as_colours(texture: Float[Tensor, "3 h w"], mask: Tensor, reach: float = REA
     return to_uint8(torch.where(mask > 0.5, 0.5 + 0.5 * texture / reach, 1.0))
 
 
-@torch.no_grad()
 def skips_figure(base: BaseFaces, cut: Mapping[str, OffsetMaps]) -> Image.Image:
     """Texture map, and the displacement's z, with each connection missing in turn; above each, how
     much of the map has changed (root mean square over the face, of the whole map's)."""
@@ -240,13 +236,11 @@ def skips_figure(base: BaseFaces, cut: Mapping[str, OffsetMaps]) -> Image.Image:
 # Readings -----------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def vertex_places(face: Face) -> Float[Tensor, "batch vertex 2"]:
     """Where each vertex falls in the crop, pixels x, y from the top left."""
     return ndc_to_pixels(project_ndc(face.v_camera, face.fov_deg), CROP_SIZE)
 
 
-@torch.no_grad()
 def reading_figure(
     augmented: AugmentedFaces, points: Tensor, read: Float[Tensor, "1 vertex 3"], at: Sequence[int]
 ) -> Image.Image:
@@ -271,7 +265,6 @@ def reading_figure(
     return in_palette(figure)
 
 
-@torch.no_grad()
 def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"]) -> Image.Image:
     """Who reads for itself, who borrows, and who gets nothing, from three sides."""
     face, own = base.face, seen[0] > 0
@@ -290,7 +283,6 @@ def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"])
     return in_palette(figure)
 
 
-@torch.no_grad()
 def fill_figure(
     base: BaseFaces, ways: Mapping[str, Float[Tensor, "1 vertex 6"]], yaw: float
 ) -> Image.Image:
@@ -309,7 +301,6 @@ def fill_figure(
     return in_palette(figure)
 
 
-@torch.no_grad()
 def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> Image.Image:
     """Faces of posed vertices and colours, whatever way they were made."""
     title = "Displacement times five, added in four ways"
@@ -319,7 +310,6 @@ def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> 
     return in_palette(figure)
 
 
-@torch.no_grad()
 def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Image.Image:
     """Pictures above, what they are unrolled to below."""
     title = "Above, the head turns. Below, unrolled, everything stays in its place"

@@ -244,7 +244,6 @@ def bias_figure(
 # What the offsets are ---------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def where_figure(
     model: MorphableModel, displacement: Float[Tensor, "batch vertex 3"], most: float
 ) -> Image.Image:
@@ -259,7 +258,6 @@ def where_figure(
     return in_palette(figure, 80, 112)
 
 
-@torch.no_grad()
 def parts_figure(
     batch: FaceBatch,
     augmented: AugmentedFaces,

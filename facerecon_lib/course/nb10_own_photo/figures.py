@@ -63,7 +63,6 @@ def _crop_square(mine: ChosenPhoto) -> tuple[list[float], float]:
     return (-corner / scale).tolist(), CROP_SIZE / scale
 
 
-@torch.no_grad()
 def two_ways_figure(mine: ChosenPhoto, base: BaseFaces, fitted: FitResult) -> Figure:
     """Encoder and fit side by side, with how far either is off."""
     faces = {"encoder": base.face, "fit": synthesise(base.face.model, fitted.coefficients)}
@@ -92,7 +91,6 @@ def _verdict(mine: ChosenPhoto, c: FaceCoefficients, model: MorphableModel) -> F
     return judge(model, crop.image, crop.valid, crop.landmarks, c, kind=mine.detection.kind)
 
 
-@torch.no_grad()
 def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
     """Photo, base and detailed face, large, and a part of each larger still."""
     base, photo = augmented.base.face, mine.crop.image
@@ -124,7 +122,6 @@ def result_of(mine: ChosenPhoto, augmented: AugmentedFaces) -> dict:
     return json.loads(json.dumps(result_dict(fitted)))
 
 
-@torch.no_grad()
 def glasses(model: MorphableModel, vertices: Float[Tensor, "1 vertex 3"]) -> list[Tensor]:
     """A pair of glasses for this face: lines in 3D, mm, in the frame of mesh.ply."""
     points = model.landmark_points(vertices)[0]
@@ -148,7 +145,6 @@ def glasses(model: MorphableModel, vertices: Float[Tensor, "1 vertex 3"]) -> lis
     return lines
 
 
-@torch.no_grad()
 def glasses_figure(
     mine: ChosenPhoto, augmented: AugmentedFaces, lines: Sequence[Tensor], pixels: Sequence[Tensor]
 ) -> Figure:
@@ -209,7 +205,6 @@ def _hidden(
 # Another light ----------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def normals_of(face: Face, size: int = LARGE) -> tuple[Tensor, Tensor]:
     """(1, 3, size, size) unit normals in viewer axes at the crop's pixels, and the mask."""
     image, mask = face.render(size, attributes=face.normals, near=None)
@@ -239,7 +234,6 @@ def relit_figure(pictures: Mapping[str, Float[Tensor, "1 3 height width"]]) -> F
 # Other expressions, other skin, more of oneself -------------------------------------------------
 
 
-@torch.no_grad()
 def moved(
     augmented: AugmentedFaces,
     expression: Float[Tensor, "1 expression"] | None = None,
@@ -284,7 +278,6 @@ def caricature_figure(augmented: AugmentedFaces, shapes: Mapping[float, Tensor])
 # What one photo does not say -------------------------------------------------------------------
 
 
-@torch.no_grad()
 def size_figure(mine: ChosenPhoto, model: MorphableModel, c: FaceCoefficients) -> Figure:
     """The same face, and one a fifth larger and further away: one picture."""
     larger = c.clone()
@@ -301,7 +294,6 @@ def size_figure(mine: ChosenPhoto, model: MorphableModel, c: FaceCoefficients) -
     return gallery([*images, difference], titles, size=3.2)
 
 
-@torch.no_grad()
 def source_figure(augmented: AugmentedFaces) -> Figure:
     """Where each vertex has its offset from: the photo, its mirror vertex, or nowhere."""
     face, seen = augmented.face, augmented.offsets.seen[0]
@@ -318,7 +310,6 @@ def source_figure(augmented: AugmentedFaces) -> Figure:
     return gallery(images, names, title=title + f"grey: no offset ({none:.0%})", size=3.0)
 
 
-@torch.no_grad()
 def lights_figure(
     mine: ChosenPhoto, model: MorphableModel, beliefs: Mapping[str, FaceCoefficients]
 ) -> Figure:
