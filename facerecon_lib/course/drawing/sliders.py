@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from ...pictures.faces import Picture
 from .palettes import drawn
-from .style import charts, font, open_frame
+from .style import charts, font
 
 CAPTION = 26  # px above a panel
 MARK = 140  # of 255: the grey of the line in a plot
@@ -27,8 +27,6 @@ class Curves:
         figure, axes = charts(width / 80, height / 80, count, squeeze=False)
         axes = list(axes[0])
         draw(axes)
-        for axis in axes:
-            open_frame(axis)
         self.picture, self.axes = drawn(figure), axes
 
     def marked(self, values: Sequence[float]) -> Picture:

@@ -259,11 +259,6 @@ def log_ticks(axis: Axes, ticks: Sequence[float]) -> None:
     axis.minorticks_off()
 
 
-def open_frame(axis: Axes) -> None:
-    """Takes the frame's top and right away."""
-    axis.spines[["top", "right"]].set_visible(False)
-
-
 def font(size: int):
     """A font for words that PIL draws."""
     return ImageFont.load_default(size=size)

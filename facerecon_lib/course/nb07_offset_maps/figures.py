@@ -346,5 +346,4 @@ def loss_figure(terms: Mapping[str, Sequence[float]], names: Mapping[str, str]) 
     figure, axes = charts(3.6 * len(names), 2.6, len(names))
     for axis, (term, words) in zip(axes, names.items(), strict=True):
         style.curves(axis, {term: terms[term]}, title=words, xlabel="step", ylim=(0, None))
-        style.open_frame(axis)
     return figure

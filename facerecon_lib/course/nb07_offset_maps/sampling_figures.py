@@ -25,7 +25,7 @@ from ...face.camera import CROP_SIZE
 from ...pictures.faces import FITTED, Picture
 from ...rendering.renderer import DEPTH_MARGIN
 from ...rendering.synthesis import Face, pose_and_light
-from ..drawing.style import BLUE, RED, add_legend, charts, curves, font, heat, open_frame, table
+from ..drawing.style import BLUE, RED, add_legend, charts, curves, font, heat, table
 
 TEXEL = 78  # px
 NUMBERS = ((1, 2, 6, 3), (4, 8, 0, 5), (7, 3, 9, 2), (0, 6, 4, 1))  # to read between
@@ -222,7 +222,6 @@ def sweep_figure(
         axis.text(at, 0.97, name, ha=side, **form)
     axis.set_xlabel("where depth is zero: 0 at the vertex nearest to the camera, 1 at the farthest")
     axis.set_ylabel("times bilinear's")
-    open_frame(axis)
     add_legend(axis, loc="center left", bbox_to_anchor=(0.06, 0.6))
     return figure
 

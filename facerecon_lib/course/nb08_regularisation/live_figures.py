@@ -90,7 +90,6 @@ def runaway_figure(
     for axis, (values, colour, title, unit) in zip(axes, rows, strict=True):
         labels = dict(title=title, xlabel="step", ylabel=unit, ylim=(0, None))
         curves(axis, {title: values}, colours=(colour,), **labels)
-        style.open_frame(axis)
     return figure
 
 

@@ -88,7 +88,7 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
     low, high = axis.get_xlim()
     axis.set_xlim(low - 0.9 * (high - low), high + 1.2 * (high - low))
     axis.set_xlabel("change against the base, %")
-    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
     return in_palette(figure, colours=160)
 
@@ -118,7 +118,6 @@ def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
             axis.semilogx(multiples, values, "o-", color=colour, label=name, markersize=4)
         axis.axhline(sweep.number(None, "photometric", at), color=GREY, ls=":", label="base")
         axis.set(title=f"photometric error, {sweep.faces[at]}", ylim=(0, None))
-        style.open_frame(axis)
     axis.set_xlabel("weight of Eq. 9, times ours")
     style.add_legend(right.axes[0], fontsize=8)
     return in_palette(figure, colours=96)
@@ -139,7 +138,6 @@ def pulls(sweep: OffsetSweep) -> Figure:
         axis.bar_label(bars, [_share(s) for s in shares], padding=3, fontsize=9)
         axis.set(xscale="log", xlim=(1e-8, 200), title=words)
         axis.set_yticks(range(len(shares)), [TERMS[n] for n in sweep.term_names])
-        style.open_frame(axis)
     axes[0].invert_yaxis()
     return figure
 
@@ -204,7 +202,6 @@ def luck(sweep: OffsetSweep) -> Figure:
             colour = WAY_COLOURS[group.partition(":")[0]]
             axis.plot(values, [row] * len(runs), "o", color=colour, alpha=0.55)
         axis.set(title=f"{MEASURES[name]}, mean of the faces", xlim=(0, None), ylim=(3.5, -0.5))
-        style.open_frame(axis)
     axes[0].set_yticks(range(len(groups)), list(groups), fontsize=9)
     return figure
 
