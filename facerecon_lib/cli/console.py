@@ -31,6 +31,15 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+@contextmanager
+def writing(file: object) -> Iterator[None]:
+    """An OSError becomes an OutputError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written ({error.strerror or error})") from None
+
+
 def one_thread() -> None:
     """For one photo at a time, whose tensors are small.
 

@@ -25,6 +25,7 @@ from .console import (
     network_named,
     out_console,
     refusals,
+    writing,
 )
 from .options import options_of
 
@@ -198,19 +199,14 @@ def _draw(evaluation: Evaluation, figure: Path, part: str) -> None:
     from ..pictures.sheets import save_figure
 
     path = figure.with_stem(f"{figure.stem}-{part}") if part else figure
-    try:
+    with writing(path):
         save_figure(evaluation.figure(), path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
     out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)
 
 
 def _write(evaluations: dict[str, Evaluation], path: Path) -> None:
     """Every number of every part in one file, which appears whole or not at all."""
     content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
-    try:
-        with write_whole(path) as partial:
-            partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    with writing(path), write_whole(path) as partial:
+        partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
     out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..reconstruction.output_folder import OutputError, claim_folder
-from .console import error_console, one_thread, out_console, refusals
+from .console import error_console, one_thread, out_console, refusals, writing
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -65,11 +65,8 @@ def show(
         one_thread()
         with error_console.status("drawing"):
             figure = model_sheet(MorphableModel.load(path, subdivision))
-        try:
+        with writing(f"--out {out}"):
             save_figure(figure, out)
-        except OSError as error:
-            reason = error.strerror or error
-            raise OutputError(f"--out {out}: cannot be written ({reason})") from None
     out_console.print(f"{out}", markup=False)
 
 

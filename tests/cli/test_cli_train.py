@@ -2,7 +2,7 @@
 
 import json
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import pytest
@@ -43,66 +43,114 @@ def invoke(*args, stage="base"):
     return facerecon("train", stage, "--device", "cpu", *args)
 
 
-def test_without_options_it_is_the_smoke_profile(asked, tmp_path):
-    done = invoke("--out", tmp_path)
-    assert done.exit_code == 0
-    assert asked[0].settings == SMOKE
+def augmented(*args):
+    return invoke(*args, stage="augmented")
+
+
+def refused_anew(stage, folder, options, message):
+    refused(invoke("--out", folder / "run", *options.split(), stage=stage), message)
+    assert not (folder / "run" / "settings.json").exists()
+
+
+SMOKES = {"base": PROFILES["smoke"], "augmented": AUGMENTED_PROFILES["smoke"]}
+
+
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        ("base", "held-out faces 2.50 mm off -> {}/encoder.safetensors"),
+        (
+            "augmented",
+            "held-out colours 0.0300 off (base 0.0500) -> {}/offset_unet.safetensors",
+        ),
+    ],
+)
+def test_without_options_it_is_the_smoke_profile(asked, tmp_path, stage, says):
+    done = invoke("--out", tmp_path, stage=stage)
+    assert done.exit_code == 0, done.output
+    assert asked[0].settings == SMOKES[stage]
     assert (asked[0].out, asked[0].resume, asked[0].allow_download) == (tmp_path, False, False)
-    assert f"7 steps in 3 s, held-out faces 2.50 mm off -> {tmp_path}/encoder" in done.stdout
+    assert f"7 steps in 3 s, {says.format(tmp_path)}" in done.stdout
 
 
 def test_options_replace_what_the_profile_says(asked, tmp_path):
     options = (
-        "--profile colab --backbone resnet18 --steps 5 --batch 6 --learning-rate 0.01 --seed 9"
+        "--profile colab --backbone resnet18 --steps 5 --batch 6 --learning-rate 0.01 --seed 9 "
+        "--precision 32-true --split person --workers 1 --set clip_norm=7 --set ema=0 "
+        "--set weights.pixel=2 --set schedule=constant --download"
     )
-    options += " --precision 32-true --split person --workers 1 --set clip_norm=7 --set ema=0"
-    options += " --set weights.pixel=2 --set schedule=constant --download"
     assert invoke("--out", tmp_path, *options.split()).exit_code == 0
     colab = PROFILES["colab"]
-    assert asked[0].settings == replace(
-        colab,
-        backbone="resnet18",
-        steps=5,
-        batch=6,
-        learning_rate=0.01,
-        seed=9,
-        precision="32-true",
-        split="person",
-        workers=1,
-        clip_norm=7.0,
-        ema=0.0,
-        schedule="constant",
-        weights={**colab.weights, "pixel": 2},
-    )
+    changes = dict(backbone="resnet18", steps=5, batch=6, learning_rate=0.01, seed=9)
+    changes |= dict(precision="32-true", split="person", workers=1, clip_norm=7.0, ema=0.0)
+    changes |= dict(schedule="constant", weights={**colab.weights, "pixel": 2})
+    assert asked[0].settings == replace(colab, **changes)
     assert asked[0].allow_download
 
 
-def test_a_resumed_run_has_the_settings_of_its_start(asked, tmp_path):
-    write_settings(tmp_path, replace(SMOKE, seed=3, batch=4, steps=50))
-    assert invoke("--out", tmp_path, "--resume", "--steps", 60).exit_code == 0
-    assert asked[0].settings == replace(SMOKE, seed=3, batch=4, steps=60)
+def test_options_of_stage_two_replace_what_the_profile_says(asked, tmp_path):
+    options = (
+        "--profile colab --encoder mine.safetensors --illumination grey --albedo light --width 24 "
+        "--space uv --no-wrinkles --pretrained maps.safetensors --batch 6 --steps 5 "
+        "--set depth=3 --set sampling=hyperbolic --set weights.truth_normals=7"
+    )
+    assert augmented("--out", tmp_path, *options.split()).exit_code == 0
+    colab = AUGMENTED_PROFILES["colab"]
+    changes = dict(encoder="mine.safetensors", illumination="grey", albedo="light", width=24)
+    changes |= dict(space="uv", wrinkles=False, pretrained="maps.safetensors", batch=6, steps=5)
+    changes |= dict(depth=3, sampling="hyperbolic", weights={**colab.weights, "truth_normals": 7})
+    assert asked[0].settings == replace(colab, **changes)
+
+
+@pytest.mark.parametrize("kind", [TrainSettings, AugmentedSettings])
+def test_every_setting_but_the_weights_is_an_option(kind):
+    text = facerecon("train", kind.stage, "--help").stdout
+    names = {field.name.replace("_", "-") for field in fields(kind)} - {"weights", "face-model"}
+    assert [name for name in sorted(names | {"model"}) if f"--{name} " not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [("base", dict(seed=3, batch=4)), ("augmented", dict(illumination="grey", width=24))],
+)
+def test_a_resumed_run_has_the_settings_of_its_start(asked, tmp_path, stage, changes):
+    write_settings(tmp_path, replace(SMOKES[stage], steps=50, **changes))
+    done = invoke("--out", tmp_path, "--resume", "--steps", 60, stage=stage)
+    assert done.exit_code == 0
+    assert asked[0].settings == replace(SMOKES[stage], steps=60, **changes)
     assert asked[0].resume
 
 
 def test_losses_come_with_their_weights_and_reduction(tmp_path):
-    def chosen(given, losses=None):
-        found = chosen_settings(TrainSettings, tmp_path, given, losses)
-        return dict(found.weights), found.reduction
+    def chosen(losses=None, **given):
+        settings = chosen_settings(TrainSettings, tmp_path, given, losses)
+        return dict(settings.weights), settings.reduction
 
-    assert chosen({}, "report") == (loss_weights("base", "report"), "sum")
-    assert chosen({"recognition": "dlib"}, "report") == (
-        loss_weights("base", "report", "dlib"),
-        "sum",
-    )
-    assert chosen({"recognition": "dlib"}, "balanced") == (
-        loss_weights("base", "balanced", "dlib"),
-        "mean",
-    )
-    assert chosen({"profile": "full"}) == (loss_weights("base", "report", "facenet"), "sum")
-    assert chosen({"profile": "full", "recognition": "dlib"}) == (
-        loss_weights("base", "report", "dlib"),
-        "sum",
-    )
+    def expected(losses, recognition="none"):
+        return loss_weights("base", losses, recognition), "sum" if losses == "report" else "mean"
+
+    assert chosen("report") == expected("report")
+    for losses in ("report", "balanced"):
+        assert chosen(losses, recognition="dlib") == expected(losses, "dlib")
+    assert chosen(profile="full") == expected("report", "facenet")
+    assert chosen(profile="full", recognition="dlib") == expected("report", "dlib")
+
+
+def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
+    def chosen(losses=None, **given):
+        found = chosen_settings(AugmentedSettings, tmp_path, given, losses)
+        return dict(found.weights), found.reduction, found.symmetry, found.smooth_on
+
+    def expected(losses, recognition="none"):
+        rest = ("sum", "image", "face") if losses == "report" else ("mean", "mesh", "offsets")
+        return loss_weights("augmented", losses, recognition), *rest
+
+    assert chosen("report") == expected("report")
+    assert chosen("balanced", profile="full")[1:] == expected("balanced")[1:]
+    assert chosen("balanced") == expected("balanced")
+    assert chosen(profile="colab", data="shards") == expected("balanced")
+    assert chosen(recognition="dlib") == expected("rendered", "dlib")
+    assert chosen(profile="full", recognition="dlib") == expected("report", "dlib")
 
 
 def test_full_without_photos_says_that_it_trains_on_rendered_faces(asked, tmp_path):
@@ -135,15 +183,30 @@ def test_full_without_photos_says_that_it_trains_on_rendered_faces(asked, tmp_pa
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(tmp_path, options, message):
-    done = invoke("--out", tmp_path / "run", *options.split())
-    refused(done, message)
-    assert not (tmp_path / "run" / "settings.json").exists()
+    refused_anew("base", tmp_path, options, message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--profile colab --albedo light", "albedo 'light' with illumination 'photo'"),
+        ("--albedo pale", "no albedo basis 'pale'; it has light, monk; --albedo monk is its own"),
+        ("--profile smoke --data shards", "illumination 'known': photos come without it"),
+        ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
+        ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),
+        ("--width 12", "width: expected a multiple of 8, got 12"),
+        ("--set stage=base", "--set stage=base: expected NAME=VALUE"),
+        ("--set backbone=resnet18", "--set backbone=resnet18: expected NAME=VALUE"),
+        ("--losses mine", "--losses mine: expected report"),
+    ],
+)
+def test_bad_input_to_stage_two_is_one_line_and_exit_2(tmp_path, options, message):
+    refused_anew("augmented", tmp_path, options, message)
 
 
 def test_a_folder_that_cannot_be_written_is_one_line_and_exit_2(tmp_path):
     (tmp_path / "file").write_text("")
-    done = invoke("--out", tmp_path / "file" / "run")
-    refused(done, "cannot be written (Not a directory)")
+    refused(invoke("--out", tmp_path / "file" / "run"), "cannot be written (Not a directory)")
 
 
 @pytest.mark.parametrize(
@@ -179,8 +242,7 @@ def test_a_batch_that_does_not_fit_says_so(monkeypatch, tmp_path):
 
 def test_without_lightning_one_line_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "lightning.fabric", None)
-    done = invoke("--out", tmp_path)
-    refused(done, "pip install 'facerecon-lib[train]'")
+    refused(invoke("--out", tmp_path), "pip install 'facerecon-lib[train]'")
 
 
 def test_a_set_value_keeps_the_type_of_its_setting():
@@ -202,9 +264,7 @@ def test_what_is_set_counts_before_anything_is_checked_or_follows_from_it(tmp_pa
     def chosen(given, *other, losses=None, kind=AugmentedSettings):
         return chosen_settings(kind, tmp_path, given, losses, False, other)
 
-    photos = chosen(
-        {"data": "shards"}, "illumination=free"
-    )  # known light is of rendered faces alone
+    photos = chosen({"data": "shards"}, "illumination=free")  # known: of rendered faces alone
     assert (photos.illumination, photos.data) == ("free", "shards")
     assert dict(photos.weights) == loss_weights("augmented", "balanced")
     assert chosen({}, "data=shards", "illumination=free") == photos
@@ -223,11 +283,8 @@ def test_what_is_set_counts_before_anything_is_checked_or_follows_from_it(tmp_pa
 
 
 def test_the_same_command_again_resumes_with_the_same_settings(tmp_path):
-    given, other = (
-        {"data": "shards", "recognition": "dlib"},
-        ["illumination=grey", "weights.pixel=7"],
-    )
-    kind = AugmentedSettings
+    given, kind = {"data": "shards", "recognition": "dlib"}, AugmentedSettings
+    other = ["illumination=grey", "weights.pixel=7"]
     first = chosen_settings(kind, tmp_path, given, None, True, other)
     write_settings(tmp_path, first)
     assert chosen_settings(kind, tmp_path, given, None, True, other) == first
@@ -236,100 +293,18 @@ def test_the_same_command_again_resumes_with_the_same_settings(tmp_path):
 
 def test_the_settings_of_another_version_are_refused(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({"batch": 3}))
-    done = invoke("--out", tmp_path, "--resume")
-    refused(done, "settings of another version (adam_eps, backbone, checkpoint_every and")
+    refused(
+        invoke("--out", tmp_path, "--resume"),
+        "settings of another version (adam_eps, backbone, checkpoint_every and",
+    )
     for text, message in (("{", "remove it, and say all of the run's settings again"),
                           ("[]", "not the settings of a run")):  # fmt: skip
         (tmp_path / "settings.json").write_text(text)
-        done = invoke("--out", tmp_path, "--resume")
-        refused(done, message)
-
-
-# Stage two --------------------------------------------------------------------------------------
-
-
-def augmented(*args):
-    return invoke(*args, stage="augmented")
-
-
-def test_stage_two_without_options_is_its_own_smoke_profile(asked, tmp_path):
-    done = augmented("--out", tmp_path)
-    assert done.exit_code == 0, done.output
-    assert asked[0].settings == AUGMENTED_PROFILES["smoke"]
-    said = "7 steps in 3 s, held-out colours 0.0300 off (base 0.0500)"
-    assert f"{said} -> {tmp_path}/offset_unet.safetensors" in done.stdout
-
-
-def test_options_of_stage_two_replace_what_the_profile_says(asked, tmp_path):
-    options = (
-        "--profile colab --encoder mine.safetensors --illumination grey --albedo light --width 24 "
-        "--space uv --no-wrinkles --pretrained maps.safetensors --batch 6 --steps 5 "
-        "--set depth=3 --set sampling=hyperbolic --set weights.truth_normals=7"
-    )
-    assert augmented("--out", tmp_path, *options.split()).exit_code == 0
-    colab = AUGMENTED_PROFILES["colab"]
-    assert asked[0].settings == replace(
-        colab,
-        encoder="mine.safetensors",
-        illumination="grey",
-        albedo="light",
-        width=24,
-        space="uv",
-        wrinkles=False,
-        pretrained="maps.safetensors",
-        batch=6,
-        steps=5,
-        depth=3,
-        sampling="hyperbolic",
-        weights={**colab.weights, "truth_normals": 7},
-    )
-
-
-def test_stage_two_resumes_with_the_settings_of_its_start(asked, tmp_path):
-    smoke = AUGMENTED_PROFILES["smoke"]
-    write_settings(tmp_path, replace(smoke, illumination="grey", width=24))
-    assert augmented("--out", tmp_path, "--resume", "--steps", 60).exit_code == 0
-    assert asked[0].settings == replace(smoke, illumination="grey", width=24, steps=60)
-
-
-def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
-    def chosen(given, losses=None):
-        found = chosen_settings(AugmentedSettings, tmp_path, given, losses)
-        return dict(found.weights), found.reduction, found.symmetry, found.smooth_on
-
-    report = (loss_weights("augmented", "report"), "sum", "image", "face")
-    assert chosen({}, "report") == report
-    ours = ("mean", "mesh", "offsets")
-    assert chosen({"profile": "full"}, "balanced")[1:] == ours
-    assert chosen({}, "balanced") == (loss_weights("augmented", "balanced"), *ours)
-    photos = {"profile": "colab", "data": "shards"}
-    assert chosen(photos) == (loss_weights("augmented", "balanced"), *ours)
-    assert chosen({"recognition": "dlib"}) == (loss_weights("augmented", "rendered", "dlib"), *ours)
-    full = loss_weights("augmented", "report", "dlib"), *report[1:]
-    assert chosen({"profile": "full", "recognition": "dlib"}) == full
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--profile colab --albedo light", "albedo 'light' with illumination 'photo'"),
-        ("--albedo pale", "no albedo basis 'pale'; it has light, monk; --albedo monk is its own"),
-        ("--profile smoke --data shards", "illumination 'known': photos come without it"),
-        ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
-        ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),
-        ("--width 12", "width: expected a multiple of 8, got 12"),
-        ("--set stage=base", "--set stage=base: expected NAME=VALUE"),
-        ("--set backbone=resnet18", "--set backbone=resnet18: expected NAME=VALUE"),
-        ("--losses mine", "--losses mine: expected report"),
-    ],
-)
-def test_bad_input_to_stage_two_is_one_line_and_exit_2(tmp_path, options, message):
-    done = augmented("--out", tmp_path / "run", *options.split())
-    refused(done, message)
-    assert not (tmp_path / "run" / "settings.json").exists()
+        refused(invoke("--out", tmp_path, "--resume"), message)
 
 
 def test_a_run_of_one_stage_is_not_resumed_as_the_other(tmp_path):
     write_settings(tmp_path, SMOKE)
-    done = augmented("--out", tmp_path, "--resume")
-    refused(done, "it is facerecon train base that has to go on")
+    refused(
+        augmented("--out", tmp_path, "--resume"), "it is facerecon train base that has to go on"
+    )
