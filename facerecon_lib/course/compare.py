@@ -36,6 +36,16 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers of mean 0 and deviation 1, the same for one seed."""
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
+def uniform(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers from 0 to 1, the same for one seed."""
+    return torch.rand(shape, generator=seeded(seed), dtype=dtype)
+
+
 def like(got: object, expected: Tensor) -> bool:
     """Whether got is finite and has the shape and dtype of expected."""
     return (
@@ -185,7 +195,7 @@ def loss_curves(expected: Sequence[float], got: Sequence[float], *_: object) -> 
     return figure
 
 
-def told_instead(error: type[Exception], attempt: Callable, *arguments: object) -> str:
+def instead_of_raising(error: type[Exception], attempt: Callable, *arguments: object) -> str:
     """What the student's function did where it should have raised error; "" where it raised it."""
     try:
         answer = attempt(*arguments)

@@ -168,7 +168,7 @@ class Exercise:
         return self.verdict
 
     def _tell(self) -> None:
-        """Once a cell: a wrong function's call is answered by the library."""
+        """Once per cell: a wrong function's call is answered by the library."""
         cell = getattr(_shell(), "execution_count", None)
         if cell is None or cell != self._told_in:
             self._told_in = cell

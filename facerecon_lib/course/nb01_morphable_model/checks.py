@@ -49,7 +49,7 @@ def library_fit_coefficients(
     basis: Float[Tensor, "mode vertex 3"],
     noise: float = 0.0,
 ) -> Float[Tensor, "batch mode"]:
-    """Ridge regression: the prior N(0, 1) against noise of `noise` mm a coordinate."""
+    """Ridge regression: the prior N(0, 1) against noise of `noise` mm per coordinate."""
     rows = basis.flatten(1).double()
     gram = rows @ rows.T + noise**2 * torch.eye(len(rows), dtype=torch.float64)
     right = (faces - mean).flatten(1).double() @ rows.T

@@ -334,7 +334,7 @@ def flat_pixels(
             lambda p, x: orthographic_pose(p, x, scale=lambda s: s.sum(1)),
             pose_but(per_mm=lambda pose, p, x: 2 * pose[1]),
         ),
-        "per_mm is upside down: mm a pixel. Expected pixels a mm.": (
+        "per_mm is upside down: mm per pixel. Expected pixels per mm.": (
             lambda p, x: orthographic_pose(p, x, scale=lambda s: 1 / s.mean(1)),
             pose_but(per_mm=lambda pose, p, x: 1 / pose[1]),
         ),

@@ -76,7 +76,7 @@ def barycentric(attempt):
     triangle = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]]])
     for what, point, corners, expected, hint in (
         (
-            "a triangle's own corners (one row a corner)",
+            "a triangle's own corners (one row per corner)",
             triangle[0],
             triangle,
             torch.eye(3)[:, None],
@@ -155,7 +155,7 @@ def _compared(got: Tensor, expected: Tensor):
     return gallery(
         [face_colours(expected), face_colours(shown), differs.numpy()],
         ["expected", "yours", "black: different"],
-        title="pix_to_face, one colour a triangle",
+        title="pix_to_face, one colour per triangle",
         cmap="Greys",
     )
 

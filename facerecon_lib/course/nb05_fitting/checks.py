@@ -13,12 +13,12 @@ from ..compare import (
     Wrong,
     agree,
     close,
+    instead_of_raising,
     like,
     loss_curves,
     same_gradients,
     same_length,
     seeded,
-    told_instead,
 )
 
 
@@ -259,7 +259,7 @@ def base_loss(attempt):
             call=lambda f, *terms, some=some: f(dict(zip(some, terms, strict=True)), weights),
         )
     misspelt = {"landmark": torch.tensor(2.0), "pixle": torch.tensor(3.0)}
-    did = told_instead(KeyError, attempt, misspelt, {"landmark": 1.0, "pixel": 1.0})
+    did = instead_of_raising(KeyError, attempt, misspelt, {"landmark": 1.0, "pixel": 1.0})
     if did:
         raise Wrong(
             f"A term 'pixle' that has no weight should raise KeyError; base_loss {did}. "
@@ -365,17 +365,17 @@ def fit_face(attempt):
 def _parts(got, start, steps) -> tuple[dict[str, Tensor], list[float]]:
     """What fit_face returned; raises Wrong unless it has the form that it is to have."""
     same_length("fit_face(...)", got, ("parameters", "losses"))
-    found, history = got
-    if not isinstance(found, dict) or set(found) != set(start):
+    parameters, history = got
+    if not isinstance(parameters, dict) or set(parameters) != set(start):
         raise Wrong(f"fit_face should return a dict first: all of {sorted(start)} by their names.")
-    for name, value in found.items():
+    for name, value in parameters.items():
         if not like(value, start[name]):
             shape = tuple(start[name].shape)
             raise Wrong(f"found[{name!r}] should be a tensor of {shape} finite numbers.")
         if value.requires_grad:
             raise Wrong(
                 f"found[{name!r}] still asks for gradients, and would drag them into all that is "
-                "done with it later. What is found is a result: detach it."
+                "done with it later. It is a result: detach it."
             )
     if not hasattr(history, "__len__") or len(history) != steps:
         raise Wrong(f"Expected a list with one loss per step, {steps} here, got {history}.")
@@ -384,4 +384,4 @@ def _parts(got, start, steps) -> tuple[dict[str, Tensor], list[float]]:
             "Your losses still carry their graphs, so the memory of every step is kept. "
             "Record plain numbers: loss.item()."
         )
-    return found, [float(v) for v in history]
+    return parameters, [float(v) for v in history]

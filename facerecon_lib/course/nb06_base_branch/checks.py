@@ -16,25 +16,23 @@ from ...face.batch import FaceBatch
 from ...face.coefficients import DEFAULT_TRANSLATION, UNIT_AMBIENT, FaceCoefficients
 from ...networks.backbones import IMAGENET_MEAN, IMAGENET_SD
 from ...networks.encoder import OUTPUT_SCALES
+from ...pictures.sheets import gallery
 from ..checks import exercise_check
 from ..compare import (
     Wrong,
     agree,
     close,
+    instead_of_raising,
     loss_curves,
+    normal,
     reproduces,
     same_gradient,
     same_gradients,
-    seeded,
-    told_instead,
+    uniform,
 )
 
 GROUPS = tuple(OUTPUT_SCALES)
 MEAN, SD = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_SD))
-
-
-def _normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed))
 
 
 # From a photo to the head's outputs -------------------------------------------------------------
@@ -61,8 +59,8 @@ class _SmallBackbone(nn.Module):
         super().__init__()
         self.mix = nn.Conv2d(3, 5, (1, 2))
         with torch.no_grad():
-            self.mix.weight.copy_(_normal(5, 3, 1, 2, seed=1))
-            self.mix.bias.copy_(_normal(5, seed=2))
+            self.mix.weight.copy_(normal(5, 3, 1, 2, seed=1))
+            self.mix.bias.copy_(normal(5, seed=2))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.mix(image).tanh() + 0.1 * self.mix(image) ** 2
@@ -102,16 +100,16 @@ def network_outputs(attempt):
     features = _SmallBackbone()
     cases = (2, 12, 4, 7, 3), (3, 10, 10, 5, 4), (1, 9, 6, 4, 5), (4, 8, 2, 3, 6)
     for batch, side, size, outputs, seed in cases:
-        image = torch.rand(batch, 3, side, side, generator=seeded(seed))
+        image = uniform(batch, 3, side, side, seed=seed)
         image = image ** torch.tensor([0.5, 1.0, 2.0])[:, None, None]
         head = nn.Linear(5, outputs)
         with torch.no_grad():
-            head.weight.copy_(_normal(outputs, 5, seed=seed + 10))
-            head.bias.copy_(_normal(outputs, seed=seed + 20))
+            head.weight.copy_(normal(outputs, 5, seed=seed + 10))
+            head.bias.copy_(normal(outputs, seed=seed + 20))
         got, expected = (f(image, features, head, size) for f in (attempt, net()))
         what = f"network_outputs of {batch} photos of {side} px, shrunk to {size}"
         close(what, got, expected, axes=("photo", "output"))
-        goal = _normal(batch, outputs, seed=seed + 30)
+        goal = normal(batch, outputs, seed=seed + 30)
         weights = {"the head": (head.weight,) * 2, "the backbone": (features.mix.weight,) * 2}
         same_gradient(what, (got * goal).sum(), (expected * goal).sum(), weights)
     return "four batches of other sizes, and gradients to the head and the backbone"
@@ -213,7 +211,7 @@ def decode_outputs(attempt):
         ((2, 6, 4), 1, others, 2),
         ((80, 43, 25), 4, others, 3),
     ):
-        outputs = _normal(batch, sum(sizes) + 34, seed=seed)
+        outputs = normal(batch, sum(sizes) + 34, seed=seed)
         cases[f"a batch of {batch} with sizes {sizes}"] = (outputs, sizes, scales)
     for words, (outputs, sizes, scales) in cases.items():
         got, expected = (f(outputs, sizes, dict(scales)) for f in (attempt, decoded()))
@@ -272,15 +270,15 @@ def shape_gram(attempt):
     hint = "The squared lengths are 25 and 4 mm², and the second vertex counts three times."
     agree(what, attempt, basis, torch.tensor([1.0, 3.0]), hint=hint)
     for modes, vertices, seed in ((4, 6, 1), (3, 11, 2), (7, 5, 3)):
-        basis = _normal(modes, vertices, 3, seed=seed)
-        weights = _normal(vertices, seed=seed + 10).abs() * 3
+        basis = normal(modes, vertices, 3, seed=seed)
+        weights = normal(vertices, seed=seed + 10).abs() * 3
         weights[0] = 0
         what = f"shape_gram of {modes} modes and {vertices} vertices"
         hint = "G[i, j] is of modes i and j: the weighted mean of their product at each vertex."
         options = dict(axes=("mode i", "mode j"), hint=hint, picture=_two_matrices)
         agree(what, attempt, basis, weights, **options)
-    basis, weights = _normal(5, 9, 3, seed=4), torch.rand(9)
-    a = _normal(5, seed=5)
+    basis, weights = normal(5, 9, 3, seed=4), torch.rand(9)
+    a = normal(5, seed=5)
     moved = torch.einsum("i,ivc->vc", a, basis).square().sum(-1)
     expected = (moved * weights).sum() / weights.sum()
     close("a @ shape_gram(basis, weights) @ a", a @ attempt(basis, weights) @ a, expected)
@@ -290,15 +288,9 @@ def shape_gram(attempt):
 
 
 def _two_matrices(got: Tensor, expected: Tensor) -> Figure:
-    figure = Figure((6.2, 2.9), layout="constrained", facecolor="white")
     limit = float(expected.abs().max())
-    for axis, (name, matrix) in zip(
-        figure.subplots(1, 2), {"expected": expected, "yours": got}.items(), strict=True
-    ):
-        drawn = axis.imshow(matrix.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axis.set(title=name, xlabel="mode j", ylabel="mode i")
-    figure.colorbar(drawn, ax=figure.axes, label="G")
-    return figure
+    colours = dict(cmap="RdBu_r", vmin=-limit, vmax=limit)
+    return gallery([expected, got], ["expected", "yours"], title="G, mode i by mode j", **colours)
 
 
 def squared_distance(predicted, truth, gram):
@@ -340,8 +332,8 @@ def truth_shape_loss(attempt):
     what = "truth_shape_loss of two faces of two modes"
     agree(what, attempt, predicted, truth, gram, hint=hint)
     for batch, modes, seed in ((3, 5, 1), (1, 8, 2), (6, 4, 3)):
-        gram = gram_of(_normal(modes, 12, 3, seed=seed), torch.ones(12))
-        predicted, truth = (_normal(batch, modes, seed=seed + i) for i in (5, 9))
+        gram = gram_of(normal(modes, 12, 3, seed=seed), torch.ones(12))
+        predicted, truth = (normal(batch, modes, seed=seed + i) for i in (5, 9))
         what = f"truth_shape_loss of {batch} faces of {modes} modes"
         agree(what, attempt, predicted, truth, gram)
         same_gradients(what, attempt, {"predicted": predicted}, truth, gram)
@@ -435,9 +427,9 @@ def _small_problem(seed: int, optimiser: type[torch.optim.Optimizer], rate: floa
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 5))
     with torch.no_grad():
         for i, p in enumerate(network.parameters()):
-            p.copy_(0.3 * _normal(*p.shape, seed=100 * seed + i))
-    image = torch.rand(3, 3, 4, 4, generator=seeded(seed))
-    landmarks = 2 * _normal(3, 68, 2, seed=seed + 1)
+            p.copy_(0.3 * normal(*p.shape, seed=100 * seed + i))
+    image = uniform(3, 3, 4, 4, seed=seed)
+    landmarks = 2 * normal(3, 68, 2, seed=seed + 1)
     names = [f"seed {seed} face {i}" for i in range(3)]
     faces = FaceBatch(image, torch.ones(3, 1, 4, 4), landmarks, "2d", names)
     return network, optimiser(network.parameters(), lr=rate), faces
@@ -450,10 +442,10 @@ def _weights(network: nn.Module) -> list[Tensor]:
 def _after(step, seed, optimiser, rate, limit, count) -> tuple[list[Tensor], list[dict]]:
     """The weights after so many steps, and what each step returned."""
     network, optimizer, faces = _small_problem(seed, optimiser, rate)
-    said = [  # batches of 3 and 2, in turn
+    answers = [  # batches of 3 and 2, in turn
         step(network, _objective(), faces[i % 2 : 3], optimizer, limit) for i in range(count)
     ]
-    return _weights(network), said
+    return _weights(network), answers
 
 
 @exercise_check(stand_in=step_of(), mistakes=STEP_MISTAKES)
@@ -466,26 +458,26 @@ def train_step(attempt):
         ("of SGD", 3, sgd, 0.05, 0.8, 7),
         ("of Adam", 3, adam, 0.02, 0.8, 20),
     ):
-        (mine, said), (expected, told) = (_after(f, *problem) for f in (attempt, step_of()))
-        _check_numbers(said[0], told[0])
-        curves = ([step["loss"] for step in run] for run in (told, said))
+        (weights, got), (right, expected) = (_after(f, *problem) for f in (attempt, step_of()))
+        _check_numbers(got[0], expected[0])
+        curves = ([step["loss"] for step in run] for run in (expected, got))
         picture = partial(loss_curves, *curves)
         try:
-            _same_weights(f"after {problem[-1]} step(s) {words}", mine, expected)
+            _same_weights(f"after {problem[-1]} step(s) {words}", weights, right)
         except Wrong as wrong:
             for sentence, functions in STEP_MISTAKES.items():
                 for function in functions:
-                    if reproduces(mine, _after(function, *problem)[0], expected):
+                    if reproduces(weights, _after(function, *problem)[0], right):
                         raise Wrong(sentence, picture) from None
             raise Wrong(str(wrong), picture) from None
-        for one, other in zip(said, told, strict=True):
+        for one, other in zip(got, expected, strict=True):
             _check_numbers(one, other)
 
     for words, spoil in BROKEN.items():
         network, optimizer, faces = _small_problem(4, adam, 0.02)
         before = _weights(network)
         arguments = (network, _objective(spoil), faces, optimizer, 1.0)
-        did = told_instead(FloatingPointError, attempt, *arguments)
+        did = instead_of_raising(FloatingPointError, attempt, *arguments)
         if not all(map(torch.equal, _weights(network), before)):
             raise Wrong(
                 f"Where the loss {words}, the weights changed all the same, and one such step "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -13,19 +14,12 @@ from torch import Tensor
 from ...augmented.map_sampling import sample_bilinear, sample_hyperbolic
 from ...face.coefficients import FaceCoefficients
 from ...face.lighting import shade
+from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face, pose_and_light
 from ..checks import exercise_check
-from ..compare import Wrong, agree, close, same_gradients, same_length, seeded
+from ..compare import Wrong, agree, close, normal, same_gradients, same_length, seeded, uniform
 
 AXES = ("face", "vertex", "channel")
-
-
-def _uniform(*shape: int, seed: int) -> Tensor:
-    return torch.rand(shape, generator=seeded(seed))
-
-
-def _normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed))
 
 
 # Bilinear ---------------------------------------------------------------------------------------
@@ -73,7 +67,7 @@ def _opposite(points: Tensor) -> Tensor:
     },
 )
 def read_bilinear(attempt):
-    probe = _normal(2, 2, 4, 6, seed=7), _uniform(2, 15, 2, seed=8) * torch.tensor([6.0, 4.0])
+    probe = normal(2, 2, 4, 6, seed=7), uniform(2, 15, 2, seed=8) * torch.tensor([6.0, 4.0])
 
     def judged(what, maps, points, **options):
         try:
@@ -105,16 +99,16 @@ def read_bilinear(attempt):
         (1, 6, 6, 6, 30, 3),
         (4, 2, 2, 7, 1, 4),
     ):
-        maps = _normal(batch, channels, height, width, seed=seed)
+        maps = normal(batch, channels, height, width, seed=seed)
         size = torch.tensor([float(width), float(height)])
-        inside = 0.5 + _uniform(batch, vertices, 2, seed=seed + 10) * (size - 1)
-        beyond = (_uniform(batch, vertices, 2, seed=seed + 20) * 2 - 0.5) * size
+        inside = 0.5 + uniform(batch, vertices, 2, seed=seed + 10) * (size - 1)
+        beyond = (uniform(batch, vertices, 2, seed=seed + 20) * 2 - 0.5) * size
         shape = f"{batch} maps of {height} by {width} and {channels} channels"
         judged(f"{vertices} readings inside {shape}", maps, inside, picture=_places(maps, inside))
         judged(f"{vertices} readings inside and outside of {shape}", maps, beyond)
         inputs = {"the maps": maps, "the points": beyond}
         same_gradients("read_bilinear", attempt, inputs, atol=1e-4)
-    maps, points = _normal(2, 3, 4, 6, seed=5).double(), _uniform(2, 9, 2, seed=6).double() * 6
+    maps, points = normal(2, 3, 4, 6, seed=5).double(), uniform(2, 9, 2, seed=6).double() * 6
     agree("readings in float64", attempt, maps, points, atol=1e-10, rtol=1e-9)
     return "by hand, beyond the border, four batches, and gradients to maps and points"
 
@@ -214,8 +208,8 @@ def fill_hidden(attempt):
         mirror = torch.arange(vertices)  # pairs, and one or more on the middle line
         for i in range(0, vertices - 2, 2):
             mirror[order[[i, i + 1]]] = order[[i + 1, i]]
-        seen = (_uniform(batch, vertices, seed=seed + 10) < 0.55).float()
-        offsets = _normal(batch, vertices, 6, seed=seed + 20)
+        seen = (uniform(batch, vertices, seed=seed + 10) < 0.55).float()
+        offsets = normal(batch, vertices, 6, seed=seed + 20)
         hint = "Each face has its own seen vertices; one on the middle line is its own mirror."
         options = dict(axes=AXES, hint=hint)
         agree(f"{batch} faces of {vertices} vertices", attempt, offsets, seen, mirror, **options)
@@ -250,16 +244,16 @@ def _case(batch: int, seed: int, turned: float = 1.0) -> tuple[Face, FaceCoeffic
     rows, columns = 4, 5
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     flat = torch.stack([20.0 * x, 20.0 * y, 0.0 * x], -1).reshape(1, -1, 3)
-    vertices = flat + 5 * _normal(batch, rows * columns, 3, seed=seed)
+    vertices = flat + 5 * normal(batch, rows * columns, 3, seed=seed)
     corner = (columns * y + x)[:-1, :-1].reshape(-1)
     one = torch.stack([corner, corner + 1, corner + columns], 1)
     two = torch.stack([corner + 1, corner + columns + 1, corner + columns], 1)
     c = FaceCoefficients.mean(batch, 1, 1, 1)
-    c.rotation = turned * 0.6 * _normal(batch, 3, seed=seed + 1)
-    c.scale = 1 + turned * 0.2 * _uniform(batch, 1, seed=seed + 2)
-    c.translation = c.translation + 10 * turned * _normal(batch, 3, seed=seed + 3)
-    c.lighting = c.lighting + 0.4 * _normal(batch, 9, 3, seed=seed + 4)
-    albedo = _uniform(batch, rows * columns, 3, seed=seed + 5)
+    c.rotation = turned * 0.6 * normal(batch, 3, seed=seed + 1)
+    c.scale = 1 + turned * 0.2 * uniform(batch, 1, seed=seed + 2)
+    c.translation = c.translation + 10 * turned * normal(batch, 3, seed=seed + 3)
+    c.lighting = c.lighting + 0.4 * normal(batch, 9, 3, seed=seed + 4)
+    albedo = uniform(batch, rows * columns, 3, seed=seed + 5)
     return pose_and_light(SimpleNamespace(faces=torch.cat([one, two])), vertices, albedo, c), c
 
 
@@ -292,55 +286,38 @@ def _case(batch: int, seed: int, turned: float = 1.0) -> tuple[Face, FaceCoeffic
     },
 )
 def add_offsets(attempt):
-    for batch, seed, turned in ((2, 10, 1.0), (1, 20, 0.0), (3, 30, 1.0)):
-
-        def on_case(function, texture, displacement, case=(batch, seed, turned)):
-            return function(*_case(*case), texture, displacement)  # anew: students may change it
-
-        face, _ = _case(batch, seed, turned)
-        nothing = torch.zeros(face.vertices.shape)
-        texture, moved = (s * _normal(*nothing.shape, seed=seed + i) for s, i in ((0.2, 6), (6, 7)))
+    for case in ((2, 10, 1.0), (1, 20, 0.0), (3, 30, 1.0)):
+        face, _ = _case(*case)
+        nothing, seed = torch.zeros(face.vertices.shape), case[1]
+        texture, moved = (s * normal(*nothing.shape, seed=seed + i) for s, i in ((0.2, 6), (6, 7)))
+        frame = "It is added in the model frame; then pose."
         for words, offsets, hint in (
             ("offsets of zero", (nothing, nothing), "This is the base face, posed and lit."),
             ("a texture offset alone", (texture, nothing), "It is added to the albedo."),
-            (
-                "a displacement alone",
-                (nothing, moved),
-                "It is added in the model frame; then pose.",
-            ),
+            ("a displacement alone", (nothing, moved), frame),
         ):
-            got, expected = (on_case(function, *offsets) for function in (attempt, added()))
+            # a new case for each call: students may change it
+            got, expected = (f(*_case(*case), *offsets) for f in (attempt, added()))
             same_length("add_offsets", got, expected)
             options = dict(axes=AXES, hint=hint)
             close(f"v_camera with {words}", got[0], expected[0], atol=1e-2, **options)
-            options |= dict(picture=_stale(face.colours))
+            options |= dict(picture=partial(_three_sheets, face.colours))
             close(f"colours with {words}", got[1], expected[1], atol=1e-4, **options)
+        inputs = {"texture": texture, "displacement": moved}
         for i, name in enumerate(("v_camera", "colours")):
-            same_gradients(
-                f"{name} of add_offsets",
-                attempt,
-                {"texture": texture, "displacement": moved},
-                call=lambda function, *offsets, i=i, on_case=on_case: on_case(function, *offsets)[
-                    i
-                ],
-                atol=1e-4,
-            )
+            options = dict(call=partial(_part_on_case, i, case), atol=1e-4)
+            same_gradients(f"{name} of add_offsets", attempt, inputs, **options)
     return "each offset alone, in any pose, and gradients to both"
 
 
-def _stale(before: Tensor) -> Callable[[Tensor, Tensor], Figure]:
-    """Brightness of the first face's vertices: before, expected, yours."""
+def _part_on_case(i: int, case: tuple, function: Callable, *offsets: Tensor) -> Tensor:
+    return function(*_case(*case), *offsets)[i]
 
-    def draw(got: Tensor, expected: Tensor) -> Figure:
-        figure = Figure((8.4, 2.4), layout="constrained", facecolor="white")
-        three = {"before the displacement": before, "expected after it": expected, "yours": got}
-        for axis, (name, colours) in zip(figure.subplots(1, 3), three.items(), strict=True):
-            axis.imshow(colours[0].reshape(4, 5, 3).clamp(0, 1).numpy())
-            axis.set_title(f"colours, {name}", fontsize=10)
-            axis.axis("off")
-        return figure
 
-    return draw
+def _three_sheets(before: Tensor, got: Tensor, expected: Tensor) -> Figure:
+    """The first face's colours: before the displacement, expected after it, yours."""
+    sheets = [colours[0].reshape(4, 5, 3).clamp(0, 1) for colours in (before, expected, got)]
+    return gallery(sheets, ["before the displacement", "expected", "yours"], title="Colours")
 
 
 # Hyperbolic -------------------------------------------------------------------------------------
@@ -384,10 +361,10 @@ def read_hyperbolic(attempt):
         agree(what, attempt, two, middle, depths, axes=AXES, hint=hint)
     cases = (2, 3, 5, 8, 30, 1), (3, 6, 7, 4, 20, 2), (1, 1, 6, 6, 25, 3)
     for batch, channels, height, width, vertices, seed in cases:
-        maps = _normal(batch, channels, height, width, seed=seed)
+        maps = normal(batch, channels, height, width, seed=seed)
         size = torch.tensor([float(width), float(height)])
-        points = (_uniform(batch, vertices, 2, seed=seed + 10) * 1.2 - 0.1) * size
-        depth = 0.5 + 2 * _uniform(batch, 1, height, width, seed=seed + 20)
+        points = (uniform(batch, vertices, 2, seed=seed + 10) * 1.2 - 0.1) * size
+        depth = 0.5 + 2 * uniform(batch, 1, height, width, seed=seed + 20)
         shape = f"{vertices} readings of {batch} maps of {height} by {width}, {channels} channels"
         agree(shape, attempt, maps, points, depth, axes=AXES)
         agree(f"{shape}, all depths negative", attempt, maps, points, -depth, axes=AXES)

@@ -10,20 +10,17 @@ from torch import Tensor
 
 from ...face.mesh import edges, face_normals
 from ...fitting import losses
+from ...pictures.sheets import gallery
 from ..checks import exercise_check
-from ..compare import agree, same_gradients, seeded
-
-
-def _normal(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed))
+from ..compare import agree, normal, same_gradients, seeded
 
 
 def _strip(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """A wavy strip of triangles: (V, 3) and (F, 3), consistently turned."""
     n = count + 1
     x = torch.arange(n).float()
-    top = torch.stack([x, torch.ones(n), 0.2 * _normal(n, seed=seed)], 1)
-    bottom = torch.stack([x + 0.3, torch.zeros(n), 0.2 * _normal(n, seed=seed + 1)], 1)
+    top = torch.stack([x, torch.ones(n), 0.2 * normal(n, seed=seed)], 1)
+    bottom = torch.stack([x + 0.3, torch.zeros(n), 0.2 * normal(n, seed=seed + 1)], 1)
     i = torch.arange(count)
     faces = torch.cat(
         [torch.stack([i, n + i, n + i + 1], 1), torch.stack([i, n + i + 1, i + 1], 1)]
@@ -87,8 +84,8 @@ def flipped_share(attempt):
     agree(what, attempt, square[None], line[None], faces)
     for count, batch, seed in ((6, 3, 1), (15, 1, 2), (40, 4, 3)):
         vertices, faces = _strip(count, seed)
-        before = vertices + 0.1 * _normal(batch, *vertices.shape, seed=seed + 5)
-        after = before + 0.45 * _normal(batch, *vertices.shape, seed=seed + 9)
+        before = vertices + 0.1 * normal(batch, *vertices.shape, seed=seed + 5)
+        after = before + 0.45 * normal(batch, *vertices.shape, seed=seed + 9)
         what = f"flipped_share of {batch} noisy strips of {2 * count} triangles"
         agree(what, attempt, before, after, faces, axes=("face",), atol=1e-3)
     return "a pulled corner, turned squares, a triangle without area, and noisy strips"
@@ -112,19 +109,14 @@ def map_apart(
 
 
 def _two_maps(offset_map: Tensor, displacement: bool, *_: Tensor) -> Figure:
-    figure = Figure((8.4, 2.8), layout="constrained", facecolor="white")
-    mirrored = offset_map.flip(-1)
-    if displacement:
-        mirrored = mirrored * torch.tensor([-1.0, 1, 1])[:, None, None]
+    apart = map_apart(end=lambda apart: apart)(offset_map, displacement)
     limit = float(offset_map.abs().max())
-    shown = {"M, channel x": offset_map, "flip(M), channel x": mirrored}
-    shown["M − flip(M)"] = offset_map - mirrored
-    for axis, (name, values) in zip(figure.subplots(1, 3), shown.items(), strict=True):
-        axis.imshow(values[0, 0].numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axis.set_title(name, fontsize=10)
-        axis.axis("off")
-    figure.suptitle("What is expected: the sum of the squares of the last, over all channels")
-    return figure
+    return gallery(
+        [maps[0, 0] for maps in (offset_map, offset_map - apart, apart)],
+        ["M, channel x", "flip(M), channel x", "M − flip(M)"],
+        title="Expected: the sum of the squares of the last, over all channels",
+        **dict(cmap="RdBu_r", vmin=-limit, vmax=limit),
+    )
 
 
 @exercise_check(
@@ -167,7 +159,7 @@ def map_symmetry(attempt):
     hint = "M - flip(M) is (-1, 3, -3, 1): its squares add up to 20."
     agree(what, attempt, small, False, hint=hint)
     for shape in ((2, 3, 4, 6), (3, 3, 5, 5), (1, 3, 7, 3)):
-        m = _normal(*shape, seed=sum(shape))
+        m = normal(*shape, seed=sum(shape))
         for displacement in (False, True):
             what = f"map_symmetry of a map {shape}, displacement={displacement}"
             agree(what, attempt, m, displacement, picture=partial(_two_maps, m, displacement))
@@ -177,7 +169,7 @@ def map_symmetry(attempt):
     what = "map_symmetry of a face that widens on both sides"
     hint = "Left goes left and right goes right: that is symmetric, and costs nothing."
     agree(what, attempt, widening, True, hint=hint, picture=partial(_two_maps, widening, True))
-    double = _normal(2, 3, 4, 4, seed=8).double()
+    double = normal(2, 3, 4, 4, seed=8).double()
     agree("map_symmetry in float64", attempt, double, True, rtol=1e-9)
     return "by hand, for textures and displacements, with its gradient"
 
@@ -239,12 +231,12 @@ def mesh_symmetry(attempt):
         mirror = torch.arange(count)
         one, other = order[:half], order[half : 2 * half]
         mirror[one], mirror[other] = other, one
-        offsets = _normal(batch, count, 3, seed=seed + 7)
+        offsets = normal(batch, count, 3, seed=seed + 7)
         for displacement in (False, True):
             what = f"mesh_symmetry of {batch} faces of {count} vertices, {displacement=}"
             agree(what, attempt, offsets, mirror, displacement)
             same_gradients(what, attempt, {"offsets": offsets}, mirror, displacement)
-    double, mirror = _normal(2, 4, 3, seed=5).double(), torch.tensor([3, 1, 2, 0])
+    double, mirror = normal(2, 4, 3, seed=5).double(), torch.tensor([3, 1, 2, 0])
     agree("mesh_symmetry in float64", attempt, double, mirror, True, rtol=1e-9)
     return "by hand, and for mirrors in any order, with its gradient"
 
@@ -327,14 +319,14 @@ def ring_smoothness(attempt):
         pairs = edges(faces)
         order = torch.randperm(len(pairs), generator=seeded(seed))
         pairs = torch.cat([pairs[order[::2]].flip(1), pairs[order[1::2]]])
-        values = _normal(batch, len(vertices), channels, seed=seed + 3)
+        values = normal(batch, len(vertices), channels, seed=seed + 3)
         what = f"ring_smoothness of {batch} strips of {len(faces)} triangles, {channels} channels"
         agree(what, attempt, values, pairs)
         same_gradients(what, attempt, {"values": values}, pairs)
     pairs = torch.tensor([[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]])  # vertex 4 has no neighbour
     what = "ring_smoothness of equal values, one vertex alone"
     agree(what, attempt, torch.full((2, 5, 3), 4.2), pairs, atol=1e-6)
-    agree("ring_smoothness with one vertex alone", attempt, _normal(2, 5, 3, seed=6), pairs)
-    double = _normal(1, 5, 3, seed=7).double()
+    agree("ring_smoothness with one vertex alone", attempt, normal(2, 5, 3, seed=6), pairs)
+    double = normal(1, 5, 3, seed=7).double()
     agree("ring_smoothness in float64", attempt, double, pairs, rtol=1e-9)
     return "by hand, for three meshes, with its gradient, and with a vertex alone"

@@ -280,7 +280,7 @@ def share_of(whole):
         "The rest is what the even part leaves: texture minus even.": parts(
             rest=lambda t, even, surface: even[:, None] - t
         ),
-        "The rest is weighed there; it is an offset a vertex, as it came.": (
+        "The rest is weighed there; it is one offset per vertex, as it came.": (
             parts(rest=lambda t, even, surface: (t - even[:, None]) * surface[:, None]),
             parts(rest=lambda t, even, surface: (t - even[:, None]) * share(surface)[:, None]),
         ),

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix
 from ...face.lighting import ambient_lighting, sh_basis
 from ...face.morphable_model import MorphableModel
+from ...pictures.sheets import gallery
 from ..checks import exercise_check
 from ..compare import Wrong, agree, seeded
 
@@ -198,14 +199,8 @@ def relight(attempt):
 
 
 def _two_pictures(got: Tensor, expected: Tensor) -> Figure:
-    figure = Figure(figsize=(5, 2.6), layout="constrained")
-    for axis, image, title in zip(
-        figure.subplots(1, 2), (expected[0], got[0]), ("expected", "yours"), strict=True
-    ):
-        axis.imshow(image.detach().clamp(0, 1).permute(1, 2, 0).numpy())
-        axis.set_title(title)
-        axis.axis("off")
-    return figure
+    images = [image[0].clamp(0, 1).permute(1, 2, 0) for image in (expected, got)]
+    return gallery(images, ["expected", "yours"])
 
 
 # A caricature -----------------------------------------------------------------------------------

@@ -278,7 +278,7 @@ MUTANTS = {
         "one mode too few": lambda f, m, b, k: error(f, m, b, max(k - 1, 1)),
         "the last modes": lambda f, m, b, k: error(f, m, b.flip(0), k),
         "mode k alone": lambda f, m, b, k: error(f, m, b[k - 1 : k], 1),
-        "one value a face": gap_measured(lambda gap: gap.norm(dim=-1).mean(1)),
+        "one value per face": gap_measured(lambda gap: gap.norm(dim=-1).mean(1)),
         "the first face alone": lambda f, m, b, k: error(f[:1], m, b, k),
         "the median": gap_measured(lambda gap: gap.norm(dim=-1).median()),
         "the mean error's length": gap_measured(lambda gap: gap.mean(0).norm(dim=-1).mean()),
@@ -295,7 +295,7 @@ MUTANTS = {
     "specificity_error": {
         "squared": distance_measured(lambda each: each.square().mean(2).min(1).values.mean()),
         "to the mean sample": lambda g, s: (g - s.mean(0)).norm(dim=-1).mean(),
-        "one value a face": distance_measured(lambda each: each.mean(2).min(1).values),
+        "one value per face": distance_measured(lambda each: each.mean(2).min(1).values),
         "coordinates": lambda g, s: (g[:, None] - s).abs().mean((2, 3)).min(1).values.mean(),
         "the first face alone": distance_measured(lambda each: each[0].mean(1).min()),
         "the nearest vertex, not the same one": lambda g, s: torch.stack(

@@ -73,12 +73,6 @@ def detached_length(vertices, faces):
     return total / total.norm(dim=-1, keepdim=True).detach().clamp(min=1e-12)
 
 
-def constant_normals(vertices, faces):
-    normals = torch.zeros_like(vertices)
-    normals[..., 2] = 1
-    return normals
-
-
 def normals_in_a_loop(vertices, faces):
     meshes = []
     for mesh in vertices:
@@ -144,22 +138,6 @@ def basis_by_filling(normals):
 
 
 # Eq. 3 ------------------------------------------------------------------------------------------
-
-
-def light_reshaped(albedo, normals, lighting):
-    return albedo * (library_basis(normals) @ lighting.reshape(-1, 3, 9).transpose(1, 2))
-
-
-def four_functions(albedo, normals, lighting):
-    return albedo * (library_basis(normals)[..., :4] @ lighting[:, :4])
-
-
-def eight_functions(albedo, normals, lighting):
-    return albedo * (library_basis(normals)[..., 1:] @ lighting[:, 1:])
-
-
-def summed_over_colours(albedo, normals, lighting):
-    return (library_basis(normals) @ lighting).sum(-1)[..., None] * albedo
 
 
 def shade_by_einsum(albedo, normals, lighting):
@@ -277,7 +255,7 @@ MUTANTS = {
             torch.zeros_like(v).index_add(1, f[:, 0], crosses(v, f)), dim=-1
         ),
         "normalised over the vertices": lambda v, f: F.normalize(not_unit(v, f), dim=1),
-        "one normal a triangle": face_normals,
+        "one normal per triangle": face_normals,
         "the first mesh's normals for all": lambda v, f: library_normals(v[:1], f).expand_as(v),
         "away from the mesh's middle": lambda v, f: F.normalize(v - v.mean(1, True), dim=-1),
         "nan where no triangle is": lambda v, f: (
@@ -322,7 +300,7 @@ MUTANTS = {
         "four functions": lambda a, n, g: a * (library_basis(n)[..., :4] @ g[:, :4]),
         "the absolute value": lambda a, n, g: library_shade(a, n, g).abs(),
         "the colours of the light in reverse": lambda a, n, g: library_shade(a, n, g.flip(-1)),
-        "one albedo a face": lambda a, n, g: library_shade(a.mean(1, True).expand_as(a), n, g),
+        "one albedo per face": lambda a, n, g: library_shade(a.mean(1, True).expand_as(a), n, g),
         "no gradient to the normals": lambda a, n, g: library_shade(a, n.detach(), g),
         "the constant function left out": lambda a, n, g: (
             a * (library_basis(n)[..., 1:] @ g[:, 1:])

@@ -137,14 +137,6 @@ def _distances(points, triangles, distance=squared_distance):
     return torch.stack([distance(p, a, b), distance(p, b, c), distance(p, c, a)])
 
 
-def _to_line(p, a, b):
-    return area(a, b, p).square() / (b - a).square().sum(-1)
-
-
-def _to_ends(p, a, b):
-    return torch.minimum((p - a).square().sum(-1), (p - b).square().sum(-1))
-
-
 def _gaussian(points, triangles, sigma):
     squared = _distances(points, triangles).amin(0)
     inside = (weights_of(points, triangles) >= 0).all(-1)
@@ -287,7 +279,7 @@ MUTANTS = {
         "detached": lambda p, t: weights_of(p, t.detach()),
     },
     "rasterize_hard": {
-        "one depth a triangle, its mean": painter(depth=lambda w, z: z.mean().expand(len(w))),
+        "one depth per triangle, its mean": painter(depth=lambda w, z: z.mean().expand(len(w))),
         "perspective depth": painter(depth=lambda w, z: 1 / (w @ (1 / z))),
         "any positive weight counts as inside": painter(inside=lambda w: (w >= 0).any(-1)),
         "two positive weights count as inside": painter(inside=lambda w: (w >= 0).sum(-1) >= 2),
