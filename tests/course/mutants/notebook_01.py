@@ -89,10 +89,6 @@ def _pca_over_vertices(samples, modes):
 # face_shape -----------------------------------------------------------------------------------
 
 
-def _shape_einsum(mean, ai, ae, ci, ce):
-    return mean + torch.einsum("bk,kvc->bvc", ci, ai) + torch.einsum("bk,kvc->bvc", ce, ae)
-
-
 def _shape_loops(mean, ai, ae, ci, ce):
     faces = []
     for a, e in zip(ci, ce, strict=True):
@@ -171,10 +167,9 @@ def _error_projected(faces, mean, basis, modes):
 
 
 def _specificity_loops(generated, samples):
-    nearest = []
-    for face in generated:
-        nearest.append(min(float((face - s).norm(dim=1).mean()) for s in samples))
-    return sum(nearest) / len(nearest)
+    return sum(
+        min(float((face - s).norm(dim=1).mean()) for s in samples) for face in generated
+    ) / len(generated)
 
 
 def of_pca(index, change):
@@ -188,9 +183,14 @@ def of_pca(index, change):
     return pca
 
 
-def of_shape(change):
-    """Eq. 1 with other arguments: change(mean, identity basis, expression basis, and both's)."""
-    return lambda *arguments: shape(*change(*arguments))
+def of_shape(**changes):
+    """Eq. 1 with changed arguments: name=change(argument)."""
+
+    def face_shape(*arguments):
+        named = dict(zip(("m", "ai", "ae", "ci", "ce"), arguments, strict=True))
+        return shape(*(changes.get(name, lambda x: x)(x) for name, x in named.items()))
+
+    return face_shape
 
 
 MUTANTS = {
@@ -226,34 +226,26 @@ MUTANTS = {
         "nothing": lambda x, k: None,
     },
     "face_shape": {
-        "no mean": of_shape(lambda m, ai, ae, ci, ce: (0 * m, ai, ae, ci, ce)),
-        "the mean once a basis": of_shape(lambda m, ai, ae, ci, ce: (2 * m, ai, ae, ci, ce)),
-        "no expression": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci, 0 * ce)),
-        "no identity": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, 0 * ci, ce)),
-        "expression taken off": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci, -ce)),
-        "the first face's coefficients for all": of_shape(
-            lambda m, ai, ae, ci, ce: (m, ai, ae, ci[:1].expand_as(ci), ce)
-        ),
+        "no mean": of_shape(m=lambda x: 0 * x),
+        "the mean once per basis": of_shape(m=lambda x: 2 * x),
+        "no expression": of_shape(ce=lambda x: 0 * x),
+        "no identity": of_shape(ci=lambda x: 0 * x),
+        "expression taken off": of_shape(ce=torch.neg),
+        "the first face's coefficients for all": of_shape(ci=lambda x: x[:1].expand_as(x)),
         "the first face alone": lambda *arguments: shape(*arguments)[0],
         "sums over the batch": lambda m, ai, ae, ci, ce: (
             m + torch.einsum("bk,kvc->vc", ci, ai) + torch.einsum("bk,kvc->vc", ce, ae)
         ),
-        "the first coefficient for all modes": of_shape(
-            lambda m, ai, ae, ci, ce: (m, ai, ae, ci[:, :1].expand_as(ci), ce)
-        ),
+        "the first coefficient for all modes": of_shape(ci=lambda x: x[:, :1].expand_as(x)),
         "coordinates mixed up": lambda m, ai, ae, ci, ce: (
             m + ((ci @ ai.flatten(1)) + (ce @ ae.flatten(1))).reshape(len(ci), 3, -1).mT
         ),
-        "detached": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci.detach(), ce.detach())),
-        "expression detached": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci, ce.detach())),
+        "detached": of_shape(ci=torch.detach, ce=torch.detach),
+        "expression detached": of_shape(ce=torch.detach),
         "the mean face": lambda m, ai, ae, ci, ce: m.expand(len(ci), *m.shape),
-        "divided by the number of modes": of_shape(
-            lambda m, ai, ae, ci, ce: (m, ai, ae, ci / len(ai), ce)
-        ),
-        "expression kept from 0 to 1": of_shape(
-            lambda m, ai, ae, ci, ce: (m, ai, ae, ci, ce.clamp(0, 1))
-        ),
-        "coefficients squared": of_shape(lambda m, ai, ae, ci, ce: (m, ai, ae, ci**2, ce)),
+        "divided by the number of modes": of_shape(ci=lambda x: x / x.shape[1]),
+        "expression kept from 0 to 1": of_shape(ce=lambda x: x.clamp(0, 1)),
+        "coefficients squared": of_shape(ci=torch.square),
     },
     "fit_coefficients": {
         "noise as a precision": noise_of(lambda n: 1 / n if n else 0),
@@ -322,7 +314,9 @@ ALTERNATIVES = {
         "in place, signs turned, a list": _pca_in_place,
     },
     "face_shape": {
-        "einsum": _shape_einsum,
+        "einsum": lambda m, ai, ae, ci, ce: (
+            m + torch.einsum("bk,kvc->bvc", ci, ai) + torch.einsum("bk,kvc->bvc", ce, ae)
+        ),
         "loops": _shape_loops,
         "one joined basis": _shape_joined,
     },

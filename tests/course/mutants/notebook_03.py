@@ -140,10 +140,6 @@ def basis_by_filling(normals):
 # Eq. 3 ------------------------------------------------------------------------------------------
 
 
-def shade_by_einsum(albedo, normals, lighting):
-    return torch.einsum("bvc,bvk,bkc->bvc", albedo, library_basis(normals), lighting)
-
-
 def shade_in_loops(albedo, normals, lighting):
     total = torch.zeros_like(albedo)
     values = library_basis(normals)
@@ -158,12 +154,6 @@ def shade_face_by_face(albedo, normals, lighting):
 
 
 # Light from colours -----------------------------------------------------------------------------
-
-
-def weights_over_the_batch(albedo, normals, colours, weights, ridge=1e-3):
-    total = weights.sum()
-    solve = ridge_times(lambda own: total / own.sum())
-    return solve(albedo, normals, colours, weights, ridge)
 
 
 def one_face_of_all(albedo, normals, colours, weights, ridge=1e-3):
@@ -226,18 +216,6 @@ def light_by_one_system(albedo, normals, colours, weights, ridge=1e-3):
 
 
 # The counterfeit --------------------------------------------------------------------------------
-
-
-def ambient_only(albedo, lighting, factor):
-    light = lighting.clone()
-    light[:, 0] = light[:, 0] / factor
-    return albedo * factor[:, None], light
-
-
-def picture_by_einsum(albedo, lighting, factor):
-    return torch.einsum("bvc,bc->bvc", albedo, factor), torch.einsum(
-        "bkc,bc->bkc", lighting, 1 / factor
-    )
 
 
 def picture_in_place(albedo, lighting, factor):
@@ -315,7 +293,9 @@ MUTANTS = {
         "ridge fixed": solved(ridge=1e-3),
         "ridge squared": solved(ridge=lambda came: came["ridge"] ** 2),
         "ridge towards a first row of 1": solved(prior=torch.eye(9, 3)[:, :1].expand(1, 9, 3)),
-        "weights divided by their sum over the batch": weights_over_the_batch,
+        "weights divided by their sum over the batch": lambda a, n, c, w, ridge=1e-3: ridge_times(
+            lambda own: w.sum() / own.sum()
+        )(a, n, c, w, ridge),
         "colours divided by the albedo": solved(  # dark vertices get too large a say
             albedo=lambda came: torch.ones_like(came["albedo"]),
             colours=lambda came: came["colours"] / came["albedo"],
@@ -339,7 +319,10 @@ MUTANTS = {
     },
     "same_picture": {
         "light as it was": lambda a, g, f: (a * f[:, None], g),
-        "only the ambient row dimmed": ambient_only,
+        "only the ambient row dimmed": lambda a, g, f: (
+            a * f[:, None],
+            torch.cat([g[:, :1] / f[:, None], g[:, 1:]], 1),
+        ),
         "no axis for the vertices": lambda a, g, f: (a * f, g / f),
         "skin clamped": lambda a, g, f: ((a * f[:, None]).clamp(0, 1), g / f[:, None]),
         "added, not multiplied": lambda a, g, f: (a + f[:, None], g - f[:, None]),
@@ -362,7 +345,7 @@ ALTERNATIVES = {
         "filled in, other forms of band 2": basis_by_filling,
     },
     "shade": {
-        "einsum": shade_by_einsum,
+        "einsum": lambda a, n, g: torch.einsum("bvc,bvk,bkc->bvc", a, library_basis(n), g),
         "a loop over the functions": shade_in_loops,
         "a loop over the faces": shade_face_by_face,
     },
@@ -371,5 +354,11 @@ ALTERNATIVES = {
         "numpy": light_by_numpy,
         "one system for all channels": light_by_one_system,
     },
-    "same_picture": {"einsum": picture_by_einsum, "in place, as a list": picture_in_place},
+    "same_picture": {
+        "einsum": lambda a, g, f: (
+            torch.einsum("bvc,bc->bvc", a, f),
+            torch.einsum("bkc,bc->bkc", g, 1 / f),
+        ),
+        "in place, as a list": picture_in_place,
+    },
 }

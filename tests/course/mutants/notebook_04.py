@@ -1,6 +1,8 @@
 """Notebook 04: plausible mistakes, each to be judged wrong, and right answers written otherwise."""
 
 import math
+from functools import reduce
+from operator import mul
 
 import torch
 
@@ -166,27 +168,6 @@ def _softmax_coverage(points, triangles, sigma):
     inside = (weights_of(points, triangles) >= 0).all(-1)
     signed = torch.where(inside, squared, -squared) / sigma
     return torch.stack([signed, torch.zeros_like(signed)], -1).softmax(-1)[..., 0]
-
-
-# silhouette -----------------------------------------------------------------------------------
-
-
-def _silhouette_loop(coverages):
-    missed = torch.ones_like(coverages[..., 0])
-    for k in range(coverages.shape[-1]):
-        missed = missed * (1 - coverages[..., k])
-    return 1 - missed
-
-
-def _silhouette_union(coverages):
-    total = coverages[..., 0]
-    for p in coverages[..., 1:].unbind(-1):
-        total = total + p - total * p
-    return total
-
-
-def _silhouette_log(coverages):
-    return 1 - torch.exp(torch.log1p(-coverages).sum(-1))
 
 
 # soft_blend -----------------------------------------------------------------------------------
@@ -377,9 +358,9 @@ ALTERNATIVES = {
         "softmax against zero": _softmax_coverage,
     },
     "silhouette": {
-        "a loop": _silhouette_loop,
-        "union of two, again and again": _silhouette_union,
-        "through logarithms": _silhouette_log,
+        "a product in turn": lambda p: 1 - reduce(mul, (1 - p).unbind(-1)),
+        "union of two, again and again": lambda p: reduce(lambda a, b: a + b - a * b, p.unbind(-1)),
+        "through logarithms": lambda p: 1 - torch.exp(torch.log1p(-p).sum(-1)),
     },
     "soft_blend": {
         "a softmax of log coverage and depth, the background one more": _softmax_blend,
