@@ -67,7 +67,8 @@ def _gains_without_gaps(*arguments):
 def gain_by_group(attempt):
     before, after = torch.tensor([[0.4, 0.2, 0.1, 0.3], [0.1, 0.2, 0.2, 0.3]])
     what = "gain_by_group([.4, .2, .1, .3], [.1, .2, .2, .3], groups [2, 2, 0, 0], 3)"
-    agree(what, attempt, before, after, torch.tensor([2, 2, 0, 0]), 3, axes=("group",))
+    got = attempt(before, after, torch.tensor([2, 2, 0, 0]), 3)
+    close(what, got, torch.tensor([-0.25, torch.nan, 0.5]), axes=("group",))
     for seed, faces, count in ((1, 30, 4), (2, 7, 6), (3, 1, 1), (4, 50, 5)):
         g = seeded(seed)
         errors = torch.rand(2, faces, generator=g, dtype=torch.float64 if seed == 4 else None)
@@ -221,8 +222,10 @@ def energy_by_area(attempt):
         label = torch.arange(vertices) % (count + 1)  # the last of them is in no area
         areas = torch.stack([label == i for i in range(count)])
         cases[f"{batch} faces in {count} areas"] = displacement, surface, areas
+    literal = torch.tensor([[0.5, 0.5]]), torch.tensor([[4.0, 4 / 7]])
     for words, arguments in cases.items():
-        got, expected = attempt(*arguments), energy_shares()(*arguments)
+        got = attempt(*arguments)
+        expected = literal if arguments is by_hand else energy_shares()(*arguments)
         same_length(f"energy_by_area of {words}", got, expected)
         axes = ("face", "area")
         close(f"the shares of {words}", got[0], expected[0], axes=axes, picture=_bars)
