@@ -1,18 +1,17 @@
-"""Makes a Colab machine ready for the notebooks: what is there stays, what is missing comes in.
+"""Makes a Colab machine ready for the notebooks: what it has stays, what it lacks comes in.
 
     python data_scripts/colab_setup.py              # the set-up cell of a notebook runs this
     python data_scripts/colab_setup.py --dry-run    # say what would be installed
 
 torch, numpy and whatever else is installed keep their versions. What is missing is installed at the
 version of requirements.lock, from wheels, without its dependencies being allowed to move anything.
-Needs nothing but the standard library and pip.
+Needs nothing but the standard library and pip. Serves the set-up cell of every notebook.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import subprocess
 import sys
 import time
@@ -42,11 +41,11 @@ def wanted() -> list[Requirement]:
 
 
 def installed() -> dict[str, str]:
-    there: dict[str, str] = {}
-    for found in metadata.distributions():
-        if found.metadata["Name"]:  # the first on the path is the one that is imported
-            there.setdefault(canonicalize_name(found.metadata["Name"]), found.version)
-    return there
+    versions: dict[str, str] = {}
+    for package in metadata.distributions():
+        if package.metadata["Name"]:  # the first on the path is the one that is imported
+            versions.setdefault(canonicalize_name(package.metadata["Name"]), package.version)
+    return versions
 
 
 def locked() -> dict[str, str]:
@@ -64,11 +63,11 @@ def missing() -> list[str]:
 
     Raises RuntimeError when something that must stay is absent or too old.
     """
-    there, pins = installed(), locked()
+    versions, pins = installed(), locked()
     needed = []
     for requirement in wanted():
         name = canonicalize_name(requirement.name)
-        version = there.get(name)
+        version = versions.get(name)
         if version and requirement.specifier.contains(version, prereleases=True):
             continue
         if name in KEPT:
@@ -92,17 +91,17 @@ def pip(*arguments: str) -> None:
 
 def dependencies(names: list[str]) -> list[str]:
     """Pins of what the given distributions ask for and is not there, once they are installed."""
-    there, pins = installed(), locked()
-    found, queue = [], [re.split("==", name)[0] for name in names]
+    versions, pins = installed(), locked()
+    needed, queue = [], [name.partition("==")[0] for name in names]
     while queue:
         for line in metadata.requires(queue.pop()) or []:
             asked = Requirement(line)
             name = canonicalize_name(asked.name)
             if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
                 continue
-            if name not in there and name in pins and f"{name}=={pins[name]}" not in found:
-                found.append(f"{name}=={pins[name]}")
-    return found
+            if name not in versions and name in pins and f"{name}=={pins[name]}" not in needed:
+                needed.append(f"{name}=={pins[name]}")
+    return needed
 
 
 def install(needed: list[str]) -> list[str]:
@@ -140,8 +139,8 @@ def main() -> None:
     importlib.invalidate_caches()
     after = installed()
     moved = sorted(name for name, version in before.items() if after.get(name) != version)
-    kept = ", ".join(f"{name} {after[name]}" for name in ("torch", "torchvision", "numpy"))
-    print(f"ready in {time.perf_counter() - started:.0f} s; kept {kept}")
+    unchanged = ", ".join(f"{name} {after[name]}" for name in ("torch", "torchvision", "numpy"))
+    print(f"ready in {time.perf_counter() - started:.0f} s; kept {unchanged}")
     if set(moved) - {pin.split("==")[0] for pin in needed} - {"facerecon-lib"}:
         print("these changed their version, which they should not:", ", ".join(moved))
 

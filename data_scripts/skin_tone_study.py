@@ -13,7 +13,9 @@
 Takes the folders <albedo>-<light> that are there, one or all six: from eval.json the numbers of
 each face (MEASURES, OFFSETS), from offset_unet.safetensors what the U-Net was trained as. All have
 to be of the same faces, with U-Nets that differ in albedo and light alone: else they are no
-comparison. `course/nb09_comparison/tone_study.py` reads it.
+comparison.
+
+Notebook 09: `course/nb09_comparison/tone_study.py` reads the file.
 """
 
 from __future__ import annotations
@@ -62,17 +64,17 @@ def study(runs: Path) -> dict:
     from facerecon_lib.course.nb09_comparison.tone_study import ALBEDOS, FORMAT, LIGHTS
 
     names = [f"{albedo}-{light}" for albedo in ALBEDOS for light in LIGHTS]
-    found = {n: runs / n for n in names if (runs / n / "eval.json").is_file()}
-    if not found:
+    folders = {n: runs / n for n in names if (runs / n / "eval.json").is_file()}
+    if not folders:
         raise StudyError(f"{runs}: holds none of {', '.join(names)} with an eval.json in it")
     content: dict = {"format": FORMAT, "runs": {}}
-    for name, folder in found.items():
+    for name, folder in folders.items():
         trained, facts = _trained(folder, name)
         shared, run = _evaluated(folder / "eval.json", name)
         for key, value in {"trained": trained, **shared}.items():
             if content.setdefault(key, value) != value:
                 raise StudyError(
-                    f"{folder}: its {key} differ from those of {next(iter(found))}; a comparison "
+                    f"{folder}: its {key} differ from those of {next(iter(folders))}; a comparison "
                     "takes one and the same for all"
                 )
         content["runs"][name] = facts | run
@@ -108,14 +110,14 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
     from facerecon_lib.course.nb09_comparison.tone_study import AREAS, MEASURES, METHODS, OFFSETS
 
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["rendered"]
+        report = json.loads(path.read_text(encoding="utf-8"))["rendered"]
         shared = {
-            "faces": f"{found['what']}, with details",
-            "encoder": found["encoder"],
-            "tones": [int(tone) for tone in found["tones"]],
-            "area_shares": {area: _short(found["area_shares"][area]) for area in AREAS},
+            "faces": f"{report['what']}, with details",
+            "encoder": report["encoder"],
+            "tones": [int(tone) for tone in report["tones"]],
+            "area_shares": {area: _short(report["area_shares"][area]) for area in AREAS},
         }
-        light, values, offsets = found["light"], found["values"], found["offsets"]
+        light, values, offsets = report["light"], report["values"], report["offsets"]
         run = {
             ours: {measure: _numbers(values[theirs][measure]) for measure in MEASURES}
             for ours, theirs in METHODS.items()
@@ -127,9 +129,7 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
             f"{path}: not what facerecon evaluate --augmented --rendered writes ({reason})"
         ) from None
     if light != name.partition("-")[2]:
-        raise StudyError(
-            f"{path}: was evaluated under light {light!r}; give --illumination of the run"
-        )
+        raise StudyError(f"{path}: was evaluated under light {light!r}; give --illumination")
     for where, table in run.items():
         for measure, numbers in table.items():
             if len(numbers) != len(shared["tones"]):

@@ -63,12 +63,12 @@ def read_bfm(
         source, place = read_2009(path, expression, modes)
     if landmarks is None:
         return source
-    given = place[read_landmarks(landmarks, len(place))]
-    if (given < 0).any():
-        point = np.argmax(given < 0) + 1
+    points = place[read_landmarks(landmarks, len(place))]
+    if (points < 0).any():
+        point = np.argmax(points < 0) + 1
         refuse(landmarks, f"point {point} is on a vertex that the expression basis leaves out")
     notes = [*source.notes, "landmarks: from a file of vertex numbers"]
-    return replace(source, landmarks=given, notes=notes)
+    return replace(source, landmarks=points, notes=notes)
 
 
 def read_2009(
@@ -82,8 +82,7 @@ def read_2009(
             f" {', '.join(EXPRESSION_FILES)} (Deep3DFaceReconstruction says where from)"
         )
     data = read_mat(path, PARTS)
-    missing = [name for name in PARTS if name not in data]
-    if missing:
+    if missing := [name for name in PARTS if name not in data]:
         refuse(path, f"lacks {', '.join(missing)}; give BFM 2009's 01_MorphableModel.mat, whole")
     shape, colour = (
         linear_model(path, x, data[f"{x}MU"], data[f"{x}PC"], data[f"{x}EV"], modes)
@@ -120,10 +119,10 @@ def read_2009(
     if folder is not None:
         source.name += " + Guo et al.'s expressions"
         source.licence += "; the expressions, made from FaceWarehouse, under terms of their own"
-        source.notes += [
+        source.notes.append(
             f"expressions: Exp_Pca.bin times std_exp.txt, on {len(used)} of {count} vertices;"
             " its mean expression is left out: zero coefficients are neutral"
-        ]
+        )
     return source, place
 
 

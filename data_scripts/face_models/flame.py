@@ -5,7 +5,7 @@
 FLAME (Li et al., "Learning a model of facial shape and expression from 4D scans", SIGGRAPH Asia
 2017) is a pickle in metres, +y up and +z out of the face as here, 5,023 vertices. shapedirs holds
 300 identity and then 100 expression directions, each per standard deviation (its authors draw
-N(0, 1) identities). `array_pickle.py` reads the pickle and runs nothing of it.
+N(0, 1) identities). Nothing in the pickle is run.
 
 The mouth opens by a joint, which Eq. 1 has none of. One more expression mode does what is linear of
 it: half the difference of skinning at +0.2 and -0.2 rad about the jaw's x axis; the import prints

@@ -5,6 +5,8 @@
 AlbedoMM (Smith et al., "A morphable face albedo model", CVPR 2020) holds MU (512, 512, 3) and PC
 (512, 512, 3, 145), per standard deviation, as images in linear light, blue first; vt and ft lay
 them on FLAME's triangles, v upwards. Its specular part is left out: Eq. 3 has no highlights.
+
+Notebook 01, Eq. 2.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.interpolate import interpn
 
 from face_models.tables import ImportModelError, check_kind, refuse
 from facerecon_lib.face.colour import linear_to_srgb
@@ -82,15 +85,10 @@ def at_uv(
 ) -> Float[np.ndarray, "vertex ..."]:
     """Bilinear; texel centres at half numbers, the first row on top (v = 1)."""
     height, width = image.shape[:2]
-    x = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
-    y = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)
-    left, top = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
-    total = 0.0
-    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        share = np.abs(1 - row - (y - top)) * np.abs(1 - column - (x - left))
-        share = share.reshape(-1, *[1] * (image.ndim - 2))
-        total = total + share * image[top + row, left + column]
-    return total
+    row = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)
+    column = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
+    grid = (np.arange(height), np.arange(width))
+    return interpn(grid, image, np.stack([row, column], 1))
 
 
 def srgb_slope(linear: np.ndarray) -> np.ndarray:

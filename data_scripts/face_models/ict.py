@@ -6,7 +6,7 @@ The folder holds one mesh many times: `generic_neutral_mesh.obj`; `identityNNN.o
 face plus one standard deviation of a mode; an .obj an expression at its full strength; and
 `vertex_indices.json`, which names the expressions and the 68 landmarks. Lengths are centimetres.
 What each range of vertices is, the repository's README says (github.com/ICT-VGL/ICT-FaceKit). A
-part of the folder is enough: what is missing is said.
+part of the folder is enough.
 
 R. Li and others, "Learning formation of physically-based face attributes", CVPR 2020.
 
@@ -44,15 +44,12 @@ PARTS = {  # the vertices' ranges; what is on the left comes before its right tw
     "right_iris": (23791, 24591),
     "shells": (24591, 26719),
 }
+# What a smile shows: second bicuspid to second bicuspid, above and below.
 FRONT_TEETH = ((17607, 18679), (19814, 20884))
-"""Second bicuspid to second bicuspid, above and below: what a smile shows."""
-
+# Parts whose mirror image is another part; every other part is its own.
 TWINS = {"left_eyeball": "right_eyeball", "right_eyeball": "left_eyeball"}
-"""Parts whose mirror image is another part; every other part is its own."""
-
+# Irises lie inside the eyeballs; tears, lashes and shadows of the eyes are see-through.
 NOT_DRAWN = ("left_iris", "right_iris", "shells")
-"""Irises lie inside the eyeballs; tears, lashes and shadows of the eyes are see-through."""
-
 ATLAS = {  # corner and size, in one uv square, of the square that each part has to itself
     "face": (0.0, 0.0, 0.75),
     "head": (0.75, 0.0, 0.25),
@@ -63,9 +60,7 @@ ATLAS = {  # corner and size, in one uv square, of the square that each part has
     "left_eyeball": (0.25, 0.75, 0.25),
     "right_eyeball": (0.0, 0.75, 0.25),
 }
-ACTION_SD = 0.26
-"""Root mean square of an action where faces are drawn: uniform in [0, 1], one time in five."""
-
+ACTION_SD = 0.26  # root mean square of an action as faces are drawn: U(0, 1), one time in five
 MM = 10.0  # in a centimetre
 
 
@@ -145,7 +140,7 @@ def triangles(
 def one_uv(
     tables: list[Int[np.ndarray, "polygon corner 2"]], texture: Float[np.ndarray, "corner 2"]
 ) -> Float[np.ndarray, "vertex 2"]:
-    """One place a vertex in one square: each part has its own there, and a seam one of its sides.
+    """One place per vertex in one square: each part has its own, and a seam one of its sides.
 
     The narrow face has no seam; the whole one has them at the ears and the neck (138 vertices).
     """
@@ -169,11 +164,6 @@ def face_region(mean: Float[np.ndarray, "vertex 3"], wide: bool) -> Bool[np.ndar
         ball = mean[slice(*PARTS[part])]
         keep[slice(*PARTS[part])] = ball[:, 2] > np.median(ball[:, 2]) - 12
     return keep
-
-
-def control_name(name: str) -> str:
-    """ICT's `mouthSmile_L` as ARKit's `mouthSmileLeft`; left and right are the subject's."""
-    return re.sub(r"_R$", "Right", re.sub(r"_L$", "Left", name))
 
 
 def check_side(path: Path, offset: Float[np.ndarray, "vertex 3"], x: np.ndarray) -> None:
@@ -208,19 +198,19 @@ def read_indices(folder: Path) -> tuple[list[str], Int[np.ndarray, " 68"]]:
 
 def offsets(folder: Path, names: list[str], neutral: Obj) -> Float[np.ndarray, "mode vertex 3"]:
     """Each named mesh less the neutral one, mm. Raises ImportModelError for another topology."""
-    found = np.zeros((len(names), VERTICES, 3))
+    result = np.zeros((len(names), VERTICES, 3))
     quiet = not errors.is_terminal
-    shown = track(names, "meshes", console=errors, transient=True, disable=quiet)
-    for i, name in enumerate(shown):
+    bar = track(names, "meshes", console=errors, transient=True, disable=quiet)
+    for i, name in enumerate(bar):
         path = folder / f"{name}.obj"
         mesh = read_obj(path)
         if mesh.polygons != neutral.polygons:
             other = "it is cut off, or of another release: get the folder again"
             refuse(path, f"its polygons are not those of generic_neutral_mesh.obj; {other}")
-        found[i] = MM * (mesh.vertices - neutral.vertices)
-        if not found[i].any():
+        result[i] = MM * (mesh.vertices - neutral.vertices)
+        if not result[i].any():
             refuse(path, "is the neutral face; get it again")
-    return found
+    return result
 
 
 def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
@@ -230,12 +220,11 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
     """
     folder = folder / "FaceXModel" if (folder / "FaceXModel").is_dir() else folder
     if not folder.is_dir():
-        found = "is a file" if folder.is_file() else "no such folder"
-        raise ImportModelError(f"{folder}: {found}; give ICT-FaceKit's folder FaceXModel/")
+        reason = "is a file" if folder.is_file() else "no such folder"
+        raise ImportModelError(f"{folder}: {reason}; give ICT-FaceKit's folder FaceXModel/")
     listed, landmarks = read_indices(folder)
-    path = folder / "generic_neutral_mesh.obj"
-    neutral = read_obj(path)
-    tables = corners(path, neutral)
+    neutral = read_obj(folder / "generic_neutral_mesh.obj")
+    tables = corners(folder / "generic_neutral_mesh.obj", neutral)
     present = sorted(p.stem for p in folder.glob("*.obj"))
     every = [name for name in present if re.fullmatch(r"identity\d{3}", name)]
     expressions = [name for name in listed if name in present]
@@ -263,6 +252,8 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
         drawn[slice(*PARTS[part])] = False
     teeth[slice(*PARTS["teeth"])] = True
     faces = triangles(tables, mirror)
+    # ARKit's names; left and right are the subject's
+    controls = [re.sub("_R$", "Right", re.sub("_L$", "Left", name)) for name in expressions]
     return SourceModel(
         name="ICT-FaceKit",
         licence="MIT",
@@ -277,9 +268,6 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
         mirror=mirror,
         keep=face_region(mean, wide),
         teeth=teeth,
-        controls={
-            control_name(name): row / ACTION_SD
-            for name, row in zip(expressions, np.eye(len(expressions)), strict=True)
-        },
+        controls=dict(zip(controls, np.eye(len(controls)) / ACTION_SD, strict=True)),
         notes=notes,
     )

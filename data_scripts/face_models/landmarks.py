@@ -7,7 +7,9 @@ The mean is rendered turned by -30, 0 and 30 degrees, and rays through a detecto
 surface. The detector has habits: on the model that ships it marks the inner 51 points some 4 mm
 beside its landmarks (10 mm on brows that have no colour). The same is done to that model, and what
 it is wrong by there is taken off here. Then the shipped model is laid onto the mesh by those
-points, and where its landmarks come to lie is what is returned: all 68 by one definition.
+points, and its landmarks' places are returned: all 68 by one definition.
+
+Notebook 01, Eq. 1.
 """
 
 from __future__ import annotations
@@ -71,21 +73,20 @@ def find_landmarks(
     that are known already, -1 elsewhere; with points 18 to 68 nothing is rendered. Raises
     ImportModelError where no face is found, DetectionError without a detector.
     """
-    mean, shown = np.array(mean, float), torch.as_tensor(np.array(faces, np.int64))
-    seen = seen_from_around(mean, shown)
+    mean, triangles = np.array(mean, float), torch.as_tensor(np.array(faces, np.int64))
+    seen = seen_from_around(mean, triangles)
     piece = pieces(faces, len(mean))
     usable = np.flatnonzero(seen & (piece == np.bincount(piece[faces[:, 0]]).argmax()))
     tree = cKDTree(mean[usable])
-    known, points, smoothing = given >= 0, given, CLOSE
-    used = (
-        INNER_POINTS if colours is not None else np.union1d(SURE, INNER_POINTS[known[INNER_POINTS]])
-    )
-    if not known[INNER_POINTS].all():
-        places = marked(mean, shown, colours) - habits(colours is None)
-        points, smoothing = np.where(known, given, usable[tree.query(places)[1]]), LOOSE
-    here = LaidOn(mean, shown, points, used, seen, smoothing)
-    carried = _symmetric(here.points[here.shipped.landmarks])
-    return np.where(known, given, usable[tree.query(carried)[1]])
+    fixed, points, smoothing, used = given >= 0, given, CLOSE, INNER_POINTS
+    if colours is None:
+        used = np.union1d(SURE, INNER_POINTS[fixed[INNER_POINTS]])
+    if not fixed[INNER_POINTS].all():
+        places = marked(mean, triangles, colours) - habits(colours is None)
+        points, smoothing = np.where(fixed, given, usable[tree.query(places)[1]]), LOOSE
+    laid_on = LaidOn(mean, triangles, points, used, seen, smoothing)
+    carried = _symmetric(laid_on.points[laid_on.shipped.landmarks])
+    return np.where(fixed, given, usable[tree.query(carried)[1]])
 
 
 @lru_cache
@@ -110,7 +111,7 @@ def marked(
     colours: None: plain skin. Raises as `find_landmarks` does.
     """
     skin = np.tile(PLAIN_SKIN, (len(mean), 1)) if colours is None else colours
-    found = []
+    views = []
     for yaw in YAWS:
         view = MeshView(mean, faces, yaw)
         try:
@@ -122,8 +123,8 @@ def marked(
                 f"no face is found on a rendering of the mean at {yaw} degrees: is it upright (+y "
                 "up), looking along +z, in millimetres? If so, name the points: --landmarks FILE"
             ) from None
-        found.append(view.surface_at(points))
-    return _symmetric(np.median(found, 0))
+        views.append(view.surface_at(points))
+    return _symmetric(np.median(views, 0))
 
 
 def _symmetric(places: Float[np.ndarray, "68 3"]) -> Float[np.ndarray, "68 3"]:

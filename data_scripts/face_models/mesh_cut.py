@@ -1,8 +1,10 @@
 """A part of a mesh as a linear map of its vertices, so that bases are cut as the mean is.
 
-part = cut_at_zero(mean, faces, beyond, fixed)         # smooth: triangles are cut through
-part = keep_vertices(faces, keep)                      # along the mesh's own edges
-mean, basis = part.apply(mean), part.apply(basis)      # (V', 3), (N, V', 3)
+    part = cut_at_zero(faces, beyond, fixed)               # smooth: triangles are cut through
+    part = keep_vertices(faces, keep)                      # along the mesh's own edges
+    mean, basis = part.apply(mean), part.apply(basis)      # (V', 3), (N, V', 3)
+
+Notebook 01, Eq. 1.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
+from trimesh.geometry import faces_to_edges
 
 SNAP = 0.3  # a cut nearer than this share of its edge moves the vertex instead: no slivers
 
@@ -40,11 +43,14 @@ class Part(NamedTuple):
     def edges(self, edges: Int[np.ndarray, "edge 2"]) -> Int[np.ndarray, "kept 2"]:
         """Those of the old mesh's edges that are edges of the part too."""
         moved = self.number[edges]
-        sides = np.sort(np.concatenate([self.faces[:, [i, (i + 1) % 3]] for i in range(3)]), 1)
-        count = self.operator.shape[0]
-        known = np.unique(sides[:, 0] * count + sides[:, 1])
-        low, high = np.sort(moved, 1).T
-        return moved[(low >= 0) & np.isin(low * count + high, known)]
+        moved = moved[(moved >= 0).all(1)]
+        return moved[np.isin(edge_keys(moved), edge_keys(faces_to_edges(self.faces)))]
+
+
+def edge_keys(edges: Int[np.ndarray, "edge 2"]) -> Int[np.ndarray, " edge"]:
+    """A number per edge, the same in both directions."""
+    low, high = np.sort(edges.astype(np.int64), 1).T
+    return low << 32 | high
 
 
 def keep_vertices(faces: Int[np.ndarray, "face 3"], keep: Bool[np.ndarray, " vertex"]) -> Part:
@@ -65,9 +71,7 @@ def cut_at_zero(
     """
     count = len(beyond)
     value = beyond.astype(float).copy()
-    sides = np.unique(
-        np.sort(np.concatenate([faces[:, [i, (i + 1) % 3]] for i in range(3)]), 1), axis=0
-    )
+    sides = np.unique(np.sort(faces_to_edges(faces), 1), axis=0)
     crossing = sides[value[sides[:, 0]] * value[sides[:, 1]] < 0]
     share = value[crossing[:, 0]] / (value[crossing[:, 0]] - value[crossing[:, 1]])
     ends = np.r_[crossing, crossing[:, ::-1]]
@@ -89,12 +93,12 @@ def cut_at_zero(
     triangles, new = [faces[inside]], {}
     for triangle in faces[through]:
         polygon = []
-        for a, b in zip(triangle, np.roll(triangle, -1), strict=True):
+        corners = triangle.tolist()
+        for a, b in zip(corners, corners[1:] + corners[:1], strict=True):
             if value[a] <= 0:
-                polygon.append(int(a))
+                polygon.append(a)
             if value[a] * value[b] < 0:
-                edge = (int(min(a, b)), int(max(a, b)))
-                polygon.append(new.setdefault(edge, count + len(new)))
+                polygon.append(new.setdefault((min(a, b), max(a, b)), count + len(new)))
         if len(polygon) == 4:  # the corner inside that is further in is cut off: both sides alike
             deep = min(range(4), key=lambda k: value[polygon[k]] if polygon[k] < count else 0.0)
             polygon = polygon[deep + 1 :] + polygon[: deep + 1]
@@ -103,8 +107,7 @@ def cut_at_zero(
     if new:
         a, b = np.array(list(new)).T
         t = value[a] / (value[a] - value[b])
-        made = np.arange(count, count + len(new))
-        rows += [made, made]
+        rows += 2 * [np.arange(count, count + len(new))]
         columns += [a, b]
         weights += [1 - t, t]
     place = (np.concatenate(rows), np.concatenate(columns))

@@ -1,6 +1,8 @@
 """The vertex opposite each, on a face whose middle plane is x = 0.
 
-mirror, exact = find_mirror(mean, faces, known)        # (V,) vertex numbers; is it a symmetry?
+    mirror, exact = find_mirror(mean, faces, known)        # (V,) vertex numbers; is it a symmetry?
+
+Notebook 01, Eq. 1.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
+from trimesh.geometry import faces_to_edges
 
+from face_models.mesh_cut import edge_keys
 from face_models.registration import normals_of
 
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -30,7 +34,6 @@ def find_mirror(
     away, mirror = cKDTree(np.c_[mean, normals]).query(np.c_[mean * FLIP, normals * FLIP])
     near = away[known < 0].max(initial=0) < MIRROR_MM
     mirror = np.where(known < 0, mirror, known)
-    a, b = np.sort(np.concatenate([faces[:, [i, (i + 1) % 3]] for i in range(3)]), 1).T
-    low, high = np.sort(mirror[np.stack([a, b], 1)], 1).T
-    edges = np.isin(low * len(mean) + high, a * len(mean) + b).all()
-    return mirror, bool(near and edges and (mirror[mirror] == np.arange(len(mean))).all())
+    edges = faces_to_edges(faces)
+    symmetric = np.isin(edge_keys(mirror[edges]), edge_keys(edges)).all()
+    return mirror, bool(near and symmetric and (mirror[mirror] == np.arange(len(mean))).all())

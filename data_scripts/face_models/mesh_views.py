@@ -1,8 +1,10 @@
 """A bare mesh in front of the camera: what its renderings show, and where on the mesh a pixel lies.
 
-view = MeshView(mean, faces, yaw_deg=30)               # mm, +y up, +z out of the face
-pixels = view.picture(colours)                         # (S, S, 3) uint8, under a studio light
-places = view.surface_at(points)                       # (P, 2) pixels -> (P, 3) mm
+    view = MeshView(mean, faces, yaw_deg=30)               # mm, +y up, +z out of the face
+    pixels = view.picture(colours)                         # (S, S, 3) uint8, under a studio light
+    places = view.surface_at(points)                       # (P, 2) pixels -> (P, 3) mm
+
+Notebook 01, Eq. 1.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from scipy import sparse
 from scipy.ndimage import distance_transform_edt
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+from trimesh.geometry import faces_to_edges
+from trimesh.graph import connected_component_labels
 
 from facerecon_lib.face.camera import DEFAULT_FOV, axis_angle_to_matrix, pose, project_ndc
 from facerecon_lib.face.mesh import vertex_normals
@@ -32,9 +34,8 @@ AROUND = [(pitch, yaw) for pitch in (-25, 0, 25) for yaw in (-60, -30, 0, 30, 60
 
 def pieces(sides: Int[np.ndarray, "polygon corner"], count: int) -> Int[np.ndarray, " vertex"]:
     """Which connected piece each of `count` vertices is in, by triangles or by edges."""
-    a, b = np.concatenate([sides[:, k - 2 : k] for k in range(2, sides.shape[1] + 1)]).T
-    graph = sparse.coo_array((np.ones(len(a)), (a, b)), (count, count))
-    return connected_components(graph, directed=False)[1]
+    edges = np.concatenate([sides[:, :2], sides[:, -2:]])
+    return connected_component_labels(edges, count)
 
 
 class MeshView:
@@ -50,8 +51,7 @@ class MeshView:
     ):
         self.vertices = torch.as_tensor(np.array(vertices, np.float32))[None]
         self.faces = faces  # as it is: the library keeps what it works out for a tensor
-        angles = [math.radians(pitch_deg), math.radians(yaw_deg), 0.0]
-        rotation = torch.tensor([angles])
+        rotation = torch.tensor([[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]])
         self.turn = axis_angle_to_matrix(rotation)
         seen = self.vertices[0] @ self.turn[0].T
         low, high = seen.amin(0), seen.amax(0)
@@ -77,11 +77,9 @@ class MeshView:
 
         A ray beside the mesh is bent to the nearest pixel that shows it.
         """
-        shown = distance_transform_edt(
-            self.triangle < 0, return_distances=False, return_indices=True
-        )
+        _, nearest = distance_transform_edt(self.triangle < 0, return_indices=True)
         column, row = np.floor(points).astype(int).clip(0, len(self.triangle) - 1).T
-        row, column = shown[:, row, column]
+        row, column = nearest[:, row, column]
         triangle = self.triangle[row, column]
         weights = self.fragments.bary_coords[0, row, column, 0].numpy()
         corners = self.vertices[0][self.faces[triangle]].numpy()
@@ -99,11 +97,11 @@ def seen_from_around(
     seen = np.zeros(len(vertices), bool)
     for pitch, yaw in AROUND:
         view = MeshView(vertices, faces, yaw, pitch, size=COARSE)
-        shown = np.unique(view.triangle[view.triangle >= 0])
-        a, b, c = (view.vertices[0] @ view.turn[0].T)[faces[shown]].unbind(1)
+        visible = np.unique(view.triangle[view.triangle >= 0])
+        a, b, c = (view.vertices[0] @ view.turn[0].T)[faces[visible]].unbind(1)
         front = torch.linalg.cross(b - a, c - a)[:, 2] > 0
-        seen[faces[shown][front].unique()] = True
-    sides = np.concatenate([faces.numpy()[:, [i, (i + 1) % 3]] for i in range(3)])
+        seen[faces[visible][front].unique()] = True
+    sides = faces_to_edges(faces.numpy())
     island = pieces(sides[seen[sides].all(1)], len(seen))
     piece = pieces(sides, len(seen))
     return seen & (np.bincount(island)[island] > ISLAND * np.bincount(piece)[piece])

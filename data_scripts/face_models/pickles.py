@@ -34,7 +34,7 @@ class ArrayPickleError(FacereconError):
 
 
 class Record:
-    """What the file asks to be made: of which kind, from which arguments, with which state."""
+    """What the file asks for: its kind, its arguments and its state."""
 
     kind = "other"
 
@@ -69,8 +69,8 @@ def _names() -> dict[str, type[Record]]:
     for kind in ("csc", "csr"):
         names |= {f"scipy.sparse.{_}{kind}.{kind}_matrix": kind for _ in ("", "_")}
     records = {kind: type(kind, (Record,), {"kind": kind}) for kind in set(names.values())}
-    known = {name: records[kind] for name, kind in names.items()}
-    return known | dict.fromkeys(("copy_reg._reconstructor", "copyreg._reconstructor"), Instance)
+    table = {name: records[kind] for name, kind in names.items()}
+    return table | dict.fromkeys(("copy_reg._reconstructor", "copyreg._reconstructor"), Instance)
 
 
 KNOWN = _names()
@@ -120,9 +120,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
 def _without_npy_header(content: bytes) -> bytes:
     if not content.startswith(b"\x93NUMPY"):
         return content
-    file = io.BytesIO(content)
-    first = np.lib.format.read_magic(file) == (1, 0)
-    formats = np.lib.format
+    file, formats = io.BytesIO(content), np.lib.format
+    first = formats.read_magic(file) == (1, 0)
     read = formats.read_array_header_1_0 if first else formats.read_array_header_2_0
     shape, _, dtype = read(file)
     if dtype.kind != "O" or shape != ():

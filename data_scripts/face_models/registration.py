@@ -1,10 +1,12 @@
 """The model that ships, laid onto another face model's mean.
 
-    here = LaidOn(mean, faces, landmarks)                  # the other model's mean, mm
-    points, beyond = here.points, here.beyond_border()     # (shipped, 3) mm; (V,) degrees
+    laid_on = LaidOn(mean, faces, landmarks)               # the other model's mean, mm
+    points, beyond = laid_on.points, laid_on.beyond_border() # (shipped, 3) mm; (V,) degrees
 
 The shipped model is fitted to the other mean (similarity and identity, by landmarks and nearest
 places), and what its inner landmarks lack then is spread around them.
+
+Notebook 01, Eq. 1.
 """
 
 from __future__ import annotations
@@ -32,15 +34,6 @@ ROUNDS = 5  # of fitting; the third changes nothing any more
 IDENTITY_PRIOR, LANDMARK_SHARE, FAR_MM = 0.02, 0.15, 5.0
 BEND_MM = 20.0  # how far around a landmark the mesh is bent to it
 CLOSE, LOOSE = 0.02, 10.0  # variance of what is not followed, a share: given landmarks, detected
-
-
-def similarity(
-    source: Float[np.ndarray, "point 3"], target: Float[np.ndarray, "point 3"]
-) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]]:
-    """Scale, rotation and translation that lay source onto target, least squares (Umeyama)."""
-    pair = (torch.as_tensor(np.array(p, float))[None] for p in (source, target))
-    scale, rotation, shift = umeyama(*pair)
-    return float(scale), rotation[0].numpy(), shift[0].numpy()
 
 
 def normals_of(points: np.ndarray, faces: Tensor) -> Float[np.ndarray, "vertex 3"]:
@@ -111,15 +104,16 @@ class LaidOn:
         r = {name: mask.numpy() for name, mask in coarse.regions.items()}
         hidden = r["mouth_interior"] + r["eyeballs"] + r["border"] > 0.5
         skin = np.flatnonzero(self.shipped_seen[: len(mean)] & ~hidden)
-        there = np.flatnonzero(self.seen)
-        tree = cKDTree(np.c_[self.mean, NORMAL_MM * self.normals][there])
-        scale, turn, shift = similarity(mean[landmarks], target[used])
+        visible = np.flatnonzero(self.seen)
+        tree = cKDTree(np.c_[self.mean, NORMAL_MM * self.normals][visible])
+        pair = (torch.as_tensor(points)[None] for points in (mean[landmarks], target[used]))
+        scale, turn, shift = (part[0].numpy() for part in umeyama(*pair))
         weights, modes = np.zeros(len(basis)), len(basis)
         for _ in range(ROUNDS):
             posed = scale * (mean + np.tensordot(weights, basis, 1)) @ turn.T + shift
             normals = normals_of(posed, coarse.faces)
             _, nearest = tree.query(np.c_[posed, NORMAL_MM * normals][skin])
-            goal, plane = self.mean[there[nearest]], self.normals[there[nearest]]
+            goal, plane = self.mean[visible[nearest]], self.normals[visible[nearest]]
             trust = 1 / (1 + ((goal - posed[skin]) ** 2).sum(1) / FAR_MM**2)
             middle = posed[skin].mean(0)
 
@@ -155,14 +149,13 @@ class LaidOn:
         """Degrees beyond the shipped face's outline, seen from inside the head; negative within."""
         pairs = boundary_edges(self.shipped.faces).unique().numpy()
         outline = self.points[pairs[self.shipped_region("border")[pairs]]]
-        ears = self.points[self.shipped.landmarks[[0, 16]]]
-        centre = ears.mean(0)
+        centre = self.points[self.shipped.landmarks[[0, 16]]].mean(0)  # of the ears
         turn, angle = _polar(outline - centre)
         order = turn.argsort()
         turn, angle = turn[order], angle[order]
-        here, mine = _polar(self.mean - centre)
         angle = (angle + np.interp(-turn, turn, angle, period=2 * np.pi)) / 2  # both sides alike
-        return np.degrees(mine - np.interp(here, turn, angle, period=2 * np.pi))
+        around, away = _polar(self.mean - centre)
+        return np.degrees(away - np.interp(around, turn, angle, period=2 * np.pi))
 
 
 def _polar(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

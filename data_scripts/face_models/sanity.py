@@ -1,9 +1,11 @@
 """Is it a face, in millimetres, upright, and in standard deviations? One line that says what not.
 
-check_arrays(source)                                   # shapes, numbers, extent
-check_face(mean, faces, landmarks)                     # size and axes
-check_places(missed)                                   # a landmark on a wrong vertex
-check_motion(identity, expression, named=False)        # what a unit coefficient moves
+    check_arrays(source)                                   # shapes, numbers, extent
+    check_face(mean, faces, landmarks)                     # size and axes
+    check_places(missed)                                   # a landmark on a wrong vertex
+    check_motion(identity, expression, named=False)        # what a unit coefficient moves
+
+Each raises ImportModelError. Notebook 01, Eq. 1.
 """
 
 from __future__ import annotations
@@ -18,39 +20,25 @@ EYES_MM = (60.0, 130.0)  # between the outer corners; people: about 80 to 100
 MOVES_MM = (0.01, 30.0)  # the furthest that one standard deviation moves a vertex
 ACTION_MM = 80.0  # the same of a full action, such as an open jaw
 FAR_OFF_MM = 25.0  # ICT-FaceKit's own are 8 at most; on a wrong vertex, 50 and more
+ANY = "any"
 UPRIGHT = 0.8  # least cosine between the face's axes and the frame's: about 37 degrees
 
 
 def check_arrays(source) -> None:
-    """Every part has the shape that the others ask for, is finite, and the mean spans a head.
-
-    Raises ImportModelError.
-    """
+    """Every part has the shape that the others ask for, is finite, and the mean spans a head."""
     count = len(source.mean)
-    shapes = {
-        "mean": (count, 3),
-        "identity": (None, count, 3),
-        "expression": (None, count, 3),
-        "faces": (None, 3),
-        "albedo_mean": (count, 3),
-        "albedo": (None, count, 3),
-        "landmarks": (68,),
-        "uv": (count, 2),
-        "mirror": (count,),
-        "keep": (count,),
-        "teeth": (count,),
-        "creases": (None, 2),
-    }
+    shapes = dict.fromkeys(("mean", "albedo_mean"), (count, 3))
+    shapes |= dict.fromkeys(("identity", "expression", "albedo"), (ANY, count, 3))
+    shapes |= {"faces": (ANY, 3), "landmarks": (68,), "uv": (count, 2), "creases": (ANY, 2)}
+    shapes |= dict.fromkeys(("mirror", "keep", "teeth"), (count,))
     for name, shape in shapes.items():
         if getattr(source, name) is None:
             continue
         value = np.asarray(getattr(source, name))
-        fits = value.ndim == len(shape) and all(
-            e in (None, n) for e, n in zip(shape, value.shape, strict=True)
-        )
-        if not fits:
-            wanted = ", ".join("any" if e is None else str(e) for e in shape)
-            raise ImportModelError(f"{name} has shape {value.shape}, expected ({wanted})")
+        sizes = [ANY if size == ANY else n for size, n in zip(shape, value.shape, strict=False)]
+        if value.ndim != len(shape) or tuple(sizes) != shape:
+            expected = ", ".join(map(str, shape))
+            raise ImportModelError(f"{name} has shape {value.shape}, expected ({expected})")
         if not np.isfinite(value).all():
             raise ImportModelError(f"{name} holds numbers that are not finite: is the file whole?")
         if name in ("faces", "landmarks", "mirror", "creases") and value.size:
@@ -81,10 +69,7 @@ def check_arrays(source) -> None:
 
 
 def check_face(mean: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> None:
-    """The landmarks make a face of plausible size that stands upright and looks along +z.
-
-    Raises ImportModelError.
-    """
+    """The landmarks make a face of plausible size that stands upright and looks along +z."""
     p = np.asarray(mean)[landmarks]
     across, up = p[45] - p[36], (p[36] + p[45]) / 2 - p[8]
     eyes = float(np.linalg.norm(across))
@@ -105,15 +90,13 @@ def check_face(mean: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> No
     near = np.linalg.norm((a + b + c) / 3 - p[30], axis=1) < eyes / 2
     outward = np.cross(b - a, c - a)[near, 2].sum()
     if outward <= 0:
-        raise ImportModelError(
-            "the triangles around the nose face inwards: their corners are wound clockwise"
-        )
+        raise ImportModelError("the triangles around the nose face inwards: wound clockwise")
 
 
 def check_places(missed: np.ndarray) -> None:
     """No landmark is far from where the shipped face, fitted to the mean, has it.
 
-    missed: (68,) mm. The jaw's may be: models put them where they like. Raises ImportModelError.
+    missed: (68,) mm. The jaw's may be: models put them where they like.
     """
     worst = INNER_POINTS[np.argmax(missed[INNER_POINTS])]
     if missed[worst] > FAR_OFF_MM:
@@ -126,7 +109,7 @@ def check_places(missed: np.ndarray) -> None:
 def check_motion(identity: np.ndarray, expression: np.ndarray, named: bool) -> None:
     """What one unit of each coefficient moves is neither nothing nor a head's length.
 
-    named: whether expressions are full actions. Raises ImportModelError.
+    named: whether expressions are full actions.
     """
     for name, basis, most in (
         ("identity", identity, MOVES_MM[1]),

@@ -1,12 +1,12 @@
 """From somebody else's face model to the project's file: what all importers share.
 
-    def read() -> SourceModel: ...                         # one format: import_bfm.py, ...
-    run(read, out=Path("bfm.safetensors"), crop=True)      # what the script's main calls
+    run(lambda: read_bfm(path), out=Path("bfm.safetensors"), crop=True)
 
 A reader hands over what its format holds, in millimetres and the project's frame (+x the viewer's
 right, +y up, +z out of the face). Here that is checked, given what it lacks (landmarks, mirror,
-regions, skin colours: `imported_landmarks.py`, `carried_over.py`), cropped (`mesh_cut.py`), and
-written in the format that `MorphableModel.load` reads (`model_file.py`).
+regions, skin colours), cropped, and written in the format that `MorphableModel.load` reads.
+
+Notebook 01, Eq. 1 and 2.
 """
 
 from __future__ import annotations
@@ -24,12 +24,7 @@ from makehuman.landmarks import contour_bands
 from rich.console import Console
 from torch import Tensor
 
-from face_models.landmarks import (
-    MIDLINE,
-    NONE_GIVEN,
-    find_landmarks,
-    read_landmarks,
-)
+from face_models.landmarks import MIDLINE, NONE_GIVEN, find_landmarks, read_landmarks
 from face_models.mesh_cut import Part, cut_at_zero, keep_vertices
 from face_models.mesh_mirror import find_mirror
 from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
@@ -53,13 +48,8 @@ console, errors = Console(highlight=False), Console(stderr=True, highlight=False
 class SourceModel:
     """What a format holds: mm, the project's frame, triangles wound outwards.
 
-    mean, identity, expression: bases per one standard deviation; expressions per full action where
-    `controls` names them, by their coefficients. albedo_mean, albedo: sRGB in [0, 1] and per
-    standard deviation; without a mean the shipped model's are carried over, a mean alone has no
-    modes. landmarks: iBUG order; those that are -1, or all of None, are detected. uv: (0, 0) bottom
-    left; None: a cylinder. mirror: the vertex opposite each; None: found by place. keep: the face,
-    for --crop; None: what the shipped face covers. creases: edges that subdivision keeps sharp.
-    teeth: which vertices are; None: found by place. notes: lines of `facerecon model info`.
+    identity, expression, albedo: per standard deviation; expressions with `controls`, which name
+    full actions by their coefficients, per full action.
     """
 
     name: str
@@ -69,23 +59,20 @@ class SourceModel:
     identity: Float[np.ndarray, "identity vertex 3"]
     expression: Float[np.ndarray, "expression vertex 3"]
     faces: Int[np.ndarray, "face 3"]
-    albedo_mean: Float[np.ndarray, "vertex 3"] | None = None
-    albedo: Float[np.ndarray, "albedo vertex 3"] | None = None
-    landmarks: Int[np.ndarray, " 68"] | None = None
-    uv: Float[np.ndarray, "vertex 2"] | None = None
-    mirror: Int[np.ndarray, " vertex"] | None = None
-    keep: Bool[np.ndarray, " vertex"] | None = None
-    creases: Int[np.ndarray, "crease 2"] | None = None
-    teeth: Bool[np.ndarray, " vertex"] | None = None
+    albedo_mean: Float[np.ndarray, "vertex 3"] | None = None  # sRGB in [0, 1]; None: the shipped
+    albedo: Float[np.ndarray, "albedo vertex 3"] | None = None  # None: a mean alone, no modes
+    landmarks: Int[np.ndarray, " 68"] | None = None  # iBUG order; -1 or None: detected
+    uv: Float[np.ndarray, "vertex 2"] | None = None  # (0, 0) bottom left; None: a cylinder
+    mirror: Int[np.ndarray, " vertex"] | None = None  # the vertex opposite; None: by place
+    keep: Bool[np.ndarray, " vertex"] | None = None  # for --crop; None: what the shipped covers
+    creases: Int[np.ndarray, "crease 2"] | None = None  # edges that subdivision keeps sharp
+    teeth: Bool[np.ndarray, " vertex"] | None = None  # None: found by place
     controls: dict[str, Float[np.ndarray, " expression"]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # lines of `facerecon model info`
 
 
 def run(
-    read: Callable[[], SourceModel],
-    out: Path,
-    crop: bool = True,
-    landmarks: Path | None = None,
+    read: Callable[[], SourceModel], out: Path, crop: bool = True, landmarks: Path | None = None
 ) -> None:
     """Read, finish, write, print the facts; a refusal is one line on stderr, and exit 2."""
     try:
@@ -100,12 +87,11 @@ def run(
         errors.print(one_line(error), markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
-    stored = len(tensors["mean"])
-    lines = [f"{out}: {stored} vertices, {sizes}, {out.stat().st_size / 1e6:.1f} MB"]
+    size = f"{out.stat().st_size / 1e6:.1f} MB"
+    lines = [f"{out}: {len(tensors['mean'])} vertices, {sizes}, {size}"]
     lines += [f"note: {note}" for note in json.loads(metadata["notes"])]
     lines += [f"look at it: facerecon model show {out}"]
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def finish(
@@ -123,27 +109,28 @@ def finish(
     check_face(source.mean, source.faces, points)
     faces = np.array(source.faces, np.int64)
     moved, offset = _centred(source.mean, points)
-    known = np.full(len(moved), -1) if source.mirror is None else np.asarray(source.mirror)
-    whole, symmetric = find_mirror(moved, faces, known)
-    known = whole if symmetric else known
-    part = _part(source, faces, points, smoothing, crop, whole if symmetric else None)
+    opposite = np.full(len(moved), -1) if source.mirror is None else np.asarray(source.mirror)
+    nearest, symmetric = find_mirror(moved, faces, opposite)
+    opposite = nearest if symmetric else opposite
+    part = _part(source, faces, points, smoothing, crop, nearest if symmetric else None)
     mean = part.apply(moved)
     count, steps = len(mean), 0 if len(mean) > DENSE else 1
     creases = np.zeros((0, 2), int) if source.creases is None else part.edges(source.creases)
     teeth = None if source.teeth is None else part.apply(1.0 * source.teeth[:, None])[:, 0] > 0.5
+    landmarks = part.number[points]
     as_loaded = _as_it_loads(mean, part.faces, creases, steps)
-    here = CarriedOver(*as_loaded, part.number[points], smoothing=smoothing, teeth=teeth)
-    check_places(here.missed)
-    regions = {name: values[:count] for name, values in here.regions().items()}
-    skin = here.skin[:count]
+    carried = CarriedOver(*as_loaded, landmarks, smoothing=smoothing, teeth=teeth)
+    check_places(carried.missed)
+    regions = {name: values[:count] for name, values in carried.regions().items()}
+    skin = carried.skin[:count]
     regions["border"] = outline(mean, part.faces, skin)
     identity, expression = part.apply(source.identity), part.apply(source.expression)
     check_motion(identity, expression, bool(source.controls))
-    mirror, exact = find_mirror(mean, part.faces, part.renumber(known))
+    mirror, exact = find_mirror(mean, part.faces, part.renumber(opposite))
     if not exact:
         notes.append("mirror: the triangles are not symmetric; each vertex has the nearest one")
     inside = regions["mouth_interior"] + regions["eyeballs"] > 0.5
-    bands = _bands(mean, part.number[points], skin & ~inside)
+    bands = _bands(mean, landmarks, skin & ~inside)
     names = list(source.controls)
     controls = np.array([source.controls[n] for n in names], np.float32)
     tensors = {
@@ -156,10 +143,10 @@ def finish(
         "uv": (_cylinder(mean) if source.uv is None else part.apply(source.uv)).astype(np.float32),
         "mirror": mirror.astype(np.int32),
         "regions": np.stack(list(regions.values())).astype(np.float16),
-        "landmarks": part.number[points].astype(np.int32),
+        "landmarks": landmarks.astype(np.int32),
         "contour_bands": bands.astype(np.int32),
     }
-    skins = _skins(source, part, here, notes)
+    skins = _skins(source, part, carried, notes)
     for name, (colour, basis, samples) in skins.items():
         tensors[f"albedo_mean_{name}"] = colour.astype(np.float32)
         tensors[f"albedo_basis_{name}"] = basis.astype(np.float16)
@@ -188,15 +175,15 @@ def _landmarks(
     if file is not None:
         notes.append("landmarks: from a file of vertex numbers")
         return read_landmarks(file, len(source.mean)), CLOSE
-    given = NONE_GIVEN if source.landmarks is None else np.asarray(source.landmarks)
-    if (given >= 0).all():
-        return given, CLOSE
-    shown = np.asarray(source.faces)
+    named = NONE_GIVEN if source.landmarks is None else np.asarray(source.landmarks)
+    if (named >= 0).all():
+        return named, CLOSE
+    faces = np.asarray(source.faces)
     if crop and source.keep is not None:  # they have to be on what is kept
-        shown = shown[source.keep[shown].all(1)]
-    points = find_landmarks(source.mean, shown, source.albedo_mean, given)
-    count = "all" if (given < 0).all() else f"{(given < 0).sum()} of the 68"
-    if (given[INNER_POINTS] >= 0).all():
+        faces = faces[source.keep[faces].all(1)]
+    points = find_landmarks(source.mean, faces, source.albedo_mean, named)
+    count = "all" if (named < 0).all() else f"{(named < 0).sum()} of the 68"
+    if (named[INNER_POINTS] >= 0).all():
         notes.append(f"landmarks: {count} carried over from the model that ships")
         return points, CLOSE
     notes.append(f"landmarks: {count} found by a detector on renderings of the mean")
@@ -278,18 +265,17 @@ def _cylinder(mean: np.ndarray) -> Float[np.ndarray, "vertex 2"]:
 
 
 def _skins(
-    source: SourceModel, part: Part, here: CarriedOver, notes: list[str]
+    source: SourceModel, part: Part, carried: CarriedOver, notes: list[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Mean, basis and samples of each albedo basis; the default first.
 
-    Those of the model that ships are always there, carried over: where the source has no colours,
-    and for what compares bases. They are on the mesh as it loads: on a coarse one the brows would
-    be smeared.
+    Those of the model that ships are always among them. They are on the mesh as it loads: on a
+    coarse one the brows would be smeared.
     """
-    carried = {name: here.albedo(name) for name in ("monk", "light")}
+    shipped = {name: carried.albedo(name) for name in ("monk", "light")}
     if source.albedo_mean is None:
         notes.append("albedo: the CC0 tones of the model that ships, carried over")
-        return carried
+        return shipped
     mean = part.apply(source.albedo_mean)
     if source.albedo is None:
         notes.append("albedo: the source's mean skin (scans); it has no albedo modes")
@@ -299,4 +285,4 @@ def _skins(
         basis = part.apply(source.albedo)
     notes[-1] += "; beside it the tones of the model that ships, carried over (monk, light)"
     samples = np.random.default_rng(SEED).standard_normal((SAMPLES, len(basis)))
-    return {"scans": (mean, basis, samples), **carried}
+    return {"scans": (mean, basis, samples), **shipped}

@@ -6,6 +6,8 @@
 model/pcaVariance (K,); /shape/representer holds points (3, V) and cells (3, F), counted from 0;
 /metadata/landmarks/json some sixty named places on those points. Millimetres, +x to the subject's
 left, +y up, +z out of the face; colours in [0, 1]. (As unibas-gravis/scalismo-faces reads them.)
+
+Notebook 01, Eq. 1 and 2.
 """
 
 from __future__ import annotations
@@ -145,8 +147,8 @@ def nearest_vertices(
 ) -> Int[np.ndarray, " 68"]:
     """The vertex of each of the 68 that is named and on the mesh; -1 for the others."""
     landmarks = np.full(68, -1)
-    known = [name for name in NAMED if name in places]
-    if known:
-        distance, vertex = cKDTree(points).query(np.stack([places[name] for name in known]))
-        landmarks[[NAMED[name] for name in known]] = np.where(distance < NEAR_MM, vertex, -1)
+    tree = cKDTree(points)
+    for name in NAMED.keys() & places.keys():
+        distance, vertex = tree.query(places[name])
+        landmarks[NAMED[name]] = vertex if distance < NEAR_MM else -1
     return landmarks

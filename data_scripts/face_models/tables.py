@@ -1,8 +1,10 @@
 """Tables of numbers out of other people's model files: read, checked, refused in one line.
 
-data = read_mat(Path("01_MorphableModel.mat"), ("shapeMU", "tl"))   # v5 and v7.3
-with open_hdf5(Path("model2019_bfm.h5")) as file:
-    cells = read_array(path, file, "shape/representer/cells")
+    data = read_mat(Path("01_MorphableModel.mat"), ("shapeMU", "tl"))   # v5 and v7.3
+    with open_hdf5(Path("model2019_bfm.h5")) as file:
+        cells = read_array(path, file, "shape/representer/cells")
+
+Notebook 01, Eq. 1 and 2.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ def check_kind(path: Path, archive: bool = False) -> None:
     archive: zip files are welcome, as .npz are.
     """
     if not path.is_file():
-        found = "is a folder, give the file in it" if path.is_dir() else "no such file"
-        raise ImportModelError(f"{path}: {found}")
+        reason = "is a folder, give the file in it" if path.is_dir() else "no such file"
+        raise ImportModelError(f"{path}: {reason}")
     try:
         with path.open("rb") as file:
             first = file.read(512).lstrip().lower()
@@ -52,14 +54,10 @@ def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         with open_hdf5(path) as file:  # whose axes are MATLAB's reversed
             return {name: read_array(path, file, name).T for name in names if name in file}
     try:
-        found = loadmat(path, variable_names=names)
+        data = loadmat(path, variable_names=names)
     except Exception as error:  # scipy raises whatever the damage made it stumble over
         refuse(path, f"not a readable .mat file ({type(error).__name__}: {error}); copy it again")
-    data = {name: np.asarray(found[name]) for name in names if name in found}
-    for name, value in data.items():
-        if value.dtype.kind not in "iuf":
-            refuse(path, f"{name} holds no numbers")
-    return data
+    return {name: read_array(path, data, name) for name in names if name in data}
 
 
 def open_hdf5(path: Path):
@@ -75,7 +73,7 @@ def open_hdf5(path: Path):
 
 
 def read_array(path: Path, file, name: str) -> np.ndarray:
-    """A table of numbers in an open HDF5 file."""
+    """A table of numbers in an open HDF5 file, or in a dict."""
     try:
         values = np.asarray(file[name])
     except KeyError:

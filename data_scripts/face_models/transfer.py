@@ -1,12 +1,14 @@
 """What another face model lacks, carried over from the one that ships: regions and skin colours.
 
-    here = CarriedOver(mean, faces, landmarks)             # the other model's mean, mm
-    regions, skin = here.regions(), here.skin              # (V,) in [0, 1] each; (V,) bool
-    mean, basis, samples = here.albedo("monk")
+    carried = CarriedOver(mean, faces, landmarks)          # the other model's mean, mm
+    regions, skin = carried.regions(), carried.skin        # (V,) in [0, 1] each; (V,) bool
+    mean, basis, samples = carried.albedo("monk")
 
-The shipped model is laid onto the other mean (`laid_on.py`). Then every vertex takes what is
-nearest of its own kind: skin that shows from skin that shows, eyeballs from eyeballs, a tooth from
-teeth, and what is hidden about the mouth from the inside of the mouth.
+The shipped model is laid onto the other mean. Then every vertex takes what is nearest of its own
+kind: skin that shows from skin that shows, eyeballs from eyeballs, a tooth from teeth, and what is
+hidden about the mouth from the inside of the mouth.
+
+Notebook 01, Eq. 1 and 2.
 """
 
 from __future__ import annotations
@@ -54,18 +56,17 @@ class CarriedOver(LaidOn):
         away = [cKDTree(self.points[part]).query(self.mean)[0] for part in self._mouth_parts]
         white = [self.shipped.albedo_mean[part, 2].median() > WHITE for part in self._mouth_parts]
         kind = np.full(len(self.mean), FACE)
-        for number in np.unique(piece[self.faces.numpy()]):
-            here = np.flatnonzero(piece == number)
-            if number == np.bincount(piece).argmax():
-                continue
-            if any(self._is_eye(self.mean[here], side) for side in self._eyes):
-                kind[here] = EYE
-            elif mouth[here].mean() > 0.5:
-                far = np.array([np.median(a[here]) for a in away])
+        face = np.bincount(piece).argmax()
+        for number in np.setdiff1d(piece[self.faces.numpy()], face):
+            own = np.flatnonzero(piece == number)
+            if any(self._is_eye(self.mean[own], side) for side in self._eyes):
+                kind[own] = EYE
+            elif mouth[own].mean() > 0.5:
+                far = np.array([np.median(a[own]) for a in away])
                 if self.teeth is not None:
-                    tooth = self.teeth[here[here < len(self.teeth)]].mean() > 0.5
+                    tooth = self.teeth[own[own < len(self.teeth)]].mean() > 0.5
                     far[np.array(white) != tooth] = np.inf
-                kind[here] = MOUTH + far.argmin()
+                kind[own] = MOUTH + far.argmin()
         return kind
 
     @cached_property
@@ -99,8 +100,8 @@ class CarriedOver(LaidOn):
     def match(self) -> sparse.csr_array:
         """(V, shipped) the weights that each vertex takes its values with; rows sum to 1."""
         eyeball, mouth = map(self.shipped_region, ("eyeballs", "mouth_interior"))
-        here = np.c_[self.mean, NORMAL_MM * self.normals]
-        there = np.c_[self.points, NORMAL_MM * normals_of(self.points, self.shipped.faces)]
+        ours = np.c_[self.mean, NORMAL_MM * self.normals]
+        theirs = np.c_[self.points, NORMAL_MM * normals_of(self.points, self.shipped.faces)]
         shows = self.shipped_seen & ~mouth
         if (self.kind == EYE).any():
             shows &= ~eyeball
@@ -111,19 +112,19 @@ class CarriedOver(LaidOn):
         deep = ((low < self.mean) & (self.mean < high)).all(1)
         hidden = (self.kind == FACE) & ~self.seen
         jobs = [
-            (self.skin, shows, here, there),
-            (hidden & deep, face & ~self.shipped_seen, here, there),
-            (hidden & ~deep, face & ~mouth, here, there),
+            (self.skin, shows, ours, theirs),
+            (hidden & deep, face & ~self.shipped_seen, ours, theirs),
+            (hidden & ~deep, face & ~mouth, ours, theirs),
         ]
-        jobs += [(self.kind == MOUTH + k, p, here, there) for k, p in enumerate(self._mouth_parts)]
+        jobs += [(self.kind == MOUTH + k, p, ours, theirs) for k, p in enumerate(self._mouth_parts)]
         for side, centre, radius in self._eyes:
             mine = (self.kind == EYE) & (np.linalg.norm(self.mean - centre, axis=1) < 2 * radius)
             if mine.any():
                 ball, size = sphere(self.mean[mine])
                 ball = ball if EYE_RADIUS[0] < size < EYE_RADIUS[1] else centre
-                ours = [self.mean - ball, self.points - centre]  # by the angle from the gaze
-                ours = [20 * x / np.linalg.norm(x, axis=1, keepdims=True) for x in ours]
-                jobs.append((mine, side, *ours))
+                rays = [self.mean - ball, self.points - centre]  # by the angle from the gaze
+                rays = [20 * x / np.linalg.norm(x, axis=1, keepdims=True) for x in rays]
+                jobs.append((mine, side, *rays))
         rows, columns, values = [], [], []
         for mine, theirs, at, places in jobs:
             theirs = np.flatnonzero(theirs)

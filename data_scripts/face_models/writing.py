@@ -1,7 +1,9 @@
 """The project's model file: written whole or not at all, and only if it loads.
 
-claim(out)                                             # before any work: can it be written?
-model = write_model(out, tensors, metadata)
+    claim(out)                                             # before any work: can it be written?
+    model = write_model(out, tensors, metadata)
+
+Notebook 01, Eq. 1 and 2.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ def claim(path: Path) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(21, "it is a folder")
-        there = next(parent for parent in path.absolute().parents if parent.exists())
-        with tempfile.TemporaryFile(dir=there):  # missing folders are made for the file alone
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):  # missing folders are made for the file alone
             pass
     except OSError as error:
         raise ImportModelError(

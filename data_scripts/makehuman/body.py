@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import warp as wp
+from face_models.registration import sphere
 from PIL import Image
 from scipy.spatial import cKDTree
 
 from facerecon_lib.face.mesh import boundary_edges, neighbour_mean, vertex_normals
-from facerecon_lib.face.subdivision import Subdivision
+from facerecon_lib.face.subdivision import Subdivision, loop_subdivide
 from makehuman import skin_albedo
 from makehuman.face_crop import PARTS, FaceCrop
 
 FACE_WORDS = ("head", "forehead", "eyebrows", "eye", "nose", "mouth", "chin", "cheek")
 SKULL_SD, FACE_SD, SIDEWAYS_SD, LEFT_RIGHT_SD = 0.10, 0.20, 0.06, 0.05
+MOUTH = [PARTS.index(name) for name in ("mouth_cavity", "teeth", "tongue")]
 NOT_USED = ("eyeLook", "tongueOut")  # gaze and tongue: not in Eq. 1's linear expression basis
 
 
@@ -164,8 +166,7 @@ def _occlusion(
 def ambient_occlusion(vertices: np.ndarray, faces: np.ndarray, seed: int, rays: int = 256):
     """Share of the sky (cosine-weighted, within 60 mm) that each vertex sees, (V,) in [0, 1]."""
     normals = vertex_normals(torch.tensor(vertices)[None].float(), torch.tensor(faces))[0].numpy()
-    direction = np.random.default_rng(seed).normal(size=(rays, 3)).astype(np.float32)
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    direction = _unit(np.random.default_rng(seed).normal(size=(rays, 3)).astype(np.float32))
     points = wp.array(vertices.astype(np.float32), dtype=wp.vec3, device="cpu")
     indices = wp.array(faces.astype(np.int32).ravel(), dtype=wp.int32, device="cpu")
     mesh = wp.Mesh(points, indices)
@@ -173,6 +174,10 @@ def ambient_occlusion(vertices: np.ndarray, faces: np.ndarray, seed: int, rays: 
     arrays = [wp.array(a, dtype=wp.vec3, device="cpu") for a in (normals, direction)]
     wp.launch(_occlusion, len(vertices), [mesh.id, points, *arrays, 60.0], [out], device="cpu")
     return out.numpy()
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def carry(step: Subdivision, values: np.ndarray) -> np.ndarray:
@@ -190,13 +195,17 @@ def texture(data: Path, name: str, uv: np.ndarray) -> np.ndarray:
     return image[row, column]
 
 
-def masks_on(crop, step, mean, basis, controls, actions, data, seed) -> skin_albedo.Masks:
-    """All that colours the skin, on the mesh subdivided once."""
+def skin_masks(
+    body: Body, crop: FaceCrop, mean: np.ndarray, basis: np.ndarray, controls: np.ndarray, seed: int
+) -> tuple[skin_albedo.Masks, np.ndarray]:
+    """All that colours the skin, on the mesh subdivided once, and that mesh's vertices."""
+    native, creases = torch.tensor(crop.faces), torch.tensor(crop.crease)
+    step = loop_subdivide(native, len(mean), creases, dtype=torch.float64)
+    actions = body.actions
     x, faces = carry(step, mean), step.faces.numpy()
-    part = np.r_[crop.part, np.maximum(*crop.part[step.edges.numpy()].T)]
     # a crease vertex between skin and socket or mouth belongs to the skin
-    ends = np.minimum(*crop.part[step.edges.numpy()].T)
-    part[len(mean) :] = np.where(ends == 0, 0, part[len(mean) :])
+    ends = crop.part[step.edges.numpy()]
+    part = np.r_[crop.part, np.where(ends.min(1) == 0, 0, ends.max(1))]
     uv = carry(step, crop.body_uv)
     skin = (part == 0).astype(float)
     eye = part == PARTS.index("eye")
@@ -204,15 +213,14 @@ def masks_on(crop, step, mean, basis, controls, actions, data, seed) -> skin_alb
     centres = {}
     for sign in (-1, 1):
         ball = eye & (x[:, 0] * sign > 0)
-        design = np.c_[2 * x[ball], np.ones(ball.sum())]
-        centre = np.linalg.lstsq(design, (x[ball] ** 2).sum(1), rcond=None)[0][:3]
-        d = (x[ball] - centre) / np.linalg.norm(x[ball] - centre, axis=1, keepdims=True)
+        centre, _ = sphere(x[ball])
+        d = _unit(x[ball] - centre)
         angle[ball] = np.degrees(np.arccos(np.clip(d[:, 2], -1, 1)))
         lid_shadow[ball] = 1 - 0.45 * np.clip((d[:, 1] - 0.05) / 0.3, 0, 1)
         centres[sign] = centre
     height = centres[1][1]
 
-    lips = texture(data, "lips", uv) * (part == 0)
+    lips = texture(body.data, "lips", uv) * (part == 0)
     mouth_y = (x[:, 1] * lips).sum() / lips.sum()
     nose_tip = x[np.where(part == 0, x[:, 2], -1e9).argmax()]
     opened = controls[actions.index("jawOpen")] * 0.45
@@ -221,8 +229,7 @@ def masks_on(crop, step, mean, basis, controls, actions, data, seed) -> skin_alb
     open_x = carry(step, mean + np.einsum("k,kvc->vc", opened, basis))
     closed = ambient_occlusion(x, faces, seed)
     wide = ambient_occlusion(open_x, faces, seed)
-    mouth = np.isin(part, [PARTS.index(p) for p in ("mouth_cavity", "teeth", "tongue")])
-    occlusion = np.where(mouth, wide, closed)
+    occlusion = np.where(np.isin(part, MOUTH), wide, closed)
     occlusion = np.where((part == 0) & (lips > 0.3), np.maximum(closed, wide), occlusion)
 
     rim = np.unique(step.creases.numpy())
@@ -239,7 +246,7 @@ def masks_on(crop, step, mean, basis, controls, actions, data, seed) -> skin_alb
         distance, which = cKDTree(x[near]).query(x)
         strength = np.where(x[near[which], 1] > c[1] - 1, 1.0, 0.4)
         lash = np.maximum(lash, strength * np.exp(-((distance / 0.9) ** 2)))
-    return skin_albedo.Masks(
+    masks = skin_albedo.Masks(
         skin=skin,
         lips=lips,
         brows=skin_albedo.brow_mask(x, height) * (part == 0) * (x[:, 2] > centres[1][2] - 25),
@@ -255,26 +262,23 @@ def masks_on(crop, step, mean, basis, controls, actions, data, seed) -> skin_alb
         part=part,
         eye_angle=angle,
     )
+    return masks, x
 
 
 def region_masks(crop: FaceCrop, masks: skin_albedo.Masks, mean: np.ndarray) -> dict:
     """The named regions of the native mesh, each (V,) in [0, 1]."""
-    v = len(mean)
-    part = crop.part
+    v, part = len(mean), crop.part
     lips = masks.lips[:v]
     mouth_y = (mean[:, 1] * lips).sum() / lips.sum()
     eye = part == PARTS.index("eye")
     height = mean[eye][:, 1].mean()
     nose_tip = mean[np.where(part == 0, mean[:, 2], -1e9).argmax()]
     skin = (part == 0).astype(float)
-    faces = torch.tensor(crop.faces)
-    rim = np.unique(boundary_edges(faces).numpy())
-    outer = rim[(part[rim] == 0)]
-    distance, _ = cKDTree(mean[outer]).query(mean)
+    rim = np.unique(boundary_edges(torch.tensor(crop.faces)).numpy())
+    distance, _ = cKDTree(mean[rim[part[rim] == 0]]).query(mean)
     side = np.abs(mean[:, 0])
     jaw_line = mouth_y + 6 + 0.35 * np.clip(side - 30, 0, None)
     eyes = np.maximum(eye, masks.socket[:v] * (np.abs(mean[:, 1] - height) < 11))
-    interior = np.isin(part, [PARTS.index(p) for p in ("mouth_cavity", "teeth", "tongue")])
     regions = {
         "skin": skin * (1 - lips) * (1 - masks.brows[:v]),
         "eyeballs": eye.astype(float),
@@ -283,7 +287,7 @@ def region_masks(crop: FaceCrop, masks: skin_albedo.Masks, mean: np.ndarray) -> 
         "nose": np.clip(1.6 * skin_albedo.blob(mean, nose_tip + [0, 10, -6], (19, 27, 30)), 0, 1)
         * skin,
         "lips": lips,
-        "mouth_interior": interior.astype(float),
+        "mouth_interior": np.isin(part, MOUTH).astype(float),
         "cheeks": np.clip(1.5 * masks.cheeks[:v], 0, 1),
         "forehead": np.clip((mean[:, 1] - height - 26) / 6, 0, 1) * skin,
         "jaw": np.clip((jaw_line - mean[:, 1]) / 6, 0, 1) * skin * (1 - lips),

@@ -1,8 +1,10 @@
 """The face cut out of MakeHuman's body: one linear map from body vertices to face vertices.
 
-`build_face_model.py` uses it. Everything the face is made of (skin clipped along a smooth curve,
-eyeballs, teeth, tongue) is a fixed linear combination of body vertices, so one sparse matrix
-carries every body shape, and every blendshape, to the face mesh.
+Everything the face is made of (skin clipped along a smooth curve, eyeballs, teeth, tongue) is a
+fixed linear combination of body vertices, so one sparse matrix carries every body shape, and every
+blendshape, to the face mesh.
+
+Notebook 01, Eq. 1.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import yaml
+from face_models.registration import sphere
 from PIL import Image
 from scipy.interpolate import CubicSpline
 
@@ -31,6 +34,7 @@ EYE_SEGMENTS = 16
 EYE_SIZE = 0.965  # of MakeHuman's eyeball, so that closed lids cover it in every identity
 # MakeHuman's upper teeth end where the lips meet; people's reach a few millimetres below, and a
 # smile shows them. Shifts in units of the nose's height (about 52 mm), from bridge to base.
+INNER_GROUPS = ("helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
 TEETH_DOWN = {"helper-upper-teeth": 0.07, "helper-lower-teeth": 0.05}
 NOSE_BRIDGE, NOSE_BASE = 136, 317
 EYE_VERTICES = {"left": (14598, 14670), "right": (14670, 14742)}  # ranges in MakeHuman's mesh
@@ -40,8 +44,7 @@ EYE_VERTICES = {"left": (14598, 14670), "right": (14670, 14742)}  # ranges in Ma
 class FaceCrop:
     """operator (V, body vertices) sparse; faces (F, 3); uv (V, 2) packed into the unit square;
     body_uv (V, 2) in MakeHuman's textures; mirror (V,); crease (E, 2) edges; part (V,) into PARTS;
-    body_vertex (V,) the body's vertex at that place or -1; eye_angle (V,) degrees from the gaze,
-    nan off the eyes."""
+    body_vertex (V,) the body's vertex at that place or -1."""
 
     operator: sp.csr_matrix
     faces: np.ndarray
@@ -51,7 +54,6 @@ class FaceCrop:
     crease: np.ndarray
     part: np.ndarray
     body_vertex: np.ndarray
-    eye_angle: np.ndarray
 
 
 PARTS = ("skin", "eye_socket", "mouth_cavity", "eye", "teeth", "tongue")
@@ -59,19 +61,17 @@ PARTS = ("skin", "eye_socket", "mouth_cavity", "eye", "teeth", "tongue")
 
 def read_obj(path: Path) -> tuple[dict[str, list], np.ndarray, dict[str, list]]:
     """Quads by group, texture coordinates, and texture indices by group of MakeHuman's base.obj."""
-    group, quads, uvs, quad_uvs = None, {}, [], {}
+    quads, uvs, quad_uvs = {}, [], {}
     for line in path.read_text().splitlines():
-        word = line.split()
-        if not word:
-            continue
-        if word[0] == "vt":
-            uvs.append([float(w) for w in word[1:3]])
-        elif word[0] == "g":
-            group = word[1]
-        elif word[0] == "f":
-            corners = [w.split("/") for w in word[1:]]
-            quads.setdefault(group, []).append([int(c[0]) - 1 for c in corners])
-            quad_uvs.setdefault(group, []).append([int(c[1]) - 1 for c in corners])
+        match line.split():
+            case "vt", u, v, *_:
+                uvs.append([float(u), float(v)])
+            case "g", group, *_:
+                pass
+            case "f", *corners:
+                vertices, places = zip(*(c.split("/")[:2] for c in corners), strict=True)
+                quads.setdefault(group, []).append([int(i) - 1 for i in vertices])
+                quad_uvs.setdefault(group, []).append([int(i) - 1 for i in places])
     return quads, np.array(uvs), quad_uvs
 
 
@@ -121,6 +121,22 @@ class _Rows:
             self.rows.append(row)
         return self.index[key]
 
+    def places(self, indices, values: np.ndarray) -> np.ndarray:
+        """The body's values (body vertices, C) at some of the face's vertices."""
+        return np.array([sum(w * values[b] for b, w in self.rows[i].items()) for i in indices])
+
+    def mean(self, indices) -> dict[int, float]:
+        """The row of the middle of some vertices."""
+        middle: dict[int, float] = {}
+        for i in indices:
+            for body, weight in self.rows[i].items():
+                middle[body] = middle.get(body, 0.0) + weight / len(indices)
+        return middle
+
+
+def sides_of(polygon: list[int]) -> list[tuple[int, int]]:
+    return list(zip(polygon, polygon[1:] + polygon[:1], strict=True))
+
 
 def triangulate(polygon: list[int], points: np.ndarray) -> list[list[int]]:
     """Fans out from the corner whose diagonals are the shortest: the same on both sides."""
@@ -137,7 +153,7 @@ def triangulate(polygon: list[int], points: np.ndarray) -> list[list[int]]:
 def clip_skin(quads, labels, distance, mirror, neutral, rows: _Rows):
     """Cuts the skin at distance 0. Returns triangles, their labels, and the border's rows."""
     moved = distance.copy()
-    edges = {tuple(sorted((a, b))) for q in quads for a, b in zip(q, q[1:] + q[:1], strict=True)}
+    edges = {tuple(sorted(side)) for quad in quads for side in sides_of(quad)}
     cut = [(i, j) if distance[i] < 0 else (j, i) for i, j in edges if distance[i] * distance[j] < 0]
     snapped: dict[int, tuple[float, int, float]] = {}
     for inside, outside in cut:
@@ -162,38 +178,36 @@ def clip_skin(quads, labels, distance, mirror, neutral, rows: _Rows):
         if not (d < 0).any():
             continue
         polygon = []
-        for k, i in enumerate(quad):
-            j = quad[(k + 1) % len(quad)]
+        for i, j in sides_of(quad):
             if moved[i] <= 0:
                 polygon.append(vertex_of(i))
             if moved[i] * moved[j] < 0:
                 a, b = sorted((i, j))
                 t = moved[a] / (moved[a] - moved[b])
                 polygon.append(rows.get((a, b), {a: 1 - t, b: t}))
-        place = np.array([sum(w * neutral[b] for b, w in rows.rows[p].items()) for p in polygon])
+        place = rows.places(polygon, neutral)
         for triangle in triangulate(list(range(len(polygon))), place):
             triangles.append([polygon[k] for k in triangle])
             triangle_labels.append(label)
     return triangles, triangle_labels
 
 
+def ring_angles() -> np.ndarray:
+    """(N, 2) of a cap's vertices: degrees from the gaze, and radians around it."""
+    around = 2 * np.pi * np.arange(EYE_SEGMENTS) / EYE_SEGMENTS
+    return np.array([(0.0, 0.0), *((ring, phi) for ring in EYE_RINGS for phi in around)])
+
+
 def eye_cap(neutral: np.ndarray, span: tuple[int, int]):
     """A cap of a sphere fitted to an eyeball's vertices, each vertex a combination of those.
 
     The combination is the affine least-squares map of the eyeball's vertices, so the cap moves,
-    grows and turns with them. Returns weights (N, eyeball vertices), triangles and angles."""
+    grows and turns with them. Returns weights (N, eyeball vertices) and triangles."""
     ball = neutral[span[0] : span[1]]
-    design = np.c_[2 * ball, np.ones(len(ball))]
-    solution = np.linalg.lstsq(design, (ball**2).sum(1), rcond=None)[0]
-    centre = solution[:3]
-    radius = np.sqrt(solution[3] + centre @ centre)
-    angles, points = [0.0], [[0.0, 0.0, 1.0]]
-    for ring in EYE_RINGS:
-        for k in range(EYE_SEGMENTS):
-            a, phi = np.radians(ring), 2 * np.pi * k / EYE_SEGMENTS
-            points.append([np.sin(a) * np.cos(phi), np.sin(a) * np.sin(phi), np.cos(a)])
-            angles.append(ring)
-    points = centre + EYE_SIZE * radius * np.array(points)
+    centre, radius = sphere(ball)
+    angle, phi = np.radians(ring_angles()[:, 0]), ring_angles()[:, 1]
+    points = [np.sin(angle) * np.cos(phi), np.sin(angle) * np.sin(phi), np.cos(angle)]
+    points = centre + EYE_SIZE * radius * np.stack(points, 1)
     # homogeneous barycentric weights: points = weights @ ball, exactly affine in the ball
     homogeneous = np.c_[ball, np.ones(len(ball))]
     weights = np.c_[points, np.ones(len(points))] @ np.linalg.pinv(homogeneous)
@@ -207,7 +221,7 @@ def eye_cap(neutral: np.ndarray, span: tuple[int, int]):
                 triangles += [[a0 + k, b0 + k, b0 + n], [a0 + k, b0 + n, a0 + n]]
             else:
                 triangles += [[a0 + k, b0 + k, a0 + n], [a0 + n, b0 + k, b0 + n]]
-    return weights, triangles, np.array(angles), radius
+    return weights, triangles
 
 
 def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
@@ -220,7 +234,7 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
     body, body_uv = quads["body"], np.array(quad_uvs["body"])
     labels = quad_labels(data, uv, body_uv)
     vertex_uv = np.zeros((len(neutral), 2))
-    for group in ("body", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue"):
+    for group in ("body", *INNER_GROUPS):
         vertex_uv[np.array(quads[group]).ravel()] = uv[np.array(quad_uvs[group]).ravel()]
 
     distance = border_distance(neutral)
@@ -253,17 +267,12 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
         else:
             other = tuple(sorted(int(mirror[k]) for k in key))
         new_mirror.append(rows.index[other])
-    key_uv = [sum(w * vertex_uv[b] for b, w in row.items()) for row in rows.rows]
+    key_uv = list(rows.places(range(len(rows.rows)), vertex_uv))
     body_vertex = [k if isinstance(k, (int, np.integer)) else -1 for k in keys]
     operator_rows = list(rows.rows)
-    angle = [np.nan] * len(keys)
     part = list(part)
 
-    for group, name in (
-        ("helper-upper-teeth", "teeth"),
-        ("helper-lower-teeth", "teeth"),
-        ("helper-tongue", "tongue"),
-    ):
+    for group in INNER_GROUPS:
         quads[group] = [q for q in quads[group] if (neutral[q, 2] > MOUTH_DEPTH).all()]
         used = np.unique(np.array(quads[group]))
         local = {int(b): len(operator_rows) + i for i, b in enumerate(used)}
@@ -272,29 +281,21 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
         new_mirror += [local[int(mirror[b])] for b in used]
         key_uv += list(vertex_uv[used])
         body_vertex += list(used)
-        angle += [np.nan] * len(used)
-        part += [PARTS.index(name)] * len(used)
+        part += [PARTS.index(group.rpartition("-")[2])] * len(used)
         for q in quads[group]:
             for t in triangulate(list(range(len(q))), neutral[q]):
                 triangles.append([local[q[k]] for k in t])
 
     start = {}
-    for side, (weights, eye_triangles, angles, _) in eyes.items():
+    for side, (weights, eye_triangles) in eyes.items():
         start[side] = len(operator_rows)
         a, b = EYE_VERTICES[side]
         operator_rows += [dict(zip(range(a, b), w, strict=True)) for w in weights]
         triangles += [[start[side] + i for i in t] for t in eye_triangles]
-        polar = np.r_[
-            [[0.0, 0.0]],
-            [
-                [r * np.cos(2 * np.pi * k / EYE_SEGMENTS), r * np.sin(2 * np.pi * k / EYE_SEGMENTS)]
-                for r in np.array(EYE_RINGS) / EYE_RINGS[-1]
-                for k in range(EYE_SEGMENTS)
-            ],
-        ]
-        key_uv += list(np.c_[polar * 0.04 + (0.06 if side == "right" else 0.16, 0.06)])
+        ring, phi = ring_angles().T
+        polar = (ring / EYE_RINGS[-1] * [np.cos(phi), np.sin(phi)]).T
+        key_uv += list(polar * 0.04 + (0.06 if side == "right" else 0.16, 0.06))
         body_vertex += [-1] * len(weights)
-        angle += list(angles)
         part += [PARTS.index("eye")] * len(weights)
     across = [0] + [
         1 + r * EYE_SEGMENTS + (EYE_SEGMENTS // 2 - k) % EYE_SEGMENTS
@@ -317,38 +318,25 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
         crease=crease,
         part=np.array(part),
         body_vertex=np.array(body_vertex),
-        eye_angle=np.array(angle),
     )
 
 
 def cap_mouth(triangles, labels, rows: _Rows) -> None:
     """Closes the back of the mouth, where it was cut, with a fan about the middle of the rim."""
-    sides = [
-        side
-        for t, label in zip(triangles, labels, strict=True)
-        if label == "mouth_cavity"
-        for side in zip(t, t[1:] + t[:1], strict=True)
-    ]
-    rest = {(a, b) for t in triangles for a, b in zip(t, t[1:] + t[:1], strict=True)}
-    rim = [(a, b) for a, b in sides if (b, a) not in rest]
-    middle: dict[int, float] = {}
-    for a, _ in rim:
-        for body, weight in rows.rows[a].items():
-            middle[body] = middle.get(body, 0.0) + weight / len(rim)
-    centre = rows.get("mouth cap", middle)
+    every = {side for t in triangles for side in sides_of(t)}
+    cavity = [t for t, k in zip(triangles, labels, strict=True) if k == "mouth_cavity"]
+    rim = [(a, b) for t in cavity for a, b in sides_of(t) if (b, a) not in every]
+    centre = rows.get("mouth cap", rows.mean([a for a, _ in rim]))
     triangles += [[b, a, centre] for a, b in rim]
     labels += ["mouth_cavity"] * len(rim)
 
 
 def shrink_cavity(rows: _Rows, part: np.ndarray, crease: np.ndarray, neutral: np.ndarray) -> None:
     """Draws the inside of the mouth towards the lips: its floor would show under the jaw."""
-    place = np.array([sum(w * neutral[b] for b, w in row.items()) for row in rows.rows])
+    place = rows.places(range(len(rows.rows)), neutral)
     rim = np.unique(crease)
     rim = rim[np.isin(part[rim], [0, 2]) & (place[rim, 1] < BORDER_CENTRE[1] - 20)]
-    middle: dict[int, float] = {}
-    for r in rim:
-        for body, weight in rows.rows[r].items():
-            middle[body] = middle.get(body, 0.0) + weight / len(rim)
+    middle = rows.mean(rim)
     for i in np.nonzero(part == 2)[0]:
         away = np.linalg.norm(place[rim] - place[i], axis=1).min()
         share = 0.3 * min(away / 20, 1.0)
@@ -362,8 +350,8 @@ def label_borders(triangles, labels) -> np.ndarray:
     """Edges between triangles of different labels: the rims of the lids, the line of the lips."""
     seen: dict[tuple[int, int], set] = {}
     for t, label in zip(triangles, labels, strict=True):
-        for a, b in zip(t, t[1:] + t[:1], strict=True):
-            seen.setdefault((min(a, b), max(a, b)), set()).add(label)
+        for side in sides_of(t):
+            seen.setdefault(tuple(sorted(side)), set()).add(label)
     return np.array([edge for edge, kinds in seen.items() if len(kinds) > 1])
 
 

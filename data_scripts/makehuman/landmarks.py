@@ -2,9 +2,10 @@
 
 Placed by anatomy on renderings (frontal and turned), each within its own set of vertices: eyes on
 the rims of the lids, the mouth's inner points on the line where the lips meet, the ridge of the
-nose on the midline. Within a set the vertex nearest to a detector's point over 72 rendered faces of
-different shape, expression, skin and yaw was taken, both sides alike. Points 1 to 17 are where the
-detector puts the jaw on a frontal face.
+nose on the midline. Within a set it is the vertex nearest to a detector's points on 72 rendered
+faces, both sides alike. Points 1 to 17 are where the detector puts the jaw on a frontal face.
+
+Notebook 01, Eq. 1.
 """
 
 import numpy as np
@@ -23,7 +24,6 @@ LANDMARKS = (
     530, 539, 537, 7283, 7275, 7279, 540, 534,  # 61-68: inner edge of the lips
 )
 # fmt: on
-CHIN = 8  # counted from 0
 
 
 def contour_bands(mean: np.ndarray, landmarks: np.ndarray, skin: np.ndarray) -> list[list[int]]:
@@ -32,9 +32,8 @@ def contour_bands(mean: np.ndarray, landmarks: np.ndarray, skin: np.ndarray) -> 
     A band holds the skin in the same direction from the middle of the face, from the point itself
     inwards. mean (V, 3) mm, landmarks (68,), skin (V,) bool.
     """
-    middle = np.array([0.0, mean[landmarks[30], 1]])
-    p = mean[:, :2] - middle
-    radius, angle = np.linalg.norm(p, axis=1), np.arctan2(p[:, 1], p[:, 0])
+    x, y = mean[:, 0], mean[:, 1] - mean[landmarks[30], 1]
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
     jaw = landmarks[:17]
     bands = []
     for i, vertex in enumerate(jaw):

@@ -2,9 +2,8 @@
 
     tensors, metadata = build(samples=3000, albedo_samples=1200, seed=0)
 
-The steps: sample adult bodies, cut the face out of each (`face_crop.py`),
-align, PCA (Eq. 1); an SVD of the facial actions about the neutral face; two albedo bases from skin
-tones and masks (`skin_albedo.py`, Eq. 2).
+Adult bodies are sampled, the face is cut out of each, aligned, PCA (Eq. 1); an SVD of the facial
+actions about the neutral face; two albedo bases from skin tones and masks (Eq. 2).
 
 Notebook 01, Eq. 1 and 2.
 """
@@ -18,9 +17,8 @@ import numpy as np
 import torch
 from rich.progress import track
 
-from facerecon_lib.face.subdivision import loop_subdivide
 from makehuman import skin_albedo
-from makehuman.body import Body, carry, expression_basis, masks_on, region_masks, rigid_align
+from makehuman.body import Body, expression_basis, region_masks, rigid_align, skin_masks
 from makehuman.face_crop import PARTS, FaceCrop, crop_face
 from makehuman.landmarks import LANDMARKS, contour_bands
 
@@ -28,7 +26,7 @@ IDENTITY_MODES, ALBEDO_MODES = 80, 25
 
 
 def identity_basis(body: Body, crop: FaceCrop, samples: int, seed: int):
-    """Mean (V, 3), basis (modes, V, 3) in mm a standard deviation, and all aligned samples."""
+    """Mean (V, 3) and basis (modes, V, 3) in mm per standard deviation."""
     generator = torch.Generator().manual_seed(seed)
     faces = []
     for start in track(range(0, samples, 50), description="sampling bodies"):
@@ -44,29 +42,22 @@ def identity_basis(body: Body, crop: FaceCrop, samples: int, seed: int):
         mean = (mean + mean[crop.mirror] * flip) / 2  # the mean is its own mirror image
         mean -= mean[skin].mean(0)
     residual = (aligned - mean).reshape(samples, -1)
-    values, vectors = np.linalg.eigh(residual @ residual.T / samples)
-    values, vectors = values[::-1], vectors[:, ::-1][:, :IDENTITY_MODES]
-    basis = (residual.T @ vectors / np.sqrt(samples)).T
-    basis *= np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(1)])[:, None]
-    share = np.cumsum(values) / values.sum()
+    basis, _, share = skin_albedo.principal_modes(residual, IDENTITY_MODES)
     print(
         f"identity: {samples} faces, {crop.operator.shape[0]} vertices; modes for 90/95/99 %:",
         [int((share < q).sum()) + 1 for q in (0.9, 0.95, 0.99)],
         f"; {IDENTITY_MODES} modes hold {share[IDENTITY_MODES - 1]:.4f}",
     )
-    return mean, basis.reshape(IDENTITY_MODES, -1, 3), aligned
+    return mean, basis.reshape(IDENTITY_MODES, -1, 3)
 
 
 def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
     """The model's tensors and its metadata."""
     body = Body()
     crop = crop_face(body.vertices(body.middle(1))[0], body.data)
-    mean, identity, _ = identity_basis(body, crop, samples, seed)
+    mean, identity = identity_basis(body, crop, samples, seed)
     expression, controls = expression_basis(body, crop, seed)
-    faces = torch.tensor(crop.faces)
-    step = loop_subdivide(faces, len(mean), torch.tensor(crop.crease), dtype=torch.float64)
-    masks = masks_on(crop, step, mean, expression, controls, body.actions, body.data, seed)
-    fine = carry(step, mean)
+    masks, fine = skin_masks(body, crop, mean, expression, controls, seed)
     tensors = {
         "mean": mean.astype(np.float32),
         "identity_basis": identity.astype(np.float16),

@@ -2,9 +2,8 @@
 
     tensors, metadata = build(training=96, held_out=18, seed=101)
 
-They are drawn from the same shape space and with the same functions as the model's own faces, but
-with other seeds: none is a sum of the model's modes, and no held-out face is among the training
-faces. They are aligned to the shipped model's mean and stored as offsets from it.
+They are drawn as the model's own faces are, with other seeds: none is a sum of the model's modes,
+and no held-out face is among the training faces. They are stored as offsets from the model's mean.
 
 Notebook 01, Eq. 1.
 """
@@ -18,10 +17,9 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save
 
-from facerecon_lib.face.subdivision import loop_subdivide
 from facerecon_lib.files.weights import shipped_file
 from makehuman import skin_albedo
-from makehuman.body import Body, carry, expression_basis, masks_on, rigid_align
+from makehuman.body import Body, expression_basis, rigid_align, skin_masks
 from makehuman.face_crop import FaceCrop, crop_face
 
 
@@ -35,11 +33,8 @@ def sample_shapes(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, se
 def sample_skins(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, seed: int):
     """`count` skins (count, V, 3) in sRGB over the Monk scale, and one at each of its ten tones."""
     expression, controls = expression_basis(body, crop, 0)
-    step = loop_subdivide(
-        torch.tensor(crop.faces), len(origin), torch.tensor(crop.crease), dtype=torch.float64
-    )
-    masks = masks_on(crop, step, origin, expression, controls, body.actions, body.data, 0)
-    fine, native = carry(step, origin), slice(len(origin))  # the finer mesh begins with the native
+    masks, fine = skin_masks(body, crop, origin, expression, controls, 0)
+    native = slice(len(origin))  # the finer mesh begins with it
     skins = skin_albedo.sample_albedo(masks, fine, (1, 10), count, seed)
     tones = [
         skin_albedo.sample_albedo(masks, fine, (tone, tone), 1, seed + tone)

@@ -1,8 +1,10 @@
 """The albedo bases of the face model, built from skin tones and masks, since no scans come with it.
 
-`build_face_model.py` uses it. Skin runs over the ten tones of the Monk Skin Tone scale; lips,
-cheeks, brows, beard shadow, eye sockets, irises and smooth blotches vary on top of it. The basis is
-the PCA of some thousand such skins.
+Skin runs over the ten tones of the Monk Skin Tone scale; lips, cheeks, brows, beard shadow, eye
+sockets, irises and smooth blotches vary on top of it. The basis is the PCA of some thousand such
+skins.
+
+Notebook 01, Eq. 2.
 """
 
 from __future__ import annotations
@@ -131,16 +133,20 @@ def sample_albedo(masks: Masks, points: np.ndarray, tones, count: int, seed: int
     return out
 
 
+def principal_modes(x: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """PCA of centred rows (N, D): basis (modes, D) times its standard deviations, the rows'
+    coefficients (N, modes), and the share of variance that the first modes hold, (N,)."""
+    values, vectors = np.linalg.eigh(x @ x.T / len(x))
+    coefficients = vectors[:, ::-1][:, :modes] * np.sqrt(len(x))
+    basis = coefficients.T @ x / len(x)
+    sign = np.sign(basis[np.arange(modes), np.abs(basis).argmax(1)])
+    return basis * sign[:, None], coefficients * sign, np.cumsum(values[::-1]) / values.sum()
+
+
 def albedo_basis(samples: np.ndarray, modes: int):
-    """PCA of samples (N, V, 3): mean (V, 3), basis (modes, V, 3) times its standard deviations, the
-    samples' own coefficients (N, modes), and the share of variance that the modes hold."""
+    """Of samples (N, V, 3): mean (V, 3), basis (modes, V, 3), the samples' coefficients
+    (N, modes), and the share of variance that the modes hold."""
     mean = samples.mean(0, dtype=np.float64)
     x = (samples - mean).reshape(len(samples), -1).astype(np.float64)
-    values, vectors = np.linalg.eigh(x @ x.T / len(x))
-    values, vectors = values[::-1], vectors[:, ::-1]
-    directions = (x.T @ vectors[:, :modes]) / np.sqrt(len(x) * values[:modes])
-    basis = (directions * np.sqrt(values[:modes])).T
-    sign = np.sign(basis[np.arange(modes), np.abs(basis).argmax(1)])
-    coefficients = vectors[:, :modes] * np.sqrt(len(x)) * sign
-    share = float(values[:modes].sum() / values.sum())
-    return mean, (basis * sign[:, None]).reshape(modes, -1, 3), coefficients, share
+    basis, coefficients, share = principal_modes(x, modes)
+    return mean, basis.reshape(modes, -1, 3), coefficients, float(share[modes - 1])

@@ -1,9 +1,11 @@
 """Makes notebooks/ from solutions/: solutions taken out, both trees run, outputs stored.
 
-    made = make(Path("."), "03_lighting", repo="", branch="main")
+    result = make(Path("."), "03_lighting", repo="", branch="main")
 
 A notebook is written, to both trees at once, when it keeps the rules (`rules.py`) and both of its
 versions ran without an error; else neither changes.
+
+Serves `make notebooks`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import track
 
 from facerecon_lib.course.exercises import OWN_FILES
 from facerecon_lib.files.atomic import write_whole
@@ -49,7 +51,7 @@ UNSET = ("NBGRADER_EXECUTION", "MPLBACKEND", *OWN_FILES)  # stored outputs are o
 
 
 @dataclass
-class Made:
+class Result:
     """What became of one notebook: the faults that stopped it, or seconds, pictures and bytes."""
 
     name: str
@@ -59,17 +61,19 @@ class Made:
     size: int = 0
 
 
-def make(root: Path, name: str, repo: str, branch: str, least_figures: int = LEAST_FIGURES) -> Made:
+def make(
+    root: Path, name: str, repo: str, branch: str, least_figures: int = LEAST_FIGURES
+) -> Result:
     """Check, blank and run one notebook, and write it to both trees if all went well."""
     solved_at, blank_at = (root / tree / f"{name}.ipynb" for tree in ("solutions", "notebooks"))
     try:
         solved = tidy(nbformat.read(solved_at, as_version=4))
     except Exception as error:
-        return Made(name, [f"solutions/{name}.ipynb cannot be read: {error}"])
+        return Result(name, [f"solutions/{name}.ipynb cannot be read: {error}"])
     write_setup(solved, name, repo, branch)
     faults = source_faults(solved, name)
     if faults:
-        return Made(name, [f"solutions/{name}.ipynb: {fault}" for fault in faults])
+        return Result(name, [f"solutions/{name}.ipynb: {fault}" for fault in faults])
     blank = blank_of(solved)
     blank_at.parent.mkdir(exist_ok=True)
     seconds = []
@@ -78,12 +82,12 @@ def make(root: Path, name: str, repo: str, branch: str, least_figures: int = LEA
         faults = run(notebook, path.parent) or output_faults(notebook, least_figures)
         seconds.append(time.perf_counter() - started)
         if faults:
-            return Made(name, [f"{path.parent.name}/{name}.ipynb: {fault}" for fault in faults])
-    counts = len(pictures(solved)), len(pictures(blank))
-    if counts[0] != counts[1]:
-        return Made(name, [f"{name}: {counts[0]} pictures when solved, {counts[1]} when blank"])
+            return Result(name, [f"{path.parent.name}/{name}.ipynb: {fault}" for fault in faults])
+    figures, blanks = len(pictures(solved)), len(pictures(blank))
+    if figures != blanks:
+        return Result(name, [f"{name}: {figures} pictures when solved, {blanks} when blank"])
     size = write_together({solved_at: solved, blank_at: blank})
-    return Made(name, [], tuple(seconds), counts[0], size)
+    return Result(name, [], tuple(seconds), figures, size)
 
 
 def write_together(files: dict[Path, NotebookNode]) -> int:
@@ -92,7 +96,7 @@ def write_together(files: dict[Path, NotebookNode]) -> int:
         for path, notebook in files.items():
             partial = stack.enter_context(write_whole(path))
             partial.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    return max(path.stat().st_size for path in files)
+    return max((path.stat().st_size for path in files), default=0)
 
 
 # Running -----------------------------------------------------------------------------------------
@@ -144,19 +148,19 @@ def _where_it_failed(notebook: NotebookNode, error: CellExecutionError) -> str:
     for i, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                shown = "\n".join(f"    | {line}" for line in cell.source.strip().splitlines()[-6:])
-                said = COLOURS.sub("", f"{output.ename}: {output.evalue}")
-                here = f"cell {i + 1} of {len(notebook.cells)} (id {cell.id}) failed"
-                return f"{here}:\n{shown}\n    {said}"
+                lines = [f"    | {line}" for line in cell.source.strip().splitlines()[-6:]]
+                message = COLOURS.sub("", f"    {output.ename}: {output.evalue}")
+                place = f"cell {i + 1} of {len(notebook.cells)} (id {cell.id}) failed:"
+                return "\n".join([place, *lines, message])
     return f"{error.ename}: {error.evalue}"
 
 
 def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Streams joined (how they were cut depends on timing), no views of widgets, small pictures."""
-    kept: list[NotebookNode] = []
+    result: list[NotebookNode] = []
     for output in outputs:
-        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
-            kept[-1].text += output.text
+        if output.output_type == "stream" and result and result[-1].get("name") == output.name:
+            result[-1].text += output.text
             continue
         data = output.get("data", {})
         if WIDGET_VIEW in data and "image/png" in data:
@@ -164,8 +168,8 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
         if "image/png" in data:
             png = smaller_png(base64.b64decode(data["image/png"]))
             data["image/png"] = base64.b64encode(png).decode()
-        kept.append(output)
-    return kept
+        result.append(output)
+    return result
 
 
 # The command -------------------------------------------------------------------------------------
@@ -173,11 +177,11 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 def names(root: Path, only: list[str]) -> list[str]:
     """The notebooks of solutions/, or those that `only` names by number or name."""
-    there = sorted(path.stem for path in (root / "solutions").glob("*.ipynb"))
-    for wanted in only:
-        if not any(name.startswith(wanted) for name in there):
-            raise ValueError(f"--only {wanted}: solutions/ holds {', '.join(there) or 'nothing'}")
-    return [n for n in there if not only or any(n.startswith(wanted) for wanted in only)]
+    every = sorted(path.stem for path in (root / "solutions").glob("*.ipynb"))
+    for start in only:
+        if not any(name.startswith(start) for name in every):
+            raise ValueError(f"--only {start}: solutions/ holds {', '.join(every) or 'nothing'}")
+    return [name for name in every if not only or name.startswith(tuple(only))]
 
 
 def check(root: Path, chosen: list[str], least_figures: int = LEAST_FIGURES) -> list[str]:
@@ -185,32 +189,30 @@ def check(root: Path, chosen: list[str], least_figures: int = LEAST_FIGURES) -> 
     faults = []
     for name in chosen:
         solved = nbformat.read(root / "solutions" / f"{name}.ipynb", as_version=4)
-        faults += [f"solutions/{name}.ipynb: {fault}" for fault in source_faults(solved, name)]
-        faults += [
-            f"solutions/{name}.ipynb: {fault}" for fault in output_faults(solved, least_figures)
-        ]
+        more = source_faults(solved, name) + output_faults(solved, least_figures)
+        faults += [f"solutions/{name}.ipynb: {fault}" for fault in more]
         path = root / "notebooks" / f"{name}.ipynb"
         if not path.exists():
             faults.append(f"notebooks/{name}.ipynb is missing: run make notebooks")
             continue
         blank = nbformat.read(path, as_version=4)
-        faults += [
-            f"notebooks/{name}.ipynb: {fault}"
-            for fault in differences(blank, blank_of(solved)) + output_faults(blank, least_figures)
-        ]
+        more = differences(blank, blank_of(solved)) + output_faults(blank, least_figures)
+        faults += [f"notebooks/{name}.ipynb: {fault}" for fault in more]
         if len(pictures(solved)) != len(pictures(blank)):
             faults.append(f"{name}: the two trees show different numbers of pictures")
-    solved_names = set(names(root, []))
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        if path.stem not in solved_names:
-            faults.append(f"notebooks/{path.name} has no source in solutions/")
+    blanks = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
+    for name in sorted(blanks - set(names(root, []))):
+        faults.append(f"notebooks/{name}.ipynb has no source in solutions/")
     return faults
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(root.glob("notebooks/*.ipynb")) + sorted(root.glob("solutions/*.ipynb"))
 
 
 def in_use(root: Path) -> tuple[str, str]:
     """The repository and branch that the notebooks' badges name; ("", "main") without one."""
-    paths = sorted(root.glob("notebooks/*.ipynb")) + sorted(root.glob("solutions/*.ipynb"))
-    notebooks = [nbformat.read(path, as_version=4) for path in paths]
+    notebooks = [nbformat.read(path, as_version=4) for path in _files(root)]
     return repository_of(notebooks), branch_of(notebooks)
 
 
@@ -225,12 +227,10 @@ def point_at_repository(root: Path, repo: str, branch: str) -> int:
             f"REPO: expected owner/name as on GitHub, got {repo!r}: make colab REPO=owner/name"
         )
     files = {}
-    for tree in ("solutions", "notebooks"):
-        for path in sorted((root / tree).glob("*.ipynb")):
-            files[path] = nbformat.read(path, as_version=4)
-            write_setup(files[path], path.stem, repo, branch)
-    if files:
-        write_together(files)
+    for path in _files(root):
+        files[path] = nbformat.read(path, as_version=4)
+        write_setup(files[path], path.stem, repo, branch)
+    write_together(files)
     return len(files)
 
 
@@ -241,10 +241,9 @@ def command(
     branch: str,
     jobs: int,
     root: Path,
-    least_figures: int | None,
+    least_figures: int = LEAST_FIGURES,
 ) -> bool:
     """What make_notebooks.py does for its options; whether all went well."""
-    least_figures = LEAST_FIGURES if least_figures is None else least_figures
     out, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
     root = root.resolve()
     try:
@@ -263,41 +262,26 @@ def command(
             error_console.print(fault, markup=False, soft_wrap=True)
         out.print(f"{len(chosen)} notebooks, {len(faults)} faults")
         return not faults
-    settings = (repo, branch, least_figures)
-    written = _make_all(root, chosen, settings, jobs, out, error_console)
+    written = 0
+    with ProcessPoolExecutor(min(jobs, max(len(chosen), 1))) as pool:
+        settings = (repo, branch, least_figures)
+        tasks = as_completed([pool.submit(make, root, name, *settings) for name in chosen])
+        quiet = not sys.stdout.isatty()
+        for job in track(tasks, "running notebooks", len(chosen), console=out, disable=quiet):
+            result = job.result()
+            written += not result.faults
+            out.print(_line(result), soft_wrap=True)
+            for fault in result.faults:
+                error_console.print(fault, markup=False, soft_wrap=True)
     out.print(f"{written} of {len(chosen)} notebooks made")
     return written == len(chosen)
 
 
-def _make_all(
-    root: Path, chosen: list[str], settings: tuple, jobs: int, out: Console, err: Console
-) -> int:
-    """Make the notebooks, `jobs` at a time, telling how each went; how many were written."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+def _line(result: Result) -> str:
+    if result.faults:
+        return f"{result.name:32} not written"
+    solved, blank = result.seconds
+    return (
+        f"{result.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
+        f"{result.figures:2d} pictures, {result.size / 1e6:.2f} MB"
     )
-    written = 0
-    with (
-        Progress(*columns, console=out, transient=True, disable=not sys.stdout.isatty()) as bars,
-        ProcessPoolExecutor(min(jobs, max(len(chosen), 1))) as pool,
-    ):
-        bar = bars.add_task("running notebooks", total=len(chosen))
-        for future in as_completed([pool.submit(make, root, n, *settings) for n in chosen]):
-            made = future.result()
-            if made.faults:
-                out.print(f"{made.name:32} not written")
-                for fault in made.faults:
-                    err.print(fault, markup=False, soft_wrap=True)
-            else:
-                written += 1
-                solved, blank = made.seconds
-                out.print(
-                    f"{made.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
-                    f"{made.figures:2d} pictures, {made.size / 1e6:.2f} MB",
-                    soft_wrap=True,
-                )
-            bars.advance(bar)
-    return written

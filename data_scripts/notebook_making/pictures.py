@@ -1,6 +1,8 @@
 """Makes the pictures of a notebook small: 256 colours where the eye sees no difference.
 
-png = smaller_png(png)
+    png = smaller_png(png)
+
+Serves `make notebooks`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     blank = blank_of(solved)                            # as nbgrader would release it
     faults = output_faults(blank)                       # after it has run
 
-`make_notebooks.py` refuses to write what breaks a rule; tests/course/test_notebooks.py asks again.
+`make notebooks` refuses to write what breaks a rule; tests/course/test_notebooks.py asks again.
 """
 
 from __future__ import annotations
@@ -115,40 +115,40 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 def differences(one: NotebookNode, other: NotebookNode) -> list[str]:
     """Where the cells' ids, kinds, sources or metadata part; outputs do not count."""
-    found = []
-    ids, wanted = ([cell.id for cell in nb.cells] for nb in (one, other))
-    if ids != wanted:
-        odd = sorted(set(ids) ^ set(wanted))
-        found.append(f"the cells differ: {', '.join(odd) if odd else 'another order'}")
+    faults = []
+    ids, others = ([cell.id for cell in nb.cells] for nb in (one, other))
+    if ids != others:
+        odd = ", ".join(sorted({*ids} ^ {*others})) or "another order"
+        faults.append(f"the cells differ: {odd}")
     by_id = {cell.id: cell for cell in other.cells}
     for cell in one.cells:
         twin = by_id.get(cell.id, cell)
         for field in ("cell_type", "source", "metadata"):
             if cell[field] != twin[field]:
-                found.append(f"cell {cell.id}: its {field.replace('_', ' ')} differs")
+                faults.append(f"cell {cell.id}: its {field.replace('_', ' ')} differs")
     if one.metadata != other.metadata:
-        found.append("the notebook's metadata differs")
-    return found
+        faults.append("the notebook's metadata differs")
+    return faults
 
 
 # Set-up and badge --------------------------------------------------------------------------------
 
 
+def _repositories(notebooks: Iterable[NotebookNode]) -> list[str]:
+    setups = [cell for notebook in notebooks for cell in notebook.cells if cell.id == SETUP_ID]
+    address = re.compile(r'url, course = "https://github\.com/([^"]+)"')
+    return sorted({name for cell in setups for name in address.findall(cell.source)})
+
+
 def repository_of(notebooks: Iterable[NotebookNode]) -> str:
     """The owner/name that set-up cells carry, or "". Raises ValueError when two are in use."""
-    found = set()
-    for notebook in notebooks:
-        for cell in notebook.cells:
-            if cell.id == SETUP_ID:
-                found |= set(
-                    re.findall(r'url, course = "https://github\.com/([^"]+)"', cell.source)
-                )
-    if len(found) > 1:
+    names = _repositories(notebooks)
+    if len(names) > 1:
         raise ValueError(
-            f"notebooks name several repositories ({', '.join(sorted(found))}): "
+            f"notebooks name several repositories ({', '.join(names)}): "
             "run make colab REPO=owner/name"
         )
-    return found.pop() if found else ""
+    return names[0] if names else ""
 
 
 def branch_of(notebooks: Iterable[NotebookNode]) -> str:
@@ -189,7 +189,7 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
     ids = [cell.get("id") for cell in notebook.cells]
     if len(set(ids)) < len(ids) or None in ids:
         odd = sorted({i for i in ids if i and ids.count(i) > 1})
-        return [*faults, f"cell ids: expected one a cell; twice: {odd}"]
+        return [*faults, f"cell ids: expected one per cell; twice: {odd}"]
     try:
         nbformat.validate(notebook)
         MetadataValidator().validate_nb(notebook)
@@ -198,15 +198,14 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not code or code[0].id != SETUP_ID:
         faults.append(f"its first code cell is not the one with id {SETUP_ID!r}")
-    elif code[0].source not in _setups(notebook):
+    elif code[0].source != setup_of(next(iter(_repositories([notebook])), "")):
         faults.append("its set-up cell is not the standard one: run make notebooks")
-    asked, shown = [], []  # by marked cells; by others, which show how a check works
-    for i, cell in enumerate(notebook.cells):
-        following = notebook.cells[i + 1] if i + 1 < len(notebook.cells) else None
-        before = notebook.cells[i - 1] if i else None
+    names = set()  # of exercises: in marked cells, and in others, which show how a check works
+    cells = [None, *notebook.cells, None]
+    for before, cell, following in zip(cells, cells[1:-1], cells[2:], strict=False):
         if cell.cell_type == "code" and _marked(cell, "solution"):
             exercise = exercise_in(cell.source)
-            asked += [exercise] if exercise else []
+            names |= {exercise} - {None}
             faults += _solution_faults(cell, following, exercise)
         elif cell.cell_type == "code" and _marked(cell, "grade"):
             faults += _check_faults(cell, before)
@@ -215,11 +214,11 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
         elif re.search(r"(BEGIN|END) (SOLUTION|HIDDEN|MARK)", cell.source):
             faults.append(f"cell {cell.id}: a solution in a cell that is not marked as one")
         elif cell.cell_type == "code":
-            shown += re.findall(r"^@exercise\ndef (\w+)", cell.source, re.M)
+            names |= {*re.findall(r"^@exercise\ndef (\w+)", cell.source, re.M)}
         faults += [f"cell {cell.id}: {what}" for what in machine_traces(cell.source)]
-    known = [e.name for e in checks.exercises().values() if e.notebook == number]
-    for exercise in sorted(set(known) ^ {*asked, *shown}):
-        where = "the notebook" if exercise in known else f"checks/notebook_{number}.py"
+    registered = {e.name for e in checks.exercises().values() if e.notebook == number}
+    for exercise in sorted(registered ^ names):
+        where = "the notebook" if exercise in registered else f"checks/notebook_{number}.py"
         faults.append(f"exercise {exercise} is missing in {where}")
     return faults
 
@@ -230,24 +229,13 @@ def exercise_in(source: str) -> str | None:
         tree = ast.parse(source)
     except SyntaxError:
         return None
-    names = [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and [d.id for d in node.decorator_list if isinstance(d, ast.Name)] == ["exercise"]
-    ]
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    names = [f.name for f in functions if [*map(ast.unparse, f.decorator_list)] == ["exercise"]]
     return names[0] if len(names) == 1 else None
 
 
 def _marked(cell: NotebookNode, mark: str) -> bool:
     return bool(cell.metadata.get("nbgrader", {}).get(mark))
-
-
-def _setups(notebook: NotebookNode) -> set[str]:
-    try:
-        return {setup_of(repository_of([notebook]))}
-    except ValueError:
-        return set()
 
 
 def _solution_faults(cell: NotebookNode, following: NotebookNode | None, name) -> list[str]:
@@ -288,7 +276,7 @@ def machine_traces(text: str) -> list[str]:
     root = Path(__file__).parents[2]
     places = {str(root), str(Path.home()), sys.prefix, tempfile.gettempdir()}
     pattern = "|".join([*(re.escape(p + "/") for p in places if len(p) > 1), r"/(home|Users)/\w"])
-    return [f"a path of this machine: {found[0]}..." for found in re.finditer(pattern, text)]
+    return [f"a path of this machine: {place[0]}..." for place in re.finditer(pattern, text)]
 
 
 # Rules for stored outputs ------------------------------------------------------------------------
@@ -317,12 +305,12 @@ def output_faults(notebook: NotebookNode, least_figures: int = LEAST_FIGURES) ->
     for cell in run:
         for output in cell.outputs:
             faults += [f"cell {cell.id}: {what}" for what in _output_faults(output)]
-    shown = pictures(notebook)
-    for where, data in shown:
+    drawn = pictures(notebook)
+    for where, data in drawn:
         if what := picture_fault(data):
             faults.append(f"cell {where}: {what}")
-    if len(shown) < least_figures:
-        faults.append(f"it shows {len(shown)} pictures; expected {least_figures} or more")
+    if len(drawn) < least_figures:
+        faults.append(f"it shows {len(drawn)} pictures; expected {least_figures} or more")
     size = len(nbformat.writes(notebook).encode())
     if size > MOST_BYTES:
         faults.append(f"it is {size / 1e6:.2f} MB; expected {MOST_BYTES / 1e6} at most")

@@ -7,6 +7,8 @@ Files of CACD2000 are called `<age>_<First_Last>_<nnnn>.jpg`. Its `celebrity2000
 celebrityImageData with name (the file's), identity, age, year and rank, and celebrityData with name
 (the person's) and identity. Any other folder: a photo's person is the sub-folder it lies in, and in
 the folder itself every photo is a person of its own.
+
+Notebook 06, section 2.3.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from facerecon_lib.photos.reading import PHOTO_SUFFIXES
 
 CACD_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<person>.+)_(?P<number>\d{4})")
 META_NAMES = ("celebrity2000_meta.mat", "celebrity2000.mat")
+IMAGES, PEOPLE = "celebrityImageData", "celebrityData"  # structs of the table
 ABOUT = ("age", "identity", "year", "rank")
 
 
@@ -71,29 +74,29 @@ def list_photos(source: Path, meta: dict[str, Meta] | None = None) -> PhotoFolde
     if not source.is_dir():
         what = "is no folder" if source.exists() else "there is no such folder"
         raise FolderError(f"{source}: {what}; name the folder that holds the photos")
-    found: list[Path] = []
+    paths: list[Path] = []
     others, unread = 0, []
     for place, folders, files in os.walk(source, onerror=lambda e: unread.append(str(e.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             photo = not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
-            found += [Path(place, name)] * photo
+            paths += [Path(place, name)] * photo
             others += not photo
-    if not found:
+    if not paths:
         raise FolderError(f"{source}: holds no photo ({others} other files); check the folder")
-    found.sort(key=lambda path: sha256(os.fsencode(path.relative_to(source).as_posix())).digest())
-    stems = Counter(path.stem.casefold() for path in found)
-    photos = [_photo(path, source, stems[path.stem.casefold()] == 1, meta or {}) for path in found]
+    paths.sort(key=lambda path: sha256(os.fsencode(path.relative_to(source).as_posix())).digest())
+    stems = Counter(path.stem.casefold() for path in paths)
+    photos = [_photo(path, source, stems[path.stem.casefold()] == 1, meta or {}) for path in paths]
     return PhotoFolder(photos, others, [printable(os.path.relpath(p, source)) for p in unread])
 
 
 def _photo(path: Path, source: Path, alone: bool, meta: dict[str, Meta]) -> Photo:
     relative = path.relative_to(source)
     cacd = CACD_NAME.fullmatch(path.stem)
-    known = meta.get(unicodedata.normalize("NFC", path.name))
-    about = dict(known.about) if known else {"age": int(cacd["age"])} if cacd else {}
-    if known and known.person:
-        person = known.person
+    entry = meta.get(unicodedata.normalize("NFC", path.name))
+    about = dict(entry.about) if entry else {"age": int(cacd["age"])} if cacd else {}
+    if entry and entry.person:
+        person = entry.person
     elif cacd:
         person = cacd["person"]
     else:
@@ -145,13 +148,12 @@ def read_meta(path: Path) -> dict[str, Meta]:
         read = _read_hdf5 if b"MATLAB 7.3" in head or head[:4] == b"\x89HDF" else _read_matlab5
         images, people = read(path)
         names = {int(i): str(name) for i, name in zip(*people, strict=True)}
-        columns = [np.asarray(images[name]).ravel() for name in ABOUT if name in images]
-        given = [name for name in ABOUT if name in images]
+        file_names, columns = images.pop("name"), [np.ravel(x) for x in images.values()]
         table = {}
-        if len({len(images["name"]), *map(len, columns)}) > 1:
+        if len({len(file_names), *map(len, columns)}) > 1:
             raise ValueError("its columns are of several lengths")
-        for file_name, *values in zip(images["name"], *columns, strict=True):
-            about = dict(zip(given, map(int, values), strict=True))
+        for file_name, *values in zip(file_names, *columns, strict=True):
+            about = dict(zip(images, map(int, values), strict=True))
             person = names.get(about.get("identity", -1), "")
             table[unicodedata.normalize("NFC", str(file_name))] = Meta(person, about)
         return table
@@ -163,25 +165,24 @@ def read_meta(path: Path) -> dict[str, Meta]:
         lacks = "it lacks " * isinstance(error, KeyError)
         reason = lacks + one_line(error)[:120]
         raise FolderError(
-            f"{path}: is not CACD2000's table ({reason}); get it again, or go on with --meta none"
+            f"{path}: is not CACD2000's table ({reason}); get it again, or give --meta none"
         ) from None
 
 
 def _read_matlab5(path: Path) -> tuple[dict, tuple]:
-    """Columns of celebrityImageData; identities and names of celebrityData."""
+    """Columns of IMAGES; identities and names of PEOPLE."""
     from scipy.io import loadmat
 
-    wanted = ["celebrityImageData", "celebrityData"]
-    file = loadmat(path, variable_names=wanted, squeeze_me=True)
+    file = loadmat(path, variable_names=[IMAGES, PEOPLE], squeeze_me=True)
 
     def column(struct: str, name: str) -> np.ndarray:
         return np.atleast_1d(file[struct][name].item())
 
-    fields = file[wanted[0]].dtype.names
+    fields = file[IMAGES].dtype.names
     if fields is None:
-        raise FolderError(f"{path}: its celebrityImageData is no struct; get the file again")
-    images = {name: column(wanted[0], name) for name in ("name", *ABOUT) if name in fields}
-    return images, (column(wanted[1], "identity"), column(wanted[1], "name"))
+        raise FolderError(f"{path}: its {IMAGES} is no struct; get the file again")
+    images = {name: column(IMAGES, name) for name in ("name", *ABOUT) if name in fields}
+    return images, (column(PEOPLE, "identity"), column(PEOPLE, "name"))
 
 
 def _read_hdf5(path: Path) -> tuple[dict, tuple]:
@@ -200,7 +201,5 @@ def _read_hdf5(path: Path) -> tuple[dict, tuple]:
             texts = (np.asarray(file[reference]).ravel() for reference in data[()].ravel())
             return ["".join(map(chr, text)) for text in texts]
 
-        present = file["celebrityImageData"]
-        names = [name for name in ("name", *ABOUT) if name in present]
-        images = {name: column("celebrityImageData", name) for name in names}
-        return images, (column("celebrityData", "identity"), column("celebrityData", "name"))
+        images = {n: column(IMAGES, n) for n in ("name", *ABOUT) if n in file[IMAGES]}
+        return images, (column(PEOPLE, "identity"), column(PEOPLE, "name"))

@@ -18,7 +18,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -54,6 +54,10 @@ class Settings:
     jpeg_quality: int = 95
     crop: int = CROP_SIZE
 
+    def facts(self) -> dict:
+        """As JSON gives them back."""
+        return asdict(self) | {"skip": list(self.skip)}
+
     def shards(self, photos: int) -> int:
         return -(-photos // self.photos_per_shard)
 
@@ -68,7 +72,7 @@ class Settings:
 def prepare_photo(
     photo: Photo, settings: Settings, device: str = "cpu"
 ) -> tuple[dict, bytes | None]:
-    """The row of a photo, and its sample as a piece of a tar where a face came out.
+    """The row of a photo, and of a face its sample as a piece of a tar.
 
     Raises ShardsError when the device fails, for which no photo is to blame.
     """
@@ -110,8 +114,8 @@ def reason_against(quality: Quality, settings: Settings) -> str:
         return f"score {quality.score:g} is below --min-score {settings.min_score:g}"
     if quality.face_px < settings.min_face:
         return f"face of {quality.face_px:g} pixels is below --min-face {settings.min_face:g}"
-    flag = next((flag for flag in quality.flags() if flag in settings.skip), None)
-    if flag is None:
+    flag = next((flag for flag in quality.flags() if flag in settings.skip), "")
+    if not flag:
         return ""
     name, limit, words = LIMITS[flag]
     return f"{flag}: {words.format(limit=limit)} ({getattr(quality, name):g})"

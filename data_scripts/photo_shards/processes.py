@@ -1,7 +1,9 @@
 """The processes of a preparation on one machine, and what a person sees while they work.
 
-with progress(before, total) as show:
-    counts = in_processes(4, out, photos, settings, "cpu", show)
+    with progress(before, total) as show:
+        counts = in_processes(4, out, photos, settings, "cpu", retry=False, show=show)
+
+Notebook 06, section 2.3.
 """
 
 from __future__ import annotations
@@ -46,12 +48,9 @@ def in_processes(
     context = multiprocessing.get_context("spawn")  # torch and CUDA do not like a fork
     tallies = [context.Array("q", len(STATUSES), lock=False) for _ in range(count)]
     messages = context.SimpleQueue()
+    shared = (out, photos, settings, device, retry, messages)
     workers = [
-        context.Process(
-            target=_worker,
-            args=(out, photos, settings, rank, count, device, retry, tally, messages),
-            daemon=True,
-        )
+        context.Process(target=_worker, args=(rank, count, tally, *shared), daemon=True)
         for rank, tally in enumerate(tallies)
     ]
 
@@ -79,13 +78,12 @@ def in_processes(
     return counts()
 
 
-def _worker(out, photos, settings, rank, world, device, retry, tally, messages) -> None:
+def _worker(rank, world, tally, out, photos, settings, device, retry, messages) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
-    position = {status: i for i, status in enumerate(STATUSES)}
     parent = os.getppid()
 
     def tell(status: str) -> None:
-        tally[position[status]] += 1
+        tally[STATUSES.index(status)] += 1
         if os.getppid() != parent:  # the first process was killed, and nobody would see this one
             raise ShardsError(f"{out}: stopped; the same command resumes")
 
@@ -115,10 +113,10 @@ def progress(before: int, total: int) -> Iterator[Show]:
     """
     started = last = time.monotonic()
 
-    def words(done: int) -> tuple[int, str]:
+    def words(done: int) -> str:
         rate = done / max(time.monotonic() - started, 1e-9)
         left = duration((total - before - done) / rate) if done else "some time"
-        return before + done, f"{rate:.1f} photos/s, {left} left"
+        return f"{rate:.1f} photos/s, {left} left"
 
     if error_console.is_terminal:
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
@@ -126,8 +124,8 @@ def progress(before: int, total: int) -> Iterator[Show]:
             task = bar.add_task("", total=total, completed=before)
 
             def draw(counts: Counter) -> None:
-                done, text = words(counts.total())
-                bar.update(task, completed=done, description=text)
+                done = counts.total()
+                bar.update(task, completed=before + done, description=words(done))
 
             yield draw
         return
@@ -136,8 +134,8 @@ def progress(before: int, total: int) -> Iterator[Show]:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY_S:
             last = time.monotonic()
-            done, text = words(counts.total())
-            say(f"{done:,} of {total:,} photos ({done / total:.0%}), {text}")
+            done = before + counts.total()
+            say(f"{done:,} of {total:,} photos ({done / total:.0%}), {words(done - before)}")
 
     yield write
 

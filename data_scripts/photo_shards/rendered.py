@@ -2,16 +2,16 @@
 
     write_folder(Path("rendered"), photos=2000, broken=40, seed=0)
 
-Faces lie somewhere in pictures of many sizes, with what stands around a head; `truth.json` beside
-the photos keeps each one's true landmarks in its pixels, its pose and skin tone, and for the broken
-files what is wrong with them. `celebrity2000_meta.mat` has the layout of the real one. The same
-seed writes the same folder.
+Faces lie somewhere in pictures of many sizes. `truth.json` beside the photos holds each one's true
+landmarks in its pixels, its pose and skin tone, and what is wrong with a broken file.
+`celebrity2000_meta.mat` has the layout of the real one. The same seed writes the same folder.
 
 Notebook 06, section 2.3.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -34,6 +34,7 @@ from facerecon_lib.data.rendered.scenes import background
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.camera import axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
 from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.pictures.faces import to_uint8
 from facerecon_lib.rendering.synthesis import landmark_vertices
 
 SIZE, BATCH = 384, 8  # px rendered; faces at a time, of one margin
@@ -83,9 +84,7 @@ def render_photos(count: int, seed: int) -> Iterator[tuple[Image.Image, dict]]:
         ahead = axis_angle_to_matrix(batch.truth.rotation)[:, :, 2]
         yaw = torch.atan2(ahead[:, 0], ahead[:, 2]).rad2deg()
         for i in range(len(batch)):
-            picture = Image.fromarray(
-                (batch.image[i] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-            )
+            picture = Image.fromarray(to_uint8(batch.image[i]))
             photo, landmarks = cut_out(picture, points[i], rng)
             facts = {"yaw": round(float(yaw[i]), 2), "tone": int(batch.tone[i])}
             yield photo, {"landmarks": np.round(landmarks, 3).tolist(), **facts}
@@ -99,10 +98,10 @@ def cut_out(
     low, high = points.min(0) - room, points.max(0) + room
     x0, y0 = (int(rng.uniform(0, max(v, 0))) for v in low)
     x1, y1 = (int(np.ceil(rng.uniform(min(v, SIZE), SIZE))) for v in high)
-    box = x0, y0, x1, y1
-    width, height = box[2] - box[0], box[3] - box[1]
+    width, height = x1 - x0, y1 - y0
     scale = rng.uniform(*SIDES) / max(width, height)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
+    box = (x0, y0, x1, y1)
     photo = picture.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
     return photo, (points - box[:2]) * (size[0] / width, size[1] / height)
 
@@ -119,8 +118,7 @@ def _bytes(picture: Image.Image, kind: str) -> bytes:
 def _no_face(photo: bytes) -> bytes:
     numbers = CountedRandom(zlib.crc32(photo), torch.arange(1))
     scene = background(numbers, 248, "held-out")[0].clamp(0, 1)
-    pixels = (scene * 255).byte().permute(1, 2, 0).contiguous().numpy()
-    return _bytes(Image.fromarray(pixels), "JPEG")
+    return _bytes(Image.fromarray(to_uint8(scene)), "JPEG")
 
 
 BROKEN = {
@@ -150,8 +148,8 @@ def write_meta(path: Path, names: list[str]) -> None:
 
     images = {"age": ages, "identity": identity, "year": 2004 + np.arange(count)[:, None] % 10}
     images |= {"rank": identity % 50 + 1, "name": cells(names)}
-    known = {"name": cells(people), "identity": np.arange(len(people))[:, None] + 1}
-    savemat(path, {"celebrityImageData": images, "celebrityData": known})
+    celebrities = {"name": cells(people), "identity": np.arange(len(people))[:, None] + 1}
+    savemat(path, {"celebrityImageData": images, "celebrityData": celebrities})
 
 
 def write_folder(out: Path, photos: int, broken: int, seed: int) -> None:
@@ -177,9 +175,7 @@ def _fill(work: Path, photos: int, broken: int, seed: int) -> None:
         quality = random.Random(f"{seed} quality {number}").randint(60, 95)
         photo.save(folder / name, "JPEG", quality=quality)
         truth[name], names = facts, [*names, name]
-    kinds = list(BROKEN)
-    for i in range(broken):
-        kind = kinds[i % len(kinds)]
+    for i, kind in enumerate(itertools.islice(itertools.cycle(BROKEN), broken)):
         name = f"{20 + i % 40}_Broken_File_{i:04d}.jpg"
         whole = (folder / names[i % photos]).read_bytes()
         (folder / name).write_bytes(BROKEN[kind](whole))

@@ -1,18 +1,18 @@
 """What a preparation leaves beside its shards: its settings, and a report of every photo.
 
-claim_output(out, settings, folder, meta)            # the same settings as before, or refuse
-write_report(out, photos, settings)                  # report.csv, report.json, index.json
+    claim_output(out, description(settings, folder, meta))   # the same settings, or refuse
+    write_report(out, photos, settings, unread=[])           # report.csv, report.json, index.json
+
+Notebook 06, section 2.3.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.files.errors import one_line
 from facerecon_lib.photos.quality import FLAGS, Quality
 from photo_shards.folder import ABOUT, PhotoFolder
-from photo_shards.preparation import BROKEN, FACE, LEFT_OUT, NO_FACE, STATUSES, Settings
+from photo_shards.preparation import FACE, STATUSES, Settings
 from photo_shards.rows import WORK, done_rows, shard_path
 
 FORMAT = "facerecon photo preparation 1"
@@ -41,10 +41,13 @@ COLUMNS = ("photo", "status", "reason", "person", "shard", "key", "flags", *MEAS
 
 def description(settings: Settings, folder: PhotoFolder, meta: Path | None) -> dict:
     """Everything that the bytes depend on."""
-    table = None if meta is None else sha256_of(meta)[:16]
-    facts = {"format": FORMAT, "version": version("facerecon-lib"), "photos": len(folder.photos)}
-    chosen = asdict(settings) | {"skip": list(settings.skip), "meta": table}
-    return facts | {"names": folder.digest(), "settings": chosen}
+    return {
+        "format": FORMAT,
+        "version": version("facerecon-lib"),
+        "photos": len(folder.photos),
+        "names": folder.digest(),
+        "settings": settings.facts() | {"meta": meta and sha256_of(meta)[:16]},
+    }
 
 
 def check_output(out: Path, facts: dict) -> bool:
@@ -114,17 +117,40 @@ def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[s
 
     Returns the latter; None where a shard is not done yet. Raises ShardsError.
     """
-    numbers = range(settings.shards(len(photos)))
-    if any(done_rows(out, number) is None for number in numbers):
+    by_shard = [done_rows(out, number) for number in range(settings.shards(len(photos)))]
+    if None in by_shard:
         return None
+    rows = sorted(
+        (
+            row | {"shard": shard_path(out, number).name if row["status"] == FACE else ""}
+            for number, shard_rows in enumerate(by_shard)
+            for row in shard_rows
+        ),
+        key=lambda row: row["photo"],
+    )
+    faces = [row for row in rows if row["status"] == FACE]
+    statuses = Counter(row["status"] for row in rows)
+    flags = Counter(flag for row in faces for flag in row["quality"]["flags"])
+    shards = [shard_path(out, number) for number in range(len(by_shard))]
+    sizes = [shard.stat().st_size for shard in shards if shard.is_file()]
+    report = {
+        "photos": len(rows),
+        **{status: statuses[status] for status in STATUSES},
+        "people": len({row["person"] for row in faces}),
+        "flags": {flag: flags[flag] for flag in FLAGS},
+        "shards": len(sizes),
+        "bytes": sum(sizes),
+        "settings": settings.facts(),
+        "folders that cannot be read": unread,
+        "not used": {
+            status: [{k: r[k] for k in ("photo", "reason")} for r in rows if r["status"] == status]
+            for status in STATUSES[1:]
+        },
+    }
     try:
         write_index(out)
-        totals = _Totals()
-        lines = [totals.add(row) for row in _rows(out, numbers)]
-        header = _csv_line(dict(zip(COLUMNS, COLUMNS, strict=True)))
         with write_whole(out / "report.csv") as partial:
-            partial.write_bytes("".join([header, *sorted(lines)]).encode())
-        report = totals.report(out, numbers, settings, unread)
+            _write_csv(partial, rows)
         with write_whole(out / "report.json") as partial:
             partial.write_text(json.dumps(report, indent=1))
     except OSError as error:
@@ -132,49 +158,11 @@ def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[s
     return report
 
 
-def _rows(out: Path, numbers: range) -> Iterator[dict]:
-    for number in numbers:
-        for row in done_rows(out, number):
-            shard = shard_path(out, number).name if row["status"] == FACE else ""
-            yield row | {"shard": shard}
-
-
-def _csv_line(values: dict) -> str:
-    stream = io.StringIO()
-    csv.DictWriter(stream, COLUMNS, lineterminator="\n").writerow(values)
-    return stream.getvalue()
-
-
-class _Totals:
-    def __init__(self) -> None:
-        self.statuses, self.flags, self.people = Counter(), Counter(), set()
-        self.unused: dict[str, list] = {LEFT_OUT: [], NO_FACE: [], BROKEN: []}
-
-    def add(self, row: dict) -> str:
-        """Returns the row's line of the csv."""
-        quality = row.get("quality", {})
-        self.statuses[row["status"]] += 1
-        if row["status"] == FACE:
-            self.flags.update(quality["flags"])
-            self.people.add(row["person"])
-        else:
-            self.unused[row["status"]].append({"photo": row["photo"], "reason": row["reason"]})
-        values = {name: row.get(name, "") for name in COLUMNS} | row["about"] | quality
-        return _csv_line(values | {"flags": " ".join(quality.get("flags", []))})
-
-    def report(self, out: Path, numbers: range, settings: Settings, unread: list[str]) -> dict:
-        shards = [path for n in numbers if (path := shard_path(out, n)).is_file()]
-        return {
-            "photos": self.statuses.total(),
-            **{status: self.statuses[status] for status in STATUSES},
-            "people": len(self.people),
-            "flags": {flag: self.flags[flag] for flag in FLAGS},
-            "shards": len(shards),
-            "bytes": sum(path.stat().st_size for path in shards),
-            "settings": asdict(settings) | {"skip": list(settings.skip)},
-            "folders that cannot be read": unread,
-            "not used": {
-                status: sorted(rows, key=lambda row: row["photo"])
-                for status, rows in self.unused.items()
-            },
-        }
+def _write_csv(path: Path, rows: list[dict]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        for row in rows:
+            quality = row.get("quality", {})
+            marks = " ".join(quality.get("flags", []))
+            table.writerow(row | row["about"] | quality | {"flags": marks})

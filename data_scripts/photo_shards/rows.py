@@ -1,9 +1,11 @@
 """What became of each photo of a shard, in OUT/.prepared: a line of JSON per photo.
 
-write_rows(out, 12, rows)                            # once the shard has its name
-rows = done_rows(out, 12)                            # None: the shard is still to be made
+    write_rows(out, 12, rows)                            # once the shard has its name
+    rows = done_rows(out, 12)                            # None: the shard is still to be made
 
 A row of a face holds where its sample ends in the shard, and the sample's checksum.
+
+Notebook 06, section 2.3.
 """
 
 from __future__ import annotations

@@ -77,7 +77,38 @@ def run(
     claim_output(out, facts)
     if retry:
         say(f"{broken_photos(out, folder.photos, settings):,} broken photos to look at again")
-    _prepare(out, folder, settings, device, rank, world, processes, retry)
+    photos = folder.photos
+    before, total = looked_at(out, photos, settings, rank, world, retry)
+    counts = Counter()
+    started = time.monotonic()
+    with progress(before, total) as show:
+        if before < total and processes > 1:
+            counts = in_processes(processes, out, photos, settings, device, retry, show)
+        else:
+
+            def tell(status: str) -> None:
+                counts[status] += 1
+                show(counts)
+
+            prepare_share(out, photos, settings, rank, world, device, tell, retry)
+    seconds, done = time.monotonic() - started, counts.total()
+    if done:
+        whose = f"process {rank + 1} of {world}: " if world > 1 else ""
+        rate = f"{done:,} photos in {seconds:.0f} s, {done / seconds:.2f} photos/s"
+        say(f"{whose}{rate}: {_sums(counts)}")
+    report = write_report(out, photos, settings, folder.unread)
+    if report is None:
+        say(f"process {rank + 1} of {world} is done; the last one writes index and report")
+        return
+    nothing = "" if done else f"nothing to do, all {len(photos):,} photos are prepared; "
+    say(
+        f"{nothing}{out}: {report[FACE]:,} faces of {report['people']:,} people in "
+        f"{report['shards']} shards, {report['bytes'] / 1e6:,.1f} MB; report.csv lists every photo"
+    )
+
+
+def _sums(counts: Counter) -> str:
+    return ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
 
 
 def _place(processes: int) -> tuple[int, int, int]:
@@ -101,53 +132,13 @@ def _summary(folder: PhotoFolder, table: Path | None) -> str:
     people = len({photo.person for photo in folder.photos})
     text = f"{len(folder.photos):,} photos of {people:,} people"
     if table:
-        known = sum("identity" in photo.about for photo in folder.photos)
-        text += f", {known:,} of them in {table.name}"
+        listed = sum("identity" in photo.about for photo in folder.photos)
+        text += f", {listed:,} of them in {table.name}"
     if folder.other_files:
         text += f"; {folder.other_files:,} other files are passed over"
     if folder.unread:
         text += f"; {len(folder.unread)} sub-folders cannot be read: {folder.unread[0]}"
     return text
-
-
-def _prepare(
-    out: Path,
-    folder: PhotoFolder,
-    settings: Settings,
-    device: str,
-    rank: int,
-    world: int,
-    processes: int,
-    retry: bool,
-) -> None:
-    photos = folder.photos
-    before, total = looked_at(out, photos, settings, rank, world, retry)
-    counts = Counter()
-    started = time.monotonic()
-    with progress(before, total) as show:
-        if before < total and processes > 1:
-            counts = in_processes(processes, out, photos, settings, device, retry, show)
-        else:
-
-            def tell(status: str) -> None:
-                counts[status] += 1
-                show(counts)
-
-            prepare_share(out, photos, settings, rank, world, device, tell, retry)
-    seconds, done = time.monotonic() - started, counts.total()
-    if done:
-        whose = f"process {rank + 1} of {world}: " if world > 1 else ""
-        sums = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
-        say(f"{whose}{done:,} photos in {seconds:.0f} s, {done / seconds:.2f} photos/s: {sums}")
-    report = write_report(out, photos, settings, folder.unread)
-    if report is None:
-        say(f"process {rank + 1} of {world} is done; the last one writes index and report")
-        return
-    nothing = "" if done else f"nothing to do, all {len(photos):,} photos are prepared; "
-    say(
-        f"{nothing}{out}: {report[FACE]:,} faces of {report['people']:,} people in "
-        f"{report['shards']} shards, {report['bytes'] / 1e6:,.1f} MB; report.csv lists every photo"
-    )
 
 
 def _dry_run(
@@ -168,8 +159,7 @@ def _dry_run(
         counts[row["status"]] += 1
         sizes.append(len(data or b""))
     each, mean = (time.monotonic() - started) / len(sizes), sum(sizes) / len(sizes)
-    sums = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-    say(f"tried {len(sizes)}: {sums}; {1 / each:.1f} photos/s")
+    say(f"tried {len(sizes)}: {_sums(counts)}; {1 / each:.1f} photos/s")
     place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     say(

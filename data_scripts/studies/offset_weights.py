@@ -18,7 +18,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,15 +25,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from rich.progress import track
 from torch import Tensor
 
 from facerecon_lib.augmented.branch import AugmentedFaces, BaseBranch, BaseFaces, augment
 from facerecon_lib.augmented.branch import base_faces as base_of
-from facerecon_lib.augmented.objective import (
-    MAP_TERMS,
-    SMOOTH_TERMS,
-    AugmentedObjective,
-)
+from facerecon_lib.augmented.objective import MAP_TERMS, SMOOTH_TERMS, AugmentedObjective
 from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
@@ -49,7 +45,7 @@ from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
 from facerecon_lib.photos import detection
 from facerecon_lib.photos.crop import align
-from facerecon_lib.pictures.faces import PAPER, VIEW_DISTANCE, in_studio
+from facerecon_lib.pictures.faces import PAPER, VIEW_DISTANCE, in_studio, to_uint8
 from facerecon_lib.rendering.synthesis import Face, pose_and_light
 
 FORMAT = "facerecon-offset-sweep-1"
@@ -213,9 +209,9 @@ def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int)
     batch, rendered = three_faces(model)
     encoder = load_encoder(shipped_file("base_encoder.safetensors"), model)
     base = BaseBranch(encoder, model, light="photo")(batch)
-    there = model.to(device)
-    base = base_of(there, base.coefficients.to(device), batch.image.shape[-1])
-    return Bench(there, batch.to(device), base, rendered.to(device), width, steps, rate)
+    model = model.to(device)
+    base = base_of(model, base.coefficients.to(device), batch.image.shape[-1])
+    return Bench(model, batch.to(device), base, rendered.to(device), width, steps, rate)
 
 
 # Measures ---------------------------------------------------------------------------------------
@@ -225,7 +221,7 @@ def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int)
 def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
     """NUMBERS of each face: (face, number)."""
     model, base, face, offsets = bench.model, faces.base.face, faces.face, faces.offsets
-    shown, mask = face.render(near=None)
+    image, mask = face.render(near=None)
     mask = mask * bench.batch.valid
     apart = (face.landmarks("2d") - bench.batch.landmarks).norm(dim=-1).mean(1)
     length = offsets.displacement.norm(dim=-1)
@@ -235,7 +231,7 @@ def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
     a, b = model.faces[:, [0, 1, 2]].flatten(), model.faces[:, [1, 2, 0]].flatten()
     step = (offsets.displacement[:, a] - offsets.displacement[:, b]).square().sum(-1)
     rows = {
-        "photometric": photometric_error(shown.clamp(0, 1), bench.batch.image, mask),
+        "photometric": photometric_error(image.clamp(0, 1), bench.batch.image, mask),
         "landmark_px": apart,
         "displacement_max_mm": length.amax(1),
         "displacement_rms_mm": length.square().mean(1).sqrt(),
@@ -285,10 +281,8 @@ def gradients(bench: Bench, run: Run, faces: AugmentedFaces) -> tuple[Tensor, Te
     objective = bench.objective(run, WAYS[run.way].weights)
     terms = objective(again, bench.batch).terms
     lengths = gradient_lengths(again, terms, objective.weights)
-    return (
-        torch.tensor([float(terms[name].detach()) for name in TERMS]),
-        torch.tensor([lengths[name] for name in TERMS]),
-    )
+    values = [float(terms[name].detach()) for name in TERMS]
+    return torch.tensor(values), torch.tensor([lengths[name] for name in TERMS])
 
 
 # Pictures ---------------------------------------------------------------------------------------
@@ -339,9 +333,8 @@ def _resized(image: Tensor) -> Tensor:
 def jpeg(rows: Tensor, quality: int = 86) -> Tensor:
     """(face, panel, 3, h, w) as one JPEG, its bytes."""
     sheet = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
-    pixels = (sheet.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=quality, optimize=True)
+    Image.fromarray(to_uint8(sheet)).save(out, "JPEG", quality=quality, optimize=True)
     return torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8)
 
 
@@ -368,8 +361,7 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
         "picture.base": jpeg(panels(start.face, start.maps)),
     }
     numbers, values, lengths, facts = [], [], [], []
-    began = time.perf_counter()
-    for i, run in enumerate(todo):
+    for i, run in enumerate(track(todo, "fits")):
         try:
             faces = bench.fit(run)
         except FloatingPointError as problem:
@@ -380,14 +372,9 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
         lengths.append(term_lengths)
         pictures[f"picture.{i}"] = jpeg(panels(faces.face, faces.maps))
         facts.append({**asdict(run), "name": run.name})
-        spent = time.perf_counter() - began
-        left = spent / (i + 1) * (len(todo) - i - 1)
+        error = float(numbers[-1][:, NUMBERS.index("photometric")].mean())
         worst = float(numbers[-1][:, NUMBERS.index("flipped_percent")].max())
-        print(
-            f"{i + 1:3d}/{len(todo)} {run.name:38s} photometric "
-            f"{float(numbers[-1][:, 0].mean()):.4f}  flipped {worst:5.2f} %  {left:4.0f} s left",
-            flush=True,
-        )
+        print(f"{run.name:38s} photometric {error:.4f}  flipped {worst:5.2f} %", flush=True)
     tensors = {
         "numbers": torch.stack(numbers),
         "terms": torch.stack(values),
@@ -419,15 +406,14 @@ def write_sweep(
     bench = bench_on(device, width, steps, rate, subdivision)
     tensors, facts = sweep(bench, todo)
     settings = dict(steps=steps, rate=rate, width=width, subdivision=subdivision, quick=quick)
+    yaw = torch.rad2deg(bench.rendered.truth.rotation[:, 1])
     story = {
         "format": FORMAT,
         "source": "data_scripts/sweep_offset_weights.py; faces: NASA's portrait of Eileen Collins "
         f"(public domain) and RenderedFaces(seed={SEED}, clean, details) {FACES}",
         "runs": json.dumps(facts),
         "faces": json.dumps(bench.batch.names),
-        "yaw_deg": json.dumps(
-            torch.rad2deg(bench.rendered.truth.rotation[:, 1]).round().int().tolist()
-        ),
+        "yaw_deg": json.dumps(yaw.round().int().tolist()),
         "tones": json.dumps(bench.rendered.tone.tolist()),
         "numbers": json.dumps(NUMBERS),
         "terms": json.dumps(TERMS),

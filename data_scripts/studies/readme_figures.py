@@ -29,24 +29,18 @@ def tile(image: np.ndarray) -> np.ndarray:
 
 def front(model: MorphableModel) -> np.ndarray:
     """The bundled photo, the fitted face on it, its shape, and the head turned."""
-    found = sample_detection()
-    crop = align(sample_photo().pixels, found.landmarks, size=2 * TILE)
-    small = align(sample_photo().pixels, found.landmarks)
+    pixels, detection = sample_photo().pixels, sample_detection()
+    crop = align(pixels, detection.landmarks, size=2 * TILE)
+    small = align(pixels, detection.landmarks)
     coarse = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
     inputs = (small.image, small.valid, small.landmarks)
-    coefficients = fit(model, *inputs, kind=found.kind, coarse_model=coarse).coefficients
+    coefficients = fit(model, *inputs, kind=detection.kind, coarse_model=coarse).coefficients
     face = synthesise(model, coefficients)
     views = [turned(model, coefficients, yaw) for yaw in (-40, 0, 40)]
-    return np.concatenate(
-        [
-            tile(to_uint8(crop.image[0])),
-            tile(on_photo(crop.image, face, 2 * TILE)),
-            tile(show_face(views[1], "shape", 2 * TILE, WHITE))[:, 24:-24],
-            tile(show_face(views[0], "studio", 2 * TILE, WHITE))[:, 24:-24],
-            tile(show_face(views[2], "studio", 2 * TILE, WHITE))[:, 24:-24],
-        ],
-        axis=1,
-    )
+    pictures = [tile(to_uint8(crop.image[0])), tile(on_photo(crop.image, face, 2 * TILE))]
+    for i, style in ((1, "shape"), (0, "studio"), (2, "studio")):
+        pictures.append(tile(show_face(views[i], style, 2 * TILE, WHITE))[:, 24:-24])
+    return np.concatenate(pictures, axis=1)
 
 
 def faces(model: MorphableModel, seed: int = 11) -> np.ndarray:

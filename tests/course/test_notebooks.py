@@ -15,13 +15,12 @@ import make_notebooks
 import nbformat
 import numpy as np
 import pytest
-import typer
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from notebook_making import making as tool
 from notebook_making import pictures as small_pictures
 from notebook_making import rules
 from PIL import Image
-from typer.testing import CliRunner
+from script_runs import run_script
 
 from facerecon_lib.course import checks
 from facerecon_lib.photos.detection import sample_photo
@@ -29,7 +28,6 @@ from facerecon_lib.photos.detection import sample_photo
 ROOT = Path(__file__).parents[2]
 TREES = ("solutions", "notebooks")
 NAMES = sorted(path.stem for path in (ROOT / "solutions").glob("*.ipynb"))
-FILES = [(tree, name) for name in NAMES for tree in TREES]
 
 
 def read(tree: str, name: str):
@@ -39,10 +37,6 @@ def read(tree: str, name: str):
 # --- what is stored
 
 
-def test_there_are_notebooks():
-    assert NAMES
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_blank_notebook_is_the_solved_one_without_its_solutions(name):
     solved, blank = read("solutions", name), read("notebooks", name)
@@ -50,23 +44,16 @@ def test_the_blank_notebook_is_the_solved_one_without_its_solutions(name):
 
 
 def test_no_blank_notebook_is_without_a_source():
-    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES != []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_solved_notebook_keeps_the_rules(name):
-    assert rules.source_faults(read("solutions", name), name) == []
-
-
-@pytest.mark.parametrize(("tree", "name"), FILES)
-def test_what_a_notebook_stores_is_whole_and_worth_seeing(tree, name):
-    assert rules.output_faults(read(tree, name)) == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_both_trees_show_as_many_pictures(name):
-    counts = [len(rules.pictures(read(tree, name))) for tree in TREES]
-    assert counts[0] == counts[1]
+def test_notebooks_keep_the_rules_and_store_what_is_whole_and_worth_seeing(name):
+    """Both trees show as many pictures."""
+    solved, blank = read("solutions", name), read("notebooks", name)
+    assert rules.source_faults(solved, name) == []
+    assert rules.output_faults(solved) == rules.output_faults(blank) == []
+    assert len(rules.pictures(solved)) == len(rules.pictures(blank))
 
 
 @pytest.mark.parametrize(("tree", "says"), [("solutions", "✓ {}: right"), ("notebooks", "○ {}: ")])
@@ -158,7 +145,7 @@ def test_no_figure_of_the_solution_reaches_the_blank_notebook(one_exercise):
     assert "secret" not in nbformat.writes(rules.blank_of(solved))
 
 
-def test_the_blank_notebook_is_what_nbgrader_s_command_would_release(one_exercise, tmp_path):
+def test_the_blank_notebook_is_what_nbgrader_s_command_would_release(one_exercise):
     """Points, checksums and locks are as an instructor's own release has them."""
     check = rules.blank_of(small()).cells[3]
     assert check.metadata.nbgrader.points == 2
@@ -166,96 +153,54 @@ def test_the_blank_notebook_is_what_nbgrader_s_command_would_release(one_exercis
     assert check.metadata.editable is False
 
 
-def no_region(nb):
-    nb.cells[2].source = "@exercise\ndef twice(x):\n    return 2 * x"
+def source(cell: int, text: str):
+    return lambda nb: nb.cells[cell].update(source=text)
 
 
-def two_functions(nb):
-    nb.cells[2].source += "\n\n@exercise\ndef thrice(x):\n    return 3 * x"
+def mark(cell: int, **marks):
+    return lambda nb: nb.cells[cell].metadata.nbgrader.update(marks)
 
 
-def another_cell_between(nb):
-    nb.cells.insert(3, new_code_cell("1 + 1", id="between"))
-
-
-def more_than_check(nb):
-    nb.cells[3].source = "check(twice)\nprint('done')"
-
-
-def checks_another(nb):
-    nb.cells[3].source = "check(thrice)"
-
-
-def other_setup(nb):
-    nb.cells[1].source += "\nimport torch"
-
-
-def same_grade_id(nb):
-    nb.cells[3].metadata.nbgrader.grade_id = "twice"
-
-
-def same_cell_id(nb):
-    nb.cells[4]["id"] = "setup"
-
-
-def solution_in_the_open(nb):
-    nb.cells[4].source = "### BEGIN SOLUTION\n1\n### END SOLUTION"
-
-
-def shown_but_not_registered(nb):
-    nb.cells[4].source = "@exercise\ndef thrice(x):\n    raise NotImplementedError"
+def another_name(nb):
+    text = nbformat.writes(nbformat.v4.new_notebook(cells=nb.cells[2:4]))
+    nb.cells[2:4] = nbformat.reads(text.replace("twice", "thrice"), as_version=4).cells
 
 
 def mark_left_over(nb):
-    nb.cells[4].metadata["nbgrader"] = dict(nb.cells[2].metadata.nbgrader) | dict(
+    nb.cells[4].metadata["nbgrader"] = nb.cells[2].metadata.nbgrader | dict(
         grade_id="use", solution=False
     )
-
-
-def not_registered(nb):
-    nb.cells[2].source = nb.cells[2].source.replace("twice", "thrice")
-    nb.cells[2].metadata.nbgrader.grade_id = "thrice"
-    nb.cells[3].source = "check(thrice)"
-    nb.cells[3].metadata.nbgrader.grade_id = "check-thrice"
-
-
-def a_path_of_this_machine(nb):
-    nb.cells[4].source = f"open('{ROOT}/photo.jpg')"
-
-
-def no_points(nb):
-    nb.cells[3].metadata.nbgrader.points = 0
-
-
-def old_schema(nb):
-    nb.cells[3].metadata.nbgrader.schema_version = 1
-
-
-def no_mark(nb):
-    del nb.cells[2].metadata["nbgrader"]
 
 
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (no_region, "expected ### BEGIN SOLUTION"),
-        (two_functions, "expected one function under @exercise"),
-        (another_cell_between, "the next cell must be check(twice)"),
-        (more_than_check, "expected check(name) and nothing else"),
-        (checks_another, "the next cell must be check(twice)"),
-        (other_setup, "set-up cell is not the standard one"),
-        (same_grade_id, "Duplicate grade id: twice"),
-        (same_cell_id, "id"),
-        (solution_in_the_open, "a solution in a cell that is not marked"),
-        (shown_but_not_registered, "exercise thrice is missing in checks/notebook_98.py"),
+        (source(2, "@exercise\ndef twice(x):\n    return 2 * x"), "expected ### BEGIN SOLUTION"),
+        (source(2, f"{SOLUTION}\n\n{SOLUTION}"), "expected one function under @exercise"),
+        (
+            lambda nb: nb.cells.insert(3, new_code_cell("1 + 1", id="between")),
+            "the next cell must be check(twice)",
+        ),
+        (source(3, "check(twice)\nprint('done')"), "expected check(name) and nothing else"),
+        (source(3, "check(thrice)"), "the next cell must be check(twice)"),
+        (source(1, rules.setup_of("") + "\nimport torch"), "set-up cell is not the standard one"),
+        (mark(3, grade_id="twice"), "Duplicate grade id: twice"),
+        (lambda nb: nb.cells[4].update(id="setup"), "id"),
+        (
+            source(4, "### BEGIN SOLUTION\n1\n### END SOLUTION"),
+            "a solution in a cell that is not marked",
+        ),
+        (
+            source(4, "@exercise\ndef thrice(x):\n    raise NotImplementedError"),
+            "exercise thrice is missing in checks/notebook_98.py",
+        ),
         (mark_left_over, "mark on a cell that is no exercise"),
-        (not_registered, "exercise thrice is missing in checks/notebook_98.py"),
-        (a_path_of_this_machine, "a path of this machine"),
-        (no_points, "with points above 0"),
-        (old_schema, "metadata: "),
-        (no_mark, "a solution in a cell that is not marked"),
+        (another_name, "exercise thrice is missing in checks/notebook_98.py"),
+        (source(4, f"open('{ROOT}/photo.jpg')"), "a path of this machine"),
+        (mark(3, points=0), "with points above 0"),
+        (mark(3, schema_version=1), "metadata: "),
+        (lambda nb: nb.cells[2].metadata.pop("nbgrader"), "a solution in a cell that is not mark"),
     ],
-    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_broken_rule_is_named(one_exercise, spoil, says):
     notebook = small()
@@ -280,10 +225,15 @@ def shown(data: bytes, **more):
     return new_output("display_data", data={"image/png": base64.b64encode(data).decode(), **more})
 
 
-def was_run(*outputs):
-    notebook = small()
+def as_if_run(notebook, folder=None):
     for i, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
         cell.execution_count = i + 1
+    return []
+
+
+def was_run(*outputs):
+    notebook = small()
+    as_if_run(notebook)
     notebook.cells[-1].outputs = list(outputs)
     return notebook
 
@@ -310,15 +260,12 @@ def test_what_a_notebook_must_not_store_is_named(output, says):
     assert any(says in fault for fault in faults), faults
 
 
-def test_a_notebook_that_was_never_run_is_caught():
-    """nbval passes it: a cell without an execution count is not compared."""
-    assert "did not run" in rules.output_faults(small(), least_figures=0)[0]
-
-
-def test_a_notebook_run_out_of_order_is_caught():
-    notebook = was_run()
-    notebook.cells[-1].execution_count = 7
-    assert "did not run" in rules.output_faults(notebook, least_figures=0)[0]
+def test_a_notebook_that_was_never_run_or_out_of_order_is_caught():
+    """nbval passes the first: a cell without an execution count is not compared."""
+    out_of_order = was_run()
+    out_of_order.cells[-1].execution_count = 7
+    for notebook in (small(), out_of_order):
+        assert "did not run" in rules.output_faults(notebook, least_figures=0)[0]
 
 
 def test_few_pictures_and_many_bytes_are_caught():
@@ -393,58 +340,53 @@ def course(tmp_path, one_exercise):
     return tmp_path
 
 
-def as_if_run(notebook, folder):
-    for i, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
-        cell.execution_count = i + 1
-    return []
-
-
-def test_both_trees_are_written_when_both_ran(course, monkeypatch):
+@pytest.fixture
+def make(course, monkeypatch):
+    """Makes the small notebook, as if it ran; what stopped it."""
     monkeypatch.setattr(tool, "run", as_if_run)
-    made = tool.make(course, "98_small", "", "main", least_figures=0)
-    assert made.faults == []
+    return lambda repo="", branch="main": tool.make(course, "98_small", repo, branch, 0).faults
+
+
+def test_both_trees_are_written_when_both_ran(course, make):
+    assert make() == []
     assert tool.check(course, ["98_small"], least_figures=0) == []
     assert sorted(p.name for p in course.rglob("*.ipynb*")) == ["98_small.ipynb"] * 2
 
 
 @pytest.mark.parametrize("tree", TREES)
-def test_neither_tree_is_written_when_one_did_not_run(course, monkeypatch, tree):
+def test_neither_tree_is_written_when_one_did_not_run(course, make, monkeypatch, tree):
     before = (course / "solutions/98_small.ipynb").read_bytes()
 
     def fails(notebook, folder):
         return ["it broke"] if folder.name == tree else as_if_run(notebook, folder)
 
     monkeypatch.setattr(tool, "run", fails)
-    made = tool.make(course, "98_small", "", "main", least_figures=0)
-    assert made.faults == [f"{tree}/98_small.ipynb: it broke"]
+    assert make() == [f"{tree}/98_small.ipynb: it broke"]
     assert (course / "solutions/98_small.ipynb").read_bytes() == before
     assert sorted(p.name for p in course.rglob("*.ipynb*")) == ["98_small.ipynb"]
 
 
-def test_made_again_the_files_are_equal_byte_for_byte(course, monkeypatch):
-    monkeypatch.setattr(tool, "run", as_if_run)
+def test_made_again_the_files_are_equal_byte_for_byte(course, make):
     files = [course / tree / "98_small.ipynb" for tree in TREES]
-    tool.make(course, "98_small", "", "main", least_figures=0)
+    make()
     before = [path.read_bytes() for path in files]
-    tool.make(course, "98_small", "", "main", least_figures=0)
+    make()
     assert [path.read_bytes() for path in files] == before
 
 
-def test_an_edit_of_a_blank_notebook_is_noticed(course, monkeypatch):
-    monkeypatch.setattr(tool, "run", as_if_run)
-    tool.make(course, "98_small", "", "main", least_figures=0)
+def test_an_edit_of_a_blank_notebook_is_noticed(course, make):
+    make()
     path = course / "notebooks/98_small.ipynb"
     path.write_text(path.read_text().replace("twice(4)", "twice(5)"))
     [fault] = tool.check(course, ["98_small"], least_figures=0)
     assert fault == "notebooks/98_small.ipynb: cell use: its source differs"
 
 
-def test_a_changed_set_up_cell_is_put_right(course, monkeypatch):
-    monkeypatch.setattr(tool, "run", as_if_run)
+def test_a_changed_set_up_cell_is_put_right(course, make):
     notebook = small()
     notebook.cells[1].source = "print('something else')"
     nbformat.write(notebook, course / "solutions/98_small.ipynb")
-    assert tool.make(course, "98_small", "", "main", least_figures=0).faults == []
+    assert make() == []
     again = nbformat.read(course / "solutions/98_small.ipynb", as_version=4)
     assert again.cells[1].source == rules.setup_of("")
 
@@ -471,9 +413,7 @@ def test_a_notebook_runs_as_in_its_folder_and_stores_no_times(tmp_path):
 
 @pytest.fixture
 def command(course):
-    app = typer.Typer()
-    app.command()(make_notebooks.main)
-    return lambda *words: CliRunner().invoke(app, ["--root", str(course), *words])
+    return lambda *words: run_script(make_notebooks.main, "--root", course, *words)
 
 
 def test_check_names_each_fault_and_exits_with_1(command):
@@ -512,9 +452,8 @@ def test_a_notebook_in_progress_is_reported_and_the_command_exits_with_1(command
 # --- Colab
 
 
-def test_the_badge_comes_first_links_to_the_blank_notebook_and_can_be_replaced(course, monkeypatch):
-    monkeypatch.setattr(tool, "run", as_if_run)
-    tool.make(course, "98_small", "", "main", least_figures=0)
+def test_the_badge_comes_first_links_to_the_blank_notebook_and_can_be_replaced(course, make):
+    make()
     for repo in ("someone/course", "another-one/face.course"):
         assert tool.point_at_repository(course, repo, "main") == 2
         for tree in TREES:
@@ -525,7 +464,7 @@ def test_the_badge_comes_first_links_to_the_blank_notebook_and_can_be_replaced(c
             assert setup.execution_count == 1
         assert tool.check(course, ["98_small"], least_figures=0) == []
     assert tool.in_use(course) == ("another-one/face.course", "main")
-    assert tool.make(course, "98_small", *tool.in_use(course), least_figures=0).faults == []
+    assert make(*tool.in_use(course)) == []
     assert tool.in_use(course) == ("another-one/face.course", "main")
 
 
@@ -544,37 +483,43 @@ def test_an_address_in_full_is_understood(course):
 
 def test_without_the_library_the_set_up_cell_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "facerecon_lib.course", None)
-    with pytest.raises(ModuleNotFoundError, match="make lab"):
-        exec(rules.setup_of(""), {})
-    with pytest.raises(ModuleNotFoundError, match="make lab"):
-        exec(rules.setup_of("someone/course"), {})
+    for repo in ("", "someone/course"):
+        with pytest.raises(ModuleNotFoundError, match="make lab"):
+            exec(rules.setup_of(repo), {})
 
 
 # --- pictures as nbval's companion compares them
 
 
-@pytest.fixture
-def compare():
-    return importlib.import_module("notebook_runs").compare_pictures
+def compare(*drawn: np.ndarray) -> None:
+    expected = [shown(png(smooth()))]
+    importlib.import_module("notebook_runs").compare_pictures(
+        expected, [shown(png(array)) for array in drawn]
+    )
 
 
-def test_the_same_picture_passes_and_a_slightly_other_one_too(compare):
-    moved = np.clip(smooth().astype(int) + 3, 0, 255).astype(np.uint8)
-    compare([shown(png(smooth()))], [shown(png(moved))])
+def with_a_hole() -> np.ndarray:
+    picture = smooth()
+    picture[100:200, 100:200] = 0
+    return picture
+
+
+def test_the_same_picture_passes_and_a_slightly_other_one_too():
+    compare(np.clip(smooth().astype(int) + 3, 0, 255).astype(np.uint8))
 
 
 @pytest.mark.parametrize(
-    "drawn",
-    [[], [smooth(), smooth()], [smooth()[:, ::-1]], [smooth(300)], [np.full_like(smooth(), 128)]],
-    ids=["none", "one too many", "mirrored", "another size", "blank"],
+    ("drawn", "says"),
+    [
+        ([], ""),
+        ([smooth(), smooth()], ""),
+        ([smooth()[:, ::-1]], ""),
+        ([smooth(300)], ""),
+        ([np.full_like(smooth(), 128)], ""),
+        ([with_a_hole()], "does not look like"),
+    ],
+    ids=["none", "one too many", "mirrored", "another size", "blank", "a part is missing"],
 )
-def test_another_picture_does_not_pass(compare, drawn):
-    with pytest.raises(AssertionError):
-        compare([shown(png(smooth()))], [shown(png(array)) for array in drawn])
-
-
-def test_a_part_that_is_missing_does_not_pass(compare):
-    hole = smooth()
-    hole[100:200, 100:200] = 0
-    with pytest.raises(AssertionError, match="does not look like"):
-        compare([shown(png(smooth()))], [shown(png(hole))])
+def test_another_picture_does_not_pass(drawn, says):
+    with pytest.raises(AssertionError, match=says):
+        compare(*drawn)

@@ -11,16 +11,12 @@ from pathlib import Path
 import download_weights
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
+from script_runs import run_script
 
 from facerecon_lib.files.downloads import ROOM
 from facerecon_lib.networks import face_networks as recognition_networks
 from facerecon_lib.networks.backbones import BACKBONES, imagenet_file
 from facerecon_lib.photos import landmarks
-
-app = typer.Typer()
-app.command()(download_weights.main)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -62,7 +58,7 @@ def served(home, tmp_path, monkeypatch):
 
 
 def call(*arguments: str):
-    return CliRunner().invoke(app, arguments)
+    return run_script(download_weights.main, *arguments)
 
 
 def lines(text: str) -> list[str]:
@@ -181,9 +177,8 @@ def test_one_that_fails_does_not_keep_the_others_from_coming(home, served):
     assert "thrown away; or fetch it elsewhere and put it at" in wrong
     assert missing.startswith("download_weights: s3fd: http")
     assert "answers 404" in missing
-    assert [path.name for path in home.rglob("*") if path.is_file()] == [
-        "20180402-114759-vggface2.pt"
-    ]
+    [file] = (path for path in home.rglob("*") if path.is_file())
+    assert file.name == "20180402-114759-vggface2.pt"
 
 
 def test_what_is_wrong_is_one_line(home, served, monkeypatch):
@@ -234,18 +229,14 @@ def test_disks_are_counted_apart(home, served, monkeypatch):
     known[1] = replace(known[1], path=other / "facenet.pt")
     usage = download_weights.shutil.disk_usage(home.parent)._replace(free=ROOM + 8500)
     monkeypatch.setattr(download_weights.shutil, "disk_usage", lambda _: usage)
-    stat = os.stat
-    numbers = {str(other): 2}
-    monkeypatch.setattr(
-        download_weights.os,
-        "stat",
-        lambda path, **more: (
-            os.stat_result([0o040755, 0, 2, *[0] * 7])
-            if str(path) in numbers
-            else stat(path, **more)
-        ),
-    )
+    stat, second_disk = os.stat, {str(other)}
+
+    def numbered(path, **more):
+        on_it = str(path) in second_disk
+        return os.stat_result([0o040755, 0, 2, *[0] * 7]) if on_it else stat(path, **more)
+
+    monkeypatch.setattr(download_weights.os, "stat", numbered)
     download_weights.check_room(known[:2])
-    numbers.clear()
+    second_disk.clear()
     with pytest.raises(download_weights.DownloadError, match="make room"):
         download_weights.check_room(known[:2])

@@ -10,12 +10,11 @@ import pickle
 import import_flame
 import numpy as np
 import pytest
-import typer
 from face_models import flame
 from made_up_models import made_up_flame
 from made_up_models.made_up_flame import truth
 from model_fits import fits_its_own_samples
-from typer.testing import CliRunner
+from script_runs import run_script
 
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.weights import shipped_file
@@ -43,11 +42,10 @@ def source(folder):
 @pytest.fixture(scope="module")
 def imported(folder):
     """What the script writes, and what it prints."""
-    app = typer.Typer()
-    app.command()(import_flame.main)
     out = folder / "flame.safetensors"
-    command = [str(folder / "generic_model.pkl"), "--out", str(out), "--no-crop", "--modes", "40"]
-    result = CliRunner().invoke(app, [*command, "--landmarks", str(folder / "points.txt")])
+    options = ("--no-crop", "--modes", 40, "--landmarks", folder / "points.txt")
+    model = folder / "generic_model.pkl"
+    result = run_script(import_flame.main, model, "--out", out, *options)
     assert result.exit_code == 0, result.output
     return MorphableModel.load(out, subdivision=0), result.output
 
@@ -56,10 +54,8 @@ def refusal(tmp_path, content: bytes | dict, name: str = "generic_model.pkl", *o
     """The one line that the script says of a file."""
     path = tmp_path / name
     path.write_bytes(pickle.dumps(content) if isinstance(content, dict) else content)
-    app = typer.Typer()
-    app.command()(import_flame.main)
     out = tmp_path / "out.safetensors"
-    result = CliRunner().invoke(app, [str(path), "--out", str(out), *options])
+    result = run_script(import_flame.main, path, "--out", out, *options)
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
     assert list(tmp_path.glob("*out*")) == []
@@ -206,14 +202,11 @@ def test_decas_embedding_of_68_points_is_read_beside_its_torch_tensors(folder, s
         "full_lmk_faces_idx": triangle[None].astype(np.int64),
         "full_lmk_bary_coords": corner[None],
     }
-    path = tmp_path / "landmark_embedding.npy"
-    np.save(path, held, allow_pickle=True)
-    points = flame.read_flame(folder / "generic_model.pkl", landmarks=path).landmarks
-    np.testing.assert_array_equal(points, shipped.landmarks)
-    path = tmp_path / "flame_static_embedding_68.npz"
-    np.savez(path, lmk_face_idx=triangle, lmk_b_coords=corner)
-    points = flame.read_flame(folder / "generic_model.pkl", landmarks=path).landmarks
-    np.testing.assert_array_equal(points, shipped.landmarks)
+    np.save(tmp_path / "landmark_embedding.npy", held, allow_pickle=True)
+    np.savez(tmp_path / "embedding_68.npz", lmk_face_idx=triangle, lmk_b_coords=corner)
+    for path in (tmp_path / "landmark_embedding.npy", tmp_path / "embedding_68.npz"):
+        points = flame.read_flame(folder / "generic_model.pkl", landmarks=path).landmarks
+        np.testing.assert_array_equal(points, shipped.landmarks)
 
 
 @pytest.mark.parametrize(
@@ -268,11 +261,10 @@ def textures(shipped):
     }
 
 
+@np.vectorize
 def encoded(linear):
     """sRGB by the standard's own words, one number at a time."""
-    return np.vectorize(lambda c: 12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055)(
-        linear
-    )
+    return 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
 
 
 def test_the_albedo_is_the_textures_at_the_vertices_from_linear_light_to_srgb(
@@ -291,13 +283,18 @@ def test_the_albedo_is_the_textures_at_the_vertices_from_linear_light_to_srgb(
     assert "AlbedoMM" in source.licence
 
 
+class Touches:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.canary}",)
+
+
 def test_other_textures_are_refused(folder, textures, tmp_path):
     canary = tmp_path / "canary"
-
-    class Touches:
-        def __reduce__(self):
-            return os.system, (f"touch {canary}",)
-
     path = tmp_path / "some.npz"
     cases = [
         ({"MU": np.zeros(12), "PC": np.zeros((12, 3))}, "lacks vt, ft; give albedoModel2020"),
@@ -307,7 +304,7 @@ def test_other_textures_are_refused(folder, textures, tmp_path):
         (textures | {"PC": textures["PC"][:9]}, "no images of colours"),
         (textures | {"MU": 255 * textures["MU"]}, "expected linear light"),
         (textures | {"MU": textures["MU"] * np.nan}, "MU holds no finite numbers"),
-        (textures | {"MU": np.array(Touches(), object)}, "not a readable .npz of arrays"),
+        (textures | {"MU": np.array(Touches(canary), object)}, "not a readable .npz of arrays"),
     ]
     for held, says in cases:
         np.savez(path, **held)
@@ -373,20 +370,13 @@ def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(tmp_path
 
 def test_a_harmful_model_is_refused_by_name_and_not_run(tmp_path):
     canary = tmp_path / "canary"
-
-    class Touches:
-        def __reduce__(self):
-            return os.system, (f"touch {canary}",)
-
-    said = refusal(tmp_path, small() | {"v_template": Touches()})
+    said = refusal(tmp_path, small() | {"v_template": Touches(canary)})
     assert "refused: it asks for posix.system" in said
     assert not canary.exists()
 
 
 def test_help_says_what_to_give():
-    app = typer.Typer()
-    app.command()(import_flame.main)
-    said = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+    said = run_script(import_flame.main, "--help", env={"COLUMNS": "200"}).output
     for word in ("generic_model.pkl", "albedoModel2020", "landmark_embedding.npy", "--no-jaw"):
         assert word in said
 

@@ -18,11 +18,7 @@ from model_fits import fits_its_own_samples
 from facerecon_lib.face.morphable_model import MorphableModel
 
 REAL = Path(__file__).parents[3] / "shared" / "ict_facekit" / "ict_facekit_subset.tar.xz"
-ACTIONS = {
-    "jawOpen": "jawOpen",
-    "mouthSmile_L": "mouthSmileLeft",
-    "mouthSmile_R": "mouthSmileRight",
-}
+ACTIONS = dict(jawOpen="jawOpen", mouthSmile_L="mouthSmileLeft", mouthSmile_R="mouthSmileRight")
 MODES = (0, 5)
 
 
@@ -203,17 +199,17 @@ def test_a_folder_that_does_not_match_is_refused_in_one_line(case, made_up, tmp_
     assert name in str(refusal.value)
 
 
-def test_a_left_smile_named_right_is_refused(made_up, tmp_path):
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ("mouthSmile_L", "mouthSmile_R", r"mouthSmile_R\.obj: moves the other side"),
+        ("generic_neutral_mesh", "identity001", "is the neutral face"),
+    ],
+)
+def test_a_mesh_under_another_name_is_refused(made_up, tmp_path, one, other, why):
     folder = damaged(made_up, tmp_path)
-    shutil.copy(folder / "mouthSmile_L.obj", folder / "mouthSmile_R.obj")
-    with pytest.raises(ImportModelError, match=r"mouthSmile_R\.obj: moves the other side"):
-        read_ict(folder)
-
-
-def test_a_mode_that_is_the_neutral_face_is_refused(made_up, tmp_path):
-    folder = damaged(made_up, tmp_path)
-    shutil.copy(folder / "generic_neutral_mesh.obj", folder / "identity001.obj")
-    with pytest.raises(ImportModelError, match="is the neutral face"):
+    shutil.copy(folder / f"{one}.obj", folder / f"{other}.obj")
+    with pytest.raises(ImportModelError, match=why):
         read_ict(folder)
 
 
@@ -234,13 +230,11 @@ def test_the_imported_file_is_the_face_it_came_from(made_up, shipped, slots, tmp
     shift = (found - expected).mean(0)
     torch.testing.assert_close(found - shift, expected, atol=2e-3, rtol=0)
     assert model.metadata["licence"] == "MIT"
-    smile = (
-        model.shape(torch.zeros(1, 2), model.expression_from_controls({"mouthSmileLeft": 1.0}))
-        - model.mean
-    )
-    corner = smile[0, model.landmarks[54]].norm(), smile[0, model.landmarks[48]].norm()
-    assert corner[0] > 4 * corner[1]
-    assert 5 < corner[0] < 25  # mm
+    smile = model.expression_from_controls({"mouthSmileLeft": 1.0})
+    moved = (model.shape(torch.zeros(1, 2), smile)[0] - model.mean).norm(dim=1)
+    left, right = moved[model.landmarks[[54, 48]]]
+    assert left > 4 * right
+    assert 5 < left < 25  # mm
     assert [p.name for p in tmp_path.iterdir()] == ["ict.safetensors"]
 
 

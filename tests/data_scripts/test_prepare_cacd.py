@@ -31,6 +31,7 @@ from photo_shards import preparation as photo_preparation
 from photo_shards import rendered, rows
 from photo_shards import report as preparation_report
 from photo_shards import run as preparation_run
+from script_runs import run_script
 from written_shards import ShardsWriter
 
 from facerecon_lib.data.shards.files import ShardsError
@@ -40,6 +41,7 @@ from facerecon_lib.photos import detection
 from facerecon_lib.photos import quality as photo_quality
 from facerecon_lib.photos.crop import Crop, align
 from facerecon_lib.photos.quality import Quality
+from facerecon_lib.pictures.faces import to_uint8
 
 NAMES = [f"{20 + i}_Some_Body_{i:04d}.jpg" for i in range(41)]
 SETTINGS = photo_preparation.Settings("dlib", photos_per_shard=7)
@@ -72,13 +74,17 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photo_preparation, "prepare_photo", stand_in)
 
 
+def empty_files(folder: Path, names: list[str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> photo_folder.PhotoFolder:
-    source = tmp_path / "photos"
-    source.mkdir()
-    for name in NAMES:
-        (source / name).write_bytes(b"")
-    return photo_folder.list_photos(source)
+    return photo_folder.list_photos(empty_files(tmp_path / "photos", NAMES))
 
 
 def prepare(
@@ -110,12 +116,9 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def test_names_say_who_it_is_and_how_old(tmp_path: Path):
-    (tmp_path / "Ann Other").mkdir()
-    (tmp_path / "b").mkdir()
     names = ["53_Robin_Williams_0001.jpg", "27_Zoë_Jr._0012.JPG", "me.png", "b/me.png"]
-    names += ["Ann Other/1.jpg", "odd\nname.jpg"]
-    for name in [*names, "readme.txt", ".hidden.jpg"]:
-        (tmp_path / name).write_bytes(b"")
+    names += ["Ann Other/1.jpg", "odd\nname.jpg", "readme.txt", ".hidden.jpg"]
+    empty_files(tmp_path, names)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/not\xfftext.jpg")).write_bytes(b"")
     found = photo_folder.list_photos(tmp_path)
     people = {photo.name: photo.person for photo in found.photos}
@@ -138,10 +141,7 @@ def test_names_say_who_it_is_and_how_old(tmp_path: Path):
 
 
 def test_the_order_is_one_of_names_alone_and_mixes_ages(folder, tmp_path: Path, monkeypatch):
-    other = tmp_path / "elsewhere"
-    other.mkdir()
-    for name in NAMES:
-        (other / name).write_bytes(b"")
+    other = empty_files(tmp_path / "elsewhere", NAMES)
     walk = os.walk
 
     def backwards(*arguments, **options):
@@ -206,10 +206,7 @@ def meta_matlab73(path: Path) -> Path:
 
 @pytest.mark.parametrize("write", [meta_matlab5, meta_matlab73])
 def test_the_table_of_cacd_says_who_it_is(tmp_path: Path, write):
-    source = tmp_path / "CACD2000"
-    source.mkdir()
-    for name in [*META[0], "44_Not_There_0001.jpg"]:
-        (source / name).write_bytes(b"")
+    source = empty_files(tmp_path / "CACD2000", [*META[0], "44_Not_There_0001.jpg"])
     table = write(tmp_path / "celebrity2000_meta.mat")
     assert photo_folder.find_meta(source) == table
     found = photo_folder.list_photos(source, photo_folder.read_meta(table)).photos
@@ -241,25 +238,26 @@ def photo_at(path: Path) -> photo_folder.Photo:
     return photo_folder.Photo(path, path.name, "key", "Some_Body", {"age": 30})
 
 
-def jpeg(pixels: np.ndarray) -> bytes:
+def encoded(picture: Image.Image, kind: str) -> bytes:
     stream = BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG")
+    picture.save(stream, kind)
     return stream.getvalue()
 
 
-def huge_png() -> bytes:
-    stream = BytesIO()
-    Image.new("1", (20_000, 4_000)).save(stream, "PNG")
-    return stream.getvalue()
+@pytest.fixture
+def picture(tmp_path: Path) -> photo_folder.Photo:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    return photo_at(tmp_path / "a.png")
 
 
 def test_a_file_that_is_no_photo_is_broken_and_stops_nothing(tmp_path: Path):
-    whole = jpeg(np.asarray(crop().image[0].permute(1, 2, 0) * 255, dtype=np.uint8))
+    whole = encoded(Image.fromarray(to_uint8(crop().image[0])), "JPEG")
+    huge = encoded(Image.new("1", (20_000, 4_000)), "PNG")
     broken = {
         "empty.jpg": (b"", "empty"),
         "cut.jpg": (whole[: len(whole) // 2], "damaged or cut short"),
         "text.jpg": (b"<html>404</html>", "holds text"),
-        "huge.png": (huge_png(), "80.0 megapixels"),
+        "huge.png": (huge, "80.0 megapixels"),
         "bytes.jpg": (bytes(range(256)) * 9, "not an image"),
     }
     for name, (data, _) in broken.items():
@@ -290,23 +288,19 @@ def test_a_photo_that_may_not_be_read_is_broken(tmp_path: Path, monkeypatch):
     assert row["reason"].startswith("permission to read it is denied")
 
 
-def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(tmp_path: Path, monkeypatch):
-    (tmp_path / "a.png").write_bytes(jpeg(np.zeros((64, 64, 3), np.uint8)))
-
+def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(picture, monkeypatch):
     def fails(pixels, device, quick):
         raise RuntimeError("CUDA error: out of memory\nmore")
 
     monkeypatch.setattr(photo_preparation, "detect_faces", fails)
-    row, data = photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS)
+    row, data = photo_preparation.prepare_photo(picture, SETTINGS)
     assert (row["status"], data) == ("broken", None)
     assert row["reason"] == "RuntimeError: CUDA error: out of memory more"
     with pytest.raises(ShardsError, match=r"^--device cuda: failed \(CUDA error: out of memory\);"):
-        photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS, "cuda")
+        photo_preparation.prepare_photo(picture, SETTINGS, "cuda")
 
 
-def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(tmp_path: Path, monkeypatch):
-    (tmp_path / "a.png").write_bytes(jpeg(np.zeros((64, 64, 3), np.uint8)))
-
+def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(picture, monkeypatch):
     def fails(pixels, device, quick):
         raise kind("of this photo")
 
@@ -314,11 +308,11 @@ def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(tmp_path: 
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))  # a device that works
     kind = RuntimeError
-    row, _ = photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS, "cuda:1")
+    row, _ = photo_preparation.prepare_photo(picture, SETTINGS, "cuda:1")
     assert row["reason"] == "RuntimeError: of this photo"
     kind = torch.OutOfMemoryError
     with pytest.raises(ShardsError, match="--device cuda:1: failed"):
-        photo_preparation.prepare_photo(photo_at(tmp_path / "a.png"), SETTINGS, "cuda:1")
+        photo_preparation.prepare_photo(picture, SETTINGS, "cuda:1")
 
 
 @pytest.mark.usefixtures("ready")
@@ -415,12 +409,7 @@ def ready() -> None:
 
 def run(*arguments: object, main: Callable = prepare_cacd.main) -> tuple[int, str]:
     """Exit code and what was said."""
-    import typer
-    from typer.testing import CliRunner
-
-    app = typer.Typer()
-    app.command()(main)
-    result = CliRunner().invoke(app, [*map(str, arguments)])
+    result = run_script(main, *arguments)
     return result.exit_code, result.output
 
 
@@ -470,7 +459,7 @@ def test_a_quick_search_finds_the_same_face():
     assert np.abs(slow.points - quick.points).max() < 0.05 * width
 
 
-# Killed, shared out, and gone on with -----------------------------------------------------------
+# Killed, shared out, and resumed ----------------------------------------------------------------
 
 
 def test_shards_are_those_of_webdataset(tmp_path: Path):
@@ -850,8 +839,7 @@ def test_a_retry_that_cannot_be_is_refused_in_a_line(folder, tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path, monkeypatch):
-
+def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path):
     rendered.write_folder(tmp_path / "rendered", photos=8, broken=7, seed=1)
     truth = json.loads((tmp_path / "rendered/truth.json").read_text())
     found = photo_folder.list_photos(
@@ -873,8 +861,7 @@ def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path, monke
     assert np.median(off) < 8
 
 
-def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path, monkeypatch):
-
+def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for out in (tmp_path / "file", tmp_path / "file/x", tmp_path):
         code, said = run("--out", out, "--photos", 1, main=render_photo_folder.main)
@@ -897,8 +884,7 @@ def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path, 
         assert len(said.splitlines()) == 1
 
 
-def test_a_photo_s_cut_carries_its_points_along(monkeypatch):
-
+def test_a_photo_s_cut_carries_its_points_along():
     pixels = np.zeros((384, 384, 3), np.uint8)
     points = np.array([[120.0, 140.0], [260.0, 150.0], [200.0, 250.0]])
     for x, y in points.astype(int):

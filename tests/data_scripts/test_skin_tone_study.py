@@ -7,7 +7,7 @@ import pytest
 import skin_tone_study as script
 import torch
 from safetensors.torch import save_file
-from typer.testing import CliRunner
+from script_runs import run_script
 
 from facerecon_lib.course.nb09_comparison import tone_study
 from facerecon_lib.course.nb09_comparison.tone_study import (
@@ -57,9 +57,7 @@ def a_run(runs: Path, name: str, change=lambda found: None, **settings) -> Path:
 
 
 def make(runs: Path, out: Path):
-    app = script.typer.Typer()
-    app.command()(script.main)
-    return CliRunner().invoke(app, [str(runs), "--out", str(out)])
+    return run_script(script.main, runs, "--out", out)
 
 
 @pytest.mark.parametrize("names", [["light-known"], ["monk-free", "light-grey", "light-known"]])

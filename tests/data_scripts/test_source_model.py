@@ -238,8 +238,7 @@ def test_a_mask_is_cut_along_the_meshs_own_edges_and_must_hold_the_landmarks():
 def grid(n: int) -> tuple[np.ndarray, np.ndarray]:
     """A square of 2 by 2 about 0 in n by n squares, halved alike left and right."""
     x, y = np.meshgrid(np.linspace(-1, 1, n + 1), np.linspace(-1, 1, n + 1))
-    first = np.arange((n + 1) ** 2).reshape(n + 1, n + 1)
-    faces = []
+    first, faces = np.arange((n + 1) ** 2).reshape(n + 1, n + 1), []
     for r in range(n):
         for c in range(n):
             p, q, s, t = first[r, c], first[r, c + 1], first[r + 1, c], first[r + 1, c + 1]
@@ -293,7 +292,7 @@ def test_creases_and_mirrors_follow_the_cut():
 
 @pytest.fixture
 def fresh_habits():
-    """Nothing is known of the detector before the test, nor after it."""
+    """What is known of the detector is forgotten before the test, and after it."""
     imported_landmarks.habits.cache_clear()
     yield
     imported_landmarks.habits.cache_clear()
@@ -387,13 +386,10 @@ def test_a_mesh_without_a_face_is_said_to_be_none(monkeypatch):
 
 def test_landmarks_are_read_from_text_and_from_json(tmp_path):
     numbers = list(range(100, 168))
-    for name, text in (
-        ("a.txt", " ".join(map(str, numbers))),
-        ("b.txt", ",\n".join(map(str, numbers))),
-        ("c.json", json.dumps(numbers)),
-    ):
-        path = tmp_path / name
-        path.write_text(text)
+    (tmp_path / "a.txt").write_text(" ".join(map(str, numbers)))
+    (tmp_path / "b.txt").write_text(",\n".join(map(str, numbers)))
+    (tmp_path / "c.json").write_text(json.dumps(numbers))
+    for path in tmp_path.iterdir():
         assert imported_landmarks.read_landmarks(path, 200).tolist() == numbers
 
 
@@ -419,8 +415,7 @@ def test_a_wrong_list_of_landmarks_is_refused(tmp_path, text, message):
 
 def test_a_file_of_landmarks_takes_the_place_of_the_sources(tmp_path):
     source = made_up()
-    path = tmp_path / "points.json"
-    other = source.landmarks.copy()
+    path, other = tmp_path / "points.json", source.landmarks.copy()
     beside = source.faces[(source.faces == other[30]).any(1)][0]
     other[30] = np.setdiff1d(beside, other)[0]
     path.write_text(json.dumps(other.tolist()))
