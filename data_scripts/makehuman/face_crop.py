@@ -258,15 +258,10 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
     crease = label_borders(triangles, [part_of[label] for label in tri_labels])
     shrink_cavity(rows, part, crease, neutral)
     keys = list(rows.index)
-    new_mirror = []
-    for key in keys:
-        if key == "mouth cap":
-            other = key
-        elif np.isscalar(key):
-            other = int(mirror[key])
-        else:
-            other = tuple(sorted(int(mirror[k]) for k in key))
-        new_mirror.append(rows.index[other])
+    cut = {key for key in keys if isinstance(key, tuple)}
+    opposite = {key: tuple(sorted(mirror[list(key)].tolist())) for key in cut}
+    opposite["mouth cap"] = "mouth cap"
+    new_mirror = [rows.index[opposite[k] if k in opposite else int(mirror[k])] for k in keys]
     key_uv = list(rows.places(range(len(rows.rows)), vertex_uv))
     body_vertex = [k if isinstance(k, (int, np.integer)) else -1 for k in keys]
     operator_rows = list(rows.rows)

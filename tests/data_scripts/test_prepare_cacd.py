@@ -402,6 +402,13 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def prepare_small(tmp_path: Path, folder) -> Callable:
+    """The command on the folder of empty files, seven to a shard."""
+    options = ("--out", tmp_path / "out", "--detector", "dlib", "--photos-per-shard", 7)
+    return lambda *more: run(tmp_path / "photos", *options, *more)
+
+
+@pytest.fixture
 def ready() -> None:
     pytest.importorskip("facenet_pytorch")
     pytest.importorskip("dlib")
@@ -599,8 +606,7 @@ def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path
 
 
 @pytest.mark.usefixtures("quick", "ready")
-def test_sigterm_ends_a_run_as_ctrl_c_does(folder, tmp_path: Path, monkeypatch):
-    options = (tmp_path / "photos", "--out", tmp_path / "out", "--detector", "dlib")
+def test_sigterm_ends_a_run_as_ctrl_c_does(prepare_small, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
 
@@ -609,7 +615,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(folder, tmp_path: Path, monkeypatch):
             return stand_in(photo, settings)
 
         monkeypatch.setattr(photo_preparation, "prepare_photo", stopped)
-        ended, said = run(*options)
+        ended, said = prepare_small()
         assert ended == code
         assert said.endswith("prepare_cacd: stopped; the same command resumes\n")
     assert signal.getsignal(signal.SIGTERM) == before
@@ -637,7 +643,7 @@ def test_the_flags_are_those_of_the_library():
     assert prepare_cacd.FLAGS == photo_quality.FLAGS
 
 
-def test_what_cannot_be_done_is_one_line(folder, tmp_path: Path, monkeypatch):
+def test_an_impossible_command_is_one_line(folder, tmp_path: Path, monkeypatch):
     photos = tmp_path / "photos"
     (tmp_path / "file").write_bytes(b"")
     for arguments, message in (
@@ -664,18 +670,19 @@ def test_what_cannot_be_done_is_one_line(folder, tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.usefixtures("quick", "ready")
-def test_the_last_of_torchrun_s_processes_writes_index_and_report(folder, tmp_path, monkeypatch):
-    out, source = tmp_path / "out", tmp_path / "photos"
+def test_the_last_of_torchrun_s_processes_writes_index_and_report(
+    folder, tmp_path, monkeypatch, prepare_small
+):
+    out = tmp_path / "out"
     monkeypatch.setenv("WORLD_SIZE", "2")
-    options = (source, "--out", out, "--detector", "dlib", "--photos-per-shard", 7)
     monkeypatch.setenv("RANK", "1")
-    code, said = run(*options)
+    code, said = prepare_small()
     assert code == 0, said
     assert "process 2 of 2 is done; the last one writes index and report" in said
     assert not (out / "index.json").exists()
     assert {p.name for p in out.glob("*.tar")} == {f"photos-0000{n}.tar" for n in (1, 3, 5)}
     monkeypatch.setenv("RANK", "0")
-    code, said = run(*options)
+    code, said = prepare_small()
     assert "photos/s" in said
     assert contents(out) == prepare(tmp_path / "one", folder)
 
@@ -720,22 +727,19 @@ def mended(monkeypatch) -> list[str]:
 
 @pytest.mark.usefixtures("ready")
 def test_retry_looks_at_the_broken_alone_and_leaves_what_a_run_with_them_mended_does(
-    folder, tmp_path: Path, monkeypatch, mended
+    folder, tmp_path: Path, monkeypatch, mended, prepare_small
 ):
-    better = photo_preparation.prepare_photo
     whole = prepare(tmp_path / "whole", folder)
-    options = (tmp_path / "photos", "--out", tmp_path / "out", "--detector", "dlib")
-    options += ("--photos-per-shard", 7)
-    monkeypatch.setattr(photo_preparation, "prepare_photo", stand_in)
-    assert run(*options)[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_preparation, "prepare_photo", stand_in)
+        assert prepare_small()[0] == 0
     before = contents(tmp_path / "out")
     assert before != whole
-    monkeypatch.setattr(photo_preparation, "prepare_photo", better)
     mended.clear()
-    code, said = run(*options, "--retry", "--dry-run")
+    code, said = prepare_small("--retry", "--dry-run")
     assert (code, mended, contents(tmp_path / "out")) == (0, [], before)
     assert "9 broken photos would be looked at again; nothing was written" in said
-    code, said = run(*options, "--retry")
+    code, said = prepare_small("--retry")
     assert code == 0, said
     assert "9 broken photos to look at again" in said
     assert "9 photos in" in said
@@ -743,7 +747,7 @@ def test_retry_looks_at_the_broken_alone_and_leaves_what_a_run_with_them_mended_
     assert sorted(mended) == sorted(p.name for p in folder.photos if p.about["age"] % 5 == 0)
     assert contents(tmp_path / "out") == whole
     mended.clear()
-    assert run(*options, "--retry")[0] == 0  # four are broken still
+    assert prepare_small("--retry")[0] == 0  # four are broken still
     assert len(mended) == 4
     assert contents(tmp_path / "out") == whole
 
@@ -805,30 +809,29 @@ def test_a_retry_that_is_stopped_anywhere_is_resumed(folder, tmp_path: Path, mon
 
 
 @pytest.mark.usefixtures("quick", "ready")
-def test_a_retry_that_cannot_be_is_refused_in_a_line(folder, tmp_path: Path, monkeypatch):
+def test_an_impossible_retry_is_refused_in_a_line(tmp_path: Path, monkeypatch, prepare_small):
     out = tmp_path / "out"
-    options = (tmp_path / "photos", "--out", out, "--photos-per-shard", 7, "--detector", "dlib")
 
     def refused() -> str:
-        code, said = run(*options, "--retry")
+        code, said = prepare_small("--retry")
         assert code == 2, said
         return said.splitlines()[-1]
 
     assert f"--retry: nothing is prepared in {out} yet; leave it out" in refused()
     assert not out.exists()
-    assert run(*options)[0] == 0
+    assert prepare_small()[0] == 0
     whole = contents(out)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "--retry: start it without torchrun; --processes shares it out" in refused()
     monkeypatch.delenv("WORLD_SIZE")
     (out / "photos-00003.tar").unlink()
     assert "1 of 6 shards are not done yet; run the same command without --retry" in refused()
-    assert run(*options)[0] == 0
+    assert prepare_small()[0] == 0
     assert contents(out) == whole
     (out / ".prepared/00003.jsonl").write_bytes(b"{}\n")
     assert "00003.jsonl: is damaged; remove it, and the same command makes its shard" in refused()
     (out / ".prepared/00003.jsonl").unlink()
-    assert run(*options)[0] == 0
+    assert prepare_small()[0] == 0
     assert contents(out) == whole
     shutil.rmtree(out / ".prepared")
     assert "/.prepared is gone, which says what is broken; without --retry all" in refused()
