@@ -1,7 +1,7 @@
 """What `pytest --nbval` and `make test-notebooks` add to nbval. The root conftest.py loads it.
 
 nbval compares text and leaves pictures out, their number too: here a cell must draw as many as are
-stored, and each must look like the stored one. At the end: seconds a notebook, beside its budget.
+stored, and each must look like the stored one. At the end: seconds per notebook, beside its budget.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class _Seconds:
     def pytest_terminal_summary(self, terminalreporter) -> None:
         if not self.seconds:
             return
-        terminalreporter.section("seconds a notebook")
+        terminalreporter.section("seconds per notebook")
         for file, seconds in sorted(self.seconds.items(), key=lambda f: Path(f[0]).name):
             path = Path(file)
             note = f"  {self.failed[file]} cells failed" if self.failed[file] else ""

@@ -65,7 +65,7 @@ def check_device(device: str) -> None:
 
 
 def check_network(name: str | None) -> None:
-    """Raises OutputError for a face-recognition network that is none."""
+    """Raises OutputError for an unknown face-recognition network."""
     names = sorted(RECOGNITION_WEIGHTS)
     if name not in (None, "none", *names):
         raise OutputError(f"--recognition {name}: expected none, {' or '.join(names)}")

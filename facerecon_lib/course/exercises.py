@@ -368,7 +368,7 @@ def check(function: Exercise | Callable) -> None:
 
     Under nbgrader (NBGRADER_EXECUTION is autograde or validate) raises AssertionError unless the
     answer is right, and shows nothing, since whatever a graded cell writes to stderr costs points.
-    Raises TypeError for what is no function.
+    Raises TypeError unless it is a function.
     """
     if not callable(function) or not hasattr(function, "__name__"):
         raise TypeError(f"check: expected the function itself, as in check(f), got {function!r}")

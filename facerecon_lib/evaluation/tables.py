@@ -81,9 +81,9 @@ def _caption(evaluation: Evaluation) -> str:
         line = f"F(): {evaluation.recognition}; one person's photos are mostly nearer than "
         lines.append(f"{line}{evaluation.same_person:g}")
     ms = {name: 1000 * seconds for name, seconds in evaluation.seconds_per_face.items()}
-    lines.append(f"the encoder took {ms['encoder']:.1f} ms a face")
+    lines.append(f"the encoder took {ms['encoder']:.1f} ms per face")
     if evaluation.detail is not None:
-        line = f"augmented: {evaluation.detail}, {ms['detail']:.1f} ms a face more"
+        line = f"augmented: {evaluation.detail}, {ms['detail']:.1f} ms per face more"
         lines.append(f"{line}; light: {evaluation.light}")
     return "\n".join(lines)
 

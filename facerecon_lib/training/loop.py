@@ -318,7 +318,7 @@ class TrainingRun:
         raise Interrupted(f"stopped by {name} {self._how_to_go_on(done)}", number)
 
     def give_up(self, done: int, error: ShardsError, data: dict) -> NoReturn:
-        """Leave, with a checkpoint, photos that cannot be read. Raises ShardsError."""
+        """Write a checkpoint and raise the ShardsError of unreadable photos."""
         if done > self.first_step:
             if self.saved != done:
                 self.save(done, data)

@@ -168,7 +168,7 @@ class RunSettings:
         if self.batch % processes:
             raise SettingsError(
                 f"batch {self.batch} does not divide by {processes} processes: choose a multiple "
-                f"of {processes}, for it is the faces a step of all of them together"
+                f"of {processes}, for it is the faces per step of all of them together"
             )
         return self.batch // processes
 

@@ -1,4 +1,4 @@
-"""How long fitting takes: milliseconds a step and seconds a photo, by stage.
+"""How long fitting takes: milliseconds a step and seconds per photo, by stage.
 
     python tests/benchmarks/fitting.py [--device cuda]
 
@@ -71,7 +71,7 @@ def main(
         seconds["detection"] = time.perf_counter() - start
     found = fit(models[1], *inputs, kind="2d", coarse_model=models[0])
     seconds |= found.seconds
-    table = Table(title="seconds a photo, by stage")
+    table = Table(title="seconds per photo, by stage")
     for stage in (*seconds, "total"):
         table.add_column(stage)
     table.add_row(*(f"{s:.2f}" for s in (*seconds.values(), sum(seconds.values()))))

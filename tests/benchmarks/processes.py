@@ -3,7 +3,7 @@
     python tests/benchmarks/processes.py --shards SHARDS [--processes 1 --processes 2]
 
 Each run is `facerecon train base` or `facerecon train augmented` as a user starts it, by torchrun
-where there are several processes (Gloo, on the CPU, one thread each), with as many photos a step
+where there are several processes (Gloo, on the CPU, one thread each), with as many photos per step
 in all: strong scaling. Runs take turns, and the number is the median over the steps of all turns
 but each one's first few, from the run's own log. Stage one: MobileNetV3 at 112, renderings of 112
 pixels; stage two: a U-Net of width 8 over the encoder that ships. Processes of one machine share
@@ -66,9 +66,9 @@ def main(
     shards: Annotated[Path, typer.Option(help="A folder of shards, at least one a process.")],
     processes: Annotated[list[int] | None, typer.Option(help="How many; 1 and 2.")] = None,
     stage: Annotated[list[str] | None, typer.Option(help="base, augmented; both.")] = None,
-    batch: Annotated[int, typer.Option(help="Photos a step, of all processes together.")] = 16,
-    steps: Annotated[int, typer.Option(help="Steps a run that count.")] = 16,
-    warm_up: Annotated[int, typer.Option(help="Steps a run that do not.")] = 4,
+    batch: Annotated[int, typer.Option(help="Photos per step, of all processes together.")] = 16,
+    steps: Annotated[int, typer.Option(help="Steps per run that count.")] = 16,
+    warm_up: Annotated[int, typer.Option(help="Steps per run that do not.")] = 4,
     repeats: Annotated[int, typer.Option(help="Runs of each.")] = 3,
 ) -> None:
     counts, stages = processes or [1, 2], stage or list(STAGES)
@@ -82,13 +82,13 @@ def main(
         times[name, n] += step_seconds(name, n, shards, batch, warm_up + steps)[warm_up:]
     cores, load = os.cpu_count(), os.getloadavg()[0]
     table = Table(
-        title=f"{batch} photos a step; {cores} cores, load {load:.1f} at the end; "
+        title=f"{batch} photos per step; {cores} cores, load {load:.1f} at the end; "
         f"torch {torch.__version__}"
     )
     for column in (
         "stage",
         "processes",
-        "ms a step",
+        "ms per step",
         "middle half",
         "photos/s",
         "beside the first",

@@ -31,7 +31,7 @@ def synchronise(device: str) -> None:
 
 
 def seconds(step: Callable[[], None], steps: int, device: str) -> float:
-    """Seconds a step, of some steps in a row that are not waited for one by one."""
+    """Seconds per step, of some steps in a row that are not waited for one by one."""
     synchronise(device)
     start = time.perf_counter()
     for _ in range(steps):

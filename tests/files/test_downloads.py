@@ -1,4 +1,4 @@
-"""Downloads: whole and checked or not at all, gone on with where that is safe. No network."""
+"""Downloads: whole and checked or not at all, resumed where that is safe. No network."""
 
 import errno
 import hashlib
@@ -90,7 +90,7 @@ def left(path: Path) -> list[str]:
 
 
 def broken(site: type[Site], path: Path, kept: int) -> None:
-    """A download that breaks off after so many bytes, and could not be gone on with in time."""
+    """A download that breaks off after so many bytes, and could not be resumed in time."""
     site.breaks[:] = [kept, 0, 0]
     with pytest.raises(DownloadError, match=rf"\({kept} of {len(site.content)} bytes came\)"):
         fetch(site.address, path, DIGEST)

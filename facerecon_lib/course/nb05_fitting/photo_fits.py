@@ -52,7 +52,7 @@ PointLoss = Callable[[Tensor, Tensor], Tensor]  # of points and landmarks; or of
 
 
 def target_of(crop: Crop, size: int = SIZE) -> Target:
-    """The crop, averaged to `size` pixels a side; landmarks stay in pixels of the 224 crop."""
+    """The crop, averaged to `size` pixels per side; landmarks stay in pixels of the 224 crop."""
     small = [F.interpolate(v, (size, size), mode="area") for v in (crop.image, crop.valid)]
     return Target(*small, crop.landmarks)
 

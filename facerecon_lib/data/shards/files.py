@@ -233,7 +233,7 @@ def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dic
     """The samples of a shard in their order: "__key__", and the bytes of each file by extension.
 
     `note(name, reason)` is called for the lost rest of a shard that is cut short.
-    Raises ShardsError for an address that cannot be read, and for what is no tar file.
+    Raises ShardsError for an unreadable address and for a file that is no tar.
     """
     tar = webdataset().tariterators
     broken = []
