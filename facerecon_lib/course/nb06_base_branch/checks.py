@@ -291,7 +291,8 @@ def shape_gram(attempt):
 def _two_matrices(got: Tensor, expected: Tensor) -> Figure:
     limit = float(expected.abs().max())
     colours = dict(cmap="RdBu_r", vmin=-limit, vmax=limit)
-    return gallery([expected, got], ["expected", "yours"], title="G, mode i by mode j", **colours)
+    images = [expected.numpy(), got.numpy()]
+    return gallery(images, ["expected", "yours"], title="G, mode i by mode j", **colours)
 
 
 def squared_distance(predicted, truth, gram):
@@ -318,7 +319,7 @@ def squared_distance(predicted, truth, gram):
         "Only the diagonal of G counts there.": lambda p, t, g: squared_distance(
             p, t, g.diagonal().diag()
         ).mean(),
-        "That leaves G out.": lambda p, t, g: (p - t).square().sum(1).mean(),
+        "That leaves G out; it weighs the modes.": lambda p, t, g: (p - t).square().sum(1).mean(),
         "That is divided by the modes as well; only the faces are averaged.": lambda p, t, g: (
             squared_distance(p, t, g).mean() / len(g)
         ),

@@ -316,7 +316,7 @@ def _part_on_case(i: int, case: tuple, function: Callable, *offsets: Tensor) -> 
 
 def _three_sheets(before: Tensor, got: Tensor, expected: Tensor) -> Figure:
     """The first face's colours: before the displacement, expected after it, yours."""
-    sheets = [colours[0].reshape(4, 5, 3).clamp(0, 1) for colours in (before, expected, got)]
+    sheets = [c[0].reshape(4, 5, 3).clamp(0, 1).numpy() for c in (before, expected, got)]
     return gallery(sheets, ["before the displacement", "expected", "yours"], title="Colours")
 
 

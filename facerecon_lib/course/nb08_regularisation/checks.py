@@ -114,7 +114,7 @@ def _two_maps(offset_map: Tensor, displacement: bool, *_: Tensor) -> Figure:
     apart = map_apart(end=lambda apart: apart)(offset_map, displacement)
     limit = float(offset_map.abs().max())
     return gallery(
-        [maps[0, 0] for maps in (offset_map, offset_map - apart, apart)],
+        [maps[0, 0].numpy() for maps in (offset_map, offset_map - apart, apart)],
         ["M, channel x", "flip(M), channel x", "M − flip(M)"],
         title="Expected: the sum of the squares of the last, over all channels",
         **dict(cmap="RdBu_r", vmin=-limit, vmax=limit),

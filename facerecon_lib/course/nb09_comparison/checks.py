@@ -129,7 +129,9 @@ def _mean_bias_of_vertices(predicted, truth, weights, to_lab):
         ),
         "atan of the ratio folds bluish skin (b* < 0) onto the other side: torch.atan2 knows both "
         "signs.": bias(lambda L, a, b: torch.rad2deg(torch.atan((L - 50) / b))),
-        "Those are radians.": bias(end=lambda degrees: torch.deg2rad(wrapped(degrees))),
+        "Those are radians; ITA is in degrees.": bias(
+            end=lambda degrees: torch.deg2rad(wrapped(degrees))
+        ),
         "A difference of angles has to be brought back to -180 ... 180: from 170 to -170 degrees "
         "it is 20, not 340.": bias(end=lambda degrees: degrees),
         "The sign is lost there: a bias says in which direction.": bias(

@@ -199,7 +199,7 @@ def relight(attempt):
 
 
 def _two_pictures(got: Tensor, expected: Tensor) -> Figure:
-    images = [image[0].clamp(0, 1).permute(1, 2, 0) for image in (expected, got)]
+    images = [image[0].clamp(0, 1).permute(1, 2, 0).numpy() for image in (expected, got)]
     return gallery(images, ["expected", "yours"])
 
 
