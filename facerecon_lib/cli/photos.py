@@ -80,7 +80,8 @@ def fit(
         encoder = load_encoder(checkpoint, fine, device) if init == "encoder" else None
         claim_folder(out)
     for path, folder in result_folders(photos, out):
-        with work.on(path, folder) as progress:
+        with work.on(path) as progress:
+            check_replaceable(folder)
             photo = load_image(path, readable_name(path))
             done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
             work.report(folder, write_photo(done, folder, work.started))
@@ -134,7 +135,8 @@ def reconstruct(
         offset_unet = load_unet(unet, face_model, device) if augmented else None
         claim_folder(out)
     for path, folder in result_folders(photos, out):
-        with work.on(path, folder):
+        with work.on(path):
+            check_replaceable(folder)
             photo = load_image(path, readable_name(path))
             done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
             work.report(folder, write_photo(done, folder, work.started))
@@ -156,7 +158,7 @@ class PhotoWork:
         self.started, self.failed = time.perf_counter(), False
 
     @contextmanager
-    def on(self, path: Path, folder: Path) -> Iterator[Callable[[str, int, int, float], None]]:
+    def on(self, path: Path) -> Iterator[Callable[[str, int, int, float], None]]:
         """The work on a photo; gives the `progress` of fitting. An error becomes a line."""
         name = readable_name(path)
         columns = (
@@ -175,7 +177,6 @@ class PhotoWork:
                 bars.update(task, completed=step, total=steps, **text)
 
             try:
-                check_replaceable(folder)
                 yield progress
             except Exception as error:  # whatever one photo does, the others are still done
                 self.failed = True

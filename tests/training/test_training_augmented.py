@@ -298,7 +298,7 @@ def test_other_maps_and_faces_are_trained_too(tiny, tmp_path, change):
     result = train(quick, tmp_path)
     assert result.records[0]["loss"] > 0
     said = load_unet(tmp_path / "offset_unet.safetensors").metadata
-    assert all(said[name] == value for name, value in change.items() if name != "details")
+    assert all(said[name] == value for name, value in change.items() if name != "wrinkles")
 
 
 def test_a_unet_is_gone_on_with(whole, tiny, tmp_path):
@@ -389,7 +389,7 @@ def test_the_settings_of_the_networks_that_ship_are_read():
     encoder = TrainSettings.from_json(json.loads(load_encoder().metadata["settings"]))
     assert (encoder.profile, encoder.steps, encoder.wrinkles) == ("shipped", 5000, False)
     unet = AugmentedSettings.from_json(json.loads(load_unet().metadata["settings"]))
-    assert unet == replace(AUGMENTED_PROFILES["shipped"], albedo="monk")
+    assert unet == AUGMENTED_PROFILES["shipped"]
 
 
 def test_settings_from_before_there_were_stages_are_of_the_base():
@@ -554,7 +554,7 @@ def test_full_is_the_report():
     assert (full.reduction, full.symmetry, full.smooth_on) == ("sum", "image", "face")
     assert (full.sampling, full.space, full.albedo) == ("bilinear", "image", None)
     assert (full.recognition, full.learning_rate, full.schedule) == ("facenet", 1e-4, "constant")
-    assert not full.details
+    assert not full.wrinkles
 
 
 def test_where_nobody_looks_there_is_no_recognition_term():
