@@ -107,7 +107,7 @@ def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
     figure, (above, below) = charts(8.4, 4.8, 3, 2, height_ratios=(2, 1.05))
     fill(below, [image[part] for image in images.values()])
     for axis, (name, image) in zip(above, images.items(), strict=True):
-        picture(axis, image[::2, ::2], name, 12)
+        picture(axis, image[::2, ::2], name, 11)
     return figure
 
 
