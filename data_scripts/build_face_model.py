@@ -8,8 +8,6 @@ within float16 rounding.
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import typer

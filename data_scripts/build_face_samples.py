@@ -8,8 +8,6 @@ seed gives the same file, byte for byte on one kind of machine.
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import typer

@@ -8,8 +8,6 @@ version of requirements.lock, from wheels, without its dependencies being allowe
 Needs nothing but the standard library and pip. Serves the set-up cell of every notebook.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import subprocess

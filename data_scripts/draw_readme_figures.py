@@ -3,8 +3,6 @@
 python data_scripts/draw_readme_figures.py --out docs/images
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -6,8 +6,6 @@
 Notebook 01, Eq. 1 and 2.
 """  # noqa: E501
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

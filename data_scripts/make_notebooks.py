@@ -9,8 +9,6 @@ Edit notebooks in solutions/ only. A notebook is written, to both trees at once,
 rules (`notebook_making/rules.py`) and both of its versions ran without an error.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

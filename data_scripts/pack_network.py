@@ -12,8 +12,6 @@ the original's on rendered faces.
 Notebooks 06 and 07, sections 2.3 and 2.4.
 """  # noqa: E501
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -14,8 +14,6 @@ finished run again, once they are mended, and gives what a run with the mended o
 Notebook 06, section 2.3.
 """
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from typing import Annotated, NoReturn

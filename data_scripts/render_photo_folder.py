@@ -5,8 +5,6 @@
 Notebook 06, section 2.3.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -18,8 +18,6 @@ comparison.
 Notebook 09: `course/nb09_comparison/tone_study.py` reads the file.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -6,8 +6,6 @@
 Notebook 08, Eq. 8 to 12.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

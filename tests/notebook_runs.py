@@ -4,8 +4,6 @@ nbval compares text and leaves pictures out, their number too: here a cell must 
 stored, and each must look like the stored one. At the end: seconds per notebook, beside its budget.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import os

@@ -12,8 +12,6 @@ al., FG 2018) have expressions of their own: `statismo.py`.
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

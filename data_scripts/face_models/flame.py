@@ -15,8 +15,6 @@ entries of the joints' rotation matrices, so they belong to poses that Eq. 1 can
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

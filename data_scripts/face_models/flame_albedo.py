@@ -9,8 +9,6 @@ them on FLAME's triangles, v upwards. Its specular part is left out: Eq. 3 has n
 Notebook 01, Eq. 2.
 """
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from pathlib import Path

@@ -13,8 +13,6 @@ R. Li and others, "Learning formation of physically-based face attributes", CVPR
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -12,8 +12,6 @@ points, and its landmarks' places are returned: all 68 by one definition.
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 import json
 from functools import lru_cache
 from pathlib import Path

@@ -7,8 +7,6 @@
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

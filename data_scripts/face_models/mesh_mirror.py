@@ -5,8 +5,6 @@
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int

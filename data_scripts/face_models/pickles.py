@@ -11,8 +11,6 @@ with the file. Read are Python 2's and 3's pickles (protocols 0 to 5), chumpy's 
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import pickle

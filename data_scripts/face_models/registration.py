@@ -9,8 +9,6 @@ places), and what its inner landmarks lack then is spread around them.
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -8,8 +8,6 @@
 Each raises ImportModelError. Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from face_models.registration import INNER_POINTS

@@ -9,8 +9,6 @@ regions, skin colours), cropped, and written in the format that `MorphableModel.
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -10,8 +10,6 @@ left, +y up, +z out of the face; colours in [0, 1]. (As unibas-gravis/scalismo-f
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -7,8 +7,6 @@
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NoReturn
 

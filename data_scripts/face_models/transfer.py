@@ -11,8 +11,6 @@ hidden about the mouth from the inside of the mouth.
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

@@ -6,8 +6,6 @@
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

@@ -7,8 +7,6 @@ blendshape, to the face mesh.
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

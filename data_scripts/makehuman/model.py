@@ -8,8 +8,6 @@ actions about the neutral face; two albedo bases from skin tones and masks (Eq. 
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 import json
 from importlib.metadata import version
 

@@ -8,8 +8,6 @@ and no held-out face is among the training faces. They are stored as offsets fro
 Notebook 01, Eq. 1.
 """
 
-from __future__ import annotations
-
 import json
 from importlib.metadata import version
 

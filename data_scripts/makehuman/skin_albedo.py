@@ -7,8 +7,6 @@ skins.
 Notebook 01, Eq. 2.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

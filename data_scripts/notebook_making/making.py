@@ -8,8 +8,6 @@ versions ran without an error; else neither changes.
 Serves `make notebooks`.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import os

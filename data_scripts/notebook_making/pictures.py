@@ -5,8 +5,6 @@
 Serves `make notebooks`.
 """
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

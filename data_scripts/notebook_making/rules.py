@@ -7,8 +7,6 @@
 `make notebooks` refuses to write what breaks a rule; tests/course/test_notebooks.py asks again.
 """
 
-from __future__ import annotations
-
 import ast
 import base64
 import copy

@@ -12,8 +12,6 @@ of them loses at most the work of one shard.
 Notebook 06, section 2.3: the photos that training reads.
 """
 
-from __future__ import annotations
-
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence

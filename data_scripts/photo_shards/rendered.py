@@ -9,8 +9,6 @@ landmarks in its pixels, its pose and skin tone, and what is wrong with a broken
 Notebook 06, section 2.3.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import os

@@ -6,8 +6,6 @@
 Notebook 06, section 2.3.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import tempfile

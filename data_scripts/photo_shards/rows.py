@@ -8,8 +8,6 @@ A row of a face holds where its sample ends in the shard, and the sample's check
 Notebook 06, section 2.3.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -5,8 +5,6 @@
 Notebook 06, section 2.3.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import time

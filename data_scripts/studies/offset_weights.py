@@ -13,8 +13,6 @@ The file holds numbers per fit (NUMBERS, TERMS and gradient lengths, a row per f
 Notebook 08, Eq. 8 to 12.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import math

@@ -3,8 +3,6 @@
 pictures = {"front": front(model), "faces": faces(model)}
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from PIL import Image

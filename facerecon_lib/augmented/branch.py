@@ -10,8 +10,6 @@ sampled at the vertices and added, texture to the albedo and displacement to the
 frame; normals, light and projection are computed again. Notebook 07, section 2.2.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

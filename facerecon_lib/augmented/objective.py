@@ -10,8 +10,6 @@ final mesh or, with `smooth_on="offsets"`, of what was added to it. With `reduct
 Notebooks 07 and 08, Eq. 8 to 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

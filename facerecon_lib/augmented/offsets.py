@@ -8,8 +8,6 @@ vertex takes the reading of its mirror vertex, if that one is visible, else noth
 section 2.2.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -7,8 +7,6 @@ A texel is the same bit of skin in every photo, and flipping the map's width mir
 that Eq. 9's symmetry holds at any pose (Tran and Liu, TPAMI 2019, the report's [12]). Notebook 07.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 from weakref import WeakKeyDictionary

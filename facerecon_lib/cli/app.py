@@ -6,8 +6,6 @@ facerecon evaluate                            # how right the encoder is: tables
 facerecon doctor                              # what is here, what is missing, what to do
 """
 
-from __future__ import annotations
-
 import sys
 
 import typer

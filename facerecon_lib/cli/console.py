@@ -1,7 +1,5 @@
 """What the commands share: where they print, how they refuse, and the options that they check."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

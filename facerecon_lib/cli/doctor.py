@@ -1,7 +1,5 @@
 """What is installed, what is missing and what to do: `facerecon doctor`."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import os

@@ -8,8 +8,6 @@ A field `batch: int = 8` with the line "batch: faces per step" in the class's do
 `--batch`, a whole number, "faces per step."
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable

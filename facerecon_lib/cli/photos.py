@@ -1,7 +1,5 @@
 """`facerecon fit` and `facerecon reconstruct`: photos in, one folder of results per photo out."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Iterator

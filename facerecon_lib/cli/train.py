@@ -10,8 +10,6 @@ fabric run --devices 2 "$(which facerecon)" train base --profile colab --out run
 and 09, sections 2.1 and 2.2.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

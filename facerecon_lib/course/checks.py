@@ -31,8 +31,6 @@ To add an exercise:
    see to it that every mistake of the table gets its own sentence.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from collections.abc import Callable

@@ -7,8 +7,6 @@ is not finite; then values: how many differ, the first place, both numbers there
 mistake looks like (a sign, a factor, swapped axes) when one of a few tries explains all of it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

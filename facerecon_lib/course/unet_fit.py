@@ -10,8 +10,6 @@ of Eq. 12 asks for, since what the losses leave free goes wrong at once.
 Notebooks 07 and 08, Eq. 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ a kernel, show the first state as a picture, with a line that says what can be m
 Every notebook.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

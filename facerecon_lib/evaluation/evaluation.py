@@ -6,8 +6,6 @@ save_figure(evaluation.figure(), "evaluation.png")
 Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

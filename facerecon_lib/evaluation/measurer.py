@@ -7,8 +7,6 @@ evaluation = measurer.finish(cross=False)
 Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
 import math
 import time
 

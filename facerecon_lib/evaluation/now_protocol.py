@@ -13,8 +13,6 @@ supervision" (RingNet), CVPR 2019. Radius (1.4; the paper's was 1.2) and pooling
 points of all scans at once) are those of the benchmark's program. Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

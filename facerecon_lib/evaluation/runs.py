@@ -12,8 +12,6 @@ photo, and POSED, the mean face in the pose that the landmarks give in closed fo
 Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 

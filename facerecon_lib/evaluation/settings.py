@@ -6,8 +6,6 @@
 Imports no torch: the command line makes its options of these fields. Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args

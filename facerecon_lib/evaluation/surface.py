@@ -10,8 +10,6 @@ without it. Normals do, and so does the surface less its own mean over a patch o
 Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor

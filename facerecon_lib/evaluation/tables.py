@@ -5,8 +5,6 @@ for table in tables(evaluation): console.print(table)
 Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -7,8 +7,6 @@ numbers from the host, and PyTorch then waits for the GPU; a training step had d
 Notebook 06.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

@@ -6,8 +6,6 @@
 Notebook 01, section 2.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

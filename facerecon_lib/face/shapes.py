@@ -8,8 +8,6 @@ Internal functions state their shapes in jaxtyping signatures alone. Every noteb
 messages.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from torch import Tensor
 

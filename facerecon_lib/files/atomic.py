@@ -6,8 +6,6 @@
 Every command that writes a file uses it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

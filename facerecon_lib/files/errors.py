@@ -6,8 +6,6 @@
 Every notebook and every command meets these messages.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

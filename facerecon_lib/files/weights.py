@@ -7,8 +7,6 @@ path = named_file("FACERECON_UNET") or shipped_file("offset_unet.safetensors")
 Notebooks 06 and 07: the encoder and the offset U-Net are such files.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from importlib.resources import files

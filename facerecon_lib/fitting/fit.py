@@ -9,8 +9,6 @@ the encoder is trained with: Eq. 4 under a robust function, Eq. 5, our priors an
 if a face-recognition network is given, Eq. 6. Notebook 05, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping

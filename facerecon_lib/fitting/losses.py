@@ -8,8 +8,6 @@ equation can be read in two ways the docstring says which reading this is.
 Notebooks 05 and 08, Eq. 4 to 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import wraps
 

@@ -10,8 +10,6 @@ ones (Eq. 5), and its face-recognition features with the photo's (Eq. 6). With `
 REPORT_WEIGHTS the loss is the report's Eq. 7. Notebooks 05 and 06.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

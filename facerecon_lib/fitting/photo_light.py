@@ -7,8 +7,6 @@
 Notebooks 03 and 09, Eq. 3.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -5,8 +5,6 @@
 Notebooks 02 and 05, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

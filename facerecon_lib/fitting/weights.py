@@ -5,8 +5,6 @@
 Notebooks 05 and 08, Eq. 7 and 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 

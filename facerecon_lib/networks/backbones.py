@@ -7,8 +7,6 @@ ResNet: He et al., CVPR 2016 (the report's is ResNet-50); MobileNetV3: Howard et
 Learned weights that are missing are an error, never replaced by random numbers. Notebook 06.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -8,8 +8,6 @@ and put into the public domain. `face_networks.load_network` finds and checks th
 normalisation in front. Notebook 05, Eq. 6.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

@@ -5,8 +5,6 @@
 Notebooks 06 and 07: the encoder and the offset U-Net are such files.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass

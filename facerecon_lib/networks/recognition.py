@@ -10,8 +10,6 @@ of the photo's landmarks; one mask leaves the rendered face of both; and around 
 network's mean colour. Notebook 05, Eq. 6.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float

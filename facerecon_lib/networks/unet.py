@@ -15,8 +15,6 @@ the rendering is from the photo, though. So with norm "inner" the blocks at full
 none. Measured, that is no better: docs/model_cards/offset_unet.md. Notebook 07, section 2.2.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple

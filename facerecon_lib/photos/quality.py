@@ -11,8 +11,6 @@ second pass over the photos. None of them judges how bright a skin is: light is 
 of the face that the sensor or the file has cut off at black or white. Notebook 10, section 2.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache

@@ -13,8 +13,6 @@ with_points(picture, face.landmarks()[0])         # dots on a picture
 Every notebook; the report's Figures 1, 4 and 5.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -6,8 +6,6 @@ All faces of the sheet have one scale. Works for any model: what it lacks, the s
 Notebook 01; `facerecon model --sheet`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

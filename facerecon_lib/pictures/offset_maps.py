@@ -7,8 +7,6 @@
 Grey is no offset; texels that no vertex reads are left out. Notebooks 07 and 10, section 2.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ save_figure(fit_figure(crop, face, coefficients, "2d", "me.jpg"), "me.png")
 Every notebook; the results of `facerecon fit`.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import warnings

@@ -7,8 +7,6 @@ with replacing(out / "me") as folder:
 Notebook 10: `facerecon fit` and `facerecon reconstruct` write such folders.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator

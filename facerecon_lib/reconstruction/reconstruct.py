@@ -7,8 +7,6 @@ fitted = encode_face(photo, model, encoder, unet=load_unet())  # with the augmen
 Notebook 10, section 2.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -12,8 +12,6 @@ mesh.ply,
 Notebook 10, Eq. 1 to 3.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import time

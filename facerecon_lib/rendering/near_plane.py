@@ -8,8 +8,6 @@
 vertices through both points where the plane meets a triangle's outline. Notebook 04, section 2.1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -10,8 +10,6 @@ from them (sigma) and how deep they lie (gamma): Liu et al., Soft Rasterizer, IC
 Notebook 04, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

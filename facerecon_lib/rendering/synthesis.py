@@ -7,8 +7,6 @@ From the encoder's numbers to the rendering: fitting, training and figures all u
 section 2.1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -6,8 +6,6 @@
 Notebook 07, section 2.2.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

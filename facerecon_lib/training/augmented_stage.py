@@ -8,8 +8,6 @@ compares the face with both offsets with the photo. Only the U-Net may run in bf
 encoder's coefficients are millimetres. Notebook 09, Eq. 7 to 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -6,8 +6,6 @@
 Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 

@@ -10,8 +10,6 @@ of processes does not matter. Photos come from shards (`data/shards/reader.py`),
 position. Notebooks 06 and 09.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ All processes decide together, at the one point of a step that waits for the dev
 gradients, before the weights change. Serves notebooks 06 and 09.
 """
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

@@ -7,8 +7,6 @@ A resumed run cuts both back to its checkpoint, so that no step is there twice. 
 and 09.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping, Sequence

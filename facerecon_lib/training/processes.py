@@ -7,8 +7,6 @@
 Serves notebooks 06 and 09.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -4,8 +4,6 @@ settings = replace(PROFILES["smoke"], steps=60, seed=1)
 settings = replace(AUGMENTED_PROFILES["colab"], width=32)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 

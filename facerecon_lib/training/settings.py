@@ -8,8 +8,6 @@ A field's type says which values are valid, its line in the docstring what it me
 `facerecon train` are made of both. Notebooks 06 and 09, sections 2.1 and 2.2.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

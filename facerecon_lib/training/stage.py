@@ -10,8 +10,6 @@ Stage one, `base_stage.py`, trains the encoder; stage two, `augmented_stage.py`,
 trains the U-Net. Notebooks 06 and 09.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path

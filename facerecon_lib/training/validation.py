@@ -6,8 +6,6 @@
 Serves notebooks 06 and 09.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 import torch

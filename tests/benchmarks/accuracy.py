@@ -9,8 +9,6 @@ landmarks of the mesh moved by half a pixel at random, about what the detector s
 either density are fitted with the mesh that they were rendered from.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

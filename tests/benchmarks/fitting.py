@@ -5,8 +5,6 @@
 All terms but recognition, 224 x 224. Times depend on the machine and on what else runs on it.
 """
 
-from __future__ import annotations
-
 import statistics
 import time
 from itertools import pairwise

@@ -9,8 +9,6 @@ the truth there. The second line says how far brows and jaw are off where nothin
 by how much the two models define them differently.
 """
 
-from __future__ import annotations
-
 import sys
 from enum import StrEnum
 from pathlib import Path

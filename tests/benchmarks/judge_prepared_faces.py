@@ -9,8 +9,6 @@ distance of the outer eye corners; the head's yaw; and by skin tone, whether fac
 which flags they get, so that no group of people is sorted out unseen.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import Counter

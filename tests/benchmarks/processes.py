@@ -10,8 +10,6 @@ pixels; stage two: a U-Net of width 8 over the encoder that ships. Processes of 
 its cores: with fewer cores than processes nothing can be gained.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import statistics

@@ -1,7 +1,5 @@
 """What the benchmarks of training share: clocks, counts, tables."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

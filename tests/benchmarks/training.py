@@ -15,8 +15,6 @@ number is the median over the turns: the machine may be busy with other things. 
 after the turns.) The parts are measured in steps of their own, in which the device is waited for.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, is_dataclass, replace

@@ -8,8 +8,6 @@ They try the importer where the models themselves are not at hand: what comes ou
 went in. The .h5 needs h5py, and is left out without it.
 """  # noqa: E501
 
-from __future__ import annotations
-
 import json
 import struct
 from pathlib import Path

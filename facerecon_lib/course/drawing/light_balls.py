@@ -6,8 +6,6 @@ A light is (1, 9, 3) or (9, 3), as in `lighting`. A ball is seen from the front:
 middle faces the viewer, +x is right, +y is up. Notebook 03, Eq. 3.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

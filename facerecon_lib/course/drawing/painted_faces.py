@@ -9,8 +9,6 @@ gallery([...], [...], title="What to notice") # pictures in rows
 Notebook 01.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

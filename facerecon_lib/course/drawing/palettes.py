@@ -4,8 +4,6 @@ return in_palette(figure)                            # a PIL image, which a note
 picture = fewer_colours(picture)                     # compresses better, still (H, W, 3)
 """
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure

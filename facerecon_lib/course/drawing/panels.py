@@ -7,8 +7,6 @@ picture(axis, error_view(model, truth[0], error[0], most=4.0))
 Notebooks 01, 03, 05 and 06.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor

@@ -4,8 +4,6 @@ curves = Curves(lambda axes: axes[0].plot(x, y), count=1, size=(300, 200))
 picture = panel_row({"the photo": photo}, curves.marked([12.0]))
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

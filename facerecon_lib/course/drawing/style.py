@@ -22,8 +22,6 @@ colours to paint by `heat(values, most)`, and get their bar by `colour_bar`.
 Every notebook.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 

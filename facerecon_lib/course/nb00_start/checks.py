@@ -1,7 +1,5 @@
 """The check of notebook 00's warm-up, which shows what checks say."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure

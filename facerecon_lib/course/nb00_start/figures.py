@@ -5,8 +5,6 @@ forming(model, coefficients, crop)              # the fit, one group of coeffici
 course_map(model, coefficients, crop)           # the report's Figure 1, with notebook numbers
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

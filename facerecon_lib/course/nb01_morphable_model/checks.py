@@ -1,7 +1,5 @@
 """Checks of notebook 01: PCA, Eq. 1, fitting with the prior, generalisation and specificity."""
 
-from __future__ import annotations
-
 import math
 import tracemalloc
 

@@ -10,8 +10,6 @@ Drawn from the shape space that the shipped model was made of, not from the mode
 a sum of its modes. Neutral, rigidly aligned, on the model's own triangles at subdivision 0.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The figures of notebook 01: modes, measures, fits and their errors, skins. Eq. 1 and 2."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

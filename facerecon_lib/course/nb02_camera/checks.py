@@ -1,7 +1,5 @@
 """Checks of notebook 02: rotations, the pose, the perspective, and a pose from landmarks."""
 
-from __future__ import annotations
-
 import math
 
 import torch

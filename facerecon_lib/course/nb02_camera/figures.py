@@ -7,8 +7,6 @@
 Everything takes points that a reader's own functions computed, so the figures show their work.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Checks of notebook 03: normals, spherical harmonics, Eq. 3, and light from colours."""
 
-from __future__ import annotations
-
 import math
 
 import torch

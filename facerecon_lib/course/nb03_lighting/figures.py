@@ -1,7 +1,5 @@
 """Figures of notebook 03, made of what `light_balls`, `relighting` and `skin_tones` hold. Eq. 3."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Light that Eq. 3 cannot say, and a photo under another light. Notebook 03."""
 
-from __future__ import annotations
-
 import math
 
 import torch

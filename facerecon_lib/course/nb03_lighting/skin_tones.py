@@ -1,7 +1,5 @@
 """One picture, several skins: what light can hide, for notebook 03."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -6,8 +6,6 @@ animation(hunt_frames(target, {"hard": path, "soft": other}))  # two triangles h
 Section 2.1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -70,7 +68,7 @@ def image_derivative(
     v_camera: Float[Tensor, "1 vertex 3"],
     faces: Int[Tensor, "face 3"],
     colours: Float[Tensor, "1 vertex 3"],
-    move: Float[Tensor, 3],
+    move: Float[Tensor, "3"],
     picture: Callable[[Fragments, Tensor], Tensor],
     size: int,
     soft: SoftSettings | None = None,

@@ -1,7 +1,5 @@
 """Checks of notebook 05: the losses of Eq. 4 to 7, and the loop of a fit."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

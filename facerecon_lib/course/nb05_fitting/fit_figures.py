@@ -3,8 +3,6 @@
 Notebook 05, Eq. 7.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

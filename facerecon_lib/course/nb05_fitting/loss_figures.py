@@ -3,8 +3,6 @@
 Notebook 05, Eq. 4 to 6.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 

@@ -8,8 +8,6 @@ c = photo_fits.coefficients(p)
 Notebook 05, Eq. 7.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -5,8 +5,6 @@ answers.errors_figure({"the mean face": a, "the encoder": b}, batch.tone, "The s
 Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib

@@ -1,7 +1,5 @@
 """Checks of notebook 06: the network's way to its coefficients, the truth in mm², one step."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

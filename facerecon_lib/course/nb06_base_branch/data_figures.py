@@ -6,8 +6,6 @@ figures.anatomy(model, pool, 5)
 Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 import timeit
 from collections.abc import Callable, Mapping, Sequence

@@ -7,8 +7,6 @@ figures.learning_figure(diary)
 Notebook 06, Eq. 7.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """Checks of notebook 07: reading maps at the vertices, hidden vertices, adding, depth weights."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace

@@ -7,8 +7,6 @@ figures.skips_figure(base, figures.maps_without(unet, photo, base))
 Notebook 07, section 2.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise

@@ -7,8 +7,6 @@ figures.frames_figure(...)
 Notebook 07, section 2.2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """Checks of notebook 08: flipped triangles, both symmetries of Eq. 9, smoothness over the ring."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

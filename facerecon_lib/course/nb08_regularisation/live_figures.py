@@ -8,8 +8,6 @@ runaway_figure(watch, fit, flipped_share)
 Notebook 08, Eq. 8 to 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 

@@ -7,8 +7,6 @@ fits.ablation_table(sweep)
 Notebook 08, Eq. 8 to 12.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -8,8 +8,6 @@ draw = weight_panels(sweep, "Eq. 8", "shape", ["displacement_max_mm"])    # for 
 Notebook 08, Eq. 8 to 12.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import json

@@ -1,7 +1,5 @@
 """Checks of notebook 09: gains by group, skin tone, where a displacement is, a texture offset."""
 
-from __future__ import annotations
-
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor

@@ -7,8 +7,6 @@ beside_figure(persons, "Base beside augmented")
 Notebook 09, Figures 4 and 5.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 

@@ -12,8 +12,6 @@ about the light, trained alike and asked about the same rendered faces, which no
 Notebook 09, section 4.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Checks of notebook 10: from a file back onto the photo, another light, a caricature."""
 
-from __future__ import annotations
-
 import json
 import math
 

@@ -3,8 +3,6 @@
 Notebook 10, sections 2.1 and 2.2.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

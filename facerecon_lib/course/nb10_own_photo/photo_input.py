@@ -10,8 +10,6 @@ browser to the memory of the kernel and no further: nothing is written to the di
 Notebook 10.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import html

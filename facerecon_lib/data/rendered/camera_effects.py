@@ -4,8 +4,6 @@ Everything works on batches, on the images' device, and takes one strength per p
 face of a batch has its own camera. Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

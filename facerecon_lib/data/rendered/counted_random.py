@@ -9,8 +9,6 @@ run resumes at any step, and a new effect changes no other. The hash is the fina
 (Steele et al., 2014), twice. Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from dataclasses import dataclass

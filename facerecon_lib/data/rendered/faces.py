@@ -10,8 +10,6 @@ are two families of light and background: one to train an encoder, one to judge 
 Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

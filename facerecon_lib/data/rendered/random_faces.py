@@ -8,8 +8,6 @@ its basis was made of, poses as in photos of people, and light from two families
 trained on one and judged on the other. Notebook 06, Eq. 1 to 3.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

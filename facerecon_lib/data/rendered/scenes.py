@@ -6,8 +6,6 @@ head coordinates, two numbers per pixel: mm to the viewer's right and up from th
 face, turned with its roll. Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -12,8 +12,6 @@ wrinkles, a third mild and a third strong ones; the same holds for marks of the 
 Notebook 07, section 2.2.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -8,8 +8,6 @@ forehead, between the brows, beside the eyes, below them, beside nose and mouth.
 Notebook 07, section 2.2.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch
