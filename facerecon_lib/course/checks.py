@@ -2,25 +2,29 @@
 
 A check module (`nb03_lighting/checks.py`) registers its exercises by the name of the function:
 
-    def _light_alone(albedo, normals, light):
-        return lighting.sh_basis(normals) @ light
-
     @exercise_check(
         stand_in=lighting.shade,
-        mistakes={"This is the light alone. Eq. 3 multiplies it by the albedo.": _light_alone},
+        mistakes={
+            "This is the light alone. Eq. 3 multiplies it by the albedo.": (
+                lambda albedo, normals, light: lighting.sh_basis(normals) @ light
+            ),
+        },
+        axes=("face", "vertex", "colour"),
     )
     def shade(attempt):
+        attempt.case("shade under ambient light", (albedo, normals, ambient), expected=albedo)
         for batch, vertices in ((1, 40), (9, 9)):
-            agree(f"shade of {batch} faces", attempt, *_scene(batch, vertices))
+            attempt.case(f"shade of {batch} faces", _scene(batch, vertices))
+        attempt.gradients("shade", {"albedo": albedo, "normals": normals}, light)
         return "one light, and a batch of lights"
 
 To add an exercise:
 
 1. Write its stub and its solution in the notebook, with `@exercise` and `check(name)`.
-2. Write the check. `attempt` calls the student's own function on copies of the arguments;
-   `attempt.stand_in` is the library's. A check raises `Wrong` (most often through `agree` or
-   `close`) or returns; a string that it returns is told to the student. Judge small cases with
-   known numbers first, then batches of several sizes, float64, and gradients (`same_gradients`).
+2. Write the check. `attempt(...)` is the student's answer to copies of the arguments,
+   `attempt.case` compares it with the library's or with `expected`. A check raises `Wrong` or
+   returns; a string that it returns is told to the student. Judge small cases with known numbers
+   first, then batches of several sizes, float64, and gradients.
 3. Write the mistakes that students make as functions, each under the sentence that explains it.
    When the check raises, the student's answers so far are compared with what these return for
    the same arguments, and the student reads the sentence of the first that agrees. Functions that
@@ -31,15 +35,23 @@ To add an exercise:
    see to it that every mistake of the table gets its own sentence.
 """
 
+import copy
 import importlib
+import inspect
+import linecache
 import pkgutil
-from collections.abc import Callable
+import traceback
+import types
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+import numpy as np
+from torch import Tensor
+
 from facerecon_lib import course
 
-from .compare import reproduces, same
+from .compare import Wrong, close, reproduces, same, same_gradients
 
 Mistakes = dict[str, Callable | tuple[Callable, ...]]
 
@@ -49,15 +61,16 @@ class ExerciseCheck:
     """One exercise: its name, the notebook it belongs to, who stands in, and what judges it.
 
     mistakes: wrong functions by the sentence that explains them. compared: of an answer, what of it
-    is compared with theirs; the answer itself unless it says otherwise.
+    is compared with theirs. options: of `close`, for every case of the check.
     """
 
     name: str
     notebook: str
     stand_in: Callable
-    examine: Callable[[Callable], str | None]
+    examine: Callable[["Attempt"], str | None]
     mistakes: Mistakes = field(default_factory=dict)
     compared: Callable = lambda answer: answer
+    options: dict = field(default_factory=dict)
 
     def wrong_functions(self) -> list[tuple[str, Callable]]:
         """The table, one (sentence, function) per function."""
@@ -67,17 +80,16 @@ class ExerciseCheck:
             for function in (functions if isinstance(functions, tuple) else (functions,))
         ]
 
-    def explain(self, calls: list[tuple[object, object]], run: Callable) -> str | None:
+    def explain(self, calls: list[tuple[object, object]]) -> str | None:
         """The sentence of the first mistake that gives the student's answers, if one does.
 
-        calls: (arguments, answer) of all calls, of which the last answer is wrong. run: calls a
-        function on copies of arguments.
+        calls: (arguments, answer) of all calls, of which the last answer is wrong.
         """
         if not self.mistakes or not calls:
             return None
 
         def answer(function: Callable, arguments: object) -> object:
-            return self.compared(run(function, arguments))
+            return self.compared(_answer(function, arguments))
 
         *earlier, (arguments, got) = calls
         try:
@@ -95,27 +107,153 @@ class ExerciseCheck:
         return None
 
 
+class Attempt:
+    """A student's function under judgement: called on copies of its arguments, and compared.
+
+    calls: ((positional, named) arguments, answer) of every call, for the mistake to be named.
+    """
+
+    def __init__(self, student: Callable, definition: ExerciseCheck):
+        self.student, self.stand_in = student, definition.stand_in
+        self.options = definition.options
+        self.calls: list[tuple[tuple, object]] = []
+
+    def __call__(self, *args, **kwargs):
+        try:
+            answer = _answer(self.student, (args, kwargs))
+        except Wrong:
+            raise
+        except (Exception, SystemExit) as error:
+            blank = isinstance(error, NotImplementedError) and _raised_by(error) in _own_codes(
+                self.student
+            )
+            raise (Blank if blank else Raised(_own_line(error, self.student))) from None
+        self.calls.append(((args, kwargs), answer))
+        return answer
+
+    def case(
+        self,
+        what: str,
+        inputs: tuple,
+        hint: str | None = None,
+        *,
+        expected: object = None,
+        **options,
+    ) -> None:
+        """Raise `Wrong` unless the answer to inputs is the library's, or `expected`.
+
+        what: the call in words. hint: a sentence to add when values differ. options: of `close`,
+        in place of the exercise's.
+        """
+        got = self(*inputs)
+        if expected is None:
+            expected = self.stand_in(*inputs)
+        self.close(what, got, expected, hint=hint, **options)
+
+    def close(self, what: str, got: object, expected: object, **options) -> None:
+        """`compare.close` with the exercise's options."""
+        close(what, got, expected, **self.options | options)
+
+    def gradients(self, what: str, inputs: dict[str, Tensor], *more: object, **options) -> None:
+        """Raise `Wrong` unless a weighted sum of the answer has the library's gradients.
+
+        inputs, more, options: see `compare.same_gradients`.
+        """
+        same_gradients(what, self, inputs, *more, **options)
+
+    def instead_of_raising(self, error: type[Exception], *inputs: object) -> str:
+        """What the function did where it should have raised error; "" where it raised it."""
+        try:
+            return f"returned {self(*inputs)}"
+        except Raised as raised:
+            return "" if error.__name__ in str(raised) else "raised another error"
+
+
+class Blank(Exception):
+    """The student's function still raises its own NotImplementedError."""
+
+
+class Raised(Exception):
+    """What the student's function raised, in words for the student."""
+
+
+def _answer(function: Callable, arguments: tuple) -> object:
+    """The function's answer to copies of (positional, named) arguments."""
+    args, kwargs = _copied(arguments)
+    answer = function(*args, **kwargs)
+    return list(answer) if isinstance(answer, types.GeneratorType) else answer
+
+
+def _copied(value):
+    """The value with its tensors, arrays, lists and dicts copied; gradients flow through."""
+    if isinstance(value, Tensor):
+        return value.clone() if value.requires_grad else value.detach().clone()
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) in (list, tuple):
+        return type(value)(_copied(v) for v in value)
+    if type(value) is dict:
+        return {k: _copied(v) for k, v in value.items()}
+    return copy.copy(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _own_codes(student: Callable) -> set[types.CodeType]:
+    code = getattr(inspect.unwrap(student), "__code__", None)
+    return set(_codes(code)) if code else set()
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _raised_by(error: BaseException) -> types.CodeType:
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1].f_code
+
+
+def _own_line(error: BaseException, student: Callable) -> str:
+    """The student's own line that failed, and the error, in one sentence each."""
+    own = _own_codes(student)
+    files = {code.co_filename for code in own}
+    message = traceback.format_exception_only(error)[-1].strip()
+    lines = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code in own or frame.f_code.co_filename in files
+    ]
+    if not lines:
+        return f"{student.__name__} could not be called: {message}"
+    file, line = lines[-1]
+    text = linecache.getline(file, line).strip()
+    return f"Your code stopped at line {line} of its cell:\n    {text}\n{message}"
+
+
 _REGISTERED: dict[str, ExerciseCheck] = {}
 
 
 def exercise_check(
-    stand_in: Callable, mistakes: Mistakes | None = None, compared: Callable = lambda answer: answer
+    stand_in: Callable,
+    mistakes: Mistakes | None = None,
+    compared: Callable = lambda answer: answer,
+    **options,
 ) -> Callable:
     """Register the function below as the check of the exercise that carries its name.
 
-    stand_in: the library's answer, used in the notebook until the student's passes. mistakes and
-    compared: see `ExerciseCheck`. Raises ValueError when two exercises share a name, since
-    notebooks name their functions alone.
+    stand_in: the library's answer, used in the notebook until the student's passes. mistakes,
+    compared and options: see `ExerciseCheck`. Raises ValueError when two exercises share a name,
+    since notebooks name their functions alone.
     """
 
     def register(examine: Callable) -> Callable:
         name = examine.__name__
         notebook = examine.__module__.rpartition(".nb")[2][:2]
-        known = _REGISTERED.get(name)
-        if known is not None and known.notebook != notebook:
-            raise ValueError(f"exercise {name!r} is in notebook {known.notebook} already")
+        other = _REGISTERED.get(name)
+        if other is not None and other.notebook != notebook:
+            raise ValueError(f"exercise {name!r} is in notebook {other.notebook} already")
         _REGISTERED[name] = ExerciseCheck(
-            name, notebook, stand_in, examine, mistakes or {}, compared
+            name, notebook, stand_in, examine, mistakes or {}, compared, options
         )
         return examine
 
@@ -137,10 +275,10 @@ def exercises() -> dict[str, ExerciseCheck]:
 
 def find(name: str) -> ExerciseCheck:
     """The exercise of that name; raises LookupError, naming those that there are."""
-    known = exercises()
-    if name not in known:
+    names = exercises()
+    if name not in names:
         raise LookupError(
             f"no exercise is called {name!r}: keep the name that the notebook gave the function. "
-            f"There are: {', '.join(known)}"
+            f"There are: {', '.join(names)}"
         )
-    return known[name]
+    return names[name]

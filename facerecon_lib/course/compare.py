@@ -69,19 +69,21 @@ def close(
     axes: Sequence[str] = (),
     hint: str | None = None,
     picture: Callable[[Tensor, Tensor], Figure] | None = None,
+    parts: dict[str, dict] | None = None,
 ) -> None:
     """Raise `Wrong` unless got equals expected to atol + rtol |expected|, elementwise.
 
     what: the call as the student would write it. axes: a name for each axis, for "vertex 3".
     expected: a tensor, a float, an int, a bool, or a tuple of those, compared one by one.
     hint: a sentence to add when values differ. picture: called with (got, expected).
+    parts: of a tuple, the name of each value and its own options: {"zbuf": dict(atol=1e-4)}.
     """
     if isinstance(expected, tuple):
         same_length(what, got, expected)
-        for i, (one, other) in enumerate(zip(got, expected, strict=True)):
-            close(
-                f"value {i + 1} of {what}", one, other, atol=atol, rtol=rtol, axes=axes, hint=hint
-            )
+        parts = parts or {f"value {i + 1}": {} for i in range(len(expected))}
+        options = dict(atol=atol, rtol=rtol, axes=axes, hint=hint, picture=picture)
+        for (name, own), one, other in zip(parts.items(), got, expected, strict=True):
+            close(f"{name} of {what}", one, other, **options | own)
         return
     if got is None:
         raise Wrong(f"{what} returned nothing (None): is the `return` missing?")
@@ -198,7 +200,7 @@ def instead_of_raising(error: type[Exception], attempt: Callable, *arguments: ob
     try:
         answer = attempt(*arguments)
     except Exception as raised:
-        if type(raised).__name__ == "_Blank":  # not attempted yet: that is for `judge` to say
+        if type(raised).__name__ == "Blank":  # not attempted yet: that is for `judge` to say
             raise
         return "" if error.__name__ in str(raised) else "raised another error"
     return f"returned {answer}"

@@ -12,27 +12,22 @@ then the library's version answers, so a notebook always runs from top to bottom
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import html
-import inspect
 import io
-import linecache
 import os
 import sys
 import time
-import traceback
-import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .. import __version__
 from . import checks
+from .checks import Attempt, Blank, Raised
 from .compare import Wrong
 
 # Sizes ----------------------------------------------------------------------------------------
@@ -192,7 +187,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     The function gets copies of its arguments, and random numbers that start alike; those of the
     notebook are left as they are.
     """
-    attempt = _Attempt(student, definition.stand_in)
+    attempt = Attempt(student, definition)
     said = io.StringIO()
     drawn = _open_figures()
     numpy_state = np.random.get_state()  # noqa: NPY002, students may use it
@@ -211,7 +206,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
             start = time.perf_counter()
             remark = _examine(definition, attempt)
             slow = _slow(time.perf_counter() - start, definition)
-    except _Blank:
+    except Blank:
         return Verdict(
             "blank",
             "not attempted yet (it still raises NotImplementedError). The library's version "
@@ -219,7 +214,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
         )
     except Wrong as wrong:
         return Verdict("wrong", str(wrong), said.getvalue(), wrong.picture)
-    except _Raised as raised:
+    except Raised as raised:
         return Verdict("wrong", str(raised), said.getvalue())
     except Exception as error:  # an answer so odd that the check itself tripped over it
         text = f"What it returned could not be compared: {type(error).__name__}: {error}"
@@ -231,14 +226,14 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     return Verdict("right", remark, said.getvalue(), slow=slow)
 
 
-def _examine(definition: checks.ExerciseCheck, attempt: _Attempt) -> str:
+def _examine(definition: checks.ExerciseCheck, attempt: Attempt) -> str:
     """Run the check; a mistake that its table knows is told in the table's words."""
     try:
         return definition.examine(attempt) or ""
-    except (_Blank, _Raised):
+    except (Blank, Raised):
         raise
     except Exception as error:
-        sentence = definition.explain(attempt.calls, attempt.run)
+        sentence = definition.explain(attempt.calls)
         if sentence is None:
             raise
         raise Wrong(sentence, getattr(error, "picture", None)) from None
@@ -249,7 +244,7 @@ def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
     if seconds < SLOW_SECONDS:
         return ""
     start = time.perf_counter()
-    definition.examine(_Attempt(definition.stand_in, definition.stand_in))
+    definition.examine(Attempt(definition.stand_in, definition))
     ours = time.perf_counter() - start
     if seconds < 10 * ours:
         return ""
@@ -257,96 +252,6 @@ def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
         f"It is {seconds / ours:.0f} times slower than the library's, so cells below will take "
         "longer: most often a Python loop over vertices or pixels is why."
     )
-
-
-class _Blank(Exception):
-    pass
-
-
-class _Raised(Exception):
-    pass
-
-
-class _Attempt:
-    """Calls the student's function on copies of the arguments and sorts what it raises.
-
-    All calls, and what the student's function answered, are remembered for its mistake to be named.
-    """
-
-    def __init__(self, student: Callable, stand_in: Callable):
-        self.student, self.stand_in = student, stand_in
-        self.__name__ = student.__name__
-        self.calls: list[tuple[tuple, object]] = []
-
-    @staticmethod
-    def run(function: Callable, arguments: tuple) -> object:
-        """The function's answer to copies of (positional, named) arguments."""
-        args, kwargs = _copied(arguments)
-        answer = function(*args, **kwargs)
-        return list(answer) if isinstance(answer, types.GeneratorType) else answer
-
-    def __call__(self, *args, **kwargs):
-        try:
-            answer = self.run(self.student, (args, kwargs))
-            self.calls.append(((args, kwargs), answer))
-            return answer
-        except Wrong:
-            raise
-        except NotImplementedError as error:
-            if _raised_by(error) in _own_codes(self.student):
-                raise _Blank from None
-            raise _Raised(_own_line(error, self.student)) from None
-        except (Exception, SystemExit) as error:
-            raise _Raised(_own_line(error, self.student)) from None
-
-
-def _copied(value):
-    """The value with its tensors, arrays, lists and dicts copied; gradients flow through."""
-    if isinstance(value, Tensor):
-        return value.clone() if value.requires_grad else value.detach().clone()
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    if type(value) in (list, tuple):
-        return type(value)(_copied(v) for v in value)
-    if type(value) is dict:
-        return {k: _copied(v) for k, v in value.items()}
-    return copy.copy(value) if hasattr(value, "__dataclass_fields__") else value
-
-
-def _own_codes(student: Callable) -> set[types.CodeType]:
-    code = getattr(inspect.unwrap(student), "__code__", None)
-    return set(_codes(code)) if code else set()
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
-
-
-def _raised_by(error: BaseException) -> types.CodeType | None:
-    last = None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        last = frame.f_code
-    return last
-
-
-def _own_line(error: BaseException, student: Callable) -> str:
-    """The student's own line that failed, and the error, in one sentence each."""
-    own = _own_codes(student)
-    files = {code.co_filename for code in own}
-    said = traceback.format_exception_only(error)[-1].strip()
-    mine = [
-        (frame, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code in own or frame.f_code.co_filename in files
-    ]
-    if not mine:
-        return f"{student.__name__} could not be called: {said}"
-    frame, line = mine[-1]
-    text = linecache.getline(frame.f_code.co_filename, line).strip()
-    return f"Your code stopped at line {line} of its cell:\n    {text}\n{said}"
 
 
 def _open_figures() -> set[int]:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..checks import exercise_check
-from ..compare import agree, seeded
+from ..compare import uniform
 
 
 def masked_mean(
@@ -34,26 +34,18 @@ CALL = "mean_colour of an orange picture, (0.9, 0.5, 0.1), with two fifths under
             (image * mask).sum((0, 2, 3)) / mask.sum()
         ).expand(len(image), 3),
     },
+    axes=("batch", "channel"),
 )
 def mean_colour(attempt) -> str:
-    axes = ("batch", "channel")
     orange = torch.tensor([0.9, 0.5, 0.1])[:, None, None].expand(1, 3, 4, 5)
     mask = torch.zeros(1, 1, 4, 5)
     mask[..., :2] = 1.0
-    agree(CALL, attempt, orange, mask, axes=axes, picture=_swatches)
-    generator = seeded(0)
-    image = torch.rand(3, 3, 7, 5, generator=generator)
-    mask = (torch.rand(3, 1, 7, 5, generator=generator) > 0.5).float()
-    call = "mean_colour(image, mask) for three random pictures"
-    agree(call, attempt, image, mask, axes=axes)
-    agree(
-        "mean_colour(image, mask) with a mask between 0 and 1",
-        attempt,
-        image[:2],
-        torch.rand(2, 1, 7, 5, generator=generator),
-        axes=axes,
-        hint="Such a mask is a weight: it multiplies the pixel, and the weights' sum divides.",
-    )
+    attempt.case(CALL, (orange, mask), picture=_swatches)
+    image, soft = uniform(3, 3, 7, 5, seed=0), uniform(3, 1, 7, 5, seed=1)
+    call = "mean_colour(image, mask)"
+    attempt.case(f"{call} for three random pictures", (image, (soft > 0.5).float()))
+    hint = "Such a mask is a weight: it multiplies the pixel, and the weights' sum divides."
+    attempt.case(f"{call} with a mask between 0 and 1", (image[:2], soft[:2]), hint)
     return "hard and soft masks, one picture or several"
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...face import lighting, mesh
 from ...face.coefficients import UNIT_AMBIENT
 from ..checks import exercise_check
-from ..compare import Wrong, agree, close, like, same_gradients, seeded
+from ..compare import Wrong, close, like, normal, seeded, uniform
 
 PYRAMID = torch.tensor(  # a flat pyramid: four slopes around the tip (0), a square base below
     [[0.0, 0, 1], [2, -2, 0], [2, 2, 0], [-2, 2, 0], [-2, -2, 0]]
@@ -65,68 +65,46 @@ def _last_triangle_only(vertices, faces):
             _last_triangle_only
         ),
     },
+    axes=("face", "vertex", "x, y, z"),
 )
 def vertex_normals(attempt):
     one = PYRAMID[None]
-    axes = ("face", "vertex", "x, y, z")
     got, expected = attempt(one, PYRAMID_FACES), mesh.vertex_normals(one, PYRAMID_FACES)
     if like(got, expected):
-        length = got.norm(dim=-1, keepdim=True)
-        worst = float(length.flatten()[(length - 1).abs().argmax()])
+        length = got.norm(dim=-1).flatten()
+        worst = float(length[(length - 1).abs().argmax()])
         if abs(worst - 1) > 1e-3 and torch.allclose(F.normalize(got, dim=-1), expected, atol=1e-3):
             raise Wrong(
                 "Your normals point the right way, but are not of length 1 "
                 f"(one is {worst:.3g} long)."
             )
-    close(
-        "vertex_normals of a pyramid of 5 vertices",
-        got,
-        expected,
-        axes=axes,
-        hint="Its tip should point straight up, to (0, 0, 1).",
-    )
+    hint = "Its tip should point straight up, to (0, 0, 1)."
+    attempt.close("vertex_normals of a pyramid of 5 vertices", got, expected, hint=hint)
     mixed = one * torch.tensor([[[1.0]], [[30.0]], [[0.2]]]) + torch.tensor([5.0, -3, 400])
-    close(
-        "vertex_normals of the pyramid in three sizes, moved away from the origin",
-        attempt(mixed, PYRAMID_FACES),
-        expected.expand(3, -1, -1),
-        axes=axes,
-        hint="Size and place of a mesh do not change where it faces.",
-    )
-    balls = bumpy_ball()
-    what = "vertex_normals of two bumpy balls"
-    agree(what, attempt, *balls, axes=axes)
-    agree(
-        "vertex_normals of a mesh whose last vertex is in no triangle",
-        attempt,
-        torch.cat([one, torch.tensor([[[9.0, 9, 9]]])], 1),
-        PYRAMID_FACES,
-        axes=axes,
-        hint="A vertex without triangles has no normal: return zeros there, not nan.",
-    )
-    vertices, faces = balls
-    tolerance = dict(atol=1e-4, rtol=1e-2)
-    inputs = {"vertices": vertices}
-    same_gradients("your normals", attempt, inputs, faces, **tolerance)
+    what = "vertex_normals of the pyramid in three sizes, moved away from the origin"
+    hint = "Size and place of a mesh do not change where it faces."
+    attempt.case(what, (mixed, PYRAMID_FACES), hint, expected=expected.expand(3, -1, -1))
+    vertices, faces = bumpy_balls()
+    attempt.case("vertex_normals of two bumpy balls", (vertices, faces))
+    what = "vertex_normals of a mesh whose last vertex is in no triangle"
+    hint = "A vertex without triangles has no normal: return zeros there, not nan."
+    alone = torch.cat([one, torch.tensor([[[9.0, 9, 9]]])], 1)
+    attempt.case(what, (alone, PYRAMID_FACES), hint)
+    attempt.gradients("your normals", {"vertices": vertices}, faces, atol=1e-4, rtol=1e-2)
     return "on a pyramid and two bumpy balls, with its gradient"
 
 
-def bumpy_ball(rings: int = 7, around: int = 10) -> tuple[Tensor, Tensor]:
+def bumpy_balls(rings: int = 7, around: int = 10) -> tuple[Tensor, Tensor]:
     """Two uneven balls of one mesh, (2, V, 3), whose triangles differ much in area."""
-    vertices, faces = [], []
-    for i in range(rings):
-        polar = math.pi * ((i + 0.5) / rings) ** 1.4  # crowded at the top
-        for j in range(around):
-            a = 2 * math.pi * (j + 0.3 * i) / around
-            ring = math.sin(polar)
-            vertices.append([ring * math.cos(a), ring * math.sin(a), math.cos(polar)])
-    for i in range(rings - 1):
-        for j in range(around):
-            k, right = i * around + j, i * around + (j + 1) % around
-            faces += [[k, k + around, right], [right, k + around, right + around]]
-    points = torch.tensor(vertices)
-    bumps = 1 + 0.25 * torch.rand(2, len(points), 1, generator=seeded(5))
-    return 60 * points * bumps, torch.tensor(faces)
+    i, j = torch.meshgrid(torch.arange(rings), torch.arange(around), indexing="ij")
+    polar = math.pi * ((i + 0.5) / rings) ** 1.4  # crowded at the top
+    a = 2 * math.pi * (j + 0.3 * i) / around
+    points = torch.stack([polar.sin() * a.cos(), polar.sin() * a.sin(), polar.cos()], -1)
+    corner, right = (around * i + j)[:-1], (around * i + (j + 1) % around)[:-1]
+    quads = [corner, corner + around, right], [right, corner + around, right + around]
+    faces = torch.cat([torch.stack(corners, -1).reshape(-1, 3) for corners in quads])
+    bumps = 1 + 0.25 * uniform(2, rings * around, 1, seed=5)
+    return 60 * points.reshape(-1, 3) * bumps, faces
 
 
 # The basis --------------------------------------------------------------------------------------
@@ -183,10 +161,10 @@ def reordered(*order: int):
     },
 )
 def sh_basis(attempt):
-    def picture(_got=None, _expected=None):
+    def picture(*_):
         from .figures import two_bases
 
-        return two_bases(lambda n: attempt(n), lighting.sh_basis)
+        return two_bases(attempt, lighting.sh_basis)
 
     seven = torch.tensor(
         [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1], [0.48, 0.6, 0.64]]
@@ -194,20 +172,14 @@ def sh_basis(attempt):
     got, expected = attempt(seven), lighting.sh_basis(seven)
     if like(got, expected):
         _wrong_functions(got, expected, seven, picture)
-    what = "sh_basis of 7 directions"
-    close(what, got, expected, axes=("direction", "k"), picture=picture)
+    close("sh_basis of 7 directions", got, expected, axes=("direction", "k"), picture=picture)
     n, axes = unit_vectors(4, 50, seed=1), ("face", "vertex", "k")
-    what = "sh_basis of normals (4, 50, 3)"
-    agree(what, attempt, n, axes=axes, picture=picture)
-    agree("sh_basis of one direction, (3,)", attempt, n[0, 0], axes=("k",))
-    agree("sh_basis in float64", attempt, n.double(), atol=1e-6)
-    same_gradients(
-        "your basis",
-        attempt,
-        {"normals": 1.7 * n},
-        # z^2 and 1 - x^2 - y^2 have the same gradient along the sphere only
-        call=lambda function, normals: function(F.normalize(normals, dim=-1)),
-    )
+    attempt.case("sh_basis of normals (4, 50, 3)", (n,), axes=axes, picture=picture)
+    attempt.case("sh_basis of one direction, (3,)", (n[0, 0],), axes=("k",))
+    attempt.case("sh_basis in float64", (n.double(),), atol=1e-6)
+    # z^2 and 1 - x^2 - y^2 have the same gradient along the sphere only
+    on_sphere = dict(call=lambda function, normals: function(F.normalize(normals, dim=-1)))
+    attempt.gradients("your basis", {"normals": 1.7 * n}, **on_sphere)
     return "all nine functions, at 200 normals"
 
 
@@ -261,41 +233,29 @@ def under(other_light):
             lighting.sh_basis(n) @ light
         ),
     },
+    axes=("face", "vertex", "colour"),
 )
 def shade(attempt):
-    axes = ("face", "vertex", "colour")
     # one white vertex that faces the viewer, and one that faces away
     albedo = torch.tensor([[[1.0, 1, 1], [0.5, 0.5, 0.5]]])
     normals = torch.tensor([[[0.0, 0, 1], [0, 0, -1]]])
-    ambient = lighting.ambient_lighting(1)
-    close(
-        "shade(albedo, normals, ambient light of 1)",
-        attempt(albedo, normals, ambient),
-        albedo,
-        axes=axes,
-        hint="Light of strength 1 from everywhere shows the albedo itself.",
-    )
-    front, red = ambient.clone(), torch.zeros(1, 9, 3)
+    ambient, red = lighting.ambient_lighting(1), torch.zeros(1, 9, 3)
+    front = ambient.clone()
     front[:, 2], red[0, 0, 0] = 3.0, UNIT_AMBIENT
-    for light, words, hint in (
-        (
-            front,
-            "shade of two vertices under ambient light and a lamp in front",
-            "The first vertex faces the lamp and is brighter than 1, the second is below 0.",
-        ),
-        (red, "shade under a red light", "Each colour channel has nine coefficients of its own."),
-    ):
-        agree(words, attempt, albedo, normals, light, axes=axes, hint=hint)
+    hint = "Light of strength 1 from everywhere shows the albedo itself."
+    what = "shade(albedo, normals, ambient light of 1)"
+    attempt.case(what, (albedo, normals, ambient), hint, expected=albedo)
+    hint = "The first vertex faces the lamp and is brighter than 1, the second is below 0."
+    what = "shade of two vertices under ambient light and a lamp in front"
+    attempt.case(what, (albedo, normals, front), hint)
+    hint = "Each colour channel has nine coefficients of its own."
+    attempt.case("shade under a red light", (albedo, normals, red), hint)
     for batch, count in ((3, 40), (9, 9), (1, 7)):
-        g = seeded(batch)
-        albedo = torch.rand(batch, count, 3, generator=g)
-        normals = unit_vectors(batch, count, seed=batch)
-        light = torch.randn(batch, 9, 3, generator=g)
-        what = f"shade of {batch} faces of {count} vertices"
-        agree(what, attempt, albedo, normals, light, axes=axes)
-    same_gradients(
+        albedo, normals = uniform(batch, count, 3, seed=batch), unit_vectors(batch, count)
+        light = normal(batch, 9, 3, seed=batch + 1)
+        attempt.case(f"shade of {batch} faces of {count} vertices", (albedo, normals, light))
+    attempt.gradients(
         "your colours",
-        attempt,
         {"albedo": albedo, "normals": normals, "lighting": light},
         call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light),
     )
@@ -372,44 +332,25 @@ def plus_ambient(factor: float, **arguments):
             ridge=1e-9
         ),
     },
+    axes=("face", "k", "colour"),
 )
 def light_from_colours(attempt):
-    axes = ("face", "k", "colour")
-    g = seeded(4)
+    what = "the light of two faces that see all of the sphere, almost without ridge"
+    hint = "Here the colours were made with a known light, which should come back."
+    *scene, light = _lit_faces(front=False, seed=7)
+    inputs = (*scene, scene[0].new_ones(2, 300), 1e-9)
+    attempt.case(what, inputs, hint, expected=light, atol=1e-3, rtol=1e-3)
 
-    def scene(batch: int, count: int, front: bool, seed: int, dtype=torch.float64):
-        albedo = (0.2 + 0.7 * torch.rand(batch, count, 3, generator=g)).to(dtype)
-        normals = unit_vectors(batch, count, seed=seed, front=front).to(dtype)
-        light = lighting.ambient_lighting(batch, 0.8, dtype=dtype)
-        light = light + 0.5 * torch.randn(batch, 9, 3, generator=g).to(dtype)
-        return albedo, normals, lighting.shade(albedo, normals, light), light
-
-    albedo, normals, colours, light = scene(2, 300, False, 7)
-    ones = torch.ones(2, 300, dtype=albedo.dtype)
-    close(
-        "the light of two faces that see all of the sphere, almost without ridge",
-        attempt(albedo, normals, colours, ones, 1e-9),
-        light,
-        atol=1e-3,
-        rtol=1e-3,
-        axes=axes,
-        hint="Here the colours were made with a known light, which should come back.",
-    )
-    noise = 0.1 * torch.randn(2, 300, 3, generator=g).to(albedo)
-    albedo, normals, colours, light = scene(2, 300, True, 8)
-    colours = colours + noise
-    weights = torch.rand(2, 300, generator=g).to(albedo).round() * (0.2 + ones)
+    albedo, normals, colours, _ = _lit_faces(front=True, seed=8)
+    colours = colours + 0.1 * normal(2, 300, 3, seed=9).to(albedo)
+    weights = 1.2 * uniform(2, 300, seed=10).to(albedo).round()
     spoilt = torch.where(weights[..., None] > 0, colours, 50.0)
-    uneven = weights * torch.rand(2, 300, generator=g).to(albedo) * 40
+    uneven = weights * uniform(2, 300, seed=11).to(albedo) * 40
     channels = albedo * albedo.new_tensor([1.0, 0.5, 0.2])
-    for words, (skin, weight, *ridge) in {
+    for words, (skin, *rest) in {
         "with weights and a ridge of 0.02": (albedo, weights, 0.02),
         "with uneven weights (relative to their sum, each face by itself)": (albedo, uneven, 0.02),
-        "with a ridge of 0.3 (the stronger, the nearer to ambient light)": (
-            albedo,
-            weights,
-            0.3,
-        ),
+        "with a ridge of 0.3 (the stronger, the nearer to ambient light)": (albedo, weights, 0.3),
         "with a ridge of 3.0": (albedo, weights, 3.0),
         "where the channels' albedo differs (each has its own equations)": (
             channels,
@@ -418,12 +359,19 @@ def light_from_colours(attempt):
         ),
         "without saying the ridge (which is 0.001 then)": (albedo, weights),
     }.items():
-        what = f"light_from_colours {words}"
-        agree(what, attempt, skin, normals, spoilt, weight, *ridge, atol=2e-4, axes=axes)
+        attempt.case(f"light_from_colours {words}", (skin, normals, spoilt, *rest), atol=2e-4)
     single = [t.float() for t in (albedo, normals, colours, weights)]
-    what, tolerance = "light_from_colours in float32", dict(atol=2e-3, rtol=2e-3)
-    agree(what, attempt, *single, 0.02, axes=axes, **tolerance)
+    attempt.case("light_from_colours in float32", (*single, 0.02), atol=2e-3, rtol=2e-3)
     return "the known light came back; weights and ridge do what they should"
+
+
+def _lit_faces(front: bool, seed: int) -> tuple[Tensor, ...]:
+    """Albedo, normals, colours and light of two faces of 300 vertices, in float64."""
+    albedo = 0.2 + 0.7 * uniform(2, 300, 3, seed=seed).double()
+    normals = unit_vectors(2, 300, seed=seed, front=front).double()
+    light = lighting.ambient_lighting(2, 0.8, dtype=torch.float64)
+    light = light + 0.5 * normal(2, 9, 3, seed=seed + 20).double()
+    return albedo, normals, lighting.shade(albedo, normals, light), light
 
 
 # The counterfeit --------------------------------------------------------------------------------
@@ -462,11 +410,10 @@ def factors(of):
 )
 def same_picture(attempt):
     for batch, count in ((2, 5), (3, 3), (3, 9), (1, 4)):
-        g = seeded(10 * batch + count)
-        albedo = 0.1 + 0.8 * torch.rand(batch, count, 3, generator=g)
-        light = torch.randn(batch, 9, 3, generator=g)
-        factor = 0.3 + 2 * torch.rand(batch, 3, generator=g)
+        seed = 10 * batch + count
+        albedo = 0.1 + 0.8 * uniform(batch, count, 3, seed=seed)
+        light, factor = normal(batch, 9, 3, seed=seed), 0.3 + 2 * uniform(batch, 3, seed=seed + 1)
         what = f"same_picture of {batch} faces of {count} vertices"
-        hint = "One factor a face and channel, for all its vertices."
-        agree(what, attempt, albedo, light, factor, hint=hint)
+        hint = "One factor per face and channel, for all its vertices."
+        attempt.case(what, (albedo, light, factor), hint)
     return "other skin, other light, same picture"
