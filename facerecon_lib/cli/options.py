@@ -4,13 +4,11 @@
     @options_of(TrainSettings, unset=True)
     def train_base(out: Out, **settings) -> None: ...
 
-A field `batch: int = 8` with the line "batch: faces per step" in the class's docstring becomes
-`--batch`, a whole number, "faces per step."
+A field `batch: int = setting(8, "faces per step")` becomes `--batch`, a whole number.
 """
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
@@ -21,7 +19,7 @@ import typer
 def options_of(
     settings: type,
     unset: bool = False,
-    names: dict[str, str] | None = None,
+    names: Mapping[str, str] = {},
     arguments: tuple[str, ...] = (),
 ) -> Callable:
     """A decorator: the command takes a keyword per field of `settings` as well as its own.
@@ -29,19 +27,19 @@ def options_of(
     unset: options that are not given are None. names: of options that differ from their field's.
     arguments: the fields that are no options, but arguments.
     """
-    names, kinds, help_texts = names or {}, get_type_hints(settings), _help_texts(settings)
-    parameters = []
+    kinds, parameters = get_type_hints(settings), []
     for field in fields(settings):
-        kind = _plain(kinds[field.name])
+        kind, choices = _plain(kinds[field.name])
         if kind not in (str, int, float, bool, Path):  # a table of weights
             continue
-        option = names.get(field.name, f"--{field.name.replace('_', '-')}")
+        flag = field.name.replace("_", "-")
+        option = names.get(field.name, f"--{flag}")
         if kind is bool and (unset or field.default):
-            option += f"/--no-{field.name.replace('_', '-')}"
-        text = help_texts[field.name]
-        about = typer.Option(option, help=text)
+            option += f"/--no-{flag}"
+        text = field.metadata["help"] + f" ({', '.join(choices)})" * bool(choices)
+        about = typer.Option(option, help=f"{text}.")
         if field.name in arguments:
-            about = typer.Argument(help=text)
+            about = typer.Argument(help=f"{text}.")
         optional = unset or field.default is None
         parameters.append(
             inspect.Parameter(
@@ -53,9 +51,7 @@ def options_of(
         )
 
     def decorate(command: Callable) -> Callable:
-        own = list(inspect.signature(command, eval_str=True).parameters.values())
-        *own, rest = own
-        assert rest.kind is inspect.Parameter.VAR_KEYWORD
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]  # **settings
         command.__signature__ = inspect.Signature([*own, *parameters])
         command.__annotations__ = {p.name: p.annotation for p in (*own, *parameters)}
         return command
@@ -63,18 +59,9 @@ def options_of(
     return decorate
 
 
-def _plain(kind) -> type:
-    """str, int, float, bool or Path, of a type that says more."""
+def _plain(kind) -> tuple[type, tuple[str, ...]]:
+    """str, int, float, bool or Path, of a type that says more; and the choices of a Literal."""
     if get_origin(kind) is Literal:
-        return str
+        return str, get_args(kind)
     alternatives = [one for one in get_args(kind) if one is not type(None)]
-    return _plain(alternatives[0]) if len(alternatives) == 1 else kind
-
-
-def _help_texts(settings: type) -> dict[str, str]:
-    """The lines "field: what it means" of the docstrings, by field."""
-    texts: dict[str, str] = {}
-    for kind in reversed(settings.__mro__):
-        for name, text in re.findall(r"^    (\w+): (.+)$", kind.__doc__ or "", re.MULTILINE):
-            texts[name] = f"{text}."
-    return texts
+    return _plain(alternatives[0]) if len(alternatives) == 1 else (kind, ())

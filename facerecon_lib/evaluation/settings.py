@@ -11,49 +11,34 @@ from pathlib import Path
 from typing import get_args
 
 from ..files.errors import FacereconError
-from ..training.settings import Family, Illumination, Split
+from ..training.settings import Family, Illumination, Split, setting
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The options of `facerecon evaluate`, one line per field.
+    """The options of `facerecon evaluate`."""
 
-    checkpoint: an encoder (.safetensors); default: $FACERECON_ENCODER, or the shipped one
-    rendered: how many rendered faces; 200 where nothing else is asked for
-    photos: a folder of photos, or one photo
-    data: shards of photos; their test part is evaluated
-    split: how the photos of shards are divided, random or person; default: as in training
-    seed: of the rendered faces
-    family: light and background of the rendered faces, held-out or train
-    wrinkles: rendered faces with wrinkles, marks and make-up
-    scans: how many rendered faces get a scan-to-mesh error (NoW)
-    model: a face model (.safetensors); default: $FACERECON_MODEL, or the shipped one
-    recognition: who judges identity: dlib (default, if installed), facenet (fetches 112 MB), none
-    illumination: encoder (default), photo, free, grey or known; augmented: as in its training
-    augmented: the augmented branch beside the encoder
-    unet: its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one
-    device: cpu, cuda, or cuda:N
-    json: a file for every number
-    figure: a .png that shows some of the faces
-    """
-
-    checkpoint: Path | None = None
-    rendered: int | None = None
-    photos: Path | None = None
-    data: str | None = None
-    split: Split | None = None
-    seed: int = 1000
-    family: Family = "held-out"
-    wrinkles: bool = False
-    scans: int = 50
-    model: Path | None = None
-    recognition: str | None = None
-    illumination: Illumination | None = None
-    augmented: bool = False
-    unet: Path | None = None
-    device: str = "cpu"
-    json: Path | None = None
-    figure: Path | None = None
+    checkpoint: Path | None = setting(
+        None, "an encoder; else $FACERECON_ENCODER or the shipped one"
+    )
+    rendered: int | None = setting(None, "how many rendered faces; 200 where nothing else is asked")
+    photos: Path | None = setting(None, "a folder of photos, or one photo")
+    data: str | None = setting(None, "shards of photos; their test part is evaluated")
+    split: Split | None = setting(None, "of the photos of shards; default: as in training")
+    seed: int = setting(1000, "of the rendered faces")
+    family: Family = setting("held-out", "light and background of the rendered faces")
+    wrinkles: bool = setting(False, "rendered faces with wrinkles, marks and make-up")
+    scans: int = setting(50, "how many rendered faces get a scan-to-mesh error (NoW)")
+    model: Path | None = setting(None, "a face model; else $FACERECON_MODEL or the shipped one")
+    recognition: str | None = setting(
+        None, "who judges identity: dlib (default, if installed), facenet (fetches 112 MB), none"
+    )
+    illumination: Illumination | None = setting(None, "default: encoder; augmented: its training's")
+    augmented: bool = setting(False, "the augmented branch beside the encoder")
+    unet: Path | None = setting(None, "its U-Net; else $FACERECON_UNET or the shipped one")
+    device: str = setting("cpu", "cpu, cuda, or cuda:N")
+    json: Path | None = setting(None, "a file for every number")
+    figure: Path | None = setting(None, "a .png that shows some of the faces")
 
     @property
     def rendered_faces(self) -> int:

@@ -4,15 +4,15 @@
     settings.check()
     settings.total_steps, settings.rate(0)
 
-A field's type says which values are valid, its line in the docstring what it means; the options of
-`facerecon train` are made of both. Notebooks 06 and 09, sections 2.1 and 2.2.
+A field's type says which values are valid, its text what it means; the options of `facerecon train`
+are made of both. Notebooks 06 and 09, sections 2.1 and 2.2.
 """
 
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Annotated, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from ..files.errors import FacereconError
 from ..fitting.weights import (
@@ -36,11 +36,16 @@ RULES = {
 }
 Count = Annotated[int, "0 or more"]
 Amount = Annotated[float, "0 or more"]
+Seed = Annotated[int, "0 or more", "less than 2^62"]
+Share = Annotated[float, "0 (none) or a share below 1"]
 PositiveCount = Annotated[int, "more than 0"]
 PositiveAmount = Annotated[float, "more than 0"]
 Split = Literal["random", "person"]
 Family = Literal["train", "held-out"]
 Illumination = Literal["photo", "encoder", "free", "grey", "known"]
+Schedule = Literal["constant", "cosine"]
+Precision = Literal["32-true", "bf16-mixed", "auto"]
+Backbone = Literal["resnet50", "resnet18", "mobilenet_v3_large", "dlib_resnet29"]
 
 
 class SettingsError(FacereconError):
@@ -72,78 +77,54 @@ def loss_weights(stage: str, losses: str, recognition: str = "none") -> dict[str
     return weights
 
 
+def setting(default: Any, text: str) -> Any:
+    """A field and what it means: the help of its option, to which a Literal's choices are added."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class RunSettings:
-    """What both stages have: the data, the steps, Adam, the losses, the log.
-
-    profile: smoke (default), colab, full (the report's), or shipped
-    face_model: a face model (.safetensors); default: $FACERECON_MODEL, or the shipped one
-    subdivision: Loop steps of its mesh
-    data: shards of photos; without them, rendered faces
-    split: of photos: random or person
-    family: light and background of rendered faces: train or held-out
-    seed: of faces, of the order of photos, of the first weights
-    workers: processes that read photos
-    batch: faces per step, of all processes together
-    steps: steps in all; default: as many as the epochs have
-    epochs: instead of steps
-    faces_per_epoch: of rendered faces; photos have as many as there are
-    learning_rate: Adam's
-    schedule: of the learning rate, after the warmup: constant, or cosine down to last_rate
-    warmup: steps of a linear rise
-    last_rate: the last learning rate of a cosine, as a share of the first
-    weight_decay: 0 is Adam, more is AdamW
-    adam_eps: gradients far below it hardly move a weight
-    clip_norm: the longest gradient
-    ema: what the running average of the weights keeps per step, such as 0.999; 0 for no average
-    precision: 32-true, bf16-mixed (the network only), or auto: bf16-mixed if the GPU has bfloat16
-    weights: of the terms of the objective
-    reduction: of the objective over pixels and vertices: mean or sum
-    recognition: network of Eq. 6: none, dlib or facenet
-    log_every: steps between two records of the log; 0 is never, here and below
-    picture_every: steps between two pictures
-    checkpoint_every: steps between two checkpoints
-    validate_every: steps between two validations
-    validation_faces: rendered faces of a validation, and as many photos
-    """
+    """What both stages have: the data, the steps, Adam, the losses, the log."""
 
     stage: ClassVar[str]  # in the settings' file too: a run is resumed as what it began as
     network_file: ClassVar[str]
+    starts: ClassVar[tuple[str, ...]]  # what `pretrained` may be beside a file
     wrinkles: ClassVar[bool] = False
 
-    profile: str = "smoke"
-    face_model: str | None = None
-    subdivision: Count = 0
+    profile: str = setting("smoke", "smoke (default), colab, full (the report's), or shipped")
+    face_model: str | None = setting(None, "a face model; else $FACERECON_MODEL or the shipped one")
+    subdivision: Count = setting(0, "Loop steps of its mesh")
+    pretrained: str = setting("none", "none, or a file to go on from; base also imagenet or faces")
 
-    data: str | None = None
-    split: Split = "random"
-    family: Family = "train"
-    seed: Annotated[Count, "less than 2^62"] = 0
-    workers: Count = 0
+    data: str | None = setting(None, "shards of photos; without them, rendered faces")
+    split: Split = setting("random", "of photos")
+    family: Family = setting("train", "light and background of rendered faces")
+    seed: Seed = setting(0, "of faces, of the order of photos, of the first weights")
+    workers: Count = setting(0, "processes that read photos")
 
-    batch: PositiveCount = 8
-    steps: int | None = None
-    epochs: PositiveAmount = 1.0
-    faces_per_epoch: PositiveCount = 640
-    learning_rate: PositiveAmount = 1e-3
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup: Count = 0
-    last_rate: Amount = 0.02
-    weight_decay: Amount = 0.0
-    adam_eps: Amount = 1e-8
-    clip_norm: PositiveAmount = 10.0
-    ema: Annotated[float, "0 (none) or a share below 1"] = 0.0
-    precision: Literal["32-true", "bf16-mixed", "auto"] = "32-true"
+    batch: PositiveCount = setting(8, "faces per step, of all processes together")
+    steps: int | None = setting(None, "steps in all; default: as many as the epochs have")
+    epochs: PositiveAmount = setting(1.0, "instead of steps")
+    faces_per_epoch: PositiveCount = setting(640, "of rendered faces; photos have their number")
+    learning_rate: PositiveAmount = setting(1e-3, "Adam's")
+    schedule: Schedule = setting("constant", "of the learning rate, after the warmup")
+    warmup: Count = setting(0, "steps of a linear rise")
+    last_rate: Amount = setting(0.02, "the last learning rate of a cosine, as a share of the first")
+    weight_decay: Amount = setting(0.0, "0 is Adam, more is AdamW")
+    adam_eps: Amount = setting(1e-8, "gradients far below it hardly move a weight")
+    clip_norm: PositiveAmount = setting(10.0, "the longest gradient")
+    ema: Share = setting(0.0, "kept per step by the running average of the weights; 0: no average")
+    precision: Precision = setting("32-true", "bf16-mixed: the network only; auto: if the GPU can")
 
-    weights: Mapping[str, float] = field(default_factory=dict)
-    reduction: Literal["mean", "sum"] = "mean"
-    recognition: Literal["none", "facenet", "dlib"] = "none"
+    weights: Mapping[str, float] = field(default_factory=dict)  # of the objective's terms
+    reduction: Literal["mean", "sum"] = setting("mean", "of the losses, over pixels and vertices")
+    recognition: Literal["none", "facenet", "dlib"] = setting("none", "network of Eq. 6")
 
-    log_every: Count = 10
-    picture_every: Count = 100
-    checkpoint_every: Count = 100
-    validate_every: Count = 100
-    validation_faces: Count = 64
+    log_every: Count = setting(10, "steps between two records of the log; 0 is never, as below")
+    picture_every: Count = setting(100, "steps between two pictures")
+    checkpoint_every: Count = setting(100, "steps between two checkpoints")
+    validate_every: Count = setting(100, "steps between two validations")
+    validation_faces: Count = setting(64, "rendered faces of a validation, and as many photos")
 
     @property
     def total_steps(self) -> int:
@@ -177,15 +158,24 @@ class RunSettings:
             if isinstance(value, float) and math.isinf(value):
                 raise SettingsError(f"{name} {value}: expected a finite number")
             if get_origin(kind) is Literal and value not in get_args(kind):
-                choices = " or ".join(get_args(kind))
-                raise SettingsError(f"{name} {value!r}: expected {choices}")
-            for rule in getattr(kind, "__metadata__", ()):
-                _expect(RULES[rule](value), name, value, rule)
-        _expect(self.total_steps > 0, "total_steps", self.total_steps, "more than 0")
+                raise SettingsError(f"{name} {value!r}: expected {' or '.join(get_args(kind))}")
+            self._expect(name, *getattr(kind, "__metadata__", ()))
+        self._expect("total_steps", "more than 0")
         if self.validate_every:
-            _expect(self.validation_faces > 0, "validation_faces", 0, "more than 0")
+            self._expect("validation_faces", "more than 0")
         if self.data == "":
             raise SettingsError("data '': expected a folder or an address of shards")
+        if self.pretrained not in self.starts and not self.pretrained.endswith(".safetensors"):
+            raise SettingsError(
+                f"pretrained {self.pretrained!r}: expected {', '.join(self.starts)}, or the "
+                f".safetensors file of a network to go on from, such as {self.network_file}"
+            )
+
+    def _expect(self, name: str, *rules: str) -> None:
+        value = getattr(self, name)
+        for rule in rules:
+            if not RULES[rule](value):
+                raise SettingsError(f"{name} {value}: expected {rule}")
 
     def as_json(self) -> dict:
         head = {"stage": self.stage, "version": VERSION}
@@ -218,73 +208,41 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class TrainSettings(RunSettings):
-    """A run of the base branch, section 2.1: the same settings, the same run.
-
-    backbone: resnet50, resnet18, mobilenet_v3_large or dlib_resnet29
-    norm: of the backbone: batch, group or frozen
-    pretrained: none, imagenet, faces (of dlib_resnet29), or the file of an encoder to go on from
-    input_size: pixels of the photo that the backbone sees
-    sync_norm: batch normalisation over all processes together, on CUDA
-    render_size: pixels of the rendering that losses compare
-    """
+    """A run of the base branch, section 2.1: the same settings, the same run."""
 
     stage: ClassVar[str] = "base"
     network_file: ClassVar[str] = "encoder.safetensors"
+    starts: ClassVar[tuple[str, ...]] = ("none", "imagenet", "faces")
 
-    backbone: Literal["resnet50", "resnet18", "mobilenet_v3_large", "dlib_resnet29"] = (
-        "mobilenet_v3_large"
-    )
-    norm: Literal["batch", "group", "frozen"] = "batch"
-    pretrained: str = "none"
-    input_size: int = 224
-    sync_norm: bool = False
+    backbone: Backbone = setting("mobilenet_v3_large", "from photo to features")
+    norm: Literal["batch", "group", "frozen"] = setting("batch", "normalisation of the backbone")
+    input_size: int = setting(224, "pixels of the photo that the backbone sees")
+    sync_norm: bool = setting(False, "batch normalisation over all processes together, on CUDA")
     weights: Mapping[str, float] = field(default_factory=lambda: loss_weights("base", "rendered"))
-    render_size: PositiveCount = 224
-
-    def check(self) -> None:
-        """Raises SettingsError for an invalid value."""
-        super().check()
-        names = ("none", "imagenet", "faces")
-        if self.pretrained not in names and not self.pretrained.endswith(".safetensors"):
-            raise SettingsError(
-                f"pretrained {self.pretrained!r}: expected {', '.join(names)}, or the "
-                ".safetensors file of an encoder to go on from"
-            )
+    render_size: PositiveCount = setting(224, "pixels of the rendering that losses compare")
 
 
 @dataclass(frozen=True)
 class AugmentedSettings(RunSettings):
-    """A run of the augmented branch, section 2.2.
-
-    encoder: the frozen encoder's file; default: $FACERECON_ENCODER, or the shipped one
-    illumination: of the base face: photo, encoder, or solved for: free, grey, known
-    albedo: basis of the base face, one of the model's; default: its own, of smoke light (pale skin)
-    width: channels of the U-Net at full resolution
-    depth: how often the U-Net halves the crop, 3 to 5
-    norm: of the U-Net: inner (none at full resolution), group or batch
-    pretrained: none, or the file of a U-Net to go on from
-    space: what the maps are laid out in: image or uv
-    sampling: of the maps at the vertices: bilinear or hyperbolic
-    symmetry: of Eq. 9: on the mesh, or in the image
-    smooth_on: Eq. 10 and 11 of the final face, or of the offsets
-    wrinkles: rendered faces with wrinkles, marks and make-up
-    """
+    """A run of the augmented branch, section 2.2."""
 
     stage: ClassVar[str] = "augmented"
     network_file: ClassVar[str] = "offset_unet.safetensors"
+    starts: ClassVar[tuple[str, ...]] = ("none",)
 
-    encoder: str | None = None
-    illumination: Illumination = "photo"
-    albedo: str | None = None
-    width: int = 16
-    depth: int = 4
-    norm: str = "inner"
-    pretrained: str = "none"
-    space: Literal["image", "uv"] = "image"
-    sampling: Literal["bilinear", "hyperbolic"] = "bilinear"
-    symmetry: Literal["mesh", "image"] = "mesh"
-    smooth_on: Literal["face", "offsets"] = "offsets"
-    wrinkles: bool = True
+    encoder: str | None = setting(None, "a file; else $FACERECON_ENCODER or the shipped one")
+    illumination: Illumination = setting("photo", "of the base face; free, grey: solved for")
+    albedo: str | None = setting(
+        None, "basis of the base face; default: its model's (smoke: light)"
+    )
+    width: int = setting(16, "channels of the U-Net at full resolution")
+    depth: int = setting(4, "how often the U-Net halves the crop, 3 to 5")
+    norm: str = setting("inner", "of the U-Net: inner (none at full resolution), group or batch")
+    space: Literal["image", "uv"] = setting("image", "what the maps are laid out in")
+    sampling: Literal["bilinear", "hyperbolic"] = setting("bilinear", "of the maps at the vertices")
+    symmetry: Literal["mesh", "image"] = setting("mesh", "where Eq. 9 mirrors the offsets")
+    smooth_on: Literal["face", "offsets"] = setting("offsets", "what Eq. 10 and 11 smooth")
+    wrinkles: bool = setting(True, "rendered faces with wrinkles, marks and make-up")
     weights: Mapping[str, float] = field(
         default_factory=lambda: loss_weights("augmented", "rendered")
     )
@@ -299,11 +257,6 @@ class AugmentedSettings(RunSettings):
             )
         if self.illumination == "known" and self.data is not None:
             raise SettingsError("illumination 'known': photos come without it; take free or grey")
-        if self.pretrained != "none" and not self.pretrained.endswith(".safetensors"):
-            raise SettingsError(
-                f"pretrained {self.pretrained!r}: expected none, or the .safetensors file of a "
-                "U-Net to go on from"
-            )
 
 
 ANEW = ("steps", "epochs", "workers", "log_every", "picture_every", "checkpoint_every")
@@ -319,8 +272,3 @@ def differences(old: RunSettings, new: RunSettings) -> list[str]:
         for name in a
         if name not in free and a[name] != b[name]
     ]
-
-
-def _expect(valid: bool, name: str, value: float, rule: str) -> None:
-    if not valid:
-        raise SettingsError(f"{name} {value}: expected {rule}")
