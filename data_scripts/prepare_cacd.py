@@ -61,10 +61,9 @@ def main(
 
         from facerecon_lib.files.errors import FacereconError, one_line
 
+        choices = dict(min_score=min_score, min_face=min_face, photos_per_shard=photos_per_shard)
+        choices |= dict(skip=tuple(flag for flag in FLAGS if flag in (skip or ())))
         try:
-            choices = dict(min_score=min_score, min_face=min_face)
-            choices |= dict(skip=tuple(flag for flag in FLAGS if flag in (skip or ())))
-            choices |= dict(photos_per_shard=photos_per_shard)
             run(source, out, meta, detector, device, processes, retry, dry_run, **choices)
         except FacereconError as error:
             _refuse(one_line(error))

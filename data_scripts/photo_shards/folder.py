@@ -11,8 +11,6 @@ the folder itself every photo is a person of its own.
 Notebook 06, section 2.3.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import unicodedata
@@ -30,6 +28,9 @@ CACD_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<person>.+)_(?P<number>\d{4})")
 META_NAMES = ("celebrity2000_meta.mat", "celebrity2000.mat")
 IMAGES, PEOPLE = "celebrityImageData", "celebrityData"  # structs of the table
 ABOUT = ("age", "identity", "year", "rank")
+
+Meta = dict[str, tuple[str, dict[str, int]]]
+"""By a photo's file name: who is on it ("" where the table does not say), and some of ABOUT."""
 
 
 class FolderError(FacereconError):
@@ -64,7 +65,7 @@ class PhotoFolder:
 # The files --------------------------------------------------------------------------------------
 
 
-def list_photos(source: Path, meta: dict[str, Meta] | None = None) -> PhotoFolder:
+def list_photos(source: Path, meta: Meta | None = None) -> PhotoFolder:
     """All photos under `source`, hidden ones left out; links to folders are not followed.
 
     Their order is that of a hash of their names: the same everywhere, and as good as shuffled, so
@@ -90,18 +91,15 @@ def list_photos(source: Path, meta: dict[str, Meta] | None = None) -> PhotoFolde
     return PhotoFolder(photos, others, [printable(os.path.relpath(p, source)) for p in unread])
 
 
-def _photo(path: Path, source: Path, alone: bool, meta: dict[str, Meta]) -> Photo:
+def _photo(path: Path, source: Path, alone: bool, meta: Meta) -> Photo:
     relative = path.relative_to(source)
-    cacd = CACD_NAME.fullmatch(path.stem)
-    entry = meta.get(unicodedata.normalize("NFC", path.name))
-    about = dict(entry.about) if entry else {"age": int(cacd["age"])} if cacd else {}
-    if entry and entry.person:
-        person = entry.person
-    elif cacd:
-        person = cacd["person"]
-    else:
-        person = path.stem if len(relative.parts) == 1 else relative.parts[-2]
-    return Photo(path, printable(relative.as_posix()), _key(relative, alone), _named(person), about)
+    person, about = path.stem if len(relative.parts) == 1 else relative.parts[-2], {}
+    if cacd := CACD_NAME.fullmatch(path.stem):
+        person, about = cacd["person"], {"age": int(cacd["age"])}
+    listed, about = meta.get(unicodedata.normalize("NFC", path.name), ("", about))
+    person = printable(unicodedata.normalize("NFC", listed or person)).strip().replace(" ", "_")
+    key = _key(relative, alone)
+    return Photo(path, printable(relative.as_posix()), key, person or "nobody", dict(about))
 
 
 def _key(relative: Path, alone: bool) -> str:
@@ -113,10 +111,6 @@ def _key(relative: Path, alone: bool) -> str:
     return f"{stem[:63]}-{digest}".lstrip("-")
 
 
-def _named(person: str) -> str:
-    return printable(unicodedata.normalize("NFC", person)).strip().replace(" ", "_") or "nobody"
-
-
 def printable(name: str) -> str:
     """On one line; what is no character, as an escape."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
@@ -126,22 +120,14 @@ def printable(name: str) -> str:
 # CACD2000's own table ---------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Meta:
-    """What CACD2000's table says of a photo."""
-
-    person: str
-    about: dict[str, int]
-
-
 def find_meta(source: Path) -> Path | None:
     """CACD2000's table in the folder of photos or beside it."""
     places = (folder / name for folder in (source, source.absolute().parent) for name in META_NAMES)
     return next((path for path in places if path.is_file()), None)
 
 
-def read_meta(path: Path) -> dict[str, Meta]:
-    """By the photo's file name. Raises FolderError for a file that is not CACD2000's."""
+def read_meta(path: Path) -> Meta:
+    """CACD2000's table. Raises FolderError for another file."""
     try:
         with path.open("rb") as file:
             head = file.read(128)
@@ -155,7 +141,7 @@ def read_meta(path: Path) -> dict[str, Meta]:
         for file_name, *values in zip(file_names, *columns, strict=True):
             about = dict(zip(images, map(int, values), strict=True))
             person = names.get(about.get("identity", -1), "")
-            table[unicodedata.normalize("NFC", str(file_name))] = Meta(person, about)
+            table[unicodedata.normalize("NFC", str(file_name))] = person, about
         return table
     except FolderError:
         raise

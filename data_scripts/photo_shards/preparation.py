@@ -2,19 +2,24 @@
 
     settings = Settings(detector="dlib")
     row, data = prepare_photo(photo, settings)           # never raises for what is in the file
-    prepare_share(out, photos, settings, rank=0, world=1)
+    prepare_share(Job(out, photos, settings), rank=0, world=1)
 
 Photos go to shards in their order, `photos_per_shard` at a time, whatever becomes of them; process
 r of w makes every w-th shard from the r-th. A shard is written whole or not at all, and its bytes
 do not depend on who made it: a run that was killed is resumed by fewer processes or more, and each
 of them loses at most the work of one shard.
 
+OUT/.prepared holds a line of JSON per photo of a finished shard: its row. A row of a face says
+where its sample ends in the shard, and the sample's checksum.
+
 Notebook 06, section 2.3: the photos that training reads.
 """
 
+import json
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,8 +27,9 @@ from pathlib import Path
 import torch
 
 from facerecon_lib.data.shards.files import INDEX, ShardsError
-from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
+from facerecon_lib.data.shards.samples import encode_photo, finished_size, tar_bytes, write_shard
 from facerecon_lib.face.camera import CROP_SIZE
+from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.errors import one_line
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import detect_faces
@@ -31,8 +37,8 @@ from facerecon_lib.photos.landmarks import find_landmarks
 from facerecon_lib.photos.quality import LIMITS, Quality, measure_quality
 from facerecon_lib.photos.reading import PhotoError, load_image
 from photo_shards.folder import Photo
-from photo_shards.rows import WORK, done_rows, rows_path, shard_path, write_rows
 
+WORK = ".prepared"
 FACE, LEFT_OUT, NO_FACE, BROKEN = "face", "left out", "no face", "broken"
 STATUSES = (FACE, LEFT_OUT, NO_FACE, BROKEN)
 MAX_FILE_BYTES = 200_000_000  # a photo has less
@@ -56,12 +62,77 @@ class Settings:
         """As JSON gives them back."""
         return asdict(self) | {"skip": list(self.skip)}
 
-    def shards(self, photos: int) -> int:
-        return -(-photos // self.photos_per_shard)
 
-    def photos_of(self, number: int, photos: Sequence) -> Sequence:
-        """Those of a shard."""
-        return photos[number * self.photos_per_shard :][: self.photos_per_shard]
+@dataclass(frozen=True)
+class Job:
+    """A preparation, as all of its processes know it.
+
+    retry: look at the broken photos of finished shards again.
+    """
+
+    out: Path
+    photos: list[Photo]
+    settings: Settings
+    device: str = "cpu"
+    retry: bool = False
+
+    def shards(self, rank: int = 0, world: int = 1) -> range:
+        """The numbers of a process's shards."""
+        return range(-(-len(self.photos) // self.settings.photos_per_shard))[rank::world]
+
+    def photos_of(self, shard: int) -> list[Photo]:
+        size = self.settings.photos_per_shard
+        return self.photos[shard * size :][:size]
+
+    def shard_path(self, shard: int) -> Path:
+        return self.out / f"photos-{shard:05d}.tar"
+
+    def rows_path(self, shard: int) -> Path:
+        return self.out / WORK / f"{shard:05d}.jsonl"
+
+    def rows(self, shard: int) -> list[dict] | None:
+        """The rows of a shard; None unless it is finished: rows, and a tar as long as they say.
+
+        Raises ShardsError for damaged rows.
+        """
+        path, tar = self.rows_path(shard), self.shard_path(shard)
+        if not path.is_file():
+            return None
+        try:
+            rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+            for row in rows:
+                row["photo"], row["status"]  # or KeyError, TypeError
+        except (ValueError, TypeError, KeyError):
+            raise ShardsError(
+                f"{path}: is damaged; remove it, and the same command makes its shard again"
+            ) from None
+        end = max((row.get("end", 0) for row in rows), default=0)
+        whole = end == 0 or (tar.is_file() and tar.stat().st_size == finished_size(end))
+        return rows if whole else None
+
+    def broken(self) -> int:
+        """How many photos are broken. Raises ShardsError where a shard is not finished."""
+        shards = [self.rows(shard) for shard in self.shards()]
+        if left := shards.count(None):
+            raise ShardsError(
+                f"{self.out}: {left} of {len(shards)} shards are not done yet; run the same "
+                "command without --retry first"
+            )
+        return sum(map(_broken, shards))
+
+    def looked_at(self, rank: int, world: int) -> tuple[int, int]:
+        """How many photos of a process's shards are done, and how many it has."""
+        done = total = 0
+        for shard in self.shards(rank, world):
+            count = len(self.photos_of(shard))
+            total += count
+            if (rows := self.rows(shard)) is not None:
+                done += count - self.retry * _broken(rows)
+        return done, total
+
+
+def _broken(rows: list[dict]) -> int:
+    return sum(row["status"] == BROKEN for row in rows)
 
 
 # One photo --------------------------------------------------------------------------------------
@@ -145,48 +216,41 @@ def _first_line(error: Exception) -> str:
 
 
 def prepare_share(
-    out: Path,
-    photos: Sequence[Photo],
-    settings: Settings,
-    rank: int = 0,
-    world: int = 1,
-    device: str = "cpu",
-    tell: Callable[[str], None] = lambda status: None,
-    retry: bool = False,
-) -> None:
-    """Make what is missing of this process's shards; `tell` hears each new photo's status.
+    job: Job, rank: int = 0, world: int = 1, tell: Callable[[Counter], None] = lambda counts: None
+) -> Counter:
+    """Make what is missing of this process's shards.
 
-    retry: look at the broken photos of finished shards again. Raises ShardsError, one line, where
-    the disk or the device fails; the same call resumes with the shard that was not finished.
+    Returns how many photos of each status it looked at, which `tell` hears after each photo.
+    Raises ShardsError, one line, where the disk or the device fails; the same call resumes with
+    the shard that was not finished.
     """
     torch.set_num_threads(1)  # one face at a time: threads would wait for each other
-    if device.startswith("cuda:"):  # what a detector puts on "cuda" is then on no other
-        torch.cuda.set_device(device)
+    if job.device.startswith("cuda:"):  # what a detector puts on "cuda" is then on no other
+        torch.cuda.set_device(job.device)
+    counts = Counter()
     try:
-        with _alone(out, rank, world):
-            for number in range(settings.shards(len(photos)))[rank::world]:
-                rows = done_rows(out, number)
-                if rows is None or (retry and _broken(rows)):
-                    mine = settings.photos_of(number, photos)
-                    _prepare_shard(out, number, mine, rows, settings, device, tell)
+        with _alone(job.out, rank, world):
+            for shard in job.shards(rank, world):
+                rows = job.rows(shard)
+                if rows is None or (job.retry and _broken(rows)):
+                    _prepare_shard(job, shard, rows, counts, tell)
     except OSError as error:
         raise ShardsError(
-            f"{out}: cannot be written ({error.strerror or error}); once it can, the same command "
-            "resumes"
+            f"{job.out}: cannot be written ({error.strerror or error}); once it can, the same "
+            "command resumes"
         ) from error
+    return counts
 
 
 def _prepare_shard(
-    out: Path,
-    number: int,
-    photos: Sequence[Photo],
+    job: Job,
+    shard: int,
     before: list[dict] | None,
-    settings: Settings,
-    device: str,
-    tell: Callable[[str], None],
+    counts: Counter,
+    tell: Callable[[Counter], None],
 ) -> None:
     """Write a shard, then its rows. before: the rows of a retry; the good ones stay."""
-    path, rows = shard_path(out, number), []
+    path, photos, rows = job.shard_path(shard), job.photos_of(shard), []
     stored = path.read_bytes() if before and path.is_file() else b""
 
     def samples() -> Iterator[bytes]:
@@ -197,22 +261,24 @@ def _prepare_shard(
                 data, start = stored[start : row["end"]], row["end"]
             damaged = data is not None and zlib.crc32(data) != row["crc32"]
             if row is None or row["status"] == BROKEN or damaged:
-                row, data = prepare_photo(photo, settings, device)
-                tell(row["status"])
+                row, data = prepare_photo(photo, job.settings, job.device)
+                counts[row["status"]] += 1
+                tell(counts)
             if data is not None:
                 end += len(data)
                 row = row | {"end": end, "crc32": zlib.crc32(data)}
                 yield data
             rows.append(row)
-        rows_path(out, number).unlink(missing_ok=True)  # they are not those of the new shard
-        (out / INDEX).unlink(missing_ok=True)  # it tells shards by their size, which may stay
+        job.rows_path(shard).unlink(missing_ok=True)  # they are not those of the new shard
+        (job.out / INDEX).unlink(missing_ok=True)  # it tells shards by their size, which may stay
 
-    for partial in out.glob(f".{path.name}.*.part"):  # of a process that was killed
+    for partial in job.out.glob(f".{path.name}.*.part"):  # of a process that was killed
         partial.unlink()
     write_shard(path, samples())
     if not any("end" in row for row in rows):
         path.unlink()
-    write_rows(out, number, rows)
+    with write_whole(job.rows_path(shard)) as partial:
+        partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 @contextmanager
@@ -232,31 +298,3 @@ def _alone(out: Path, rank: int, world: int) -> Iterator[None]:
             pass
         yield
     path.unlink()
-
-
-def _broken(rows: list[dict]) -> int:
-    return sum(row["status"] == BROKEN for row in rows)
-
-
-def broken_photos(out: Path, photos: Sequence, settings: Settings) -> int:
-    """How many photos are broken. Raises ShardsError where some are not looked at yet."""
-    shards = [done_rows(out, number) for number in range(settings.shards(len(photos)))]
-    if left := shards.count(None):
-        raise ShardsError(
-            f"{out}: {left} of {len(shards)} shards are not done yet; run the same command "
-            "without --retry first"
-        )
-    return sum(map(_broken, shards))
-
-
-def looked_at(
-    out: Path, photos: Sequence, settings: Settings, rank: int, world: int, retry: bool = False
-) -> tuple[int, int]:
-    """How many photos of a process's shards need no look any more, and how many it has."""
-    done = total = 0
-    for number in range(settings.shards(len(photos)))[rank::world]:
-        count = len(settings.photos_of(number, photos))
-        total += count
-        if (rows := done_rows(out, number)) is not None:
-            done += count - retry * _broken(rows)
-    return done, total

@@ -1,7 +1,7 @@
 """The processes of a preparation on one machine, and what a person sees while they work.
 
     with progress(before, total) as show:
-        counts = in_processes(4, out, photos, settings, "cpu", retry=False, show=show)
+        counts = in_processes(job, 4, show)
 
 Notebook 06, section 2.3.
 """
@@ -11,9 +11,9 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from facerecon_lib.cli.console import check_device, error_console
 from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.files.errors import FacereconError, one_line
-from photo_shards.preparation import STATUSES, Settings, prepare_share
+from photo_shards.preparation import STATUSES, Job, prepare_share
 
 LINE_EVERY_S = 30  # where there is no terminal to draw a bar on
 LOOK_EVERY_S = 0.2
@@ -30,15 +30,7 @@ Show = Callable[[Counter], None]
 """Is told how many photos of each status there were so far in this run."""
 
 
-def in_processes(
-    count: int,
-    out: Path,
-    photos: Sequence,
-    settings: Settings,
-    device: str,
-    retry: bool,
-    show: Show,
-) -> Counter:
+def in_processes(job: Job, count: int, show: Show) -> Counter:
     """`prepare_share` in `count` processes. One that fails does not stop the others.
 
     Raises ShardsError, the first line of those that failed, when all have ended.
@@ -46,9 +38,8 @@ def in_processes(
     context = multiprocessing.get_context("spawn")  # torch and CUDA do not like a fork
     tallies = [context.Array("q", len(STATUSES), lock=False) for _ in range(count)]
     messages = context.SimpleQueue()
-    shared = (out, photos, settings, device, retry, messages)
     workers = [
-        context.Process(target=_worker, args=(rank, count, tally, *shared), daemon=True)
+        context.Process(target=_worker, args=(job, rank, count, tally, messages), daemon=True)
         for rank, tally in enumerate(tallies)
     ]
 
@@ -70,25 +61,25 @@ def in_processes(
     if failed := [w for w in workers if w.exitcode]:
         how = "was killed" if failed[0].exitcode < 0 else "failed"
         raise ShardsError(
-            f"{out}: {len(failed)} of {count} processes {how} ({failed[0].exitcode}); the same "
+            f"{job.out}: {len(failed)} of {count} processes {how} ({failed[0].exitcode}); the same "
             "command resumes"
         )
     return counts()
 
 
-def _worker(rank, world, tally, out, photos, settings, device, retry, messages) -> None:
+def _worker(job: Job, rank: int, world: int, tally, messages) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
     parent = os.getppid()
 
-    def tell(status: str) -> None:
-        tally[STATUSES.index(status)] += 1
+    def tell(counts: Counter) -> None:
+        tally[:] = [counts[status] for status in STATUSES]
         if os.getppid() != parent:  # the first process was killed, and nobody would see this one
-            raise ShardsError(f"{out}: stopped; the same command resumes")
+            raise ShardsError(f"{job.out}: stopped; the same command resumes")
 
     try:
-        device = device_of(device, rank)
-        check_device(device)
-        prepare_share(out, photos, settings, rank, world, device, tell, retry)
+        job = replace(job, device=device_of(job.device, rank))
+        check_device(job.device)
+        prepare_share(job, rank, world, tell)
     except FacereconError as error:
         messages.put(one_line(error))
 
@@ -110,32 +101,23 @@ def progress(before: int, total: int) -> Iterator[Show]:
     before: photos that an earlier run dealt with; they count as done, and not for the rate.
     """
     started = last = time.monotonic()
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    drawn = error_console.is_terminal
+    with Progress(*columns, console=error_console, transient=True, disable=not drawn) as bar:
+        task = bar.add_task("", total=total, completed=before)
 
-    def words(done: int) -> str:
-        rate = done / max(time.monotonic() - started, 1e-9)
-        left = duration((total - before - done) / rate) if done else "some time"
-        return f"{rate:.1f} photos/s, {left} left"
+        def show(counts: Counter) -> None:
+            nonlocal last
+            new, now = counts.total(), time.monotonic()
+            rate, done = new / max(now - started, 1e-9), before + new
+            left = duration((total - done) / rate) if new else "some time"
+            words = f"{rate:.1f} photos/s, {left} left"
+            bar.update(task, completed=done, description=words)
+            if not drawn and now - last >= LINE_EVERY_S:
+                last = now
+                say(f"{done:,} of {total:,} photos ({done / total:.0%}), {words}")
 
-    if error_console.is_terminal:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, console=error_console, transient=True) as bar:
-            task = bar.add_task("", total=total, completed=before)
-
-            def draw(counts: Counter) -> None:
-                done = counts.total()
-                bar.update(task, completed=before + done, description=words(done))
-
-            yield draw
-        return
-
-    def write(counts: Counter) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_EVERY_S:
-            last = time.monotonic()
-            done = before + counts.total()
-            say(f"{done:,} of {total:,} photos ({done / total:.0%}), {words(done - before)}")
-
-    yield write
+        yield show
 
 
 def duration(seconds: float) -> str:

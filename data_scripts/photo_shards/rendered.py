@@ -113,10 +113,9 @@ def _bytes(picture: Image.Image, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _no_face(photo: bytes) -> bytes:
-    numbers = CountedRandom(zlib.crc32(photo), torch.arange(1))
-    scene = background(numbers, 248, "held-out")[0].clamp(0, 1)
-    return _bytes(Image.fromarray(to_uint8(scene)), "JPEG")
+def _scene(seed: int) -> Image.Image:
+    scene = background(CountedRandom(seed, torch.arange(1)), 248, "held-out")
+    return Image.fromarray(to_uint8(scene[0]))
 
 
 BROKEN = {
@@ -126,7 +125,7 @@ BROKEN = {
     "text": lambda photo: b"<html><body>404 Not Found</body></html>\n",
     "noise": lambda photo: random.Random(zlib.crc32(photo)).randbytes(len(photo)),
     "huge": lambda photo: _bytes(Image.new("1", (20_000, 20_000)), "PNG"),  # 50 kB
-    "no face": _no_face,
+    "no face": lambda photo: _bytes(_scene(zlib.crc32(photo)), "JPEG"),
 }
 
 
@@ -134,19 +133,20 @@ def write_meta(path: Path, names: list[str]) -> None:
     """The columns of CACD2000's table that are used, as its own file has them."""
     from scipy.io import savemat
 
-    count = len(names)
-    people = [person_of(i) for i in range(-(-count // PHOTOS_EACH))]
-    identity = np.arange(count)[:, None] // PHOTOS_EACH + 1
-    ages = np.array([[int(name.split("_")[0])] for name in names])
+    number = np.arange(len(names))[:, None]
+    identity = number // PHOTOS_EACH + 1
+    people = np.unique(identity)[:, None]
 
     def cells(values: list[str]) -> np.ndarray:
-        column = np.empty((len(values), 1), dtype=object)
-        column[:, 0] = values
-        return column
+        return np.array([[value] for value in values], dtype=object)
 
-    images = {"age": ages, "identity": identity, "year": 2004 + np.arange(count)[:, None] % 10}
+    images = {"age": np.array([[int(name.split("_")[0])] for name in names])}
+    images |= {"identity": identity, "year": 2004 + number % 10}
     images |= {"rank": identity % 50 + 1, "name": cells(names)}
-    celebrities = {"name": cells(people), "identity": np.arange(len(people))[:, None] + 1}
+    celebrities = {
+        "name": cells([person_of(i - 1) for i in people[:, 0].tolist()]),
+        "identity": people,
+    }
     savemat(path, {"celebrityImageData": images, "celebrityData": celebrities})
 
 
@@ -156,27 +156,23 @@ def write_folder(out: Path, photos: int, broken: int, seed: int) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError("it is there already")
     work = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}")
+    folder = work / "CACD2000"
+    truth, names = {}, []
     try:
-        _fill(work, photos, broken, seed)
+        folder.mkdir(parents=True)
+        rendered = track(render_photos(photos, seed), "rendering", photos)
+        for number, (photo, facts) in enumerate(rendered):
+            name = unicodedata.normalize("NFC", photo_name(number))
+            quality = random.Random(f"{seed} quality {number}").randint(60, 95)
+            photo.save(folder / name, "JPEG", quality=quality)
+            truth[name], names = facts, [*names, name]
+        for i, kind in enumerate(itertools.islice(itertools.cycle(BROKEN), broken)):
+            name = f"{20 + i % 40}_Broken_File_{i:04d}.jpg"
+            whole = (folder / names[i % photos]).read_bytes()
+            (folder / name).write_bytes(BROKEN[kind](whole))
+            truth[name] = {"broken": kind}
+        write_meta(work / "celebrity2000_meta.mat", names)
+        (work / "truth.json").write_text(json.dumps(truth))
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _fill(work: Path, photos: int, broken: int, seed: int) -> None:
-    folder = work / "CACD2000"
-    folder.mkdir(parents=True)
-    truth, names = {}, []
-    rendered = track(render_photos(photos, seed), "rendering", photos)
-    for number, (photo, facts) in enumerate(rendered):
-        name = unicodedata.normalize("NFC", photo_name(number))
-        quality = random.Random(f"{seed} quality {number}").randint(60, 95)
-        photo.save(folder / name, "JPEG", quality=quality)
-        truth[name], names = facts, [*names, name]
-    for i, kind in enumerate(itertools.islice(itertools.cycle(BROKEN), broken)):
-        name = f"{20 + i % 40}_Broken_File_{i:04d}.jpg"
-        whole = (folder / names[i % photos]).read_bytes()
-        (folder / name).write_bytes(BROKEN[kind](whole))
-        truth[name] = {"broken": kind}
-    write_meta(work / "celebrity2000_meta.mat", names)
-    (work / "truth.json").write_text(json.dumps(truth))

@@ -1,7 +1,7 @@
 """What a preparation leaves beside its shards: its settings, and a report of every photo.
 
     claim_output(out, description(settings, folder, meta))   # the same settings, or refuse
-    write_report(out, photos, settings, unread=[])           # report.csv, report.json, index.json
+    write_report(job, unread=[])                             # report.csv, report.json, index.json
 
 Notebook 06, section 2.3.
 """
@@ -10,7 +10,6 @@ import csv
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.files.errors import one_line
 from facerecon_lib.photos.quality import FLAGS, Quality
 from photo_shards.folder import ABOUT, PhotoFolder
-from photo_shards.preparation import FACE, STATUSES, Settings
-from photo_shards.rows import WORK, done_rows, shard_path
+from photo_shards.preparation import FACE, STATUSES, WORK, Job, Settings
 
 FORMAT = "facerecon photo preparation 1"
 SETTINGS_FILE = "preparation.json"
@@ -59,9 +57,9 @@ def check_output(out: Path, facts: dict) -> bool:
             raise ValueError("it does not hold settings")
     except FileNotFoundError:
         if strange := next(out.glob("*.tar"), None):
+            name = strange.name
             raise ShardsError(
-                f"{out}: holds {strange.name}, which this script did not write; choose another "
-                "--out"
+                f"{out}: holds {name}, which this script did not write; choose another --out"
             ) from None
         return False
     except NotADirectoryError:
@@ -110,27 +108,22 @@ def claim_output(out: Path, facts: dict) -> None:
 # The report -------------------------------------------------------------------------------------
 
 
-def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[str]) -> dict | None:
+def write_report(job: Job, unread: list[str]) -> dict | None:
     """index.json, report.csv with a line for each photo, and report.json with their sums.
 
     Returns the latter; None where a shard is not done yet. Raises ShardsError.
     """
-    by_shard = [done_rows(out, number) for number in range(settings.shards(len(photos)))]
-    if None in by_shard:
-        return None
-    rows = sorted(
-        (
-            row | {"shard": shard_path(out, number).name if row["status"] == FACE else ""}
-            for number, shard_rows in enumerate(by_shard)
-            for row in shard_rows
-        ),
-        key=lambda row: row["photo"],
-    )
+    rows, sizes = [], []
+    for shard in job.shards():
+        path, shard_rows = job.shard_path(shard), job.rows(shard)
+        if shard_rows is None:
+            return None
+        rows += [row | {"shard": path.name * (row["status"] == FACE)} for row in shard_rows]
+        sizes += [path.stat().st_size] if path.is_file() else []
+    rows.sort(key=lambda row: row["photo"])
     faces = [row for row in rows if row["status"] == FACE]
     statuses = Counter(row["status"] for row in rows)
     flags = Counter(flag for row in faces for flag in row["quality"]["flags"])
-    shards = [shard_path(out, number) for number in range(len(by_shard))]
-    sizes = [shard.stat().st_size for shard in shards if shard.is_file()]
     report = {
         "photos": len(rows),
         **{status: statuses[status] for status in STATUSES},
@@ -138,7 +131,7 @@ def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[s
         "flags": {flag: flags[flag] for flag in FLAGS},
         "shards": len(sizes),
         "bytes": sum(sizes),
-        "settings": settings.facts(),
+        "settings": job.settings.facts(),
         "folders that cannot be read": unread,
         "not used": {
             status: [{k: r[k] for k in ("photo", "reason")} for r in rows if r["status"] == status]
@@ -146,21 +139,19 @@ def write_report(out: Path, photos: Sequence, settings: Settings, unread: list[s
         },
     }
     try:
-        write_index(out)
-        with write_whole(out / "report.csv") as partial:
-            _write_csv(partial, rows)
-        with write_whole(out / "report.json") as partial:
+        write_index(job.out)
+        with (
+            write_whole(job.out / "report.csv") as partial,
+            partial.open("w", encoding="utf-8", newline="") as file,
+        ):
+            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+            table.writeheader()
+            for row in rows:
+                quality = row.get("quality", {})
+                marks = " ".join(quality.get("flags", []))
+                table.writerow(row | row["about"] | quality | {"flags": marks})
+        with write_whole(job.out / "report.json") as partial:
             partial.write_text(json.dumps(report, indent=1))
     except OSError as error:
-        raise ShardsError(f"{out}: cannot be written ({error.strerror or error})") from None
+        raise ShardsError(f"{job.out}: cannot be written ({error.strerror or error})") from None
     return report
-
-
-def _write_csv(path: Path, rows: list[dict]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        for row in rows:
-            quality = row.get("quality", {})
-            marks = " ".join(quality.get("flags", []))
-            table.writerow(row | row["about"] | quality | {"flags": marks})

@@ -17,15 +17,7 @@ from facerecon_lib.cli.console import check_device
 from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.photos.landmarks import choose_detector
 from photo_shards.folder import FolderError, PhotoFolder, find_meta, list_photos, read_meta
-from photo_shards.preparation import (
-    FACE,
-    STATUSES,
-    Settings,
-    broken_photos,
-    looked_at,
-    prepare_photo,
-    prepare_share,
-)
+from photo_shards.preparation import FACE, STATUSES, Job, Settings, prepare_photo, prepare_share
 from photo_shards.processes import device_of, duration, in_processes, progress, say
 from photo_shards.report import check_output, check_retry, claim_output, description, write_report
 
@@ -62,6 +54,7 @@ def run(
             f"{table}: knows none of the {len(folder.photos):,} photos in {source}; check both, or "
             "leave it out with --meta none"
         )
+    job = Job(out, folder.photos, settings, device, retry)
     facts = description(settings, folder, table)
     if rank == 0:
         say(_summary(folder, table))
@@ -70,35 +63,28 @@ def run(
         check_retry(out, begun)
     if dry_run:
         if rank == 0:
-            _dry_run(out, folder, settings, device, begun, retry)
+            _dry_run(job)
         return
     claim_output(out, facts)
     if retry:
-        say(f"{broken_photos(out, folder.photos, settings):,} broken photos to look at again")
-    photos = folder.photos
-    before, total = looked_at(out, photos, settings, rank, world, retry)
-    counts = Counter()
+        say(f"{job.broken():,} broken photos to look at again")
+    before, total = job.looked_at(rank, world)
     started = time.monotonic()
     with progress(before, total) as show:
         if before < total and processes > 1:
-            counts = in_processes(processes, out, photos, settings, device, retry, show)
+            counts = in_processes(job, processes, show)
         else:
-
-            def tell(status: str) -> None:
-                counts[status] += 1
-                show(counts)
-
-            prepare_share(out, photos, settings, rank, world, device, tell, retry)
+            counts = prepare_share(job, rank, world, show)
     seconds, done = time.monotonic() - started, counts.total()
     if done:
         whose = f"process {rank + 1} of {world}: " if world > 1 else ""
         rate = f"{done:,} photos in {seconds:.0f} s, {done / seconds:.2f} photos/s"
         say(f"{whose}{rate}: {_sums(counts)}")
-    report = write_report(out, photos, settings, folder.unread)
+    report = write_report(job, folder.unread)
     if report is None:
         say(f"process {rank + 1} of {world} is done; the last one writes index and report")
         return
-    nothing = "" if done else f"nothing to do, all {len(photos):,} photos are prepared; "
+    nothing = "" if done else f"nothing to do, all {len(job.photos):,} photos are prepared; "
     say(
         f"{nothing}{out}: {report[FACE]:,} faces of {report['people']:,} people in "
         f"{report['shards']} shards, {report['bytes'] / 1e6:,.1f} MB; report.csv lists every photo"
@@ -139,30 +125,28 @@ def _summary(folder: PhotoFolder, table: Path | None) -> str:
     return text
 
 
-def _dry_run(
-    out: Path, folder: PhotoFolder, settings: Settings, device: str, begun: bool, retry: bool
-) -> None:
+def _dry_run(job: Job) -> None:
     """What a run would do, from the first photos of its order, which is as good as random."""
-    photos = folder.photos
-    if retry:
-        count = broken_photos(out, photos, settings)
-        say(f"{count:,} broken photos would be looked at again; nothing was written")
+    if job.retry:
+        say(f"{job.broken():,} broken photos would be looked at again; nothing was written")
         return
-    before, total = looked_at(out, photos, settings, 0, 1) if begun else (0, len(photos))
-    counts, sizes = Counter(), []
-    prepare_photo(photos[0], settings, device)  # loads the networks
+    before, total = job.looked_at(0, 1)
+    counts, size = Counter(), 0
+    prepare_photo(job.photos[0], job.settings, job.device)  # loads the networks
     started = time.monotonic()
-    for photo in photos[:TRIED]:
-        row, data = prepare_photo(photo, settings, device)
+    for photo in job.photos[:TRIED]:
+        row, data = prepare_photo(photo, job.settings, job.device)
         counts[row["status"]] += 1
-        sizes.append(len(data or b""))
-    each, mean = (time.monotonic() - started) / len(sizes), sum(sizes) / len(sizes)
-    say(f"tried {len(sizes)}: {_sums(counts)}; {1 / each:.1f} photos/s")
-    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+        size += len(data or b"")
+    tried = counts.total()
+    each, mean = (time.monotonic() - started) / tried, size / tried
+    say(f"tried {tried}: {_sums(counts)}; {1 / each:.1f} photos/s")
+    place = next(folder for folder in (job.out, *job.out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     say(
-        f"{out}: would hold {settings.shards(total)} shards of up to {settings.photos_per_shard:,} "
-        f"photos, about {total * mean / 1e6:,.1f} MB; {free / 1e6:,.0f} MB are free there"
+        f"{job.out}: would hold {len(job.shards())} shards of up to "
+        f"{job.settings.photos_per_shard:,} photos, about {total * mean / 1e6:,.1f} MB; "
+        f"{free / 1e6:,.0f} MB are free there"
     )
     left = total - before
     say(

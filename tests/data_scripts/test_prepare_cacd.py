@@ -26,11 +26,10 @@ pytest.importorskip("webdataset")
 import prepare_cacd
 import render_photo_folder
 from benchmarks import judge_prepared_faces
-from photo_shards import folder as photo_folder
-from photo_shards import preparation as photo_preparation
-from photo_shards import rendered, rows
-from photo_shards import report as preparation_report
+from photo_shards import preparation, rendered, report
 from photo_shards import run as preparation_run
+from photo_shards.folder import FolderError, Photo, PhotoFolder, find_meta, list_photos, read_meta
+from photo_shards.preparation import Job, Settings, prepare_photo, prepare_share
 from script_runs import run_script
 from written_shards import ShardsWriter
 
@@ -38,13 +37,12 @@ from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
 from facerecon_lib.photos import detection
-from facerecon_lib.photos import quality as photo_quality
 from facerecon_lib.photos.crop import Crop, align
-from facerecon_lib.photos.quality import Quality
+from facerecon_lib.photos.quality import FLAGS, Quality
 from facerecon_lib.pictures.faces import to_uint8
 
 NAMES = [f"{20 + i}_Some_Body_{i:04d}.jpg" for i in range(41)]
-SETTINGS = photo_preparation.Settings("dlib", photos_per_shard=7)
+SETTINGS = Settings("dlib", photos_per_shard=7)
 
 
 @functools.cache
@@ -59,7 +57,7 @@ def sample() -> dict:
     return encode_photo("key", crop(), "2d", "Some_Body", "a.jpg")
 
 
-def stand_in(photo: photo_folder.Photo, settings, device: str = "cpu"):
+def stand_in(photo: Photo, settings, device: str = "cpu"):
     """What `prepare_photo` gives, at once: a face, or for every fifth photo none."""
     row = {"photo": photo.name, "status": "face", "reason": "", "key": photo.key}
     row |= {"person": photo.person, "about": photo.about}
@@ -71,7 +69,7 @@ def stand_in(photo: photo_folder.Photo, settings, device: str = "cpu"):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_preparation, "prepare_photo", stand_in)
+    monkeypatch.setattr(preparation, "prepare_photo", stand_in)
 
 
 def empty_files(folder: Path, names: list[str]) -> Path:
@@ -83,25 +81,23 @@ def empty_files(folder: Path, names: list[str]) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> photo_folder.PhotoFolder:
-    return photo_folder.list_photos(empty_files(tmp_path / "photos", NAMES))
+def folder(tmp_path: Path) -> PhotoFolder:
+    return list_photos(empty_files(tmp_path / "photos", NAMES))
 
 
 def prepare(
     out: Path,
-    folder: photo_folder.PhotoFolder,
+    folder: PhotoFolder,
     world: int = 1,
-    tell: Callable[[str], None] = lambda status: None,
-    retry: bool = False,
+    tell: Callable = lambda counts: None,
+    retry=False,
 ) -> dict[str, bytes]:
     """All of it, process after process; what then lies in the folder."""
-    wanted = preparation_report.description(SETTINGS, folder, None)
-    preparation_report.claim_output(out, wanted)
+    report.claim_output(out, report.description(SETTINGS, folder, None))
+    job = Job(out, folder.photos, SETTINGS, retry=retry)
     for rank in range(world):
-        photo_preparation.prepare_share(
-            out, folder.photos, SETTINGS, rank, world, tell=tell, retry=retry
-        )
-    assert preparation_report.write_report(out, folder.photos, SETTINGS, []) is not None
+        prepare_share(job, rank, world, tell)
+    assert report.write_report(job, []) is not None
     return contents(out)
 
 
@@ -120,7 +116,7 @@ def test_names_say_who_it_is_and_how_old(tmp_path: Path):
     names += ["Ann Other/1.jpg", "odd\nname.jpg", "readme.txt", ".hidden.jpg"]
     empty_files(tmp_path, names)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/not\xfftext.jpg")).write_bytes(b"")
-    found = photo_folder.list_photos(tmp_path)
+    found = list_photos(tmp_path)
     people = {photo.name: photo.person for photo in found.photos}
     assert people == {
         "53_Robin_Williams_0001.jpg": "Robin_Williams",
@@ -148,19 +144,19 @@ def test_the_order_is_one_of_names_alone_and_mixes_ages(folder, tmp_path: Path, 
         for place, folders, files in walk(*arguments, **options):
             yield place, folders, files[::-1]
 
-    monkeypatch.setattr(photo_folder.os, "walk", backwards)
-    again = photo_folder.list_photos(other)
+    monkeypatch.setattr(os, "walk", backwards)
+    again = list_photos(other)
     assert [p.name for p in again.photos] == [p.name for p in folder.photos] != NAMES
     assert again.digest() == folder.digest()
     (other / "one_more.jpg").write_bytes(b"")
-    assert photo_folder.list_photos(other).digest() != folder.digest()
+    assert list_photos(other).digest() != folder.digest()
 
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path):
-    with pytest.raises(photo_folder.FolderError, match="holds no photo"):
-        photo_folder.list_photos(tmp_path)
-    with pytest.raises(photo_folder.FolderError, match="no such folder"):
-        photo_folder.list_photos(tmp_path / "none")
+    with pytest.raises(FolderError, match="holds no photo"):
+        list_photos(tmp_path)
+    with pytest.raises(FolderError, match="no such folder"):
+        list_photos(tmp_path / "none")
 
 
 META = (["53_Zoë_Robin_0001.jpg", "30_Ann_0002.jpg"], [2, 7], {7: "Ann Other", 2: "Zoë Robin"})
@@ -208,8 +204,8 @@ def meta_matlab73(path: Path) -> Path:
 def test_the_table_of_cacd_says_who_it_is(tmp_path: Path, write):
     source = empty_files(tmp_path / "CACD2000", [*META[0], "44_Not_There_0001.jpg"])
     table = write(tmp_path / "celebrity2000_meta.mat")
-    assert photo_folder.find_meta(source) == table
-    found = photo_folder.list_photos(source, photo_folder.read_meta(table)).photos
+    assert find_meta(source) == table
+    found = list_photos(source, read_meta(table)).photos
     facts = {photo.name: (photo.person, photo.about) for photo in found}
     assert facts == {
         "53_Zoë_Robin_0001.jpg": ("Zoë_Robin", {"age": 53, "identity": 2, "year": 2004}),
@@ -222,20 +218,20 @@ def test_a_table_that_is_none_is_refused_in_a_line(tmp_path: Path):
     whole = meta_matlab5(tmp_path / "a.mat").read_bytes()
     for data in (b"", b"text", whole[:200], whole[: len(whole) // 2], b"\x89HDF\r\n\x1a\n" * 20):
         (tmp_path / "b.mat").write_bytes(data)
-        with pytest.raises(photo_folder.FolderError, match=r"^\S+b\.mat: [^\n]+$"):
-            photo_folder.read_meta(tmp_path / "b.mat")
+        with pytest.raises(FolderError, match=r"^\S+b\.mat: [^\n]+$"):
+            read_meta(tmp_path / "b.mat")
     from scipy.io import savemat
 
     savemat(tmp_path / "c.mat", {"celebrityImageData": {"age": 1}})
-    with pytest.raises(photo_folder.FolderError, match="is not CACD2000's table"):
-        photo_folder.read_meta(tmp_path / "c.mat")
+    with pytest.raises(FolderError, match="is not CACD2000's table"):
+        read_meta(tmp_path / "c.mat")
 
 
 # One photo --------------------------------------------------------------------------------------
 
 
-def photo_at(path: Path) -> photo_folder.Photo:
-    return photo_folder.Photo(path, path.name, "key", "Some_Body", {"age": 30})
+def photo_at(path: Path) -> Photo:
+    return Photo(path, path.name, "key", "Some_Body", {"age": 30})
 
 
 def encoded(picture: Image.Image, kind: str) -> bytes:
@@ -245,7 +241,7 @@ def encoded(picture: Image.Image, kind: str) -> bytes:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> photo_folder.Photo:
+def picture(tmp_path: Path) -> Photo:
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     return photo_at(tmp_path / "a.png")
 
@@ -265,54 +261,51 @@ def test_a_file_that_is_no_photo_is_broken_and_stops_nothing(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "link.jpg").symlink_to(tmp_path / "nowhere")
     with (tmp_path / "film.jpg").open("wb") as film:
-        film.truncate(photo_preparation.MAX_FILE_BYTES + 1)
+        film.truncate(preparation.MAX_FILE_BYTES + 1)
     reasons = {name: reason for name, (_, reason) in broken.items()}
     reasons |= {"pipe.jpg": "regular file", "link.jpg": "No such file", "film.jpg": "200 MB"}
     for name, reason in reasons.items():
-        row, data = photo_preparation.prepare_photo(photo_at(tmp_path / name), SETTINGS)
+        row, data = prepare_photo(photo_at(tmp_path / name), SETTINGS)
         assert (row["status"], data) == ("broken", None), name
         assert reason in row["reason"]
         assert str(tmp_path) not in row["reason"]
         assert "\n" not in row["reason"]
 
 
-def test_a_photo_that_may_not_be_read_is_broken(tmp_path: Path, monkeypatch):
-    (tmp_path / "a.jpg").write_bytes(b"secret")
+def raising(error: Exception) -> Callable:
+    def fails(*arguments, **options):
+        raise error
 
-    def denied(path: Path) -> bytes:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return fails
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
-    row, data = photo_preparation.prepare_photo(photo_at(tmp_path / "a.jpg"), SETTINGS)
+
+def test_a_photo_that_may_not_be_read_is_broken(picture, monkeypatch):
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(picture.path))
+    monkeypatch.setattr(Path, "read_bytes", raising(denied))
+    row, data = prepare_photo(picture, SETTINGS)
     assert (row["status"], data) == ("broken", None)
     assert row["reason"].startswith("permission to read it is denied")
 
 
 def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(picture, monkeypatch):
-    def fails(pixels, device, quick):
-        raise RuntimeError("CUDA error: out of memory\nmore")
-
-    monkeypatch.setattr(photo_preparation, "detect_faces", fails)
-    row, data = photo_preparation.prepare_photo(picture, SETTINGS)
+    error = RuntimeError("CUDA error: out of memory\nmore")
+    monkeypatch.setattr(preparation, "detect_faces", raising(error))
+    row, data = prepare_photo(picture, SETTINGS)
     assert (row["status"], data) == ("broken", None)
     assert row["reason"] == "RuntimeError: CUDA error: out of memory more"
     with pytest.raises(ShardsError, match=r"^--device cuda: failed \(CUDA error: out of memory\);"):
-        photo_preparation.prepare_photo(picture, SETTINGS, "cuda")
+        prepare_photo(picture, SETTINGS, "cuda")
 
 
 def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(picture, monkeypatch):
-    def fails(pixels, device, quick):
-        raise kind("of this photo")
-
-    monkeypatch.setattr(photo_preparation, "detect_faces", fails)
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))  # a device that works
-    kind = RuntimeError
-    row, _ = photo_preparation.prepare_photo(picture, SETTINGS, "cuda:1")
+    monkeypatch.setattr(preparation, "detect_faces", raising(RuntimeError("of this photo")))
+    row, _ = prepare_photo(picture, SETTINGS, "cuda:1")
     assert row["reason"] == "RuntimeError: of this photo"
-    kind = torch.OutOfMemoryError
+    monkeypatch.setattr(preparation, "detect_faces", raising(torch.OutOfMemoryError("of this")))
     with pytest.raises(ShardsError, match="--device cuda:1: failed"):
-        photo_preparation.prepare_photo(picture, SETTINGS, "cuda:1")
+        prepare_photo(picture, SETTINGS, "cuda:1")
 
 
 @pytest.mark.usefixtures("ready")
@@ -328,9 +321,7 @@ def test_all_networks_are_on_the_device_that_is_asked_for(portraits: Path, monke
 
     monkeypatch.setattr(detection, "_mtcnn_on", note)
     with pytest.raises(ShardsError, match="--device meta: failed"):
-        photo_preparation.prepare_photo(
-            photo_at(portraits / "38_Eileen_Collins_0001.jpg"), SETTINGS, "meta"
-        )
+        prepare_photo(photo_at(portraits / "38_Eileen_Collins_0001.jpg"), SETTINGS, "meta")
     assert set(asked) == {"meta"}
 
 
@@ -343,7 +334,7 @@ def test_each_process_takes_the_gpu_of_its_place_on_the_machine(folder, tmp_path
         seen.add(device)
         return stand_in(photo, settings)
 
-    monkeypatch.setattr(photo_preparation, "prepare_photo", noted)
+    monkeypatch.setattr(preparation, "prepare_photo", noted)
     monkeypatch.setattr(preparation_run, "check_device", checked.append)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
@@ -376,7 +367,7 @@ def test_without_cuda_one_line_says_so(folder, tmp_path):
 def test_settings_leave_faces_out_and_say_why():
     good = dict(score=0.999, others=0.0, face_px=150.0, blur=0.4, yaw=5.0, pitch=0.0, roll=0.0)
     good |= dict(disagreement=0.02, outside=0.0, black=0.0, white=0.0)
-    Settings, reason = photo_preparation.Settings, photo_preparation.reason_against
+    reason = preparation.reason_against
     assert reason(Quality(**good), Settings("dlib", 0.99, 100, ("blurred", "turned"))) == ""
     turned = Quality(**good | {"yaw": -50.0, "blur": 0.9})
     assert turned.flags() == ("blurred", "turned")
@@ -434,10 +425,10 @@ def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: 
     batch = next(iter(PhotoShards(out, 2, complete=True)))
     assert batch.person == ["Eileen_Collins"] * 2
     assert batch.kind == "2d"
-    report = json.loads((out / "report.json").read_text())
-    assert [report[s] for s in ("photos", "face", "no face", "broken")] == [4, 2, 1, 1]
-    assert report["not used"]["no face"][0]["photo"] == "20_A_Wall_0001.jpg"
-    assert "0 bytes" in report["not used"]["broken"][0]["reason"]
+    sums = json.loads((out / "report.json").read_text())
+    assert [sums[s] for s in ("photos", "face", "no face", "broken")] == [4, 2, 1, 1]
+    assert sums["not used"]["no face"][0]["photo"] == "20_A_Wall_0001.jpg"
+    assert "0 bytes" in sums["not used"]["broken"][0]["reason"]
     before = contents(out)
     code, said = run(portraits, "--out", out, "--detector", "dlib")
     assert code == 0
@@ -447,7 +438,8 @@ def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: 
     # the landmarks are those of the sample photo
     where = {name.rpartition("/")[2]: i for i, name in enumerate(batch.names)}
     i = where["38_Eileen_Collins_0001"]
-    quality = {row["key"]: row.get("quality") for row in rows.done_rows(out, 0)}
+    rows = Job(out, [], SETTINGS).rows(0)
+    quality = {row["key"]: row.get("quality") for row in rows}
     stored = detection.sample_detection().landmarks
     reference = align(detection.sample_photo().pixels, stored).landmarks[0]
     eyes = (reference[36] - reference[45]).norm()
@@ -480,7 +472,7 @@ def test_shards_are_those_of_webdataset(tmp_path: Path):
     assert (tmp_path / "a.tar").read_bytes() == stream.getvalue()
 
 
-def _report(tell: int, leave: int, status: str) -> None:
+def _report(tell: int, leave: int, counts) -> None:
     """Tell of a photo, and wait for leave to go on: a busy machine may not run ahead."""
     os.write(tell, b".")
     os.read(leave, 1)
@@ -539,7 +531,7 @@ def test_a_shard_that_was_removed_or_cut_is_made_again(folder, tmp_path: Path):
     (tmp_path / "out/photos-00003.tar").unlink()
     (tmp_path / "out/photos-00001.tar").write_bytes(b"short")
     (tmp_path / "out/.photos-00001.tar.1f.part").write_bytes(b"short")
-    rows.rows_path(tmp_path / "out", 2).unlink()
+    (tmp_path / "out/.prepared/00002.jsonl").unlink()
     looked = []
     assert prepare(tmp_path / "out", folder, tell=looked.append) == whole
     assert len(looked) == 3 * 7
@@ -559,7 +551,7 @@ def test_a_full_disk_is_a_line_and_no_loss(folder, tmp_path: Path, monkeypatch):
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(photo_preparation, "write_shard", full)
+        patch.setattr(preparation, "write_shard", full)
         message = r"cannot be written \(No space left on device\); once"
         with pytest.raises(ShardsError, match=message):
             prepare(out, folder)
@@ -570,20 +562,21 @@ def test_a_full_disk_is_a_line_and_no_loss(folder, tmp_path: Path, monkeypatch):
 @pytest.mark.usefixtures("quick")
 def test_two_runs_at_once_are_refused(folder, tmp_path: Path):
     out = tmp_path / "out"
-    preparation_report.claim_output(out, preparation_report.description(SETTINGS, folder, None))
-    with (
-        photo_preparation._alone(out, 0, 1),
-        pytest.raises(ShardsError, match="another process is at it"),
-    ):
-        photo_preparation.prepare_share(out, folder.photos, SETTINGS)
+    report.claim_output(out, report.description(SETTINGS, folder, None))
+    with preparation._alone(out, 0, 1), pytest.raises(ShardsError, match="another process is at"):
+        prepare_share(Job(out, folder.photos, SETTINGS))
     prepare(out, folder)
 
 
 def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path: Path):
-    describe, claim = preparation_report.description, preparation_report.claim_output
     out = tmp_path / "out"
-    claim(out, describe(SETTINGS, folder, None))
-    claim(out, describe(SETTINGS, folder, None))
+
+    def claim(settings: Settings = SETTINGS, photos: list[Photo] = folder.photos, out=out) -> None:
+        facts = report.description(settings, PhotoFolder(photos, 0, []), None)
+        report.claim_output(out, facts)
+
+    claim()
+    claim()
     for change, message in (
         (dict(detector="face-alignment"), "detector = dlib, and now it is face-alignment"),
         (dict(min_face=50.0), "min_face = 0.0, and now it is 50.0"),
@@ -592,17 +585,15 @@ def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path
         (dict(crop=256), "crop = 224"),
     ):
         with pytest.raises(ShardsError, match=message):
-            claim(out, describe(replace(SETTINGS, **change), folder, None))
-    fewer = photo_folder.PhotoFolder(folder.photos[:-1], 0, [])
+            claim(replace(SETTINGS, **change))
     with pytest.raises(ShardsError, match="photos = 41, and now it is 40"):
-        claim(out, describe(SETTINGS, fewer, None))
-    renamed = [replace(folder.photos[0], person="Else"), *folder.photos[1:]]
+        claim(photos=folder.photos[:-1])
     with pytest.raises(ShardsError, match="other people"):
-        claim(out, describe(SETTINGS, photo_folder.PhotoFolder(renamed, 0, []), None))
+        claim(photos=[replace(folder.photos[0], person="Else"), *folder.photos[1:]])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/holiday.tar").write_bytes(b"")
     with pytest.raises(ShardsError, match=r"holds holiday\.tar, which this script did not write"):
-        claim(tmp_path / "mine", describe(SETTINGS, folder, None))
+        claim(out=tmp_path / "mine")
 
 
 @pytest.mark.usefixtures("quick", "ready")
@@ -614,7 +605,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(prepare_small, monkeypatch):
             os.kill(os.getpid(), number)
             return stand_in(photo, settings)
 
-        monkeypatch.setattr(photo_preparation, "prepare_photo", stopped)
+        monkeypatch.setattr(preparation, "prepare_photo", stopped)
         ended, said = prepare_small()
         assert ended == code
         assert said.endswith("prepare_cacd: stopped; the same command resumes\n")
@@ -622,11 +613,11 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(prepare_small, monkeypatch):
 
 
 def test_what_others_left_in_the_output_is_one_line(folder, tmp_path: Path):
-    wanted = preparation_report.description(SETTINGS, folder, None)
+    facts = report.description(SETTINGS, folder, None)
     for data in (b"[]", b'{"settings": 3}', b"{", b"\xff"):
         (tmp_path / "preparation.json").write_bytes(data)
         with pytest.raises(ShardsError, match=r"preparation\.json: cannot be read \([^\n]+\)"):
-            preparation_report.check_output(tmp_path, wanted)
+            report.check_output(tmp_path, facts)
 
 
 @pytest.mark.usefixtures("ready")
@@ -640,7 +631,7 @@ def test_a_table_that_knows_none_of_the_photos_is_refused(folder, tmp_path: Path
 
 
 def test_the_flags_are_those_of_the_library():
-    assert prepare_cacd.FLAGS == photo_quality.FLAGS
+    assert prepare_cacd.FLAGS == FLAGS
 
 
 def test_an_impossible_command_is_one_line(folder, tmp_path: Path, monkeypatch):
@@ -721,7 +712,7 @@ def mended(monkeypatch) -> list[str]:
         row, data = stand_in(replace(photo, about={"age": 21}), settings)
         return row | {"about": photo.about}, data
 
-    monkeypatch.setattr(photo_preparation, "prepare_photo", better)
+    monkeypatch.setattr(preparation, "prepare_photo", better)
     return looked
 
 
@@ -731,7 +722,7 @@ def test_retry_looks_at_the_broken_alone_and_leaves_what_a_run_with_them_mended_
 ):
     whole = prepare(tmp_path / "whole", folder)
     with monkeypatch.context() as patch:
-        patch.setattr(photo_preparation, "prepare_photo", stand_in)
+        patch.setattr(preparation, "prepare_photo", stand_in)
         assert prepare_small()[0] == 0
     before = contents(tmp_path / "out")
     assert before != whole
@@ -760,7 +751,7 @@ def test_a_shard_that_keeps_its_size_is_in_the_index_as_it_is_now(
     monkeypatch.setitem(globals(), "sample", lambda: small)
     whole = prepare(tmp_path / "whole", folder)
     with monkeypatch.context() as patch:
-        patch.setattr(photo_preparation, "prepare_photo", stand_in)
+        patch.setattr(preparation, "prepare_photo", stand_in)
         before = prepare(tmp_path / "out", folder)
     tars = [name for name in whole if name.endswith(".tar") and whole[name] != before[name]]
     assert any(len(whole[name]) == len(before[name]) for name in tars)
@@ -769,12 +760,12 @@ def test_a_shard_that_keeps_its_size_is_in_the_index_as_it_is_now(
 
 def test_a_retry_that_is_stopped_anywhere_is_resumed(folder, tmp_path: Path, monkeypatch, mended):
     """Before or after each change on the disk; by the next run, whether told to retry or not."""
-    few = photo_folder.PhotoFolder(folder.photos[:14], 0, [])
+    few = PhotoFolder(folder.photos[:14], 0, [])
     whole = prepare(tmp_path / "whole", few)
     with monkeypatch.context() as patch:
-        patch.setattr(photo_preparation, "prepare_photo", stand_in)
+        patch.setattr(preparation, "prepare_photo", stand_in)
         prepare(tmp_path / "before", few)
-    steps = [(Path, "replace"), (Path, "unlink"), (photo_preparation, "prepare_photo")]
+    steps = [(Path, "replace"), (Path, "unlink"), (preparation, "prepare_photo")]
     for turn in itertools.count():
         stop, late = divmod(turn, 2)
         out = tmp_path / f"out{stop}{late}"
@@ -845,15 +836,15 @@ def test_an_impossible_retry_is_refused_in_a_line(tmp_path: Path, monkeypatch, p
 def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path):
     rendered.write_folder(tmp_path / "rendered", photos=8, broken=7, seed=1)
     truth = json.loads((tmp_path / "rendered/truth.json").read_text())
-    found = photo_folder.list_photos(
+    found = list_photos(
         tmp_path / "rendered/CACD2000",
-        photo_folder.read_meta(tmp_path / "rendered/celebrity2000_meta.mat"),
+        read_meta(tmp_path / "rendered/celebrity2000_meta.mat"),
     ).photos
     assert len(found) == len(truth) == 15
     assert sum("identity" in photo.about for photo in found) == 8
     off = []
     for photo in found:
-        row, _ = photo_preparation.prepare_photo(photo, SETTINGS)
+        row, _ = prepare_photo(photo, SETTINGS)
         if kind := truth[photo.name].get("broken"):
             assert row["status"] == ("no face" if kind == "no face" else "broken"), row
         elif row["status"] == "face":
