@@ -9,6 +9,7 @@ Edit notebooks in solutions/ only. A notebook is written, to both trees at once,
 rules (`notebook_making/rules.py`) and both of its versions ran without an error.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -35,10 +36,42 @@ def main(
     ] = 8,
 ) -> None:
     """Make notebooks/ from solutions/ and run both."""
-    from notebook_making.making import command
+    from concurrent.futures import ProcessPoolExecutor, as_completed
 
-    if not command(only or [], check_only, colab, branch, jobs, root, least_figures):
-        raise typer.Exit(1)
+    from notebook_making import making
+    from rich.console import Console
+    from rich.progress import track
+
+    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    root = root.resolve()
+    try:
+        if colab is not None:
+            count = making.point_at_repository(root, colab, branch)
+            out.print(f"{count} notebooks open in Colab from {colab}, branch {branch}")
+            return
+        chosen = making.names(root, only or [])
+        settings = (*making.in_use(root), least_figures)
+    except ValueError as error:
+        err.print(f"make_notebooks: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    if check_only:
+        faults = making.check(root, chosen, least_figures)
+        for fault in faults:
+            err.print(fault, markup=False, soft_wrap=True)
+        out.print(f"{len(chosen)} notebooks, {len(faults)} faults")
+        raise typer.Exit(bool(faults))
+    written = 0
+    with ProcessPoolExecutor(min(jobs, max(len(chosen), 1))) as pool:
+        tasks = [pool.submit(making.make, root, name, *settings) for name in chosen]
+        bar = dict(total=len(chosen), console=out, disable=not sys.stdout.isatty())
+        for job in track(as_completed(tasks), "running notebooks", **bar):
+            result = job.result()
+            written += not result.faults
+            out.print(str(result), soft_wrap=True)
+            for fault in result.faults:
+                err.print(fault, markup=False, soft_wrap=True)
+    out.print(f"{written} of {len(chosen)} notebooks made")
+    raise typer.Exit(written < len(chosen))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ import base64
 import contextlib
 import os
 import re
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +20,6 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from rich.console import Console
-from rich.progress import track
 
 from facerecon_lib.course.exercises import OWN_FILES
 from facerecon_lib.files.atomic import write_whole
@@ -57,6 +53,15 @@ class Result:
     seconds: tuple[float, float] = (0.0, 0.0)
     figures: int = 0
     size: int = 0
+
+    def __str__(self) -> str:
+        if self.faults:
+            return f"{self.name:32} not written"
+        solved, blank = self.seconds
+        return (
+            f"{self.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
+            f"{self.figures:2d} pictures, {self.size / 1e6:.2f} MB"
+        )
 
 
 def make(
@@ -100,14 +105,6 @@ def write_together(files: dict[Path, NotebookNode]) -> int:
 # Running -----------------------------------------------------------------------------------------
 
 
-class _Client(NotebookClient):
-    """Keeps what is drawn inside an Output widget in the cell, as nbval will see it."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.widget_registry = {}
-
-
 def run(notebook: NotebookNode, folder: Path) -> list[str]:
     """Execute in place, as in `folder`, and tidy what came out; the faults, if it stopped."""
     environment = {
@@ -116,7 +113,7 @@ def run(notebook: NotebookNode, folder: Path) -> list[str]:
         "OMP_NUM_THREADS": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
-    client = _Client(
+    client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_S,
         kernel_name="python3",
@@ -125,6 +122,7 @@ def run(notebook: NotebookNode, folder: Path) -> list[str]:
         extra_arguments=["--log-level=40"],  # a warning about its transport is no news here
         resources={"metadata": {"path": str(folder)}},
     )
+    client.widget_registry = {}  # what is drawn inside an Output widget stays in the cell
     try:
         client.execute(env=environment)
     except CellTimeoutError:
@@ -136,8 +134,7 @@ def run(notebook: NotebookNode, folder: Path) -> list[str]:
     tidy(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            if not cell.source.strip():
-                cell.execution_count = None
+            cell.execution_count = cell.execution_count if cell.source.strip() else None
             cell.outputs = tidy_outputs(cell.outputs)
     return []
 
@@ -170,7 +167,7 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return result
 
 
-# The command -------------------------------------------------------------------------------------
+# What the command asks for ----------------------------------------------------------------------
 
 
 def names(root: Path, only: list[str]) -> list[str]:
@@ -199,9 +196,8 @@ def check(root: Path, chosen: list[str], least_figures: int = LEAST_FIGURES) -> 
         if len(pictures(solved)) != len(pictures(blank)):
             faults.append(f"{name}: the two trees show different numbers of pictures")
     blanks = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
-    for name in sorted(blanks - set(names(root, []))):
-        faults.append(f"notebooks/{name}.ipynb has no source in solutions/")
-    return faults
+    lost = sorted(blanks - {*names(root, [])})
+    return faults + [f"notebooks/{name}.ipynb has no source in solutions/" for name in lost]
 
 
 def _files(root: Path) -> list[Path]:
@@ -230,56 +226,3 @@ def point_at_repository(root: Path, repo: str, branch: str) -> int:
         write_setup(files[path], path.stem, repo, branch)
     write_together(files)
     return len(files)
-
-
-def command(
-    only: list[str],
-    check_only: bool,
-    colab: str | None,
-    branch: str,
-    jobs: int,
-    root: Path,
-    least_figures: int = LEAST_FIGURES,
-) -> bool:
-    """What make_notebooks.py does for its options; whether all went well."""
-    out, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
-    root = root.resolve()
-    try:
-        if colab is not None:
-            count = point_at_repository(root, colab, branch)
-            out.print(f"{count} notebooks open in Colab from {colab}, branch {branch}")
-            return True
-        chosen = names(root, only)
-        repo, branch = in_use(root)
-    except ValueError as error:
-        error_console.print(f"make_notebooks: {error}", markup=False, soft_wrap=True)
-        return False
-    if check_only:
-        faults = check(root, chosen, least_figures)
-        for fault in faults:
-            error_console.print(fault, markup=False, soft_wrap=True)
-        out.print(f"{len(chosen)} notebooks, {len(faults)} faults")
-        return not faults
-    written = 0
-    with ProcessPoolExecutor(min(jobs, max(len(chosen), 1))) as pool:
-        settings = (repo, branch, least_figures)
-        tasks = as_completed([pool.submit(make, root, name, *settings) for name in chosen])
-        quiet = not sys.stdout.isatty()
-        for job in track(tasks, "running notebooks", len(chosen), console=out, disable=quiet):
-            result = job.result()
-            written += not result.faults
-            out.print(_line(result), soft_wrap=True)
-            for fault in result.faults:
-                error_console.print(fault, markup=False, soft_wrap=True)
-    out.print(f"{written} of {len(chosen)} notebooks made")
-    return written == len(chosen)
-
-
-def _line(result: Result) -> str:
-    if result.faults:
-        return f"{result.name:32} not written"
-    solved, blank = result.seconds
-    return (
-        f"{result.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
-        f"{result.figures:2d} pictures, {result.size / 1e6:.2f} MB"
-    )

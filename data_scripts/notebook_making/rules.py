@@ -31,14 +31,8 @@ STUB = "# YOUR CODE HERE\nraise NotImplementedError"
 SETUP_ID, BADGE_ID = "setup", "colab-badge"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LEAST_FIGURES, MOST_BYTES = 8, 1_500_000
-METADATA = {
-    "kernelspec": {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    },
-    "language_info": {"name": "python"},
-}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 NBGRADER_STEPS = (
     preprocessors.LockCells,
     preprocessors.ClearSolutions,
@@ -119,42 +113,37 @@ def differences(one: NotebookNode, other: NotebookNode) -> list[str]:
         odd = ", ".join(sorted({*ids} ^ {*others})) or "another order"
         faults.append(f"the cells differ: {odd}")
     by_id = {cell.id: cell for cell in other.cells}
-    for cell in one.cells:
-        twin = by_id.get(cell.id, cell)
-        for field in ("cell_type", "source", "metadata"):
-            if cell[field] != twin[field]:
-                faults.append(f"cell {cell.id}: its {field.replace('_', ' ')} differs")
-    if one.metadata != other.metadata:
-        faults.append("the notebook's metadata differs")
-    return faults
+    faults += [
+        f"cell {cell.id}: its {field.replace('_', ' ')} differs"
+        for cell in one.cells
+        for field in ("cell_type", "source", "metadata")
+        if cell[field] != by_id.get(cell.id, cell)[field]
+    ]
+    return faults + ["the notebook's metadata differs"] * (one.metadata != other.metadata)
 
 
 # Set-up and badge --------------------------------------------------------------------------------
 
 
-def _repositories(notebooks: Iterable[NotebookNode]) -> list[str]:
-    setups = [cell for notebook in notebooks for cell in notebook.cells if cell.id == SETUP_ID]
-    address = re.compile(r'url, course = "https://github\.com/([^"]+)"')
-    return sorted({name for cell in setups for name in address.findall(cell.source)})
+def _found(notebooks: Iterable[NotebookNode], cell_id: str, pattern: str) -> list[str]:
+    """What a pattern's group matches in the cells of that id, each once."""
+    cells = [cell for notebook in notebooks for cell in notebook.cells if cell.id == cell_id]
+    return sorted({match for cell in cells for match in re.findall(pattern, cell.source)})
 
 
 def repository_of(notebooks: Iterable[NotebookNode]) -> str:
     """The owner/name that set-up cells carry, or "". Raises ValueError when two are in use."""
-    names = _repositories(notebooks)
+    names = _found(notebooks, SETUP_ID, r'url, course = "https://github\.com/([^"]+)"')
     if len(names) > 1:
         raise ValueError(
             f"notebooks name several repositories ({', '.join(names)}): "
             "run make colab REPO=owner/name"
         )
-    return names[0] if names else ""
+    return "".join(names)
 
 
 def branch_of(notebooks: Iterable[NotebookNode]) -> str:
-    for notebook in notebooks:
-        for cell in notebook.cells:
-            if cell.id == BADGE_ID and (found := re.search(r"/blob/([^/]+)/", cell.source)):
-                return found[1]
-    return "main"
+    return next(iter(_found(notebooks, BADGE_ID, r"/blob/([^/]+)/")), "main")
 
 
 def setup_of(repo: str) -> str:
@@ -196,7 +185,7 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not code or code[0].id != SETUP_ID:
         faults.append(f"its first code cell is not the one with id {SETUP_ID!r}")
-    elif code[0].source != setup_of(next(iter(_repositories([notebook])), "")):
+    elif code[0].source != setup_of(repository_of([notebook])):
         faults.append("its set-up cell is not the standard one: run make notebooks")
     names = set()  # of exercises: in marked cells, and in others, which show how a check works
     cells = [None, *notebook.cells, None]
@@ -236,37 +225,41 @@ def _marked(cell: NotebookNode, mark: str) -> bool:
     return bool(cell.metadata.get("nbgrader", {}).get(mark))
 
 
+def _present(where: str, faults: dict[str, object]) -> list[str]:
+    """The faults of a table whose condition holds."""
+    return [f"{where}: {fault}" for fault, holds in faults.items() if holds]
+
+
 def _solution_faults(cell: NotebookNode, following: NotebookNode | None, name) -> list[str]:
     mark, where = cell.metadata.nbgrader, f"solution cell {cell.id}"
     if name is None:
         return [f"{where}: expected one function under @exercise, and code that parses"]
-    faults = []
     lines = [line.strip() for line in cell.source.splitlines()]
     begins, ends = lines.count("### BEGIN SOLUTION"), lines.count("### END SOLUTION")
-    if begins < 1 or begins != ends:
-        faults.append(f"{where}: expected ### BEGIN SOLUTION and ### END SOLUTION, each on a line")
-    if mark.get("grade") or mark.get("locked") or mark.grade_id != name:
-        faults.append(f"{where}: expected grade_id {name!r}, not graded, not locked")
-    if following is None or following.source.strip() != f"check({name})":
-        faults.append(f"{where}: the next cell must be check({name}) and nothing else")
-    elif not _marked(following, "grade"):
-        faults.append(f"{where}: its check cell is not marked as graded")
-    return faults
+    checked = following is not None and following.source.strip() == f"check({name})"
+    graded = mark.get("grade") or mark.get("locked") or mark.grade_id != name
+    faults = {
+        "expected ### BEGIN SOLUTION and ### END SOLUTION, each on a line": not begins == ends > 0,
+        f"expected grade_id {name!r}, not graded, not locked": graded,
+        f"the next cell must be check({name}) and nothing else": not checked,
+        "its check cell is not marked as graded": checked and not _marked(following, "grade"),
+    }
+    return _present(where, faults)
 
 
 def _check_faults(cell: NotebookNode, before: NotebookNode | None) -> list[str]:
-    mark, where = cell.metadata.nbgrader, f"check cell {cell.id}"
-    faults = []
-    if before is None or not _marked(before, "solution"):
-        faults.append(f"{where}: it does not follow its solution cell directly")
+    mark = cell.metadata.nbgrader
     name = re.fullmatch(r"check\((\w+)\)", cell.source)
-    if name is None:
-        faults.append(f"{where}: expected check(name) and nothing else: {cell.source!r}")
-    elif mark.grade_id != f"check-{name[1]}":
-        faults.append(f"{where}: expected grade_id check-{name[1]}, got {mark.grade_id}")
-    if not mark.get("locked") or not mark.get("points"):
-        faults.append(f"{where}: expected locked, with points above 0")
-    return faults
+    grade_id = f"check-{name[1]}" if name else mark.grade_id
+    faults = {
+        "it does not follow its solution cell directly": not (
+            before and _marked(before, "solution")
+        ),
+        f"expected check(name) and nothing else: {cell.source!r}": name is None,
+        f"expected grade_id {grade_id}, got {mark.grade_id}": mark.grade_id != grade_id,
+        "expected locked, with points above 0": not (mark.get("locked") and mark.get("points")),
+    }
+    return _present(f"check cell {cell.id}", faults)
 
 
 def machine_traces(text: str) -> list[str]:
@@ -304,9 +297,7 @@ def output_faults(notebook: NotebookNode, least_figures: int = LEAST_FIGURES) ->
         for output in cell.outputs:
             faults += [f"cell {cell.id}: {what}" for what in _output_faults(output)]
     drawn = pictures(notebook)
-    for where, data in drawn:
-        if what := picture_fault(data):
-            faults.append(f"cell {where}: {what}")
+    faults += [f"cell {cell}: {what}" for cell, data in drawn if (what := picture_fault(data))]
     if len(drawn) < least_figures:
         faults.append(f"it shows {len(drawn)} pictures; expected {least_figures} or more")
     size = len(nbformat.writes(notebook).encode())
