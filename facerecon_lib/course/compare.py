@@ -10,7 +10,7 @@ mistake looks like (a sign, a factor, swapped axes) when one of a few tries expl
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -92,36 +92,29 @@ def close(
     else:
         got, expected = _as_number(what, got), torch.tensor(float(expected), dtype=torch.float64)
     drawing = None if picture is None else lambda: picture(got.detach(), expected.detach())
-    if expected.dtype == torch.bool or not expected.is_floating_point():
-        bad = got != expected
-    else:
+    if expected.is_floating_point():
         lost = ~torch.isfinite(got) & torch.isfinite(expected)
-        if lost.any():
-            place = _place(lost, axes)
-            value = float(got[lost].reshape(-1)[0])
-            raise Wrong(
-                f"{what} holds {value} at {place or 'its only value'} "
-                f"({int(lost.sum())} of {lost.numel()} values are not finite); expected "
-                f"{_number(expected[lost].reshape(-1)[0])} there.",
-                drawing,
-            )
-        bad = ~torch.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+        bad = lost
+        if not lost.any():
+            bad = ~torch.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+    else:
+        bad, lost = got != expected, torch.tensor(False)
     if not bad.any():
         return
-    where = _place(bad, axes)
-    first = tuple(int(i[0]) for i in bad.nonzero(as_tuple=True)) if bad.ndim else ()
-    lines = [
-        f"{what} differs{f' at {where}' if where else ''}: expected {_number(expected[first])}, "
-        f"got {_number(got[first])}."
-    ]
+    first = tuple(bad.nonzero()[0].tolist())
+    where, right = _place(first, bad.shape, axes), _number(expected[first])
+    if lost.any():
+        raise Wrong(
+            f"{what} holds {float(got[first])} at {where or 'its only value'} "
+            f"({int(lost.sum())} of {lost.numel()} values are not finite); expected {right} there.",
+            drawing,
+        )
+    place = f" at {where}" if where else ""
+    lines = [f"{what} differs{place}: expected {right}, got {_number(got[first])}."]
     if bad.numel() > 1:
         lines.append(f"{int(bad.sum()):,} of {bad.numel():,} values differ.")
-    looks = _diagnose(got.detach(), expected.detach(), rtol, atol)
-    if looks:
-        lines.append(looks)
-    if hint:
-        lines.append(hint)
-    raise Wrong(" ".join(lines), drawing)
+    lines += [_diagnose(got.detach(), expected.detach(), rtol, atol), hint]
+    raise Wrong(" ".join(filter(None, lines)), drawing)
 
 
 def same_gradient(
@@ -129,9 +122,7 @@ def same_gradient(
     got: Tensor,
     expected: Tensor,
     inputs: dict[str, tuple[Tensor, Tensor]],
-    *,
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
+    **tolerance: float,
 ) -> None:
     """Raise `Wrong` unless scalars got and expected have the same gradients.
 
@@ -142,18 +133,15 @@ def same_gradient(
             f"{what} has no gradient: somewhere it leaves torch (.item(), .numpy(), .detach(), "
             "torch.tensor(...), no_grad), so nothing can be learned through it."
         )
-    mine = torch.autograd.grad(got, [pair[0] for pair in inputs.values()], allow_unused=True)
-    ours = torch.autograd.grad(expected, [pair[1] for pair in inputs.values()], allow_unused=True)
+    leaves, our_leaves = zip(*inputs.values(), strict=True)
+    mine = torch.autograd.grad(got, leaves, allow_unused=True)
+    ours = torch.autograd.grad(expected, our_leaves, materialize_grads=True)
     for name, one, other in zip(inputs, mine, ours, strict=True):
-        if other is None and one is None:
-            continue
-        if other is None:
-            other = torch.zeros_like(one)
-        if one is None:
-            if bool((other == 0).all()):
-                continue
+        if one is not None:
+            gradient = f"the gradient of {what} with respect to {name}"
+            close(gradient, one, other, **dict(rtol=1e-3) | tolerance)
+        elif other.any():
             raise Wrong(f"{what} passes no gradient to {name}: is it detached on the way?")
-        close(f"the gradient of {what} with respect to {name}", one, other, atol=atol, rtol=rtol)
 
 
 def same_gradients(
@@ -162,8 +150,7 @@ def same_gradients(
     inputs: dict[str, Tensor],
     *more: object,
     call: Callable = lambda function, *arguments: function(*arguments),
-    atol: float = 1e-5,
-    rtol: float = 1e-3,
+    **tolerance: float,
 ) -> None:
     """Raise `Wrong` unless a randomly weighted sum of the answer has the library's gradients.
 
@@ -173,26 +160,45 @@ def same_gradients(
     mine, ours = ([x.detach().clone().requires_grad_() for x in inputs.values()] for _ in range(2))
     got, expected = call(attempt, *mine, *more), call(attempt.stand_in, *ours, *more)
     close(what, got, expected, atol=1e-3, rtol=1e-3)
-    weights = torch.randn(expected.shape, generator=seeded(0)).to(expected)
-    same_gradient(
-        f"a weighted sum of {what}" if weights.ndim else what,
-        (got * weights).sum(),
-        (expected * weights).sum(),
-        dict(zip(inputs, zip(mine, ours, strict=True), strict=True)),
-        atol=atol,
-        rtol=rtol,
-    )
+    weights = normal(*expected.shape, seed=0).to(expected)
+    what = f"a weighted sum of {what}" if weights.ndim else what
+    leaves = dict(zip(inputs, zip(mine, ours, strict=True), strict=True))
+    same_gradient(what, (got * weights).sum(), (expected * weights).sum(), leaves, **tolerance)
+
+
+def drawn_together(
+    title: str, forms: tuple[str, str] = ("o-", "x--"), downwards: bool = False, **settings
+) -> Callable[[Tensor, Tensor], Figure]:
+    """A picture for `close`: both answers in one chart.
+
+    Answers: numbers in a row, or points (*, 2 or 3), of which x and y are drawn. forms: of the
+    expected and of the student's, as in `Axes.plot`. settings: of the axis, as in `Axes.set`.
+    """
+
+    def draw(got: Tensor, expected: Tensor) -> Figure:
+        from .drawing.style import GREEN, RED, add_legend, charts
+
+        figure, axis = charts(5.5, 3.4)
+        for values, name, form, colour in (
+            (expected, "expected", forms[0], GREEN),
+            (got, "yours", forms[1], RED),
+        ):
+            values = torch.as_tensor(values)
+            row = range(1, len(values) + 1), values
+            xy = row if values.ndim == 1 else values.reshape(-1, values.shape[-1]).T[:2]
+            axis.plot(*xy, form, color=colour, label=name)
+        axis.yaxis.set_inverted(downwards)
+        axis.set(title=title, **settings)
+        add_legend(axis)
+        return figure
+
+    return draw
 
 
 def loss_curves(expected: Sequence[float], got: Sequence[float], *_: object) -> Figure:
     """The losses of a check's small problem, step by step."""
-    figure = Figure((5.5, 3.2), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    axis.plot(expected, color="#1a7f37", linewidth=2, label="expected")
-    axis.plot(got, color="#cf222e", linewidth=2, linestyle="--", label="yours")
-    axis.set(xlabel="step", ylabel="loss", title="The loss on the check's small problem")
-    axis.legend(frameon=False)
-    return figure
+    title = "The loss on the check's small problem"
+    return drawn_together(title, ("-", "--"), xlabel="step", ylabel="loss")(got, expected)
 
 
 def instead_of_raising(error: type[Exception], attempt: Callable, *arguments: object) -> str:
@@ -229,7 +235,7 @@ def _distances(one: object, other: object) -> list[float]:
     mine, theirs = _leaves(one), _leaves(other)
     if len(mine) != len(theirs):
         return [math.inf] * max(len(mine), 1)
-    return [_distance(a, b) for a, b in zip(mine, theirs, strict=True)]
+    return list(map(_distance, mine, theirs))
 
 
 def _leaves(answer: object) -> list:
@@ -279,18 +285,18 @@ def _like(what: str, got: object, expected: Tensor) -> Tensor:
         number = isinstance(got, int | float | np.ndarray | np.generic | list | tuple)
         hint = " Keep to torch functions, or gradients and later cells are lost." if number else ""
         raise Wrong(f"{what}: expected a torch.Tensor, got {_kind(got)}.{hint}")
-    if got.shape != expected.shape:
-        shape, wanted = tuple(got.shape), tuple(expected.shape)
+    shape, right = tuple(got.shape), tuple(expected.shape)
+    if shape != right:
         hint = ""
-        if len(shape) == len(wanted) and sorted(shape) == sorted(wanted):
+        if sorted(shape) == sorted(right):
             hint = " The same numbers in another order: are two axes swapped?"
         elif got.numel() == expected.numel():
             hint = " As many values, otherwise arranged: reshape, unsqueeze or squeeze?"
-        elif len(shape) + 1 == len(wanted):
+        elif len(shape) + 1 == len(right):
             hint = " An axis is missing: is something summed that should not be?"
-        elif len(shape) == len(wanted) + 1:
+        elif len(shape) == len(right) + 1:
             hint = " An axis too many: is a sum over it missing?"
-        raise Wrong(f"{what}: expected shape {wanted}, got {shape}.{hint}")
+        raise Wrong(f"{what}: expected shape {right}, got {shape}.{hint}")
     if got.dtype != expected.dtype:
         raise Wrong(f"{what}: expected dtype {expected.dtype}, got {got.dtype}.")
     return got
@@ -307,21 +313,16 @@ def _as_number(what: str, got: object) -> Tensor:
 
 
 def _kind(value: object) -> str:
-    shape = getattr(value, "shape", None)
     name = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
-    return f"{name}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+    return f"{name} of shape {tuple(value.shape)}" if hasattr(value, "shape") else name
 
 
-def _place(bad: Tensor, axes: Sequence[str]) -> str:
-    if bad.ndim == 0:
-        return ""
-    first = [int(i[0]) for i in bad.nonzero(as_tuple=True)]
-    names = list(axes) if len(axes) == bad.ndim else []
-    if not names:
-        return f"[{', '.join(map(str, first))}]"
-    return ", ".join(
-        f"{name} {i}" for name, i, size in zip(names, first, bad.shape, strict=True) if size > 1
-    ) or ", ".join(f"{name} {i}" for name, i in zip(names, first, strict=True))
+def _place(first: Sequence[int], shape: Sequence[int], axes: Sequence[str]) -> str:
+    """An index in words: "vertex 3, x 0"; axes of length 1 are left out, unless all are."""
+    if len(axes) != len(shape):
+        return f"[{', '.join(map(str, first))}]" if shape else ""
+    names = [(f"{name} {i}", size) for name, i, size in zip(axes, first, shape, strict=True)]
+    return ", ".join([name for name, size in names if size > 1] or [name for name, _ in names])
 
 
 def _number(value: Tensor) -> str:
@@ -346,47 +347,45 @@ def _diagnose(got: Tensor, expected: Tensor, rtol: float, atol: float) -> str | 
     """What simple mistake would explain all of the difference, if one does."""
     if not expected.is_floating_point() or not torch.isfinite(expected).all():
         return None
-    rtol, atol = max(rtol, 1e-3), atol
     if expected.abs().max() <= 10 * atol:
         return None
-
-    def equal(candidate: Tensor) -> bool:
-        return candidate.shape == expected.shape and torch.allclose(
-            candidate, expected, rtol=rtol, atol=atol
-        )
-
     if got.abs().max() <= atol:
         return "Yours is zero everywhere."
+    for corrected, words in _corrections(got, expected):
+        if torch.allclose(corrected, expected, rtol=max(rtol, 1e-3), atol=atol):
+            return words
+    return None
+
+
+def _corrections(got: Tensor, expected: Tensor) -> Iterator[tuple[Tensor, str]]:
+    """Simple mistakes: got without each of them, and its name in words."""
     for factor, words in KNOWN_FACTORS:
-        if equal(got / factor):
-            return f"It looks as if {words}."
+        yield got / factor, f"It looks as if {words}."
     factor = float((got * expected).sum() / (expected * expected).sum())
-    if factor and equal(got / factor):
-        return f"Yours is {factor:.4g} times the expected, everywhere."
+    if factor:
+        yield got / factor, f"Yours is {factor:.4g} times the expected, everywhere."
+    shape, axes = expected.shape, range(expected.ndim)
     if expected.numel() > 1:
         shift = (got - expected).mean()
-        if equal(got - shift):
-            return f"Yours is the expected plus {float(shift):.4g}, everywhere."
+        yield got - shift, f"Yours is the expected plus {float(shift):.4g}, everywhere."
     if expected.ndim > 4 or expected.numel() > 1_000_000:
-        return None
-    for a, b in itertools.combinations(range(expected.ndim), 2):
-        if expected.shape[a] == expected.shape[b] and equal(got.transpose(a, b)):
-            return f"Transposing axes {a} and {b} of yours gives the expected."
-    for axis in range(expected.ndim):
-        if expected.shape[axis] < 2:
-            continue
-        if equal(got.flip(axis)):
-            return f"Yours is in reverse order along axis {axis}."
-        for step in (1, -1):
-            if expected.shape[axis] > 2 and equal(got.roll(step, axis)):
-                return f"Yours is shifted by one along axis {axis}."
-    last = expected.shape[-1] if expected.ndim else 0
-    if 2 <= last <= 4:
-        for signs in itertools.product((1.0, -1.0), repeat=last):
-            if min(signs) < 0 and equal(got * got.new_tensor(signs)):
-                flipped = [str(i) for i, s in enumerate(signs) if s < 0]
-                return f"The sign is flipped in column {', '.join(flipped)} of the last axis."
-        for order in itertools.permutations(range(last)):
-            if order != tuple(range(last)) and equal(got[..., list(order)]):
-                return f"Taking the columns of yours in the order {list(order)} gives the expected."
-    return None
+        return
+    for a, b in itertools.combinations(axes, 2):
+        if shape[a] == shape[b]:
+            words = f"Transposing axes {a} and {b} of yours gives the expected."
+            yield got.transpose(a, b), words
+    for axis in axes:
+        if shape[axis] > 1:
+            yield got.flip(axis), f"Yours is in reverse order along axis {axis}."
+        if shape[axis] > 2:
+            for step in (1, -1):
+                yield got.roll(step, axis), f"Yours is shifted by one along axis {axis}."
+    columns = shape[-1] if axes else 0
+    if 2 <= columns <= 4:
+        for signs in itertools.product((1.0, -1.0), repeat=columns):
+            flipped = ", ".join(str(i) for i, sign in enumerate(signs) if sign < 0)
+            words = f"The sign is flipped in column {flipped} of the last axis."
+            yield got * got.new_tensor(signs), words
+        for order in map(list, itertools.permutations(range(columns))):
+            words = f"Taking the columns of yours in the order {order} gives the expected."
+            yield got[..., order], words

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from facerecon_lib.course.nb01_morphable_model.checks import library_fit_coefficients, library_pca
+from facerecon_lib.course.nb01_morphable_model.checks import library_fit, library_pca
 from facerecon_lib.course.nb01_morphable_model.face_samples import FaceSamples, load_face_samples
 from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.measures import rigid_align
@@ -80,7 +80,7 @@ def test_the_faces_are_aligned_with_each_other():
 def test_they_are_samples_of_the_shape_space_and_not_of_the_model():
     """Sums of the 80 modes would leave nothing; these leave what 80 modes cannot say."""
     m, faces = model(), samples().shapes
-    alpha = library_fit_coefficients(faces, m.mean, m.identity_basis)
+    alpha = library_fit(faces, m.mean, m.identity_basis)
     left = (m.shape(alpha) - faces).norm(dim=-1).mean()
     assert 0.05 < left < 0.4
     assert alpha.std() == pytest.approx(1, abs=0.1)  # of the same distribution

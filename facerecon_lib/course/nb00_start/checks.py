@@ -5,6 +5,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...pictures.sheets import gallery
 from ..checks import exercise_check
 from ..compare import uniform
 
@@ -50,11 +51,5 @@ def mean_colour(attempt) -> str:
 
 
 def _swatches(got: Tensor, expected: Tensor) -> Figure:
-    figure = Figure(figsize=(4.4, 1.9), layout="constrained", facecolor="white")
-    figure.suptitle("The colour under the mask", fontsize=11)
-    colours = (("expected", expected), ("yours", got))
-    for axis, (name, colour) in zip(figure.subplots(1, 2), colours, strict=True):
-        axis.imshow([[colour.reshape(-1)[:3].clamp(0, 1).tolist()]], aspect="auto")
-        axis.set_title(name, fontsize=10)
-        axis.axis("off")
-    return figure
+    swatches = [c.reshape(-1)[:3].clamp(0, 1).view(1, 1, 3).numpy() for c in (expected, got)]
+    return gallery(swatches, ["expected", "yours"], title="The colour under the mask", size=2)

@@ -5,111 +5,28 @@ import tracemalloc
 
 import torch
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..checks import exercise_check
-from ..compare import Wrong, agree, close, like, same_gradients, same_length, seeded
+from ..compare import Wrong, drawn_together, like, normal, same_length
 
-MODE_AXES = ("mode", "vertex", "coordinate")
-
-
-# What stands in ---------------------------------------------------------------------------------
+Shape, Modes = Float[Tensor, "vertex 3"], Float[Tensor, "mode vertex 3"]
+Faces, Coefficients = Float[Tensor, "face vertex 3"], Float[Tensor, "face mode"]
 
 
-def library_pca(
-    samples: Float[Tensor, "sample vertex 3"], modes: int
-) -> tuple[Float[Tensor, "vertex 3"], Float[Tensor, "mode vertex 3"], Float[Tensor, " mode"]]:
-    """Mean, basis (in units of one standard deviation) and standard deviations, 1/(N-1)."""
-    mean = samples.mean(0)
-    _, singular, directions = torch.linalg.svd((samples - mean).flatten(1), full_matrices=False)
-    deviation = singular[:modes] / math.sqrt(len(samples) - 1)
-    basis = deviation[:, None] * directions[:modes]
-    return mean, basis.unflatten(1, samples.shape[1:]), deviation
-
-
-def library_face_shape(
-    mean: Float[Tensor, "vertex 3"],
-    identity_basis: Float[Tensor, "Ki vertex 3"],
-    expression_basis: Float[Tensor, "Ke vertex 3"],
-    identity: Float[Tensor, "batch Ki"],
-    expression: Float[Tensor, "batch Ke"],
-) -> Float[Tensor, "batch vertex 3"]:
-    """Eq. 1."""
-    offset = identity @ identity_basis.flatten(1) + expression @ expression_basis.flatten(1)
-    return mean + offset.unflatten(1, mean.shape)
-
-
-def library_fit_coefficients(
-    faces: Float[Tensor, "batch vertex 3"],
-    mean: Float[Tensor, "vertex 3"],
-    basis: Float[Tensor, "mode vertex 3"],
-    noise: float = 0.0,
-) -> Float[Tensor, "batch mode"]:
-    """Ridge regression: the prior N(0, 1) against noise of `noise` mm per coordinate."""
-    rows = basis.flatten(1).double()
-    gram = rows @ rows.T + noise**2 * torch.eye(len(rows), dtype=torch.float64)
-    right = (faces - mean).flatten(1).double() @ rows.T
-    return torch.linalg.solve(gram, right.T).T.to(faces.dtype)
-
-
-def gap(
-    faces: Float[Tensor, "batch vertex 3"],
-    mean: Float[Tensor, "vertex 3"],
-    basis: Float[Tensor, "mode vertex 3"],
-    modes: int,
-) -> Float[Tensor, "batch vertex 3"]:
-    """From each face to its rebuilding with the first modes."""
-    coefficients = library_fit_coefficients(faces, mean, basis[:modes])
-    offset = (coefficients @ basis[:modes].flatten(1)).unflatten(1, mean.shape)
-    return mean + offset - faces
-
-
-def library_generalisation_error(
-    faces: Float[Tensor, "batch vertex 3"],
-    mean: Float[Tensor, "vertex 3"],
-    basis: Float[Tensor, "mode vertex 3"],
-    modes: int,
-) -> Float[Tensor, ""]:
-    """Mean distance in mm of faces to their rebuilding with the first modes."""
-    return gap(faces, mean, basis, modes).norm(dim=-1).mean()
-
-
-def distances(
-    generated: Float[Tensor, "batch vertex 3"], samples: Float[Tensor, "sample vertex 3"]
-) -> Float[Tensor, "batch sample vertex"]:
-    """From each vertex of a generated face to the same vertex of each sample."""
-    return (generated[:, None] - samples).norm(dim=-1)
-
-
-def library_specificity_error(
-    generated: Float[Tensor, "batch vertex 3"], samples: Float[Tensor, "sample vertex 3"]
-) -> Float[Tensor, ""]:
-    """Mean distance in mm of generated faces to the sample that is nearest to each."""
-    return distances(generated, samples).mean(2).min(1).values.mean()
-
-
-# Inputs -----------------------------------------------------------------------------------------
-
-
-def _random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64).to(dtype)
-
-
-def _orthonormal(rows: int, vertices: int, seed: int) -> Float[Tensor, "row vertex 3"]:
+def _orthonormal(rows: int, vertices: int, seed: int) -> Modes:
     """Directions of length 1, at right angles."""
-    q, _ = torch.linalg.qr(_random(3 * vertices, rows, seed=seed, dtype=torch.float64))
+    q, _ = torch.linalg.qr(normal(3 * vertices, rows, seed=seed, dtype=torch.float64))
     return q.T.unflatten(1, (vertices, 3)).float()
 
 
-def _faces(count: int, vertices: int, seed: int) -> Float[Tensor, "sample vertex 3"]:
+def _faces(count: int, vertices: int, seed: int) -> Faces:
     """Samples far from the origin, with spreads that are well apart."""
     rank = min(count - 1, 3 * vertices)
-    spread = 30 * 0.75 ** torch.arange(rank)
-    weights = _random(count, rank, seed=seed) * spread
+    weights = normal(count, rank, seed=seed) * 30 * 0.75 ** torch.arange(rank)
     offsets = weights @ _orthonormal(rank, vertices, seed + 1).flatten(1)
-    return 60 * _random(1, vertices, 3, seed=seed + 2) + offsets.unflatten(1, (vertices, 3))
+    return 60 * normal(1, vertices, 3, seed=seed + 2) + offsets.unflatten(1, (vertices, 3))
 
 
 # PCA --------------------------------------------------------------------------------------------
@@ -118,23 +35,15 @@ def _faces(count: int, vertices: int, seed: int) -> Float[Tensor, "sample vertex
 class _LargestTensor(TorchFunctionMode):
     """Notes the most numbers that any tensor made while it is on holds, or that numpy held."""
 
-    def __init__(self):
-        super().__init__()
-        self.numbers = 0
+    numbers = 0
 
     def __enter__(self):
-        self.tracing = tracemalloc.is_tracing()
-        if not self.tracing:
-            tracemalloc.start()
-        tracemalloc.reset_peak()
-        self.before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.start()  # it does not trace torch's own memory
         return super().__enter__()
 
     def __exit__(self, *error):
-        grown = tracemalloc.get_traced_memory()[1] - self.before  # torch's own memory isn't traced
-        if not self.tracing:
-            tracemalloc.stop()
-        self.numbers = max(self.numbers, grown // 4)
+        self.numbers = max(self.numbers, tracemalloc.get_traced_memory()[1] // 4)
+        tracemalloc.stop()
         return super().__exit__(*error)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -145,57 +54,39 @@ class _LargestTensor(TorchFunctionMode):
         return result
 
 
-def _spectrum(got: Tensor, expected: Tensor) -> Figure:
-    figure = Figure((6, 2.8), layout="constrained", facecolor="white")
-    axis = figure.subplots()
-    number = range(1, len(expected) + 1)
-    axis.plot(number, expected, "o-", color="#1f5fa8", label="expected")
-    axis.plot(number, got.to(expected), "x--", color="#d1495b", label="yours")
-    axis.set(xlabel="mode", title="Standard deviation of each mode, mm")
-    axis.legend(frameon=False)
-    return figure
-
-
 def _compare_pca(what: str, attempt, samples: Tensor, modes: int) -> None:
     got, expected = attempt(samples, modes), library_pca(samples.double(), modes)
     same_length(what, got, expected)
     mean, basis, deviation = (part.to(samples) for part in expected)
-    close(f"the mean of {what}", got[0], mean, axes=MODE_AXES[1:], rtol=1e-4, atol=1e-3)
-    close(
-        f"the deviation of {what}",
-        got[2],
-        deviation,
-        axes=("mode",),
-        rtol=1e-3,
-        atol=1e-3,
-        hint="Largest first, and only the first `modes` of them.",
-        picture=_spectrum,
-    )
+    mean_axes, basis_atol = ("vertex", "coordinate"), 2e-3 / math.sqrt(3 * samples.shape[1])
+    attempt.close(f"the mean of {what}", got[0], mean, axes=mean_axes, rtol=1e-4, atol=1e-3)
+    hint = "Largest first, and only the first `modes` of them."
+    picture = drawn_together("Standard deviation of each mode, mm", xlabel="mode")
+    options = dict(axes=("mode",), hint=hint, picture=picture, rtol=1e-3, atol=1e-3)
+    attempt.close(f"the deviation of {what}", got[2], deviation, **options)
     if like(got[1], basis):  # either sign of a mode is right
         basis = basis * (got[1] * basis).sum((1, 2), keepdim=True).sign()
-    close(
-        f"the basis of {what} (up to the sign of each mode)",
-        got[1],
-        basis,
-        axes=MODE_AXES,
-        rtol=2e-3,
-        atol=2e-3 * float(deviation.max()) / math.sqrt(3 * samples.shape[1]),
-        hint="Row k: the unit direction of mode k, times its standard deviation, as (V, 3).",
-    )
+    hint = "Row k: the unit direction of mode k, times its standard deviation, as (V, 3)."
+    options = dict(axes=("mode", *mean_axes), hint=hint, rtol=2e-3)
+    options["atol"] = basis_atol * float(deviation.max())
+    attempt.close(f"the basis of {what} (up to the sign of each mode)", got[1], basis, **options)
 
 
-def changed_pca(*, centre=True, divisor=lambda n: n - 1, scale=lambda s: s, told=lambda s: s):
-    """The PCA with one thing done otherwise."""
+def changed_pca(*, centre=True, divisor=lambda n: n - 1, scale=lambda s: s, deviation=lambda s: s):
+    """Mean, basis (in standard deviations) and deviations; each part can be exchanged."""
 
-    def pca(samples, modes):
+    def pca(samples: Faces, modes: int) -> tuple[Shape, Modes, Float[Tensor, " mode"]]:
         mean = samples.mean(0)
         x = (samples - mean if centre else samples).flatten(1)
         _, s, v = torch.linalg.svd(x, full_matrices=False)
         s = s / math.sqrt(divisor(len(samples)))
         basis = (scale(s)[:, None] * v).unflatten(1, samples.shape[1:])
-        return mean, basis[:modes], told(s)[:modes]
+        return mean, basis[:modes], deviation(s)[:modes]
 
     return pca
+
+
+library_pca = changed_pca()
 
 
 @exercise_check(
@@ -208,7 +99,7 @@ def changed_pca(*, centre=True, divisor=lambda n: n - 1, scale=lambda s: s, told
         "Two faces differ at one vertex by 4 mm, at x = 5 and 1. The deviation is 2.83 mm; yours "
         "is 5.1: the mean was not taken off the samples.": changed_pca(centre=False),
         "The deviation of two faces that differ by 4 mm at one vertex is 2.83 mm; yours is 8: this "
-        "is the variance, in mm²; the deviation is its root.": changed_pca(told=torch.square),
+        "is the variance, in mm²; the deviation is its root.": changed_pca(deviation=torch.square),
         "The deviation of two faces that differ by 4 mm at one vertex is 2.83 mm; yours is 4: the "
         "sum over samples is multiplied by N instead of divided.": changed_pca(
             divisor=lambda n: 1 / n
@@ -247,61 +138,62 @@ def pca(attempt):
 # Eq. 1 ------------------------------------------------------------------------------------------
 
 
-@exercise_check(stand_in=library_face_shape)
+def library_face_shape(
+    mean: Shape, identity_basis: Modes, expression_basis: Modes, ci: Coefficients, ce: Coefficients
+) -> Faces:
+    """Eq. 1."""
+    offset = ci @ identity_basis.flatten(1) + ce @ expression_basis.flatten(1)
+    return mean + offset.unflatten(1, mean.shape)
+
+
+@exercise_check(stand_in=library_face_shape, axes=("face", "vertex", "coordinate"))
 def face_shape(attempt):
-    axes = ("face", "vertex", "coordinate")
     mean = torch.tensor([[0.0, 0, 0], [10, 0, 0]])
     wide = torch.tensor([[[-1.0, 0, 0], [1, 0, 0]]])
     up = torch.tensor([[[0.0, 2, 0], [0, 2, 0]], [[0.0, 0, 3], [0, 0, 0]]])
-    close(
-        "one face of two vertices, identity 2 (each step widens), expression (0.5, 0)",
-        attempt(mean, wide, up, torch.tensor([[2.0]]), torch.tensor([[0.5, 0.0]])),
-        torch.tensor([[[-2.0, 1, 0], [12, 1, 0]]]),
-        axes=axes,
-    )
+    what = "one face of two vertices, identity 2 (each step widens), expression (0.5, 0)"
+    inputs = mean, wide, up, torch.tensor([[2.0]]), torch.tensor([[0.5, 0.0]])
+    attempt.case(what, inputs, expected=torch.tensor([[[-2.0, 1, 0], [12, 1, 0]]]))
     for batch, ki, ke, v, seed in ((4, 3, 5, 7, 0), (1, 6, 2, 9, 1), (5, 5, 5, 5, 2)):
-        model = (
-            50 * _random(v, 3, seed=seed),
-            *(_random(k, v, 3, seed=seed + 10 * i) for i, k in enumerate((ki, ke), 1)),
-        )
-        ci, ce = _random(batch, ki, seed=seed + 30), _random(batch, ke, seed=seed + 40)
+        ai, ae = (normal(k, v, 3, seed=seed + 10 * i) for i, k in enumerate((ki, ke), 1))
+        model = 50 * normal(v, 3, seed=seed), ai, ae
+        ci, ce = normal(batch, ki, seed=seed + 30), normal(batch, ke, seed=seed + 40)
         what = f"{batch} faces, {ki} identity and {ke} expression modes, {v} vertices"
-        agree(f"face_shape of {what}", attempt, *model, ci, ce, axes=axes, atol=1e-3)
-    same_gradients(
-        "face_shape",
-        attempt,
-        {"identity": ci, "expression": ce},
-        call=lambda function, *coefficients: function(*model, *coefficients),
-        atol=1e-4,
-    )
+        attempt.case(f"face_shape of {what}", (*model, ci, ce), atol=1e-3)
+    options = dict(call=lambda function, *coefficients: function(*model, *coefficients), atol=1e-4)
+    attempt.gradients("face_shape", {"identity": ci, "expression": ce}, **options)
     return "Eq. 1 holds for batches, and gradients flow to both sets of coefficients"
 
 
 # Fitting ----------------------------------------------------------------------------------------
 
 
-def products(
-    faces: Float[Tensor, "batch vertex 3"],
-    mean: Float[Tensor, "vertex 3"],
-    basis: Float[Tensor, "mode vertex 3"],
-) -> Float[Tensor, "batch mode"]:
+def library_fit(faces: Faces, mean: Shape, basis: Modes, noise: float = 0.0) -> Coefficients:
+    """Ridge regression: the prior N(0, 1) against noise of `noise` mm per coordinate."""
+    rows = basis.flatten(1).double()
+    gram = rows @ rows.T + noise**2 * torch.eye(len(rows), dtype=torch.float64)
+    right = (faces - mean).flatten(1).double() @ rows.T
+    return torch.linalg.solve(gram, right.T).T.to(faces.dtype)
+
+
+def products(faces: Faces, mean: Shape, basis: Modes) -> Coefficients:
     """Of each face's offset with each mode."""
     return (faces - mean).flatten(1) @ basis.flatten(1).T
 
 
 def noise_of(change):
     """The fit with another noise: change(noise)."""
-    return lambda f, m, b, n=0.0: library_fit_coefficients(f, m, b, change(n))
+    return lambda f, m, b, n=0.0: library_fit(f, m, b, change(n))
 
 
 CASE = "one mode moves one vertex by 4 mm, the face is 12 mm off there"
 
 
 @exercise_check(
-    stand_in=library_fit_coefficients,
+    stand_in=library_fit,
     mistakes={
         "Not the least-squares answer: the mean face was not taken off.": lambda f, m, b, n=0.0: (
-            library_fit_coefficients(f, 0 * m, b, n)
+            library_fit(f, 0 * m, b, n)
         ),
         f"{CASE}: without noise the answer is 3, got 48: that is the product of mode and offset, "
         "not yet divided by the mode's own square.": lambda f, m, b, n=0.0: products(f, m, b),
@@ -320,43 +212,52 @@ CASE = "one mode moves one vertex by 4 mm, the face is 12 mm off there"
             lambda f, m, b, n=0.0: products(f, m, b) / (b.flatten(1).square().sum(1) + n**2)
         ),
     },
+    axes=("face", "mode"),
+    rtol=2e-3,
+    atol=2e-3,
 )
 def fit_coefficients(attempt):
-    mean, one = 20 * _random(3, 3, seed=0), torch.zeros(1, 3, 3)
+    mean, one = 20 * normal(3, 3, seed=0), torch.zeros(1, 3, 3)
     one[0, 1, 2] = 4.0
-    face, loose = mean[None] + 3 * one, dict(axes=("face", "mode"), rtol=2e-3, atol=2e-3)
-    close(f"{CASE}, noise 0", attempt(face, mean, one, 0.0), torch.tensor([[3.0]]))
+    face, three = mean[None] + 3 * one, torch.tensor([[3.0]])
+    attempt.case(f"{CASE}, noise 0", (face, mean, one, 0.0), expected=three, atol=1e-4)
     # (A A' + noise²) a = A d: (16 + 16) a = 48
-    half = f"{CASE}, noise 4: half the step"
-    close(half, attempt(face, mean, one, 4.0), torch.tensor([[1.5]]))
+    what = f"{CASE}, noise 4: half the step"
+    attempt.case(what, (face, mean, one, 4.0), expected=three / 2, atol=1e-4)
     for batch, modes, v, noise, seed in (
         (4, 3, 9, 0.0, 1),
         (4, 3, 9, 1.7, 2),
         (1, 5, 6, 0.6, 3),
         (3, 12, 2, 0.8, 4),  # more modes than coordinates: only the prior decides
     ):
-        mean = 30 * _random(v, 3, seed=seed)
-        basis = _random(modes, v, 3, seed=seed + 10)  # not at right angles
-        faces = mean + 12 * _random(batch, v, 3, seed=seed + 20)
+        mean = 30 * normal(v, 3, seed=seed)
+        basis = normal(modes, v, 3, seed=seed + 10)  # not at right angles
+        faces = mean + 12 * normal(batch, v, 3, seed=seed + 20)
         what = f"fit_coefficients of {batch} faces, {modes} modes, {v} vertices, noise {noise:g}"
         hint = "(A Aᵀ + noise² I) a = A (p - mean), with A the basis as a (modes, 3V) matrix."
-        agree(what, attempt, faces, mean, basis, noise, hint=hint, **loose)
+        attempt.case(what, (faces, mean, basis, noise), hint)
     what = "fit_coefficients without the last argument: noise is 0 then"
-    agree(what, attempt, faces, mean, basis[:4], **loose)
-    double = _random(2, 6, 3, seed=9, dtype=torch.float64)
-    basis = _random(2, 6, 3, seed=8, dtype=torch.float64)
-    agree("fit_coefficients in float64", attempt, double, double[0], basis, 0.3)
+    attempt.case(what, (faces, mean, basis[:4]))
+    double, basis = (normal(2, 6, 3, seed=seed, dtype=torch.float64) for seed in (9, 8))
+    attempt.case("fit_coefficients in float64", (double, double[0], basis, 0.3))
     return "with and without the prior, one face or many"
 
 
 # Generalisation and specificity -----------------------------------------------------------------
 
 
-def gap_measured(measure):
-    """The generalisation error by another measure of the gaps, (batch, vertex, 3)."""
+def gap(faces: Faces, mean: Shape, basis: Modes, modes: int) -> Faces:
+    """From each face to its rebuilding with the first modes."""
+    offset = library_fit(faces, mean, basis[:modes]) @ basis[:modes].flatten(1)
+    return mean + offset.unflatten(1, mean.shape) - faces
+
+
+def gap_measured(measure=lambda gap: gap.norm(dim=-1).mean()):
+    """The generalisation error, or another measure of the gaps, (face, vertex, 3)."""
     return lambda *arguments: measure(gap(*arguments))
 
 
+library_generalisation = gap_measured()
 GAPS = (
     "One face of two vertices; the first mode moves the first vertex along x, where the face is "
     "off by (7, 3, 4), the second is off by (0, 6, 0): expected 5.5 mm,"
@@ -364,7 +265,7 @@ GAPS = (
 
 
 @exercise_check(
-    stand_in=library_generalisation_error,
+    stand_in=library_generalisation,
     mistakes={
         f"{GAPS} got 30.5. It seems squared distances are averaged.": gap_measured(
             lambda gap: gap.square().sum(-1).mean()
@@ -374,8 +275,8 @@ GAPS = (
         f"{GAPS} got 2.17. It seems coordinates are averaged; a distance is the length of "
         "(x, y, z).": gap_measured(lambda gap: gap.abs().mean()),
         f"{GAPS} got 2.5. It seems both modes were used, though modes = 1.": (
-            lambda f, m, b, k: library_generalisation_error(f, m, b, len(b)),
-            lambda f, m, b, k: library_generalisation_error(f, m, b, k + 1),
+            lambda f, m, b, k: library_generalisation(f, m, b, len(b)),
+            lambda f, m, b, k: library_generalisation(f, m, b, k + 1),
         ),
         f"{GAPS} got 11. It seems distances are summed over the vertices, not averaged.": (
             gap_measured(lambda gap: gap.norm(dim=-1).sum(1).mean())
@@ -385,37 +286,39 @@ GAPS = (
     },
 )
 def generalisation_error(attempt):
-    mean = 40 * _random(2, 3, seed=0)
+    mean = 40 * normal(2, 3, seed=0)
     unit, off = torch.zeros(2, 2, 3), torch.tensor([[[7.0, 3, 4], [0, 6, 0]]])
     unit[0, 0, 0], unit[1, 1, 1] = 3.0, 2.0
     case = "one face of two vertices, one of which the first mode moves,"
-    close(case, attempt(mean + off, mean, unit, 1), (5.0 + 6.0) / 2)
-    close("the same with both modes", attempt(mean + off, mean, unit, 2), 2.5)
+    attempt.case(case, (mean + off, mean, unit, 1), expected=(5.0 + 6.0) / 2)
+    attempt.case("the same with both modes", (mean + off, mean, unit, 2), expected=2.5)
     for batch, total, modes, v, seed in ((4, 6, 2, 11, 1), (3, 5, 5, 8, 2), (1, 7, 3, 10, 3)):
-        mean = 40 * _random(v, 3, seed=seed)
+        mean = 40 * normal(v, 3, seed=seed)
         basis = torch.linspace(9, 2, total)[:, None, None] * _orthonormal(total, v, seed=seed + 5)
         further = torch.arange(1.0, batch + 1)[:, None, None]
-        faces = mean + 5 * _random(batch, v, 3, seed=seed + 9) * further
-        close(
-            f"{batch} faces, the first {modes} of {total} modes, {v} vertices",
-            attempt(faces, mean, basis, modes),
-            float(library_generalisation_error(faces, mean, basis, modes)),
-            rtol=1e-3,
-            hint="Rebuild each face without the prior (noise 0), then average over both axes.",
-        )
+        inputs = mean + 5 * normal(batch, v, 3, seed=seed + 9) * further, mean, basis, modes
+        what = f"{batch} faces, the first {modes} of {total} modes, {v} vertices"
+        hint = "Rebuild each face without the prior (noise 0), then average over both axes."
+        attempt.case(what, inputs, hint, expected=float(library_generalisation(*inputs)), rtol=1e-3)
     return "in millimetres, averaged over vertices and faces"
 
 
-def distance_measured(measure):
-    """The specificity error by another measure of the distances, (batch, sample, vertex)."""
+def distances(generated: Faces, samples: Faces) -> Float[Tensor, "face sample vertex"]:
+    """From each vertex of a generated face to the same vertex of each sample."""
+    return (generated[:, None] - samples).norm(dim=-1)
+
+
+def distance_measured(measure=lambda each: each.mean(2).min(1).values.mean()):
+    """The specificity error, or another measure of the distances, (face, sample, vertex)."""
     return lambda generated, samples: measure(distances(generated, samples))
 
 
+library_specificity = distance_measured()
 NEAREST = "Three generated faces are 4 mm, 3 mm and 5 mm from the nearest of five samples."
 
 
 @exercise_check(
-    stand_in=library_specificity_error,
+    stand_in=library_specificity,
     mistakes={
         f"{NEAREST} It looks like the mean over all samples; the nearest alone counts.": (
             distance_measured(lambda each: each.mean())
@@ -455,16 +358,13 @@ def specificity_error(attempt):
     samples[3] = generated[0]  # in root mean square nearer than sample 0, but not on average
     samples[3, :, 2] -= torch.tensor([3.0, 5.5])
     case = "three generated faces, 4 mm, 3 mm and 5 mm from the nearest of five samples"
-    close(case, attempt(generated, samples), 4.0)
+    attempt.case(case, (generated, samples), expected=4.0)
     # close vertices: whoever looks for the nearest vertex and not for the same one is told apart
     for batch, count, v, apart, seed in ((5, 3, 6, 30, 1), (2, 9, 4, 3, 2), (1, 4, 7, 30, 3)):
-        samples = apart * _random(1, v, 3, seed=seed) + 4 * _random(count, v, 3, seed=seed + 5)
-        generated = samples.mean(0) + 5 * _random(batch, v, 3, seed=seed + 9)
-        generated[0] = samples[-1] + 0.5 * _random(v, 3, seed=seed + 12)
-        close(
-            f"{batch} generated faces, {count} samples, {v} vertices",
-            attempt(generated, samples),
-            float(library_specificity_error(generated, samples)),
-            rtol=1e-3,
-        )
+        samples = apart * normal(1, v, 3, seed=seed) + 4 * normal(count, v, 3, seed=seed + 5)
+        generated = samples.mean(0) + 5 * normal(batch, v, 3, seed=seed + 9)
+        generated[0] = samples[-1] + 0.5 * normal(v, 3, seed=seed + 12)
+        what = f"{batch} generated faces, {count} samples, {v} vertices"
+        expected = float(library_specificity(generated, samples))
+        attempt.case(what, (generated, samples), expected=expected, rtol=1e-3)
     return "each generated face against its nearest sample"

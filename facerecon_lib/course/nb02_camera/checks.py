@@ -3,22 +3,17 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...face import camera
 from ..checks import exercise_check
-from ..compare import Wrong, agree, close, like, same_gradient, same_gradients, same_length, seeded
+from ..compare import Wrong, drawn_together, like, normal, same_gradient, same_length
 
 M = camera.MODEL_TO_CAMERA
 QUARTER = math.pi / 2
 IN_MATRIX = ("batch", "row", "column")
-
-
-def _random(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
-
 
 # Rotation -------------------------------------------------------------------------------------
 
@@ -39,28 +34,22 @@ TURN = "rotation_matrix([[0, pi/2, 0]])"
             camera.axis_angle_to_matrix(torch.deg2rad(v))
         ),
         "rotation_matrix(v) turns by one radian whatever the length of v: the length is the "
-        "angle.": lambda v: camera.axis_angle_to_matrix(torch.nn.functional.normalize(v, dim=-1)),
+        "angle.": lambda v: camera.axis_angle_to_matrix(F.normalize(v, dim=-1)),
     },
+    axes=IN_MATRIX,
 )
 def rotation_matrix(attempt) -> str:
-    library = camera.axis_angle_to_matrix
     quarter = torch.tensor([[0.0, QUARTER, 0.0]])
-    hint = "It should send the nose, (0, 0, 1), to (1, 0, 0)."
     expected = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]])
-    close(TURN, attempt(quarter), expected, axes=IN_MATRIX, hint=hint)
-    vectors = 1.5 * _random(7, 3, seed=1)
-    agree(
-        "rotation_matrix(v) for 7 random vectors",
-        attempt,
-        vectors,
-        axes=IN_MATRIX,
-        hint="Is K made of the unit axis, v divided by the angle, where the formula asks for the "
-        "axis?",
+    hint = "It should send the nose, (0, 0, 1), to (1, 0, 0)."
+    attempt.case(TURN, (quarter,), hint, expected=expected)
+    vectors = 1.5 * normal(7, 3, seed=1)
+    hint = (
+        "Is K made of the unit axis, v divided by the angle, where the formula asks for the axis?"
     )
-    unit = vectors[:4] / vectors[:4].norm(dim=-1, keepdim=True)
-    far = unit * torch.tensor([[3.1], [4.0], [6.0], [9.0]])
-    what = "rotation_matrix(v) for angles of 3.1 to 9 radians"
-    agree(what, attempt, far, axes=IN_MATRIX)
+    attempt.case("rotation_matrix(v) for 7 random vectors", (vectors,), hint)
+    far = F.normalize(vectors[:4], dim=-1) * torch.tensor([[3.1], [4.0], [6.0], [9.0]])
+    attempt.case("rotation_matrix(v) for angles of 3.1 to 9 radians", (far,))
     mixed = torch.cat([torch.zeros(1, 3), 1e-6 * vectors[:1], 1e-2 * vectors[1:2], vectors[2:4]])
     got = attempt(mixed)
     if isinstance(got, Tensor) and torch.isnan(got[:1]).any():
@@ -69,10 +58,10 @@ def rotation_matrix(attempt) -> str:
             "rotation is the most common rotation of all: it must give the identity."
         )
     what = "rotation_matrix(v) for a zero vector, two small ones and two others"
-    close(what, got, library(mixed), axes=IN_MATRIX)
-    double = _random(3, 3, seed=2, dtype=torch.float64)
-    agree("rotation_matrix(v) in float64", attempt, double, atol=1e-7, rtol=1e-6)
-    weights = _random(5, 3, 3, seed=3)
+    attempt.close(what, got, camera.axis_angle_to_matrix(mixed))
+    double = normal(3, 3, seed=2, dtype=torch.float64)
+    attempt.case("rotation_matrix(v) in float64", (double,), atol=1e-7, rtol=1e-6)
+    weights = normal(5, 3, 3, seed=3)
     _rotation_gradient(attempt, mixed[2:], weights[2:], "random vectors")
     _rotation_gradient(attempt, mixed, weights, "vectors that include zero")
     return "values and gradients agree, at zero as well"
@@ -80,24 +69,23 @@ def rotation_matrix(attempt) -> str:
 
 def _rotation_gradient(attempt, vectors: Tensor, weights: Tensor, of: str) -> None:
     mine, ours = (vectors.clone().requires_grad_() for _ in range(2))
-    got = (attempt(mine) * weights).sum()
-    what = f"a weighted sum of rotation_matrix(v), for {of},"
+    got, expected = (attempt(mine) * weights).sum(), (attempt.stand_in(ours) * weights).sum()
     if got.requires_grad:
-        (gradient,) = torch.autograd.grad(got, mine, retain_graph=True, allow_unused=True)
-        still = (vectors == 0).all(-1)
-        if gradient is not None and still.any() and not gradient[still].any():
+        [gradient] = torch.autograd.grad(got, mine, retain_graph=True, materialize_grads=True)
+        still = gradient[(vectors == 0).all(-1)]
+        if len(still) and not still.any():
             raise Wrong(
                 "rotation_matrix(v) is right at v = 0, but its gradient there is zero, as if no "
                 "small step away from zero could turn anything: an optimiser that starts there "
                 "never moves. Near zero R is I plus the cross-product matrix of v itself."
             )
-        if gradient is not None and torch.isnan(gradient).any():
+        if torch.isnan(gradient).any():
             raise Wrong(
                 "rotation_matrix(v) is right at v = 0, but its gradient there is nan: the branch "
                 "that torch.where drops still divides by zero, and nan times 0 is nan. Give the "
                 "dropped branch a harmless angle before you divide."
             )
-    expected = (camera.axis_angle_to_matrix(ours) * weights).sum()
+    what = f"a weighted sum of rotation_matrix(v), for {of},"
     same_gradient(what, got, expected, {"v": (mine, ours)}, atol=1e-4, rtol=1e-3)
 
 
@@ -147,23 +135,22 @@ def turned_by(matrix):
             lambda r: r @ M
         ),
     },
+    axes=("batch", "vertex", "coordinate"),
+    atol=1e-3,
 )
 def to_camera(attempt) -> str:
     points = torch.tensor([[[0.0, 0.0, 10.0], [10.0, 0.0, 0.0], [0.0, 10.0, 0.0]]])
     still, one, away = torch.zeros(1, 3), torch.ones(1, 1), torch.tensor([[0.0, -20.0, 400.0]])
-    near = dict(axes=("batch", "vertex", "coordinate"), atol=1e-3)
-    agree(AWAY.rstrip(","), attempt, points, still, one, away, **near)
-    turned = torch.tensor([[0.0, QUARTER, 0.0]])
-    agree(TURNED, attempt, points, turned, one, away, **near)
-    v, r = 30 * _random(3, 5, 3, seed=4), _random(3, 3, seed=5)
-    s, t = torch.tensor([[0.5], [1.0], [1.7]]), 20 * _random(3, 3, seed=6) + away
+    attempt.case(AWAY.rstrip(","), (points, still, one, away))
+    attempt.case(TURNED, (points, torch.tensor([[0.0, QUARTER, 0.0]]), one, away))
+    v, r = 30 * normal(3, 5, 3, seed=4), normal(3, 3, seed=5)
+    s, t = torch.tensor([[0.5], [1.0], [1.7]]), 20 * normal(3, 3, seed=6) + away
     what = "to_camera(vertices, rotation, scale, translation) for three heads"
-    picture = _dots("seen along the camera's axis, mm")
-    agree(what, attempt, v, r, s, t, picture=picture, **near)
-    some = v[:2, :4], r[:2], s[:2], t[:2]
-    agree("to_camera of 4 vertices for a batch of 2", attempt, *some, **near)
+    picture = drawn_together("seen along the camera's axis, mm", ("o", "x"), aspect="equal")
+    attempt.case(what, (v, r, s, t), picture=picture)
+    attempt.case("to_camera of 4 vertices for a batch of 2", (v[:2, :4], r[:2], s[:2], t[:2]))
     inputs = {"vertices": v, "rotation": r, "scale": s, "translation": t}
-    same_gradients("to_camera(...)", attempt, inputs, atol=1e-3)
+    attempt.gradients("to_camera(...)", inputs, atol=1e-3)
     return "three heads of different size, turn and place are where they belong"
 
 
@@ -240,28 +227,26 @@ OBLONG = "project_to_pixels(v_camera, 30, (120, 260))"
             depth=lambda v: v[..., 2:].mean(1, keepdim=True)
         ),
     },
+    axes=("batch", "vertex", "u or v"),
 )
 def project_to_pixels(attempt) -> str:
-    names = dict(axes=("batch", "vertex", "u or v"))
     straight = torch.tensor([[[0.0, 0.0, 350.0], [0.0, 0.0, 900.0]]])
     hint = "The axis meets the picture in its middle: u = 150, v = 50."
-    call = ON_AXIS.rstrip(",")
-    agree(call, attempt, straight, 30.0, (100, 300), hint=hint, **names)
+    attempt.case(ON_AXIS.rstrip(","), (straight, 30.0, (100, 300)), hint)
     odd = "project_to_pixels of the same points in a picture 75 high and 131 wide"
     middle = torch.tensor([65.5, 37.5]).expand(1, 2, 2)
     hint = "Half of an odd number is not whole: u = 65.5, v = 37.5."
-    close(odd, attempt(straight, 30.0, (75, 131)), middle, hint=hint, **names)
+    attempt.case(odd, (straight, 30.0, (75, 131)), hint, expected=middle)
     edge = torch.tensor([[[0.0, 100.0, 100.0], [-100.0, 0.0, 100.0], [50.0, 0.0, 100.0]]])
     hint = "A point 45 degrees above the axis lies on the upper edge: v = 0."
-    agree(WIDE.rstrip(","), attempt, edge, 90.0, (200, 200), hint=hint, **names)
-    v = 60 * _random(3, 6, 3, seed=8) + torch.tensor([10.0, -20.0, 420.0])
-    drawn = dict(names, atol=2e-3, picture=_dots("pixels", upright=False))
-    agree(OBLONG, attempt, v, 30.0, (120, 260), **drawn)
-    for fov, size in ((12.0, (224, 224)), (75.0, (300, 90))):
-        call = f"project_to_pixels(v_camera, {fov:g}, {size})"
-        agree(call, attempt, v[:1], fov, size, **drawn)
-    call, inputs = "project_to_pixels(v_camera, ...)", {"v_camera": v}
-    same_gradients(call, attempt, inputs, 30.0, (120, 260), atol=1e-4)
+    attempt.case(WIDE.rstrip(","), (edge, 90.0, (200, 200)), hint)
+    v = 60 * normal(3, 6, 3, seed=8) + torch.tensor([10.0, -20.0, 420.0])
+    picture = drawn_together("pixels", ("o", "x"), downwards=True, aspect="equal")
+    for points, fov, size in ((v, 30, (120, 260)), (v[:1], 12, (224, 224)), (v[:1], 75, (300, 90))):
+        call = f"project_to_pixels(v_camera, {fov}, {size})"
+        attempt.case(call, (points, float(fov), size), atol=2e-3, picture=picture)
+    call = "project_to_pixels(v_camera, ...)"
+    attempt.gradients(call, {"v_camera": v}, 30.0, (120, 260), atol=1e-4)
     return "square and oblong pictures, fields of view from 12 to 90 degrees"
 
 
@@ -348,58 +333,36 @@ def flat_pixels(
             orthographic_pose(p, x, nearest=False)
         ),
     },
+    parts={
+        "rotation": dict(axes=IN_MATRIX, atol=1e-3),
+        "per_mm": dict(
+            axes=("batch",), atol=1e-3, hint="It is the mean of the two singular values."
+        ),
+        "shift": dict(axes=("batch", "u or v"), atol=3e-2),
+    },
 )
 def pose_from_landmarks(attempt) -> str:
-    points = 30 * _random(9, 3, seed=10) + torch.tensor([4.0, -15.0, 12.0])
+    points = 30 * normal(9, 3, seed=10) + torch.tensor([4.0, -15.0, 12.0])
     vectors = torch.tensor([[0.0, 0.0, 0.0], [0.3, -0.5, 0.2], [-0.2, 0.9, -0.4]])
     rotation, per_mm = camera.axis_angle_to_matrix(vectors), torch.tensor([1.0, 1.3, 0.7])
     shift = torch.tensor([[112.0, 112.0], [90.0, 130.0], [140.0, 60.0]])
-    pixels = flat_pixels(points, rotation, per_mm, shift)
+    poses = rotation, per_mm, shift
+    pixels = flat_pixels(points, *poses)
+    call = "pose_from_landmarks(points, pixels)"
     got = attempt(points, pixels)
-    _same_pose("", got, (rotation, per_mm, shift))
-    noisy = pixels + 3 * _random(3, 9, 2, seed=11)
-    expected = orthographic_pose(points, noisy)
-    _same_pose(", for noisy pixels", attempt(points, noisy), expected)
-    more = 40 * _random(51, 3, seed=12)
-    one = rotation[2:], per_mm[2:], shift[2:]
-    _same_pose(", for one face of 51 points", attempt(more, flat_pixels(more, *one)), one)
-    return "three poses found exactly, and the least-squares one under noise"
-
-
-def _same_pose(case: str, got: object, expected: tuple[Tensor, Tensor, Tensor]) -> None:
-    same_length("(rotation, per_mm, shift) = pose_from_landmarks(points, pixels)", got, expected)
-    if like(got[0], expected[0]):
-        rows = torch.isclose(got[0], expected[0], atol=1e-3).all(-1)
+    same_length(f"(rotation, per_mm, shift) = {call}", got, poses)
+    if like(got[0], rotation):
+        rows = torch.isclose(got[0], rotation, atol=1e-3).all(-1)
         if rows[:, :2].all() and not rows[:, 2].all():
             raise Wrong(
                 "The first two rows are right; the third is not: it is square to both, and of "
                 "unit length."
             )
-    noise = "With noise the three steps of the docstring decide the answer."
-    hints = (noise, "It is the mean of the two singular values.", noise)
-    for name, one, other, axes, hint, atol in zip(
-        ("rotation", "per_mm", "shift"),
-        got,
-        expected,
-        (IN_MATRIX, ("batch",), ("batch", "u or v")),
-        hints if "noisy" in case else (None,) * 3,
-        (1e-3, 1e-3, 3e-2),
-        strict=True,
-    ):
-        close(name + case, one, other, axes=axes, atol=atol, hint=hint)
-
-
-def _dots(title: str, upright: bool = True):
-    def draw(got: Tensor, expected: Tensor) -> Figure:
-        figure = Figure(figsize=(5, 4), layout="constrained", facecolor="white")
-        axis = figure.subplots()
-        for points, name, mark in ((expected, "expected", "o"), (got, "yours", "x")):
-            flat = points.reshape(-1, points.shape[-1]).cpu().numpy()
-            axis.scatter(flat[:, 0], flat[:, 1], marker=mark, label=name)
-        if not upright:
-            axis.invert_yaxis()
-        axis.set(title=title, aspect="equal")
-        axis.legend()
-        return figure
-
-    return draw
+    attempt.close(call, got, poses)
+    hint = "With noise the three steps of the docstring decide the answer."
+    noisy = pixels + 3 * normal(3, 9, 2, seed=11)
+    attempt.case(f"{call}, for noisy pixels", (points, noisy), hint)
+    more, last = 40 * normal(51, 3, seed=12), tuple(part[2:] for part in poses)
+    what = f"{call}, for one face of 51 points"
+    attempt.case(what, (more, flat_pixels(more, *last)), expected=last)
+    return "three poses found exactly, and the least-squares one under noise"

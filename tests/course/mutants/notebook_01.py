@@ -14,8 +14,8 @@ from facerecon_lib.course.nb01_morphable_model.checks import (
     noise_of,
 )
 from facerecon_lib.course.nb01_morphable_model.checks import library_face_shape as shape
-from facerecon_lib.course.nb01_morphable_model.checks import library_fit_coefficients as fit
-from facerecon_lib.course.nb01_morphable_model.checks import library_generalisation_error as error
+from facerecon_lib.course.nb01_morphable_model.checks import library_fit as fit
+from facerecon_lib.course.nb01_morphable_model.checks import library_generalisation as error
 from facerecon_lib.course.nb01_morphable_model.checks import library_pca as right_pca
 
 # pca ------------------------------------------------------------------------------------------
