@@ -1,6 +1,6 @@
 """Balls that show a light, beside faces.
 
-    shown = with_ball(paint(face, colours), lighting)    # the light in a corner, on a white ball
+    picture = with_ball(paint(face, colours), lighting)    # the light on a white ball in a corner
 
 A light is (1, 9, 3) or (9, 3), as in `lighting`. A ball is seen from the front: the pixel at its
 middle faces the viewer, +x is right, +y is up. Notebook 03, Eq. 3.
@@ -19,29 +19,20 @@ from torch import Tensor
 from ...face.lighting import CLAMPED_COSINE, sh_basis
 from ...pictures.faces import PAPER, Picture, paint_mesh, to_uint8
 from ...rendering.synthesis import Face
-from .style import charts, picture, signed
+from .style import SIGNED, charts, colour_bar, picture, signed
 
 
 def value_panels(
-    pictures: Sequence[np.ndarray],
-    names: Sequence[str],
-    title: str,
-    *,
-    limit: float,
-    label: str,
-    width: float = 9.2,
-    rows: int = 1,
+    pictures: Sequence, names: Sequence[str], title: str, limit: float, label="", width=9.2, rows=1
 ) -> Figure:
     """Panels of one size with one bar: colours as they are, numbers from -limit to limit."""
     columns = len(pictures) // rows
     height = 0.75 + 0.93 * rows * (width - 1.2) / columns
     figure, axes = charts(width, height, columns, rows, title, squeeze=False)
     for axis, image, name in zip(axes.flat, pictures, names, strict=True):
-        if image.ndim == 2:
-            drawn = picture(axis, image, name, **signed(limit))
-        else:
-            picture(axis, image, name)
-    figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=18, pad=0.02, label=label)
+        picture(axis, image, name, **signed(limit))  # limits are of numbers alone
+    place = dict(ax=axes, shrink=0.8, aspect=18, pad=0.02)
+    colour_bar(figure, limit, label, SIGNED, -limit, **place)
     return figure
 
 
@@ -49,9 +40,8 @@ def sphere_points(count: int = 4000) -> Float[Tensor, "count 3"]:
     """Unit vectors spread evenly over the sphere (a Fibonacci spiral); each stands for 4 pi / n."""
     i = torch.arange(count, dtype=torch.float64) + 0.5
     z = 1 - 2 * i / count
-    around = math.pi * (1 + 5**0.5) * i
-    ring = (1 - z * z).sqrt()
-    return torch.stack([ring * around.cos(), ring * around.sin(), z], -1).float()
+    azimuth, ring = math.pi * (1 + 5**0.5) * i, (1 - z * z).sqrt()
+    return torch.stack([ring * azimuth.cos(), ring * azimuth.sin(), z], -1).float()
 
 
 def direction(azimuth_deg: float, elevation_deg: float) -> Float[Tensor, " 3"]:
@@ -73,21 +63,17 @@ def ball_normals(size: int, behind: bool = False) -> tuple[Float[Tensor, "p 3"],
     """
     t = (torch.arange(size) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(-t, t, indexing="ij")
-    inside = x * x + y * y <= 1
     z = (1 - x * x - y * y).clamp(min=0).sqrt()
     n = torch.stack([-x, y, -z] if behind else [x, y, z], -1)
-    return F.normalize(n, dim=-1).reshape(-1, 3), inside.reshape(-1)
+    return F.normalize(n, dim=-1).reshape(-1, 3), (x * x + y * y <= 1).reshape(-1)
 
 
-def ball(
-    light: Tensor | Callable[[Tensor], Tensor], size: int = 160, behind: bool = False
-) -> Picture:
+def ball(light: Tensor | Callable[[Tensor], Tensor], size: int = 160) -> Picture:
     """A white ball under a light, antialiased. light: nine rows, or a function of the normals."""
-    n, inside = ball_normals(2 * size, behind)
+    n, inside = ball_normals(2 * size)
     colours = sh_basis(n) @ light.reshape(9, 3) if isinstance(light, Tensor) else light(n)
     colours = torch.where(inside[:, None], colours.expand(-1, 3).clamp(0, 1), PAPER)
-    image = colours.T.reshape(1, 3, 2 * size, 2 * size)
-    return to_uint8(F.avg_pool2d(image, 2)[0])
+    return to_uint8(F.avg_pool2d(colours.T.reshape(1, 3, 2 * size, 2 * size), 2)[0])
 
 
 def ball_brightness(light: Float[Tensor, "1 9 3"]) -> float:
@@ -95,9 +81,7 @@ def ball_brightness(light: Float[Tensor, "1 9 3"]) -> float:
     return float((sh_basis(ball_normals(64)[0]) @ light[0]).max())
 
 
-def ball_values(
-    function: Callable[[Tensor], Tensor], size: int = 160, behind: bool = False
-) -> np.ndarray:
+def ball_values(function: Callable[[Tensor], Tensor], size=160, behind=False) -> np.ndarray:
     """(size, size) values of a function of the normal, nan outside the ball, for imshow."""
     n, inside = ball_normals(size, behind)
     values = torch.where(inside, torch.as_tensor(function(n)).reshape(-1), torch.nan)
@@ -106,42 +90,37 @@ def ball_values(
 
 def with_ball(image: Picture, light: Tensor | Callable, share: float = 0.24) -> Picture:
     """The picture with the light's ball in its lower right corner, in a thin ring."""
-    size = int(share * image.shape[0])
-    small, out = ball(light, size), image.copy()
+    size, result = int(share * len(image)), image.copy()
     t = (np.arange(size) + 0.5) / size * 2 - 1
     away = np.hypot(*np.meshgrid(t, t))[..., None]
     cover = ((1 - away) * size / 2 + 0.5).clip(0, 1)
     ring = ((away - 1) * size / 2 + 2).clip(0, 1)
-    h, w = image.shape[:2]
-    corner = out[h - size - 4 : h - 4, w - size - 4 : w - 4]
-    ringed = small * (1 - ring) + 130 * ring
+    corner = result[-size - 4 : -4, -size - 4 : -4]
+    ringed = ball(light, size) * (1 - ring) + 130 * ring
     corner[:] = np.round(ringed * cover + corner * (1 - cover))
-    return out
+    return result
 
 
 def beside(*pictures: Picture) -> Picture:
     """Pictures side by side on paper, centred in height."""
-    height = max(p.shape[0] for p in pictures)
-    paper = round(255 * PAPER)
-    gap = np.full((height, 16, 3), paper, np.uint8)
-    row = []
+    height, width = max(map(len, pictures)), sum(p.shape[1] + 16 for p in pictures)
+    sheet, left = np.full((height, width, 3), round(255 * PAPER), np.uint8), 0
     for p in pictures:
-        room = height - p.shape[0]
-        pad = ((room // 2, room - room // 2), (0, 0), (0, 0))
-        row += [np.pad(p, pad, constant_values=paper), gap]
-    return np.concatenate(row, 1)
+        top = (height - len(p)) // 2
+        sheet[top : top + len(p), left : left + p.shape[1]] = p
+        left += p.shape[1] + 16
+    return sheet
 
 
-def paint_flat(face: Face, colours: Float[Tensor, "1 face 3"], size: int = 300) -> Picture:
+def paint_flat(face: Face, colours: Float[Tensor, "1 face 3"], size: int) -> Picture:
     """The face with one colour per triangle: no vertex is shared, nothing is interpolated."""
     corners = face.v_camera[:, face.model.faces].flatten(1, 2)
     own = torch.arange(corners.shape[1]).view(-1, 3)
     return paint_mesh(corners, own, colours.repeat_interleave(3, 1), size, face.fov_deg)
 
 
-def zoomed(image: Picture, left: float, top: float, side: float, size: int = 300) -> Picture:
+def zoomed(image: Picture, left: float, top: float, side: float, size: int) -> Picture:
     """A square of the picture, given as shares of its width, enlarged without smoothing."""
-    n = len(image)
-    a, b, s = int(left * n), int(top * n), int(side * n)
-    rows = (np.arange(size) * s) // size
-    return image[b + rows][:, a + rows]
+    a, b, s = (int(share * len(image)) for share in (left, top, side))
+    steps = (np.arange(size) * s) // size
+    return image[b + steps][:, a + steps]

@@ -1,45 +1,45 @@
-"""Panels that several notebooks share: a face's views, its error in mm, and the Monk tones.
+"""Pictures of faces that several notebooks share: views and errors of a fit, bare vertices, skins.
 
 fill(axes[0], three_views(model, crop.image, c), ["on the photo", "its shape", "turned"])
 error = shape_errors(model, c, truth)                # (face, vertex) mm
 picture(axis, error_view(model, truth[0], error[0], most=4.0))
 
+paint = FacePainter(MorphableModel.load(subdivision=0))
+paint(vertices, albedo, yaw=30)                      # (V, 3) mm, with its skin, turned
+paint(vertices, heat(error_mm, 2.0))                 # a number at each vertex, as viridis
+gallery([...], [...], title="What to notice")        # upright pictures in rows
+
 Notebooks 01, 03, 05 and 06.
 """
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix
 from ...face.coefficients import FaceCoefficients
 from ...face.colour import MONK_TONES, srgb_to_lab
 from ...face.measures import vertex_error_mm
+from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
-from ...pictures.faces import Picture, on_photo, paint, show_face, turned
+from ...pictures.faces import CLAY, Picture, in_studio, on_photo, paint, paint_mesh, show_face
+from ...pictures.faces import turned as turned_face
 from ...rendering.synthesis import synthesise
-from .style import heat
+from .style import colour_bar, heat
+
+Vertices = Float[Tensor, "vertex 3"]
+WIDTH = 0.8  # of an upright picture, as a share of its height
+GAP, HEAD, LINE = 0.06, 0.38, 0.2  # inches
 
 
-def shape_view(
-    model: MorphableModel, c: FaceCoefficients, yaw: float = 0.0, look="shape", size: int = 220
-) -> Picture:
+def shape_view(model: MorphableModel, c: FaceCoefficients, yaw=0.0, look="shape", size=220):
     """The first face of a batch, turned, grey or with its skin."""
-    return show_face(turned(model, c, yaw), look, size)
-
-
-def skin_colour(model: MorphableModel, albedo: Float[Tensor, "b vertex 3"]) -> Float[Tensor, "b 3"]:
-    """Mean colour of the skin."""
-    skin = model.regions["skin"]
-    return (albedo * (skin / skin.sum())[:, None]).sum(1)
-
-
-def tone_distances(model: MorphableModel) -> Float[Tensor, "sample tone"]:
-    """From each of the model's sample skins to each Monk tone, lightest first, in CIELAB."""
-    mean, basis = (skin_colour(model, a) for a in (model.albedo_mean[None], model.albedo_basis))
-    colours = mean + model.albedo_samples @ basis
-    tones = colours.new_tensor(MONK_TONES)
-    away = srgb_to_lab(colours.clamp(0, 1))[:, None] - srgb_to_lab(tones)
-    return away.norm(dim=-1)
+    return show_face(turned_face(model, c, yaw), look, size)
 
 
 @torch.no_grad()
@@ -65,4 +65,102 @@ def error_view(
     model: MorphableModel, truth: FaceCoefficients, error: Tensor, most: float, size: int = 220
 ) -> Picture:
     """The error at each vertex, from 0 to `most` mm, as colours on the true shape."""
-    return paint(turned(model, truth, 0.0), heat(error, most)[None], size)
+    return paint(turned_face(model, truth, 0.0), heat(error, most)[None], size)
+
+
+def skin_colour(model: MorphableModel, albedo: Float[Tensor, "b vertex 3"]) -> Float[Tensor, "b 3"]:
+    """Mean colour of the skin."""
+    skin = model.regions["skin"]
+    return (albedo * (skin / skin.sum())[:, None]).sum(1)
+
+
+def tone_distances(model: MorphableModel) -> Float[Tensor, "sample tone"]:
+    """From each of the model's sample skins to each Monk tone, lightest first, in CIELAB."""
+    mean, basis = (skin_colour(model, a) for a in (model.albedo_mean[None], model.albedo_basis))
+    colours = (mean + model.albedo_samples @ basis).clamp(0, 1)
+    tones = srgb_to_lab(colours.new_tensor(MONK_TONES))
+    return (srgb_to_lab(colours)[:, None] - tones).norm(dim=-1)
+
+
+class FacePainter:
+    """Pictures of vertices on a model's mesh, all from one camera, so that size and place show."""
+
+    def __init__(self, model: MorphableModel):
+        self.faces = model.faces
+        self.middle = (model.mean.amin(0) + model.mean.amax(0)) / 2
+
+    @torch.no_grad()
+    def __call__(
+        self, vertices: Vertices, albedo=None, *, yaw=0.0, size=240, lit=True, frame=1.0, fine=2
+    ) -> UInt8[np.ndarray, "size width 3"]:
+        """albedo: (V, 3) sRGB; grey without. yaw: degrees. size: height, px. lit: under the studio
+        light, else the bare colours. frame: 2 shows twice as much around the face. fine: 2 is
+        antialiased, 1 four times as fast.
+        """
+        albedo = torch.full_like(vertices, CLAY) if albedo is None else albedo
+        turn = axis_angle_to_matrix(torch.tensor([0.0, math.radians(yaw), 0.0]))
+        seen, colours = (vertices - self.middle) @ turn.T, albedo[None]
+        if lit:
+            colours = in_studio(vertex_normals(seen[None], self.faces), colours)
+        v_camera = seen @ MODEL_TO_CAMERA + torch.tensor([0, 0, 365.0 * frame])
+        shape = (size, round(WIDTH * size))
+        return paint_mesh(v_camera[None], self.faces, colours, shape, fine=fine)
+
+
+def upright_rows(
+    rows: Sequence, *, title: str, columns=(), names=(), below=None, size=1.9, bar=None
+) -> Figure:
+    """Pictures of one upright shape in rows, `size` inches wide; a name before each row, a title on
+    each column. A picture None leaves its place empty.
+
+    below: lines under pictures, by (row, column). bar: its top, its label, and the row that it
+    belongs to: a viridis bar from 0.
+    """
+    # placed by hand, since a layout engine takes longer than the renderer
+    shape = next(p.shape for row in rows for p in row if p is not None)
+    tall, across = size * shape[0] / shape[1], max(map(len, rows)) * (size + GAP)
+    left, right = 0.3 * bool(names), 0.85 * (bar is not None)
+    top = HEAD + LINE * (1 + max((c.count("\n") for c in columns), default=-1))
+    step = tall + GAP + 0.22 * bool(below)
+    wide, high = left + across + right, top + len(rows) * step
+    figure = Figure((wide, high), facecolor="white", layout="none")
+    middle = (left + across / 2) / wide
+    figure.text(middle, 1 - 0.08 / high, title, fontsize=12, ha="center", va="top")
+
+    def place(x: float, i: int, width: float):
+        y = high - top - i * step - tall
+        return figure.add_axes((x / wide, y / high, width / wide, tall / high))
+
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            axis = place(left + j * (size + GAP), i, size)
+            axis.axis("off")
+            if image is not None:
+                axis.imshow(image, aspect="auto")
+            axis.text(
+                0.5,
+                -0.02,
+                (below or {}).get((i, j), ""),
+                ha="center",
+                va="top",
+                transform=axis.transAxes,
+            )
+    for axis, name in zip(figure.axes, columns, strict=False):
+        axis.set_title(name, fontsize=10, pad=4)
+    for i, name in enumerate(names):
+        y = high - top - i * step - tall / 2
+        figure.text(0.12 / wide, y / high, name, rotation=90, va="center", ha="center")
+    if bar is not None:
+        colour_bar(figure, bar[0], bar[1], cax=place(wide - right + 0.08, bar[2], 0.12))
+    return figure
+
+
+def gallery(
+    images: Sequence, titles: Sequence[str] = (), *, title: str, columns=None, size: float = 2.2
+) -> Figure:
+    """As `sheets.gallery`, for upright pictures `size` inches wide."""
+    columns = columns or len(images)
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    below = {divmod(i, columns): name for i, name in enumerate(titles)}
+    words = dict(below=below) if len(rows) > 1 else dict(columns=titles)
+    return upright_rows(rows, title=title, size=size, **words)

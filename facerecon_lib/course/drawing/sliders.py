@@ -10,10 +10,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...pictures.faces import Picture
-from .palettes import drawn
+from .palettes import pixels
 from .style import charts, font
 
 CAPTION = 26  # px above a panel
+GAP = 8  # px behind one
 MARK = 140  # of 255: the grey of the line in a plot
 
 
@@ -21,34 +22,31 @@ class Curves:
     """Plots beside each other, drawn once; `marked` puts a vertical line into each."""
 
     def __init__(self, draw: Callable[[Sequence], None], count: int, size: tuple[int, int]):
-        width, height = size
-        figure, axes = charts(width / 80, height / 80, count, squeeze=False)
-        axes = list(axes[0])
-        draw(axes)
-        self.picture, self.axes = drawn(figure), axes
+        figure, axes = charts(size[0] / 80, size[1] / 80, count, squeeze=False)
+        self.axes = list(axes[0])
+        draw(self.axes)
+        self.picture = pixels(figure)
 
     def marked(self, values: Sequence[float]) -> Picture:
         """The plots with a line at one value of x each, behind what is drawn and written there."""
         marked = self.picture.copy()
         for axis, value in zip(self.axes, values, strict=True):
             (x, low), (_, high) = (axis.transData.transform((value, y)) for y in axis.get_ylim())
-            top, bottom = len(marked) - round(high), len(marked) - round(low)
-            behind = marked[max(top, 0) : bottom, round(x) - 1 : round(x) + 1]
+            rows = slice(max(len(marked) - round(high), 0), len(marked) - round(low))
+            behind = marked[rows, round(x) - 1 : round(x) + 1]
             np.minimum(behind, MARK, out=behind)
         return marked
 
 
-def panel_row(panels: Mapping[str, Picture], plots: Picture, gap: int = 8) -> Picture:
+def panel_row(panels: Mapping[str, Picture], plots: Picture) -> Picture:
     """Square panels under their captions, then the plots, which are as high as all of it."""
     side = len(plots) - CAPTION
-    sheet = Image.new("RGB", (len(panels) * (side + gap) + plots.shape[1], len(plots)), "white")
+    step = side + GAP
+    sheet = Image.new("RGB", (len(panels) * step + plots.shape[1], len(plots)), "white")
     pen = ImageDraw.Draw(sheet)
-    for i, (caption, panel) in enumerate(panels.items()):
-        image = Image.fromarray(panel)
-        if image.size != (side, side):
-            image = image.resize((side, side), Image.Resampling.BILINEAR)
-        left = i * (side + gap)
+    for left, (caption, panel) in zip(range(0, sheet.width, step), panels.items(), strict=False):
+        image = Image.fromarray(panel).resize((side, side), Image.Resampling.BILINEAR)
         sheet.paste(image, (left, CAPTION))
         pen.text((left + side // 2, 5), caption, fill=(20, 20, 20), font=font(14), anchor="mt")
-    sheet.paste(Image.fromarray(plots), (len(panels) * (side + gap), 0))
+    sheet.paste(Image.fromarray(plots), (len(panels) * step, 0))
     return np.asarray(sheet)

@@ -1,23 +1,14 @@
 """One style for all figures: the palette, a colour map per quantity, pages, panels and charts.
 
-Pictures, rows by columns; landmarks can be drawn on them:
+figure, axes = panels(2, 3, size=2.4, title="What to notice")     # pictures, rows by columns
+fill(axes[0], [photo, shape], ["the photo", "its shape"], name="the fit")
+dots(axes[0, 0], crop.landmarks[0], DETECTED)
+error = picture(axes[1, 2], error_mm, "off by", **sized(4.0))     # or **signed(0.3)
+figure.colorbar(error, ax=axes[1, 2], label="mm", shrink=0.8)
 
-    figure, axes = panels(2, 3, size=2.4, title="What to notice")
-    picture(axes[0, 0], on_photo(image, face), "the fit")
-    fill(axes[0, 1:], [photo, shape], ["the photo", "its shape"])
-    dots(axes[0, 0], crop.landmarks[0], DETECTED)
-    row_name(axes[1, 0], "turned")
-    drawn = picture(axes[1, 2], error, "off by", **sized(4.0))       # or **signed(0.3)
-    figure.colorbar(drawn, ax=axes[1, 2], label="mm", shrink=0.8)
-
-Charts:
-
-    figure, (left, right) = charts(10.4, 3.4, columns=2, title="What to notice")
-    curves(left, {"trained on": a, "strangers": b}, steps, xlabel="step", ylabel="loss")
-    bars(right, {"by hand": 0.2, "learned": 0.1}, "{:.2f} mm")
-
-Anything else starts from `page(width, height, title)`, an empty figure. Numbers at vertices become
-colours to paint by `heat(values, most)`, and get their bar by `colour_bar`.
+figure, (left, right) = charts(10.4, 3.4, columns=2, title="What to notice")
+curves(left, {"trained on": a, "strangers": b}, steps, xlabel="step", ylabel="loss")
+bars(right, {"by hand": 0.2, "learned": 0.1}, "{:.2f} mm")
 
 Every notebook.
 """
@@ -31,7 +22,6 @@ import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -45,10 +35,8 @@ BLUE, RED, GREEN, ORANGE = "#2f6fad", "#b3202c", "#1a7f37", "#e08b2d"
 GREY, INK = "0.55", "#2b2f36"
 LINES = (BLUE, RED, GREEN, ORANGE, GREY)
 BLUES = ("#9ecae1", "#4292c6", "#0b3c6f")  # from less to more of one thing
+Image, Points, Lines = np.ndarray | Tensor, Float[Tensor, "point 2"], Mapping[str, Sequence[float]]
 SIZE, SIGNED = "viridis", "RdBu_r"  # of magnitudes from 0; of numbers about 0, red above
-
-
-# Pages --------------------------------------------------------------------------------------------
 
 
 def page(width: float, height: float, title: str = "", fontsize: float = 12) -> Figure:
@@ -59,67 +47,48 @@ def page(width: float, height: float, title: str = "", fontsize: float = 12) -> 
     return figure
 
 
-def panels(
-    rows: int, columns: int, size: float = 3.0, title: str = "", head: float = 0.45
-) -> tuple[Figure, np.ndarray]:
-    """A figure for square pictures and its axes, (rows, columns); `size` inches per panel.
-
-    head: inches for the panels' titles, all rows together.
-    """
-    figure = page(columns * size, rows * size + head + (0.35 if title else 0), title)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def panels(rows: int, columns: int, size=3.0, title="", head=0.45) -> tuple[Figure, np.ndarray]:
+    """A figure for square pictures and its axes, (rows, columns); `size` inches per panel, and
+    `head` for the panels' titles, all rows together."""
+    height = rows * size + head + (0.35 if title else 0)
+    return charts(columns * size, height, columns, rows, title, squeeze=False)
 
 
 def charts(
-    width: float,
-    height: float,
-    columns: int = 1,
-    rows: int = 1,
-    title: str = "",
-    fontsize: float = 12,
-    **subplots,
+    width: float, height: float, columns=1, rows=1, title="", fontsize=12, **subplots
 ) -> tuple[Figure, Axes | np.ndarray]:
     """A figure of that size in inches, and its axes as `Figure.subplots` gives them."""
     figure = page(width, height, title, fontsize)
     return figure, figure.subplots(rows, columns, **subplots)
 
 
-# Pictures -----------------------------------------------------------------------------------------
-
-
-def picture(
-    axis: Axes, image: np.ndarray | Tensor, title: str = "", fontsize: float = 10, **imshow
-) -> AxesImage:
+def picture(axis: Axes, image: Image, title: str = "", fontsize: float = 10, **imshow) -> AxesImage:
     """An image without axes, CROP_SIZE wide, so that landmarks can be drawn on it."""
     height, width = image.shape[:2]
     bottom = CROP_SIZE * height / width
-    drawn = axis.imshow(image, extent=(0, CROP_SIZE, bottom, 0), **imshow)
+    panel = axis.imshow(image, extent=(0, CROP_SIZE, bottom, 0), **imshow)
     axis.set_title(title, fontsize=fontsize)
     axis.set(xlim=(0, CROP_SIZE), ylim=(bottom, 0))
     axis.axis("off")
-    return drawn
+    return panel
 
 
-def fill(
-    axes: Axes | np.ndarray, images: Iterable[np.ndarray | Tensor], titles: Iterable[str] = ()
-) -> None:
-    """Images row by row, the first ones under titles."""
+def fill(axes: np.ndarray, images: Iterable[Image], titles: Iterable[str] = (), name="") -> None:
+    """Images row by row, the first ones under titles, behind the row's name."""
     for axis, image, title in zip_longest(np.ravel(axes), images, titles, fillvalue=""):
         picture(axis, image, title)
+    if name:
+        row_name(np.ravel(axes)[0], name)
 
 
-def dots(
-    axis: Axes, points: Float[Tensor, "point 2"], colour: str, size: float = 7, **style
-) -> None:
+def dots(axis: Axes, points: Points, colour: str, size: float = 7, **style) -> None:
     """Points on a picture, in pixels of the crop."""
-    style = dict(linewidths=0) | style
-    axis.scatter(*points.detach().cpu().numpy().T, s=size, color=colour, **style)
+    axis.scatter(*points.detach().cpu().T, s=size, color=colour, **dict(linewidths=0) | style)
 
 
-def arrows(axis: Axes, start: Float[Tensor, "point 2"], end: Float[Tensor, "point 2"]) -> None:
+def arrows(axis: Axes, start: Points, end: Points) -> None:
     """Lines from fitted points (red) to detected ones (green)."""
-    lines = torch.stack([start, end]).detach().cpu().numpy()
-    axis.plot(*lines.transpose(2, 0, 1), color="white", linewidth=1.2)
+    axis.plot(*torch.stack([start, end]).detach().cpu().permute(2, 0, 1), color="white", lw=1.2)
     dots(axis, start, FITTED, 9, zorder=3)
     dots(axis, end, DETECTED, 9, zorder=3)
 
@@ -136,9 +105,6 @@ def bare(axis: Axes) -> None:
     axis.spines[:].set_visible(False)
 
 
-# Quantities ---------------------------------------------------------------------------------------
-
-
 def sized(most: float = 1.0) -> dict:
     """How `imshow` draws magnitudes from 0 to `most`."""
     return dict(cmap=SIZE, vmin=0, vmax=most)
@@ -149,39 +115,24 @@ def signed(most: float = 1.0) -> dict:
     return dict(cmap=SIGNED, vmin=-most, vmax=most)
 
 
-def heat(
-    values: Float[Tensor, "*any"], most: float = 1.0, cmap: str = SIZE
-) -> Float[Tensor, "*any 3"]:
+def heat(values: Float[Tensor, "*any"], most: float = 1.0, cmap=SIZE) -> Float[Tensor, "*any 3"]:
     """The colours of magnitudes from 0 to `most`, for a painter."""
-    shown = matplotlib.colormaps[cmap]((values / most).clamp(0, 1).detach().cpu().numpy())
-    return torch.tensor(shown[..., :3], dtype=torch.float32)
+    rgba = matplotlib.colormaps[cmap]((values / most).clamp(0, 1).detach().cpu().numpy())
+    return torch.tensor(rgba[..., :3], dtype=torch.float32)
 
 
-def colour_bar(
-    figure: Figure, most: float, label: str, cmap: str = SIZE, least: float = 0.0, **place
-) -> Colorbar:
+def colour_bar(figure: Figure, most: float, label: str, cmap=SIZE, least=0.0, **place) -> None:
     """A bar for colours that `heat` made. place: ax= or cax=, shrink=, ... of `colorbar`."""
-    return figure.colorbar(ScalarMappable(Normalize(least, most), cmap), label=label, **place)
-
-
-# Charts -------------------------------------------------------------------------------------------
+    figure.colorbar(ScalarMappable(Normalize(least, most), cmap), label=label, **place)
 
 
 def curves(
-    axis: Axes,
-    lines: Mapping[str, Sequence[float]],
-    x: Sequence[float] | None = None,
-    form: str = "-",
-    *,
-    colours: Sequence[str] = LINES,
-    width: float = 2,
-    legend: Mapping | bool = True,
-    **settings,
+    axis: Axes, lines: Lines, x=None, form="-", *, colours=LINES, width=2, legend=True, **settings
 ) -> None:
     """Lines by their labels.
 
-    x: of all lines; 0, 1, 2 ... without. form: as in `Axes.plot`: "o-", "--". legend: its settings;
-    False for none, and one line has none. settings: of the axis, as in `Axes.set`.
+    x: of all lines; 0, 1, 2 ... without. form: as in `Axes.plot`. legend: its settings; False for
+    none, and one line has none. settings: of the axis, as in `Axes.set`.
     """
     for (label, y), colour in zip(lines.items(), colours, strict=False):
         places = range(len(y)) if x is None else x
@@ -192,16 +143,11 @@ def curves(
 
 
 def bars(
-    axis: Axes,
-    values: Mapping[str, float],
-    form: str = "{:.2f}",
-    colours: Sequence[str] | str = (RED, BLUE),
-    height: float = 0.8,
-    **settings,
+    axis: Axes, values: Mapping[str, float], form: str, colours=(RED, BLUE), height=0.8, **settings
 ) -> None:
     """Horizontal bars from top to bottom, their numbers behind them."""
-    drawn = axis.barh(list(values), list(values.values()), height, color=colours)
-    axis.bar_label(drawn, [form.format(v) for v in values.values()], padding=4)
+    rows = axis.barh(list(values), list(values.values()), height, color=colours)
+    axis.bar_label(rows, map(form.format, values.values()), padding=4)
     axis.invert_yaxis()
     axis.set(**settings)
 
@@ -217,9 +163,7 @@ def median_bar(
     axis.text(values.max(), y, "  " + form.format(middle), fontsize=9, va="center")
 
 
-def number_grid(
-    axis: Axes, shades: Float[np.ndarray, "row column"], texts: Sequence[Sequence[str]], most: float
-) -> None:
+def number_grid(axis: Axes, shades: np.ndarray, texts: Sequence, most: float) -> None:
     """A table of texts on signed colours."""
     axis.imshow(shades, aspect="auto", **signed(most))
     for (i, j), shade in np.ndenumerate(shades):
@@ -230,13 +174,13 @@ def number_grid(
 def table(axis: Axes, cells: Sequence[Sequence[str]], fontsize: float, tall: float, **labels):
     """Texts in cells, `tall` times as high as matplotlib's. labels: of `Axes.table`."""
     axis.axis("off")
-    drawn = axis.table(cells, cellLoc="center", **labels)
-    drawn.auto_set_font_size(False)
-    drawn.set_fontsize(fontsize)
-    drawn.scale(1, tall)
-    for cell in drawn.get_celld().values():
+    grid = axis.table(cells, cellLoc="center", **labels)
+    grid.auto_set_font_size(False)
+    grid.set_fontsize(fontsize)
+    grid.scale(1, tall)
+    for cell in grid.get_celld().values():
         cell.set_edgecolor("0.85")
-    return drawn
+    return grid
 
 
 def add_legend(axis: Axes, **settings) -> None:

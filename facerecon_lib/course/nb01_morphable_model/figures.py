@@ -18,7 +18,8 @@ from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...face.subdivision import Subdivision, loop_subdivide
 from ...files.weights import shipped_file
-from ..drawing.painted_faces import FacePainter, upright_rows
+from ..drawing import style
+from ..drawing.panels import FacePainter, upright_rows
 from ..drawing.style import BLUE, BLUES, GREEN, GREY, INK, RED, charts, curves, log_ticks, sized
 
 Vertices, Modes = Float[Tensor, "vertex 3"], Float[Tensor, "mode vertex 3"]
@@ -63,7 +64,7 @@ def modes_figure(
     if heat:
         move = first.norm(dim=-1)
         top = math.ceil(float(move.quantile(0.995)))
-        rows.append([paint(mean, heat=m, top=top, size=210, **look) for m in move])
+        rows.append([paint(mean, style.heat(m, top), size=210, **look) for m in move])
         names.append("moved by 1 sd")
         bar = (top, "mm", 2)
     columns = [f"mode {i + 1}" for i in range(len(first))]
@@ -195,7 +196,7 @@ def rebuilt_figure(
     for name, other in rebuilt.items():
         error = (other - face).norm(dim=-1)
         pictures.append(paint(other, yaw=yaw))
-        heats.append(paint(face, heat=error, top=top, yaw=yaw))
+        heats.append(paint(face, style.heat(error, top), yaw=yaw))
         names.append(f"{name}\n{float(error.mean()):.2f} mm off")
     bar = (top, "distance to the face, mm", 1)
     return upright_rows([pictures, heats], title=title, columns=names, size=1.8, bar=bar)
@@ -281,7 +282,7 @@ def scar_figure(paint: FacePainter, face: Vertices, answer: Vertices, title: str
     """A face, the model's answer, and their distance, drawn large."""
     error = (answer - face).norm(dim=-1)
     look = dict(yaw=-22, size=430)
-    row = [paint(face, **look), paint(answer, **look), paint(face, heat=error, top=2.0, **look)]
+    row = [paint(face, **look), paint(answer, **look), paint(face, style.heat(error, 2.0), **look)]
     names = ["the face, scarred", "the nearest face the model can say", "what is lost"]
     return upright_rows([row], title=title, columns=names, size=3.1, bar=(2.0, "distance, mm", 0))
 
