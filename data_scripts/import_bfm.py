@@ -11,24 +11,20 @@ from typing import Annotated
 
 import typer
 
-EXPRESSION_FILES = "Exp_Pca.bin, std_exp.txt, BFM_exp_idx.mat, BFM_front_idx.mat"
+FILES = "Exp_Pca.bin, std_exp.txt, BFM_exp_idx.mat, BFM_front_idx.mat"
 
 
 def main(
     model: Annotated[Path, typer.Argument(help="01_MorphableModel.mat, or model2017/2019_*.h5.")],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
     expression: Annotated[
-        Path | None,
-        typer.Option(help=f"For 2009: the folder with {EXPRESSION_FILES}."),
+        Path | None, typer.Option(help=f"For 2009: the folder with {FILES}.")
     ] = None,
     crop: Annotated[bool, typer.Option(help="Cut the mesh to the face.")] = True,
     landmarks: Annotated[
-        Path | None,
-        typer.Option(help="68 vertex numbers of MODEL, from 0, iBUG order (.txt or .json)."),
+        Path | None, typer.Option(help="68 vertex numbers from 0, iBUG order (.txt or .json).")
     ] = None,
-    modes: Annotated[
-        int, typer.Option(min=0, help="Of each basis the first so many; 0 keeps all.")
-    ] = 0,
+    modes: Annotated[int, typer.Option(min=0, help="Modes of each basis; 0 keeps all.")] = 0,
 ) -> None:
     """Import a Basel Face Model, of 2009, 2017 or 2019, to the project's model file.
 

@@ -23,17 +23,14 @@ def main(
     landmarks: Annotated[
         Path | None,
         typer.Option(
-            help="flame_static_embedding.pkl, landmark_embedding.npy, or 68 vertex numbers from 0"
-            " (.txt, .json); without it they are detected on renderings."
+            help="flame_static_embedding.pkl, landmark_embedding.npy or 68 vertex numbers."
         ),
     ] = None,
     jaw: Annotated[
         bool | None,
         typer.Option("--jaw/--no-jaw", help="A mode for the jaw; not for *no_jaw*.pkl if unsaid."),
     ] = None,
-    modes: Annotated[
-        int, typer.Option(min=0, help="Of each basis the first so many; 0 keeps all.")
-    ] = 0,
+    modes: Annotated[int, typer.Option(min=0, help="Modes of each basis; 0 keeps all.")] = 0,
 ) -> None:
     """Import FLAME, 2020 or 2023, to the project's model file.
 

@@ -47,14 +47,14 @@ def read_bfm(
     """The model of a BFM file, told apart by what the file is, not by its name.
 
     expression: the folder with EXPRESSION_FILES, for 2009 alone. landmarks: 68 vertex numbers of
-    the file, from 0. modes: of each basis the first so many, 0 all. Raises ImportModelError.
+    the file, from 0. modes: of each basis, 0 all. Raises ImportModelError.
     """
     check_kind(path)
     with path.open("rb") as file:
         statismo = file.read(8) == b"\x89HDF\r\n\x1a\n"  # MATLAB's v7.3 begins with a text
-    if statismo and expression is not None:
-        refuse(path, "has expressions of its own; --expression is for BFM 2009's .mat")
     if statismo:
+        if expression is not None:
+            refuse(path, "has expressions of its own; --expression is for BFM 2009's .mat")
         source = read_statismo(path, LICENCE, modes)
         place = np.arange(len(source.mean))
     else:
@@ -62,9 +62,8 @@ def read_bfm(
     if landmarks is None:
         return source
     points = place[read_landmarks(landmarks, len(place))]
-    if (points < 0).any():
-        point = np.argmax(points < 0) + 1
-        refuse(landmarks, f"point {point} is on a vertex that the expression basis leaves out")
+    if (lost := points < 0).any():
+        refuse(landmarks, f"point {lost.argmax() + 1} is on a vertex that expressions leave out")
     notes = [*source.notes, "landmarks: from a file of vertex numbers"]
     return replace(source, landmarks=points, notes=notes)
 
@@ -138,18 +137,18 @@ def read_expression(
     front = vertex_list(folder / "BFM_front_idx.mat", "idx", len(used))
     path, scales = folder / "Exp_Pca.bin", folder / "std_exp.txt"
     size = path.stat().st_size
-    held = int(np.fromfile(path, "<i4", 1)[0]) if size >= 4 else 0
-    whole = 4 + 4 * 3 * len(used) * (1 + held)
-    if held < 1 or size != whole:
-        expected = f"{held} modes on {len(used)} vertices (BFM_exp_idx.mat) make {whole} bytes"
+    count = int(np.fromfile(path, "<i4", 1)[0]) if size >= 4 else 0
+    whole = 4 + 4 * 3 * len(used) * (1 + count)
+    if count < 1 or size != whole:
+        expected = f"{count} modes on {len(used)} vertices (BFM_exp_idx.mat) make {whole} bytes"
         refuse(path, f"{expected}, it has {size}: cut short, or of another mesh")
-    numbers = np.fromfile(path, "<f4", offset=4).reshape(1 + held, -1)
+    numbers = np.fromfile(path, "<f4", offset=4).reshape(1 + count, -1)
     try:
         deviation = np.array(scales.read_text().split(), float)
     except ValueError as error:
         refuse(scales, f"not a list of numbers ({error})")
-    if len(deviation) != held:
-        refuse(scales, f"{len(deviation)} standard deviations for {held} modes in Exp_Pca.bin")
+    if len(deviation) != count:
+        refuse(scales, f"{len(deviation)} standard deviations for {count} modes in Exp_Pca.bin")
     neutral = np.zeros(3 * len(used))
     actions = linear_model(path, "expressions", neutral, numbers[1:].T, deviation, modes)[1]
     return used, front, actions

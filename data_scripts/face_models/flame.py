@@ -27,7 +27,14 @@ from face_models.flame_albedo import read_albedo
 from face_models.landmarks import read_landmarks
 from face_models.pickles import ArrayPickleError, read_pickle
 from face_models.source_model import SourceModel
-from face_models.tables import ImportModelError, check_kind, outwards, refuse, triangles
+from face_models.tables import (
+    ImportModelError,
+    check_kind,
+    outwards,
+    read_npz,
+    refuse,
+    triangles,
+)
 
 MM = 1000.0  # of a metre
 IDENTITY, EXPRESSION = 300, 100
@@ -68,8 +75,7 @@ def read_flame(
     """The model of one of FLAME's pickles. Raises ImportModelError.
 
     albedo: AlbedoMM's .npz. landmarks: an embedding (.pkl, .npy, .npz), or vertex numbers. jaw: a
-    mode for it; None: unless the file's name says no_jaw. modes: the first so many of identity and
-    of expression, 0 all.
+    mode for it; None: unless the file's name says no_jaw. modes: of each basis, 0 all.
     """
     flame = read_parts(path)
     mean = MM * flame.template
@@ -103,13 +109,11 @@ def read_parts(path: Path) -> Flame:
     """The pickle's arrays, their sizes checked against each other."""
     held = unpickled(path)
     needed = ("v_template", "shapedirs", "f", "J_regressor", "weights", "kintree_table")
-    lacking = [name for name in needed if name not in held]
-    if lacking:
+    if lacking := [name for name in needed if name not in held]:
         refuse(path, f"lacks {', '.join(lacking)}: no FLAME model (generic_model.pkl)")
     parts = {name: numbers(path, name, held[name]) for name in needed}
     template, count = parts["v_template"], len(parts["v_template"])
-    joints = parts["weights"].shape[-1]
-    if joints != JOINTS:
+    if (joints := parts["weights"].shape[-1]) != JOINTS:
         refuse(path, f"has {joints} joints, FLAME has {JOINTS}: is it SMPL, MANO or SMPL-X?")
     shapes = {
         "v_template": (count, 3),
@@ -180,14 +184,9 @@ def skinned(flame: Flame, angle: float) -> Float[np.ndarray, "vertex 3"]:
     return MM * (flame.template + flame.weight[:, None] * (turned - arm))
 
 
-def jaw_mode(flame: Flame) -> Float[np.ndarray, "vertex 3"]:
-    """mm for STEP: what is odd in the angle, and so linear up to its cube."""
-    return (skinned(flame, STEP) - skinned(flame, -STEP)) / 2
-
-
 def add_jaw(path: Path, flame: Flame, source: SourceModel) -> None:
     """One more expression mode with the control jawOpen, and notes on what it loses."""
-    mode = jaw_mode(flame)
+    mode = (skinned(flame, STEP) - skinned(flame, -STEP)) / 2  # odd in the angle: no square of it
     far = np.linalg.norm(mode, axis=1).max()
     if far < 1:
         refuse(path, f"its jaw moves by {far:.2g} mm for {STEP} rad; leave it out with --no-jaw")
@@ -218,15 +217,7 @@ def read_points(path: Path, faces: Int[np.ndarray, "face 3"], count: int) -> Int
     """
     if path.suffix not in (".pkl", ".npy", ".npz"):
         return read_landmarks(path, count)
-    if path.suffix == ".npz":
-        check_kind(path, archive=True)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                held = dict(file)
-        except (OSError, ValueError) as error:
-            refuse(path, f"not a readable .npz of arrays ({error})")
-    else:
-        held = unpickled(path)
+    held = read_npz(path) if path.suffix == ".npz" else unpickled(path)
     names = next((pair for pair in EMBEDDINGS if all(n in held for n in pair)), None)
     if names is None:
         refuse(path, f"lacks {' and '.join(EMBEDDINGS[1])}: no embedding of landmarks in FLAME")

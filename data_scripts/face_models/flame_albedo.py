@@ -9,8 +9,6 @@ them on FLAME's triangles, v upwards. Its specular part is left out: Eq. 3 has n
 Notebook 01, Eq. 2.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from scipy.interpolate import interpn
 
-from face_models.tables import ImportModelError, check_kind, refuse
+from face_models.tables import read_npz, refuse
 from facerecon_lib.face.colour import linear_to_srgb
 
 PARTS = ("MU", "PC", "vt", "ft")
 WANTED = "give albedoModel2020_FLAME_albedoPart.npz"
-MOST_BYTES = 2**31  # of PC, unpacked; the real one has 0.9 GB
 
 
 def read_albedo(
@@ -38,7 +35,12 @@ def read_albedo(
     The basis follows sRGB's curve by its slope at the mean. A vertex on a seam of the texture takes
     the place that its first triangle gives it. Raises ImportModelError.
     """
-    data = read_npz(path)
+    data = read_npz(path, PARTS)  # PC unpacks to 0.9 GB
+    if lacking := [name for name in PARTS if name not in data]:
+        refuse(path, f"lacks {', '.join(lacking)}; {WANTED}")
+    for name, value in data.items():
+        if value.dtype.kind not in "iuf" or not value.size or not np.isfinite(value).all():
+            refuse(path, f"{name} holds no finite numbers; {WANTED}")
     mean, basis, vt, ft = (data[name] for name in PARTS)
     if mean.ndim != 3 or mean.shape[2] != 3 or basis.shape[:3] != mean.shape or basis.ndim != 4:
         refuse(path, f"MU is {mean.shape} and PC {basis.shape}, no images of colours; {WANTED}")
@@ -56,28 +58,6 @@ def read_albedo(
     return seen, change * srgb_slope(colour), uv.clip(0, 1)
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The four parts of the file, as float64 where they are not whole numbers."""
-    check_kind(path, archive=True)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            lacking = [name for name in PARTS if name not in file.files]
-            if lacking:
-                refuse(path, f"lacks {', '.join(lacking)}; {WANTED}")
-            largest = max(file.zip.getinfo(f"{name}.npy").file_size for name in PARTS)
-            if largest > MOST_BYTES:
-                refuse(path, f"unpacks to {largest / 1e9:.1f} GB; {WANTED}")
-            data = {name: file[name] for name in PARTS}
-    except ImportModelError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        refuse(path, f"not a readable .npz of arrays ({type(error).__name__}); {WANTED}")
-    for name, value in data.items():
-        if value.dtype.kind not in "iuf" or not value.size or not np.isfinite(value).all():
-            refuse(path, f"{name} holds no finite numbers; {WANTED}")
-    return data
-
-
 def at_uv(
     image: Float[np.ndarray, "height width ..."], uv: Float[np.ndarray, "vertex 2"]
 ) -> Float[np.ndarray, "vertex ..."]:
@@ -85,8 +65,7 @@ def at_uv(
     height, width = image.shape[:2]
     row = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)
     column = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
-    grid = (np.arange(height), np.arange(width))
-    return interpn(grid, image, np.stack([row, column], 1))
+    return interpn((np.arange(height), np.arange(width)), image, np.stack([row, column], 1))
 
 
 def srgb_slope(linear: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ face plus one standard deviation of a mode; an .obj an expression at its full st
 What each range of vertices is, the repository's README says (github.com/ICT-VGL/ICT-FaceKit). A
 part of the folder is enough.
 
-R. Li and others, "Learning formation of physically-based face attributes", CVPR 2020.
+Li et al., "Learning formation of physically-based face attributes", CVPR 2020.
 
 Notebook 01, Eq. 1.
 """
@@ -27,39 +27,37 @@ from face_models.mesh_mirror import FLIP
 from face_models.source_model import SourceModel, errors
 from face_models.tables import ImportModelError, refuse
 
-VERTICES, LANDMARKS, MODES = 26719, 68, 100
+VERTICES, MODES = 26719, 100
 NARROW = 6706  # the face without ears, scalp and throat
-PARTS = {  # the vertices' ranges; what is on the left comes before its right twin
-    "face": (0, 9409),
-    "head": (9409, 11248),
-    "mouth_socket": (11248, 13294),
-    "eye_sockets": (13294, 14062),
-    "gums_tongue": (14062, 17039),
-    "teeth": (17039, 21451),
-    "left_eyeball": (21451, 22221),
-    "left_iris": (22221, 23021),
-    "right_eyeball": (23021, 23791),
-    "right_iris": (23791, 24591),
-    "shells": (24591, 26719),
+# Each part's range of vertices, what is on the left before its right twin, and where its own square
+# of uv lies in the one of all: corner and size.
+SIDE = (0.75, 0.0, 0.25)
+PARTS = {
+    "face": (0, 9409, (0.0, 0.0, 0.75)),
+    "head": (9409, 11248, SIDE),
+    "mouth_socket": (11248, 13294, SIDE),
+    "eye_sockets": (13294, 14062, SIDE),
+    "gums_tongue": (14062, 17039, (0.75, 0.25, 0.25)),
+    "teeth": (17039, 21451, (0.75, 0.5, 0.25)),
+    "left_eyeball": (21451, 22221, (0.25, 0.75, 0.25)),
+    "left_iris": (22221, 23021, None),
+    "right_eyeball": (23021, 23791, (0.0, 0.75, 0.25)),
+    "right_iris": (23791, 24591, None),
+    "shells": (24591, 26719, None),
 }
 # What a smile shows: second bicuspid to second bicuspid, above and below.
-FRONT_TEETH = ((17607, 18679), (19814, 20884))
+FRONT_TEETH = (slice(17607, 18679), slice(19814, 20884))
 # Parts whose mirror image is another part; every other part is its own.
 TWINS = {"left_eyeball": "right_eyeball", "right_eyeball": "left_eyeball"}
 # Irises lie inside the eyeballs; tears, lashes and shadows of the eyes are see-through.
 NOT_DRAWN = ("left_iris", "right_iris", "shells")
-ATLAS = {  # corner and size, in one uv square, of the square that each part has to itself
-    "face": (0.0, 0.0, 0.75),
-    "head": (0.75, 0.0, 0.25),
-    "mouth_socket": (0.75, 0.0, 0.25),
-    "eye_sockets": (0.75, 0.0, 0.25),
-    "gums_tongue": (0.75, 0.25, 0.25),
-    "teeth": (0.75, 0.5, 0.25),
-    "left_eyeball": (0.25, 0.75, 0.25),
-    "right_eyeball": (0.0, 0.75, 0.25),
-}
 ACTION_SD = 0.26  # root mean square of an action as faces are drawn: U(0, 1), one time in five
 MM = 10.0  # in a centimetre
+
+
+def part(name: str) -> slice:
+    """The vertices of a part."""
+    return slice(*PARTS[name][:2])
 
 
 class Obj(NamedTuple):
@@ -71,14 +69,11 @@ class Obj(NamedTuple):
 
 
 def read_obj(path: Path) -> Obj:
-    """The file, its vertices as many and in that order: trimesh's loader splits them by uv.
-
-    Raises ImportModelError for a file that is missing, cut off, or of another mesh's size.
-    """
+    """The file, its vertices as many and in that order: trimesh's loader splits them by uv."""
     try:
         lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError as error:
-        raise ImportModelError(f"{path}: cannot be read ({error.strerror or error})") from None
+        refuse(path, f"cannot be read ({error.strerror or error})")
 
     def table(mark: str, width: int) -> np.ndarray:
         rows = [line for line in lines if line.startswith(mark)]
@@ -90,8 +85,7 @@ def read_obj(path: Path) -> Obj:
             refuse(path, f"a line {mark.strip()!r} does not hold {width} numbers: get it again")
         return values
 
-    count = sum(line.startswith("v ") for line in lines)
-    if count != VERTICES:
+    if (count := sum(line.startswith("v ") for line in lines)) != VERTICES:
         other = "it is of another model, or cut off: get it again"
         refuse(path, f"has {count} vertices, a mesh of ICT-FaceKit {VERTICES}; {other}")
     polygons = [line for line in lines if line.startswith("f ")]
@@ -117,9 +111,9 @@ def corners(path: Path, obj: Obj) -> list[Int[np.ndarray, "polygon corner 2"]]:
 def mirror_of(mean: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, " vertex"]:
     """The vertex at each one's mirror image, part by part: lids and lips have two layers."""
     mirror = np.arange(len(mean))
-    for part, (start, stop) in PARTS.items():
-        low, high = PARTS[TWINS.get(part, part)]
-        mirror[start:stop] = low + cKDTree(mean[low:high] * FLIP).query(mean[start:stop])[1]
+    for name in PARTS:
+        twin = part(TWINS.get(name, name))
+        mirror[part(name)] = twin.start + cKDTree(mean[twin] * FLIP).query(mean[part(name)])[1]
     return mirror
 
 
@@ -145,27 +139,27 @@ def one_uv(
     uv = np.zeros((VERTICES, 2))
     vertex, place = np.concatenate([t.reshape(-1, 2) for t in tables]).T
     uv[vertex[::-1]] = np.clip(texture[place[::-1]], 0, None)  # of several, the first in the file
-    for part, (u, v, size) in ATLAS.items():
-        rows = slice(*PARTS[part])
-        tile = np.floor(np.median(uv[rows], 0))  # its picture's number is u's whole part
-        uv[rows] = (u, v) + size * np.clip(uv[rows] - tile, 0, 1)
+    for name, (_, _, square) in PARTS.items():
+        if square is not None:
+            own = uv[part(name)]
+            tile = np.floor(np.median(own, 0))  # its picture's number is u's whole part
+            own[:] = square[:2] + square[2] * np.clip(own - tile, 0, 1)
     return uv
 
 
 def face_region(mean: Float[np.ndarray, "vertex 3"], wide: bool) -> Bool[np.ndarray, " vertex"]:
     """The face, and what its openings show: the eyeballs' fronts, the mouth's inside, teeth."""
     keep = np.zeros(len(mean), bool)
-    keep[: PARTS["face"][1] if wide else NARROW] = True
-    for start, stop in (PARTS["mouth_socket"], *FRONT_TEETH):
-        keep[start:stop] = True
-    for part in TWINS:
-        ball = mean[slice(*PARTS[part])]
-        keep[slice(*PARTS[part])] = ball[:, 2] > np.median(ball[:, 2]) - 12
+    for rows in (part("face") if wide else slice(NARROW), part("mouth_socket"), *FRONT_TEETH):
+        keep[rows] = True
+    for eyeball in map(part, TWINS):
+        depth = mean[eyeball, 2]
+        keep[eyeball] = depth > np.median(depth) - 12
     return keep
 
 
 def check_side(path: Path, offset: Float[np.ndarray, "vertex 3"], x: np.ndarray) -> None:
-    """The subject's left is +x. Raises ImportModelError for an action on the other side."""
+    """Refuse an action on the other side of the face; the subject's left is +x."""
     weight = (offset**2).sum(1)
     on_left = weight[x > 0].sum() / max(weight.sum(), 1e-12)
     expected = {"_L": on_left, "_R": 1 - on_left}.get(path.stem[-2:], 1.0)
@@ -181,25 +175,22 @@ def read_indices(folder: Path) -> tuple[list[str], Int[np.ndarray, " 68"]]:
         names, landmarks = table["expressions"], np.array(table["idx_to_landmark_verts"], np.int64)
         names = [str(name) for name in names]
     except OSError as error:
-        raise ImportModelError(
-            f"{path}: cannot be read ({error.strerror or error}); it names the landmarks and the "
-            "expressions: copy it beside generic_neutral_mesh.obj"
-        ) from None
+        todo = "it names the landmarks and the expressions: copy it beside generic_neutral_mesh.obj"
+        refuse(path, f"cannot be read ({error.strerror or error}); {todo}")
     except (ValueError, TypeError, KeyError) as error:
         reason = f"{type(error).__name__}: {error}"
         refuse(path, f"lacks a readable 'expressions' or 'idx_to_landmark_verts' ({reason})")
-    if landmarks.shape != (LANDMARKS,) or landmarks.min() < 0 or landmarks.max() >= NARROW:
+    if landmarks.shape != (68,) or landmarks.min() < 0 or landmarks.max() >= NARROW:
         expected = f"expected 68 vertices of the face, 0 to {NARROW - 1}, got {landmarks.size}"
         refuse(path, f"idx_to_landmark_verts: {expected}")
     return names, landmarks
 
 
 def offsets(folder: Path, names: list[str], neutral: Obj) -> Float[np.ndarray, "mode vertex 3"]:
-    """Each named mesh less the neutral one, mm. Raises ImportModelError for another topology."""
+    """Each named mesh less the neutral one, mm."""
     result = np.zeros((len(names), VERTICES, 3))
-    quiet = not errors.is_terminal
-    bar = track(names, "meshes", console=errors, transient=True, disable=quiet)
-    for i, name in enumerate(bar):
+    bar = dict(console=errors, transient=True, disable=not errors.is_terminal)
+    for i, name in enumerate(track(names, "meshes", **bar)):
         path = folder / f"{name}.obj"
         mesh = read_obj(path)
         if mesh.polygons != neutral.polygons:
@@ -228,27 +219,25 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
     expressions = [name for name in listed if name in present]
     if not every:
         raise ImportModelError(f"{folder}: holds no identity000.obj or another mode's; get them")
-    identities = every[: modes or None]
     mean = MM * neutral.vertices
-    identity = offsets(folder, identities, neutral)
+    identity = offsets(folder, every[: modes or None], neutral)
     actions = offsets(folder, expressions, neutral)
     for name, offset in zip(expressions, actions, strict=True):
         check_side(folder / f"{name}.obj", offset, mean[:, 0])
     mirror = mirror_of(mean)
-    strange = set(present) - set(every) - set(listed) - {"generic_neutral_mesh"}
     missing = [name for name in listed if name not in present]
     more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
     notes = [
-        f"identity: {len(identities)} of ICT's {MODES} modes",
+        f"identity: {len(identity)} of ICT's {MODES} modes",
         f"expressions: {len(expressions)} of the {len(listed)} in vertex_indices.json"
         + (f"; not in the folder: {', '.join(missing[:4])}{more}" if missing else ""),
     ]
-    if strange:
+    if strange := {*present} - {*every, *listed, "generic_neutral_mesh"}:
         notes.append(f"left out, not named there: {', '.join(sorted(strange))}")
     drawn, teeth = np.ones(VERTICES, bool), np.zeros(VERTICES, bool)
-    for part in NOT_DRAWN:
-        drawn[slice(*PARTS[part])] = False
-    teeth[slice(*PARTS["teeth"])] = True
+    for rows in map(part, NOT_DRAWN):
+        drawn[rows] = False
+    teeth[part("teeth")] = True
     faces = triangles(tables, mirror)
     # ARKit's names; left and right are the subject's
     controls = [re.sub("_R$", "Right", re.sub("_L$", "Left", name)) for name in expressions]

@@ -12,53 +12,59 @@ import numpy as np
 
 from face_models.registration import INNER_POINTS
 from face_models.tables import ImportModelError
+from facerecon_lib.face.shapes import expect
 
 EXTENT_MM = (100.0, 1000.0)  # a cropped face to a bust
 EYES_MM = (60.0, 130.0)  # between the outer corners; people: about 80 to 100
 MOVES_MM = (0.01, 30.0)  # the furthest that one standard deviation moves a vertex
 ACTION_MM = 80.0  # the same of a full action, such as an open jaw
 FAR_OFF_MM = 25.0  # ICT-FaceKit's own are 8 at most; on a wrong vertex, 50 and more
-ANY = "any"
 UPRIGHT = 0.8  # least cosine between the face's axes and the frame's: about 37 degrees
+
+
+SHAPES = {
+    "mean": "vertex 3",
+    "identity": "identity vertex 3",
+    "expression": "expression vertex 3",
+    "faces": "face 3",
+    "landmarks": "68",
+    "albedo_mean": "vertex 3",
+    "albedo": "albedo vertex 3",
+    "uv": "vertex 2",
+    "creases": "crease 2",
+    **dict.fromkeys(("mirror", "keep", "teeth"), "vertex"),
+}
 
 
 def check_arrays(source) -> None:
     """Every part has the shape that the others ask for, is finite, and the mean spans a head."""
-    count = len(source.mean)
-    shapes = dict.fromkeys(("mean", "albedo_mean"), (count, 3))
-    shapes |= dict.fromkeys(("identity", "expression", "albedo"), (ANY, count, 3))
-    shapes |= {"faces": (ANY, 3), "landmarks": (68,), "uv": (count, 2), "creases": (ANY, 2)}
-    shapes |= dict.fromkeys(("mirror", "keep", "teeth"), (count,))
-    for name, shape in shapes.items():
-        if getattr(source, name) is None:
-            continue
-        value = np.asarray(getattr(source, name))
-        sizes = [ANY if size == ANY else n for size, n in zip(shape, value.shape, strict=False)]
-        if value.ndim != len(shape) or tuple(sizes) != shape:
-            expected = ", ".join(map(str, shape))
-            raise ImportModelError(f"{name} has shape {value.shape}, expected ({expected})")
+    parts = {name: getattr(source, name) for name in SHAPES}
+    parts = {name: np.asarray(value) for name, value in parts.items() if value is not None}
+    sizes: dict[str, int] = {}
+    try:
+        for name, value in parts.items():
+            sizes = expect(name, value, SHAPES[name], **sizes)
+        for name, row in source.controls.items():
+            expect(f"control {name!r}", np.asarray(row), "expression", **sizes)
+    except ValueError as error:
+        raise ImportModelError(str(error)) from None
+    for name, value in parts.items():
         if not np.isfinite(value).all():
             raise ImportModelError(f"{name} holds numbers that are not finite: is the file whole?")
         if name in ("faces", "landmarks", "mirror", "creases") and value.size:
             if value.dtype.kind not in "iu":
                 raise ImportModelError(f"{name} holds {value.dtype}, expected whole numbers")
             least = -1 if name == "landmarks" else 0  # -1: to be detected
-            if value.min() < least or value.max() >= count:
+            if value.min() < least or value.max() >= sizes["vertex"]:
                 raise ImportModelError(
                     f"{name} names vertices {value.min()} to {value.max()}, but there are 0 to "
-                    f"{count - 1}: is it of another mesh, or counted from 1?"
+                    f"{sizes['vertex'] - 1}: is it of another mesh, or counted from 1?"
                 )
-    if source.albedo is not None and source.albedo_mean is None:
+    if "albedo" in parts and "albedo_mean" not in parts:
         raise ImportModelError("there are albedo modes without a mean: give albedo_mean too")
-    if not len(source.identity) or not len(source.faces):
+    if not sizes["identity"] or not sizes["face"]:
         raise ImportModelError("there are no identity modes, or no triangles")
-    for name, row in source.controls.items():
-        if np.shape(row) != (len(source.expression),):
-            raise ImportModelError(
-                f"control {name!r} has shape {np.shape(row)}, expected ({len(source.expression)},)"
-            )
-    used = np.asarray(source.mean)[np.unique(source.faces)]
-    extent = float(np.ptp(used, axis=0).max())
+    extent = float(np.ptp(parts["mean"][np.unique(parts["faces"])], axis=0).max())
     if not EXTENT_MM[0] <= extent <= EXTENT_MM[1]:
         raise ImportModelError(
             f"the mean is {extent:.4g} mm across, expected {EXTENT_MM[0]:.0f} to "
@@ -109,16 +115,12 @@ def check_motion(identity: np.ndarray, expression: np.ndarray, named: bool) -> N
 
     named: whether expressions are full actions.
     """
-    for name, basis, most in (
-        ("identity", identity, MOVES_MM[1]),
-        ("expression", expression, ACTION_MM if named else MOVES_MM[1]),
-    ):
-        if not len(basis):
-            continue
+    most = {"identity": MOVES_MM[1], "expression": ACTION_MM if named else MOVES_MM[1]}
+    for name, basis in (("identity", identity), ("expression", expression)):
         moves = np.linalg.norm(basis, axis=-1).max(1)
-        if moves.max() > most or moves.max() < MOVES_MM[0]:
+        if len(basis) and not MOVES_MM[0] <= moves.max() <= most[name]:
             raise ImportModelError(
                 f"one unit of {name} mode {moves.argmax() + 1} moves a vertex by "
-                f"{moves.max():.3g} mm, expected {MOVES_MM[0]:g} to {most:g}: check the units, and "
-                "whether the basis is scaled by its standard deviations"
+                f"{moves.max():.3g} mm, expected {MOVES_MM[0]:g} to {most[name]:g}: check the "
+                "units, and whether the basis is scaled by its standard deviations"
             )

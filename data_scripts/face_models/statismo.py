@@ -69,10 +69,9 @@ def read_statismo(path: Path, licence: str, modes: int = 0) -> SourceModel:
         points = read_array(path, file, "shape/representer/points")
         if points.shape != (3, count):
             refuse(path, f"shape/representer/points is {points.shape}, expected (3, {count})")
-        landmarks = nearest_vertices(named_places(file), points.T)
+        landmarks = named_landmarks(file, points.T)
     year = RELEASES.get(count, "2017 or 2019")
-    tones = in_unit_range(*colour)
-    expression = about_neutral(*actions)
+    tones, expression = in_unit_range(*colour), about_neutral(*actions)
     notes = ["standard deviations: the roots of pcaVariance"]
     if expression is not actions[1]:
         far = np.linalg.norm(actions[0], axis=1).max()
@@ -127,8 +126,12 @@ def about_neutral(
     return (turn.T @ rows).reshape(-1, *mean.shape)
 
 
-def named_places(file) -> dict[str, Float[np.ndarray, " 3"]]:
-    """Places by name in /metadata/landmarks/json; none where there is no list that can be read."""
+def named_landmarks(file, points: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, " 68"]:
+    """The vertex of each of the 68 that the file names and that is on the mesh; -1 for the others.
+
+    All are -1 where /metadata/landmarks/json cannot be read: detection finds them as well.
+    """
+    landmarks = np.full(68, -1)
     try:
         raw = file["metadata/landmarks/json"][()]
         raw = raw if isinstance(raw, bytes | str) else np.asarray(raw).tobytes()
@@ -136,17 +139,10 @@ def named_places(file) -> dict[str, Float[np.ndarray, " 3"]]:
         listed = json.loads(text.rstrip("\0"))
         places = {str(x["id"]): np.array(x["coordinates"], float) for x in listed}
     except (KeyError, TypeError, ValueError):
-        return {}  # detection finds all 68 as well
-    return {n: p for n, p in places.items() if p.shape == (3,) and np.isfinite(p).all()}
-
-
-def nearest_vertices(
-    places: dict[str, Float[np.ndarray, " 3"]], points: Float[np.ndarray, "vertex 3"]
-) -> Int[np.ndarray, " 68"]:
-    """The vertex of each of the 68 that is named and on the mesh; -1 for the others."""
-    landmarks = np.full(68, -1)
+        return landmarks
     tree = cKDTree(points)
-    for name in NAMED.keys() & places.keys():
-        distance, vertex = tree.query(places[name])
-        landmarks[NAMED[name]] = vertex if distance < NEAR_MM else -1
+    for name, place in places.items():
+        if name in NAMED and place.shape == (3,) and np.isfinite(place).all():
+            distance, vertex = tree.query(place)
+            landmarks[NAMED[name]] = vertex if distance < NEAR_MM else -1
     return landmarks

@@ -7,6 +7,8 @@
 Notebook 01, Eq. 1 and 2.
 """
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,6 +44,20 @@ def check_kind(path: Path, archive: bool = False) -> None:
         refuse(path, "is a web page: log in where it comes from, and download it again")
     if first.startswith(b"pk\x03\x04") and not archive:
         refuse(path, "is a zip archive: unpack it, and give the file in it")
+
+
+def read_npz(path: Path, names: tuple[str, ...] = (), most_bytes: int = 2**31) -> dict:
+    """The arrays of an .npz, or those of `names` that it holds; of `most_bytes` each at most."""
+    check_kind(path, archive=True)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = [name for name in file.files if not names or name in names]
+            size = max((file.zip.getinfo(f"{name}.npy").file_size for name in held), default=0)
+            if size <= most_bytes:
+                return {name: file[name] for name in held}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        refuse(path, f"not a readable .npz of arrays ({type(error).__name__}); get it again")
+    refuse(path, f"unpacks to {size / 1e9:.1f} GB: no face model does")
 
 
 def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -86,10 +102,7 @@ def read_array(path: Path, file, name: str) -> np.ndarray:
 def linear_model(
     path: Path, name: str, mean: np.ndarray, basis: np.ndarray, deviation: np.ndarray, modes: int
 ) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, "mode vertex 3"]]:
-    """Mean, and basis per standard deviation, of (3V,) with x, y, z in turn, (3V, K) and (K,).
-
-    modes: the first so many; 0 all.
-    """
+    """Mean, and basis per standard deviation, of (3V,) with x, y, z in turn, (3V, K) and (K,)."""
     mean, deviation = mean.astype(np.float64).ravel(), deviation.astype(np.float64).ravel()
     if not len(mean) or len(mean) % 3 or basis.shape != (len(mean), len(deviation)):
         sizes = f"mean {len(mean)}, basis {basis.shape}, one deviation for {len(deviation)} modes"
@@ -116,8 +129,8 @@ def outwards(
 ) -> Int[np.ndarray, "face 3"]:
     """The triangles wound counter-clockwise seen from outside, whichever way they came.
 
-    By the volume between them and a point far back on the midline: its sign is that of the winding
-    for a closed head, whatever the point, and for a mask, which turns its inside to the point.
+    The volume between them and a point far back on the midline has the sign of the winding, for a
+    closed head as for a mask, which turns its inside to the point.
     """
     back = np.array([*mean[:, :2].mean(0), mean[:, 2].min()])
     a, b, c = np.moveaxis(mean[faces] - back, 1, 0)

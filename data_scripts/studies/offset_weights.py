@@ -29,6 +29,7 @@ from torch import Tensor
 from facerecon_lib.augmented.branch import AugmentedFaces, BaseBranch, BaseFaces, augment
 from facerecon_lib.augmented.branch import base_faces as base_of
 from facerecon_lib.augmented.objective import MAP_TERMS, SMOOTH_TERMS, AugmentedObjective
+from facerecon_lib.course.nb08_regularisation.sweep import CAPTIONS, FORMAT, MEASURES
 from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
@@ -43,10 +44,9 @@ from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, OffsetMaps
 from facerecon_lib.photos import detection
 from facerecon_lib.photos.crop import align
-from facerecon_lib.pictures.faces import PAPER, VIEW_DISTANCE, in_studio, to_uint8
+from facerecon_lib.pictures.faces import PAPER, in_studio, to_uint8, turned_mesh
 from facerecon_lib.rendering.synthesis import Face, pose_and_light
 
-FORMAT = "facerecon-offset-sweep-1"
 SEED = 8
 FACES = (604, 491)  # of RenderedFaces(seed=SEED): one frontal, one turned by 30 degrees
 EQUATIONS = {
@@ -57,22 +57,7 @@ EQUATIONS = {
 }
 REGULARISERS = (*MAP_TERMS, *SMOOTH_TERMS)
 TERMS = ("pixel", "landmark", *REGULARISERS)
-NUMBERS = (
-    "photometric",  # mean absolute difference of colour, in [0, 1]
-    "landmark_px",  # mean distance, pixels of the crop
-    "displacement_max_mm",
-    "displacement_rms_mm",
-    "texture_rms",  # of colour in [0, 1]
-    "flipped_percent",  # triangles turned by more than a right angle
-    "bend_deg",  # mean angle between a triangle and its place on the base face
-    "rough_mm",  # root mean square of what neighbours differ by in displacement
-    "asymmetry_mm",
-    "asymmetry_colour",
-    "truth_mm",  # rendered faces, seen skin; nan for the photo
-    "truth_normals_deg",
-    "truth_albedo",
-)
-PANELS = ("rendering", "skin", "shape", "texture", "displacement")
+NUMBERS, PANELS = tuple(MEASURES), tuple(CAPTIONS)
 PANEL = 144  # px
 TURN = 35.0  # degrees, of the panel "shape"
 TEXTURE_RANGE, DISPLACEMENT_RANGE = 0.3, 20.0
@@ -89,9 +74,9 @@ class Way:
     multiples: Mapping[str, tuple[float, ...]]
 
 
-def decades(first: int, count: int = 6) -> tuple[float, ...]:
-    """`count` powers of ten from 10**first on."""
-    return tuple(10.0**n for n in range(first, first + count))
+def decades(first: int) -> tuple[float, ...]:
+    """Six powers of ten from 10**first on."""
+    return tuple(10.0**n for n in range(first, first + 6))
 
 
 WAYS = {
@@ -136,9 +121,8 @@ def runs(quick: bool = False) -> Iterator[Run]:
     for way, reading in WAYS.items():
         full = dict(reading.weights)
         bare = {name: full[name] for name in ("pixel", "landmark")}
-        yield Run(way, "alone", weights=bare)
-        yield Run(way, "mild", weights=bare)
-        yield Run(way, "full", weights=full)
+        for kind, weights in (("alone", bare), ("mild", bare), ("full", full)):
+            yield Run(way, kind, weights=weights)
         for equation, names in EQUATIONS.items():
             left = {name: weight for name, weight in full.items() if name not in names}
             yield Run(way, "without", equation, weights=left)
@@ -158,14 +142,9 @@ def three_faces(model: MorphableModel) -> tuple[FaceBatch, FaceBatch]:
     """Photo, frontal and turned face as one batch, and the two rendered ones with their truth."""
     rendered = RenderedFaces(model, SEED, clean=True, wrinkles=True).batch(torch.tensor(FACES))
     crop = align(detection.sample_photo().pixels, detection.sample_detection().landmarks)
-    batch = FaceBatch(
-        torch.cat([crop.image, rendered.image]),
-        torch.cat([crop.valid, rendered.valid]),
-        torch.cat([crop.landmarks, rendered.landmarks]),
-        "2d",
-        ["the sample photo", *rendered.names],
-    )
-    return batch, rendered
+    fields = ("image", "valid", "landmarks")
+    tensors = (torch.cat([getattr(part, f) for part in (crop, rendered)]) for f in fields)
+    return FaceBatch(*tensors, "2d", ["the sample photo", *rendered.names]), rendered
 
 
 @dataclass(eq=False)
@@ -182,13 +161,8 @@ class Bench:
 
     def objective(self, run: Run, weights: Mapping[str, float]) -> AugmentedObjective:
         way = WAYS[run.way]
-        return AugmentedObjective(
-            self.model,
-            weights,
-            reduction=way.reduction,
-            symmetry=run.symmetry or way.symmetry,
-            smooth_on=way.smooth_on,
-        )
+        reading = dict(reduction=way.reduction, symmetry=run.symmetry or way.symmetry)
+        return AugmentedObjective(self.model, weights, smooth_on=way.smooth_on, **reading)
 
     def fit(self, run: Run) -> AugmentedFaces:
         """A fresh U-Net, always the same at the start, fitted to the faces."""
@@ -196,8 +170,7 @@ class Bench:
         unet = DoubleHeadUNet(self.width, norm="group").to(self.model.device)
         objective = self.objective(run, run.weights)
         rate = self.rate / 5 if run.kind == "mild" else self.rate
-        fitted = fit_unet(unet, self.batch, self.base, objective, self.steps, rate)
-        return fitted.found
+        return fit_unet(unet, self.batch, self.base, objective, self.steps, rate).found
 
 
 def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int) -> Bench:
@@ -223,17 +196,19 @@ def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
     mask = mask * bench.batch.valid
     apart = (face.landmarks("2d") - bench.batch.landmarks).norm(dim=-1).mean(1)
     length = offsets.displacement.norm(dim=-1)
-    cosine = (
-        face_normals(face.vertices, model.faces) * face_normals(base.vertices, model.faces)
-    ).sum(-1)
+    normals, before = (face_normals(f.vertices, model.faces) for f in (face, base))
+    cosine = (normals * before).sum(-1)
     a, b = model.faces[:, [0, 1, 2]].flatten(), model.faces[:, [1, 2, 0]].flatten()
     step = (offsets.displacement[:, a] - offsets.displacement[:, b]).square().sum(-1)
     rows = {
+        # mean absolute difference of colour in [0, 1]; of landmarks, pixels of the crop
         "photometric": photometric_error(image.clamp(0, 1), bench.batch.image, mask),
         "landmark_px": apart,
         "displacement_max_mm": length.amax(1),
         "displacement_rms_mm": length.square().mean(1).sqrt(),
         "texture_rms": offsets.texture.square().mean((1, 2)).sqrt(),
+        # triangles turned by more than a right angle from their place on the base face, and by how
+        # much on average; then what neighbours differ by
         "flipped_percent": 100 * (cosine < 0).float().mean(1),
         "bend_deg": torch.rad2deg(cosine.clamp(-1, 1).acos()).mean(1),
         "rough_mm": step.mean(1).sqrt(),
@@ -279,7 +254,7 @@ def gradients(bench: Bench, run: Run, faces: AugmentedFaces) -> tuple[Tensor, Te
     objective = bench.objective(run, WAYS[run.way].weights)
     terms = objective(again, bench.batch).terms
     lengths = gradient_lengths(again, terms, objective.weights)
-    values = [float(terms[name].detach()) for name in TERMS]
+    values = [terms[name].item() for name in TERMS]
     return torch.tensor(values), torch.tensor([lengths[name] for name in TERMS])
 
 
@@ -307,16 +282,10 @@ def panels(face: Face, maps: OffsetMaps) -> Tensor:
 
 def turned_shapes(face: Face) -> Tensor:
     """Grey shapes under a studio light, all turned by TURN from the front, filling the view."""
-    batch, device = len(face.vertices), face.vertices.device
-    start = face.model.neutral(batch)
-    start.rotation = torch.tensor([[0.0, math.radians(TURN), 0.0]], device=device).repeat(batch, 1)
-    # by the mean face's box: a spike must not shrink the face it stands on
-    mean = face.model.mean @ axis_angle_to_matrix(start.rotation[:1])[0].T
-    middle = (mean.amin(0) + mean.amax(0)) / 2
-    place = torch.stack([middle[0], -middle[1], middle[2] + VIEW_DISTANCE])
-    start.translation = place.repeat(batch, 1)
-    face = pose_and_light(face.model, face.vertices, face.albedo, start)
-    return _shown(face, in_studio(face.normals))
+    mean = face.model.mean  # in the mean face's box: a spike must not shrink the face
+    pairs = zip(face.vertices[:, None], face.albedo[:, None], strict=True)
+    views = [turned_mesh(face.model, *pair, TURN, middle_of=mean) for pair in pairs]
+    return torch.cat([_shown(view, in_studio(view.normals)) for view in views])
 
 
 def _shown(face: Face, colours: Tensor) -> Tensor:
@@ -336,12 +305,11 @@ def jpeg(rows: Tensor, quality: int = 86) -> Tensor:
     return torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8)
 
 
-def wanted_panels(bench: Bench) -> Tensor:
+def true_panels(bench: Bench) -> Tensor:
     """What would be right: the photos, and of the rendered faces true skin and shape."""
     vertices, albedo = bench.rendered.true_vertices, bench.rendered.true_albedo
     truth = pose_and_light(bench.model, vertices, albedo, bench.rendered.truth)
-    nothing = OffsetMaps(*(torch.zeros_like(bench.rendered.image) for _ in range(2)))
-    rows = panels(truth, nothing)
+    rows = panels(truth, OffsetMaps(*2 * [torch.zeros_like(bench.rendered.image)]))
     rows = torch.cat([torch.full_like(rows[:1], PAPER), rows])
     rows[:, 0] = _resized(bench.batch.image).cpu()
     return rows
@@ -352,35 +320,29 @@ def wanted_panels(bench: Bench) -> Tensor:
 
 def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]:
     """All fits: tensors of the file, and what each row of them is."""
-    nothing = torch.zeros_like(bench.batch.image)
-    start = augment(bench.base, OffsetMaps(nothing, nothing))
+    start = augment(bench.base, OffsetMaps(*2 * [torch.zeros_like(bench.batch.image)]))
     pictures = {
-        "picture.wanted": jpeg(wanted_panels(bench)),
+        "picture.wanted": jpeg(true_panels(bench)),
         "picture.base": jpeg(panels(start.face, start.maps)),
     }
-    numbers, values, lengths, facts = [], [], [], []
+    numbers, pulls, facts = [], [], []
     for i, run in enumerate(track(todo, "fits")):
         try:
             faces = bench.fit(run)
         except FloatingPointError as problem:
             raise SystemExit(f"{run.name}: {problem}; nothing was written") from None
-        term_values, term_lengths = gradients(bench, run, faces)
         numbers.append(measures(bench, faces))
-        values.append(term_values)
-        lengths.append(term_lengths)
+        pulls.append(gradients(bench, run, faces))
         pictures[f"picture.{i}"] = jpeg(panels(faces.face, faces.maps))
         facts.append({**asdict(run), "name": run.name})
-        error = float(numbers[-1][:, NUMBERS.index("photometric")].mean())
-        worst = float(numbers[-1][:, NUMBERS.index("flipped_percent")].max())
+        error, flipped = (
+            numbers[-1][:, NUMBERS.index(n)] for n in ("photometric", "flipped_percent")
+        )
+        error, worst = float(error.mean()), float(flipped.max())
         print(f"{run.name:38s} photometric {error:.4f}  flipped {worst:5.2f} %", flush=True)
-    tensors = {
-        "numbers": torch.stack(numbers),
-        "terms": torch.stack(values),
-        "gradients": torch.stack(lengths),
-        "base_numbers": measures(bench, start),
-        **pictures,
-    }
-    return tensors, facts
+    terms, lengths = map(torch.stack, zip(*pulls, strict=True))
+    tensors = {"numbers": torch.stack(numbers), "terms": terms, "gradients": lengths}
+    return tensors | {"base_numbers": measures(bench, start), **pictures}, facts
 
 
 def write_sweep(
@@ -393,10 +355,7 @@ def write_sweep(
     only: str = "",
     quick: bool = False,
 ) -> None:
-    """Do the fits whose names hold `only`, and write them to a file.
-
-    quick: every kind of fit, at few weights, on the coarse mesh.
-    """
+    """Do the fits whose names hold `only`, and write them; quick: few weights, the coarse mesh."""
     todo = [run for run in runs(quick) if only in run.name]
     if not todo:
         raise SystemExit(f"--only {only!r}: no fit is called so, as 'report alone' is")
@@ -405,23 +364,26 @@ def write_sweep(
     tensors, facts = sweep(bench, todo)
     settings = dict(steps=steps, rate=rate, width=width, subdivision=subdivision, quick=quick)
     yaw = torch.rad2deg(bench.rendered.truth.rotation[:, 1])
+    lists = {
+        "runs": facts,
+        "faces": bench.batch.names,
+        "yaw_deg": yaw.round().int().tolist(),
+        "tones": bench.rendered.tone.tolist(),
+        "numbers": NUMBERS,
+        "terms": TERMS,
+        "panels": PANELS,
+        "ranges": {"texture": TEXTURE_RANGE, "displacement_mm": DISPLACEMENT_RANGE},
+        "settings": settings,
+        "weights": {name: dict(way.weights) for name, way in WAYS.items()},
+    }
     story = {
         "format": FORMAT,
         "source": "data_scripts/sweep_offset_weights.py; faces: NASA's portrait of Eileen Collins "
         f"(public domain) and RenderedFaces(seed={SEED}, clean, details) {FACES}",
-        "runs": json.dumps(facts),
-        "faces": json.dumps(bench.batch.names),
-        "yaw_deg": json.dumps(yaw.round().int().tolist()),
-        "tones": json.dumps(bench.rendered.tone.tolist()),
-        "numbers": json.dumps(NUMBERS),
-        "terms": json.dumps(TERMS),
-        "panels": json.dumps(PANELS),
         "panel_px": str(PANEL),
-        "ranges": json.dumps({"texture": TEXTURE_RANGE, "displacement_mm": DISPLACEMENT_RANGE}),
-        "settings": json.dumps(settings),
-        "weights": json.dumps({name: dict(way.weights) for name, way in WAYS.items()}),
         "torch": torch.__version__.partition("+")[0],
         "device": device.partition(":")[0],
+        **{name: json.dumps(value) for name, value in lists.items()},
     }
     write_weights(out, tensors, story)
     print(f"{out.name}: {len(facts)} fits, {out.stat().st_size / 1e6:.2f} MB")

@@ -21,8 +21,7 @@ WHITE = 1.0
 
 
 def tile(image: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(image).resize((TILE, TILE), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+    return np.asarray(Image.fromarray(image).resize((TILE, TILE), Image.Resampling.LANCZOS))
 
 
 def front(model: MorphableModel) -> np.ndarray:
@@ -54,7 +53,6 @@ def faces(model: MorphableModel, seed: int = 11) -> np.ndarray:
             if row == 2:
                 drawn.expression = expression[i : i + 1]
             view = turned(model, drawn, yaw_deg=(-20, 0, 20)[i % 3])
-            image = show_face(view, "studio", 2 * TILE, WHITE)
-            tiles.append(tile(image)[:, 40:-40])
+            tiles.append(tile(show_face(view, "studio", 2 * TILE, WHITE))[:, 40:-40])
         rows.append(np.concatenate(tiles, axis=1))
     return np.concatenate(rows)

@@ -450,12 +450,12 @@ WRONG = {
     ),
     "wound clockwise": dict(faces=lambda s: s.faces[:, ::-1]),
     "mean holds numbers that are not finite": dict(mean=lambda s: s.mean * np.nan),
-    "identity has shape .* expected": dict(identity=lambda s: s.identity[:, :-1]),
+    "identity: expected .* got": dict(identity=lambda s: s.identity[:, :-1]),
     "there are no identity modes": dict(identity=lambda s: s.identity[:0]),
     "faces names vertices .* counted from 1": dict(faces=lambda s: s.faces + 1),
     "faces holds float64, expected whole": dict(faces=lambda s: s.faces * 1.0),
-    "landmarks has shape": dict(landmarks=lambda s: s.landmarks[:51]),
-    "control 'a' has shape": dict(controls=lambda s: {"a": np.ones(5)}),
+    "landmarks: expected": dict(landmarks=lambda s: s.landmarks[:51]),
+    "control 'a': expected": dict(controls=lambda s: {"a": np.ones(5)}),
 }
 
 
