@@ -42,21 +42,18 @@ def read_landmarks(path: Path, count: int) -> Int[np.ndarray, " 68"]:
         text = path.read_text(encoding="utf-8")
         numbers = json.loads(text) if path.suffix == ".json" else text.replace(",", " ").split()
         landmarks = np.array([int(str(n)) for n in numbers])
+        low, high = (landmarks.min(), landmarks.max()) if landmarks.size else (0, 0)
+        if landmarks.shape != (68,):
+            fault = f"expected 68 numbers, got {landmarks.size}"
+        elif low < 0 or high >= count:
+            fault = f"names vertices {low} to {high}, but the source's are 0 to {count - 1}"
+        else:
+            return landmarks
     except OSError as error:
-        reason = error.strerror or error
-        raise ImportModelError(f"--landmarks {path}: cannot be read ({reason})") from None
+        fault = f"cannot be read ({error.strerror or error})"
     except (ValueError, TypeError):
-        raise ImportModelError(
-            f"--landmarks {path}: expected 68 whole numbers, as text or as a JSON list"
-        ) from None
-    if landmarks.shape != (68,):
-        raise ImportModelError(f"--landmarks {path}: expected 68 numbers, got {landmarks.size}")
-    if landmarks.min() < 0 or landmarks.max() >= count:
-        raise ImportModelError(
-            f"--landmarks {path}: names vertices {landmarks.min()} to {landmarks.max()}, but the "
-            f"source's are 0 to {count - 1}"
-        )
-    return landmarks
+        fault = "expected 68 whole numbers, as text or as a JSON list"
+    raise ImportModelError(f"--landmarks {path}: {fault}")
 
 
 def find_landmarks(
@@ -67,9 +64,9 @@ def find_landmarks(
 ) -> Int[np.ndarray, " 68"]:
     """The 68 landmarks as vertices of the mesh that show, none on an eyeball or a tooth.
 
-    mean: mm, +y up, +z out of the face. colours: sRGB in [0, 1]; None: plain skin. given: those
-    that are known already, -1 elsewhere; with points 18 to 68 nothing is rendered. Raises
-    ImportModelError where no face is found, DetectionError without a detector.
+    mean: mm, +y up, +z out of the face. colours: sRGB in [0, 1]; None: plain skin. given: landmarks
+    of the source, -1 elsewhere; with points 18 to 68 nothing is rendered.
+    Raises ImportModelError where no face is found, DetectionError without a detector.
     """
     mean, triangles = np.array(mean, float), torch.as_tensor(np.array(faces, np.int64))
     seen = seen_from_around(mean, triangles)
@@ -89,10 +86,7 @@ def find_landmarks(
 
 @lru_cache
 def habits(plain: bool) -> Float[np.ndarray, "68 3"]:
-    """How far from the shipped model's landmarks the detector marks its mean face, mm.
-
-    plain: in plain skin, or in its own.
-    """
+    """How far from the shipped model's landmarks the detector marks its mean, mm; in plain skin?"""
     shipped, _ = shipped_face()
     mean = shipped.mean.double().numpy()
     places = marked(mean, shipped.faces, None if plain else shipped.albedo_mean.numpy())

@@ -79,12 +79,10 @@ def cut_at_zero(
     moved, first = np.unique(ends[order, 0], return_index=True)
     towards, way = ends[order[first], 1], share[order[first]]
 
-    rows = [np.arange(count), moved]
-    columns = [np.arange(count), towards]
+    rows, columns = [np.arange(count), moved], [np.arange(count), towards]
     weights = [np.ones(count), way]
     weights[0][moved] -= way
     value[moved] = 0.0
-
     corner = value[faces]
     inside = (corner <= 0).all(1) & (corner < 0).any(1)
     through = np.flatnonzero((corner < 0).any(1) & (corner > 0).any(1))
@@ -108,9 +106,8 @@ def cut_at_zero(
         rows += 2 * [np.arange(count, count + len(new))]
         columns += [a, b]
         weights += [1 - t, t]
-    place = (np.concatenate(rows), np.concatenate(columns))
-    shape = (count + len(new), count)
-    operator = sparse.csr_array((np.concatenate(weights), place), shape)
+    rows, columns, weights = map(np.concatenate, (rows, columns, weights))
+    operator = sparse.csr_array((weights, (rows, columns)), (count + len(new), count))
     return _part(operator, np.concatenate(triangles), count)
 
 

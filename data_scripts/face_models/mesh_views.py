@@ -48,7 +48,7 @@ class MeshView:
         size: int = SIZE,
     ):
         self.vertices = torch.as_tensor(np.array(vertices, np.float32))[None]
-        self.faces = faces  # as it is: the library keeps what it works out for a tensor
+        self.faces = faces  # not a copy: the library caches by tensor
         rotation = torch.tensor([[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]])
         self.turn = axis_angle_to_matrix(rotation)
         seen = self.vertices[0] @ self.turn[0].T
@@ -89,8 +89,8 @@ def seen_from_around(
 ) -> Bool[np.ndarray, " vertex"]:
     """The vertices of triangles whose outsides show in some view, up to 60 degrees of yaw.
 
-    Their insides do not count: from below one looks into a cropped face. Nor do islands smaller
-    than ISLAND of their piece of the mesh: a throat seen through the gap between the lips.
+    Insides do not count (from below one looks into a cropped face), nor islands smaller than ISLAND
+    of their piece of the mesh (a throat seen through the gap between the lips).
     """
     seen = np.zeros(len(vertices), bool)
     for pitch, yaw in AROUND:

@@ -62,10 +62,10 @@ def shipped_face() -> tuple[MorphableModel, Bool[np.ndarray, " shipped"]]:
 class LaidOn:
     """The shipped model laid onto another model's mean; all in the other's frame, mm.
 
-    landmarks: iBUG order; used: those to go by, 0 to 67. seen: the vertices that show from around,
-    where they are known already. smoothing: CLOSE, or LOOSE where landmarks are detected.
+    landmarks: iBUG order; used: those to go by, 0 to 67. seen: as `seen_from_around` gives it.
+    smoothing: CLOSE, or LOOSE where landmarks are detected.
     points: where the shipped model's vertices (subdivided once) came to lie. missed: (68,) mm from
-    the landmarks to the shipped model's, once it is fitted and not yet bent.
+    the landmarks to those of the shipped model fitted, not yet bent.
     """
 
     def __init__(
@@ -99,9 +99,10 @@ class LaidOn:
         coarse = shipped_model(0)
         mean, basis = coarse.mean.double().numpy(), coarse.identity_basis.double().numpy()
         landmarks = coarse.landmarks.numpy()[used]
-        r = {name: mask.numpy() for name, mask in coarse.regions.items()}
-        hidden = r["mouth_interior"] + r["eyeballs"] + r["border"] > 0.5
-        skin = np.flatnonzero(self.shipped_seen[: len(mean)] & ~hidden)
+        hidden = (
+            sum(coarse.regions[name] for name in ("mouth_interior", "eyeballs", "border")) > 0.5
+        )
+        skin = np.flatnonzero(self.shipped_seen[: len(mean)] & ~hidden.numpy())
         visible = np.flatnonzero(self.seen)
         tree = cKDTree(np.c_[self.mean, NORMAL_MM * self.normals][visible])
         pair = (torch.as_tensor(points)[None] for points in (mean[landmarks], target[used]))

@@ -36,6 +36,7 @@ from facerecon_lib.files.errors import FacereconError, one_line
 
 DENSE = 8000  # vertices: a finer mesh is not subdivided unless asked for
 BAND = 96  # candidates at most for where a jaw point's outline may be
+DETECTED = "found by a detector on renderings of the mean"
 SAMPLES, SEED = 500, 0  # of a PCA's albedos, N(0, 1)
 OUTSIDE_DEG = 2.0  # the border stays so far outside of the jaw's landmarks
 
@@ -85,8 +86,8 @@ def run(
         errors.print(one_line(error), markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
-    size = f"{out.stat().st_size / 1e6:.1f} MB"
-    lines = [f"{out}: {len(tensors['mean'])} vertices, {sizes}, {size}"]
+    size = out.stat().st_size / 1e6
+    lines = [f"{out}: {len(tensors['mean'])} vertices, {sizes}, {size:.1f} MB"]
     lines += [f"note: {note}" for note in json.loads(metadata["notes"])]
     lines += [f"look at it: facerecon model show {out}"]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
@@ -98,8 +99,8 @@ def finish(
     """The tensors and the metadata of the model's file.
 
     landmarks: a file of 68 vertex numbers that takes the place of the source's own.
-    Raises ImportModelError for what is no plausible face in mm, DetectionError where landmarks have
-    to be found and no detector is here.
+    Raises ImportModelError for what is no plausible face in mm, and DetectionError where landmarks
+    have to be detected and no detector is installed.
     """
     notes = list(source.notes)
     check_arrays(source)
@@ -111,16 +112,15 @@ def finish(
     nearest, symmetric = find_mirror(moved, faces, opposite)
     opposite = nearest if symmetric else opposite
     part = _part(source, faces, points, smoothing, crop, nearest if symmetric else None)
-    mean = part.apply(moved)
-    count, steps = len(mean), 0 if len(mean) > DENSE else 1
+    mean, landmarks = part.apply(moved), part.number[points]
+    steps = 0 if len(mean) > DENSE else 1
     creases = np.zeros((0, 2), int) if source.creases is None else part.edges(source.creases)
     teeth = None if source.teeth is None else part.apply(1.0 * source.teeth[:, None])[:, 0] > 0.5
-    landmarks = part.number[points]
     as_loaded = _as_it_loads(mean, part.faces, creases, steps)
     carried = CarriedOver(*as_loaded, landmarks, smoothing=smoothing, teeth=teeth)
     check_places(carried.missed)
-    regions = {name: values[:count] for name, values in carried.regions().items()}
-    skin = carried.skin[:count]
+    regions = {name: values[: len(mean)] for name, values in carried.regions().items()}
+    skin = carried.skin[: len(mean)]
     regions["border"] = outline(mean, part.faces, skin)
     identity, expression = part.apply(source.identity), part.apply(source.expression)
     check_motion(identity, expression, bool(source.controls))
@@ -128,34 +128,24 @@ def finish(
     if not exact:
         notes.append("mirror: the triangles are not symmetric; each vertex has the nearest one")
     inside = regions["mouth_interior"] + regions["eyeballs"] > 0.5
-    bands = _bands(mean, landmarks, skin & ~inside)
-    names = list(source.controls)
-    controls = np.array([source.controls[n] for n in names], np.float32)
-    tensors = {
-        "mean": mean.astype(np.float32),
-        "identity_basis": identity.astype(np.float16),
-        "expression_basis": expression.astype(np.float16),
-        "controls": controls.reshape(len(names), len(expression)),
-        "faces": part.faces.astype(np.int32),
-        "creases": creases.astype(np.int32),
-        "uv": (_cylinder(mean) if source.uv is None else part.apply(source.uv)).astype(np.float32),
-        "mirror": mirror.astype(np.int32),
-        "regions": np.stack(list(regions.values())).astype(np.float16),
-        "landmarks": landmarks.astype(np.int32),
-        "contour_bands": bands.astype(np.int32),
-    }
+    controls = np.array(list(source.controls.values()))
+    whole = {"faces": part.faces, "creases": creases, "mirror": mirror, "landmarks": landmarks}
+    whole["contour_bands"] = _bands(mean, landmarks, skin & ~inside)
+    single = {"mean": mean, "controls": controls.reshape(-1, len(expression))}
+    single["uv"] = _cylinder(mean) if source.uv is None else part.apply(source.uv)
+    half = {"identity_basis": identity, "expression_basis": expression}
+    half["regions"] = np.stack(list(regions.values()))
     skins = _skins(source, part, carried, notes)
     for name, (colour, basis, samples) in skins.items():
-        tensors[f"albedo_mean_{name}"] = colour.astype(np.float32)
-        tensors[f"albedo_basis_{name}"] = basis.astype(np.float16)
-        tensors[f"albedo_samples_{name}"] = samples.astype(np.float16)
+        single[f"albedo_mean_{name}"] = colour
+        half |= {f"albedo_basis_{name}": basis, f"albedo_samples_{name}": samples}
+    groups = {np.int32: whole, np.float32: single, np.float16: half}
+    tensors = {n: t.astype(dtype) for dtype, group in groups.items() for n, t in group.items()}
     metadata = {
+        **{name: getattr(source, name) for name in ("name", "licence", "provenance")},
         "format": FORMAT,
-        "name": source.name,
         "units": "mm",
-        "licence": source.licence,
-        "provenance": source.provenance,
-        "controls": json.dumps(names),
+        "controls": json.dumps(list(source.controls)),
         "regions": json.dumps(list(regions)),
         "default_subdivision": str(steps),
         "default_albedo": next(iter(skins)),
@@ -181,11 +171,10 @@ def _landmarks(
         faces = faces[source.keep[faces].all(1)]
     points = find_landmarks(source.mean, faces, source.albedo_mean, named)
     count = "all" if (named < 0).all() else f"{(named < 0).sum()} of the 68"
-    if (named[INNER_POINTS] >= 0).all():
-        notes.append(f"landmarks: {count} carried over from the model that ships")
-        return points, CLOSE
-    notes.append(f"landmarks: {count} found by a detector on renderings of the mean")
-    return points, LOOSE
+    inner = (named[INNER_POINTS] >= 0).all()
+    how = "carried over from the model that ships" if inner else DETECTED
+    notes.append(f"landmarks: {count} {how}")
+    return points, CLOSE if inner else LOOSE
 
 
 def _part(
@@ -198,7 +187,7 @@ def _part(
 ) -> Part:
     """The face alone, or, without --crop, all vertices that a triangle uses.
 
-    mirror: of a symmetric mesh, whose part is symmetric too then.
+    mirror: of a symmetric mesh; its part is symmetric too.
     """
     if not crop:
         return keep_vertices(faces, np.ones(len(source.mean), bool))
@@ -265,10 +254,9 @@ def _cylinder(mean: np.ndarray) -> Float[np.ndarray, "vertex 2"]:
 def _skins(
     source: SourceModel, part: Part, carried: CarriedOver, notes: list[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Mean, basis and samples of each albedo basis; the default first.
+    """Mean, basis and samples of each albedo basis; the default first, the shipped ones always.
 
-    Those of the model that ships are always among them. They are on the mesh as it loads: on a
-    coarse one the brows would be smeared.
+    They are on the mesh as it loads: on a coarse one the brows would be smeared.
     """
     shipped = {name: carried.albedo(name) for name in ("monk", "light")}
     if source.albedo_mean is None:

@@ -34,28 +34,24 @@ WHITE = 0.3  # teeth are bluer than that (sRGB), the rest of the mouth is not
 class CarriedOver(LaidOn):
     """Which of the shipped model's vertices each vertex takes its values from, and the values.
 
-    teeth: (V,) or of the first vertices; which of the mouth's loose pieces are teeth, where that
-    is known. The other arguments are those of `LaidOn`.
+    teeth: of the first vertices at least: which of the mouth's loose pieces are teeth. The other
+    arguments are those of `LaidOn`.
     """
 
     def __init__(self, *args, teeth: Bool[np.ndarray, " vertex"] | None = None, **options):
         super().__init__(*args, **options)
         self.teeth = teeth
 
-    # What is what -------------------------------------------------------------------------------
-
     @cached_property
     def kind(self) -> Int[np.ndarray, " vertex"]:
-        """Of each vertex: FACE on the piece that the face is, EYE on an eyeball; on a loose piece
-        inside the mouth MOUTH and which of `_mouth_parts` it is."""
+        """Of each vertex: FACE, EYE, or MOUTH and which of `_mouth_parts` its loose piece is."""
         piece = pieces(self.faces.numpy(), len(self.mean))
         _, nearest = cKDTree(self.points).query(self.mean)
         mouth = self.shipped_region("mouth_interior")[nearest]
         away = [cKDTree(self.points[part]).query(self.mean)[0] for part in self._mouth_parts]
         white = [self.shipped.albedo_mean[part, 2].median() > WHITE for part in self._mouth_parts]
         kind = np.full(len(self.mean), FACE)
-        face = np.bincount(piece).argmax()
-        for number in np.setdiff1d(piece[self.faces.numpy()], face):
+        for number in np.setdiff1d(piece[self.faces.numpy()], np.bincount(piece).argmax()):
             own = np.flatnonzero(piece == number)
             if any(self._is_eye(self.mean[own], side) for side in self._eyes):
                 kind[own] = EYE
@@ -109,12 +105,10 @@ class CarriedOver(LaidOn):
         low, high = inside.min(0) - AROUND_MM, inside.max(0) + AROUND_MM
         deep = ((low < self.mean) & (self.mean < high)).all(1)
         hidden = (self.kind == FACE) & ~self.seen
-        jobs = [
-            (self.skin, shows, ours, theirs),
-            (hidden & deep, face & ~self.shipped_seen, ours, theirs),
-            (hidden & ~deep, face & ~mouth, ours, theirs),
-        ]
-        jobs += [(self.kind == MOUTH + k, p, ours, theirs) for k, p in enumerate(self._mouth_parts)]
+        pairs = [(self.skin, shows), (hidden & deep, face & ~self.shipped_seen)]
+        pairs += [(hidden & ~deep, face & ~mouth)]
+        pairs += [(self.kind == MOUTH + k, part) for k, part in enumerate(self._mouth_parts)]
+        jobs = [(mine, source, ours, theirs) for mine, source in pairs if mine.any()]
         for side, centre, radius in self._eyes:
             mine = (self.kind == EYE) & (np.linalg.norm(self.mean - centre, axis=1) < 2 * radius)
             if mine.any():
@@ -124,24 +118,18 @@ class CarriedOver(LaidOn):
                 rays = [20 * x / np.linalg.norm(x, axis=1, keepdims=True) for x in rays]
                 jobs.append((mine, side, *rays))
         rows, columns, values = [], [], []
-        for mine, theirs, at, places in jobs:
-            theirs = np.flatnonzero(theirs)
-            if not mine.any():
-                continue
-            away, nearest = cKDTree(places[theirs]).query(at[mine], NEIGHBOURS)
+        for mine, source, at, places in jobs:
+            away, nearest = cKDTree(places[source]).query(at[mine], NEIGHBOURS)
             weight = 1 / (away**2 + 0.05)
             rows.append(np.repeat(np.flatnonzero(mine), NEIGHBOURS))
-            columns.append(theirs[nearest].ravel())
+            columns.append(np.flatnonzero(source)[nearest].ravel())
             values.append((weight / weight.sum(1, keepdims=True)).ravel())
-        place = (np.concatenate(rows), np.concatenate(columns))
-        shape = (len(self.mean), len(self.points))
-        return sparse.csr_array((np.concatenate(values), place), shape)
+        rows, columns, values = map(np.concatenate, (rows, columns, values))
+        return sparse.csr_array((values, (rows, columns)), (len(self.mean), len(self.points)))
 
     def carry(self, values: torch.Tensor) -> Float[np.ndarray, "vertex channel"]:
         """Values (shipped, C) of the shipped model's vertices, at the other's."""
         return self.match @ values.double().numpy()
-
-    # What is carried ----------------------------------------------------------------------------
 
     def regions(self) -> dict[str, Float[np.ndarray, " vertex"]]:
         """The shipped model's regions; its "border" too, where this mesh's is `outline`."""
