@@ -6,24 +6,15 @@ coefficients = encoder(batch.image)
 Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .coefficients import FaceCoefficients
-from .shapes import expect
-
-_SHAPES = {
-    "valid": "batch 1 size size",
-    "landmarks": "batch 68 2",
-    "tone": "batch",
-    "true_vertices": "batch vertex 3",
-    "true_albedo": "batch vertex 3",
-}
+from .shapes import expect_fields
 
 
 @dataclass(eq=False)
@@ -51,10 +42,7 @@ class FaceBatch:
     true_albedo: Float[Tensor, "batch vertex 3"] | None = None
 
     def __post_init__(self) -> None:
-        sizes = expect("image", self.image, "batch 3 size size")
-        for name, shape in _SHAPES.items():
-            if (value := getattr(self, name)) is not None:
-                expect(name, value, shape, **sizes)
+        expect_fields(self)
         if self.kind not in ("2d", "3d"):
             raise ValueError(f"kind: expected '2d' or '3d', got {self.kind!r}")
         for name in ("names", "truth", "person"):
@@ -65,22 +53,18 @@ class FaceBatch:
     def __len__(self) -> int:
         return len(self.image)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> FaceBatch:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The same faces on another device."""
-        moved = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor | FaceCoefficients):
-                moved[field.name] = value.to(device, non_blocking=non_blocking)
-        return replace(self, **moved)
+        values = {
+            name: value.to(device, non_blocking=non_blocking)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor | FaceCoefficients)
+        }
+        return replace(self, **values)
 
-    def __getitem__(self, part: slice) -> FaceBatch:
+    def __getitem__(self, part: slice) -> Self:
         """Some faces of the batch. Raises TypeError for anything but a slice."""
         if not isinstance(part, slice):
             raise TypeError(f"faces: expected a slice, as in batch[:4], got {part!r}")
-        cut = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and field.name != "kind":
-                cut[field.name] = value[part]
-        return replace(self, **cut)
+        rows = {k: v[part] for k, v in vars(self).items() if v is not None and k != "kind"}
+        return replace(self, **rows)

@@ -31,15 +31,14 @@ _HALF_TURN = ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
 MODEL_TO_CAMERA = torch.tensor(_HALF_TURN)
 """Half a turn about y: the viewer's right is the camera's -X, out of the face is its -Z."""
 
-_SERIES_BELOW = 1e-3  # angle squared; the series' first missing term is then under 1e-17
+_SERIES_BELOW = 1e-3  # angle squared; the first missing term of the series is then under 1e-17
 
 
 def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Rotation matrix of an axis-angle vector (radians): Rodrigues' formula.
 
     R = I + (sin t / t) K + ((1 - cos t) / t^2) K^2, with K the vector's cross-product matrix and t
-    its length. Both factors are smooth in t^2 and come from their series near zero, so values and
-    gradients are right at the zero rotation as well.
+    its length. Near zero both factors come from their series, for right values and gradients.
     """
     expect("axis_angle", axis_angle, "... 3")
     squared = axis_angle.square().sum(-1)
@@ -64,21 +63,16 @@ def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor,
 def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     """Axis-angle vector (radians, length in [0, pi]) of a rotation matrix.
 
-    Goes through the unit quaternion, read off the largest of its four components, so that it is
-    accurate at every angle; differentiable everywhere but at pi, where the axis flips.
+    Through the unit quaternion, read off its largest component: accurate at every angle, and
+    differentiable everywhere but at pi, where the axis flips.
     """
     expect("matrix", matrix, "... 3 3")
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in matrix.unbind(-2))
     # Four times the quaternion's outer product with itself (w, x, y, z).
-    outer = torch.stack(
-        [
-            *(1 + a + e + i, h - f, c - g, d - b),
-            *(h - f, 1 + a - e - i, b + d, c + g),
-            *(c - g, b + d, 1 - a + e - i, f + h),
-            *(d - b, c + g, f + h, 1 - a - e + i),
-        ],
-        -1,
-    ).unflatten(-1, (4, 4))
+    x, y, z, xy, xz, yz = h - f, c - g, d - b, b + d, c + g, f + h
+    first, second = (1 + a + e + i, x, y, z), (x, 1 + a - e - i, xy, xz)
+    third, fourth = (y, xy, 1 - a + e - i, yz), (z, xz, yz, 1 - a - e + i)
+    outer = torch.stack([*first, *second, *third, *fourth], -1).unflatten(-1, (4, 4))
     largest = outer.diagonal(dim1=-2, dim2=-1).argmax(-1)
     row = outer.gather(-2, largest[..., None, None].expand(*largest.shape, 1, 4)).squeeze(-2)
     quaternion = torch.nn.functional.normalize(row, dim=-1)
@@ -120,8 +114,7 @@ def project_ndc(
 ) -> Float[Tensor, "*batch 3"]:
     """Camera frame (mm) to (NDC x, NDC y, camera z in mm): x = f X / Z with f = 1 / tan(fov / 2).
 
-    Points are divided by their depth whatever its sign; the rasterizer clips what lies behind the
-    camera.
+    The depth may have any sign: the rasterizer clips what lies behind the camera.
     """
     expect("v_camera", v_camera, "... 3")
     if not 0 < fov_deg < 180:
@@ -134,10 +127,7 @@ def project_ndc(
 def ndc_to_pixels(
     ndc: Float[Tensor, "*batch coordinate"], image_size: int | tuple[int, int] = CROP_SIZE
 ) -> Float[Tensor, "*batch 2"]:
-    """NDC x and y (further columns are dropped) to continuous pixels x, y from the top left.
-
-    image_size: side of a square image, or (height, width).
-    """
+    """NDC x and y (further columns are dropped) to continuous pixels x, y from the top left."""
     half, centre = _half_and_centre(image_size, ndc)
     return centre - half * ndc[..., :2]
 
@@ -168,10 +158,9 @@ def orthographic_pose(
     it. Section 2.1.
     """
     middle, image_middle = points.mean(0), image_points.mean(1, keepdim=True)
-    spread = (points - middle).expand(len(image_points), -1, -1)
-    affine = torch.linalg.lstsq(spread, image_points - image_middle).solution.mT
+    centred = (points - middle).expand(len(image_points), -1, -1)
+    affine = torch.linalg.lstsq(centred, image_points - image_middle).solution.mT
     u, spectrum, vh = torch.linalg.svd(affine, full_matrices=False)
     rows, scale = u @ vh, spectrum.mean(1)
-    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
-    shift = image_middle[:, 0] - torch.einsum("bij,j->bi", rows, middle) * scale[:, None]
-    return rotation, scale, shift
+    rotation = torch.cat([rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])], 1)
+    return rotation, scale, image_middle[:, 0] - scale[:, None] * (rows @ middle)

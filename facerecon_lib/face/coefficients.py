@@ -8,18 +8,16 @@ Identity, expression and albedo are in standard deviations of their basis, so th
 N(0, 1). Notebook 01, section 2.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .shapes import expect
+from .shapes import expect, expect_fields
 
 DEFAULT_DEPTH = 350.0
 """Distance in mm at which a face of ordinary size fills the crop as in an aligned photo."""
@@ -29,16 +27,6 @@ DEFAULT_TRANSLATION = (0.0, 0.0, DEFAULT_DEPTH)
 
 UNIT_AMBIENT = math.sqrt(4.0 * math.pi)
 """First lighting row that alone shades with exactly 1: 1 / Y_00 = 3.545."""
-
-_SHAPES = {
-    "identity": "batch identity",
-    "expression": "batch expression",
-    "albedo": "batch albedo",
-    "rotation": "batch 3",
-    "translation": "batch 3",
-    "scale": "batch 1",
-    "lighting": "batch 9 3",
-}
 
 
 class ModelSizes(NamedTuple):
@@ -56,37 +44,26 @@ class ModelSizes(NamedTuple):
 
 @dataclass(eq=False)
 class FaceCoefficients:
-    """A batch of faces: shape, skin, pose and light. Making an instance checks the shapes.
+    """A batch of faces: shape, skin, pose and light. Making an instance checks the shapes."""
 
-    identity: (batch, Ki) in standard deviations, Eq. 1.
-    expression: (batch, Ke) in standard deviations, Eq. 1.
-    albedo: (batch, Ka) in standard deviations, Eq. 2.
-    rotation: (batch, 3) axis-angle in radians; zero is frontal.
-    translation: (batch, 3) in mm, camera frame.
-    scale: (batch, 1), about 1.
-    lighting: (batch, 9, 3) spherical-harmonic coefficients per colour channel, Eq. 3.
-    """
-
-    identity: Float[Tensor, "batch identity"]
-    expression: Float[Tensor, "batch expression"]
-    albedo: Float[Tensor, "batch albedo"]
-    rotation: Float[Tensor, "batch 3"]
-    translation: Float[Tensor, "batch 3"]
-    scale: Float[Tensor, "batch 1"]
-    lighting: Float[Tensor, "batch 9 3"]
+    identity: Float[Tensor, "batch identity"]  # standard deviations, Eq. 1
+    expression: Float[Tensor, "batch expression"]  # standard deviations, Eq. 1
+    albedo: Float[Tensor, "batch albedo"]  # standard deviations, Eq. 2
+    rotation: Float[Tensor, "batch 3"]  # axis-angle in radians; zero is frontal
+    translation: Float[Tensor, "batch 3"]  # mm, camera frame
+    scale: Float[Tensor, "batch 1"]  # about 1
+    lighting: Float[Tensor, "batch 9 3"]  # spherical harmonics per colour channel, Eq. 3
 
     def __post_init__(self) -> None:
-        sizes = {}
-        for name, shape in _SHAPES.items():
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if not isinstance(value, Tensor) or not value.is_floating_point():
                 kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(f"{name}: expected a floating-point tensor, got {kind}")
-            sizes = expect(name, value, shape, **sizes)
             if _kind(value) != _kind(self.identity):
                 raise ValueError(
                     f"{name}: expected {_kind(self.identity)} as identity has, got {_kind(value)}"
                 )
+        expect_fields(self)
 
     @classmethod
     def mean(
@@ -98,25 +75,19 @@ class FaceCoefficients:
         *,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
-    ) -> FaceCoefficients:
+    ) -> Self:
         """The mean face, neutral and frontal, at `DEFAULT_DEPTH` under unit ambient light.
 
         `FaceCoefficients.mean(batch, *sizes)` takes the `sizes` of another instance or of a model.
         """
         kind = {"device": device, "dtype": dtype}
+        bases = [torch.zeros(batch, size, **kind) for size in (identity, expression, albedo)]
         lighting = torch.zeros(batch, 9, 3, **kind)
         lighting[:, 0] = UNIT_AMBIENT
         # unlike torch.tensor, torch.full copies nothing to a GPU, for which the host would wait
         start = [torch.full((batch,), value, **kind) for value in DEFAULT_TRANSLATION]
-        return cls(
-            identity=torch.zeros(batch, identity, **kind),
-            expression=torch.zeros(batch, expression, **kind),
-            albedo=torch.zeros(batch, albedo, **kind),
-            rotation=torch.zeros(batch, 3, **kind),
-            translation=torch.stack(start, 1),
-            scale=torch.ones(batch, 1, **kind),
-            lighting=lighting,
-        )
+        rotation, scale = torch.zeros(batch, 3, **kind), torch.ones(batch, 1, **kind)
+        return cls(*bases, rotation, torch.stack(start, 1), scale, lighting)
 
     @property
     def sizes(self) -> ModelSizes:
@@ -128,43 +99,39 @@ class FaceCoefficients:
 
         Lighting is laid out row by row: (l, m) slowest, colour channel fastest. Units stay.
         """
-        return torch.cat([getattr(self, name).flatten(1) for name in _SHAPES], dim=1)
+        return torch.cat([value.flatten(1) for value in vars(self).values()], dim=1)
 
     @classmethod
     def from_vector(
         cls, vector: Float[Tensor, "batch coefficient"], sizes: tuple[int, int, int]
-    ) -> FaceCoefficients:
+    ) -> Self:
         """Split what `to_vector` joined; `sizes` is (Ki, Ke, Ka)."""
         sizes = ModelSizes(*sizes)
         hint = "pass the sizes of the model that it was made with"
         expect("vector", vector, "batch coefficient", hint, coefficient=sizes.vector)
-        identity, expression, albedo, rotation, translation, scale, lighting = vector.split(
-            [*sizes, 3, 3, 1, 27], dim=1
-        )
-        return cls(
-            identity, expression, albedo, rotation, translation, scale, lighting.reshape(-1, 9, 3)
-        )
+        *parts, lighting = vector.split([*sizes, 3, 3, 1, 27], dim=1)
+        return cls(*parts, lighting.reshape(-1, 9, 3))
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> FaceCoefficients:
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """A new instance with `function` applied to each of the seven tensors."""
         return type(self)(*(function(getattr(self, field.name)) for field in fields(self)))
 
-    def to(self, *args, **kwargs) -> FaceCoefficients:
+    def to(self, *args, **kwargs) -> Self:
         """As `Tensor.to`: a device, a dtype or both."""
         return self.map(lambda value: value.to(*args, **kwargs))
 
-    def detach(self) -> FaceCoefficients:
+    def detach(self) -> Self:
         """The same numbers, cut from the graph."""
         return self.map(Tensor.detach)
 
-    def clone(self) -> FaceCoefficients:
+    def clone(self) -> Self:
         """A copy that shares no memory."""
         return self.map(Tensor.clone)
 
     def __len__(self) -> int:
         return self.identity.shape[0]
 
-    def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> FaceCoefficients:
+    def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Self:
         """Some faces of the batch; one integer gives a batch of one, or raises IndexError."""
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
@@ -173,17 +140,10 @@ class FaceCoefficients:
         return self.map(lambda value: value[index])
 
     @classmethod
-    def cat(cls, parts: Sequence[FaceCoefficients]) -> FaceCoefficients:
-        """Join batches, in order."""
-        if not parts:
-            raise ValueError("cat: expected one batch or more, got none")
-        for part in parts:
-            if part.sizes != parts[0].sizes:
-                raise ValueError(
-                    f"cat: expected sizes {tuple(parts[0].sizes)} as the first batch has, "
-                    f"got {tuple(part.sizes)}: use one face model for all"
-                )
-        return cls(*(torch.cat([getattr(p, name) for p in parts]) for name in _SHAPES))
+    def cat(cls, parts: Sequence["FaceCoefficients"]) -> Self:
+        """Join batches of one face model, in order."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(torch.cat(column) for column in columns))
 
     def __repr__(self) -> str:
         kind = _kind(self.identity)

@@ -16,11 +16,8 @@ from torch import Tensor
 @lru_cache(maxsize=1024)
 @torch.inference_mode(False)  # the first call may come from inference, a later one from training
 def constant(values: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`torch.tensor(values)` of this type on this device: not to be changed, all calls share it.
+    """`torch.tensor(values)` of this type on this device; all calls share it: do not change it.
 
-    values: numbers, or tuples of them. Whole and complex numbers make indices and complex tensors.
-    Raises TypeError for a list, which has no hash, and for a missing type or device.
+    values: numbers, or tuples of them, which Python can hash.
     """
-    if not isinstance(dtype, torch.dtype) or not isinstance(device, torch.device):
-        raise TypeError(f"constant: expected a dtype and a device, got {dtype!r} and {device!r}")
     return torch.tensor(values, dtype=dtype, device=device)

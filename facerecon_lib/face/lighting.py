@@ -7,10 +7,10 @@
 Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", 2001: nine
 coefficients hold at least 98 % of what any distant light does to a Lambertian surface.
 
-Rows stand in the order (l, m) = (0,0) (1,-1) (1,0) (1,1) (2,-2) ... (2,2). The functions are real,
+Rows are in the order (l, m) = (0,0) (1,-1) (1,0) (1,1) (2,-2) ... (2,2). The functions are real,
 orthonormal on the sphere, without the Condon-Shortley sign and without cosine-lobe factors, which
 the coefficients absorb. Normals are posed, in viewer axes: +x the viewer's right, +y up, +z to the
-viewer. Albedo times light is done on sRGB values, as in the report: simple, and not physical.
+viewer. Light multiplies sRGB values, as in the report: simple, and not physical.
 Notebook 03, Eq. 3.
 """
 
@@ -39,20 +39,11 @@ def sh_basis(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
     """The nine real spherical harmonics of bands 0 to 2 at unit normals."""
     expect("normals", normals, "... 3")
     x, y, z = normals.unbind(-1)
-    return torch.stack(
-        [
-            torch.full_like(x, _BAND_0),
-            _BAND_1 * y,
-            _BAND_1 * z,
-            _BAND_1 * x,
-            _BAND_2 * x * y,
-            _BAND_2 * y * z,
-            _BAND_2_ZONAL * (3 * z * z - 1),
-            _BAND_2 * x * z,
-            _BAND_2 / 2 * (x * x - y * y),
-        ],
-        dim=-1,
-    )
+    band_0 = torch.full_like(x, _BAND_0)
+    band_1 = _BAND_1 * y, _BAND_1 * z, _BAND_1 * x
+    zonal, difference = _BAND_2_ZONAL * (3 * z * z - 1), _BAND_2 / 2 * (x * x - y * y)
+    band_2 = _BAND_2 * x * y, _BAND_2 * y * z, zonal, _BAND_2 * x * z, difference
+    return torch.stack([band_0, *band_1, *band_2], dim=-1)
 
 
 def shade(
@@ -71,11 +62,7 @@ def shade(
 
 
 def ambient_lighting(
-    batch: int = 1,
-    level: float = 1.0,
-    *,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float32,
+    batch: int = 1, level: float = 1.0, *, device=None, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "batch 9 3"]:
     """Light of the same strength from everywhere: a face under level 1 shows its albedo."""
     lighting = torch.zeros(batch, 9, 3, device=device, dtype=dtype)
@@ -103,14 +90,13 @@ def solve_lighting(
 ) -> Float[Tensor, "batch 9 3"]:
     """The lighting under which `albedo` looks most like `colours`, by least squares.
 
-    Minimises mean_v w_v (albedo_v basis_v . g - colour_v)^2 + ridge ||g - prior||^2 per channel,
-    the weights divided by their sum. A face shows only half a sphere of normals, on which the
-    nine functions are nearly dependent; the ridge keeps what the colours do not tell at `prior`
-    (unit ambient light where not given), and all of it where every weight is zero.
+    Minimises sum_v w_v (albedo_v basis_v . g - colour_v)^2 / sum_v w_v + ridge ||g - prior||^2 per
+    channel. A face shows only half a sphere of normals, on which the nine functions are nearly
+    dependent; the ridge keeps what the colours do not tell at `prior` (unit ambient light).
 
     weights: not negative, for instance 1 where a vertex is seen and 0 elsewhere.
     ridge: in units of squared colour; 0 only where normals cover the sphere.
-    Solved in float64, returned in the dtype of `albedo`; differentiable in all inputs.
+    Solved in float64; differentiable in all inputs.
     On the CPU, raises ValueError for a negative weight.
     """
     vertices = normals.shape[-2]
@@ -127,15 +113,12 @@ def solve_lighting(
     weights = weights.double()
     # The clamp only meets all-zero weights, where the sums below are zero as well.
     weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    rows = (
-        albedo.double().transpose(-1, -2)[..., None] * sh_basis(normals.double())[..., None, :, :]
-    )
+    rows = albedo.double().mT[..., None] * sh_basis(normals.double())[..., None, :, :]
     weighted = rows * weights[:, None, :, None]  # (batch, channel, vertex, 9)
-    start = prior.double().transpose(-1, -2)
-    start = start.expand(rows.shape[0], -1, -1)
-    residual = colours.double().transpose(-1, -2) - (rows @ start[..., None]).squeeze(-1)
-    normal = weighted.transpose(-1, -2) @ rows
+    start = prior.double().mT.expand(len(rows), -1, -1)[..., None]
+    residual = colours.double().mT[..., None] - rows @ start
+    normal = weighted.mT @ rows
     normal = normal + ridge * torch.eye(9, dtype=normal.dtype, device=normal.device)
-    right = weighted.transpose(-1, -2) @ residual[..., None]
-    change = torch.cholesky_solve(right, torch.linalg.cholesky_ex(normal).L)  # nor does this wait
-    return (start + change.squeeze(-1)).transpose(-1, -2).to(albedo.dtype)
+    factor = torch.linalg.cholesky_ex(normal).L  # nor does this wait
+    change = torch.cholesky_solve(weighted.mT @ residual, factor)
+    return (start + change).squeeze(-1).mT.to(albedo.dtype)

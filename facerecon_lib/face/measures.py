@@ -11,6 +11,7 @@ Everything takes and returns batches and keeps one value per face, so that a tab
 
 import math
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,8 +21,6 @@ from torch import Tensor
 from .colour import ita_degrees
 from .landmarks68 import INNER, OUTER_EYES
 from .shapes import expect
-
-# Landmarks and pixels ---------------------------------------------------------------------------
 
 
 def landmark_error(
@@ -56,9 +55,6 @@ def photometric_error(
     return (difference * mask).sum((1, 2, 3)) / mask.to(difference.dtype).sum((1, 2, 3))
 
 
-# Shape, in millimetres --------------------------------------------------------------------------
-
-
 def umeyama(
     source: Float[Tensor, "batch point 3"],
     target: Float[Tensor, "batch point 3"],
@@ -75,10 +71,9 @@ def umeyama(
     if weights is None:
         weights = source.new_ones(source.shape[:2])
     weights = (weights / weights.sum(1, keepdim=True))[..., None]
-    mean_source = (weights * source).sum(1, keepdim=True)
-    mean_target = (weights * target).sum(1, keepdim=True)
-    centred, goal = source - mean_source, target - mean_target
-    covariance = (weights * goal).transpose(1, 2) @ centred
+    mean_source, mean_target = ((weights * x).sum(1, keepdim=True) for x in (source, target))
+    centred = source - mean_source
+    covariance = (weights * (target - mean_target)).mT @ centred
     u, spectrum, vt = torch.linalg.svd(covariance)
     sign = torch.ones_like(spectrum)
     sign[:, 2] = torch.sign(torch.linalg.det(u @ vt))
@@ -86,26 +81,21 @@ def umeyama(
     scale = torch.ones_like(sign[:, 0])
     if with_scale:
         scale = (spectrum * sign).sum(1) / (weights * centred**2).sum((1, 2))
-    moved = scale[:, None] * (rotation @ mean_source.transpose(1, 2))[..., 0]
-    return scale, rotation, mean_target[:, 0] - moved
+    return scale, rotation, (mean_target - scale[:, None, None] * mean_source @ rotation.mT)[:, 0]
 
 
 def similarity_align(
-    source: Float[Tensor, "batch point 3"], target: Float[Tensor, "batch point 3"]
+    source: Float[Tensor, "batch point 3"],
+    target: Float[Tensor, "batch point 3"],
+    with_scale: bool = True,
 ) -> Float[Tensor, "batch point 3"]:
-    """`source` turned, moved and scaled to lie nearest to `target`, point by point."""
-    return _move(source, *umeyama(source, target))
+    """`source` turned, moved and, `with_scale`, scaled to lie nearest to `target` by points."""
+    scale, rotation, translation = umeyama(source, target, with_scale)
+    return scale[:, None, None] * source @ rotation.mT + translation[:, None]
 
 
-def rigid_align(
-    source: Float[Tensor, "batch point 3"], target: Float[Tensor, "batch point 3"]
-) -> Float[Tensor, "batch point 3"]:
-    """`source` turned and moved, its size kept, to lie nearest to `target`, point by point."""
-    return _move(source, *umeyama(source, target, with_scale=False))
-
-
-def _move(points: Tensor, scale: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
-    return scale[:, None, None] * points @ rotation.transpose(1, 2) + translation[:, None]
+rigid_align = partial(similarity_align, with_scale=False)
+"""`source` turned and moved, its size kept, to lie nearest to `target`."""
 
 
 def vertex_error_mm(
@@ -125,9 +115,6 @@ def vertex_error_mm(
     if region is not None:
         predicted, target = predicted[:, region], target[:, region]
     return (aligners[align](predicted, target) - target).norm(dim=-1)
-
-
-# Albedo, and tables ---------------------------------------------------------------------------
 
 
 def albedo_error(
@@ -157,16 +144,13 @@ def by_group(
     has count 0 and NaN for the rest.
     """
     values = torch.as_tensor(values).detach().cpu().double().numpy()
-    keys = [group.item() if isinstance(group, Tensor | np.generic) else group for group in groups]
+    keys = groups.tolist() if isinstance(groups, Tensor | np.ndarray) else groups
     if len(keys) != len(values):
         raise ValueError(f"groups: expected one for each of {len(values)} values, got {len(keys)}")
     table = {}
     for key in sorted(set(keys)):
-        chosen = np.array([v for v, k in zip(values, keys, strict=True) if k == key])
-        chosen = chosen[~np.isnan(chosen)]
-        row = {"mean": math.nan, "median": math.nan, "p90": math.nan}
-        if len(chosen):
-            row = {"mean": float(chosen.mean()), "median": float(np.median(chosen))}
-            row["p90"] = float(np.quantile(chosen, 0.9))
-        table[key] = {"count": len(chosen), **row}
+        group = [v for v, k in zip(values, keys, strict=True) if k == key and not math.isnan(v)]
+        row = (np.mean(group), np.median(group), np.quantile(group, 0.9)) if group else ()
+        mean, median, p90 = map(float, row or [math.nan] * 3)
+        table[key] = {"count": len(group), "mean": mean, "median": median, "p90": p90}
     return table

@@ -11,7 +11,6 @@ Notebook 01, section 2.1.
 
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -59,6 +58,22 @@ def boundary_edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
     return pairs[counts == 1]
 
 
+def cached(faces: Tensor, key: tuple, build: Callable[[], object]):
+    """`build()`, remembered for this tensor of triangles until it is changed in place or freed.
+
+    Not for a tensor of inference mode, which does not tell when it changes.
+    """
+    if faces.is_inference():
+        return build()
+    version, entries = _CACHE.get(faces, (None, None))
+    if version != faces._version:
+        entries = {}
+        _CACHE[faces] = faces._version, entries
+    if key not in entries:
+        entries[key] = build()
+    return entries[key]
+
+
 class _Multiply(torch.autograd.Function):
     """Constant sparse matrix times dense; with the transpose at hand, backward is as fast."""
 
@@ -74,55 +89,59 @@ class _Multiply(torch.autograd.Function):
         return _Multiply.apply(gradient, transposed, matrix), None, None
 
 
-class _Operator(NamedTuple):
-    matrix: Tensor
-    transposed: Tensor
+def _multiply(
+    entries: Callable, faces: Tensor, n_vertices: int, values: Float[Tensor, "batch n channel"]
+) -> Float[Tensor, "batch m channel"]:
+    """The sparse matrix of `entries(faces, n_vertices)` (rows, columns, weights, shape) by values.
 
-    def __call__(
-        self, values: Float[Tensor, "batch n channel"]
-    ) -> Float[Tensor, "batch m channel"]:
-        batch, _, channels = values.shape
-        flat = values.transpose(0, 1).reshape(values.shape[1], batch * channels)
-        product = _Multiply.apply(flat, self.matrix, self.transposed)
-        return product.view(-1, batch, channels).transpose(0, 1)
+    Several times faster than indexing and index_add.
+    """
+
+    def build() -> tuple[Tensor, Tensor]:
+        rows, columns, weights, shape = entries(faces.long(), n_vertices)
+        matrix = sparse_matrix(rows, columns, weights.to(values.dtype), shape)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            return matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr()
+
+    matrices = cached(faces, (entries, n_vertices, values.dtype), build)
+    batch, n, channels = values.shape
+    product = _Multiply.apply(values.transpose(0, 1).reshape(n, batch * channels), *matrices)
+    return product.view(-1, batch, channels).transpose(0, 1)
 
 
-def _operator(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> _Operator:
-    matrix = sparse_matrix(rows, columns, values, shape)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return _Operator(matrix.to_sparse_csr(), matrix.t().coalesce().to_sparse_csr())
+def _side_entries(faces: Tensor, n_vertices: int):
+    """v1 - v0 of each triangle, then v2 - v0 of each."""
+    a, b, c = faces.unbind(1)
+    n_faces = len(faces)
+    each, ones = torch.arange(n_faces, device=faces.device), torch.ones_like(a).double()
+    rows = torch.cat([each, each, each + n_faces, each + n_faces])
+    weights = torch.cat([ones, -ones, ones, -ones])
+    return rows, torch.cat([b, a, c, a]), weights, (2 * n_faces, n_vertices)
 
 
-def cached(faces: Tensor, key: tuple, build: Callable[[], object]):
-    """`build()`, remembered for this tensor of triangles until it is changed in place or freed."""
-    version = 0 if faces.is_inference() else faces._version
-    entry = _CACHE.get(faces)
-    if entry is None or entry[0] != version:
-        entry = _CACHE[faces] = (version, {})
-    if key not in entry[1]:
-        entry[1][key] = build()
-    return entry[1][key]
+def _incidence_entries(faces: Tensor, n_vertices: int):
+    """The sum over each vertex's triangles."""
+    each = torch.arange(len(faces), device=faces.device).repeat_interleave(3)
+    return faces.reshape(-1), each, torch.ones_like(each).double(), (n_vertices, len(faces))
+
+
+def _neighbour_entries(faces: Tensor, n_vertices: int):
+    """The mean over each vertex's neighbours."""
+    a, b = edges(faces).unbind(1)
+    degree = torch.bincount(torch.cat([a, b]), minlength=n_vertices)
+    alone = torch.nonzero(degree == 0).squeeze(1)
+    rows, columns = torch.cat([a, b, alone]), torch.cat([b, a, alone])
+    return rows, columns, 1 / degree.clamp_min(1).double()[rows], (n_vertices, n_vertices)
 
 
 def _crosses(vertices: Tensor, faces: Tensor) -> Tensor:
     """(v1 - v0) x (v2 - v0) of each triangle: its normal, as long as twice its area."""
-    n_faces, n_vertices = faces.shape[0], vertices.shape[1]
-
-    def build() -> _Operator:
-        a, b, c = faces.long().unbind(1)
-        each = torch.arange(n_faces, device=faces.device)
-        signs = torch.tensor([1, -1, 1, -1], dtype=vertices.dtype, device=faces.device)
-        return _operator(
-            torch.cat([each, each, each + n_faces, each + n_faces]),
-            torch.cat([b, a, c, a]),
-            signs.repeat_interleave(n_faces),
-            (2 * n_faces, n_vertices),
-        )
-
-    sides = cached(faces, ("sides", n_vertices, vertices.dtype), build)(vertices)
-    x, y, z = sides[:, :n_faces].unbind(-1)
-    p, q, r = sides[:, n_faces:].unbind(-1)
+    check_faces(faces)
+    expect("vertices", vertices, "batch vertex 3")
+    sides = _multiply(_side_entries, faces, vertices.shape[1], vertices)
+    x, y, z = sides[:, : len(faces)].unbind(-1)
+    p, q, r = sides[:, len(faces) :].unbind(-1)
     return torch.stack([y * r - z * q, z * p - x * r, x * q - y * p], -1)
 
 
@@ -136,8 +155,6 @@ def face_normals(
     vertices: Float[Tensor, "batch vertex 3"], faces: Int[Tensor, "face 3"]
 ) -> Float[Tensor, "batch face 3"]:
     """Unit normal of each triangle, outwards; zero where a triangle has no area."""
-    check_faces(faces)
-    expect("vertices", vertices, "batch vertex 3")
     return _unit(_crosses(vertices, faces))
 
 
@@ -146,20 +163,10 @@ def vertex_normals(
 ) -> Float[Tensor, "batch vertex 3"]:
     """Unit normal of each vertex: the mean of its triangles' normals, weighted by their areas.
 
-    Zero, with zero gradient, at a vertex whose triangles have no area. Gathering and scattering are
-    products with fixed sparse matrices, several times faster than indexing and index_add.
+    Zero, with zero gradient, at a vertex whose triangles have no area.
     """
-    check_faces(faces)
-    expect("vertices", vertices, "batch vertex 3")
-    n_faces, n_vertices = faces.shape[0], vertices.shape[1]
-
-    def build() -> _Operator:
-        each = torch.arange(n_faces, device=faces.device).repeat_interleave(3)
-        ones = torch.ones(3 * n_faces, dtype=vertices.dtype, device=faces.device)
-        return _operator(faces.long().reshape(-1), each, ones, (n_vertices, n_faces))
-
-    incidence = cached(faces, ("incidence", n_vertices, vertices.dtype), build)
-    return _unit(incidence(_crosses(vertices, faces)))
+    crosses = _crosses(vertices, faces)
+    return _unit(_multiply(_incidence_entries, faces, vertices.shape[1], crosses))
 
 
 def neighbour_mean(
@@ -168,14 +175,4 @@ def neighbour_mean(
     """Mean of `values` over each vertex's neighbours along edges; its own where it has none."""
     check_faces(faces)
     expect("values", values, "batch vertex channel")
-    n_vertices = values.shape[1]
-
-    def build() -> _Operator:
-        a, b = edges(faces).unbind(1)
-        degree = torch.bincount(torch.cat([a, b]), minlength=n_vertices)
-        alone = torch.nonzero(degree == 0).squeeze(1)
-        rows, columns = torch.cat([a, b, alone]), torch.cat([b, a, alone])
-        weights = 1 / degree.clamp_min(1).to(values.dtype)
-        return _operator(rows, columns, weights[rows], (n_vertices, n_vertices))
-
-    return cached(faces, ("neighbours", n_vertices, values.dtype), build)(values)
+    return _multiply(_neighbour_entries, faces, values.shape[1], values)

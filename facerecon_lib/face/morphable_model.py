@@ -8,13 +8,12 @@ V. Blanz and T. Vetter, "A morphable model for the synthesis of 3D faces", SIGGR
 Notebook 01, Eq. 1 and 2.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -27,13 +26,6 @@ from .shapes import expect
 from .subdivision import loop_subdivide
 
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")
-
-
-def nearest_mirror(mean: Float[Tensor, "vertex 3"]) -> Int[Tensor, " vertex"]:
-    """For a mesh that is not symmetric: the vertex nearest to each one's mirror image."""
-    points = mean.double().cpu().numpy()
-    _, nearest = cKDTree(points).query(points * (-1.0, 1.0, 1.0))
-    return torch.from_numpy(nearest).to(mean.device)
 
 
 @dataclass(eq=False)
@@ -65,15 +57,14 @@ class MorphableModel:
         path: str | Path | None = None,
         subdivision: int | None = None,
         albedo: str | None = None,
-    ) -> MorphableModel:
+    ) -> Self:
         """Read a model file and subdivide its mesh.
 
-        path: a .safetensors file in the project's format; None is `default_model_path()`.
-        subdivision: Loop steps; 0 the native mesh, 1 about four times its vertices, 2 sixteen.
-        None is the file's own default: 1 of the model that ships, 0 of one that is dense anyway.
-        albedo: the albedo basis; None is the file's default. The model that ships has "monk" (all
-        ten tones), its default, and "light" (tones 1 to 4 alone).
-        Raises ModelError with one line when the file is missing, damaged or of another kind.
+        path: None is `default_model_path()`. subdivision: Loop steps, each about four times the
+        vertices; None is the file's default, 1 of the model that ships, 0 of one that is dense
+        anyway. albedo: the albedo basis; None is the file's default. The model that ships has
+        "monk" (all ten tones), its default, and "light" (tones 1 to 4 alone).
+        Raises ModelError when the file is missing, damaged or of another kind.
         """
         path = default_model_path() if path is None else Path(path)
         if subdivision not in (None, 0, 1, 2, 3):
@@ -82,49 +73,45 @@ class MorphableModel:
         if subdivision is None:
             subdivision = int(metadata.get("default_subdivision", "1"))
         albedo = albedo or metadata.get("default_albedo", "monk")
-        name = f"albedo_mean_{albedo}"
         albedos = ", ".join(sorted(albedo_names(data)))
-        if name not in data:
+        if f"albedo_mean_{albedo}" not in data:
             raise ModelError(f"{path.name}: no albedo basis {albedo!r}; it has {albedos}")
-        mean, faces = data["mean"], data["faces"].long()
-        mirror, crease = data["mirror"].long(), data["creases"].long()
-        symmetric = metadata.get("mirror") != "nearest"
-        vertex = [data["uv"], data["regions"].float().T]
-        bases = torch.cat([data["identity_basis"], data["expression_basis"]]).float()
-        colours = torch.cat([data[name][None], data[f"albedo_basis_{albedo}"].float()])
+        n_identity, symmetric = len(data["identity_basis"]), metadata.get("mirror") != "nearest"
+        faces, mirror, creases = (data[x].long() for x in ("faces", "mirror", "creases"))
+        bases = torch.cat([data["identity_basis"], data["expression_basis"]])
+        colour = torch.cat([data[f"albedo_mean_{albedo}"][None], data[f"albedo_basis_{albedo}"]])
+        mean, uv, regions = data["mean"], data["uv"], data["regions"].T
         for _ in range(subdivision):
-            step = loop_subdivide(faces, len(mean), crease)
-            mean, bases = step.apply(mean), step.apply(bases)
-            vertex = [step.apply(v) for v in vertex]
-            if colours.shape[1] < len(mean):
-                colours = step.apply(colours)
+            step = loop_subdivide(faces, len(mean), creases)
+            mean, bases, uv, regions = map(step.apply, (mean, bases, uv, regions))
+            if colour.shape[1] < len(mean):
+                colour = step.apply(colour)
             if symmetric:
                 try:
                     mirror = step.mirror(mirror)
                 except ValueError as error:
                     raise ModelError(f"{path.name}: {error}; build or import it again") from None
-            faces, crease = step.faces, step.creases
+            faces, creases = step.faces, step.creases
         if subdivision and not symmetric:
-            mirror = nearest_mirror(mean)
+            points = mean.double().numpy()
+            mirror = torch.from_numpy(cKDTree(points).query(points * (-1.0, 1.0, 1.0))[1])
         # colours may be stored on a finer mesh; its first vertices are those of the coarser one
-        colours = colours[:, : len(mean)]
-        n_id = len(data["identity_basis"])
-        regions = dict(zip(json.loads(metadata["regions"]), vertex[1].T.contiguous(), strict=True))
-        controls = dict(zip(json.loads(metadata["controls"]), data["controls"], strict=True))
+        colour = colour[:, : len(mean)]
+        names = json.loads(metadata["regions"])
         return cls(
             mean=mean,
-            identity_basis=bases[:n_id].contiguous(),
-            expression_basis=bases[n_id:].contiguous(),
-            albedo_mean=colours[0].contiguous(),
-            albedo_basis=colours[1:].contiguous(),
-            albedo_samples=data[f"albedo_samples_{albedo}"].float(),
+            identity_basis=bases[:n_identity].contiguous(),
+            expression_basis=bases[n_identity:].contiguous(),
+            albedo_mean=colour[0].contiguous(),
+            albedo_basis=colour[1:].contiguous(),
+            albedo_samples=data[f"albedo_samples_{albedo}"],
             faces=faces,
             landmarks=data["landmarks"].long(),
             contour_bands=data["contour_bands"].long(),
-            uv=vertex[0],
+            uv=uv,
             mirror=mirror,
-            regions={k: v.clamp(0, 1) for k, v in regions.items()},
-            controls=controls,
+            regions=dict(zip(names, regions.T.clamp(0, 1).contiguous(), strict=True)),
+            controls=dict(zip(json.loads(metadata["controls"]), data["controls"], strict=True)),
             metadata=metadata
             | {"file": path.name, "subdivision": str(subdivision)}
             | {"albedo": albedo, "albedos": albedos},
@@ -133,9 +120,7 @@ class MorphableModel:
     @property
     def sizes(self) -> ModelSizes:
         """Numbers of identity, expression and albedo coefficients."""
-        return ModelSizes(
-            len(self.identity_basis), len(self.expression_basis), len(self.albedo_basis)
-        )
+        return ModelSizes(*(len(getattr(self, name)) for name in _BASES))
 
     @property
     def device(self) -> torch.device:
@@ -198,27 +183,21 @@ class MorphableModel:
     def actions(
         self, expression: Float[Tensor, "batch expression"]
     ) -> Float[Tensor, "batch control"]:
-        """The facial actions that coefficients stand for, 0 at rest and 1 in full.
-
-        The inverse of the controls' matrix; least squares where controls are fewer than modes, and
-        no columns where the model names none.
-        """
+        """The facial actions that coefficients stand for, 0 at rest and 1 in full; least squares
+        where controls are fewer than modes."""
         return expression @ self._coefficients_to_actions
 
     def landmark_points(
         self, vertices: Float[Tensor, "batch vertex 3"]
     ) -> Float[Tensor, "batch 68 3"]:
-        """The 68 landmarks, iBUG order, of vertices in any frame."""
+        """The 68 landmarks, in iBUG's order."""
         return vertices[:, self.landmarks]
 
-    def landmark_model(self) -> MorphableModel:
-        """The same model on the vertices of the landmarks and the jaw's bands alone, no triangles.
-
-        For fitting landmarks: some hundred vertices instead of all.
-        """
-        rows, index = torch.cat([self.landmarks, self.contour_bands.reshape(-1)]).unique(
-            return_inverse=True
-        )
+    def landmark_model(self) -> Self:
+        """The same model on the vertices of landmarks and jaw bands alone, without triangles: some
+        hundred vertices, for fitting landmarks."""
+        used = torch.cat([self.landmarks, self.contour_bands.reshape(-1)])
+        rows, index = used.unique(return_inverse=True)
         cut = {name: getattr(self, name)[:, rows] for name in _BASES}
         cut |= {name: getattr(self, name)[rows] for name in ("mean", "albedo_mean", "uv")}
         return replace(
@@ -237,19 +216,18 @@ class MorphableModel:
         """Coefficients of plausible faces: (count, identity), (count, expression), (count, albedo).
 
         Identity is drawn from N(0, spread²). Expressions are sparse facial actions in [0, 1], and
-        N(0, spread²) in modes that no action moves. Albedos are the basis's sample skins with a
-        little noise: skin colours lie on a curve, and N(0, 1) would draw grey and blue skins too.
+        N(0, spread²) in modes that no action moves. Albedos are the sample skins with a little
+        noise: skin colours lie on a curve, and N(0, 1) would draw grey and blue skins too.
         """
         sizes, device = self.sizes, self.device
+        draw = {"generator": generator, "device": generator.device}
 
         def normal(n: int) -> Tensor:
-            return torch.randn(count, n, generator=generator, device=generator.device).to(device)
+            return torch.randn(count, n, **draw).to(device)
 
-        shape = (count, len(self.controls))
-        active = torch.rand(shape, generator=generator, device=generator.device) < 0.12
-        amount = torch.rand(shape, generator=generator, device=generator.device)
-        skins = (len(self.albedo_samples), (count,))
-        skin = torch.randint(*skins, generator=generator, device=generator.device).to(device)
+        active = torch.rand(count, len(self.controls), **draw) < 0.12
+        amount = torch.rand(count, len(self.controls), **draw)
+        skin = torch.randint(len(self.albedo_samples), (count,), **draw).to(device)
         albedo = self.albedo_samples[skin] + 0.1 * normal(sizes.albedo)
         expression = (spread * amount * active).to(device) @ self.control_matrix
         if len(self.controls) < sizes.expression:  # the modes that no action moves
@@ -260,16 +238,16 @@ class MorphableModel:
         """The mean face, frontal, in ambient light."""
         return FaceCoefficients.mean(batch, *self.sizes, device=self.device)
 
-    def to(self, device: torch.device | str) -> MorphableModel:
+    def to(self, device: torch.device | str) -> Self:
         """The same model on another device."""
-        moved = {}
+        copies = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
-                moved[field.name] = value.to(device)
+                copies[field.name] = value.to(device)
             elif field.name in ("regions", "controls"):
-                moved[field.name] = {k: v.to(device) for k, v in value.items()}
-        return replace(self, **moved)
+                copies[field.name] = {k: v.to(device) for k, v in value.items()}
+        return replace(self, **copies)
 
 
 def _combine(weights: Tensor, basis: Tensor, name: str) -> Tensor:

@@ -3,10 +3,14 @@
     sizes = expect("vertices", vertices, "batch vertex 3")       # {"batch": 2, "vertex": 5023}
     expect("colours", colours, "batch vertex 3", **sizes)        # the same batch and vertices
     expect("normals", normals, "... 3")                          # any axes before the last
+    expect_fields(batch)                                         # a dataclass, by its annotations
 
 Internal functions state their shapes in jaxtyping signatures alone. Every notebook shows these
 messages.
 """
+
+from dataclasses import fields
+from typing import get_args
 
 import numpy as np
 from torch import Tensor
@@ -15,9 +19,8 @@ from torch import Tensor
 def expect(
     name: str, value: Tensor | np.ndarray, shape: str, hint: str = "", **sizes: int
 ) -> dict[str, int]:
-    """The sizes of the named axes of `value`, or a ValueError of one line if its shape is another.
-
-    "vertices: expected (batch, vertex, 3), got (1, 3, 5023): transpose it?"
+    """The sizes of the named axes of `value`, or a ValueError: "vertices: expected (batch, vertex,
+    3), got (1, 3, 5023): transpose it?"
 
     shape: numbers must match, names stand for any size but the same one throughout; "..." in front
     stands for any axes. hint: what to do instead; without it, the plain cases are recognised.
@@ -38,6 +41,16 @@ def expect(
     raise ValueError(
         f"{name}: expected ({expected}{comma}), got {got}" + (f": {hint}" if hint else "")
     )
+
+
+def expect_fields(instance) -> None:
+    """`expect` of each tensor in a dataclass, by the jaxtyping shape of its field; None passes."""
+    sizes = {}
+    for field in fields(instance):
+        value = getattr(instance, field.name)
+        for kind in get_args(field.type) or (field.type,):
+            if value is not None and hasattr(kind, "dim_str"):
+                sizes = expect(field.name, value, kind.dim_str, **sizes)
 
 
 def _match(axes: list[str], got: tuple[int, ...], sizes: dict[str, int]) -> dict[str, int] | None:

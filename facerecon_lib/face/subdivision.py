@@ -75,8 +75,8 @@ def loop_subdivide(
     each way where two do; fixed where three or more do, or where named in `corners`.
     Border edges, and edges of more than two triangles, are creases without being named.
 
-    Worked out in float64; `dtype` is that of the operator. Raises ValueError when a crease is no
-    edge of the mesh or a vertex number is out of range.
+    Computed in float64; `dtype` is that of the operator. Raises ValueError when a crease is no edge
+    of the mesh or a vertex number is out of range.
     """
     check_faces(faces)
     if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < n_vertices:
@@ -85,7 +85,15 @@ def loop_subdivide(
             f"faces: expected vertex numbers in [0, {n_vertices}), got {low} to {high}"
         )
     pairs, side, shared = half_edges(faces)
-    named = _find_creases(pairs, crease_edges, n_vertices)
+    named = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
+    if crease_edges is not None and len(crease_edges):
+        number, exists = _edge_numbers(pairs, crease_edges.long(), n_vertices)
+        if not exists.all():
+            first = crease_edges[~exists][0].tolist()
+            raise ValueError(
+                f"crease_edges: expected edges of the mesh, got {first}: no triangle has it"
+            )
+        named[number] = True
     sharp = named | (shared != 2)
     a, b = pairs.unbind(1)
     entries: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -96,7 +104,7 @@ def loop_subdivide(
 
     new = n_vertices + torch.arange(len(pairs), device=faces.device)
     for end in (a, b):
-        add(new, end, torch.where(sharp, 0.5, 0.375).double())
+        add(new, end, torch.where(sharp, 0.5, 0.375))
     opposite = torch.cat([faces[:, 2], faces[:, 0], faces[:, 1]]).long()
     smooth_side = ~sharp[side]
     add(new[side[smooth_side]], opposite[smooth_side], 0.125)
@@ -111,8 +119,7 @@ def loop_subdivide(
     count = valence.clamp_min(1).double()
     beta = (0.625 - (0.375 + 0.25 * torch.cos(2 * torch.pi / count)) ** 2) / count
     every = torch.arange(n_vertices, device=faces.device)
-    own = torch.where(smooth, 1 - count * beta, torch.where(on_crease, 0.75, 1.0).double())
-    add(every, every, own)
+    add(every, every, torch.where(smooth, 1 - count * beta, torch.where(on_crease, 0.75, 1.0)))
     for end, other in ((a, b), (b, a)):
         ring = smooth[end]
         add(end[ring], other[ring], beta[end[ring]])
@@ -121,31 +128,13 @@ def loop_subdivide(
 
     rows, columns, weights = (torch.cat(part) for part in zip(*entries, strict=True))
     operator = sparse_matrix(rows, columns, weights, (n_vertices + len(pairs), n_vertices))
-
-    middle = new[side].view(3, -1)  # on the sides 01, 12, 20 of each triangle
+    pq, qr, rp = new[side].view(3, -1)  # on the sides 01, 12, 20 of each triangle
     p, q, r = faces.long().unbind(1)
-    pq, qr, rp = middle
     children = [torch.stack(t, 1) for t in ((p, pq, rp), (q, qr, pq), (r, rp, qr), (pq, qr, rp))]
     halves = [torch.stack([end[named], new[named]], 1) for end in (a, b)]
     return Subdivision(
         operator.to(dtype), torch.stack(children, 1).reshape(-1, 3), pairs, torch.cat(halves)
     )
-
-
-def _find_creases(
-    pairs: Int[Tensor, "edge 2"], crease_edges: Int[Tensor, "crease 2"] | None, n_vertices: int
-) -> Bool[Tensor, " edge"]:
-    named = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
-    if crease_edges is None or crease_edges.numel() == 0:
-        return named
-    number, exists = _edge_numbers(pairs, crease_edges.long(), n_vertices)
-    if not exists.all():
-        first = crease_edges[~exists][0].tolist()
-        raise ValueError(
-            f"crease_edges: expected edges of the mesh, got {first}: no triangle has it"
-        )
-    named[number] = True
-    return named
 
 
 def _edge_numbers(

@@ -75,7 +75,8 @@ def read_weights(
             f"{path.name}: no {what} of this project (format {metadata.get('format')!r}, expected "
             f"{expected!r}); {maker} makes one"
         )
-    if not all(torch.isfinite(value).all() for value in state.values()):
-        raise error(f"{path.name}: holds numbers that are not finite; train it again")
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise error(f"{path.name}: {key} holds numbers that are not finite; {maker} makes one")
     widened = {k: v.float() if v.dtype == torch.float16 else v for k, v in state.items()}
     return widened, metadata

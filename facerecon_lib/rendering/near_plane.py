@@ -1,6 +1,6 @@
 """Triangles cut off at the near plane, so that none passes through the camera, and the way back.
 
-    cut = cut_at_near_plane(mesh, 1.0, False, corner=(1.0, 1.0), perspective=True)
+    cut = cut_at_near_plane(mesh, view, near=1.0, frustum=False)
     cut.mesh                                             # the pieces, to be rasterized instead
     pix_to_face, bary_coords = cut.restore(pix_to_face, bary_coords)
 
@@ -11,10 +11,11 @@ vertices through both points where the plane meets a triangle's outline. Noteboo
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..face.device_constants import constant
+from .warp.triangle import View
 
 
 @dataclass(frozen=True)
@@ -28,21 +29,19 @@ class PackedMesh:
     faces: Int[Tensor, "face 3"]
     first: Int[Tensor, " batch_and_1"]
     most: int
-    twin: Int[Tensor, " face_or_0"] | None = None
+    twin: Int[Tensor, " face_or_0"]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A mesh cut by the near plane: its pieces, the triangle each comes from, and how to go back.
+    """A mesh cut by the near plane, and of each piece the whole triangle that it comes from.
 
-    weights[row[i]] holds the three barycentric vectors, in the whole triangle, of piece i's
-    vertices; row[i] is -1 for a triangle that was left whole.
+    weights: the barycentric coordinates of a piece's vertices in the whole triangle.
     """
 
     mesh: PackedMesh
     origin: Int[Tensor, " piece"]
-    row: Int[Tensor, " piece"]
-    weights: Float[Tensor, "cut 3 3"]
+    weights: Float[Tensor, "piece 3 3"]
 
     def restore(
         self,
@@ -53,19 +52,12 @@ class Cut:
         if not len(self.origin):
             return pix_to_face, bary
         empty, piece = pix_to_face < 0, pix_to_face.clamp(min=0)
-        where = ((self.row[piece] >= 0) & ~empty).nonzero(as_tuple=True)
-        if len(where[0]):
-            corner = self.weights[self.row[piece[where]]]
-            bary = bary.index_put(where, (bary[where][..., None] * corner).sum(-2))
-        return self.origin[piece].masked_fill(empty, -1), bary
+        whole = (bary[..., None] * self.weights[piece]).sum(-2)
+        return self.origin[piece].masked_fill(empty, -1), torch.where(empty[..., None], bary, whole)
 
 
 def cut_at_near_plane(
-    mesh: PackedMesh,
-    near: float | None,
-    frustum: bool,
-    corner: tuple[float, float],
-    perspective: bool,
+    mesh: PackedMesh, view: View, near: float | None, frustum: bool
 ) -> Cut | None:
     """Leave out what is behind the near plane or beside the frustum, and cut what crosses it.
 
@@ -74,7 +66,6 @@ def cut_at_near_plane(
     None where there is nothing to do.
 
     near: depth of the plane, None for no cutting. frustum: leave out what lies beside the image.
-    corner: NDC x and y of the image's first corner. perspective: NDC x and y are divided by depth.
     """
     verts, faces = mesh.verts, mesh.faces.long()
     behind = torch.zeros_like(faces, dtype=torch.bool)
@@ -89,48 +80,39 @@ def cut_at_near_plane(
     gone = count == 3
     if frustum:
         x, y, z = verts.detach()[faces].unbind(-1)
-        right, top = corner
-        for beyond in (x < -right, x > right, y < -top, y > top):
+        for beyond in (x < -view.right, x > view.right, y < -view.top, y > view.top):
             gone |= (beyond & (z > 0)).all(1)  # behind the camera NDC says nothing
-    pieces = torch.where(gone, 0, torch.where(count == 1, 2, 1))
-    origin = torch.arange(len(faces), device=faces.device).repeat_interleave(pieces)
-    first = torch.nn.functional.pad(pieces.cumsum(0), (1, 0))[mesh.first.long()].int()
-    most = int(first.diff().max()) if len(first) > 1 else 0
 
-    crossing = ((count == 1) | (count == 2)) & ~gone
-    whole = crossing.nonzero()[:, 0]
-    alone_in_front = count[whole] == 2
-    lone = (behind[whole] != alone_in_front[:, None]).int().argmax(1)
+    crossing = ((count > 0) & ~gone).nonzero()[:, 0]
+    in_front = count[crossing] == 2  # p1 is
+    lone = (behind[crossing] != in_front[:, None]).int().argmax(1)
     order = (lone[:, None] + torch.arange(3, device=faces.device)) % 3
-    corners = faces[whole].gather(1, order)
+    corners = faces[crossing].gather(1, order)
     p1, p2, p3 = verts[corners].unbind(1)
     near = near or 0.0
-    unit = torch.eye(3, dtype=verts.dtype, device=verts.device)[order]
-    points, weights = [verts], [unit]
+    eye = torch.eye(3, dtype=verts.dtype, device=verts.device)
+    points, weights = [verts], [eye[order]]
     for far, k in ((p2, 1), (p3, 2)):
         t = (p1[:, 2:] - near) / (p1[:, 2:] - far[:, 2:])
         point = p1 * (1 - t) + far * t
-        if perspective:  # NDC x and y are linear along the edge only after multiplying by depth
+        if view.perspective:  # NDC x and y are linear along the edge only times the depth
             flat = p1[:, :2] * p1[:, 2:] * (1 - t) + far[:, :2] * far[:, 2:] * t
             point = torch.cat([flat / near, point[:, 2:]], 1)
         points.append(point)
-        weights.append((unit[:, 0] * (1 - t) + unit[:, k] * t)[:, None])
-    added = len(verts) + torch.arange(2 * len(whole), device=faces.device).reshape(2, -1).T
+        weights.append((eye[order[:, 0]] * (1 - t) + eye[order[:, k]] * t)[:, None])
+    added = len(verts) + torch.arange(2 * len(crossing), device=faces.device).reshape(2, -1).T
     corners, weights = torch.cat([corners, added], 1), torch.cat(weights, 1)
 
-    number = torch.full_like(count, -1)
-    number[whole] = torch.arange(len(whole), device=faces.device)
-    cut = (number[origin] >= 0).nonzero()[:, 0]
-    source = number[origin[cut]]
-    second = torch.zeros_like(origin)
-    second[1:] = (origin[1:] == origin[:-1]).long()
-    kind = torch.where(alone_in_front[source], 0, 1 + second[cut])
-    table = constant(((3, 4, 0), (3, 1, 4), (4, 1, 2)), torch.long, faces.device)[kind]
-    split = faces[origin]
-    split[cut] = corners[source].gather(1, table)
-    row = torch.full_like(origin, -1)
-    row[cut] = torch.arange(len(cut), device=faces.device)
-    piece = torch.arange(len(origin), device=faces.device)
-    twin = torch.where(pieces[origin] == 2, torch.where(second == 1, piece - 1, piece + 1), -1)
-    result = PackedMesh(torch.cat(points), split.int().contiguous(), first, most, twin.int())
-    return Cut(result, origin, row, weights[source[:, None], table])
+    kept = ((count == 0) & ~gone).nonzero()[:, 0]
+    pieces = [(kept, faces[kept], eye.expand(len(kept), -1, -1))]
+    for some, trio in ((in_front, (3, 4, 0)), (~in_front, (3, 1, 4)), (~in_front, (4, 1, 2))):
+        pieces.append((crossing[some], corners[some][:, trio], weights[some][:, trio]))
+    origin, split, weights = (torch.cat(part) for part in zip(*pieces, strict=True))
+    origin, order = origin.sort(stable=True)
+    first = torch.searchsorted(origin, mesh.first.long()).int()
+    most = int(first.diff().max()) if len(first) > 1 else 0
+    number, again = torch.arange(len(origin), device=faces.device), origin[1:] == origin[:-1]
+    twin = torch.where(F.pad(again, (1, 0)), number - 1, -1)
+    twin = torch.where(F.pad(again, (0, 1)), number + 1, twin).int()
+    result = PackedMesh(torch.cat(points), split[order].int().contiguous(), first, most, twin)
+    return Cut(result, origin, weights[order])

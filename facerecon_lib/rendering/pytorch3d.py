@@ -8,14 +8,14 @@ Importing this module imports no PyTorch3D; making a `WarpMeshRasterizer` and ra
 Notebook 04, section 11.
 """
 
-from __future__ import annotations
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .near_plane import PackedMesh
-from .rasterizer import Fragments, Settings, rasterize_packed
+from .rasterizer import Fragments, checked_view, rasterize_packed
 
 
 class WarpMeshRasterizer(torch.nn.Module):
@@ -34,7 +34,7 @@ class WarpMeshRasterizer(torch.nn.Module):
         self.cameras = cameras
         self.raster_settings = raster_settings or _pytorch3d().RasterizationSettings()
 
-    def to(self, device) -> WarpMeshRasterizer:
+    def to(self, device) -> Self:
         """Move the cameras, which are no torch module."""
         if self.cameras is not None:
             self.cameras = self.cameras.to(device)
@@ -61,40 +61,24 @@ class WarpMeshRasterizer(torch.nn.Module):
         if z_clip is None and perspective and znear is not None:
             z_clip = float(znear.min() if isinstance(znear, Tensor) else znear) / 2
 
-        settings = Settings.checked(
-            raster.image_size,
-            raster.blur_radius,
-            raster.faces_per_pixel,
-            perspective,
-            clip,
-            raster.cull_backfaces,
-        )
+        sizes = raster.image_size, raster.blur_radius, raster.faces_per_pixel
+        view = checked_view(*sizes, perspective, clip, raster.cull_backfaces)
         counts = meshes.num_faces_per_mesh()
         first = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
-        most = int(counts.max()) if len(counts) else 0
-        mesh = PackedMesh(
-            meshes.verts_packed(), meshes.faces_packed().int().contiguous(), first, most
-        )
-        return rasterize_packed(mesh, settings, z_clip, raster.cull_to_frustum)
+        faces, most = meshes.faces_packed().int().contiguous(), max(counts.tolist(), default=0)
+        mesh = PackedMesh(meshes.verts_packed(), faces, first, most, first[:0])
+        return rasterize_packed(mesh, view, z_clip, raster.cull_to_frustum)
 
 
 def rasterize_pytorch3d(
-    verts_ndc: Float[Tensor, "batch vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    image_size: int | tuple[int, int],
-    faces_per_pixel: int = 1,
-    **settings,
+    verts_ndc: Float[Tensor, "batch vertex 3"], faces: Int[Tensor, "face 3"], image_size, **settings
 ) -> Fragments:
-    """`rasterize` by PyTorch3D (slow; for comparison), with the same settings.
-
-    Raises ImportError when PyTorch3D is not installed.
-    """
+    """`rasterize` by PyTorch3D (slow; for comparison), with the same settings."""
     rasterize_meshes = _pytorch3d().rasterize_meshes
     from pytorch3d.structures import Meshes
 
     meshes = Meshes(verts_ndc, faces[None].expand(len(verts_ndc), -1, -1))
-    settings["faces_per_pixel"] = faces_per_pixel
-    return Fragments(*rasterize_meshes(meshes, image_size, **settings))
+    return Fragments(*rasterize_meshes(meshes, image_size, **{"faces_per_pixel": 1} | settings))
 
 
 def _pytorch3d():

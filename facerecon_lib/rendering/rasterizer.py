@@ -19,18 +19,17 @@ itself into the lists of the pixels that it can touch (count, prefix sum, write)
 keeps the nearest few, which the soft rasterizer blends (Liu et al. 2019). Notebook 04, section 2.1.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from ..face.mesh import cached
 from ..face.shapes import expect
 from .near_plane import PackedMesh, cut_at_near_plane
 from .warp import rasterize as kernels
@@ -58,11 +57,9 @@ class Fragments:
     bary_coords: Float[Tensor, "batch height width k 3"]
     dists: Float[Tensor, "batch height width k"]
 
-    def detach(self) -> Fragments:
+    def detach(self) -> Self:
         """The same fragments, cut off from the vertices."""
-        return Fragments(
-            self.pix_to_face, self.zbuf.detach(), self.bary_coords.detach(), self.dists.detach()
-        )
+        return type(self)(*(value.detach() for value in vars(self).values()))
 
 
 def rasterize(
@@ -83,7 +80,7 @@ def rasterize(
         z; float32 or float64, and so are the fragments. Both work on CPU and CUDA.
     faces: one topology for the whole batch; counterclockwise seen from the front.
     image_size: side of a square image, or (height, width).
-    blur_radius: a triangle also counts at pixel centres whose squared NDC distance is below this.
+    blur_radius: a triangle also counts at pixel centres nearer than this, a squared NDC distance.
     faces_per_pixel: K, how many triangles each pixel keeps, by depth, ties by index.
     perspective_correct: bary_coords and zbuf are those of the triangle in space, not in the image.
     clip_barycentric_coords: negative weights (the blurred rim) are set to zero, the rest rescaled.
@@ -96,67 +93,6 @@ def rasterize(
     the doubled area that weights are divided by, so that without perspective correction they sum
     to 1 - 1e-8 / area.
     """
-    _check(verts_ndc, faces)
-    batch, vertex = verts_ndc.shape[:2]
-    settings = Settings.checked(
-        image_size,
-        blur_radius,
-        faces_per_pixel,
-        perspective_correct,
-        clip_barycentric_coords,
-        cull_backfaces,
-    )
-    packed = checked_indices(faces, vertex)
-    if batch != 1:
-        offset = vertex * torch.arange(batch, dtype=torch.int32, device=faces.device)
-        packed = (packed + offset[:, None, None]).reshape(-1, 3)
-    first = len(faces) * torch.arange(batch + 1, dtype=torch.int32, device=faces.device)
-    mesh = PackedMesh(verts_ndc.reshape(-1, 3), packed, first, len(faces))
-    return rasterize_packed(mesh, settings, z_clip_value, cull_to_frustum)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `rasterize` was asked for, checked; View is the same for the kernels."""
-
-    height: int
-    width: int
-    blur_radius: float
-    faces_per_pixel: int
-    perspective: bool
-    clip: bool
-    cull_backfaces: bool
-
-    @classmethod
-    def checked(cls, image_size, blur_radius, faces_per_pixel, *switches) -> Settings:
-        size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
-        if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
-            raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
-        if not 0 <= blur_radius < math.inf:
-            raise ValueError(
-                f"blur_radius: expected a squared NDC distance of 0 or more, got {blur_radius}"
-            )
-        if faces_per_pixel < 1:
-            raise ValueError(f"faces_per_pixel: expected at least 1, got {faces_per_pixel}")
-        height, width = map(int, size)
-        return cls(height, width, float(blur_radius), int(faces_per_pixel), *map(bool, switches))
-
-    @property
-    def corner(self) -> tuple[float, float]:
-        """NDC x and y of the image's first corner."""
-        least = min(self.height, self.width)
-        return self.width / least, self.height / least
-
-    def view(self) -> View:
-        view = View()
-        for name, value in vars(self).items():
-            setattr(view, name, value)
-        view.right, view.top = self.corner
-        view.per_unit = min(self.height, self.width) / 2
-        return view
-
-
-def _check(verts_ndc: Tensor, faces: Tensor) -> None:
     expect("verts_ndc", verts_ndc, "batch vertex 3")
     one_mesh = "a batch shares one topology, give one mesh's faces" if faces.ndim == 3 else ""
     expect("faces", faces, "face 3", one_mesh)
@@ -170,44 +106,74 @@ def _check(verts_ndc: Tensor, faces: Tensor) -> None:
         raise ValueError(
             f"faces: expected on {verts_ndc.device} like verts_ndc, got {faces.device}: move one"
         )
+    switches = perspective_correct, clip_barycentric_coords, cull_backfaces
+    view = checked_view(image_size, blur_radius, faces_per_pixel, *switches)
+    batch, vertex = verts_ndc.shape[:2]
+    packed = checked_indices(faces, vertex)
+    if batch != 1:
+        offset = vertex * torch.arange(batch, dtype=torch.int32, device=faces.device)
+        packed = (packed + offset[:, None, None]).reshape(-1, 3)
+    first = len(faces) * torch.arange(batch + 1, dtype=torch.int32, device=faces.device)
+    mesh = PackedMesh(verts_ndc.reshape(-1, 3), packed, first, len(faces), first[:0])
+    return rasterize_packed(mesh, view, z_clip_value, cull_to_frustum)
 
 
-_checked_faces = WeakTensorKeyDictionary()
+def checked_view(
+    image_size: int | tuple[int, int],
+    blur_radius: float,
+    faces_per_pixel: int,
+    perspective: bool,
+    clip: bool,
+    cull_backfaces: bool,
+) -> View:
+    """The arguments of `rasterize` as the kernels take them. Raises ValueError."""
+    size = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+        raise ValueError(f"image_size: expected an int or (height, width), got {image_size}")
+    if not 0 <= blur_radius < math.inf:
+        raise ValueError(
+            f"blur_radius: expected a squared NDC distance of 0 or more, got {blur_radius}"
+        )
+    if faces_per_pixel < 1:
+        raise ValueError(f"faces_per_pixel: expected at least 1, got {faces_per_pixel}")
+    view = View()
+    view.height, view.width = map(int, size)
+    view.right, view.top = view.width / min(size), view.height / min(size)
+    view.per_unit = min(size) / 2
+    view.blur_radius, view.faces_per_pixel = float(blur_radius), int(faces_per_pixel)
+    view.perspective, view.clip, view.cull_backfaces = perspective, clip, cull_backfaces
+    return view
 
 
 def checked_indices(faces: Int[Tensor, "face 3"], vertices: int) -> Int[Tensor, "face 3"]:
     """The faces as int32, for the kernels. Raises ValueError unless they lie within the vertices.
 
-    Remembered for as long as the tensor lives unchanged: a fit draws the same faces hundreds of
-    times, and on CUDA each check makes the CPU wait.
+    Cached: on CUDA each check makes the CPU wait.
     """
-    version = None if faces.is_inference() else faces._version
-    entry = _checked_faces.get(faces)
-    if entry is not None and version is not None and entry[:2] == (version, vertices):
-        return entry[2]
-    if faces.numel():
-        low, high = (int(v) for v in faces.aminmax())
-        if low < 0 or high >= vertices:
-            raise ValueError(
-                f"faces: expected vertex indices 0 to {vertices - 1}, got {low} to {high}: "
-                "does the mesh belong to these vertices?"
-            )
-    with torch.inference_mode(False):  # a later call may save them for its backward pass
-        indices = torch.empty(faces.shape, dtype=torch.int32, device=faces.device)
-        _checked_faces[faces] = (version, vertices, indices.copy_(faces))
-    return indices
+
+    def build() -> Tensor:
+        if faces.numel():
+            low, high = (int(v) for v in faces.aminmax())
+            if low < 0 or high >= vertices:
+                raise ValueError(
+                    f"faces: expected vertex indices 0 to {vertices - 1}, got {low} to {high}: "
+                    "does the mesh belong to these vertices?"
+                )
+        with torch.inference_mode(False):  # a later call may save them for its backward pass
+            return torch.empty_like(faces, dtype=torch.int32).copy_(faces)
+
+    return cached(faces, ("int32", vertices), build)
 
 
 def rasterize_packed(
-    mesh: PackedMesh, settings: Settings, z_clip_value: float | None, cull_to_frustum: bool
+    mesh: PackedMesh, view: View, z_clip_value: float | None, cull_to_frustum: bool
 ) -> Fragments:
     """What `rasterize` does once its arguments are checked and the batch is packed."""
     cut = None
     if z_clip_value is not None or cull_to_frustum:
-        view = (settings.corner, settings.perspective)
-        cut = cut_at_near_plane(mesh, z_clip_value, cull_to_frustum, *view)
+        cut = cut_at_near_plane(mesh, view, z_clip_value, cull_to_frustum)
     pieces = cut.mesh if cut else mesh
-    fragments = Fragments(*_Rasterize.apply(pieces.verts, pieces, settings))
+    fragments = Fragments(*_Rasterize.apply(pieces.verts, pieces, view))
     if cut is None:
         return fragments
     whole, bary = cut.restore(fragments.pix_to_face, fragments.bary_coords)
@@ -216,39 +182,40 @@ def rasterize_packed(
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _pixel_centres(size: int, other: int, real: torch.dtype, device: torch.device) -> Tensor:
-    """NDC of the pixel centres along a side, from the largest down, rounded as PyTorch3D rounds."""
-    extent = torch.tensor(2.0 * max(1.0, size / other), dtype=real)
-    offset = extent / 2
-    centre = (extent * torch.arange(size, dtype=real) + offset) / size - offset
-    return centre.flip(0).to(device)
+def pixel_centres(height: int, width: int, real: torch.dtype, device: torch.device) -> Tensor:
+    """NDC x of the columns, then y of the rows, falling; rounded as PyTorch3D rounds."""
+    centres = []
+    for size, other in ((width, height), (height, width)):
+        extent = torch.tensor(2.0 * max(1.0, size / other), dtype=real)
+        offset = extent / 2
+        centre = (extent * torch.arange(size, dtype=real) + offset) / size - offset
+        centres.append(centre.flip(0))
+    return torch.cat(centres).to(device)
 
 
 class _Rasterize(torch.autograd.Function):
     """The kernels and their hand-written adjoint, in the pieces' own triangle numbers."""
 
     @staticmethod
-    def forward(ctx, verts: Tensor, mesh: PackedMesh, s: Settings):
+    def forward(ctx, verts: Tensor, mesh: PackedMesh, view: View):
         verts = verts.contiguous()
         real, device = verts.dtype, verts.device
         batch = len(mesh.first) - 1
-        shape = (batch, s.height, s.width, s.faces_per_pixel)
+        shape = (batch, view.height, view.width, view.faces_per_pixel)
         if math.prod(shape) > MOST_ENTRIES:
             raise ValueError(f"image_size: {shape} fragments are too many, take a smaller batch")
-        view, per_triangle = s.view(), (batch, mesh.most)
-        xs = _pixel_centres(s.width, s.height, real, device)
-        ys = _pixel_centres(s.height, s.width, real, device)
+        per_triangle = (batch, mesh.most)
+        centres = pixel_centres(view.height, view.width, real, device)
         pix_to_face = torch.full(shape, -1, device=device)
         zbuf, bary, dists = (verts.new_empty((*shape, *last)) for last in ((), (3,), ()))
 
-        scene = [verts, mesh.faces, mesh.first, xs, ys, view]
-        if s.faces_per_pixel == 1 and s.blur_radius == 0 and real == torch.float32:
+        scene = [verts, mesh.faces, mesh.first, centres, view]
+        if view.faces_per_pixel == 1 and view.blur_radius == 0 and real == torch.float32:
             launch(kernels.draw, real, per_triangle, *scene, pix_to_face)
         else:
-            scene.append(mesh.first[:0] if mesh.twin is None else mesh.twin)
             lengths = torch.zeros(math.prod(shape[:3]), dtype=torch.int32, device=device)
-            nowhere = [verts[:0, 0], lengths[:0]]
-            launch(kernels.gather, real, per_triangle, *scene, 0, lengths, *nowhere)
+            no_lists = [verts[:0, 0], lengths[:0]]
+            launch(kernels.gather, real, per_triangle, *scene, mesh.twin, lengths, *no_lists)
             ends = lengths.cumsum(0)
             total = int(ends[-1]) if len(ends) else 0
             if total > MOST_ENTRIES:
@@ -258,11 +225,11 @@ class _Rasterize(torch.autograd.Function):
                 )
             starts = (ends - lengths).int()
             cursor, lists = starts.clone(), [verts.new_empty(total), starts.new_empty(total)]
-            launch(kernels.gather, real, per_triangle, *scene, 1, cursor, *lists)
+            launch(kernels.gather, real, per_triangle, *scene, mesh.twin, cursor, *lists)
             lists = [starts, cursor, *lists, view, pix_to_face, zbuf]
             launch(kernels.keep_nearest, real, len(starts), *lists)
 
-        scene, outputs = [verts, mesh.faces, xs, ys], [pix_to_face, zbuf, bary, dists]
+        scene, outputs = [verts, mesh.faces, centres], [pix_to_face, zbuf, bary, dists]
         launch(kernels.fill_fragments, real, zbuf.numel(), *scene, view, *outputs)
         ctx.mark_non_differentiable(pix_to_face)
         ctx.set_materialize_grads(False)

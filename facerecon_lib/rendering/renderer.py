@@ -3,10 +3,10 @@
     image, mask = render(v_camera, faces, colours)                        # hard
     image, mask = render(v_camera, faces, colours, soft=SoftSettings())   # gradients at the outline
 
-Colours are computed per vertex (Eq. 3) and interpolated, as section 2.1 of the report does. A hard
-image moves with a vertex only through the colours inside the outline; which triangle a pixel shows
-has no gradient. The soft image blends the nearest triangles of each pixel by how far the pixel is
-from them (sigma) and how deep they lie (gamma): Liu et al., Soft Rasterizer, ICCV 2019.
+Colours are computed per vertex (Eq. 3) and interpolated, as in the report. A hard image moves with
+a vertex only through the colours inside the outline; which triangle a pixel shows has no gradient.
+The soft image blends the nearest triangles of each pixel by the pixel's distance from them (sigma)
+and their depth (gamma): Liu et al., Soft Rasterizer, ICCV 2019.
 Notebook 04, section 2.1.
 """
 
@@ -64,14 +64,12 @@ def render(
 
     v_camera: vertices in the camera frame, mm (+X left, +Y up, +Z into the screen).
     attributes: what to show at each vertex: colours, normals, anything.
-    image_size: side of a square image, or (height, width), in pixels.
     soft: None for a hard image, whose mask is 0 or 1 and has no gradient. A soft mask is
         1 - prod(1 - sigmoid(-d / sigma)) over the pixel's triangles.
     background: None (zero), a number, one value per channel (channel,), or images
         (batch, channel, height, width).
-    near: depth in mm at which triangles are cut off, so that none passes through the camera. None:
-        a triangle with a vertex behind the camera is left out whole. Pictures of a face in front of
-        the camera are the same, and this avoids a GPU synchronisation.
+    near: depth in mm at which triangles are cut off. None leaves a triangle with a vertex behind
+        the camera out whole: the same picture of a face in front of it, and no GPU synchronisation.
     """
     sizes = expect("v_camera", v_camera, "batch vertex 3")
     expect("attributes", attributes, "batch vertex channel", **sizes)
@@ -82,7 +80,7 @@ def render(
         settings["clip_barycentric_coords"] = True
     fragments = rasterize(project_ndc(v_camera, fov_deg), faces, image_size, **settings)
 
-    values = _interpolate(fragments, faces, attributes)
+    values = interpolate(fragments, faces, attributes, check=False)
     behind = _background(background, values)
     if soft is None:
         covered = fragments.pix_to_face >= 0
@@ -97,23 +95,20 @@ def interpolate(
     fragments: Fragments,
     faces: Int[Tensor, "face 3"],
     attributes: Float[Tensor, "batch vertex channel"],
+    check: bool = True,
 ) -> Float[Tensor, "batch height width k channel"]:
     """Vertex attributes at each fragment, weighted by its barycentric coordinates; 0 where empty.
 
-    Differentiable in the attributes and, through bary_coords, in the vertices.
+    Differentiable in the attributes and, through bary_coords, in the vertices. check=False skips
+    the look whether the fragments are of these faces, and with it a GPU synchronisation.
     """
-    pix_to_face, most = fragments.pix_to_face, len(fragments.pix_to_face) * len(faces)
-    if pix_to_face.numel() and (last := int(pix_to_face.max())) >= most:
+    pix_to_face, bary = fragments.pix_to_face, fragments.bary_coords
+    most = len(pix_to_face) * len(faces)
+    if check and pix_to_face.numel() and (last := int(pix_to_face.max())) >= most:
         raise ValueError(
             f"fragments: expected triangles below {most}, got {last}: were they rasterized from "
             "these faces?"
         )
-    return _interpolate(fragments, faces, attributes)
-
-
-def _interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
-    """Without the check of the fragments, which waits for a GPU."""
-    bary = fragments.bary_coords
     expect("attributes", attributes, "batch vertex channel", batch=len(bary))
     if attributes.dtype != bary.dtype:
         raise TypeError(
@@ -125,38 +120,30 @@ def _interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Ten
                 f"{name}: expected on {bary.device} like the fragments, got {tensor.device}"
             )
     indices = checked_indices(faces, attributes.shape[1])
-    return _Interpolate.apply(indices, fragments.pix_to_face, bary, attributes)
+    return _Interpolate.apply(indices, pix_to_face, bary, attributes)
 
 
 class _Interpolate(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx, faces: Tensor, pix_to_face: Tensor, bary: Tensor, attributes: Tensor
-    ) -> Tensor:
+    def forward(ctx, faces: Tensor, pix_to_face: Tensor, bary: Tensor, attributes: Tensor):
+        ctx.save_for_backward(faces, pix_to_face, bary, attributes)
         values = attributes.new_empty((*pix_to_face.shape, attributes.shape[2]))
         arguments = [faces, pix_to_face, bary, *attributes.shape[1:], attributes, values]
         launch(blend, bary.dtype, pix_to_face.numel(), *arguments)
-        ctx.save_for_backward(faces, pix_to_face, bary, attributes)
         return values
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         faces, pix_to_face, bary, attributes = ctx.saved_tensors
-        needs_bary, needs_attributes = ctx.needs_input_grad[2:]
-        shape = attributes.shape
-        grad_bary = bary.new_empty(bary.shape if needs_bary else 0)
-        grad_attributes = bary.new_zeros(shape if needs_attributes else 0)
-        arguments = [faces, pix_to_face, bary, *shape[1:], attributes]
-        outputs = [grad_bary, grad_attributes]
-        size = pix_to_face.numel()
-        launch(blend_gradient, bary.dtype, size, *arguments, grad, *outputs)
-        return (
-            None,
-            None,
-            grad_bary if needs_bary else None,
-            grad_attributes if needs_attributes else None,
-        )
+        asked = ctx.needs_input_grad[2:]
+        # a gradient that nothing asks for has an empty array
+        grads = [
+            x.new_zeros(x.shape if a else 0) for x, a in zip((bary, attributes), asked, strict=True)
+        ]
+        arguments = [faces, pix_to_face, bary, *attributes.shape[1:], attributes, grad, *grads]
+        launch(blend_gradient, bary.dtype, pix_to_face.numel(), *arguments)
+        return None, None, *(g if a else None for g, a in zip(grads, asked, strict=True))
 
 
 def _blend(
@@ -173,11 +160,10 @@ def _blend(
     from an ear.
     """
     covered = fragments.pix_to_face >= 0
-    near, far = depth.detach().clamp(min=NEAR).aminmax(dim=1)
+    coverage = torch.sigmoid(-fragments.dists / soft.sigma) * covered
+    near, far = depth.detach().clamp(min=NEAR)[:, None, None].aminmax(dim=-1, keepdim=True)
     margin = DEPTH_MARGIN * (far - near) + 1e-3 * far  # a flat mesh has no range of its own
     near, far = near - margin, far + margin
-    coverage = torch.sigmoid(-fragments.dists / soft.sigma) * covered
-    near, far = (depth[:, None, None, None] for depth in (near, far))
     nearness = (far - fragments.zbuf) / (far - near) * covered
     nearest = nearness.amax(-1, keepdim=True).clamp(min=_TINY).detach()
     weight = coverage * torch.exp((nearness - nearest) / soft.gamma)
@@ -190,10 +176,8 @@ def _blend(
 def _background(background: float | Tensor | None, values: Tensor) -> Tensor:
     """The background, ready to broadcast against (batch, height, width, channel)."""
     batch, height, width, _, channel = values.shape
-    if background is None:
-        background = 0.0
     if not isinstance(background, Tensor):
-        return values.new_full((), background)
+        return values.new_full((), background or 0.0)
     if background.shape == (channel,):
         return background.to(values)
     if background.shape in ((n, channel, height, width) for n in (1, batch)):

@@ -10,17 +10,12 @@ section 2.1.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..face.camera import (
-    CROP_SIZE,
-    DEFAULT_FOV,
-    axis_angle_to_matrix,
-    ndc_to_pixels,
-    pose,
-    project_ndc,
-)
+from ..face import camera
+from ..face.camera import CROP_SIZE, DEFAULT_FOV, axis_angle_to_matrix, project_ndc
 from ..face.coefficients import FaceCoefficients
 from ..face.device_constants import constant
 from ..face.lighting import shade
@@ -59,9 +54,8 @@ class Face:
         self, kind: str = "3d", image_size: int = CROP_SIZE
     ) -> Float[Tensor, "batch 68 2"]:
         """The 68 landmarks in pixels of the crop, as `project_landmarks`."""
-        return project_landmarks(
-            self.model, self.v_camera, self.rotation, kind, self.fov_deg, image_size
-        )
+        pose = self.v_camera, self.rotation
+        return project_landmarks(self.model, *pose, kind, self.fov_deg, image_size)
 
 
 def synthesise(
@@ -83,7 +77,7 @@ def pose_and_light(
     """The same from vertices and albedo of the model's mesh, for offsets added to them."""
     c = coefficients
     normals = vertex_normals(vertices, model.faces) @ axis_angle_to_matrix(c.rotation).mT
-    v_camera = pose(vertices, c.rotation, c.scale, c.translation)
+    v_camera = camera.pose(vertices, c.rotation, c.scale, c.translation)
     colours = shade(albedo, normals, c.lighting)
     return Face(model, vertices, normals, v_camera, albedo, colours, c.rotation, fov_deg)
 
@@ -103,7 +97,7 @@ def project_landmarks(
     """
     index = landmark_vertices(model, v_camera, rotation, kind, fov_deg)
     points = v_camera.gather(1, index[..., None].expand(-1, -1, 3))
-    return ndc_to_pixels(project_ndc(points, fov_deg), image_size)
+    return camera.ndc_to_pixels(project_ndc(points, fov_deg), image_size)
 
 
 @torch.no_grad()
@@ -124,12 +118,11 @@ def landmark_vertices(
     points = project_ndc(v_camera[:, bands.reshape(-1)], fov_deg)[..., :2]
     to_viewer = constant((-1.0, 1.0), points.dtype, points.device)
     points = points.unflatten(1, bands.shape) * to_viewer
-    up = torch.nn.functional.normalize(axis_angle_to_matrix(rotation)[:, :2, 1], dim=-1)
+    up = F.normalize(axis_angle_to_matrix(rotation)[:, :2, 1], dim=-1)
     right = torch.stack([up[:, 1], -up[:, 0]], -1)
     # 30:31, since an index of no axes is read back to the host
     middle = model.mean[model.landmarks[30:31], :2] * constant((0.0, 1.0), up.dtype, up.device)
-    outward = model.mean[bands[:, 0], :2] - middle  # frontal direction of each jaw point
-    outward = torch.nn.functional.normalize(outward, dim=-1)
+    outward = F.normalize(model.mean[bands[:, 0], :2] - middle, dim=-1)  # of each frontal jaw point
     direction = outward[None, :, :1] * right[:, None] + outward[None, :, 1:] * up[:, None]
     furthest = torch.einsum("bjkc,bjc->bjk", points, direction).argmax(-1)
     index[:, :17] = bands.expand(len(index), -1, -1).gather(2, furthest[..., None])[..., 0]

@@ -100,7 +100,7 @@ def test_everything_moves_to_the_device():
             torch.ones(4, 7, 3),
             r"true_vertices: expected \(5, vertex, 3\), got \(4, 7, 3\)",
         ),
-        ("true_albedo", torch.ones(5, 3), r"true_albedo: expected \(5, vertex, 3\)"),
+        ("true_albedo", torch.ones(5, 3), r"true_albedo: expected \(5, 7, 3\)"),
         ("true_albedo", torch.ones(5, 7, 4), r"true_albedo: .* got \(5, 7, 4\)"),
         ("truth", FaceCoefficients.mean(2), "truth: expected 5 like the images, got 2"),
     ],

@@ -62,15 +62,6 @@ def test_types_are_kept_apart():
     assert double.item() == 0.1 != single.item()
 
 
-@pytest.mark.parametrize(
-    ("values", "dtype", "device"),
-    [([1.0], torch.float32, CPU), ((1.0,), None, CPU), ((1.0,), torch.float32, None)],
-)
-def test_lists_and_missing_kinds_are_refused(values, dtype, device):
-    with pytest.raises(TypeError):
-        constant(values, dtype, device)
-
-
 def test_made_in_inference_it_serves_training():
     with torch.inference_mode():
         made = constant((2.0, 3.5), torch.float64, CPU)

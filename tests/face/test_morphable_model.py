@@ -323,7 +323,7 @@ def test_bad_files_are_named_in_one_line(tmp_path):
         MorphableModel.load(text)
     other = tmp_path / "other.safetensors"
     save_file({"weights": torch.zeros(3)}, other, {"format": "pt"})
-    with pytest.raises(ModelError, match="not a face model of this project"):
+    with pytest.raises(ModelError, match="no face model of this project"):
         MorphableModel.load(other)
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(shipped_file("face_model.safetensors").read_bytes()[:100_000])

@@ -25,13 +25,12 @@ from pytorch3d.renderer import (
     look_at_view_transform,
     softmax_rgb_blend,
 )
-from pytorch3d.renderer.mesh import rasterize_meshes
 from pytorch3d.structures import Meshes
 from pytorch3d.utils import ico_sphere
 
 from facerecon_lib.face.camera import project_ndc
 from facerecon_lib.rendering.pytorch3d import WarpMeshRasterizer, rasterize_pytorch3d
-from facerecon_lib.rendering.rasterizer import Fragments, _pixel_centres, rasterize
+from facerecon_lib.rendering.rasterizer import pixel_centres, rasterize
 from facerecon_lib.rendering.renderer import NEAR, SoftSettings, interpolate, render
 
 
@@ -91,12 +90,6 @@ def through_the_camera():
     return project_ndc(verts, 60.0), corners
 
 
-def reference(verts, faces, size, **options):
-    options = {"faces_per_pixel": 1} | options
-    meshes = Meshes(verts, faces[None].expand(len(verts), -1, -1))
-    return Fragments(*rasterize_meshes(meshes, size, **options))
-
-
 def on_an_edge(verts, faces, ours, theirs):
     """Pixels that we give to a triangle whose edge runs exactly through the centre."""
     return (ours.pix_to_face >= 0) & (theirs.pix_to_face < 0) & (ours.bary_coords.amin(-1) == 0)
@@ -130,7 +123,7 @@ FIELDS = ("zbuf", "bary_coords", "dists")
 def test_fragments_are_equal(mesh, options):
     verts, faces = mesh()
     ours = rasterize(verts, faces, (40, 52), **options)
-    theirs = reference(verts, faces, (40, 52), **options)
+    theirs = rasterize_pytorch3d(verts, faces, (40, 52), **options)
     assert (ours.pix_to_face >= 0).sum() > 300
     assert torch.equal(ours.pix_to_face, theirs.pix_to_face)
     for field in FIELDS:
@@ -143,7 +136,7 @@ def test_fragments_are_equal(mesh, options):
 def test_fragments_of_the_shipped_face_are_equal(options):
     verts, faces = shipped()
     ours = rasterize(verts, faces, 64, **options)
-    theirs = reference(verts, faces, 64, **options)
+    theirs = rasterize_pytorch3d(verts, faces, 64, **options)
     left_out = on_an_edge(verts, faces, ours, theirs)
     same = (ours.pix_to_face == theirs.pix_to_face) | left_out
     assert (ours.pix_to_face[..., 0] >= 0).sum() > 1000
@@ -156,7 +149,7 @@ def test_fragments_of_the_shipped_face_are_equal(options):
 def test_a_pixel_centre_on_a_shared_edge_is_empty_there_and_ours_here():
     verts = torch.tensor([[[0.5, 0.5, 1], [-0.5, 0.5, 1], [-0.5, -0.5, 1], [0.5, -0.5, 1.0]]])
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
-    ours, theirs = rasterize(verts, faces, 16), reference(verts, faces, 16)
+    ours, theirs = rasterize(verts, faces, 16), rasterize_pytorch3d(verts, faces, 16)
     left_out = on_an_edge(verts, faces, ours, theirs)
     assert torch.equal(left_out[0, ..., 0].nonzero(), torch.arange(4, 12)[:, None].expand(8, 2))
     assert torch.equal(ours.pix_to_face[~left_out], theirs.pix_to_face[~left_out])
@@ -170,8 +163,8 @@ def beyond_the_horizon(verts, faces, pix_to_face):
     height, width = pix_to_face.shape[1:3]
     packed = torch.cat([faces + b * verts.shape[1] for b in range(len(verts))])
     corner = verts.detach().double().flatten(0, 1)[packed[pix_to_face.clamp(min=0)]]
-    x = _pixel_centres(width, height, torch.float64, verts.device)[:, None]
-    y = _pixel_centres(height, width, torch.float64, verts.device)[:, None, None]
+    x, y = pixel_centres(height, width, torch.float64, verts.device).split([width, height])
+    x, y = x[:, None], y[:, None, None]
 
     def area(i, j):
         u, v = corner[..., i, :], corner[..., j, :]
@@ -198,7 +191,7 @@ def test_gradients_agree(mesh, options):
     pulls = {
         field: torch.randn(getattr(fragments, field).shape, generator=draw) for field in FIELDS
     }
-    for function in (rasterize, reference):
+    for function in (rasterize, rasterize_pytorch3d):
         v = verts.clone().requires_grad_()
         fragments = function(v, faces, size, **options)
         for field in FIELDS:
@@ -227,7 +220,7 @@ def test_gradients_agree(mesh, options):
 def test_fragments_of_triangles_cut_by_the_near_plane_are_equal(options):
     verts, faces = through_the_camera()
     ours = rasterize(verts, faces, (40, 52), z_clip_value=0.3, **options)
-    theirs = reference(verts, faces, (40, 52), z_clip_value=0.3, **options)
+    theirs = rasterize_pytorch3d(verts, faces, (40, 52), z_clip_value=0.3, **options)
     cut = ((verts[..., 2] < 0.3)[:, faces].sum(-1) % 3 > 0).flatten()
     assert cut[ours.pix_to_face[ours.pix_to_face >= 0]].sum() > 300
     assert torch.equal(ours.pix_to_face, theirs.pix_to_face)
@@ -244,15 +237,15 @@ def test_frustum_culling_agrees_where_pytorch3d_culls_what_is_out_of_view():
     assert not (verts[..., 1] > 1).any()
     for options in ({}, {"z_clip_value": 1.5, "perspective_correct": True}):
         ours = rasterize(verts, faces, 40, cull_to_frustum=True, **options)
-        theirs = reference(verts, faces, 40, cull_to_frustum=True, **options)
+        theirs = rasterize_pytorch3d(verts, faces, 40, cull_to_frustum=True, **options)
         assert torch.equal(ours.pix_to_face, theirs.pix_to_face)
 
 
 def test_frustum_culling_keeps_a_triangle_that_pytorch3d_loses_at_a_corner():
     verts = torch.tensor([[[1.2, 1.2, 2], [-0.8, 0.9, 2], [0.1, -0.9, 2]]])
     faces = torch.tensor([[0, 1, 2]])
-    whole = reference(verts, faces, 20)
-    assert (reference(verts, faces, 20, cull_to_frustum=True).pix_to_face < 0).all()
+    whole = rasterize_pytorch3d(verts, faces, 20)
+    assert (rasterize_pytorch3d(verts, faces, 20, cull_to_frustum=True).pix_to_face < 0).all()
     ours = rasterize(verts, faces, 20, cull_to_frustum=True)
     assert torch.equal(ours.pix_to_face, whole.pix_to_face)
 

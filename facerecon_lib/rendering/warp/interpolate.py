@@ -6,22 +6,30 @@
 Arrays are flat; over fragments in the order (batch, height, width, k). Notebook 04, section 2.1.
 """
 
-from typing import Any
-
 import warp as wp
+
+from .triangle import Indices, Longs, Reals
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 
+@wp.func
+def rows(faces: Indices, i: int, vertices: int, channels: int):
+    """Where the attributes of the three corners begin; i counts triangles through the batch."""
+    mesh = i / faces.shape[0]
+    corners = mesh * vertices * wp.vec3i(1, 1, 1) + faces[i - mesh * faces.shape[0]]
+    return corners[0] * channels, corners[1] * channels, corners[2] * channels
+
+
 @wp.kernel
 def blend(
-    faces: wp.array(dtype=wp.vec3i),
-    pix_to_face: wp.array(dtype=wp.int64),
-    bary: wp.array(dtype=Any),
+    faces: Indices,
+    pix_to_face: Longs,
+    bary: Reals,
     vertices: int,
     channels: int,
-    attributes: wp.array(dtype=Any),
-    values: wp.array(dtype=Any),
+    attributes: Reals,
+    values: Reals,
 ):
     """One thread per fragment: the weighted sum of its triangle's three vertex attributes."""
     n = wp.tid()
@@ -30,30 +38,24 @@ def blend(
         for k in range(channels):
             values[n * channels + k] = values.dtype(0.0)
         return
-    mesh = i / faces.shape[0]
-    offset = mesh * vertices
-    corners = faces[i - mesh * faces.shape[0]]
-    a = (offset + corners[0]) * channels
-    b = (offset + corners[1]) * channels
-    c = (offset + corners[2]) * channels
+    a, b, c = rows(faces, i, vertices, channels)
     w = bary[n]
     for k in range(channels):
-        values[n * channels + k] = (
-            w[0] * attributes[a + k] + w[1] * attributes[b + k] + w[2] * attributes[c + k]
-        )
+        value = w[0] * attributes[a + k] + w[1] * attributes[b + k] + w[2] * attributes[c + k]
+        values[n * channels + k] = value
 
 
 @wp.kernel
 def blend_gradient(
-    faces: wp.array(dtype=wp.vec3i),
-    pix_to_face: wp.array(dtype=wp.int64),
-    bary: wp.array(dtype=Any),
+    faces: Indices,
+    pix_to_face: Longs,
+    bary: Reals,
     vertices: int,
     channels: int,
-    attributes: wp.array(dtype=Any),
-    grad_values: wp.array(dtype=Any),
-    grad_bary: wp.array(dtype=Any),
-    grad_attributes: wp.array(dtype=Any),
+    attributes: Reals,
+    grad_values: Reals,
+    grad_bary: Reals,
+    grad_attributes: Reals,
 ):
     """`blend` backwards; a gradient that nothing asks for has an empty array."""
     n = wp.tid()
@@ -62,12 +64,7 @@ def blend_gradient(
         if grad_bary.shape[0] > 0:
             grad_bary[n] = bary[n] - bary[n]
         return
-    mesh = i / faces.shape[0]
-    offset = mesh * vertices
-    corners = faces[i - mesh * faces.shape[0]]
-    a = (offset + corners[0]) * channels
-    b = (offset + corners[1]) * channels
-    c = (offset + corners[2]) * channels
+    a, b, c = rows(faces, i, vertices, channels)
     w = bary[n]
     gw = w - w
     for k in range(channels):

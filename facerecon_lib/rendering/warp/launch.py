@@ -3,8 +3,8 @@
     launch(kernel, torch.float32, dim, tensor, view, 3)
 
 Kernels take arrays of `Any` float type: of triples where the argument's name is in VECTORS, else of
-numbers. A module's kernels are compiled together at first use, once per type. Notebook 04,
-section 2.1.
+numbers. A module's kernels are compiled together at first use, once per type.
+Notebook 04, section 2.1.
 """
 
 import os
@@ -23,13 +23,10 @@ VECTORS = ("verts", "bary", "grad_verts", "grad_bary")  # the other Any arrays h
 @lru_cache
 def _versions(module: str, real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
     """All kernels of a module for tensors of one type: each type costs it one compilation."""
-    scalar, vector = {
-        torch.float32: (wp.float32, wp.vec3f),
-        torch.float64: (wp.float64, wp.vec3d),
-    }[real]
+    single = real == torch.float32
+    scalar, vector = (wp.float32, wp.vec3f) if single else (wp.float64, wp.vec3d)
     versions = {}
-    kernels = [k for k in vars(sys.modules[module]).values() if isinstance(k, wp.Kernel)]
-    for kernel in kernels:
+    for kernel in [k for k in vars(sys.modules[module]).values() if isinstance(k, wp.Kernel)]:
         types = {
             arg.label: wp.array(dtype=vector if arg.label in VECTORS else scalar)
             for arg in kernel.adj.args
@@ -41,23 +38,21 @@ def _versions(module: str, real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
 
 @lru_cache
 def start_warp() -> None:
-    """Without a GPU, Warp's C++ side says so on file descriptor 2: once in every notebook."""
+    """Start Warp without what its C++ side prints on file descriptor 2 where there is no GPU."""
     try:
         stderr = None if torch.cuda.is_available() else os.dup(2)
     except OSError:  # a process without a standard error
         stderr = None
     if stderr is None:
-        wp.init()
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
+        return wp.init()
     sys.stderr.flush()
     try:
-        os.dup2(null, 2)
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), 2)
         wp.init()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.close(null)
 
 
 def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *arguments) -> None:
@@ -69,9 +64,8 @@ def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *ar
     start_warp()
     version = _versions(kernel.func.__module__, real)[kernel]
     device = next(a.device for a in arguments if isinstance(a, torch.Tensor))
-    stream = None
-    if device.type == "cuda":
-        stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+    on_cuda = device.type == "cuda"
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if on_cuda else None
     inputs = []
     for parameter, value in zip(version.adj.args, arguments, strict=True):
         if isinstance(value, torch.Tensor):

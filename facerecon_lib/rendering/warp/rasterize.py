@@ -1,8 +1,8 @@
 """Warp kernels of the rasterizer: one Python source, compiled at first use for the CPU or for CUDA.
 
-    launch(draw, torch.float32, (batch, most), verts, faces, first, xs, ys, view, nearest)  # hard
+    launch(draw, torch.float32, (batch, most), verts, faces, first, centres, view, nearest)  # hard
     launch(gather, ...), launch(keep_nearest, ...)                                          # soft
-    launch(fill_fragments, real, zbuf.numel(), verts, faces, xs, ys, view, ...)             # both
+    launch(fill_fragments, real, zbuf.numel(), verts, faces, centres, view, ...)             # both
 
 Vertices arrive packed and triangles as indices into them; mesh b owns triangles first[b] to
 first[b + 1] - 1. Arrays over fragments are flat, in the order (batch, height, width, k). Tensors
@@ -14,22 +14,7 @@ from typing import Any
 
 import warp as wp
 
-from .triangle import (
-    EPSILON,
-    ONE,
-    ZERO,
-    Triangle,
-    View,
-    clipped,
-    covers,
-    depth_at,
-    edges_at,
-    is_drawable,
-    pixel_box,
-    to_outline,
-    triangle_of,
-    weights,
-)
+from . import triangle as tri
 
 # Without fused multiply-adds an edge walked from either end gives the same number, sign apart.
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
@@ -40,34 +25,30 @@ LOW_WORD = wp.constant(wp.uint64(2**32 - 1))
 
 @wp.kernel
 def draw(
-    verts: wp.array(dtype=Any),
-    faces: wp.array(dtype=wp.vec3i),
-    first: wp.array(dtype=wp.int32),
-    xs: wp.array(dtype=Any),
-    ys: wp.array(dtype=Any),
-    view: View,
-    nearest: wp.array(dtype=wp.uint64),
+    verts: tri.Reals,
+    faces: tri.Indices,
+    first: tri.Ints,
+    centres: tri.Reals,
+    view: tri.View,
+    nearest: tri.Words,
 ):
     """Hard case, one thread per triangle: each pixel keeps the least (float32 depth, triangle)."""
     mesh, j = wp.tid()
     i = first[mesh] + j
     if i >= first[mesh + 1]:
         return
-    corners = faces[i]
-    a = verts[corners[0]]
-    b = verts[corners[1]]
-    c = verts[corners[2]]
-    t = triangle_of(wp.vec3d(a), wp.vec3d(b), wp.vec3d(c))
-    if not is_drawable(t, view):
+    a, b, c = tri.corners_of(verts, faces, i)
+    t = tri.triangle_of(wp.vec3d(a), wp.vec3d(b), wp.vec3d(c))
+    if not tri.is_drawable(t, view):
         return
-    col0, col1, row0, row1 = pixel_box(t, ZERO, view)
+    col0, col1, row0, row1 = tri.pixel_box(t, tri.ZERO, view)
     for row in range(row0, row1 + 1):
-        py = ys[row]
+        py = centres[view.width + row]
         base = (mesh * view.height + row) * view.width
         for col in range(col0, col1 + 1):
-            px = xs[col]
-            if covers(t, edges_at(t, wp.float64(px), wp.float64(py))):
-                depth = wp.float32(depth_at(px, py, a, b, c, view))
+            px = centres[col]
+            if tri.covers(t, tri.edges_at(t, wp.float64(px), wp.float64(py))):
+                depth = wp.float32(tri.depth_at(px, py, a, b, c, view))
                 if depth >= wp.float32(0.0):
                     # Positive floats order like their bits; the triangle breaks ties.
                     bits = wp.uint64(wp.cast(depth, wp.uint32)) << wp.uint64(32)
@@ -75,79 +56,70 @@ def draw(
 
 
 @wp.func
-def sample(t: Triangle, e: wp.vec3d, px: Any, py: Any, a: Any, b: Any, c: Any, view: View):
+def sample(t: tri.Triangle, e: wp.vec3d, px: Any, py: Any, a: Any, b: Any, c: Any, view: tri.View):
     """Whether a triangle counts at a pixel centre, its depth and its squared distance there.
 
     It counts where it covers the centre or comes nearer to it than the blur.
     """
-    distance = to_outline(px, py, a, b, c)
-    depth = depth_at(px, py, a, b, c, view)
-    counts = covers(t, e) or wp.float64(distance) < view.blur_radius
+    distance = tri.to_outline(px, py, a, b, c)
+    depth = tri.depth_at(px, py, a, b, c, view)
+    counts = tri.covers(t, e) or wp.float64(distance) < view.blur_radius
     return counts and depth >= type(px)(0.0), depth, distance
 
 
 @wp.kernel
 def gather(
-    verts: wp.array(dtype=Any),
-    faces: wp.array(dtype=wp.vec3i),
-    first: wp.array(dtype=wp.int32),
-    xs: wp.array(dtype=Any),
-    ys: wp.array(dtype=Any),
-    view: View,
-    twin: wp.array(dtype=wp.int32),
-    write: int,
-    cursor: wp.array(dtype=wp.int32),
-    depths: wp.array(dtype=Any),
-    triangles: wp.array(dtype=wp.int32),
+    verts: tri.Reals,
+    faces: tri.Indices,
+    first: tri.Ints,
+    centres: tri.Reals,
+    view: tri.View,
+    twin: tri.Ints,
+    cursor: tri.Ints,
+    depths: tri.Reals,
+    triangles: tri.Ints,
 ):
     """Soft case, one thread per triangle: advances the cursor of each pixel that it may count in.
 
-    Run once to count each pixel's list (write = 0), and again to write the lists, with the cursors
-    at the exclusive prefix sum of those counts. twin[i] is the other half of a
-    triangle that the near plane cut into two, or -1: of two halves only the one nearer to the pixel
-    centre counts.
+    Run once with empty lists, to count, and again to write the lists, with the cursors at the
+    exclusive prefix sum of those counts. twin[i] is the other half of a triangle that the
+    near plane cut into two, or -1: only the half nearer to the pixel centre counts.
     """
     mesh, j = wp.tid()
     i = first[mesh] + j
     if i >= first[mesh + 1]:
         return
-    corners = faces[i]
-    a = verts[corners[0]]
-    b = verts[corners[1]]
-    c = verts[corners[2]]
-    t = triangle_of(wp.vec3d(a), wp.vec3d(b), wp.vec3d(c))
-    if not is_drawable(t, view):
+    a, b, c = tri.corners_of(verts, faces, i)
+    t = tri.triangle_of(wp.vec3d(a), wp.vec3d(b), wp.vec3d(c))
+    if not tri.is_drawable(t, view):
         return
     other = wp.int32(-1)
     if twin.shape[0] > 0:
         other = twin[i]
     radius = wp.sqrt(view.blur_radius)
-    col0, col1, row0, row1 = pixel_box(t, radius, view)
+    col0, col1, row0, row1 = tri.pixel_box(t, radius, view)
     # An edge function is the distance to the edge's line times the edge's length.
-    reach = -(ONE + EPSILON) * radius
-    reach0 = reach * wp.sqrt(t.dx[0] * t.dx[0] + t.dy[0] * t.dy[0]) - EPSILON * EPSILON
-    reach1 = reach * wp.sqrt(t.dx[1] * t.dx[1] + t.dy[1] * t.dy[1]) - EPSILON * EPSILON
-    reach2 = reach * wp.sqrt(t.dx[2] * t.dx[2] + t.dy[2] * t.dy[2]) - EPSILON * EPSILON
+    reach = -(tri.ONE + tri.EPSILON) * radius
+    reach0 = reach * wp.sqrt(t.dx[0] * t.dx[0] + t.dy[0] * t.dy[0]) - tri.EPSILON * tri.EPSILON
+    reach1 = reach * wp.sqrt(t.dx[1] * t.dx[1] + t.dy[1] * t.dy[1]) - tri.EPSILON * tri.EPSILON
+    reach2 = reach * wp.sqrt(t.dx[2] * t.dx[2] + t.dy[2] * t.dy[2]) - tri.EPSILON * tri.EPSILON
     for row in range(row0, row1 + 1):
-        py = ys[row]
+        py = centres[view.width + row]
         base = (mesh * view.height + row) * view.width
         for col in range(col0, col1 + 1):
-            px = xs[col]
-            e = edges_at(t, wp.float64(px), wp.float64(py))
+            px = centres[col]
+            e = tri.edges_at(t, wp.float64(px), wp.float64(py))
             if e[0] >= reach0 and e[1] >= reach1 and e[2] >= reach2:
-                if write == 0:
+                if depths.shape[0] == 0:
                     wp.atomic_add(cursor, base + col, 1)
                     continue
                 counts, depth, distance = sample(t, e, px, py, a, b, c, view)
                 if counts and other >= 0:
-                    corners = faces[other]
-                    oa = verts[corners[0]]
-                    ob = verts[corners[1]]
-                    oc = verts[corners[2]]
-                    o = triangle_of(wp.vec3d(oa), wp.vec3d(ob), wp.vec3d(oc))
-                    oe = edges_at(o, wp.float64(px), wp.float64(py))
+                    oa, ob, oc = tri.corners_of(verts, faces, other)
+                    o = tri.triangle_of(wp.vec3d(oa), wp.vec3d(ob), wp.vec3d(oc))
+                    oe = tri.edges_at(o, wp.float64(px), wp.float64(py))
                     rival, _depth, its = sample(o, oe, px, py, oa, ob, oc, view)
-                    if rival and is_drawable(o, view):
+                    if rival and tri.is_drawable(o, view):
                         counts = distance < its or (distance == its and i < other)
                 if counts:
                     slot = wp.atomic_add(cursor, base + col, 1)
@@ -157,13 +129,13 @@ def gather(
 
 @wp.kernel
 def keep_nearest(
-    starts: wp.array(dtype=wp.int32),
-    ends: wp.array(dtype=wp.int32),
-    depths: wp.array(dtype=Any),
-    triangles: wp.array(dtype=wp.int32),
-    view: View,
-    nearest: wp.array(dtype=wp.uint64),
-    nearest_depths: wp.array(dtype=Any),
+    starts: tri.Ints,
+    ends: tri.Ints,
+    depths: tri.Reals,
+    triangles: tri.Ints,
+    view: tri.View,
+    nearest: tri.Words,
+    nearest_depths: tri.Reals,
 ):
     """One thread per pixel: insert its list into the few nearest, by depth, ties by triangle."""
     pixel = wp.tid()
@@ -190,15 +162,14 @@ def keep_nearest(
 
 @wp.kernel
 def fill_fragments(
-    verts: wp.array(dtype=Any),
-    faces: wp.array(dtype=wp.vec3i),
-    xs: wp.array(dtype=Any),
-    ys: wp.array(dtype=Any),
-    view: View,
-    pix_to_face: wp.array(dtype=wp.uint64),
-    zbuf: wp.array(dtype=Any),
-    bary: wp.array(dtype=Any),
-    dists: wp.array(dtype=Any),
+    verts: tri.Reals,
+    faces: tri.Indices,
+    centres: tri.Reals,
+    view: tri.View,
+    pix_to_face: tri.Words,
+    zbuf: tri.Reals,
+    bary: tri.Reals,
+    dists: tri.Reals,
 ):
     """One thread per fragment: depth, barycentric coordinates and signed squared distance."""
     n = wp.tid()
@@ -210,16 +181,11 @@ def fill_fragments(
         dists[n] = empty
         return
     i = wp.int32(key & LOW_WORD)
-    pixel = n / view.faces_per_pixel
-    py = ys[pixel / view.width % view.height]
-    px = xs[pixel % view.width]
-    corners = faces[i]
-    a = verts[corners[0]]
-    b = verts[corners[1]]
-    c = verts[corners[2]]
-    w0, w1, w2 = weights(px, py, a, b, c, view.perspective)
-    c0, c1, c2 = clipped(w0, w1, w2, view.clip)
-    distance = to_outline(px, py, a, b, c)
+    px, py = tri.pixel_centre(n, centres, view)
+    a, b, c = tri.corners_of(verts, faces, i)
+    w0, w1, w2 = tri.weights(px, py, a, b, c, view.perspective)
+    c0, c1, c2 = tri.clipped(w0, w1, w2, view.clip)
+    distance = tri.to_outline(px, py, a, b, c)
     if wp.min(wp.min(w0, w1), w2) > type(px)(0.0):
         distance = -distance
     pix_to_face[n] = wp.uint64(i)

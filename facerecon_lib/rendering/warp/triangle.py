@@ -1,11 +1,11 @@
-"""What the kernels ask about one triangle and one pixel: Warp functions, compiled into each kernel.
+"""One triangle and one pixel: Warp functions, compiled into each kernel.
 
     t = triangle_of(wp.vec3d(a), wp.vec3d(b), wp.vec3d(c))
     if covers(t, edges_at(t, px, py)):
         depth = depth_at(px, py, a, b, c, view)
 
 A vertex is (NDC x, NDC y, camera z). Which triangle owns a pixel centre is decided in float64,
-where the edge functions of float32 vertices are as good as exact, so that two triangles never
+where the edge functions of float32 vertices are all but exact, so that two triangles never
 disagree about a pixel on their common edge. Weights, depths and distances are computed in the
 tensors' own type and rounded step by step as PyTorch3D rounds them, so that ties fall as they do
 there. Notebook 04, section 2.1.
@@ -14,6 +14,12 @@ there. Notebook 04, section 2.1.
 from typing import Any
 
 import warp as wp
+
+Reals = wp.array(dtype=Any)  # of numbers or, by its name (`launch.VECTORS`), of triples
+Ints = wp.array(dtype=wp.int32)
+Indices = wp.array(dtype=wp.vec3i)
+Longs = wp.array(dtype=wp.int64)
+Words = wp.array(dtype=wp.uint64)
 
 EPSILON = wp.constant(wp.float64(1e-8))  # PyTorch3D's kEpsilon, in NDC: areas, lengths, depths
 MINIMUM_SUM = wp.constant(wp.float64(1e-5))  # PyTorch3D's floor under the sum of clipped weights
@@ -56,6 +62,19 @@ class Triangle:
     dx: wp.vec3d
     dy: wp.vec3d
     area: wp.float64  # doubled; positive where the triangle faces the camera
+
+
+@wp.func
+def corners_of(verts: Reals, faces: Indices, i: int):
+    corners = faces[i]
+    return verts[corners[0]], verts[corners[1]], verts[corners[2]]
+
+
+@wp.func
+def pixel_centre(fragment: int, centres: Reals, view: View):
+    """NDC x and y of a fragment's pixel; `centres` holds the columns' x and then the rows' y."""
+    pixel = fragment / view.faces_per_pixel
+    return centres[pixel % view.width], centres[view.width + pixel / view.width % view.height]
 
 
 @wp.func
