@@ -27,27 +27,18 @@ from .offsets import VertexOffsets, sample_offsets
 from .uv_space import unwrap
 
 LIGHTS = ("photo", "encoder", "free", "grey", "known")
-"""The light of the base branch's face.
-
-"encoder": its own. "photo": fitted by least squares to the photo's colours. The other three solve
-albedo and light from the photo, the shape fixed: with a light of 27 free numbers, with a grey one
-of 9, or under the true light, which only rendered faces have.
-"""
-
-SPACES = ("image", "uv")
-"""The plane of a map: the photo's pixels, or the face's surface unrolled (the report's [12])."""
+"""The light of the base branch's face: "encoder" its own; "photo" fitted by least squares to the
+photo's colours; the others solve albedo and light from the photo as `recolour` does, "known" under
+the true light, which only rendered faces have."""
 
 
 @dataclass(eq=False)
 class BaseFaces:
-    """The base branch's faces of a batch, without gradients.
-
-    image: the rendering, colours in [0, 1], 0 outside the mask.
-    """
+    """The base branch's faces of a batch, without gradients."""
 
     coefficients: FaceCoefficients
     face: Face
-    image: Float[Tensor, "batch 3 size size"]
+    image: Float[Tensor, "batch 3 size size"]  # in [0, 1], 0 outside the mask
     mask: Float[Tensor, "batch 1 size size"]
 
     def __len__(self) -> int:
@@ -70,11 +61,10 @@ class AugmentedFaces:
 
 
 class BaseBranch:
-    """A frozen encoder, and the light of its face (one of LIGHTS).
+    """A frozen encoder, and the light of its face (one of LIGHTS, or ValueError).
 
     model: of the coefficients. It may have another albedo basis than the encoder was trained with
-    if `light` is "free", "grey" or "known", which solve for the albedo. Raises ValueError for an
-    unknown light.
+    if `light` is "free", "grey" or "known", which solve for the albedo.
     """
 
     def __init__(self, encoder: Encoder, model: MorphableModel, light: str = "photo"):
@@ -85,13 +75,15 @@ class BaseBranch:
 
     @torch.no_grad()
     def __call__(self, batch: FaceBatch) -> BaseFaces:
-        """Raises ValueError for light "known" where the batch has no truth."""
         c = self.encoder(batch.image.contiguous(memory_format=torch.channels_last))
         return base_faces(self.model, self.relight(c, batch), batch.image.shape[-1])
 
     @torch.no_grad()
     def relight(self, coefficients: FaceCoefficients, batch: FaceBatch) -> FaceCoefficients:
-        """The encoder's coefficients in the branch's light; errors as of a call."""
+        """The encoder's coefficients in the branch's light.
+
+        Raises ValueError for light "known" where the batch has no truth.
+        """
         c = coefficients
         if self.light == "encoder":
             return c
@@ -114,10 +106,9 @@ def base_faces(model: MorphableModel, coefficients: FaceCoefficients, size: int)
 def augment(
     base: BaseFaces, maps: OffsetMaps, sampling: str = "bilinear", space: str = "image"
 ) -> AugmentedFaces:
-    """Maps to the face with them: sampled at the base's vertices, added, posed and lit again.
+    """The face with the maps: sampled at the base's vertices, added, posed and lit again.
 
-    Differentiable in the maps. sampling: "bilinear", or "hyperbolic", which the report gave up.
-    space: one of SPACES.
+    Differentiable in the maps. sampling, space: as of `sample_offsets`.
     """
     offsets = sample_offsets(maps, base.face, sampling, space)
     vertices = base.face.vertices + offsets.displacement
@@ -137,18 +128,12 @@ def unet_inputs(
 
 
 class AugmentedBranch:
-    """A U-Net on a base branch, without gradients: photos in, detailed faces out.
-
-    sampling and space are those that the U-Net was trained with, as its file says.
-    Raises ValueError for an unknown space.
-    """
+    """A U-Net on a base branch, without gradients: photos in, detailed faces out."""
 
     def __init__(self, unet: DoubleHeadUNet, base_branch: BaseBranch):
         self.unet, self.base_branch = unet.eval(), base_branch
         self.sampling = unet.metadata.get("sampling", "bilinear")
         self.space = unet.metadata.get("space", "image")
-        if self.space not in SPACES:
-            raise ValueError(f"space {self.space!r}: expected {' or '.join(SPACES)}")
 
     def __call__(self, batch: FaceBatch) -> AugmentedFaces:
         return self.detail(batch.image, self.base_branch(batch))

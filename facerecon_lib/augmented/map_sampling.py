@@ -20,9 +20,8 @@ def sample_bilinear(
 ) -> Float[Tensor, "batch vertex channel"]:
     """The maps at points between texel centres: sum b_k M_k over the four around each.
 
-    points: pixels x, y from the top left, as `camera.ndc_to_pixels` gives them: texel i's centre is
-    at i + 0.5. Beyond the outermost centres the border's value holds, with no gradient to the
-    point. Differentiable in both. Raises ValueError for shapes that do not fit.
+    points: pixels x, y from the top left; texel i's centre is at i + 0.5. Beyond the outermost
+    centres the border's value holds, with no gradient to the point. Differentiable in both.
     """
     sizes = expect("maps", maps, "batch channel height width")
     expect("points", points, "batch vertex 2", **sizes)
@@ -42,10 +41,7 @@ def sample_hyperbolic(
 
     So a rasterizer interpolates attributes in perspective; section 2.2 gave it up as unstable. The
     denominator is a weighted mean of 1 / w: of one sign, and harmless, for depths before the
-    camera; where depths pass through zero, so does it. The unit of depth cancels.
-
-    points: pixels, as in `sample_bilinear`; constant depths give the same reading. Differentiable
-    in maps, points and depth. Raises ValueError for shapes that do not fit.
+    camera; where depths pass through zero, so does it. Differentiable in all three.
     """
     sizes = expect("maps", maps, "batch channel height width")
     expect("texel_depth", texel_depth, "batch 1 height width", **sizes)

@@ -24,25 +24,20 @@ from ..rendering.visibility import texel_depth, visible_vertices
 from .map_sampling import sample_bilinear, sample_hyperbolic
 from .uv_space import cylindrical_uv, uv_exposed
 
-SEAM_WIDTH = 8.0
-"""Width of the blend between a vertex's own reading and its mirror vertex's: mm along the surface
-from where it becomes visible."""
-
-FADE_WIDTH = 30.0
-"""How far offsets fade into what neither side shows: mm along the surface."""
+SPACES = ("image", "uv")
+"""The plane of a map: the photo's pixels, or the face's surface unrolled (the report's [12])."""
+# mm along the surface: the blend of a vertex's own reading and its mirror vertex's, from where it
+# becomes visible; and the fade into what neither side shows.
+SEAM_WIDTH, FADE_WIDTH = 8.0, 30.0
 
 
 @dataclass(eq=False)
 class VertexOffsets:
-    """What is added to the base face.
+    """What is added to the base face."""
 
-    texture: to the albedo in [0, 1]. displacement: mm, model frame. seen: 1 where the vertex reads
-    the maps itself, 0 where it takes the reading of others, or nothing.
-    """
-
-    texture: Float[Tensor, "batch vertex 3"]
-    displacement: Float[Tensor, "batch vertex 3"]
-    seen: Float[Tensor, "batch vertex"]
+    texture: Float[Tensor, "batch vertex 3"]  # to the albedo in [0, 1]
+    displacement: Float[Tensor, "batch vertex 3"]  # mm, model frame
+    seen: Float[Tensor, "batch vertex"]  # 1 where the vertex reads the maps itself, else 0
 
 
 def sample_offsets(
@@ -52,17 +47,17 @@ def sample_offsets(
 
     A visible vertex reads the maps where the base mesh projects it; the gradient reaches the maps
     alone. A hidden one takes the reading of its mirror vertex, if that is visible, with x of the
-    displacement negated. A blend, SEAM_WIDTH wide, joins the two on the visible side. Where neither
-    is visible the offset fades to zero along the surface over FADE_WIDTH.
+    displacement negated. A blend joins the two on the visible side. Where neither is visible the
+    offset fades to zero along the surface.
 
-    sampling: "bilinear", or "hyperbolic" with the depth before the camera.
-    space: "image", or "uv": there a vertex reads its place in `cylindrical_uv`, visible in the
-    photo or not, and counts as hidden if another part of the head covers it in that map.
+    sampling: "bilinear", or "hyperbolic" with the depth before the camera, which the report gave
+    up. space: in "uv" a vertex reads its place in `cylindrical_uv`, visible in the photo or not,
+    and counts as hidden if another part of the head covers it in that map.
     Raises ValueError for another sampling or space, and for hyperbolic sampling in uv space.
     """
     if sampling not in ("bilinear", "hyperbolic"):
         raise ValueError(f"sampling {sampling!r}: expected 'bilinear' or 'hyperbolic'")
-    if space not in ("image", "uv"):
+    if space not in SPACES:
         raise ValueError(f"space {space!r}: expected 'image' or 'uv'")
     if space == "uv" and sampling == "hyperbolic":
         raise ValueError("sampling 'hyperbolic': a map in uv space has no depth; take 'bilinear'")
@@ -75,16 +70,15 @@ def sample_offsets(
         else:
             points = ndc_to_pixels(project_ndc(face.v_camera, face.fov_deg), size)
             seen = visible_vertices(face, size)
-        depth = texel_depth(face, size) if sampling == "hyperbolic" else None
-    if depth is None:
+    if sampling == "bilinear":
         read = sample_bilinear(both, points)
     else:
-        read = sample_hyperbolic(both, points, depth)
+        read = sample_hyperbolic(both, points, texel_depth(face, size).detach())
     own, other = _shares(seen[..., None], model)
     flip = constant((1.0, 1.0, 1.0, -1.0, 1.0, 1.0), read.dtype, read.device)
     taken = own * read + other * flip * read[:, model.mirror]
-    offsets = _continued(taken, own + other, model)
-    return VertexOffsets(offsets[..., :3], offsets[..., 3:], seen)
+    texture, displacement = _continued(taken, own + other, model).split(3, -1)
+    return VertexOffsets(texture, displacement, seen)
 
 
 @torch.no_grad()
@@ -94,8 +88,7 @@ def _shares(
     """The shares of a vertex's own reading and of its mirror vertex's; up to 1 together.
 
     A visible vertex with a hidden mirror vertex keeps its own reading. Where both are visible the
-    own share falls towards the border of the visible, within SEAM_WIDTH of it; beyond, where the
-    mirror vertex alone is visible, its share falls likewise.
+    own share falls within SEAM_WIDTH of the border; beyond it the mirror vertex's falls likewise.
     """
     ramp = seen
     for _ in range(_rings(model, SEAM_WIDTH)):
@@ -137,7 +130,6 @@ def _rings(model: MorphableModel, width: float) -> int:
     """How many rings of vertices `width` mm are, by the mesh's mean edge."""
 
     def mean_edge() -> float:
-        a, b = model.mean[edges(model.faces)].unbind(1)
-        return float((a - b).norm(dim=1).mean())
+        return float(model.mean[edges(model.faces)].diff(dim=1).norm(dim=-1).mean())
 
     return max(1, round(width / cached(model.faces, ("mean edge",), mean_edge)))

@@ -9,7 +9,6 @@ that Eq. 9's symmetry holds at any pose (Tran and Liu, TPAMI 2019, the report's 
 
 import math
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ..face.camera import ndc_to_pixels, project_ndc
+from ..face.mesh import cached
 from ..face.morphable_model import MorphableModel
 from ..face.shapes import expect
 from ..rendering.rasterizer import rasterize
@@ -27,15 +27,9 @@ from ..rendering.synthesis import Face, synthesise
 from ..rendering.visibility import visible_vertices
 from .map_sampling import sample_bilinear
 
-MARGIN = 0.01
-"""Free border of the map, as a share of its width."""
-
-FINE_SIZE = 1024
-"""Texels per side of the map that decides which vertices are covered."""
-
-MOST_ROUNDS = 10
-"""Of unfolding; the shipped model needs three, subdivided once eight."""
-
+MARGIN = 0.01  # free border of the map, as a share of its width
+FINE_SIZE = 1024  # texels per side of the map that decides which vertices are covered
+MOST_ROUNDS = 10  # of unfolding; the shipped model needs three, subdivided once eight
 _VIEWS = [(pitch, yaw) for pitch in (-30, 0, 30) for yaw in (-60, -30, 0, 30, 60)]  # degrees
 
 
@@ -43,20 +37,13 @@ class _Layout(NamedTuple):
     uv: Float[Tensor, "vertex 2"]
     height: Float[Tensor, " vertex"]  # the greater lies on top in the map
     exposed: Float[Tensor, " vertex"]
-    texels: dict[int, tuple[Tensor, Tensor, Tensor]]  # by size of the map
-
-
-_LAYOUTS: WeakKeyDictionary[MorphableModel, _Layout] = WeakKeyDictionary()
 
 
 def cylindrical_uv(model: MorphableModel) -> Float[Tensor, "vertex 2"]:
     """Each vertex's place on a cylinder around the head: u to the viewer's right, v down.
 
     In a map of `size` texels it is at size · (u, v), in pixels from the top left. Mirror vertices
-    are mirrored to the last bit: uv[mirror] = (1 - u, v). On a cylinder the rims of lids, lips and
-    nostrils fold over the skin around them. There the map is unfolded until no visible skin is
-    folded (Tutte, 1963: a disk whose inner vertices are each the mean of their neighbours does not
-    fold). Computed once per model.
+    are mirrored to the last bit: uv[mirror] = (1 - u, v). Computed once per model.
     """
     return _layout(model).uv
 
@@ -75,8 +62,7 @@ def unwrap(
 ) -> Float[Tensor, "batch channel size size"]:
     """The picture in uv space: each texel has the colour of its skin, or zero where that is hidden.
 
-    size: texels per side, the picture's if None. Raises ValueError for pictures that are not
-    square, or not as many as the faces.
+    size: texels per side, the picture's if None.
     """
     expect("image", image, "batch channel size size", batch=len(face.v_camera))
     size = image.shape[-1] if size is None else size
@@ -88,27 +74,26 @@ def unwrap(
     return flat.transpose(1, 2).unflatten(2, (size, size))
 
 
-# The layout -------------------------------------------------------------------------------------
+def _layout(model: MorphableModel) -> _Layout:
+    return cached(model.faces, ("uv layout",), lambda: _lay_out(model))
 
 
 @torch.no_grad()
 @torch.inference_mode(False)  # the first call may come from inference, a later one from training
-def _layout(model: MorphableModel) -> _Layout:
-    if model not in _LAYOUTS:
-        mirror, faces = model.mirror.cpu(), model.faces.long().cpu()
-        visible = _visible_from_outside(model)
-        x, y, z = model.mean.double().cpu().unbind(1)
-        depth = z - z[x.abs().argmax()]  # the axis stands where the head is widest
-        flat = _symmetric(_cylinder(torch.atan2(x, depth), y), mirror)
-        uv = _unfolded(flat, faces, visible, mirror).to(model.device, torch.float32)
-        radius = torch.hypot(x, depth)
-        height = (radius + visible * radius.max()).to(uv)
-        top, _ = _on_top(uv, height, model.faces, FINE_SIZE)
-        exposed = torch.zeros_like(height)
-        exposed[model.faces[top[top >= 0]]] = 1
-        exposed = torch.maximum(exposed, exposed[model.mirror])
-        _LAYOUTS[model] = _Layout(uv, height, exposed, {})
-    return _LAYOUTS[model]
+def _lay_out(model: MorphableModel) -> _Layout:
+    mirror, faces = model.mirror.cpu(), model.faces.long().cpu()
+    visible = _visible_from_outside(model)
+    x, y, z = model.mean.double().cpu().unbind(1)
+    depth = z - z[x.abs().argmax()]  # the axis stands where the head is widest
+    angle, radius = torch.atan2(x, depth), torch.hypot(x, depth)
+    on_cylinder = [0.5 + angle / (2 * angle.abs().max()), (y.max() - y) / (y.max() - y.min())]
+    flat = _symmetric(MARGIN + (1 - 2 * MARGIN) * torch.stack(on_cylinder, 1), mirror)
+    uv = _unfolded(flat, faces, visible, mirror).to(model.device, torch.float32)
+    height = (radius + visible * radius.max()).to(uv)
+    top, _ = _on_top(uv, height, model.faces, FINE_SIZE)
+    exposed = torch.zeros_like(height)
+    exposed[model.faces[top[top >= 0]]] = 1
+    return _Layout(uv, height, torch.maximum(exposed, exposed[model.mirror]))
 
 
 def _visible_from_outside(model: MorphableModel) -> Tensor:
@@ -118,13 +103,6 @@ def _visible_from_outside(model: MorphableModel) -> Tensor:
     c.translation[:, 2] *= 1.3  # all of the head in the picture
     seen = visible_vertices(synthesise(model, c)).amax(0)
     return torch.maximum(seen, seen[model.mirror]).cpu() > 0
-
-
-def _cylinder(angle: Tensor, y: Tensor) -> Float[Tensor, "vertex 2"]:
-    """Angle and height on the cylinder, each filling [MARGIN, 1 - MARGIN]."""
-    u = 0.5 + angle / (2 * angle.abs().max())
-    v = (y.max() - y) / (y.max() - y.min())
-    return MARGIN + (1 - 2 * MARGIN) * torch.stack([u, v], 1)
 
 
 def _symmetric(uv: Float[Tensor, "vertex 2"], mirror: Tensor) -> Float[Tensor, "vertex 2"]:
@@ -157,8 +135,9 @@ def _unfolded(
 ) -> Float[Tensor, "vertex 2"]:
     """The same map without folded triangles of visible skin.
 
-    The folded ones, and at each round more around them, are laid out anew between the others. Eyes,
-    mouth and nostrils count as holes.
+    On a cylinder the rims of lids, lips and nostrils fold over the skin around them. There, and at
+    each round further around, a vertex becomes the mean of its neighbours (Tutte, 1963: a disk laid
+    out so does not fold). Eyes, mouth and nostrils count as holes.
     """
     _, part = connected_components(_sides(faces, len(uv)))
     skin = torch.from_numpy(part == np.bincount(part).argmax())
@@ -169,7 +148,9 @@ def _unfolded(
     laplacian = sparse.diags_array(graph.sum(1)) - graph
     free, start = torch.zeros(len(uv), dtype=torch.bool), uv
     for rings in range(1, MOST_ROUNDS + 1):
-        folded = face_visible & (_areas(uv, faces) <= 0)
+        a, b, c = uv[faces].unbind(1)
+        areas = (c - a)[:, 0] * (b - a)[:, 1] - (c - a)[:, 1] * (b - a)[:, 0]  # twice
+        folded = face_visible & (areas <= 0)
         if not folded.any():
             break
         around = np.zeros(len(uv))
@@ -184,15 +165,6 @@ def _unfolded(
         uv[free] = torch.from_numpy(splu(laplacian[inner][:, inner].tocsc()).solve(pull))
         uv = _symmetric(uv, mirror)
     return uv
-
-
-def _areas(uv: Tensor, faces: Tensor) -> Float[Tensor, " face"]:
-    """Twice each triangle's area in the map, positive where its outside is up."""
-    a, b, c = uv[faces].unbind(1)
-    return (c - a)[:, 0] * (b - a)[:, 1] - (c - a)[:, 1] * (b - a)[:, 0]
-
-
-# Texels -----------------------------------------------------------------------------------------
 
 
 def _on_top(uv: Tensor, height: Tensor, faces: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -210,10 +182,11 @@ def _on_top(uv: Tensor, height: Tensor, faces: Tensor, size: int) -> tuple[Tenso
 
 def _texels(model: MorphableModel, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """(size², 3) vertices around each texel, their weights, and (size²,) 1 where there is skin."""
-    layout = _layout(model)
-    if size not in layout.texels:
-        triangle, weights = _on_top(layout.uv, layout.height, model.faces, size)
+
+    def build() -> tuple[Tensor, Tensor, Tensor]:
+        triangle, weights = _on_top(*_layout(model)[:2], model.faces, size)
         corners = model.faces[triangle.clamp(min=0)].flatten(0, 1)
         covered = (triangle >= 0).float().flatten()
-        layout.texels[size] = corners, weights.flatten(0, 1) * covered[:, None], covered
-    return layout.texels[size]
+        return corners, weights.flatten(0, 1) * covered[:, None], covered
+
+    return cached(model.faces, ("texels", size), build)

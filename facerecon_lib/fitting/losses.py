@@ -21,6 +21,10 @@ from ..face.lighting import LIGHT_LEVEL, light_level
 from ..face.mesh import cached, edges
 from ..face.shapes import expect
 
+Images = Float[Tensor, "batch 3 height width"]
+Masks = Float[Tensor, "batch 1 height width"]
+PerFace = Float[Tensor, " batch"]
+
 
 def averaged(loss: Callable) -> Callable:
     """Average a loss over the batch; called with `per_face=True`, return the value of each face."""
@@ -37,16 +41,8 @@ def averaged(loss: Callable) -> Callable:
     return average
 
 
-# The photo ------------------------------------------------------------------------------------
-
-
 @averaged
-def pixel_loss(
-    rendered: Float[Tensor, "batch 3 height width"],
-    photo: Float[Tensor, "batch 3 height width"],
-    mask: Float[Tensor, "batch 1 height width"],
-    reduction: str = "sum",
-) -> Float[Tensor, " batch"]:
+def pixel_loss(rendered: Images, photo: Images, mask: Masks, reduction: str = "sum") -> PerFace:
     """Eq. 4: squared difference of rendering and photo where the face covers the photo.
 
     "sum" is the equation: summed over covered pixels and channels. "mean" divides this sum by 3
@@ -54,22 +50,17 @@ def pixel_loss(
     mask the sum rewards a face that shrinks.
     """
     _expect_images(rendered, photo)
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
     mask = mask.detach()
-    difference = (mask * (rendered - photo) ** 2).sum((1, 2, 3))
-    if reduction == "sum":
-        return difference
-    if reduction == "mean":
-        return difference / (3 * mask.sum((1, 2, 3))).clamp(min=1)
-    raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
+    total = (mask * (rendered - photo) ** 2).sum((1, 2, 3))
+    return total if reduction == "sum" else total / (3 * mask.sum((1, 2, 3))).clamp(min=1)
 
 
 @averaged
 def robust_pixel_loss(
-    rendered: Float[Tensor, "batch 3 height width"],
-    photo: Float[Tensor, "batch 3 height width"],
-    weight: Float[Tensor, "batch 1 height width"],
-    sigma: float = 0.15,
-) -> Float[Tensor, " batch"]:
+    rendered: Images, photo: Images, weight: Masks, sigma: float = 0.15
+) -> PerFace:
     """Eq. 4 as a weighted mean under Geman and McClure's function r² / (1 + r² / sigma²).
 
     r is the colour difference of a pixel (root mean square over channels). Past sigma a pixel
@@ -82,51 +73,48 @@ def robust_pixel_loss(
     return value.sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-6)
 
 
+def _expect_images(rendered: Tensor, photo: Tensor) -> None:
+    shape = "batch channel height width"
+    expect("photo", photo, shape, **expect("rendered", rendered, shape))
+
+
 @averaged
 def landmark_loss(
     points: Float[Tensor, "batch 68 2"],
     landmarks: Float[Tensor, "batch 68 2"],
     weights: Float[Tensor, " 68"] | None = None,
-) -> Float[Tensor, " batch"]:
+) -> PerFace:
     """Eq. 5: L1 distance of projected and detected landmarks, in pixels of the 224 crop, over 68.
 
     weights: how much each point counts (1 in the report; jaw points of a 2D detector 0.3).
     """
     expect("landmarks", landmarks, "batch 68 2", **expect("points", points, "batch 68 2"))
     distance = (points - landmarks).abs().sum(-1)
-    if weights is not None:
-        distance = distance * weights
-    return distance.sum(1) / 68
+    return (distance if weights is None else distance * weights).sum(1) / 68
 
 
 @averaged
 def recognition_loss(
     rendered_features: Float[Tensor, "batch feature"],
     photo_features: Float[Tensor, "batch feature"],
-) -> Float[Tensor, " batch"]:
-    """Eq. 6: L1 distance of face-recognition features of the rendering and of the photo.
+) -> PerFace:
+    """Eq. 6: L1 distance of face-recognition features of the rendering, F(y), and of the photo.
 
-    F(y) in Eq. 6 is read as the features of the rendering. Both images must go through the same
-    warp, mask and background before F().
+    Both images must go through the same warp, mask and background before F().
     """
     sizes = expect("rendered_features", rendered_features, "batch feature")
     expect("photo_features", photo_features, "batch feature", **sizes)
     return (rendered_features - photo_features).abs().sum(-1)
 
 
-# The offset maps ------------------------------------------------------------------------------
-
-
 @averaged
-def offset_l2_loss(offset_map: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, " batch"]:
+def offset_l2_loss(offset_map: Images) -> PerFace:
     """Eq. 8: squared norm of an offset map, summed over the map."""
     return (offset_map**2).sum((1, 2, 3))
 
 
 @averaged
-def offset_symmetry_loss(
-    offset_map: Float[Tensor, "batch 3 height width"], displacement: bool
-) -> Float[Tensor, " batch"]:
+def offset_symmetry_loss(offset_map: Images, displacement: bool) -> PerFace:
     """Eq. 9: squared norm of the map minus its mirror image, summed over the map.
 
     The flip reverses the width and, for a displacement, negates x: without that a face could not
@@ -141,7 +129,7 @@ def offset_symmetry_loss(
 @averaged
 def mesh_symmetry_loss(
     offsets: Float[Tensor, "batch vertex 3"], mirror: Int[Tensor, " vertex"], displacement: bool
-) -> Float[Tensor, " batch"]:
+) -> PerFace:
     """Eq. 9 between mirror vertices: mean over vertices of the squared difference, any pose."""
     mirrored = offsets[:, mirror]
     if displacement:
@@ -149,10 +137,14 @@ def mesh_symmetry_loss(
     return ((offsets - mirrored) ** 2).sum(-1).mean(1)
 
 
+def _negated_x(like: Tensor) -> Float[Tensor, " 3"]:
+    return constant((-1.0, 1.0, 1.0), like.dtype, like.device)
+
+
 @averaged
 def smoothness_loss(
     values: Float[Tensor, "batch vertex channel"], faces: Int[Tensor, "face 3"]
-) -> Float[Tensor, " batch"]:
+) -> PerFace:
     """Eq. 10 on positions (mm²), Eq. 11 on albedos: mean over vertices of the mean over their
     neighbours of the squared difference. On positions it shortens edges as well."""
     pairs, share = cached(faces, ("rings", values.shape[1]), lambda: _rings(faces, values.shape[1]))
@@ -167,34 +159,27 @@ def _rings(faces: Tensor, vertices: int) -> tuple[Tensor, Tensor]:
     return pairs, (1 / count)[pairs].sum(-1)
 
 
-# Priors beyond the report ---------------------------------------------------------------------
-
-
 @averaged
-def coefficient_prior(coefficients: Float[Tensor, "batch mode"]) -> Float[Tensor, " batch"]:
-    """Sum over modes of the squared coefficient: N(0, 1) per mode."""
+def coefficient_prior(coefficients: Float[Tensor, "batch mode"]) -> PerFace:
+    """Our prior of a basis, N(0, 1) per mode: the sum of the squared coefficients."""
     return (coefficients**2).sum(-1)
 
 
 @averaged
-def action_range_prior(actions: Float[Tensor, "batch control"]) -> Float[Tensor, " batch"]:
+def action_range_prior(actions: Float[Tensor, "batch control"]) -> PerFace:
     """Squares of how far facial actions leave [0, 1]: below 0 lips pass through each other."""
     outside = (-actions).clamp(min=0) + (actions - 1).clamp(min=0)
     return (outside**2).sum(-1)
 
 
-LOG_SCALE_SD = 0.02
-"""Standard deviation of the prior of log scale; the identity basis holds most of the size."""
-
-
 @averaged
-def scale_prior(scale: Float[Tensor, "batch 1"]) -> Float[Tensor, " batch"]:
+def scale_prior(scale: Float[Tensor, "batch 1"]) -> PerFace:
     """(log scale / 0.02)²: the photo fixes only translation / scale, so depth carries the size."""
-    return (scale[:, 0].log() / LOG_SCALE_SD) ** 2
+    return (scale[:, 0].log() / 0.02) ** 2
 
 
 @averaged
-def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor, " batch"]]:
+def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, PerFace]:
     """Priors of the light; without them it would explain any skin tone.
 
     light_grey: squared difference of each channel's coefficients from the mean over channels.
@@ -212,9 +197,6 @@ def light_priors(lighting: Float[Tensor, "batch 9 3"]) -> dict[str, Float[Tensor
     }
 
 
-# The weighted sum -----------------------------------------------------------------------------
-
-
 def weighted_sum(
     terms: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]
 ) -> Float[Tensor, ""]:
@@ -228,12 +210,3 @@ def weighted_sum(
     if not terms:
         raise ValueError("terms: expected at least one loss, got none")
     return sum(weights[name] * value for name, value in terms.items())
-
-
-def _negated_x(like: Tensor) -> Float[Tensor, " 3"]:
-    return constant((-1.0, 1.0, 1.0), like.dtype, like.device)
-
-
-def _expect_images(rendered: Tensor, photo: Tensor) -> None:
-    shape = "batch channel height width"
-    expect("photo", photo, shape, **expect("rendered", rendered, shape))

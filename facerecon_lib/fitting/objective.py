@@ -11,8 +11,9 @@ REPORT_WEIGHTS the loss is the report's Eq. 7. Notebooks 05 and 06.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +30,13 @@ from ..networks.face_networks import FaceNetwork
 from ..networks.recognition import chip_matrix, face_features
 from ..rendering.synthesis import Face, project_landmarks, synthesise
 from . import losses
+from .losses import PerFace
 from .photo_light import region_weights
 from .weights import JAW_WEIGHT, PRIORS
 
-PIXEL_SIGMA = 0.12  # of the robust photometric term
-PHOTO_TERMS = ("pixel", "recognition")
-TRUTH_TERMS = ("truth_shape", "truth_expression", "truth_albedo", "truth_pose", "truth_light")
-Terms = dict[str, Float[Tensor, " batch"]]
+SKIN_TERMS = {"truth_shape": "identity", "truth_expression": "expression", "truth_albedo": "albedo"}
+TRUTH_TERMS = (*SKIN_TERMS, "truth_pose", "truth_light")
+Terms = dict[str, Callable[[], PerFace]]  # computed when it has a weight
 
 
 @dataclass(eq=False)
@@ -50,7 +51,7 @@ class Objective:
     loss: Float[Tensor, ""]
     image: Float[Tensor, "batch 3 size size"] | None
     mask: Float[Tensor, "batch 1 size size"] | None
-    per_face: Terms = field(default_factory=dict)
+    per_face: dict[str, PerFace] = field(default_factory=dict)
 
 
 class PhotoObjective:
@@ -59,17 +60,9 @@ class PhotoObjective:
     names: the terms that may have a weight. Other arguments and errors as of `BaseObjective`.
     """
 
-    pixel_sigma = PIXEL_SIGMA
+    pixel_sigma = 0.12  # of the robust photometric term
 
-    def __init__(
-        self,
-        model: MorphableModel,
-        weights: Mapping[str, float],
-        names: Collection[str],
-        reduction: str,
-        recognition: FaceNetwork | None,
-        size: int,
-    ):
+    def __init__(self, model, weights, names: Collection[str], reduction, recognition, size: int):
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction: expected 'sum' or 'mean', got {reduction!r}")
         for name, weight in weights.items():
@@ -90,41 +83,34 @@ class PhotoObjective:
         self.vertex_weights = region_weights(model)
 
     def photo_terms(self, face: Face, batch: FaceBatch) -> tuple[Terms, Tensor, Tensor]:
-        """Eq. 4 and 6 where they have a weight; the rendering and its valid pixels, detached."""
+        """Eq. 4 and 6; the rendering and its valid pixels, detached."""
         weights = self.vertex_weights[None, :, None].expand(len(face.colours), -1, 1)
         attributes = torch.cat([face.colours, weights], -1)
         rendered, mask = face.render(self.size, attributes=attributes, near=None)
-        image = rendered[:, :3]
+        image, trust = rendered[:, :3], rendered[:, 3:]
         photo, valid = batch.image, batch.valid
         if self.size != photo.shape[-1]:
             photo, valid = (F.interpolate(x, (self.size,) * 2, mode="area") for x in (photo, valid))
         mask = mask * valid
-        terms = {}
-        if "pixel" in self.weights and self.reduction == "sum":
-            terms["pixel"] = losses.pixel_loss(image, photo, mask, "sum", per_face=True)
-        elif "pixel" in self.weights:
-            weight = rendered[:, 3:] * mask
-            terms["pixel"] = losses.robust_pixel_loss(
-                image, photo, weight, self.pixel_sigma, per_face=True
-            )
-        if "recognition" in self.weights:
-            terms["recognition"] = self._recognition_term(image, photo, mask, batch.landmarks)
-        return terms, image.detach(), mask.detach()
 
-    def _recognition_term(
-        self, image: Tensor, photo: Tensor, mask: Tensor, landmarks: Tensor
-    ) -> Float[Tensor, " batch"]:
-        # The check would make a GPU wait; there, landmarks that are not finite show in the loss.
-        check = landmarks.device.type == "cpu"
-        matrix = chip_matrix(landmarks, self.recognition.chip, check=check)
-        with torch.no_grad():
-            target = face_features(self.recognition, photo, landmarks, mask, matrix)
-        features = face_features(self.recognition, image, landmarks, mask, matrix)
-        return losses.recognition_loss(features, target, per_face=True)
+        def pixel() -> PerFace:
+            if self.reduction == "sum":
+                return losses.pixel_loss(image, photo, mask, "sum", per_face=True)
+            weight, sigma = trust * mask, self.pixel_sigma
+            return losses.robust_pixel_loss(image, photo, weight, sigma, per_face=True)
 
-    def landmark_term(
-        self, points: Float[Tensor, "batch 68 2"], batch: FaceBatch
-    ) -> Float[Tensor, " batch"]:
+        def recognition() -> PerFace:
+            points, network = batch.landmarks, self.recognition
+            # On a GPU the check would wait; landmarks that are not finite show in the loss there.
+            matrix = chip_matrix(points, network.chip, check=points.device.type == "cpu")
+            with torch.no_grad():
+                target = face_features(network, photo, points, mask, matrix)
+            features = face_features(network, image, points, mask, matrix)
+            return losses.recognition_loss(features, target, per_face=True)
+
+        return {"pixel": pixel, "recognition": recognition}, image.detach(), mask.detach()
+
+    def landmark_term(self, points: Float[Tensor, "batch 68 2"], batch: FaceBatch) -> PerFace:
         """Eq. 5; "mean" trusts a 2D detector's jaw less."""
         weights = None
         if batch.kind == "2d" and self.reduction == "mean":
@@ -133,31 +119,28 @@ class PhotoObjective:
         return losses.landmark_loss(points, batch.landmarks, weights, per_face=True)
 
     def weigh(self, terms: Terms, image: Tensor | None, mask: Tensor | None) -> Objective:
-        """Average the terms and sum them by weight, in the order of the weights.
+        """Compute the terms that have a weight, average and sum them, in the order of the weights.
 
         Raises ValueError without terms: every weight is then of a truth that the batch lacks.
         """
-        if not terms:
+        per_face = {name: terms[name]() for name in self.weights if name in terms}
+        if not per_face:
             raise ValueError(
                 f"batch: expected faces with a known truth for {', '.join(self.weights)}, which "
                 "alone have a weight; give 'pixel' or 'landmark' one"
             )
-        terms = {name: terms[name] for name in self.weights if name in terms}
-        means = {name: value.mean() for name, value in terms.items()}
-        loss = losses.weighted_sum(means, self.weights)
-        return Objective(means, loss, image, mask, terms)
+        means = {name: value.mean() for name, value in per_face.items()}
+        return Objective(means, losses.weighted_sum(means, self.weights), image, mask, per_face)
 
 
 class BaseObjective(PhotoObjective):
     """The weighted losses of a face model. Terms without a weight are not computed.
 
     weights: of "pixel", "landmark", "recognition", PRIORS, and TRUTH_TERMS; the last count only
-    where a batch knows its truth.
-    reduction: of Eq. 4: "sum" as printed, or "mean", robust and with hair, eyes and the inside of
-    the mouth counting less. recognition: F() of Eq. 6.
-    size: pixels per side of the rendering; Eq. 6 needs the whole 224.
-    Raises ValueError for an unknown reduction or weight, for a weight below 0, without a weight
-    above 0, and for Eq. 6 without its network.
+    where a batch knows its truth. reduction: of Eq. 4: "sum" as printed, or "mean", robust and with
+    hair, eyes and the inside of the mouth counting less. recognition: F() of Eq. 6. size: pixels
+    per side of the rendering; Eq. 6 needs the whole 224. Raises ValueError for a reduction or
+    weights that cannot be used, and for Eq. 6 without its network.
     """
 
     def __init__(
@@ -174,29 +157,32 @@ class BaseObjective(PhotoObjective):
         self.fov_deg = fov_deg
         self.landmark_model = model.landmark_model()
         self.grams = {
-            name: _gram(basis, model.regions["skin"])
-            for name, basis in (
-                ("truth_shape", model.identity_basis),
-                ("truth_expression", model.expression_basis),
-                ("truth_albedo", model.albedo_basis),
-            )
-            if name in self.weights
+            term: _gram(getattr(model, f"{group}_basis"), model.regions["skin"])
+            for term, group in SKIN_TERMS.items()
+            if term in self.weights
         }
         self.front = _front_normals().to(model.device)
 
     def __call__(self, coefficients: FaceCoefficients, batch: FaceBatch) -> Objective:
-        """Every term of this batch; differentiable in the coefficients.
-
-        Raises ValueError when only TRUTH_TERMS have a weight and the batch has no truth.
-        """
-        c = coefficients
-        terms, image, mask = {}, None, None
-        if self.weights.keys() & set(PHOTO_TERMS):
+        """Every term of this batch; differentiable in the coefficients. Errors as of `weigh`."""
+        c, terms, image, mask = coefficients, {}, None, None
+        if self.weights.keys() & {"pixel", "recognition"}:
             face = synthesise(self.model, c, self.fov_deg)
             terms, image, mask = self.photo_terms(face, batch)
-        if "landmark" in self.weights:
-            terms["landmark"] = self.landmark_term(self.landmarks(c, batch.kind), batch)
-        terms |= self._priors(c)
+        light = cache(lambda: losses.light_priors(c.lighting, per_face=True))
+        terms |= {
+            "landmark": lambda: self.landmark_term(self.landmarks(c, batch.kind), batch),
+            "identity": lambda: losses.coefficient_prior(c.identity, per_face=True),
+            "expression": lambda: losses.coefficient_prior(c.expression, per_face=True),
+            "albedo": lambda: losses.coefficient_prior(c.albedo, per_face=True),
+            "action_range": lambda: losses.action_range_prior(
+                self.model.actions(c.expression), per_face=True
+            ),
+            "scale": lambda: losses.scale_prior(c.scale, per_face=True),
+            "light_grey": lambda: light()["light_grey"],
+            "light_level": lambda: light()["light_level"],
+            "light_bands": lambda: light()["light_bands"],
+        }
         if batch.truth is not None:
             terms |= self._truth_terms(c, batch.truth)
         return self.weigh(terms, image, mask)
@@ -208,21 +194,6 @@ class BaseObjective(PhotoObjective):
         v_camera = pose(vertices, c.rotation, c.scale, c.translation)
         return project_landmarks(model, v_camera, c.rotation, kind, self.fov_deg)
 
-    def _priors(self, c: FaceCoefficients) -> Terms:
-        weights, terms = self.weights, {}
-        for name in ("identity", "expression", "albedo"):
-            if name in weights:
-                terms[name] = losses.coefficient_prior(getattr(c, name), per_face=True)
-        if "action_range" in weights:
-            actions = self.model.actions(c.expression)
-            terms["action_range"] = losses.action_range_prior(actions, per_face=True)
-        if "scale" in weights:
-            terms["scale"] = losses.scale_prior(c.scale, per_face=True)
-        if weights.keys() & {"light_grey", "light_level", "light_bands"}:
-            light = losses.light_priors(c.lighting, per_face=True)
-            terms |= {name: value for name, value in light.items() if name in weights}
-        return terms
-
     def _truth_terms(self, c: FaceCoefficients, truth: FaceCoefficients) -> Terms:
         """Distances to the known face, one per group, each in a unit of its own.
 
@@ -232,23 +203,20 @@ class BaseObjective(PhotoObjective):
         squared angle where it is small. truth_light: squared difference of the shading, summed over
         channels, the mean over the half sphere that faces the viewer.
         """
-        errors = {
-            "truth_shape": c.identity - truth.identity,
-            "truth_expression": c.expression - truth.expression,
-            "truth_albedo": c.albedo - truth.albedo,
-        }
-        terms = {
-            name: torch.einsum("bi,ij,bj->b", error, self.grams[name], error)
-            for name, error in errors.items()
-            if name in self.weights
-        }
-        if "truth_pose" in self.weights:
-            turned = axis_angle_to_matrix(c.rotation) - axis_angle_to_matrix(truth.rotation)
-            terms["truth_pose"] = turned.square().sum((1, 2)) / 2
-        if "truth_light" in self.weights:
-            shading = self.front @ (c.lighting - truth.lighting)
-            terms["truth_light"] = shading.square().sum(2).mean(1)
-        return terms
+
+        def over_skin(term: str) -> PerFace:
+            error = getattr(c, SKIN_TERMS[term]) - getattr(truth, SKIN_TERMS[term])
+            return torch.einsum("bi,ij,bj->b", error, self.grams[term], error)
+
+        def pose_error() -> PerFace:
+            error = axis_angle_to_matrix(c.rotation) - axis_angle_to_matrix(truth.rotation)
+            return error.square().sum((1, 2)) / 2
+
+        def light_error() -> PerFace:
+            return (self.front @ (c.lighting - truth.lighting)).square().sum(2).mean(1)
+
+        terms = {term: partial(over_skin, term) for term in SKIN_TERMS}
+        return terms | {"truth_pose": pose_error, "truth_light": light_error}
 
 
 def _gram(
@@ -258,10 +226,10 @@ def _gram(
     return torch.einsum("ivc,v,jvc->ij", basis, region / region.sum(), basis)
 
 
-def _front_normals(count: int = 200) -> Float[Tensor, "count 9"]:
+def _front_normals() -> Float[Tensor, "200 9"]:
     """The lighting functions at normals spread over the half sphere that faces the viewer."""
-    i = torch.arange(count, dtype=torch.float64) + 0.5
-    z = i / count  # even steps of z cut equal areas
+    i = torch.arange(200, dtype=torch.float64) + 0.5
+    z = i / 200  # even steps of z cut equal areas
     angle = i * torch.pi * (3 - 5**0.5)
     r = (1 - z * z).sqrt()
     return sh_basis(torch.stack([r * angle.cos(), r * angle.sin(), z], -1)).float()

@@ -32,8 +32,7 @@ def start_from_landmarks(
     depth = half / (math.tan(math.radians(fov_deg / 2)) * per_mm)
     x, y = (shift[:, 0] - half) / per_mm, (shift[:, 1] + half) / per_mm
     coefficients = model.neutral(len(landmarks))
-    # the points lie in front of the model's origin
-    depth = depth + rotation[:, 2] @ points.mean(0)
+    depth = depth + rotation[:, 2] @ points.mean(0)  # they lie in front of the model's origin
     coefficients.rotation = matrix_to_axis_angle(rotation)
     coefficients.translation = torch.stack([-x, y, depth], -1)
     return coefficients

@@ -30,14 +30,14 @@ REPORT_WEIGHTS = _table(
 RECOGNITION_WEIGHTS = _table(facenet=20.0, dlib=64.0)
 """Eq. 7's weight of Eq. 6 for either network, beside the other sums.
 
-The report's 20 is for a network like facenet: 512 numbers of length 1. Two people's features lie
-about sqrt(2) apart, at an L1 distance of sqrt(2) sqrt(512 · 2 / pi) = 25.5. dlib's 128 numbers of
-two people differ by 7.9, the mean over 13 photos: 20 · 25.5 / 7.9 = 64.
+The report's 20 is for a network like facenet, whose 512 numbers have length 1: two people lie at an
+L1 distance of 25.5. dlib's 128 numbers of two people differ by 7.9: 20 · 25.5 / 7.9 = 64.
 """
 
+_PHOTO = dict(pixel=300.0, landmark=0.8)  # robust pixel term as a mean; landmarks in crop pixels
+
 FIT_WEIGHTS = _table(
-    pixel=300.0,
-    landmark=0.8,
+    **_PHOTO,
     identity=0.006,
     expression=0.005,
     action_range=0.6,
@@ -47,27 +47,24 @@ FIT_WEIGHTS = _table(
     light_level=0.5,
     light_bands=0.03,
 )
-"""Analysis by synthesis on one photo: robust pixel term as a mean, priors summed over modes."""
+"""Analysis by synthesis on one photo: priors summed over modes."""
 
 FIT_RECOGNITION_WEIGHTS = _table(facenet=0.08, dlib=0.25)
-"""Eq. 6 beside FIT_WEIGHTS.
+"""Eq. 6 beside FIT_WEIGHTS: as long a gradient on the identity as that of the landmarks, with dlib.
 
-With 0.25 dlib's gradient on the identity is as long as that of the landmarks (the median of 13
-photos). The distance of rendering and photo falls from 0.70 to 0.52, the inner landmarks' error
-grows from 1.76 to 1.83 % of the eye distance (1.0: to 0.40, and to 2.16 %); on 300 rendered faces
-the vertex error falls from 0.86 to 0.79 mm. With 1.0 only four of ten rendered faces converged.
-facenet's follows from RECOGNITION_WEIGHTS, untried.
+On 13 photos the distance of rendering and photo falls from 0.70 to 0.52 and the inner landmarks'
+error grows from 1.76 to 1.83 % of the eye distance (with 1.0: 0.40 and 2.16 %, and only four of ten
+rendered faces converge). facenet's follows from RECOGNITION_WEIGHTS, untried.
 """
 
-PRIORS = tuple(name for name in FIT_WEIGHTS if name not in ("pixel", "landmark"))
+PRIORS = tuple(name for name in FIT_WEIGHTS if name not in _PHOTO)
 """Ours; a weight of 0 gives the report back."""
 
 TRAIN_WEIGHTS = _table(**FIT_WEIGHTS, recognition=0.25)
 """Training the encoder on photos: the weights of fitting, with means; recognition is dlib's."""
 
 RENDERED_WEIGHTS = _table(
-    pixel=300.0,
-    landmark=0.8,
+    **_PHOTO,
     recognition=0.5,
     action_range=0.6,
     scale=0.02,
@@ -79,44 +76,34 @@ RENDERED_WEIGHTS = _table(
 )
 """Training it on rendered faces: the known truth replaces the priors that stand for it."""
 
+
+def _offset_terms(texture: float, displacement: float, shape: float, albedo: float) -> dict:
+    """Eq. 8 and 9 have one weight per map, Eq. 10 and 11 one each."""
+    return dict(
+        texture_l2=texture,
+        displacement_l2=displacement,
+        texture_symmetry=texture,
+        displacement_symmetry=displacement,
+        smooth_shape=shape,
+        smooth_albedo=albedo,
+    )
+
+
 AUGMENTED_REPORT_WEIGHTS = _table(
-    pixel=REPORT_WEIGHTS["pixel"],
-    landmark=REPORT_WEIGHTS["landmark"],
-    recognition=REPORT_WEIGHTS["recognition"],
-    texture_l2=REPORT_WEIGHTS["offset_l2"],
-    displacement_l2=REPORT_WEIGHTS["offset_l2"],
-    texture_symmetry=REPORT_WEIGHTS["offset_symmetry"],
-    displacement_symmetry=REPORT_WEIGHTS["offset_symmetry"],
-    smooth_shape=REPORT_WEIGHTS["smooth_shape"],
-    smooth_albedo=REPORT_WEIGHTS["smooth_albedo"],
+    **{name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")},
+    **_offset_terms(1e-4, 1e-4, 0.08, 0.1),
 )
 """Eq. 12 with a name for either map: for sums, facenet's features and the final mesh."""
 
-AUGMENTED_WEIGHTS = _table(
-    pixel=300.0,
-    landmark=0.8,
-    recognition=0.25,
-    texture_l2=3.0,
-    displacement_l2=0.3,
-    texture_symmetry=3.0,
-    displacement_symmetry=0.3,
-    smooth_shape=3.0,
-    smooth_albedo=100.0,
-)
+AUGMENTED_WEIGHTS = _table(**_PHOTO, recognition=0.25, **_offset_terms(3.0, 0.3, 3.0, 100.0))
 """Ours for photos: Eq. 12's terms as means, the smoothness of the offsets instead of the face."""
 
-AUGMENTED_RENDERED_WEIGHTS = MappingProxyType(
-    AUGMENTED_WEIGHTS
-    | dict(
-        texture_l2=0.1,
-        displacement_l2=0.01,
-        texture_symmetry=0.1,
-        displacement_symmetry=0.01,
-        smooth_shape=0.3,
-        smooth_albedo=10.0,
-        truth_texture=300.0,
-        truth_normals=100.0,
-        truth_vertices=1.0,
-    )
+AUGMENTED_RENDERED_WEIGHTS = _table(
+    **_PHOTO,
+    recognition=0.25,
+    **_offset_terms(0.1, 0.01, 0.3, 10.0),
+    truth_texture=300.0,
+    truth_normals=100.0,
+    truth_vertices=1.0,
 )
 """Ours for rendered faces: the truth tells texture from shape; the rest can be weak."""

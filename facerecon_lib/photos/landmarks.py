@@ -10,12 +10,12 @@ Notebook 10, section 2.1.
 """
 
 import importlib.util
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Complex128, Float, Float32, UInt8
 from PIL import Image
 
 from ..face.landmarks68 import FIVE, MIRROR_68
@@ -37,9 +37,6 @@ class DetectionError(FacereconError):
     """No face, or not the one asked for. The message is one line and says what to try."""
 
 
-# On the upright patch ---------------------------------------------------------------------------
-
-
 def find_landmarks(
     pixels: UInt8[np.ndarray, "height width 3"],
     points: Float32[np.ndarray, "5 2"],
@@ -49,30 +46,25 @@ def find_landmarks(
 ) -> tuple[Float32[np.ndarray, "68 2"], str]:
     """The landmarks in photo pixels, from a face's five points, and their kind ("2d" or "3d").
 
-    points: eyes, nose tip, mouth corners; the viewer's left first.
-    quick: dlib's first pass looks once, in 60 % of the time; landmarks move by 0.7 % of the eye
-    distance.
+    points: eyes, nose tip, mouth corners; the viewer's left first. quick: dlib's first pass looks
+    once, in 60 % of the time; landmarks move by 0.7 % of the eye distance.
+
+    They are predicted on a patch laid so that MEAN_FIVE falls on the five points, which undoes roll
+    and size, and with stretched contrast (dlib's trees compare grey levels: unstretched, a photo at
+    a quarter of its brightness moves them by 3.8 % of the eye distance, stretched by 0.6 %). dlib's
+    second pass takes the five points from the first one's 68.
     """
     if detector == "dlib":
-        first = _glance_dlib if quick else _predict_dlib
-        return _upright_landmarks(pixels, points, [first, _predict_dlib]), "2d"
-    return _upright_landmarks(pixels, points, [_face_alignment(device)]), "3d"
-
-
-def _upright_landmarks(pixels: np.ndarray, points: np.ndarray, passes: list) -> np.ndarray:
-    """68 landmarks in photo pixels, predicted on patches in which the face is upright.
-
-    A patch is laid so that MEAN_FIVE falls on the face's five points, which undoes roll and size,
-    and its contrast is stretched (dlib's trees compare grey levels: unstretched, the landmarks of a
-    photo at a quarter of its brightness move by 3.8 % of the eye distance, stretched by 0.6 %). The
-    second pass takes the five from the first one's 68.
-    """
-    five = _complex(points)
+        first = partial(_predict_dlib, jitter=JITTER[:1]) if quick else _predict_dlib
+        passes, kind = (first, _predict_dlib), "2d"
+    else:
+        passes, kind = (_face_alignment(device),), "3d"
+    five = points @ np.array([1, 1j])
     for predict in passes:
-        patch, scale, origin = _upright_patch(pixels, *_similarity(MEAN_FIVE, five))
-        landmarks = scale * _complex(predict(stretched(patch))) + origin
+        patch, scale, origin = _upright_patch(pixels, five)
+        landmarks = scale * (predict(stretched(patch)) @ np.array([1, 1j])) + origin
         five = np.array([landmarks[part].mean() for part in FIVE])
-    return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32)
+    return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32), kind
 
 
 def stretched(pixels: np.ndarray) -> np.ndarray:
@@ -82,25 +74,17 @@ def stretched(pixels: np.ndarray) -> np.ndarray:
     return np.clip(levels, 0, 255).astype(np.uint8)[pixels]
 
 
-def _complex(points: np.ndarray) -> np.ndarray:
-    points = points.astype(np.float64)
-    return points[..., 0] + 1j * points[..., 1]
-
-
-def _similarity(source: np.ndarray, target: np.ndarray) -> tuple[complex, complex]:
-    """Least squares target = a source + b over complex numbers: a turns and scales, b moves."""
-    centred = source - source.mean()
-    a = (centred.conj() * (target - target.mean())).sum() / (abs(centred) ** 2).sum()
-    return a, target.mean() - a * source.mean()
-
-
 def _upright_patch(
-    pixels: np.ndarray, a: complex, b: complex
+    pixels: np.ndarray, five: Complex128[np.ndarray, "5"]
 ) -> tuple[UInt8[np.ndarray, "patch patch 3"], complex, complex]:
-    """Patch whose middle BOX pixels are the unit square under z -> a z + b; edges replicated.
+    """Patch on whose middle BOX pixels the five points lie as MEAN_FIVE does; edges replicated.
 
     Returned with (scale, origin): patch point p is photo point scale * p + origin.
     """
+    # Least squares five = a MEAN_FIVE + b over complex numbers: a turns and scales, b moves.
+    centred = MEAN_FIVE - MEAN_FIVE.mean()
+    a = (centred.conj() * (five - five.mean())).sum() / (abs(centred) ** 2).sum()
+    b = five.mean() - a * MEAN_FIVE.mean()
     scale = a / BOX
     origin = b - scale * (PATCH - BOX) / 2 * (1 + 1j)
     corners = origin + scale * PATCH * np.array([0, 1, 1j, 1 + 1j])
@@ -110,31 +94,21 @@ def _upright_patch(
     columns = np.clip(np.arange(x0, x1), 0, pixels.shape[1] - 1)
     region = Image.fromarray(pixels[rows[:, None], columns])
     shrink = max(abs(scale), 1.0)  # average first: the transform below only interpolates
-    small = region.resize(
-        (max(round(region.width / shrink), 1), max(round(region.height / shrink), 1)),
-        Image.Resampling.BILINEAR,
-    )
+    size = [max(round(side / shrink), 1) for side in region.size]
+    small = region.resize(size, Image.Resampling.BILINEAR)
     fx, fy = small.width / region.width, small.height / region.height
     start = origin - (x0 + 1j * y0)
     affine = (scale.real * fx, -scale.imag * fx, start.real * fx)
     affine += (scale.imag * fy, scale.real * fy, start.imag * fy)
-    patch = small.transform(
-        (PATCH, PATCH), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
-    )
-    return np.array(patch), scale, origin
-
-
-def _glance_dlib(patch: np.ndarray) -> Float[np.ndarray, "68 2"]:
-    """One box, and the mirrored patch: enough to lay the next patch by."""
-    return _predict_dlib(patch, JITTER[:1])
+    ways = Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
+    return np.array(small.transform((PATCH, PATCH), *ways)), scale, origin
 
 
 def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray, "68 2"]:
     """Median over jittered boxes and the mirrored patch: one box alone is twice as unsteady."""
     import dlib
 
-    predictor = _dlib_predictor()
-    guesses = []
+    predictor, guesses = _dlib_predictor(), []
     for mirrored in (False, True):
         image = np.ascontiguousarray(patch[:, ::-1]) if mirrored else patch
         for dx, dy, size in jitter:
@@ -196,9 +170,6 @@ def _face_alignment(device: str):
     return predict
 
 
-# What is installed --------------------------------------------------------------------------
-
-
 def _installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
@@ -212,6 +183,7 @@ def _face_alignment_ready() -> bool:
 
 
 def choose_detector(name: str | None, allow_download: bool) -> str:
+    """The detector of that name, or the first that is ready; raises DetectionError if none is."""
     fetchable = allow_download and _installed("face_alignment")
     ready = {"face-alignment": fetchable or _face_alignment_ready(), "dlib": _dlib_ready()}
     if name is not None and name not in ready:
@@ -227,13 +199,13 @@ def choose_detector(name: str | None, allow_download: bool) -> str:
 
 def detectors() -> list[dict[str, str | bool]]:
     """What finds faces and landmarks here: name, task, ready, licence, and what to do if not."""
-    dlib_todo = "pip install --no-deps dlib-bin face-recognition-models"
     rows = [
         ("MTCNN (facenet-pytorch)", "face boxes", _installed("facenet_pytorch"), MTCNN_TERMS,
          "pip install --no-deps facenet-pytorch"),
         ("face-alignment", "68 landmarks, 3d", _face_alignment_ready(), FACE_ALIGNMENT_TERMS,
          "optional: pip install face-alignment, then detect once with allow_download=True"),
-        ("dlib", "68 landmarks, 2d", _dlib_ready(), DLIB_TERMS, dlib_todo),
+        ("dlib", "68 landmarks, 2d", _dlib_ready(), DLIB_TERMS,
+         "pip install --no-deps dlib-bin face-recognition-models"),
     ]  # fmt: skip
     keys = ("name", "task", "ready", "licence", "todo")
     return [dict(zip(keys, (*row[:4], "" if row[2] else row[4]), strict=True)) for row in rows]

@@ -9,6 +9,7 @@ or a stack of pages gives its first. Notebook 10, section 2.1.
 """
 
 import io
+import os
 import re
 import warnings
 from contextlib import suppress
@@ -64,63 +65,57 @@ def load_image(
         path, name, data = None, name or "the uploaded photo", source
     else:
         path = Path(source)
-        name = name or path.name or str(path)
-        data = _read_bytes(path)
+        name, data = name or path.name or str(path), _read_bytes(path)
+    label = str(path or name)
     if not data:
-        raise PhotoError(f"{path or name}: the file is empty (0 bytes); save the photo again")
-    return Photo(_decode(data, str(path or name), max_megapixels), name, path)
+        raise PhotoError(f"{label}: the file is empty (0 bytes); save the photo again")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
+        return Photo(_decode(data, label, max_megapixels), name, path)
 
 
 def _read_bytes(path: Path) -> bytes:
+    if os.path.isdir(path):
+        raise PhotoError(f"{path}: is a folder; name one photo in it")
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for for ever
+        raise PhotoError(f"{path}: is not a regular file; name a JPEG or PNG photo")
     try:
-        if path.is_dir():
-            raise PhotoError(f"{path}: is a folder; name one photo in it")
-        if path.exists() and not path.is_file():  # reading a pipe or a device would wait for ever
-            raise PhotoError(f"{path}: is not a regular file; name a JPEG or PNG photo")
         return path.read_bytes()
-    except PhotoError:
-        raise
     except FileNotFoundError:
-        raise PhotoError(f"{path}: there is no such file; check the name") from None
+        problem = "there is no such file; check the name"
     except PermissionError:
-        raise PhotoError(f"{path}: permission to read it is denied; change its rights") from None
+        problem = "permission to read it is denied; change its rights"
     except (OSError, ValueError) as error:  # a name with a null byte, a disk that fails
         reason = getattr(error, "strerror", None) or error
-        raise PhotoError(f"{path}: cannot be read ({reason}); copy it and try again") from None
+        problem = f"cannot be read ({reason}); copy it and try again"
+    raise PhotoError(f"{path}: {problem}")
 
 
 def _decode(data: bytes, name: str, max_megapixels: float) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
-        try:
-            image = Image.open(io.BytesIO(data))
-        except Image.DecompressionBombError as error:  # Pillow's own, higher limit comes first
-            pixels = int(re.search(r"\d+", str(error)).group())
-            raise _too_large(name, pixels / 1e6, max_megapixels) from None
-        except UnidentifiedImageError:
-            raise PhotoError(f"{name}: is not an image that can be read{_hint(data)}") from None
-        except Exception as error:  # decoders of broken headers raise types of every kind
-            raise PhotoError(f"{name}: is not a readable image ({one_line(error)})") from None
-        width, height = image.size
-        if width * height > max_megapixels * 1e6:
-            raise _too_large(name, width * height / 1e6, max_megapixels, f"{width} x {height}, ")
-        try:
-            image.load()
-            return _to_rgb(image, name)
-        except PhotoError:
-            raise
-        except Exception as error:
-            raise PhotoError(
-                f"{name}: the {image.format} file is damaged or cut short ({one_line(error)}); "
-                "copy or save it again"
-            ) from None
-
-
-def _too_large(name: str, megapixels: float, limit: float, size: str = "") -> PhotoError:
-    return PhotoError(
-        f"{name}: has {size}{megapixels:.1f} megapixels, more than the limit of {limit:g}; "
-        "make it smaller first"
-    )
+    try:
+        image = Image.open(io.BytesIO(data))
+        size, pixels = f"{image.width} x {image.height}, ", image.width * image.height
+    except Image.DecompressionBombError as error:  # Pillow's own, higher limit comes first
+        image, size, pixels = None, "", int(re.search(r"\d+", str(error)).group())
+    except UnidentifiedImageError:
+        raise PhotoError(f"{name}: is not an image that can be read{_hint(data)}") from None
+    except Exception as error:  # decoders of broken headers raise types of every kind
+        raise PhotoError(f"{name}: is not a readable image ({one_line(error)})") from None
+    if image is None or pixels > max_megapixels * 1e6:
+        raise PhotoError(
+            f"{name}: has {size}{pixels / 1e6:.1f} megapixels, more than the limit of "
+            f"{max_megapixels:g}; make it smaller first"
+        )
+    try:
+        image.load()
+        return _to_rgb(image, name)
+    except PhotoError:
+        raise
+    except Exception as error:
+        raise PhotoError(
+            f"{name}: the {image.format} file is damaged or cut short, or of a rare kind "
+            f"({one_line(error)}); copy it again, or save it as PNG"
+        ) from None
 
 
 def _hint(data: bytes) -> str:
@@ -137,26 +132,30 @@ def _hint(data: bytes) -> str:
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     """Decoded picture of any mode -> upright uint8 RGB (H, W, 3)."""
     profile = image.info.get("icc_profile")
-    wide_tiff = image.format == "TIFF" and max(image.tag_v2.get(BITS_PER_SAMPLE, (8,))) > 8
-    planar = wide_tiff and image.tag_v2.get(PLANAR_CONFIGURATION) == 2
-    if planar and len(image.getbands()) > 1:  # Pillow interleaves their bytes wrongly
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    wide = max(tags.get(BITS_PER_SAMPLE, (8,))) > 8
+    if wide and tags.get(PLANAR_CONFIGURATION) == 2 and len(image.getbands()) > 1:
+        # Pillow interleaves their bytes wrongly
         raise PhotoError(f"{name}: is a 16-bit TIFF in separate planes; save it as PNG")
-    white_is_zero = wide_tiff and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
     with suppress(Exception):  # a photo whose EXIF block is broken is still a photo, as it lies
         image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         image = _grey_from_wide(image, name)
-        image = ImageOps.invert(image) if white_is_zero else image
+        if wide and tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
+            image = ImageOps.invert(image)
     if image.mode in ("La", "RGBa"):  # premultiplied alpha
         image = image.convert(image.mode.upper())
-    if image.mode == "LAB":
-        raise PhotoError(f"{name}: is in CIELAB colours; save it as RGB")
     alpha = None
     if image.mode in ("P", "PA", "LA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
         image = image.convert("RGB")
-    image = _to_srgb(image, profile).convert("RGB")
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        with suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):  # broken or foreign
+            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            srgb = ImageCms.createProfile("sRGB")
+            image = ImageCms.profileToProfile(image, embedded, srgb, outputMode="RGB")
+    image = image.convert("RGB")
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
     return np.array(image)
@@ -174,15 +173,3 @@ def _grey_from_wide(image: Image.Image, name: str) -> Image.Image:
             "unknown; save it with 8 or 16 bits"
         )
     return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert by the embedded colour profile where there is one that fits the picture's mode."""
-    if not profile or image.mode not in ("RGB", "CMYK", "L"):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):  # broken or foreign profile
-        return image

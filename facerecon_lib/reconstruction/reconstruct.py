@@ -8,7 +8,8 @@ Notebook 10, section 2.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -64,31 +65,26 @@ def fit_face(
 ) -> FittedPhoto:
     """Detect, align and fit the face of one photo, on the model's device.
 
-    face: which of several, 1 the largest. recognition: as in `fit`. encoder: start from its answer
-    instead of the landmarks. Raises DetectionError without a face, and FloatingPointError when the
-    loss is not finite.
+    face: which of several, 1 the largest. recognition, progress: as in `fit`. encoder: start from
+    its answer instead of the landmarks. Raises DetectionError without a face, and
+    FloatingPointError when the loss is not finite.
     """
     settings = settings or (FitSettings() if encoder is None else FROM_ENCODER)
-    detection, crop, inputs, seconds = _aligned(photo, model, face)
-    start = None
-    if encoder is not None:
-        start, seconds["encoder"] = _encoded(encoder, inputs[0])
+    seconds: dict[str, float] = {}
+    detection, crop, batch = _aligned(photo, model, face, seconds)
     fitted = fit(
         model,
-        *inputs,
-        kind=detection.kind,
+        *(batch.image, batch.valid, batch.landmarks),
+        kind=batch.kind,
         settings=settings,
         coarse_model=coarse_model,
-        init=start,
+        init=None if encoder is None else _encoded(encoder, batch, seconds),
         recognition=recognition,
         progress=progress,
     )
     return FittedPhoto(
-        photo,
-        detection,
-        crop,
-        fitted,
-        synthesise(model, fitted.coefficients, settings.fov_deg),
+        *(photo, detection, crop, fitted),
+        face=synthesise(model, fitted.coefficients, settings.fov_deg),
         method="fit",
         seconds=seconds | fitted.seconds,
         init="landmarks" if encoder is None else "encoder",
@@ -115,26 +111,21 @@ def encode_face(
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:
         raise ValueError(f"light {light!r}: expected one of {', '.join(PHOTO_LIGHTS)}")
-    detection, crop, inputs, seconds = _aligned(photo, model, face)
-    coefficients, seconds["encoder"] = _encoded(encoder, inputs[0])
+    seconds: dict[str, float] = {}
+    detection, crop, batch = _aligned(photo, model, face, seconds)
+    coefficients = _encoded(encoder, batch, seconds)
     base_branch = BaseBranch(encoder, model, light)
     if light != "encoder":
-        start = time.perf_counter()
-        batch = FaceBatch(*inputs, detection.kind, [photo.name])
-        coefficients = base_branch.relight(coefficients, batch)
-        seconds["light"] = time.perf_counter() - start
+        with _timed(seconds, "light"):
+            coefficients = base_branch.relight(coefficients, batch)
     base, detail = base_faces(model, coefficients, CROP_SIZE), None
     if unet is not None:
-        start = time.perf_counter()
-        detail = AugmentedBranch(unet, base_branch).detail(inputs[0], base)
-        if not all(torch.isfinite(values).all() for values in detail.maps):
-            raise FloatingPointError("the U-Net's maps are not finite; is the checkpoint damaged?")
-        seconds["detail"] = time.perf_counter() - start
+        with _timed(seconds, "detail"):
+            detail = AugmentedBranch(unet, base_branch).detail(batch.image, base)
+            if not all(torch.isfinite(values).all() for values in detail.maps):
+                raise FloatingPointError("the U-Net's maps are not finite; is its file damaged?")
     return FittedPhoto(
-        photo,
-        detection,
-        crop,
-        judge(model, *inputs, coefficients, kind=detection.kind),
+        *(photo, detection, crop, judge(model, batch, coefficients)),
         face=base.face if detail is None else detail.face,
         method="encoder",
         seconds=seconds,
@@ -150,19 +141,28 @@ def usual_light(unet: DoubleHeadUNet | None) -> str:
     return trained if trained in PHOTO_LIGHTS else "photo"
 
 
-def _aligned(photo: Photo, model: MorphableModel, face: int | None):
-    """(detection, crop, the crop's tensors on the model's device, seconds)."""
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
-    detection = detect(photo, face, device=str(model.device))
-    crop = align(photo.pixels, detection.landmarks)
-    inputs = tuple(x.to(model.device) for x in (crop.image, crop.valid, crop.landmarks))
-    return detection, crop, inputs, {"detection": time.perf_counter() - start}
+    yield
+    seconds[stage] = time.perf_counter() - start
+
+
+def _aligned(
+    photo: Photo, model: MorphableModel, face: int | None, seconds: dict[str, float]
+) -> tuple[Detection, Crop, FaceBatch]:
+    """The batch is on the model's device."""
+    with _timed(seconds, "detection"):
+        detection = detect(photo, face, device=str(model.device))
+        crop = align(photo.pixels, detection.landmarks)
+        batch = FaceBatch(crop.image, crop.valid, crop.landmarks, detection.kind, [photo.name])
+        return detection, crop, batch.to(model.device)
 
 
 @torch.no_grad()
-def _encoded(encoder: Encoder, image: torch.Tensor) -> tuple[FaceCoefficients, float]:
-    start = time.perf_counter()
-    coefficients = encoder(image)
-    if not torch.isfinite(coefficients.to_vector()).all():
-        raise FloatingPointError("the encoder's answer is not finite; is the checkpoint damaged?")
-    return coefficients, time.perf_counter() - start
+def _encoded(encoder: Encoder, batch: FaceBatch, seconds: dict[str, float]) -> FaceCoefficients:
+    with _timed(seconds, "encoder"):
+        coefficients = encoder(batch.image)
+        if not torch.isfinite(coefficients.to_vector()).all():
+            raise FloatingPointError("the encoder's answer is not finite; is its file damaged?")
+        return coefficients

@@ -140,7 +140,7 @@ def test_what_cannot_be_is_refused():
     unet = DoubleHeadUNet(8, 3)
     unet.metadata = {"space": "sphere"}
     with pytest.raises(ValueError, match="space 'sphere'"):
-        AugmentedBranch(unet, BaseBranch(encoder, model()))
+        AugmentedBranch(unet, BaseBranch(encoder, model()))(faces())
 
 
 def test_in_uv_space_the_network_sees_both_pictures_unrolled():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from facerecon_lib.augmented.branch import AugmentedFaces, BaseFaces, augment, base_faces
-from facerecon_lib.augmented.objective import PIXEL_SIGMA, AugmentedObjective
+from facerecon_lib.augmented.objective import AugmentedObjective
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.measures import similarity_align
@@ -98,9 +98,8 @@ def test_means_do_not_grow_with_the_map_and_trust_hair_and_eyes_less():
     shown, mask = found().face.render(
         224, attributes=torch.cat([found().face.colours, weights], -1)
     )
-    pixel = losses.robust_pixel_loss(
-        shown[:, :3], faces().image, shown[:, 3:] * mask * faces().valid, PIXEL_SIGMA
-    )
+    weight, sigma = shown[:, 3:] * mask * faces().valid, AugmentedObjective.pixel_sigma
+    pixel = losses.robust_pixel_loss(shown[:, :3], faces().image, weight, sigma)
     assert got["pixel"] == pytest.approx(float(pixel), rel=1e-4)
     jaw = torch.ones(68)
     jaw[:17] = JAW_WEIGHT

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.measures import landmark_error, vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting import fit as fitting
@@ -76,22 +77,22 @@ def test_pose_from_landmarks_is_exact_to_a_degree_for_the_mean_face_far_away():
 
 def test_coefficients_from_elsewhere_are_judged_as_those_of_a_fit():
     _, _, image, mask, points = rendered()
-    inputs = model(), image, torch.ones_like(mask), points
-    again = fitting.judge(*inputs, fitted().coefficients, seconds={"encoder": 0.1})
+    batch = FaceBatch(image, torch.ones_like(mask), points, "2d", [""] * 3)
+    again = fitting.judge(model(), batch, fitted().coefficients)
     for ours, theirs in zip(again.losses, fitted().losses, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
     torch.testing.assert_close(again.landmark_error, fitted().landmark_error)
     still = [[why for why in r if "falling" not in why] for r in fitted().reasons]
     assert again.reasons == still
-    assert (again.history, again.seconds) == ([], {"encoder": 0.1})
+    assert (again.history, again.seconds) == ([], {})
     away = fitted().coefficients.clone()
     away.translation = away.translation + torch.tensor([40.0, 0.0, 0.0])
     away.rotation = away.rotation + torch.tensor([0.0, 2.0, 0.0])
-    for why in fitting.judge(*inputs, away).reasons:
+    for why in fitting.judge(model(), batch, away).reasons:
         assert any("outer eye distance off" in line for line in why)
         assert any("degrees away" in line for line in why)
     with pytest.raises(ValueError, match="landmarks: expected finite"):
-        fitting.judge(*inputs[:3], points * torch.nan, away)
+        fitting.judge(model(), replace(batch, landmarks=points * torch.nan), away)
 
 
 def test_a_fit_more_than_halves_the_vertex_error_of_the_mean_face():
@@ -194,7 +195,7 @@ def test_progress_is_told_at_every_step():
 
 def test_wrong_input_is_one_clear_line():
     _, _, image, mask, points = rendered()
-    with pytest.raises(ValueError, match=r"image: expected shape \(3, 3, 224, 224\)"):
+    with pytest.raises(ValueError, match=r"image: expected \(batch, 3, 224, 224\)"):
         fit(model(), image[:, :, :200], mask, points)
     with pytest.raises(ValueError, match="landmarks: expected finite numbers"):
         fit(model(), image, mask, points * float("nan"))

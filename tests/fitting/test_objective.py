@@ -17,7 +17,7 @@ from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.face.lighting import sh_basis
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting import losses, objective
-from facerecon_lib.fitting.objective import PIXEL_SIGMA, TRUTH_TERMS, BaseObjective, Objective
+from facerecon_lib.fitting.objective import TRUTH_TERMS, BaseObjective, Objective
 from facerecon_lib.fitting.photo_light import region_weights
 from facerecon_lib.fitting.weights import PRIORS, RENDERED_WEIGHTS, REPORT_WEIGHTS, TRAIN_WEIGHTS
 from facerecon_lib.networks.face_networks import dlib_file, load_network
@@ -149,7 +149,8 @@ def test_the_robust_photometric_term_trusts_vertices_and_pixels_as_fitting_does(
     trust = region_weights(model())[None, :, None].expand(4, -1, 1)
     weight = face.render(SIZE, attributes=trust)[0]
     photo, valid = (F.avg_pool2d(x, 2) for x in (batch.image, batch.valid))
-    expected = losses.robust_pixel_loss(image, photo, weight * mask * valid, PIXEL_SIGMA)
+    weight, sigma = weight * mask * valid, BaseObjective.pixel_sigma
+    expected = losses.robust_pixel_loss(image, photo, weight, sigma)
     torch.testing.assert_close(term("pixel", c, size=SIZE), expected, atol=1e-5, rtol=1e-3)
 
 

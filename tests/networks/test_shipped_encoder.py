@@ -62,5 +62,4 @@ def test_on_the_bundled_photo_it_beats_the_mean_face_and_is_to_be_trusted():
         assert found.better(ENCODER, method, "photometric") == 1
     with torch.no_grad():
         coefficients = encoder()(sample().image)
-    inputs = sample().image, sample().valid, sample().landmarks
-    assert judge(model(), *inputs, coefficients, kind=sample().kind).converged == [True]
+    assert judge(model(), sample(), coefficients).converged == [True]

@@ -18,7 +18,8 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from facerecon_lib.augmented.branch import LIGHTS, SPACES, AugmentedBranch, BaseBranch
+from facerecon_lib.augmented.branch import LIGHTS, AugmentedBranch, BaseBranch
+from facerecon_lib.augmented.offsets import SPACES
 from facerecon_lib.cli.train import chosen_settings
 from facerecon_lib.data.rendered.scenes import FAMILIES
 from facerecon_lib.data.splits import SPLITS

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ...augmented.branch import AugmentedFaces, BaseFaces
+from ...face.batch import FaceBatch
 from ...face.camera import CROP_SIZE, ndc_to_pixels, pose, project_ndc
 from ...face.coefficients import FaceCoefficients
 from ...face.landmarks68 import EYES, LEFT_EYE, RIGHT_EYE
@@ -86,7 +87,8 @@ def warnings_of(mine: ChosenPhoto, coefficients: FaceCoefficients, model: Morpha
 
 def _verdict(mine: ChosenPhoto, c: FaceCoefficients, model: MorphableModel) -> FitResult:
     crop = mine.crop
-    return judge(model, crop.image, crop.valid, crop.landmarks, c, kind=mine.detection.kind)
+    batch = FaceBatch(crop.image, crop.valid, crop.landmarks, mine.detection.kind, [""])
+    return judge(model, batch, c)
 
 
 def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
