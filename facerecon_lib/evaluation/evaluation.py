@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -45,15 +44,6 @@ FIGURE_FACES = 16
 
 
 @dataclass(eq=False)
-class FigureBatch:
-    """Photos for the figure, their faces (the encoder's, the augmented), and the true faces."""
-
-    photos: Float[Tensor, "batch 3 size size"]
-    faces: list[Face]
-    truth: Face | None
-
-
-@dataclass(eq=False)
 class Evaluation:
     """One number per face for every method and measure (MEASURES), in the order of `names`.
 
@@ -63,6 +53,7 @@ class Evaluation:
     table lists each face. scan_to_mesh: per method, mm over the points of all scans together.
     recognition: the network F(); same_person: its usual distance of one person's photos; distances:
     per method, of renderings (rows) to photos (columns). failures: why a photo has no result.
+    figure_batches: photos, and the encoder's faces, the augmented, the true, where there are any.
     """
 
     what: str
@@ -82,17 +73,18 @@ class Evaluation:
     seconds_per_face: dict[str, float] = field(default_factory=dict)
     scan_to_mesh: dict[str, dict[str, float]] = field(default_factory=dict)
     distances: dict[str, list[list[float]]] = field(default_factory=dict)
-    figure_batches: list[FigureBatch] = field(default_factory=list)
+    figure_batches: list[tuple[Tensor, list[Face]]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def groups(self, values: Sequence[float] | Tensor) -> dict[str, dict[str, float]]:
+        """Count, mean, median and p90 of one value per face: of "all", then per pair of tones."""
+        pairs = by_group(values, [tone_pair(tone) for tone in self.tones])
+        return by_group(values, ["all"] * len(values)) | pairs
+
     def summary(self, method: str, measure: str) -> dict[str, float]:
         """Count, mean, median and p90 over all faces."""
-        return by_group(self.values[method][measure], ["all"] * len(self.names))["all"]
-
-    def by_tone(self, method: str, measure: str) -> dict[str, dict[str, float]]:
-        """The same for tones 1-2, 3-4, ... 9-10."""
-        return by_group(self.values[method][measure], [tone_pair(t) for t in self.tones])
+        return self.groups(self.values[method][measure])["all"]
 
     def better(self, method: str, than: str, measure: str) -> int:
         """On how many faces the error of `method` is below that of `than`."""
@@ -110,36 +102,22 @@ class Evaluation:
 
     def as_dict(self) -> dict:
         """Plain numbers and names; what was not measured is None."""
-        content = {"version": __version__}
-        for name in (
-            "what", "encoder", "recipe", "light", "detail", "recognition", "same_person",
-            "seconds_per_face", "tones_source", "tones", "values", "offsets", "distances",
-            "failures", "notes",
-        ):  # fmt: skip
-            content[name] = getattr(self, name)
-        content |= {
-            "faces": self.names,
-            "summary": {
-                method: {
-                    name: {"all": self.summary(method, name), "by_tone": self.by_tone(method, name)}
-                    for name in measures
-                }
-                for method, measures in self.values.items()
-            },
-            "scan_to_mesh_mm": self.scan_to_mesh,
-            "encoder_better": {
-                method: {name: self.better(ENCODER, method, name) for name in self.measured()}
-                for method in self.values
-                if method != ENCODER
-            },
-            "augmented_better": {
-                name: self.better(AUGMENTED, ENCODER, name)
-                for name in self.measured()
-                if AUGMENTED in self.values
-            },
-            "own_nearest": {m: sum(self.own_nearest(m)) for m in self.distances},
-            "area_shares": area_shares(self.model) if self.detail else {},
-        }
+        other = ("model", "photos", "names", "scan_to_mesh", "figure_batches")
+        content = {name: value for name, value in vars(self).items() if name not in other}
+        content |= {"version": __version__, "faces": self.names, "summary": {}}
+        content |= {"scan_to_mesh_mm": self.scan_to_mesh, "encoder_better": {}}
+        for method, measures in self.values.items():
+            groups = {name: self.groups(values) for name, values in measures.items()}
+            content["summary"][method] = {
+                name: {"all": row.pop("all"), "by_tone": row} for name, row in groups.items()
+            }
+            if method != ENCODER:
+                better = {name: self.better(ENCODER, method, name) for name in self.measured()}
+                content["encoder_better"][method] = better
+        augmented = self.measured() if AUGMENTED in self.values else []
+        content["augmented_better"] = {n: self.better(AUGMENTED, ENCODER, n) for n in augmented}
+        content["own_nearest"] = {m: sum(self.own_nearest(m)) for m in self.distances}
+        content["area_shares"] = area_shares(self.model) if self.detail else {}
         return _without_nan(content)
 
     def figure(self) -> Figure:
@@ -147,7 +125,9 @@ class Evaluation:
 
         With detail: the augmented face beside, and its shape.
         """
-        rows = [row for batch in self.figure_batches for row in _panels(batch)][:FIGURE_FACES]
+        on_photos = 1 if self.detail is None else 2
+        rows = [row for batch in self.figure_batches for row in _panels(*batch, on_photos)]
+        rows = rows[:FIGURE_FACES]
         legend = ["photo", "the encoder's face on it", "its shape", "the true shape"]
         if self.detail is not None:
             legend = ["photo", "encoder", "augmented", "shape", "augmented shape", "true shape"]
@@ -166,20 +146,17 @@ def tone_pair(tone: int) -> str:
 
 
 @torch.no_grad()
-def _panels(batch: FigureBatch) -> list[list[np.ndarray]]:
-    """A row of pictures per face."""
+def _panels(photos: Tensor, faces: list[Face], on_photos: int) -> list[list[np.ndarray]]:
+    """A row of pictures per photo: itself, the first `on_photos` faces on it, all their shapes."""
     rows = []
-    for i, photo in enumerate(batch.photos):
-        faces = [_one(face, i) for face in batch.faces]
-        row = [to_uint8(photo), *(on_photo(photo[None], face, CROP_SIZE) for face in faces)]
-        faces += [] if batch.truth is None else [_one(batch.truth, i)]
-        rows.append(row + [show_face(face, "shape", CROP_SIZE) for face in faces])
+    for i, photo in enumerate(photos):
+        ours = []
+        for face in faces:
+            tensors = {k: v[i : i + 1] for k, v in vars(face).items() if isinstance(v, Tensor)}
+            ours.append(replace(face, **tensors))
+        laid_on = [on_photo(photo[None], face, CROP_SIZE) for face in ours[:on_photos]]
+        rows.append([to_uint8(photo), *laid_on, *(show_face(f, "shape", CROP_SIZE) for f in ours)])
     return rows
-
-
-def _one(face: Face, i: int) -> Face:
-    tensors = {k: v[i : i + 1] for k, v in vars(face).items() if isinstance(v, Tensor)}
-    return replace(face, **tensors)
 
 
 def _without_nan(value):

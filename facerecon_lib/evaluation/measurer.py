@@ -9,12 +9,14 @@ Notebook 09, section 2.3.
 
 import math
 import time
+from collections import Counter
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..augmented.branch import AugmentedBranch, AugmentedFaces, BaseBranch, base_faces
+from ..augmented.offsets import VertexOffsets
 from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
@@ -27,7 +29,7 @@ from ..networks.backbones import EncoderError
 from ..networks.face_networks import FaceNetwork
 from ..networks.recognition import face_features, feature_distance
 from ..rendering.synthesis import Face, pose_and_light, synthesise
-from .evaluation import AUGMENTED, ENCODER, FIGURE_FACES, MEAN, POSED, Evaluation, FigureBatch
+from .evaluation import AUGMENTED, ENCODER, FIGURE_FACES, MEAN, POSED, Evaluation
 from .now_protocol import ScanError, now_errors, pooled
 from .surface import (
     displacement_share_by_region,
@@ -52,59 +54,63 @@ class Measurer:
         self.base = branch if self.detail is None else branch.base_branch
         self.network, self.encoder, self.model = network, self.base.encoder, self.base.model
         methods = [ENCODER, *([] if self.detail is None else [AUGMENTED]), MEAN, POSED]
-        self.evaluation = Evaluation(
-            what=what,
-            encoder=self.encoder.name,
-            recipe=dict(self.encoder.metadata),
-            model=self.model,
-            values={method: {} for method in methods},
-            light=self.base.light,
-            detail=None if self.detail is None else self.detail.unet.name,
-            recognition=None if network is None else network.name,
-            same_person=None if network is None else network.same_person,
-        )
+        recipe, values = dict(self.encoder.metadata), {method: {} for method in methods}
+        self.evaluation = Evaluation(what, self.encoder.name, recipe, self.model, values)
+        self.evaluation.light = self.base.light
+        if self.detail is not None:
+            self.evaluation.detail = self.detail.unet.name
+        if network is not None:
+            self.evaluation.recognition = network.name
+            self.evaluation.same_person = network.same_person
         self.features: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.scans: dict[str, list[ScanError]] = {}
         with torch.no_grad():  # the first call is slow: not in `seconds_per_face`
             self.encoder(torch.zeros(1, 3, CROP_SIZE, CROP_SIZE, device=self.model.device))
-        self.encoding, self.detailing = 0.0, 0.0
-        self.started = time.perf_counter()
+        self.seconds, self.started = Counter(), time.perf_counter()
 
     @torch.no_grad()
     def add(self, batch: FaceBatch, scans: int) -> None:
         """Measure a batch; scan-to-mesh of its first `scans` faces (none where 0 or less)."""
-        evaluation = self.evaluation
+        model, evaluation = self.model, self.evaluation
         coefficients = self._encode(batch)
         faces = {
-            ENCODER: synthesise(self.model, coefficients),
-            MEAN: synthesise(self.model, self.model.neutral(len(batch))),
-            POSED: synthesise(self.model, start_from_landmarks(self.model, batch.landmarks)),
+            ENCODER: synthesise(model, coefficients),
+            MEAN: synthesise(model, model.neutral(len(batch))),
+            POSED: synthesise(model, start_from_landmarks(model, batch.landmarks)),
         }
-        truth = lacking = added = None
+        truth = lacking = augmented = None
         if batch.truth is not None:
-            truth = true_face(self.model, batch)
-            bases = self.model.shape(batch.truth.identity, batch.truth.expression)
-            lacking = truth.vertices - bases
+            truth = pose_and_light(model, batch.true_vertices, batch.true_albedo, batch.truth)
+            lacking = truth.vertices - model.shape(batch.truth.identity, batch.truth.expression)
         if self.detail is not None:
-            added = self._detail(coefficients, batch, truth, lacking)
-            faces[AUGMENTED] = added.face
+            augmented = self._detail(coefficients, batch)
+            faces[AUGMENTED], offsets = augmented.face, augmented.offsets
+            _append(evaluation.offsets, _offset_sizes(offsets, model))
+            if truth is not None:
+                normals = vertex_normals(truth.vertices, model.faces)
+                share = relief_found(offsets.displacement, lacking, normals, model)
+                _append(evaluation.offsets, {"relief_found": share})
         for method, values in evaluation.values.items():
             _append(values, self._against_photo(method, faces[method], batch))
             if truth is not None:
                 _append(values, _against_truth(faces[method], truth))
         if truth is not None:
-            at_rest = self.model.shape(batch.truth.identity) + lacking
-            self._scan(coefficients, added, at_rest, max(min(scans, len(batch)), 0))
+            shape = model.shape(coefficients.identity)
+            at_rest = {ENCODER: shape, MEAN: model.mean.expand_as(shape)}
+            if augmented is not None:
+                at_rest[AUGMENTED] = shape + offsets.displacement
+            count = max(min(scans, len(batch)), 0)
+            self._scan(at_rest, model.shape(batch.truth.identity) + lacking, count)
         tone = batch.tone
         if tone is None:
-            skin = self.model.regions["skin"] > 0.5
-            albedo = self.model.albedo(coefficients.albedo)
+            skin = model.regions["skin"] > 0.5
+            albedo = model.albedo(coefficients.albedo)
             tone = skin_tone_group(albedo[:, skin].mean(1).clamp(0, 1))
         else:
             evaluation.tones_source = "labels"
         if len(evaluation.names) < FIGURE_FACES:
-            drawn = [faces[m] for m in (ENCODER, AUGMENTED) if m in faces]
-            evaluation.figure_batches.append(FigureBatch(batch.image, drawn, truth))
+            drawn = [faces.get(ENCODER), faces.get(AUGMENTED), truth]
+            evaluation.figure_batches.append((batch.image, [f for f in drawn if f is not None]))
         evaluation.names += batch.names
         evaluation.tones += tone.tolist()
 
@@ -112,37 +118,18 @@ class Measurer:
         start = time.perf_counter()
         coefficients = self.base.relight(self.encoder(batch.image), batch)
         finite = torch.isfinite(coefficients.to_vector()).all(1).tolist()  # waits for a GPU
-        self.encoding += time.perf_counter() - start
+        self.seconds["encoder"] += time.perf_counter() - start
         if not all(finite):
             name = batch.names[finite.index(False)]
             raise EncoderError(f"{self.encoder.name}: {name}: the answer is not finite")
         return coefficients
 
-    def _detail(
-        self,
-        coefficients: FaceCoefficients,
-        batch: FaceBatch,
-        truth: Face | None,
-        lacking: Float[Tensor, "batch vertex 3"] | None,
-    ) -> AugmentedFaces:
-        """The augmented faces; notes the size of their offsets, and where they are."""
+    def _detail(self, coefficients: FaceCoefficients, batch: FaceBatch) -> AugmentedFaces:
         start = time.perf_counter()
         base = base_faces(self.model, coefficients, batch.image.shape[-1])
-        added = self.detail.detail(batch.image, base)
-        self.detailing += time.perf_counter() - start
-        displacement, texture = added.offsets.displacement, added.offsets.texture
-        sizes = {
-            "displacement_mm": rms_over_skin(displacement, self.model),
-            "texture": rms_over_skin(texture, self.model) / 3**0.5,
-            "texture_even": even_share(texture, self.model),
-        }
-        if truth is not None:
-            normals = vertex_normals(truth.vertices, self.model.faces)
-            sizes["relief_found"] = relief_found(displacement, lacking, normals, self.model)
-        shares = displacement_share_by_region(displacement, self.model)
-        sizes |= {f"in {area}": share for area, share in shares.items()}
-        _append(self.evaluation.offsets, sizes)
-        return added
+        augmented = self.detail.detail(batch.image, base)
+        self.seconds["detail"] += time.perf_counter() - start
+        return augmented
 
     def _against_photo(self, method: str, face: Face, batch: FaceBatch) -> dict[str, Tensor]:
         """Landmarks, colours, identity."""
@@ -164,33 +151,21 @@ class Measurer:
             self.features.setdefault(method, []).append((rendered, photo))
         return errors
 
-    def _scan(
-        self,
-        coefficients: FaceCoefficients,
-        added: AugmentedFaces | None,
-        at_rest: Float[Tensor, "batch vertex 3"],
-        count: int,
-    ) -> None:
+    def _scan(self, meshes: dict[str, Tensor], truth: Tensor, count: int) -> None:
         """NoW's error of faces at rest, with what the bases lack; NaN beyond `count`."""
-        shape = self.model.shape(coefficients.identity)
-        meshes = {ENCODER: shape, MEAN: self.model.mean.expand_as(shape)}
-        if added is not None:
-            meshes[AUGMENTED] = shape + added.offsets.displacement
         for method, mesh in meshes.items():
-            errors = now_errors(self.model, mesh[:count], at_rest[:count], points=SCAN_POINTS)
+            errors = now_errors(self.model, mesh[:count], truth[:count], points=SCAN_POINTS)
             self.scans.setdefault(method, []).extend(errors)
-            medians = [e.median for e in errors] + [math.nan] * (len(shape) - count)
+            medians = [error.median for error in errors] + [math.nan] * (len(mesh) - count)
             for name in (method, POSED) if method == MEAN else (method,):
                 self.evaluation.values[name].setdefault("scan_mm", []).extend(medians)
 
     def finish(self, cross: bool) -> Evaluation:
         """The evaluation. cross: with the distances of all renderings to all photos."""
         evaluation = self.evaluation
-        seconds = {"encoder": self.encoding}
-        seconds |= {} if self.detail is None else {"detail": self.detailing}
-        seconds["everything"] = time.perf_counter() - self.started
+        self.seconds["everything"] = time.perf_counter() - self.started
         faces = len(evaluation.names)
-        evaluation.seconds_per_face = {name: s / faces for name, s in seconds.items()}
+        evaluation.seconds_per_face = {name: s / faces for name, s in self.seconds.items()}
         if any(self.scans.values()):
             evaluation.scan_to_mesh = {m: pooled(errors) for m, errors in self.scans.items()}
         for method, features in self.features.items() if cross else ():
@@ -199,16 +174,19 @@ class Measurer:
         return evaluation
 
 
-def true_face(model: MorphableModel, batch: FaceBatch) -> Face:
-    """The batch's true faces: exact where they are given, else as `truth` describes them."""
-    if batch.true_vertices is None or batch.true_albedo is None:
-        return synthesise(model, batch.truth)
-    return pose_and_light(model, batch.true_vertices, batch.true_albedo, batch.truth)
-
-
 def _append(values: dict[str, list[float]], errors: dict[str, Tensor]) -> None:
     for name, new in errors.items():
         values.setdefault(name, []).extend(new.cpu().tolist())
+
+
+def _offset_sizes(offsets: VertexOffsets, model: MorphableModel) -> dict[str, Tensor]:
+    """How large the offsets are, what of the texture is one colour, and where the skin moves."""
+    shares = displacement_share_by_region(offsets.displacement, model)
+    return {
+        "displacement_mm": rms_over_skin(offsets.displacement, model),
+        "texture": rms_over_skin(offsets.texture, model) / 3**0.5,
+        "texture_even": even_share(offsets.texture, model),
+    } | {f"in {area}": share for area, share in shares.items()}
 
 
 def _against_truth(face: Face, truth: Face) -> dict[str, Float[Tensor, " batch"]]:
@@ -223,5 +201,5 @@ def _against_truth(face: Face, truth: Face) -> dict[str, Float[Tensor, " batch"]
     errors["normal_deg"] = (angle * area).sum(1) / area.sum()
     errors["relief_mm"] = relief_error_mm(face.vertices, truth.vertices, model)
     albedo = albedo_error(face.albedo.clamp(0, 1), truth.albedo.clamp(0, 1), skin)
-    rgb, ita = albedo["rgb"], albedo["ita"]
-    return errors | {"albedo_rgb": rgb, "ita_bias": ita, "ita": ita.abs()}
+    ita = albedo["ita"]
+    return errors | {"albedo_rgb": albedo["rgb"], "ita_bias": ita, "ita": ita.abs()}

@@ -3,24 +3,24 @@
     error = now_error(scan, scan[landmarks], vertices, faces, vertices[landmarks])
     error.median, error.mean, error.sd                   # mm, over the points of the scan's face
 
-Only the shape of a face at rest counts, not its pose and size: a similarity lays the mesh on the
-scan by seven landmarks, then least squares turn, move and scale it to bring its surface near the
-scan's points; the remaining distances are the error. Only points of the face count: those in a ball
-around a point above the bottom of the nose.
+Pose and size of the mesh do not count: a similarity lays it on the scan by seven landmarks, then
+least squares turn, move and scale it to bring its surface near the scan's points; the remaining
+distances are the error. Only points in a ball around the middle of the face count.
 
 S. Sanyal et al., "Learning to regress 3D face shape and expression from an image without 3D
-supervision" (RingNet), CVPR 2019. Radius (1.4; the paper's was 1.2) and pooling (`pooled`, over the
-points of all scans at once) are those of the benchmark's program. Notebook 09, section 2.3.
+supervision" (RingNet), CVPR 2019. Radius (1.4; the paper's was 1.2) and pooling (`pooled`) are
+those of the benchmark's program. Notebook 09, section 2.3.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import warp as wp
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import least_squares
 from torch import Tensor
 
 from ..face.camera import axis_angle_to_matrix
@@ -34,9 +34,11 @@ from ..rendering.warp.launch import launch, start_warp
 NOW_LANDMARKS = [*EYE_CORNERS, NOSE_BOTTOM, *MOUTH_CORNERS]
 CENTRE_ABOVE_NOSE = 0.3  # of the way from the bottom of the nose to the bridge
 RADIUS = 1.4  # of the mean of the outer-eye distance and the nose's length
-MAX_STEPS, MAX_DAMPING = 200, 1e4  # of the refinement
-LEAST_GAIN = 1e-7  # share of the sum of squares
+LEAST_GAIN = 1e-8  # share of the sum of squares, below which the refinement stops
 ON_SURFACE = 1e-3  # mm; nearer than that the triangle's normal says better which way is off it
+
+Points = Float[Tensor, "point 3"]
+Seven = Float[Tensor, "7 3"]
 
 wp.set_module_options({"enable_backward": False})
 
@@ -74,16 +76,15 @@ def pooled(errors: Sequence[ScanError]) -> dict[str, float]:
 
 
 def now_error(
-    scan: Float[Tensor, "point 3"],
-    scan_landmarks: Float[Tensor, "7 3"],
+    scan: Points,
+    scan_landmarks: Seven,
     vertices: Float[Tensor, "vertex 3"],
     faces: Int[Tensor, "face 3"],
-    landmarks: Float[Tensor, "7 3"],
+    landmarks: Seven,
 ) -> ScanError:
-    """The error of a mesh against a scan.
+    """The error of a mesh, in any unit and pose, against a scan in mm.
 
-    scan, scan_landmarks: mm. vertices, landmarks: in any unit and pose. The seven are NOW_LANDMARKS
-    of the 68. Raises ValueError for other shapes, or where no point of the scan is near the face.
+    Raises ValueError for other shapes, or where no point of the scan is near the face.
     """
     expect("scan_landmarks", scan_landmarks, "7 3", "take NOW_LANDMARKS")
     expect("landmarks", landmarks, "7 3", "take NOW_LANDMARKS")
@@ -93,11 +94,10 @@ def now_error(
     face = face_part(scan, goal)
     if not face.any():
         raise ValueError("scan: no point of it lies near its landmarks; are both in mm?")
-    points = scan[face]
     start = (part[0] for part in umeyama(landmarks.detach().double()[None], goal[None]))
     surface = Surface(vertices, faces)
-    scale, rotation, translation = _refined(surface, points, *start)
-    distances = surface.offsets(points, scale, rotation, translation)[1]
+    scale, rotation, translation = _refined(surface, scan[face], *start)
+    distances = surface.offsets(scan[face], scale, rotation, translation)[1]
     return ScanError(distances, face, float(scale), rotation, translation)
 
 
@@ -111,8 +111,7 @@ def now_errors(
 
     The scan is `points` places on the outer surface of the truth, spread evenly by area.
     """
-    outside = outer_surface(model)
-    chosen = model.landmarks[NOW_LANDMARKS]
+    outside, chosen = outer_surface(model), model.landmarks[NOW_LANDMARKS]
     errors = []
     for mesh, true in zip(predicted, truth, strict=True):
         generator = torch.Generator().manual_seed(0)  # anew: no error depends on another
@@ -121,12 +120,9 @@ def now_errors(
     return errors
 
 
-def face_part(
-    scan: Float[Tensor, "point 3"], landmarks: Float[Tensor, "7 3"]
-) -> Bool[Tensor, " point"]:
+def face_part(scan: Points, landmarks: Seven) -> Bool[Tensor, " point"]:
     """The scan's points that the benchmark counts: a ball around the middle of the face."""
-    nose = landmarks[4]
-    bridge = (landmarks[1] + landmarks[2]) / 2
+    nose, bridge = landmarks[4], (landmarks[1] + landmarks[2]) / 2
     centre = nose + CENTRE_ABOVE_NOSE * (bridge - nose)
     outer_eyes = (landmarks[0] - landmarks[3]).norm()
     radius = RADIUS * (outer_eyes + (bridge - nose).norm()) / 2
@@ -175,8 +171,7 @@ def nearest_triangle(
 class Surface:
     """The nearest points of a triangle mesh, by Warp's bounding-volume hierarchy.
 
-    The search is in float32: of two triangles equally near to 1e-5 mm it takes either. Places and
-    distances are float64.
+    The search is in float32, to 1e-5 mm; places and distances are float64.
     """
 
     def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]):
@@ -188,36 +183,24 @@ class Surface:
         self.middle = self.corners.mean((0, 1))  # float32 is finest around 0
         self._points = (vertices - self.middle).float().contiguous()
         self._faces = faces.to(torch.int32).contiguous().view(-1)
-        self._mesh = wp.Mesh(
-            wp.from_torch(self._points, dtype=wp.vec3f), wp.from_torch(self._faces)
-        )
+        points = wp.from_torch(self._points, dtype=wp.vec3f)
+        self._mesh = wp.Mesh(points, wp.from_torch(self._faces))
 
-    def nearest(
-        self, points: Float[Tensor, "point 3"]
-    ) -> tuple[Float[Tensor, "point 3"], Int[Tensor, " point"]]:
+    def nearest(self, points: Points) -> tuple[Points, Int[Tensor, " point"]]:
         """The nearest place on the surface to each point, and its triangle."""
         local = (points.detach() - self.middle).float()
         triangle = torch.empty(len(local), dtype=torch.int32, device=local.device)
-        bary = torch.empty(len(local), 3, device=local.device)
+        bary = torch.empty_like(local)
         launch(nearest_triangle, torch.float32, len(local), self._mesh.id, local, triangle, bary)
         u, v, _ = bary.double().unbind(-1)
-        weights = torch.stack([u, v, 1 - u - v], -1)
-        triangle = triangle.long()
+        weights, triangle = torch.stack([u, v, 1 - u - v], -1), triangle.long()
         return (weights[..., None] * self.corners[triangle]).sum(1), triangle
 
     def offsets(
-        self,
-        points: Float[Tensor, "point 3"],
-        scale: Float[Tensor, ""],
-        rotation: Float[Tensor, "3 3"],
-        translation: Float[Tensor, " 3"],
-    ) -> tuple[Tensor, Float[Tensor, " point"], Float[Tensor, "point 3"]]:
-        """(places, distances, unit directions from place to point) of the moved surface.
-
-        The points are taken back to the surface's own frame, and searched for there.
-        """
-        local = (points - translation) @ rotation / scale
-        place, triangle = self.nearest(local)
+        self, points: Points, scale: Tensor, rotation: Tensor, translation: Tensor
+    ) -> tuple[Points, Float[Tensor, " point"], Points]:
+        """(places, distances, unit directions from place to point) of the moved surface."""
+        place, triangle = self.nearest((points - translation) @ rotation / scale)
         place = scale * place @ rotation.T + translation
         offset = points - place
         distance = offset.norm(dim=-1)
@@ -229,38 +212,30 @@ class Surface:
 def _refined(
     surface: Surface, points: Tensor, scale: Tensor, rotation: Tensor, translation: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The similarity of least squared distances, starting from the given one.
+    """The similarity of least squared distances near the given one, by Levenberg and Marquardt.
 
-    Levenberg and Marquardt over seven numbers: turn, shift and log of the scale, about the middle
-    of the points. A place slides freely on the surface: only its offset along the direction to the
-    point counts (Chen and Medioni, 1992).
+    Seven numbers: turn, shift and log of the scale, about the middle of the points. A place slides
+    freely on the surface: only its offset along the direction to the point counts (Chen and
+    Medioni, 1992).
     """
     middle = points.mean(0)
     reach = (points - middle).square().sum(1).mean().sqrt()  # so that all seven are lengths in mm
-    moved, damping = (scale, rotation, translation), 1e-4
-    place, distance, direction = surface.offsets(points, *moved)
-    cost = distance.square().mean()
-    for _ in range(MAX_STEPS):
+
+    def moved(step: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        step = torch.from_numpy(step).to(points)
+        turn, grow = axis_angle_to_matrix(step[:3] / reach), torch.exp(step[6] / reach)
+        shifted = grow * turn @ (translation - middle) + middle + step[3:6]
+        return grow * scale, turn @ rotation, shifted
+
+    def residuals(step: np.ndarray) -> np.ndarray:
+        place, _, direction = surface.offsets(points, *moved(step))
+        return ((points - place) * direction).sum(1).cpu().numpy()
+
+    def jacobian(step: np.ndarray) -> np.ndarray:
+        place, _, direction = surface.offsets(points, *moved(step))
         arm = (place - middle) / reach
         turns, grows = torch.linalg.cross(arm, direction), (arm * direction).sum(1, keepdim=True)
-        rows = torch.cat([turns, direction, grows], 1)
-        offset = ((points - place) * direction).sum(1)
-        square, gradient = rows.T @ rows / len(rows), rows.T @ offset / len(rows)
-        step = torch.linalg.solve(square + damping * torch.eye(7).to(square), gradient)
-        turn, grow = axis_angle_to_matrix(step[:3] / reach), torch.exp(step[6] / reach)
-        scale, rotation, translation = moved
-        shifted = grow * turn @ (translation - middle) + middle + step[3:6]
-        trial = (grow * scale, turn @ rotation, shifted)
-        offsets = surface.offsets(points, *trial)
-        new_cost = offsets[1].square().mean()
-        if not new_cost < cost:
-            damping *= 10
-            if damping > MAX_DAMPING:
-                break
-            continue
-        gain = 1 - new_cost / cost
-        moved, cost, damping = trial, new_cost, max(damping / 10, 1e-9)
-        place, distance, direction = offsets
-        if gain < LEAST_GAIN or math.sqrt(cost) < 1e-5:
-            break
-    return moved
+        return -torch.cat([turns, direction, grows], 1).cpu().numpy()
+
+    start = np.zeros(7)
+    return moved(least_squares(residuals, start, jacobian, method="lm", ftol=LEAST_GAIN).x)

@@ -5,9 +5,8 @@
     evaluation = evaluate_photos(branch, sorted(Path("photos").iterdir()), network)
     for table in tables(evaluation): console.print(table)      # of tables.py
 
-An augmented branch is one more method, on the encoder's faces and in their light. Two faces that
-know nothing but where the face is are the yardstick: MEAN, the untrained encoder's answer to every
-photo, and POSED, the mean face in the pose that the landmarks give in closed form.
+An augmented branch is one more method, on the encoder's faces and in their light. The yardstick:
+MEAN, an untrained encoder's answer, and POSED, the mean face in the pose of the landmarks.
 
 Notebook 09, section 2.3.
 """
@@ -45,8 +44,7 @@ def evaluate_rendered(
 ) -> Evaluation:
     """Faces 0 to count - 1 of `faces`; scan-to-mesh (`now_protocol`) of the first `scans` of them.
 
-    All on the branch's device; `faces` may be of another albedo basis of the same shape model.
-    Raises ValueError for a count below 1.
+    All on one device; `faces` may have another albedo basis. Raises ValueError for a count below 1.
     """
     if count < 1:
         raise ValueError(f"count: expected 1 face or more, got {count}")
@@ -91,9 +89,7 @@ def evaluate_batches(
 ) -> Evaluation:
     """Any faces; `what` names them.
 
-    network: for identity, as in Eq. 6; None leaves it out. cross: keep the distances of all
-    renderings to all photos. The branch's light is solved for once, on the encoder's face; the
-    augmented face stands in it too.
+    network: for identity, as in Eq. 6. cross: keep the distances of all renderings to all photos.
     Raises DetectionError where there is no face, EncoderError for an answer that is not finite.
     """
     measurer = Measurer(what, branch, network)

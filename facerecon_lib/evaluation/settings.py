@@ -53,16 +53,13 @@ class EvaluationSettings:
             value, choices = getattr(self, name), get_args(kind)
             if value is not None and value not in choices:
                 raise FacereconError(f"--{name} {value}: expected {' or '.join(choices)}")
-        for name in ("rendered", "scans"):
-            if (getattr(self, name) or 0) < 0:
-                raise FacereconError(f"--{name} {getattr(self, name)}: expected 0 or more")
-        for name, suffix in (("json", ".json"), ("figure", ".png")):
-            path = getattr(self, name)
-            if path is None:
-                continue
-            if path.suffix.lower() != suffix:
+        for name, count in (("rendered", self.rendered), ("scans", self.scans)):
+            if count is not None and count < 0:
+                raise FacereconError(f"--{name} {count}: expected 0 or more")
+        for name, path, suffix in (("json", self.json, ".json"), ("figure", self.figure, ".png")):
+            if path is not None and path.suffix.lower() != suffix:
                 raise FacereconError(f"--{name} {path}: expected a name that ends in {suffix}")
-            if not path.parent.is_dir():
+            if path is not None and not path.parent.is_dir():
                 raise FacereconError(f"--{name} {path}: there is no folder {path.parent}")
         if self.unet is not None and not self.augmented:
             raise FacereconError("--unet is of the augmented branch: add --augmented")

@@ -23,16 +23,14 @@ AREAS = ("forehead", "eyes and brows", "nose", "cheeks", "mouth", "lower jaw")
 PATCH_MM = 8.0  # standard deviation of the patch that relief is measured against
 LEAST_RELIEF_MM = 0.02
 
+Vertices = Float[Tensor, "batch vertex 3"]
+PerFace = Float[Tensor, " batch"]
+
 
 def normal_error_degrees(
-    vertices: Float[Tensor, "batch vertex 3"],
-    truth: Float[Tensor, "batch vertex 3"],
-    faces: Int[Tensor, "face 3"],
+    vertices: Vertices, truth: Vertices, faces: Int[Tensor, "face 3"]
 ) -> Float[Tensor, "batch vertex"]:
-    """Angle between the normals of every vertex and of its own vertex of the truth.
-
-    After the rotation of the similarity alignment.
-    """
+    """Angle between the normals of every vertex and its own of the truth, after alignment."""
     normals, true = vertex_normals(vertices, faces), vertex_normals(truth, faces)
     turned = normals @ umeyama(vertices, truth)[1].transpose(1, 2)
     across = torch.linalg.cross(turned, true).norm(dim=-1)  # acos alone rounds small angles away
@@ -43,63 +41,52 @@ def normal_error_degrees(
 
 
 def relief_mm(
-    difference: Float[Tensor, "batch vertex 3"],
-    normals: Float[Tensor, "batch vertex 3"],
-    model: MorphableModel,
+    difference: Vertices, normals: Vertices, model: MorphableModel
 ) -> Float[Tensor, "batch vertex"]:
     """The fine part of the difference of two surfaces, mm along the normals; 0 off the skin.
 
     Its height less the Gaussian mean of the heights around, weighted by area, distances on the mean
-    face. A wave of n times PATCH_MM keeps 1 - exp(-2 (pi / n)²) of its height: 0.99 at 2, 0.71 at
-    4, 0.27 at 8.
+    face. A wave of n times PATCH_MM keeps 1 - exp(-2 (pi / n)²) of its height: 0.71 at n = 4.
     """
     gather, spread = cached(model.faces, ("patches",), lambda: _patches(model))
     height = (difference * normals).sum(-1)
-    mean = (spread @ (gather @ height.T)).T
-    return (height - mean) * (skin_area(model) > 0)
+    return (height - (spread @ (gather @ height.T)).T) * (skin_area(model) > 0)
 
 
-def relief_error_mm(
-    vertices: Float[Tensor, "batch vertex 3"],
-    truth: Float[Tensor, "batch vertex 3"],
-    model: MorphableModel,
-) -> Float[Tensor, " batch"]:
+def relief_error_mm(vertices: Vertices, truth: Vertices, model: MorphableModel) -> PerFace:
     """R.m.s. of `relief_mm` over the skin (no lips, no lids' rims), after similarity alignment."""
     difference = similarity_align(vertices, truth) - truth
     fine = relief_mm(difference, vertex_normals(truth, model.faces), model)
-    weights = skin_area(model) * model.regions["skin"]
-    return ((weights * fine.square()).sum(1) / weights.sum()).sqrt()
+    return _mean_over_skin(fine.square(), model).sqrt()
 
 
-def recovered(
-    error: Float[Tensor, " batch"], base_error: Float[Tensor, " batch"]
-) -> Float[Tensor, " batch"]:
+def recovered(error: PerFace, base_error: PerFace) -> PerFace:
     """Share of the squared error of a base that is gone: 1 all of it, below 0 where it grew."""
     return 1 - (error / base_error) ** 2
 
 
 def relief_found(
-    displacement: Float[Tensor, "batch vertex 3"],
-    lacking: Float[Tensor, "batch vertex 3"],
-    normals: Float[Tensor, "batch vertex 3"],
-    model: MorphableModel,
-) -> Float[Tensor, " batch"]:
+    displacement: Vertices, lacking: Vertices, normals: Vertices, model: MorphableModel
+) -> PerFace:
     """How much of the relief that the bases lack is in the displacement: 1 all, 0 none of it.
 
     The slope of the one's `relief_mm` on the other's, over the skin; what else the displacement
     changes does not count. NaN where less than LEAST_RELIEF_MM of relief is lacking.
     """
-    weights = skin_area(model) * model.regions["skin"]
     ours, true = (relief_mm(v, normals, model) for v in (displacement, lacking))
-    energy = (weights * true.square()).sum(1)
-    slope = (weights * ours * true).sum(1) / energy
-    return torch.where(energy / weights.sum() > LEAST_RELIEF_MM**2, slope, torch.nan)
+    energy, common = (_mean_over_skin(ours_or_true * true, model) for ours_or_true in (true, ours))
+    return torch.where(energy > LEAST_RELIEF_MM**2, common / energy, torch.nan)
+
+
+def _mean_over_skin(values: Tensor, model: MorphableModel) -> PerFace:
+    weights = skin_area(model) * model.regions["skin"]
+    return (weights * values).sum(1) / weights.sum()
 
 
 def _patches(model: MorphableModel) -> tuple[Tensor, Tensor]:
     """Two matrices: vertices to means of cells, cells to the Gaussian mean around each vertex.
 
-    The cells are half as wide as the Gaussian: the nose alone has thousands of vertices in reach.
+    Cells half as wide as the Gaussian save memory: thousands of vertices lie in its reach.
     """
     area = skin_area(model)
     rows = (area > 0).nonzero()[:, 0]
@@ -120,17 +107,18 @@ def vertex_area(
 ) -> Float[Tensor, " vertex"]:
     """A third of the area of each triangle around a vertex, mm²."""
     a, b, c = vertices[faces].unbind(1)
-    area = torch.linalg.cross(b - a, c - a).norm(dim=-1) / 6
-    whole = torch.zeros_like(vertices[:, 0])
-    return whole.index_add_(0, faces.reshape(-1).long(), area.repeat_interleave(3))
+    third = (torch.linalg.cross(b - a, c - a).norm(dim=-1) / 6).repeat_interleave(3)
+    return torch.zeros_like(vertices[:, 0]).index_add_(0, faces.reshape(-1).long(), third)
 
 
 def skin_area(model: MorphableModel) -> Float[Tensor, " vertex"]:
     """mm² of each vertex on the mean face; 0 on eyeballs and in the mouth. Lips and lids count."""
-    inside = torch.maximum(model.regions["eyeballs"], model.regions["mouth_interior"]) > 0.5
-    return cached(
-        model.faces, ("skin area",), lambda: vertex_area(model.mean, model.faces) * ~inside
-    )
+
+    def build() -> Tensor:
+        inside = torch.maximum(model.regions["eyeballs"], model.regions["mouth_interior"]) > 0.5
+        return vertex_area(model.mean, model.faces) * ~inside
+
+    return cached(model.faces, ("skin area",), build)
 
 
 # Where it lies ----------------------------------------------------------------------------------
@@ -139,10 +127,10 @@ def skin_area(model: MorphableModel) -> Float[Tensor, " vertex"]:
 def face_areas(model: MorphableModel) -> dict[str, Bool[Tensor, " vertex"]]:
     """The skin of the face in six areas (AREAS): each of its vertices is in one, others in none.
 
-    By the landmarks of the mean face. The nose is a wedge between its root and its base, as wide as
-    its wings below; the mouth an ellipse about the lips, with the skin between it and the nose;
-    eyes and brows reach sideways a little beyond the brows. Of the rest, forehead is above the
-    outer eye corners (temples too), cheeks down to the mouth's corners, lower jaw below.
+    By the landmarks of the mean face. The nose is a wedge, as wide as its wings below; the mouth an
+    ellipse about the lips, with the skin between it and the nose; eyes and brows reach a little
+    beyond the brows. Of the rest, forehead is above the outer eye corners (temples too), cheeks
+    down to the mouth's corners, lower jaw below.
     """
     return cached(model.faces, ("face areas",), lambda: _face_areas(model))
 
@@ -188,32 +176,27 @@ def area_shares(model: MorphableModel) -> dict[str, float]:
 
 
 def displacement_share_by_region(
-    displacement: Float[Tensor, "batch vertex 3"], model: MorphableModel
-) -> dict[str, Float[Tensor, " batch"]]:
-    """Each area's share of the squared displacement, summed over the skin by area; together 1.
+    displacement: Vertices, model: MorphableModel
+) -> dict[str, PerFace]:
+    """Each area's share of the squared displacement over the skin; see `area_shares`.
 
-    Shares are of energy: to be read beside `area_shares`. NaN for a face that nothing moves.
+    Together 1; NaN for a face that nothing moves.
     """
     energy = displacement.square().sum(-1) * skin_area(model)
     total = energy.sum(1)
     return {n: energy[:, where].sum(1) / total for n, where in face_areas(model).items()}
 
 
-def rms_over_skin(
-    values: Float[Tensor, "batch vertex channel"], model: MorphableModel
-) -> Float[Tensor, " batch"]:
+def rms_over_skin(values: Float[Tensor, "batch vertex channel"], model: MorphableModel) -> PerFace:
     """Root mean square length of a vector per vertex, over the skin's area."""
     area = skin_area(model)
     return ((values.square().sum(-1) * area).sum(1) / area.sum()).sqrt()
 
 
-def even_share(
-    texture: Float[Tensor, "batch vertex 3"], model: MorphableModel
-) -> Float[Tensor, " batch"]:
-    """How much of a texture offset's energy is one colour for the whole skin: 1 all, 0 none.
+def even_share(texture: Vertices, model: MorphableModel) -> PerFace:
+    """How much of a texture offset is one colour for the whole skin: squared mean / mean square.
 
-    The squared mean over the mean square, by area: a change of the skin's tone apart from spots.
-    NaN where there is no offset.
+    1 all, 0 none; NaN where there is no offset.
     """
     weights = (skin_area(model) / skin_area(model).sum())[:, None]
     mean = (weights * texture).sum(1)

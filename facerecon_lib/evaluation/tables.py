@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from ..face.measures import by_group
 from .evaluation import AUGMENTED, ENCODER, MEASURES, POSED, Evaluation, tone_pair
 from .surface import AREAS, area_shares, recovered
 
@@ -30,12 +29,10 @@ OFFSETS = {  # row's name, factor, decimals
 
 def tables(evaluation: Evaluation) -> list[Table]:
     """All faces, by skin tone; with detail, what it gains; of photos, each photo."""
-    found = [_overall(evaluation), _tones(evaluation)]
-    if evaluation.detail is not None:
-        found += [_gains(evaluation), _offsets(evaluation)]
-    if evaluation.photos:
-        found.append(_faces(evaluation))
-    return found
+    parts = [_overall, _tones]
+    parts += [] if evaluation.detail is None else [_gains, _offsets]
+    parts += [_faces] if evaluation.photos else []
+    return [part(evaluation) for part in parts]
 
 
 def _table(title: str, first: str, *columns: str) -> Table:
@@ -50,23 +47,25 @@ def _overall(evaluation: Evaluation) -> Table:
     title = f"{evaluation.encoder} on {evaluation.what}"
     table = _table(title, "median (90 % are below)", *evaluation.values)
     table.caption = _caption(evaluation)
-    for name in evaluation.measured():
+    measured = evaluation.measured()
+    for name in measured:
         cells = []
         for method in evaluation.values:
             row = evaluation.summary(method, name)
-            p90 = "" if name == "ita_bias" else f" ({number(row['p90'], name)})"
-            cells.append(number(row[average(name)], name) + p90)
+            p90 = "" if name == "ita_bias" else f" ({_number(row['p90'], name)})"
+            cells.append(_number(row[_average(name)], name) + p90)
         table.add_row(MEASURES[name][0], *cells)
     if evaluation.scan_to_mesh:
-        numbers = (evaluation.scan_to_mesh.get(method, {}).values() for method in evaluation.values)
-        table.add_row("all points, mm *", *(" / ".join(f"{n:.2f}" for n in row) for row in numbers))
-    faces, others = len(evaluation.names), [m for m in evaluation.values if m != ENCODER]
-    for name in filter(evaluation.measured().count, NEARER):
+        rows = (evaluation.scan_to_mesh.get(method, {}).values() for method in evaluation.values)
+        table.add_row("all points, mm *", *(" / ".join(f"{n:.2f}" for n in row) for row in rows))
+    others = [method for method in evaluation.values if method != ENCODER]
+    for name in filter(measured.count, NEARER):
         better = (evaluation.better(ENCODER, method, name) for method in others)
-        table.add_row(NEARER[name], "", *(f"in {n} of {faces}" for n in better))
+        table.add_row(NEARER[name], "", *(f"in {n} of {len(evaluation.names)}" for n in better))
     if evaluation.distances:
-        nearest = (sum(evaluation.own_nearest(method)) for method in evaluation.values)
-        table.add_row("own photo nearest, F()", *(f"{n} of {faces}" for n in nearest))
+        nearest = (evaluation.own_nearest(method) for method in evaluation.values)
+        cells = (f"{sum(own)} of {len(own)}" for own in nearest)
+        table.add_row("own photo nearest, F()", *cells)
     return table
 
 
@@ -87,18 +86,15 @@ def _caption(evaluation: Evaluation) -> str:
 
 
 def _tones(evaluation: Evaluation) -> Table:
-    groups = _groups(evaluation)
-    pairs = [tone_pair(t) for t in evaluation.tones]
-    columns = (f"{group} ({pairs.count(group)})" for group in groups)
+    pairs = [tone_pair(tone) for tone in evaluation.tones]
+    columns = (f"{pair} ({pairs.count(pair)})" for pair in sorted(set(pairs)))
     table = _table(f"by {TONES[evaluation.tones_source]}", "median", *columns)
-    for method in (ENCODER, AUGMENTED, POSED):
-        if method not in evaluation.values:
-            continue
+    for method in (m for m in (ENCODER, AUGMENTED, POSED) if m in evaluation.values):
         table.add_section()
         table.add_row(f"[bold]{method}[/]")
         for name in evaluation.measured():
-            rows = evaluation.by_tone(method, name)
-            cells = (number(rows[g][average(name)], name) for g in groups)
+            _, *rows = evaluation.groups(evaluation.values[method][name]).values()
+            cells = (_number(row[_average(name)], name) for row in rows)
             table.add_row(MEASURES[name][0], *cells)
     return table
 
@@ -111,7 +107,7 @@ def _faces(evaluation: Evaluation) -> Table:
         table.add_column("nearest", overflow="fold")
     for i, (name, tone) in enumerate(zip(evaluation.names, evaluation.tones, strict=True)):
         errors = (values["landmark_inner"][i] for values in evaluation.values.values())
-        row = [name, str(tone), *(number(error, "landmark_inner") for error in errors)]
+        row = [name, str(tone), *(_number(error, "landmark_inner") for error in errors)]
         if evaluation.distances:
             distances = evaluation.distances[ENCODER][i]
             j = int(np.argmin(distances))
@@ -122,36 +118,28 @@ def _faces(evaluation: Evaluation) -> Table:
 
 def _gains(evaluation: Evaluation) -> Table:
     """The augmented branch beside the base branch, by tone."""
-    groups = _groups(evaluation)
     title = "the augmented branch: what it changes in the median, %, - is better"
-    table = _table(title, "", "all", *groups, "better on")
+    table = _table(title, "", *_columns(evaluation), "better on")
     table.caption = "relief recovered: of the encoder's squared relief error, what is gone; median"
-    for name in evaluation.measured():
-        if average(name) == "mean":
-            continue
-        base, ours = (
-            _medians(evaluation, evaluation.values[m][name]) for m in (ENCODER, AUGMENTED)
-        )
-        cells = (
-            f"{100 * (b / a - 1):+.0f}" if a > 0 else "–" for a, b in zip(base, ours, strict=True)
-        )
+    values = [evaluation.values[method] for method in (ENCODER, AUGMENTED)]
+    for name in filter(lambda name: _average(name) == "median", evaluation.measured()):
+        medians = zip(*(_medians(evaluation, errors[name]) for errors in values), strict=True)
+        cells = (f"{100 * (new / old - 1):+.0f}" if old > 0 else "–" for old, new in medians)
         better = f"{evaluation.better(AUGMENTED, ENCODER, name)} of {len(evaluation.names)}"
         table.add_row(MEASURES[name][0], *cells, better)
     if "relief_mm" in evaluation.measured():
-        errors = (evaluation.values[m]["relief_mm"] for m in (AUGMENTED, ENCODER))
-        shares = recovered(*map(torch.tensor, errors))
-        cells = (f"{100 * share:.0f}" for share in _medians(evaluation, shares))
-        table.add_row("relief recovered, %", *cells, "")
+        base, augmented = (torch.tensor(errors["relief_mm"]) for errors in values)
+        shares = _medians(evaluation, recovered(augmented, base))
+        table.add_row("relief recovered, %", *(f"{100 * share:.0f}" for share in shares), "")
     return table
 
 
 def _offsets(evaluation: Evaluation) -> Table:
     """How large the offsets are, what of the texture is one colour, and what of the shape where."""
-    title, even = "what the augmented branch adds, median", area_shares(evaluation.model)
-    table = _table(title, "", "all", *_groups(evaluation), "if even")
-    for name, (title, factor, decimals) in OFFSETS.items():
-        if name not in evaluation.offsets:
-            continue
+    even = area_shares(evaluation.model)
+    table = _table("what the augmented branch adds, median", "", *_columns(evaluation), "if even")
+    for name in filter(evaluation.offsets.__contains__, OFFSETS):
+        title, factor, decimals = OFFSETS[name]
         medians = _medians(evaluation, evaluation.offsets[name])
         cells = ("–" if math.isnan(v) else f"{factor * v:.{decimals}f}" for v in medians)
         area = name.removeprefix("in ")
@@ -163,23 +151,20 @@ def _offsets(evaluation: Evaluation) -> Table:
     return table
 
 
+def _columns(evaluation: Evaluation) -> list[str]:
+    return ["all", *sorted({tone_pair(tone) for tone in evaluation.tones})]
+
+
 def _medians(evaluation: Evaluation, values) -> list[float]:
-    """Of all faces, and of each group of tones."""
-    rows = by_group(values, ["all"] * len(values))
-    rows |= by_group(values, [tone_pair(t) for t in evaluation.tones])
-    return [rows[group]["median"] for group in ("all", *_groups(evaluation))]
+    """Of all faces, and of each pair of tones."""
+    return [row["median"] for row in evaluation.groups(values).values()]
 
 
-def _groups(evaluation: Evaluation) -> list[str]:
-    return [tone_pair(tone) for tone in range(1, 11, 2) if {tone, tone + 1} & {*evaluation.tones}]
-
-
-def number(value: float, measure: str) -> str:
-    """As the tables show it."""
+def _number(value: float, measure: str) -> str:
     _, factor, decimals, _ = MEASURES[measure]
     return "–" if math.isnan(value) else f"{value * factor:.{decimals}f}"
 
 
-def average(measure: str) -> str:
+def _average(measure: str) -> str:
     """Which of a summary's numbers is shown."""
     return "mean" if measure == "ita_bias" else "median"
