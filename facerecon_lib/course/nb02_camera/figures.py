@@ -23,35 +23,22 @@ from torch import Tensor
 from ...face import camera
 from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
-from ...face.landmarks68 import NOSE, NOSE_TIP
+from ...face.landmarks68 import BROWS, EYES, JAW, LEFT_EYE, MOUTH, NOSE, NOSE_TIP, RIGHT_EYE
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...photos.crop import Crop
-from ...pictures.faces import (
-    DETECTED,
-    FITTED,
-    PAPER,
-    Picture,
-    in_studio,
-    layer,
-    paint_mesh,
-    to_uint8,
-    with_points,
-)
+from ...pictures import faces as painter
+from ...pictures.faces import DETECTED, FITTED, PAPER, Picture, in_studio
 from ...rendering.synthesis import landmark_vertices
 from ..drawing import style
 
 Posed = Float[Tensor, "1 vertex 3"]  # in the camera frame, mm
 AXES = ("#d62728", "#2ca02c", "#1f77b4")  # x red, y green, z blue
-GROUPS = {  # iBUG points, counted from 1, and a colour each
-    "jaw": (1, 17, "#1f77b4"),
-    "brows": (18, 27, "#8c564b"),
-    "nose": (28, 36, "#9467bd"),
-    "eyes": (37, 48, "#2ca02c"),
-    "lips": (49, 68, "#d62728"),
-}
-STROKES = [(1, 17), (18, 22), (23, 27), (28, 31), (32, 36)]
-LOOPS = [(37, 42), (43, 48), (49, 60), (61, 68)]
+PURPLE, BROWN = "#9467bd", "#8c564b"
+GROUPS = dict(jaw=JAW, brows=BROWS, nose=NOSE, eyes=EYES, lips=MOUTH)
+GROUP_COLOURS = AXES[2], BROWN, PURPLE, AXES[1], AXES[0]
+STROKES = (JAW, slice(17, 22), slice(22, 27), slice(27, 31), slice(31, 36))
+LOOPS = (RIGHT_EYE, LEFT_EYE, slice(48, 60), slice(60, 68))
 TIP = dict(s=60, color="#ffd400", edgecolors="black", linewidths=0.8, zorder=7)
 
 
@@ -78,15 +65,18 @@ def picture(
     skin = None if look == "shape" else model.albedo_mean[None]
     mesh = v_camera, model.faces, in_studio(_normals(v_camera, model), skin)
     on = PAPER if behind is None else behind
-    return paint_mesh(*mesh, size, fov_deg, on=on, opacity=opacity, fine=fine)
+    return painter.paint_mesh(*mesh, size, fov_deg, on=on, opacity=opacity, fine=fine)
 
 
 def _normals(v_camera: Tensor, model: MorphableModel) -> Tensor:
     """Outward normals in viewer axes, also where a reflection turned the triangles inside out."""
     normals = vertex_normals(v_camera, model.faces)
     outward = v_camera - v_camera.mean(1, keepdim=True)
-    sign = torch.sign((normals * outward).sum())
-    return sign * normals @ camera.MODEL_TO_CAMERA.to(normals)
+    return torch.sign((normals * outward).sum()) * normals @ camera.MODEL_TO_CAMERA.to(normals)
+
+
+def crop_pixels(v_camera: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 2"]:
+    return camera.ndc_to_pixels(camera.project_ndc(v_camera), CROP_SIZE)
 
 
 def pose_picture(
@@ -94,9 +84,9 @@ def pose_picture(
 ) -> Picture:
     """The face with its 68 landmarks on it, quick enough for a slider; the jaw's in blue."""
     index = landmark_vertices(model, v_camera, rotation, kind)[0]
-    points = camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index]), CROP_SIZE)
-    colours = [GROUPS["jaw"][2]] * 17 + [FITTED] * 51
-    return with_points(picture(model, v_camera, size=360, fine=1), points, colours)
+    colours = [AXES[2]] * 17 + [FITTED] * 51
+    image = picture(model, v_camera, size=360, fine=1)
+    return painter.with_points(image, crop_pixels(v_camera[0, index]), colours)
 
 
 # From outside: the scene ----------------------------------------------------------------------
@@ -106,25 +96,24 @@ def _from_outside(
     points: Float[Tensor, "*any 3"], azimuth_deg: float, elevation_deg: float
 ) -> Float[Tensor, "*any 3"]:
     """Points of a y-up, z-to-the-viewer frame, as an onlooker sees them from aside and above."""
-    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
-    around = camera.axis_angle_to_matrix(torch.tensor([0.0, -a, 0.0]))
-    over = camera.axis_angle_to_matrix(torch.tensor([e, 0.0, 0.0]))
+    around, over = camera.axis_angle_to_matrix(
+        torch.deg2rad(torch.tensor([[0.0, -azimuth_deg, 0.0], [elevation_deg, 0.0, 0.0]]))
+    )
     return points @ (over @ around).T
 
 
 def _draw_mesh(axis: Axes, model: MorphableModel, seen: Float[Tensor, "vertex 3"]) -> None:
     """The shape as an onlooker at infinity sees it, on axes in mm."""
     low, high = seen.amin(0), seen.amax(0)
-    half = float((high - low)[:2].max()) / 2 * 1.02
-    middle = (low + high) / 2
+    middle, half = (low + high) / 2, float((high - low)[:2].max()) / 2 * 1.02
     across = (seen - middle) * torch.tensor([-1.0, 1.0, 0.0]) / half
     ndc = torch.cat([across[:, :2], high[2] + 100 - seen[:, 2:]], 1)[None]
     colours = in_studio(vertex_normals(seen[None], model.faces))
-    image = layer(ndc, model.faces, colours, 320, perspective_correct=False).permute(1, 2, 0)
-    image[..., :3] /= image[..., 3:].clamp(min=1e-6)  # imshow wants colours without their coverage
+    image = painter.layer(ndc, model.faces, colours, 320, perspective_correct=False)
+    image[:3] /= image[3:].clamp(min=1e-6)  # imshow wants colours without their coverage
     x, y = middle[:2].tolist()
     extent = (x - half, x + half, y - half, y + half)
-    axis.imshow(image.clamp(0, 1).numpy(), extent=extent, zorder=2)
+    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), extent=extent, zorder=2)
 
 
 def _arrow(axis: Axes, start: Sequence, end: Sequence, colour: str, label: str = "") -> None:
@@ -150,10 +139,10 @@ def _polyline(axis: Axes, look: Callable, points, **line) -> None:
 @torch.no_grad()
 def frames_figure(model: MorphableModel) -> Figure:
     """The four frames, and the tip of the nose followed through them."""
-    rotation = torch.tensor([[0.0, math.radians(25.0), 0.0]])
-    translation = torch.tensor([[0.0, -14.0, 450.0]])
-    v_camera = camera.pose(model.mean[None], rotation, torch.ones(1, 1), translation)
-    axes = camera.MODEL_TO_CAMERA @ camera.axis_angle_to_matrix(rotation[0])
+    start = neutral_at(model, yaw_deg=25, distance=450)
+    place = start.translation + torch.tensor([[0.0, -14.0, 0.0]])
+    v_camera = camera.pose(model.mean[None], start.rotation, start.scale, place)
+    axes = camera.MODEL_TO_CAMERA @ camera.axis_angle_to_matrix(start.rotation[0])
     tip = model.landmarks[NOSE_TIP]
     tip_ndc = camera.project_ndc(v_camera[0, tip])[:2]
     tip_pixels = camera.ndc_to_pixels(tip_ndc, 224)
@@ -163,7 +152,7 @@ def frames_figure(model: MorphableModel) -> Figure:
     upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
     left, right = upper.subplots(1, 2, width_ratios=[1, 1.55])
     _model_panel(left, model, model.mean[tip])
-    _camera_panel(right, model, v_camera[0], shot, translation[0], axes, v_camera[0, tip])
+    _camera_panel(right, model, v_camera[0], shot, place[0], axes, v_camera[0, tip])
     left, right = lower.subplots(1, 2)
     words = (("+x left", (0.88, 0.05)), ("+y up", (-0.04, 0.88)))
     _plane_panel(left, shot, (1, -1, -1, 1), tip_ndc, 0.9, words, [-1, -0.5, 0, 0.5, 1])
@@ -199,11 +188,9 @@ def _camera_panel(axis, model, v_camera, shot, translation, model_axes, tip) -> 
 
     _draw_mesh(axis, model, look(v_camera))
     half = plane * math.tan(math.radians(camera.DEFAULT_FOV / 2))
-    corners = [(half, half), (-half, half), (-half, -half), (half, -half)]  # from the top left
-    quad = [(x, y, plane) for x, y in corners]
-    far = float(translation[2]) / plane
-    for corner in quad:
-        ray = [(0, 0, 0), tuple(far * v for v in corner)]
+    quad = [(x * half, y * half, plane) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))]
+    for corner in quad:  # from the top left
+        ray = [(0, 0, 0), [float(translation[2]) / plane * v for v in corner]]
         _polyline(axis, look, ray, color="0.7", lw=0.8, zorder=1)
     top_left, top_right, _, bottom_left = look(torch.tensor(quad)).numpy()[:, :2]
     size = shot.shape[0]
@@ -248,8 +235,7 @@ def doubling_figure(model: MorphableModel, posed: Mapping[str, Posed]) -> Figure
     side = figure.add_subplot(grid[0, :])
     far = max(float(v[0, :, 2].max()) for v in posed.values()) * 1.03
     reach = far * math.tan(math.radians(camera.DEFAULT_FOV / 2))
-    for sign in (-1, 1):
-        side.plot([0, far], [0, sign * reach], color="0.6", lw=1)
+    side.plot([far, 0, far], [-reach, 0, reach], color="0.6", lw=1)
     for name, v_camera in posed.items():
         seen = _from_outside(v_camera[0] @ camera.MODEL_TO_CAMERA, 90, 0)
         _draw_mesh(side, model, seen)
@@ -274,22 +260,22 @@ def doubling_figure(model: MorphableModel, posed: Mapping[str, Posed]) -> Figure
 
 def conditioning_figure(rotation_matrix: Callable[[Tensor], Tensor]) -> Figure:
     """How far the matrix moves for the least effective step of three angles, along a yaw turn."""
-    yaws = torch.arange(0.0, 181.0, 10.0)
 
     def euler(angles: Tensor) -> Tensor:  # pitch, then yaw, then roll, each about its own axis
-        pitch, yaw, roll = (rotation_matrix(angles[i] * torch.eye(3)[i : i + 1]) for i in range(3))
-        return (roll @ yaw @ pitch).reshape(-1)
+        pitch, yaw, roll = rotation_matrix(angles.diag())
+        return roll @ yaw @ pitch
 
     def axis_angle(vector: Tensor) -> Tensor:
-        return rotation_matrix(vector[None]).reshape(-1)
+        return rotation_matrix(vector[None])
 
     def weakest(function: Callable[[Tensor], Tensor], yaw: float) -> float:
         at = torch.tensor([0.0, math.radians(yaw), 0.0])
         jacobian = torch.autograd.functional.jacobian(function, at)
-        return float(torch.linalg.svdvals(jacobian)[-1]) / math.sqrt(2)
+        return float(torch.linalg.svdvals(jacobian.reshape(9, 3))[-1]) / math.sqrt(2)
 
+    yaws = range(0, 181, 10)
     ways = {"pitch, yaw, roll (Euler angles)": euler, "axis-angle": axis_angle}
-    lines = {name: [weakest(way, float(yaw)) for yaw in yaws] for name, way in ways.items()}
+    lines = {name: [weakest(way, yaw) for yaw in yaws] for name, way in ways.items()}
     figure, axis = style.charts(8, 3.6)
     title = "At a yaw of 90° Euler angles lose a direction: gimbal lock"
     settings = dict(xlabel="yaw, degrees", ylim=(-0.03, 1.08), xticks=range(0, 181, 30))
@@ -319,10 +305,10 @@ def dolly_figure(fovs: Sequence[float], pictures: Sequence[Picture], ratios: Seq
 @torch.no_grad()
 def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
     """The 68 points in their order, on the mean face and on the photo."""
-    start = model.neutral()
-    start.translation = torch.tensor([[0.0, 13.0, 340.0]])
-    v_camera = camera.pose(model.mean[None], start.rotation, start.scale, start.translation)
-    on_model = camera.ndc_to_pixels(camera.project_ndc(v_camera[:, model.landmarks]), 224)[0]
+    face = neutral_at(model, distance=340)
+    face.translation[:, 1] = 13.0
+    v_camera = camera.pose(model.mean[None], face.rotation, face.scale, face.translation)
+    on_model = crop_pixels(v_camera[0, model.landmarks])
     photo = F.interpolate(crop.image, (512, 512), mode="bicubic", align_corners=False)
     title = (
         "68 points in the iBUG order: the viewer's left first, the jaw, then from the brows down"
@@ -330,45 +316,39 @@ def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
     figure, sides = style.charts(11.6, 6.5, 2, title=title, fontsize=14)
     shape = picture(model, v_camera, size=512, look="shape")
     style.picture(sides[0], shape, "on the mean face: vertices", 11)
-    style.picture(sides[1], to_uint8(photo[0]), "on the photo: what a detector marked", 11)
-    lines = [[*range(low - 1, high)] for low, high in STROKES]
-    lines += [[*range(low - 1, high), low - 1] for low, high in LOOPS]
+    style.picture(sides[1], painter.to_uint8(photo[0]), "on the photo: what a detector marked", 11)
     for axis, points in zip(sides, (on_model.numpy(), crop.landmarks[0].numpy()), strict=True):
-        for line in lines:
-            axis.plot(*points[line].T, color="white", lw=0.8, alpha=0.7)
-        for name, (low, high, colour) in GROUPS.items():
-            part, words = points[low - 1 : high], f"{name}, {low} to {high}"
+        lines = [points[part] for part in STROKES]
+        for line in lines + [points[[*range(68)[ring], ring.start]] for ring in LOOPS]:
+            axis.plot(*line.T, color="white", lw=0.8, alpha=0.7)
+        for (name, group), colour in zip(GROUPS.items(), GROUP_COLOURS, strict=True):
+            words = f"{name}, {group.start + 1} to {group.stop}"
             dots = dict(s=16, edgecolors="white", linewidths=0.5, zorder=3)
-            axis.scatter(*part.T, color=colour, label=words, **dots)
+            axis.scatter(*points[group].T, color=colour, label=words, **dots)
             text = dict(ha="center", va="center", fontsize=7.5, color=colour, fontweight="bold")
             text["bbox"] = dict(boxstyle="round,pad=0.08", fc="white", ec="none", alpha=0.75)
-            for number, point in enumerate(part, low):
-                away = _beside(number, point, points[NOSE].mean(0), part)
-                axis.annotate(str(number), point, away, textcoords="offset points", **text)
+            for i in range(68)[group]:
+                place = dict(xytext=_beside(i, points), textcoords="offset points")
+                axis.annotate(str(i + 1), points[i], **place, **text)
     style.legend_below(figure, sides[0], 5)
     return figure
 
 
-def _beside(number: int, point: np.ndarray, middle: np.ndarray, part: np.ndarray):
+def _beside(i: int, points: Float[np.ndarray, "68 2"]) -> tuple[float, float]:
     """Where a number stands, so that numbers do not cover each other: outwards of its own group."""
     reach = 9.5
-    if number <= 17:
-        away = point - middle
-    elif number <= 36:
-        away = np.array([(0.0, -1.0), (1.0, 0.0), (0.0, 1.0)][(number > 27) + (number > 31)])
+    if i < 36:
+        jaw = points[i] - points[NOSE].mean(0)
+        away = jaw if i < 17 else ((0.0, -1.0), (1.0, 0.0), (0.0, 1.0))[(i > 26) + (i > 30)]
     else:
-        first = {42: 0, 48: 6, 60: 0, 68: 12}
-        start = next(at for last, at in first.items() if number <= last)
-        ring = part[start : start + (12 if 48 < number <= 60 else 8 if number > 60 else 6)]
-        away = (point - ring.mean(0)) * (1.0 if number <= 60 else -1.0)
-        away[1] *= 2.5
-        if number > 60:
-            shut = np.ptp(ring[:, 1]) < 6  # numbers inside an open mouth, outside a shut one
-            reach, away = 6.5, -away if shut else away
-            if number in (61, 65):
-                away, reach = np.array([np.sign(ring.mean(0) - point)[0], 0.0]), 10.5
-    away = away / max(np.linalg.norm(away), 1e-6)
-    return (reach * away[0], -reach * away[1])
+        ring = next(points[part] for part in LOOPS if i < part.stop)
+        away = (points[i] - ring.mean(0)) * (1.0, 2.5)
+        if i > 59:  # inside an open mouth, outside a shut one
+            reach, away = 6.5, away if np.ptp(ring[:, 1]) < 6 else -away
+        if i in (60, 64):
+            reach, away = 10.5, np.sign(ring.mean(0) - points[i]) * (1.0, 0.0)
+    x, y = reach * np.array(away) / max(np.linalg.norm(away), 1e-6)
+    return x, -y
 
 
 @torch.no_grad()
@@ -383,15 +363,13 @@ def sliding_jaw(model: MorphableModel, posed: Mapping[str, tuple[Posed, Tensor]]
     for axis, (name, (v_camera, rotation)) in zip(axes[0], posed.items(), strict=True):
         style.picture(axis, picture(model, v_camera, size=400, look="shape"), name, 11)
         fixed, sliding = (
-            camera.ndc_to_pixels(camera.project_ndc(v_camera[0, index[0, :17]]), 224).numpy()
-            for index in (landmark_vertices(model, v_camera, rotation, k) for k in ("3d", "2d"))
+            crop_pixels(v_camera[0, landmark_vertices(model, v_camera, rotation, k)[0, JAW]])
+            for k in ("3d", "2d")
         )
-        axis.plot(*np.stack([fixed, sliding]).transpose(2, 0, 1), color="0.35", lw=1)
-        hidden = _normals(v_camera, model)[0, model.landmarks[:17], 2].numpy() < 0
-        fill = np.where(hidden, "none", AXES[2])
-        words = "fixed to the head (3D); hollow where hidden"
-        dots = dict(facecolors=fill, edgecolors=AXES[2], zorder=5)
-        axis.scatter(*fixed.T, s=34, label=words, **dots)
+        axis.plot(*torch.stack([fixed, sliding]).permute(2, 0, 1), color="0.35", lw=1)
+        hidden = _normals(v_camera, model)[0, model.landmarks[JAW], 2] < 0
+        dots = dict(facecolors=np.where(hidden, "none", AXES[2]), edgecolors=AXES[2], zorder=5)
+        axis.scatter(*fixed.T, s=34, label="fixed to the head (3D); hollow where hidden", **dots)
         axis.scatter(*sliding.T, s=34, color="#ff7f0e", label="on the outline (2D)", zorder=4)
     style.legend_below(figure, axes[0, 0], 2)
     return figure
@@ -410,17 +388,16 @@ def residual_figure(
     most = 12.0
     shape = (size * len(fits) + 1, size + 0.8, len(fits))
     figure, axes = style.charts(*shape, title=title, fontsize=14, squeeze=False)
-    detected, shades = crop.landmarks[0].numpy(), matplotlib.colormaps[style.SIZE]
+    detected, shades = crop.landmarks[0], matplotlib.colormaps[style.SIZE]
     for axis, (name, (image, points)) in zip(axes[0], fits.items(), strict=True):
         style.picture(axis, image, name, 11)
         axis.scatter(*detected.T, s=12, color=DETECTED, label="detected in the photo", zorder=3)
-        if points is None:
-            continue
-        points = points.detach().cpu().numpy().reshape(-1, 2)
-        for ends in np.stack([detected, points], 1):
-            length = np.linalg.norm(ends[0] - ends[1])
-            axis.plot(*ends.T, color=shades(min(length / most, 1.0)), lw=2.4)
-        axis.scatter(*points.T, s=12, color=FITTED, label="projected from the model", zorder=4)
+        if points is not None:
+            points = points.detach().cpu().reshape(-1, 2)
+            lengths = (detected - points).norm(dim=1)
+            for *ends, length in zip(detected, points, lengths / most, strict=True):
+                axis.plot(*torch.stack(ends).T, color=shades(min(float(length), 1.0)), lw=2.4)
+            axis.scatter(*points.T, s=12, color=FITTED, label="projected from the model", zorder=4)
     style.legend_below(figure, axis, 2)
     place = dict(ax=list(axes[0]), shrink=0.75, extend="max")
     style.colour_bar(figure, most, "distance, crop pixels", **place)
