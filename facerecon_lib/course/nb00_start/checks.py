@@ -5,9 +5,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ...pictures.sheets import gallery
 from ..checks import exercise_check
 from ..compare import uniform
+from ..drawing.style import charts
 
 
 def masked_mean(
@@ -51,5 +51,9 @@ def mean_colour(attempt) -> str:
 
 
 def _swatches(got: Tensor, expected: Tensor) -> Figure:
-    swatches = [c.reshape(-1)[:3].clamp(0, 1).view(1, 1, 3).numpy() for c in (expected, got)]
-    return gallery(swatches, ["expected", "yours"], title="The colour under the mask", size=2)
+    figure, axes = charts(4.4, 1.9, 2, title="The colour under the mask", fontsize=11)
+    for axis, name, colour in zip(axes, ("expected", "yours"), (expected, got), strict=True):
+        axis.imshow([[colour.reshape(-1)[:3].clamp(0, 1).tolist()]], aspect="auto")
+        axis.set_title(name, fontsize=10)
+        axis.axis("off")
+    return figure

@@ -6,6 +6,7 @@ course_map(model, coefficients, crop)           # the report's Figure 1, with no
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,16 +24,8 @@ from ...fitting.fit import FitResult
 from ...photos.crop import Crop, crop_to_photo
 from ...photos.detection import Detection
 from ...photos.reading import Photo
-from ...pictures.faces import (
-    DETECTED,
-    FITTED,
-    Picture,
-    on_photo,
-    paint,
-    show_face,
-    to_uint8,
-    turned,
-)
+from ...pictures import faces
+from ...pictures.faces import DETECTED, FITTED, Picture, show_face, turned
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face, synthesise
 from ..drawing.panels import tone_distances
@@ -43,7 +36,7 @@ from ..drawing.style import BLUE, INK, bare, charts, curves, dots, picture, size
 
 def crop_picture(crop: Crop, size: int = 448) -> Picture:
     """The crop, enlarged smoothly."""
-    return to_uint8(F.interpolate(crop.image, (size, size), mode="bicubic")[0])
+    return faces.to_uint8(F.interpolate(crop.image, (size, size), mode="bicubic")[0])
 
 
 def turning(
@@ -51,10 +44,11 @@ def turning(
 ) -> list[Picture]:
     """The photo with the head turning beside it, there and back: frames of an animation."""
     photo = crop_picture(crop, size)
-    frames = []
-    for yaw in range(-56, 57, 14):
-        face = turned(model, coefficients, yaw, 4.0 * math.cos(math.radians(yaw * 1.6)))
-        frames.append(np.concatenate([photo, show_face(face, "studio", size)], 1))
+    views = [
+        turned(model, coefficients, yaw, 4 * math.cos(math.radians(1.6 * yaw)))
+        for yaw in range(-56, 57, 14)
+    ]
+    frames = [np.concatenate([photo, show_face(face, "studio", size)], 1) for face in views]
     middle = len(frames) // 2  # begin where the face looks at you
     return frames[middle:] + frames[-2:0:-1] + frames[:middle]
 
@@ -86,7 +80,7 @@ def relit(
 def marked(crop: Crop, mask: torch.Tensor) -> Picture:
     """The crop, paled outside the mask."""
     paled = crop.image * mask + (0.35 * crop.image + 0.65) * (1 - mask)
-    return to_uint8(F.interpolate(paled, (300, 300), mode="bilinear")[0])
+    return faces.to_uint8(F.interpolate(paled, (300, 300), mode="bilinear")[0])
 
 
 # The tour -------------------------------------------------------------------------------------
@@ -98,11 +92,10 @@ def photo_figure(photo: Photo, found: Detection, crop: Crop) -> Figure:
     figure, (left, right) = charts(10.2, 5.4, 2, title=title, fontsize=14)
     left.imshow(photo.pixels)
     x0, y0, x1, y1 = found.box
-    box = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="#ffd400", lw=1.6)
-    left.add_patch(box)
+    left.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="#ffd400", lw=1.6))
     side = crop.image.shape[-1]
-    corners = torch.tensor([[0, 0], [side, 0], [side, side], [0, side], [0, 0]]).double()
-    left.plot(*crop_to_photo(corners, crop.matrix).T.numpy(), color="white", lw=1.6)
+    corners = side * torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]).double()
+    left.plot(*crop_to_photo(corners, crop.matrix).T, color="white", lw=1.6)
     left.scatter(*found.landmarks.T, s=3, color=DETECTED, linewidths=0)
     left.set_title(f"the photo, {photo.width} x {photo.height}: box (yellow), cut (white)")
     left.axis("off")
@@ -117,17 +110,14 @@ def stages(model: MorphableModel, coefficients: FaceCoefficients) -> dict[str, F
     current = model.neutral()
     current.lighting = ambient_lighting(1, LIGHT_LEVEL).to(coefficients.lighting)
     steps = {"the mean face": current}
-    for name, groups in (
-        ("+ pose", ("rotation", "translation", "scale")),
-        ("+ identity", ("identity",)),
-        ("+ expression", ("expression",)),
-        ("+ albedo", ("albedo",)),
-        ("+ light", ("lighting",)),
-    ):
-        current = current.clone()
-        for group in groups:
-            setattr(current, group, getattr(coefficients, group).clone())
-        steps[name] = current
+    for name, groups in {
+        "+ pose": ("rotation", "translation", "scale"),
+        "+ identity": ("identity",),
+        "+ expression": ("expression",),
+        "+ albedo": ("albedo",),
+        "+ light": ("lighting",),
+    }.items():
+        steps[name] = current = replace(current, **{g: getattr(coefficients, g) for g in groups})
     return steps
 
 
@@ -135,7 +125,7 @@ def stages(model: MorphableModel, coefficients: FaceCoefficients) -> dict[str, F
 def forming(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop) -> Figure:
     """The face on the photo, as each group of coefficients is added; and the photo."""
     steps = stages(model, coefficients)
-    pictures = [on_photo(crop.image, synthesise(model, c), 360) for c in steps.values()]
+    pictures = [faces.on_photo(crop.image, synthesise(model, c), 360) for c in steps.values()]
     pictures += [show_face(synthesise(model, coefficients), "lit", 360), crop_picture(crop, 360)]
     names = [*steps, "the same, without the photo", "the photo"]
     title = "The face forms: every group of numbers adds what the others cannot say"
@@ -146,22 +136,21 @@ def forming(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop) -
 def dials(model: MorphableModel, coefficients: FaceCoefficients) -> Figure:
     """One number of each group turned from left to right, all others left as fitted."""
 
-    def added(group: str, index: int, value: float) -> FaceCoefficients:
+    def added(group: str, change: float | torch.Tensor, index: int = 0) -> FaceCoefficients:
         c = coefficients.clone()
-        getattr(c, group)[:, index] += value
+        getattr(c, group)[:, index] += change
         return c
 
     def opened(value: float) -> FaceCoefficients:
-        c = coefficients.clone()
-        c.expression = c.expression + model.expression_from_controls({"jawOpen": value}, True)
-        return c
+        jaw = model.expression_from_controls({"jawOpen": value}, True)
+        return added("expression", jaw, slice(None))
 
     jaw = "jawOpen" if "jawOpen" in model.controls else "mode 1"
     rows = (
-        ("identity\nmode 1", (-3, -1.5, 0, 1.5, 3), " sd", lambda v: added("identity", 0, v)),
+        ("identity\nmode 1", (-3, -1.5, 0, 1.5, 3), " sd", lambda v: added("identity", v)),
         (f"expression\n{jaw}", (-0.2, 0, 0.15, 0.3, 0.45), "", opened),
-        ("albedo\nmode 1", (-1.5, -1, -0.5, 0, 0.5), " sd", lambda v: added("albedo", 0, v)),
-        ("light\nleft to right", (-0.8, -0.4, 0, 0.4, 0.8), "", lambda v: added("lighting", 3, v)),
+        ("albedo\nmode 1", (-1.5, -1, -0.5, 0, 0.5), " sd", lambda v: added("albedo", v)),
+        ("light\nleft to right", (-0.8, -0.4, 0, 0.4, 0.8), "", lambda v: added("lighting", v, 3)),
         ("pose\nyaw", (-60, -30, 0, 30, 60), "°", lambda v: coefficients),
     )
     title = "What each group of numbers does: one dial a row"
@@ -212,22 +201,18 @@ def two_stories(model: MorphableModel, coefficients: FaceCoefficients, factor: f
     lit, unlit = {}, {}
     for name, k in (("story A", 1.0), ("story B", factor)):
         colours = shade(face.albedo * k, face.normals, coefficients.lighting / k)
-        lit[f"{name}: lit"] = paint(face, colours, 360)
-        unlit[f"{name}: its skin, unlit"] = paint(face, face.albedo * k, 360)
-    shown = lit | unlit
+        lit[f"{name}: lit"] = faces.paint(face, colours, 360)
+        unlit[f"{name}: its skin, unlit"] = faces.paint(face, face.albedo * k, 360)
+    images = lit | unlit
     title = "One picture, two stories: lighter skin in weaker light, darker skin in stronger light"
-    return gallery([*shown.values()], [*shown], title=title, size=2.9)
+    return gallery([*images.values()], [*images], title=title, size=2.9)
 
 
 @torch.no_grad()
 def around(model: MorphableModel, coefficients: FaceCoefficients) -> Figure:
     """The reconstruction from where the camera has not been."""
-    views = {
-        "from the front": (0, 0),
-        "from the side": (88, 0),
-        "from above": (0, 55),
-        "from behind": (180, 0),
-    }
+    views = {"from the front": (0, 0), "from the side": (88, 0), "from above": (0, 55)}
+    views["from behind"] = (180, 0)
     pictures = [show_face(turned(model, coefficients, *v), "studio", 340) for v in views.values()]
     title = "Walk around it: a mask, not a head; and its far sides are guesses"
     return gallery(pictures, list(views), title=title, size=2.9)
@@ -240,9 +225,8 @@ def population(model: MorphableModel) -> Figure:
     identity, _, _ = model.random(len(MONK_TONES), generator, 0.9)
     pictures = []
     for i, nearest in enumerate(tone_distances(model).argmin(0)):
-        c = model.neutral()
-        c.identity = identity[i : i + 1]
-        c.albedo = model.albedo_samples[nearest][None]
+        albedo = model.albedo_samples[nearest][None]
+        c = replace(model.neutral(), identity=identity[i : i + 1], albedo=albedo)
         pictures.append(relit(model, c, 18, 0, "lamp", -35, 250))
     names = [f"Monk tone {i + 1}" for i in range(len(pictures))]
     title = "Nobody: random faces of the model, one for each tone of the Monk scale"
@@ -269,22 +253,22 @@ AUGMENTED_BOXES = (
     (11.25, 1.3, 2.2, 1.2, "regularisation\nEq. 8 to 12", 10.5, "08"),
     (14.1, 1.3, 2.1, 1.2, "base beside\naugmented:\nwho gains?", 9.5, "09"),
 )
-FLOWS = (  # from, to, colour, bend
-    ((2.6, 6.65), (3.2, 6.65), LINE, 0),
-    *(((5.5, y), (5.97, y), LINE, 0) for y in (7.85, 6.85, 5.85, 4.85)),
-    *(((10.15, y), (10.75, 6.6), LINE, 0) for y in (7.85, 6.85, 5.85, 4.85)),
-    ((12.6, 6.6), (13.05, 6.6), LINE, 0),
-    ((14.15, 7.75), (14.15, 8.0), LINE, 0),
-    ((13.05, 8.6), (4.4, 8.25), BASE, 0.12),
-    ((1.5, 5.15), (1.5, 2.75), AUGMENTED, 0),
-    ((14.15, 5.2), (14.15, 4.25), AUGMENTED, 0),
-    ((2.6, 4.2), (2.6, 2.75), AUGMENTED, 0),
-    ((3.65, 2.3), (4.35, 2.55), AUGMENTED, 0),
-    ((3.65, 1.5), (4.35, 1.25), AUGMENTED, 0),
-    ((7.35, 2.55), (8.0, 2.1), AUGMENTED, 0),
-    ((7.35, 1.25), (8.0, 1.7), AUGMENTED, 0),
-    ((10.6, 1.9), (11.2, 1.9), AUGMENTED, 0),
-    ((13.5, 1.9), (14.05, 1.9), AUGMENTED, 0),
+FLOWS = (  # from, to, colour; the gradients' is bent
+    ((2.6, 6.65), (3.2, 6.65), LINE),
+    *(((5.5, y), (5.97, y), LINE) for y in (7.85, 6.85, 5.85, 4.85)),
+    *(((10.15, y), (10.75, 6.6), LINE) for y in (7.85, 6.85, 5.85, 4.85)),
+    ((12.6, 6.6), (13.05, 6.6), LINE),
+    ((14.15, 7.75), (14.15, 8.0), LINE),
+    ((13.05, 8.6), (4.4, 8.25), BASE),
+    ((1.5, 5.15), (1.5, 2.75), AUGMENTED),
+    ((14.15, 5.2), (14.15, 4.25), AUGMENTED),
+    ((2.6, 4.2), (2.6, 2.75), AUGMENTED),
+    ((3.65, 2.3), (4.35, 2.55), AUGMENTED),
+    ((3.65, 1.5), (4.35, 1.25), AUGMENTED),
+    ((7.35, 2.55), (8.0, 2.1), AUGMENTED),
+    ((7.35, 1.25), (8.0, 1.7), AUGMENTED),
+    ((10.6, 1.9), (11.2, 1.9), AUGMENTED),
+    ((13.5, 1.9), (14.05, 1.9), AUGMENTED),
 )
 LINES = (  # without a head: either of the two finds all four groups
     ((5.55, 5.55), (4.85, 7.85), LINE),
@@ -309,7 +293,8 @@ def course_map(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop
     for boxes, colour in ((BASE_BOXES, BASE), (AUGMENTED_BOXES, AUGMENTED)):
         for box in boxes:
             _box(axis, *box, colour)
-    for start, end, colour, bend in FLOWS:
+    for start, end, colour in FLOWS:
+        bend = 0.12 if colour == BASE else 0
         style = dict(arrowstyle="-|>", mutation_scale=15, connectionstyle=f"arc3,rad={bend}")
         style |= dict(lw=1.8, color=colour, shrinkA=2, shrinkB=2, zorder=1)
         axis.add_patch(FancyArrowPatch(start, end, **style))
