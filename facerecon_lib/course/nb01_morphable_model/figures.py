@@ -3,18 +3,19 @@
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from safetensors import safe_open
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from ...face.camera import axis_angle_to_matrix
 from ...face.measures import albedo_error, umeyama
-from ...face.mesh import vertex_normals
+from ...face.mesh import edges, vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...face.subdivision import Subdivision, loop_subdivide
 from ...files.weights import shipped_file
@@ -58,17 +59,15 @@ def modes_figure(
     heat: whether to show that last row. look: yaw, frame for the painter.
     """
     first = basis[:5]
-    faces = [mean + sd * first for sd in (-2.5, 2.5)]
-    rows = [[paint(face, size=210, **look) for face in row] for row in faces]
-    names, bar = ["−2.5 sd", "+2.5 sd"], None
+    rows = [[paint(mean + sd * m, size=210, **look) for m in first] for sd in (-2.5, 2.5)]
+    layout = dict(names=["−2.5 sd", "+2.5 sd"], columns=[f"mode {i}" for i in range(1, 6)])
     if heat:
         move = first.norm(dim=-1)
         top = math.ceil(float(move.quantile(0.995)))
         rows.append([paint(mean, style.heat(m, top), size=210, **look) for m in move])
-        names.append("moved by 1 sd")
-        bar = (top, "mm", 2)
-    columns = [f"mode {i + 1}" for i in range(len(first))]
-    return upright_rows(rows, title=title, columns=columns, names=names, size=1.75, bar=bar)
+        layout["names"] += ["moved by 1 sd"]
+        layout["bar"] = (top, "mm", 2)
+    return upright_rows(rows, title=title, size=1.75, **layout)
 
 
 def compactness_figure(
@@ -112,21 +111,18 @@ def jaw_figure(model: MorphableModel) -> Figure:
     _, rotation, move = umeyama(rest[teeth][None], wide[teeth][None], with_scale=False)
     turn = rotation[0, 1:, 1:]  # about the axis from ear to ear: y and z alone
     hinge = torch.linalg.solve(torch.eye(2) - turn, move[0, 1:])
-    angle = math.acos(float((turn[0, 0] + turn[1, 1]) / 2))
-    sense = math.copysign(1.0, float(turn[1, 0]))
-    front = teeth[rest[teeth][:, 2].argmax()]
-    lever = rest[front, 1:] - hinge
+    angle = torch.atan2(turn[1, 0], turn[0, 0])
+    y, z = rest[teeth[rest[teeth][:, 2].argmax()], 1:] - hinge
 
-    def swung(share: float) -> Tensor:
-        a = sense * angle * share
-        matrix = torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
-        return hinge + matrix @ lever
+    def swung(share: Tensor) -> Tensor:
+        cos, sin = (angle * share).cos(), (angle * share).sin()
+        return hinge + torch.stack([cos * y - sin * z, sin * y + cos * z], -1)
 
     figure, (side, size) = charts(11, 4.2, 2, width_ratios=(1, 1.1))
     outline = rest[(rest[:, 0].abs() < 2.5) & (model.regions["mouth_interior"] < 0.5)]
     side.plot(outline[:, 2], outline[:, 1], ".", color="#c9cdd3", ms=4, label="profile, at rest")
-    ends = torch.stack([swung(0.0), swung(1.0)])
-    arc = torch.stack([swung(s) for s in torch.linspace(-0.3, 1.9, 60).tolist()])
+    ends = swung(torch.tensor([0.0, 1.0]))
+    arc = swung(torch.linspace(-0.3, 1.9, 60))
     chord = ends[0] + torch.tensor([[-0.3], [1.9]]) * (ends[1] - ends[0])
     side.plot(arc[:, 1], arc[:, 0], color=BLUE, lw=2, label="a jaw turns: an arc")
     side.plot(chord[:, 1], chord[:, 0], "--", color=RED, lw=2, label="Eq. 1: a straight line")
@@ -137,12 +133,12 @@ def jaw_figure(model: MorphableModel) -> Figure:
         words = dict(textcoords="offset points", xytext=(7, 3), color=colour)
         side.annotate(name, at.flip(0), **words)
     side.set(xlabel="z, mm (the face looks right)", ylabel="y, mm", aspect="equal")
-    side.set_title(f"The lower teeth swing by {math.degrees(angle):.0f}° about a hinge")
-    side.set_ylim(-125, 15)
+    title = f"The lower teeth swing by {math.degrees(abs(angle)):.0f}° about a hinge"
+    side.set(title=title, ylim=(-125, 15))
     side.legend(frameon=False, fontsize=8, loc="upper left")
 
     def length(weight: Tensor) -> Tensor:  # |(1 - w) + w R| for a rotation in the plane, %
-        return 100 * (1 + 2 * weight * (weight - 1) * (1 - math.cos(angle))).sqrt()
+        return 100 * (1 + 2 * weight * (weight - 1) * (1 - angle.cos())).sqrt()
 
     weight, title = torch.linspace(-0.6, 2.0, 100), "Halfway it is too short; beyond 1 it grows"
     lines = {"Eq. 1": length(weight), "a rigid jaw": torch.full_like(weight, 100)}
@@ -159,12 +155,8 @@ def jaw_figure(model: MorphableModel) -> Figure:
 
 def lower_teeth(model: MorphableModel) -> Tensor:
     """Their vertices: the piece of the mesh that moves most on `jawOpen` as one rigid body."""
-    import scipy.sparse as sp
-    from scipy.sparse.csgraph import connected_components
-
-    count, f = len(model.mean), model.faces.numpy()
-    pairs = np.concatenate([f[:, :2], f[:, 1:]])
-    graph = sp.coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count))
+    pairs = edges(model.faces).T
+    graph = coo_matrix((torch.ones(len(pairs[0])), pairs), shape=(len(model.mean),) * 2)
     pieces = torch.from_numpy(connected_components(graph, directed=False)[1])
     step = model.expression_from_controls({"jawOpen": 1.0})
     move = (step @ model.expression_basis.flatten(1)).reshape(-1, 3)
@@ -309,10 +301,9 @@ def skin_cloud_figure(
 ) -> Figure:
     """Two albedo coefficients of real skins and of draws from N(0, 1), each in its own colour."""
     figure, axes = charts(10.5, 4.2, 2, sharex=True, sharey=True)
-    for axis, points, shades, title in (
-        (axes[0], coefficients, colours, "The samples lie on a bent line ..."),
-        (axes[1], drawn, drawn_colours, "... which N(0, 1) knows nothing about"),
-    ):
+    titles = "The samples lie on a bent line ...", "... which N(0, 1) knows nothing about"
+    clouds = (coefficients, colours), (drawn, drawn_colours)
+    for axis, (points, shades), title in zip(axes, clouds, titles, strict=True):
         style = dict(s=70, color=shades.clamp(0, 1).numpy(), lw=0.5, ec="#777777")
         axis.scatter(points[:, 0], points[:, 1], **style)
         axis.set(xlabel="albedo coefficient 1, sd", title=title)
@@ -351,27 +342,24 @@ def tones_figure(
 ) -> Figure:
     """Ten skins, each basis' nearest, and the error of the tone in ITA degrees."""
     skins = [targets, *rebuilt.values()]
-    rows = [[paint(shape, t, lit=False, size=170) for t in skin_row] for skin_row in skins]
+    rows = [[paint(shape, t, lit=False, size=170) for t in row] for row in skins]
     below = {}
     for i, other in enumerate(rebuilt.values(), start=1):
         errors = albedo_error(other, targets, skin)["ita"].round().int().tolist()
         below |= {(i, j): f"{e:+d}°" if e else "0°" for j, e in enumerate(errors)}
-    columns, names = [f"tone {i + 1}" for i in range(len(targets))], ["the skin", *rebuilt]
-    layout = dict(columns=columns, names=names, below=below, size=1.15)
-    return upright_rows(rows, title=title, **layout)
+    layout = dict(columns=[f"tone {i}" for i in range(1, 11)], names=["the skin", *rebuilt])
+    return upright_rows(rows, title=title, below=below, size=1.15, **layout)
 
 
 def reach_figure(norms: Mapping[str, Float[Tensor, " tone"]], reach: float) -> Figure:
     """How far from the mean each tone's unlimited rebuilding lies: the length of its vector."""
     figure, axis = charts(7.4, 3.2)
     tones = range(1, 11)
-    settings = dict(xlabel="Monk tone, light to dark", ylim=(0, None), xticks=tones)
+    title = "Without a limit both bases reach every tone,\none of them from absurdly far out"
+    settings = dict(xlabel="Monk tone, light to dark", ylim=(0, None), xticks=tones, title=title)
     settings["ylabel"] = "length of the coefficients, sd"
     settings["legend"] = dict(title="basis learned from", fontsize=10)
     curves(axis, norms, tones, "o-", colours=(BLUE, RED), width=1.5, **settings)
-    axis.set_title(
-        "Without a limit both bases reach every tone,\none of them from absurdly far out"
-    )
     axis.axhspan(0, reach, color="#dff0d8", zorder=0)
     axis.text(7.3, reach + 1.5, "green: 99.7 % of draws", fontsize=9, color=GREEN)
     return figure

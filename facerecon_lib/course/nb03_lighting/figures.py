@@ -29,19 +29,11 @@ from ..drawing.light_balls import (
     zoomed,
 )
 from ..drawing.style import BLUE, BLUES, INK, ORANGE, RED, bare, charts, curves, picture, signed
+from .checks import crosses, summed
 
-ORDER = [(0, 0), (1, -1), (1, 0), (1, 1), (2, -2), (2, -1), (2, 0), (2, 1), (2, 2)]
-FORMULAS = [
-    r"$0.282$",
-    r"$0.489\,y$",
-    r"$0.489\,z$",
-    r"$0.489\,x$",
-    r"$1.093\,x y$",
-    r"$1.093\,y z$",
-    r"$0.315\,(3 z^2 - 1)$",
-    r"$1.093\,x z$",
-    r"$0.546\,(x^2 - y^2)$",
-]
+ORDER = [(band, m) for band in range(3) for m in range(-band, band + 1)]
+FORMULAS = ["0.282", r"0.489\,y", r"0.489\,z", r"0.489\,x", r"1.093\,x y", r"1.093\,y z"]
+FORMULAS += [r"0.315\,(3 z^2 - 1)", r"1.093\,x z", r"0.546\,(x^2 - y^2)"]
 
 
 def six_lights(model: MorphableModel) -> Figure:
@@ -73,11 +65,7 @@ def normals_figure(model: MorphableModel, vertex_normals: Callable) -> Figure:
     light = ambient_lighting(1, 0.22) + lamp((-0.9, 0.6, 0.5), (0.95, 0.95, 0.95))
     flat = face_normals(face.vertices, model.faces) @ turn
     smooth = vertex_normals(face.vertices, model.faces) @ turn
-    a, b, c = (face.vertices[:, model.faces[:, i]] for i in range(3))
-    cross = torch.linalg.cross(b - a, c - a)
-    raw = torch.zeros_like(face.vertices)
-    for i in range(3):
-        raw = raw.index_add(1, model.faces[:, i], cross)
+    raw = summed(face.vertices, model.faces, crosses(face.vertices, model.faces))
     raw = raw / raw.norm(dim=-1).quantile(0.9) @ turn
 
     def grey(n: Tensor) -> Tensor:
@@ -104,7 +92,7 @@ def nine_spheres(basis: Callable[[Tensor], Tensor]) -> Figure:
         axis.axis("off")
     for k, (band, m) in enumerate(ORDER):
         values = ball_values(lambda n, k=k: basis(n)[:, k], 150)
-        name = f"k = {k}:  l = {band}, m = {m}\n{FORMULAS[k]}"
+        name = f"k = {k}:  l = {band}, m = {m}\n${FORMULAS[k]}$"
         drawn = picture(axes[band, m + 2], values, name, **signed(1.1))
     arrow = dict(arrowstyle="-|>", color="0.25", linewidth=1.4)
     corner = axes[0, 0]
@@ -153,11 +141,10 @@ def room(directions: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
     colour = torch.where(y[..., None] > -0.15, sky, floor)
     window = (x < -0.45) & (y.abs() < 0.55) & (z.abs() < 0.6)
     bars = ((y / 0.37) % 1.0 < 0.12) | ((z / 0.4) % 1.0 < 0.12)
-    colour = torch.where(
-        (window & ~bars)[..., None], directions.new_tensor([2.6, 2.5, 2.2]), colour
-    )
-    spot = directions @ F.normalize(directions.new_tensor([0.7, 0.45, 0.5]), dim=0) > 0.95
-    return torch.where(spot[..., None], directions.new_tensor([5.0, 3.0, 1.2]), colour)
+    lamp_at = F.normalize(directions.new_tensor([0.7, 0.45, 0.5]), dim=0)
+    glass, spot = (window & ~bars)[..., None], (directions @ lamp_at > 0.95)[..., None]
+    colour = torch.where(glass, directions.new_tensor([2.6, 2.5, 2.2]), colour)
+    return torch.where(spot, directions.new_tensor([5.0, 3.0, 1.2]), colour)
 
 
 def matte(normals: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
@@ -227,11 +214,8 @@ def lamp_figure(values: dict[int, Tensor], angles: Tensor) -> Figure:
 def negative_figure(face: Face, light: Tensor, shading: Float[Tensor, "1 vertex"]) -> Figure:
     """Where the shading is negative: on the ball and on the face, and the face as shown."""
     g = light.reshape(9, 3)[:, 1]
-    shown = [
-        ball_values(lambda n: sh_basis(n) @ g, 300),
-        value_map(face, shading, 300),
-        paint(face, shade(face.albedo, face.normals, light), 300),
-    ]
+    clamped = paint(face, shade(face.albedo, face.normals, light), 300)
+    shown = [ball_values(lambda n: sh_basis(n) @ g, 300), value_map(face, shading, 300), clamped]
     names = ["on the ball", "on the face", "as shown: clamped to [0, 1]"]
     title = "Blue: shading below zero, a darkness that no lamp can make"
     return value_panels(shown, names, title, limit=1.0, label="shading")
@@ -245,13 +229,20 @@ def curves_figure(lines: dict[str, Sequence[float]], title: str) -> Figure:
     return figure
 
 
+def _difference_figure(
+    face: Face, one: Tensor, other: Tensor, names: list[str], title: str, sign: int = 1
+) -> Figure:
+    """The face in two colours, and the second minus the first, or the other way round."""
+    difference = value_map(face, sign * (other - one).mean(-1), 300)
+    images = [paint(face, one), paint(face, other), difference]
+    return value_panels(images, names, title, limit=0.3, label="RGB, 0 to 1")
+
+
 def linear_figure(face: Face, srgb: Tensor, linear: Tensor) -> Figure:
     """Shading of pixel values, shading of light, and the difference."""
-    difference = value_map(face, (linear - srgb).mean(-1), 300)
-    shown = [paint(face, srgb), paint(face, linear), difference]
     names = ["albedo times light, on sRGB values", "the same in linear light", "linear minus sRGB"]
     title = "The same lamp: in linear light, half-shadows are brighter"
-    return value_panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
+    return _difference_figure(face, srgb, linear, names, title)
 
 
 def ridge_figure(
@@ -277,22 +268,22 @@ def ridge_figure(
 
 def limits_figure(face: Face, truth: Tensor, best: Tensor) -> Figure:
     """A picture with shadow and highlight, its best nine numbers, and what they miss."""
-    difference = value_map(face, (truth - best).mean(-1), 300)
-    shown = [paint(face, truth), paint(face, best), difference]
     names = ["lamp, cast shadows, highlights", "the best nine numbers", "lamp minus nine numbers"]
     title = "No cast shadow, no highlight: Eq. 3 knows only which way a point faces"
-    return value_panels(shown, names, title, limit=0.3, label="RGB, 0 to 1")
+    return _difference_figure(face, truth, best, names, title, -1)
 
 
 def photo_figure(
     crop: Crop, face: Face, albedo: Tensor, relit: Tensor, light: Float[Tensor, "1 9 3"]
 ) -> Figure:
     """The photo, the albedo that is assumed, that albedo in the light found, and the light."""
-    size = 300
-    photo = F.interpolate(crop.image, (size, size), mode="bicubic", antialias=True)[0]
-    pictures = [to_uint8(photo), paint(face, albedo, size), paint(face, relit, size)]
+    photo = F.interpolate(crop.image, (300, 300), mode="bicubic", antialias=True)[0]
     brightest = ball_brightness(light)
-    pictures.append(ball(light / brightest, size))
-    names = ["the photo", "assumed: the mean albedo", "the same in the light found"]
-    names.append(f"the light, divided by {brightest:.1f}")
-    return gallery(pictures, names, title="A light, read off the skin of a photo", size=2.2)
+    pictures = {
+        "the photo": to_uint8(photo),
+        "assumed: the mean albedo": paint(face, albedo),
+        "the same in the light found": paint(face, relit),
+        f"the light, divided by {brightest:.1f}": ball(light / brightest, 300),
+    }
+    title = "A light, read off the skin of a photo"
+    return gallery([*pictures.values()], [*pictures], title=title, size=2.2)

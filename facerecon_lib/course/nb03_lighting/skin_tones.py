@@ -58,34 +58,26 @@ def tone_figure(
     title = "With free light every picture fits, and the skin under it is wrong"
     figure = page(10.5, 5.3, title)
     top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
-    tones, ylim = range(1, 11), (-0.02, 0.72)
-    rgb = dict(ylabel="RGB, 0 to 1", ylim=ylim)
+    tones = range(1, 11)
+    rgb = dict(ylabel="RGB, 0 to 1", ylim=(-0.02, 0.72))
     errors = {name: (skin - truth).abs().mean(-1) for name, skin in found.items()}
     for axis, lines, name, settings in zip(
         top.subplots(1, 3),
         (picture, errors, away),
         ("error of the picture", "error of the unlit skin", "distance from the mean skin"),
-        (rgb, rgb, dict(ylabel="standard deviations", ylim=(-0.7, None))),
+        (rgb | dict(legend=True), rgb, dict(ylabel="standard deviations", ylim=(-0.7, None))),
         strict=True,
     ):
-        settings = dict(title=name, xlabel="Monk tone", xticks=tones) | settings
-        curves(
-            axis,
-            lines,
-            tones,
-            "o-",
-            colours=(BLUE, RED),
-            width=1.5,
-            legend=axis is top.axes[0],
-            **settings,
-        )
+        form = dict(colours=(BLUE, RED), width=1.5, legend=False)
+        labels = dict(title=name, xlabel="Monk tone", xticks=tones)
+        curves(axis, lines, tones, "o-", **form | labels | settings)
     axis = bottom.subplots()
     rows = torch.stack([truth, *found.values()]).clamp(0, 1)
     axis.imshow(rows.numpy(), aspect="auto")
     bare(axis)
     axis.set_yticks(range(len(rows)), ["truth", *found])
     axis.set_xticks(range(10), tones)
-    axis.set_xlabel("Monk tone")
+    axis.set(xlabel="Monk tone")
     axis.set_title("the skin that each reading finds", fontsize=11)
     axis.tick_params(length=0)
     return figure
