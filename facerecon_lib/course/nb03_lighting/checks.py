@@ -4,12 +4,15 @@ import math
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...face import lighting, mesh
 from ...face.coefficients import UNIT_AMBIENT
 from ..checks import exercise_check
 from ..compare import Wrong, close, like, normal, seeded, uniform
+from ..drawing.light_balls import ball_values
+from ..drawing.style import bare, charts, signed
 
 PYRAMID = torch.tensor(  # a flat pyramid: four slopes around the tip (0), a square base below
     [[0.0, 0, 1], [2, -2, 0], [2, 2, 0], [-2, 2, 0], [-2, -2, 0]]
@@ -161,10 +164,19 @@ def reordered(*order: int):
     },
 )
 def sh_basis(attempt):
-    def picture(*_):
-        from .figures import two_bases
-
-        return two_bases(attempt, lighting.sh_basis)
+    def picture(*_) -> Figure:
+        """Nine expected spheres over the student's nine."""
+        figure, axes = charts(10, 2.9, 9, 2)
+        bases = {"expected": lighting.sh_basis, "yours": attempt}
+        for row, (name, function) in zip(axes, bases.items(), strict=True):
+            for k, axis in enumerate(row):
+                values = ball_values(lambda n, k=k, f=function: f(n)[:, k], 90)
+                axis.imshow(values, **signed(1.1))
+                bare(axis)
+            row[0].set_ylabel(name, fontsize=11)
+        for k, axis in enumerate(axes[0]):
+            axis.set_title(f"k = {k}", fontsize=10)
+        return figure
 
     seven = torch.tensor(
         [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1], [0.48, 0.6, 0.64]]

@@ -28,7 +28,7 @@ from ..drawing.light_balls import (
     with_ball,
     zoomed,
 )
-from ..drawing.style import BLUE, BLUES, INK, ORANGE, RED, bare, charts, curves, picture, signed
+from ..drawing.style import BLUE, BLUES, INK, ORANGE, RED, charts, curves, picture, signed
 from .checks import crosses, summed
 
 ORDER = [(band, m) for band in range(3) for m in range(-band, band + 1)]
@@ -104,19 +104,6 @@ def nine_spheres(basis: Callable[[Tensor], Tensor]) -> Figure:
     corner.plot(-0.5, -0.5, "o", color="0.25", markersize=3)
     corner.text(-0.38, -0.82, "z, to you", fontsize=10)
     figure.colorbar(drawn, cax=axes[0, 4].inset_axes((0.45, 0.05, 0.1, 0.9)))
-    return figure
-
-
-def two_bases(got: Callable[[Tensor], Tensor], expected: Callable[[Tensor], Tensor]) -> Figure:
-    """Nine expected spheres over nine others."""
-    figure, axes = charts(10, 2.9, 9, 2)
-    for row, (name, basis) in zip(axes, (("expected", expected), ("yours", got)), strict=True):
-        for k, axis in enumerate(row):
-            axis.imshow(ball_values(lambda n, k=k, basis=basis: basis(n)[:, k], 90), **signed(1.1))
-            bare(axis)
-            if name == "expected":
-                axis.set_title(f"k = {k}", fontsize=10)
-        row[0].set_ylabel(name, fontsize=11)
     return figure
 
 
