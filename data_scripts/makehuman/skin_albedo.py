@@ -20,13 +20,19 @@ from makehuman.face_crop import IRIS, PARTS, PUPIL
 BROW = np.array(
     [(13, 19.5, 3.2), (20, 21.5, 3.9), (30, 23.5, 3.7), (42, 24.0, 3.0), (54, 18.5, 1.6)], float
 )
+# What is inside the mouth: its colour, sRGB, and how bright it is in the deepest shade.
+INSIDE = {
+    "teeth": ((0.88, 0.85, 0.78), 0.5),
+    "tongue": ((0.62, 0.33, 0.32), 0.3),
+    "mouth_cavity": ((0.42, 0.17, 0.16), 0.25),
+}
+IRIS_COLOURS = np.array([[0.25, 0.15, 0.08], [0.42, 0.32, 0.18], [0.38, 0.47, 0.55]])
 
 
 @dataclass
 class Masks:
     """Each (V,) in [0, 1] on the mesh; `eye_angle` in degrees from the gaze, nan off the eyes."""
 
-    skin: np.ndarray
     lips: np.ndarray
     brows: np.ndarray
     beard: np.ndarray
@@ -69,10 +75,8 @@ def blob(points: np.ndarray, centre, size) -> np.ndarray:
 def sample_albedo(masks: Masks, points: np.ndarray, tones, count: int, seed: int) -> np.ndarray:
     """`count` skins (count, V, 3) in sRGB, tones uniform in the range `tones` of the Monk scale."""
     rng = np.random.default_rng(seed)
-    v = len(points)
-    out = np.empty((count, v, 3), np.float32)
+    out = np.empty((count, len(points), 3), np.float32)
     eye = masks.part == PARTS.index("eye")
-    iris_colours = np.array([[0.25, 0.15, 0.08], [0.42, 0.32, 0.18], [0.38, 0.47, 0.55]])
     for n in range(count):
         tone = rng.uniform(*tones)
         dark = (tone - 1) / 9
@@ -81,9 +85,9 @@ def sample_albedo(masks: Masks, points: np.ndarray, tones, count: int, seed: int
         lab = skin_tone(np.array([tone]))[0] + rng.normal(0, [1.8, 1.2, 2.0])
         lab += red * (1 - 0.45 * dark) * np.array([-1.5, 7.5, 1.0])
         lab[0] = max(lab[0], 8)
-        lab = np.repeat(lab[None], v, 0)
+        lab = np.repeat(lab[None], len(points), 0)
         for _ in range(6):  # blotches: smooth, on both sides alike for the most part
-            centre = points[rng.integers(v)] * [rng.choice([0.0, 1.0]), 1, 1]
+            centre = points[rng.integers(len(points))] * [rng.choice([0.0, 1.0]), 1, 1]
             field = np.exp(-(((points - centre) / rng.uniform(25, 60)) ** 2).sum(1))
             lab += field[:, None] * rng.normal(0, [1.2, 0.8, 0.8])
         blood = np.clip(rng.normal(1.0, 0.5), 0, 2.5) * (1 - 0.6 * dark)
@@ -103,14 +107,13 @@ def sample_albedo(masks: Masks, points: np.ndarray, tones, count: int, seed: int
         hair = np.array([0.10, 0.075, 0.06]) + light_hair * np.array([0.5, 0.38, 0.25])
         density = masks.brows * np.clip(rng.normal(0.62, 0.18), 0.05, 1)
         colour += density[:, None] * (hair - colour)
-        lash = masks.lashes * 0.75
-        colour += lash[:, None] * (np.array([0.09, 0.06, 0.05]) - colour)
+        colour += 0.75 * masks.lashes[:, None] * (np.array([0.09, 0.06, 0.05]) - colour)
         colour *= (0.35 + 0.65 * masks.occlusion)[:, None] ** 0.6
 
         shade = masks.occlusion[:, None]
         weights = np.array([1.0, 0.35, 0.35]) * rng.dirichlet([1.0, 0.6, 0.6])
         weights[1:] *= 1 - dark
-        iris = iris_colours.T @ (weights / weights.sum())
+        iris = IRIS_COLOURS.T @ (weights / weights.sum())
         a = masks.eye_angle[eye]
         ring = 1.15 - 0.55 * np.clip((a - 18) / (IRIS - 18), 0, 1)
         white = np.array([0.72, 0.68, 0.66]) * (1.0 - 0.2 * np.clip((a - 32) / 30, 0, 1))[:, None]
@@ -118,15 +121,10 @@ def sample_albedo(masks: Masks, points: np.ndarray, tones, count: int, seed: int
         in_pupil = np.clip((PUPIL + 1.4 - a) / 1.2, 0, 1)[:, None]
         eyeball = white + in_iris * (iris * ring[:, None] - white)
         colour[eye] = (eyeball + in_pupil * (0.025 - eyeball)) * masks.lid_shadow[eye, None]
-        for name, base, floor in (
-            ("teeth", (0.88, 0.85, 0.78), 0.5),
-            ("tongue", (0.62, 0.33, 0.32), 0.3),
-            ("mouth_cavity", (0.42, 0.17, 0.16), 0.25),
-        ):
+        for name, (base, floor) in INSIDE.items():
             m = masks.part == PARTS.index(name)
-            colour[m] = np.array(base) * (
-                floor + (1 - floor) * np.clip(1.3 * shade[m], 0, 1) ** 0.7
-            )
+            light = floor + (1 - floor) * np.clip(1.3 * shade[m], 0, 1) ** 0.7
+            colour[m] = np.array(base) * light
         out[n] = np.clip(colour, 0, 1)
     return out
 
