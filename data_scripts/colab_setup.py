@@ -3,9 +3,9 @@
     python data_scripts/colab_setup.py              # the set-up cell of a notebook runs this
     python data_scripts/colab_setup.py --dry-run    # say what would be installed
 
-torch, numpy and whatever else is installed keep their versions. What is missing is installed at the
-version of requirements.lock, from wheels, without its dependencies being allowed to move anything.
-Needs nothing but the standard library and pip. Serves the set-up cell of every notebook.
+Installed packages keep their versions. A missing one comes at the version of requirements.lock, as
+a wheel, and moves no other. Needs nothing but the standard library and pip. Serves the set-up cell
+of every notebook.
 """
 
 import argparse
@@ -30,11 +30,11 @@ NOTEBOOKS_NEED = ("ipywidgets", "ipykernel")  # of the extra `course`; JupyterLa
 
 def wanted() -> list[Requirement]:
     """What the library and the notebooks ask for, as pyproject.toml has it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    lines = project["project"]["dependencies"] + project["dependency-groups"]["no-deps"]
-    extras = project["project"]["optional-dependencies"]
-    lines += [line for line in extras["course"] if Requirement(line).name in NOTEBOOKS_NEED]
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = file["project"]["optional-dependencies"]
+    lines = file["project"]["dependencies"] + file["dependency-groups"]["no-deps"]
     lines += extras["train"]  # from notebook 06 on
+    lines += [line for line in extras["course"] if Requirement(line).name in NOTEBOOKS_NEED]
     return [Requirement(line) for line in lines]
 
 
@@ -57,12 +57,8 @@ def locked() -> dict[str, str]:
 
 
 def missing() -> list[str]:
-    """Pins of what is asked for and is not installed, or too old.
-
-    Raises RuntimeError when something that must stay is absent or too old.
-    """
-    versions, pins = installed(), locked()
-    needed = []
+    """Pins of what is absent or too old. Raises RuntimeError where that must not be replaced."""
+    versions, pins, needed = installed(), locked(), []
     for requirement in wanted():
         name = canonicalize_name(requirement.name)
         version = versions.get(name)
@@ -89,8 +85,8 @@ def pip(*arguments: str) -> None:
 
 def dependencies(names: list[str]) -> list[str]:
     """Pins of what the given distributions ask for and is not there, once they are installed."""
-    versions, pins = installed(), locked()
-    needed, queue = [], [name.partition("==")[0] for name in names]
+    versions, pins, needed = installed(), locked(), []
+    queue = [name.partition("==")[0] for name in names]
     while queue:
         for line in metadata.requires(queue.pop()) or []:
             asked = Requirement(line)
@@ -108,10 +104,9 @@ def install(needed: list[str]) -> list[str]:
     while needed:
         wheels = [pin for pin in needed if pin.split("==")[0] not in SOURCE_ONLY]
         sources = [pin for pin in needed if pin not in wheels]
-        if wheels:
-            pip("--no-deps", "--only-binary", ":all:", *wheels)
-        if sources:
-            pip("--no-deps", *sources)
+        for pins, options in ((wheels, ("--only-binary", ":all:")), (sources, ())):
+            if pins:
+                pip("--no-deps", *options, *pins)
         importlib.invalidate_caches()
         done += needed
         needed = dependencies(needed)

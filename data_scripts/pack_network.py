@@ -45,19 +45,14 @@ def main(
 
     from facerecon_lib.files.errors import FacereconError
 
+    pack = _unet if network.is_dir() else _encoder
     try:
         with torch.no_grad():
-            apart = (
-                _unet(network, out, store)
-                if network.is_dir()
-                else _encoder(network, out, store, first)
-            )
+            apart = pack(network, out, store, first)
     except FacereconError as error:
         _refuse(str(error))
-    typer.echo(
-        f"{out}: {out.stat().st_size / 1e6:.1f} MB; on {FACES} rendered faces its {apart} from the "
-        "original's"
-    )
+    size = f"{out.stat().st_size / 1e6:.1f} MB"
+    typer.echo(f"{out}: {size}; on {FACES} rendered faces its {apart} from the original's")
 
 
 def _refuse(message: str) -> None:
@@ -78,9 +73,8 @@ def _encoder(path: Path, out: Path, store: str | None, first: Path | None) -> st
     _without_folders(whole.metadata)
     if first is not None:
         story = _without_folders(load_encoder(first, model).metadata)
-        whole.metadata["first_run"] = json.dumps(
-            {name: story[name] for name in ("settings", "steps", "faces") if name in story}
-        )
+        story = {name: story[name] for name in ("settings", "steps", "faces") if name in story}
+        whole.metadata["first_run"] = json.dumps(story)
     save_encoder(out, whole, store=store or "int8")
     packed = load_encoder(out, model)
     batch = RenderedFaces(model, seed=0).batch(torch.arange(FACES))
@@ -89,7 +83,7 @@ def _encoder(path: Path, out: Path, store: str | None, first: Path | None) -> st
     return f"vertices are {vertex_error_mm(*shapes, align='similarity').mean():.3f} mm"
 
 
-def _unet(run: Path, out: Path, store: str | None) -> str:
+def _unet(run: Path, out: Path, store: str | None, first: Path | None) -> str:
     import torch
 
     from facerecon_lib.augmented.branch import BaseBranch, unet_inputs
@@ -107,16 +101,15 @@ def _unet(run: Path, out: Path, store: str | None) -> str:
     albedo = whole.metadata.get("albedo", "monk")
     model = MorphableModel.load(subdivision=0, albedo=albedo)
     state = last.state
-    whole.metadata |= _without_folders(
-        {
-            "settings": json.dumps(state["settings"]),
-            "steps": str(state["step"]),
-            "faces": str(state["step"] * state["settings"]["batch"]),
-            "validation": json.dumps(state["validation"]),
-            "model_sha256": state["face_model"],
-            "model": model.metadata["name"],
-        }
-    )
+    whole.metadata |= {
+        "settings": json.dumps(state["settings"]),
+        "steps": str(state["step"]),
+        "faces": str(state["step"] * state["settings"]["batch"]),
+        "validation": json.dumps(state["validation"]),
+        "model_sha256": state["face_model"],
+        "model": model.metadata["name"],
+    }
+    _without_folders(whole.metadata)
     save_unet(out, whole, store=store or "float16")
     packed = load_unet(out, model)
     faces = RenderedFaces(MorphableModel.load(subdivision=0), seed=0, wrinkles=True)

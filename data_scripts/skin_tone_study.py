@@ -10,10 +10,9 @@
     done; done
     python data_scripts/skin_tone_study.py runs --out facerecon_lib/assets/skin_tone_study.json
 
-Takes the folders <albedo>-<light> that are there, one or all six: from eval.json the numbers of
-each face (MEASURES, OFFSETS), from offset_unet.safetensors what the U-Net was trained as. All have
-to be of the same faces, with U-Nets that differ in albedo and light alone: else they are no
-comparison.
+Takes the folders <albedo>-<light> that exist: from eval.json the numbers of each face (MEASURES,
+OFFSETS), from offset_unet.safetensors the U-Net's training. All are of the same faces, by U-Nets
+that differ in albedo and light alone.
 
 Notebook 09: `course/nb09_comparison/tone_study.py` reads the file.
 """
@@ -67,7 +66,7 @@ def study(runs: Path) -> dict:
         raise StudyError(f"{runs}: holds none of {', '.join(names)} with an eval.json in it")
     content: dict = {"format": FORMAT, "runs": {}}
     for name, folder in folders.items():
-        trained, facts = _trained(folder, name)
+        trained, facts = _trained(folder / "offset_unet.safetensors", name)
         shared, run = _evaluated(folder / "eval.json", name)
         for key, value in {"trained": trained, **shared}.items():
             if content.setdefault(key, value) != value:
@@ -79,9 +78,8 @@ def study(runs: Path) -> dict:
     return content
 
 
-def _trained(folder: Path, name: str) -> tuple[dict, dict]:
-    """What all U-Nets have to share, and what is facts of this one."""
-    path = folder / "offset_unet.safetensors"
+def _trained(path: Path, name: str) -> tuple[dict, dict]:
+    """What all U-Nets have to share, and the facts of this one."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -94,13 +92,11 @@ def _trained(folder: Path, name: str) -> tuple[dict, dict]:
             f"{path}: no U-Net that says how it was trained ({reason}); take the one that "
             "facerecon train augmented wrote"
         ) from None
-    if f"{albedo}-{light}" != name:
-        raise StudyError(
-            f"{path}: was trained as {albedo}-{light}, in a folder {name}; rename one of them"
-        )
-    facts = {"steps_done": int(steps), "validation": json.loads(metadata.get("validation", "{}"))}
-    facts["validation"].pop("terms", None)
-    return shared, facts
+    if (trained := f"{albedo}-{light}") != name:
+        raise StudyError(f"{path}: was trained as {trained}, in a folder {name}; rename one")
+    validation = json.loads(metadata.get("validation", "{}"))
+    validation.pop("terms", None)
+    return shared, {"steps_done": int(steps), "validation": validation}
 
 
 def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
@@ -116,10 +112,8 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
             "area_shares": {area: _short(report["area_shares"][area]) for area in AREAS},
         }
         light, values, offsets = report["light"], report["values"], report["offsets"]
-        run = {
-            ours: {measure: _numbers(values[theirs][measure]) for measure in MEASURES}
-            for ours, theirs in METHODS.items()
-        }
+        methods = METHODS.items()
+        run = {ours: {m: _numbers(values[theirs][m]) for m in MEASURES} for ours, theirs in methods}
         run["offsets"] = {key: _numbers(offsets[key]) for key in OFFSETS}
     except (OSError, KeyError, TypeError, ValueError) as problem:
         reason = f"{type(problem).__name__}: {one_line(problem)[:120]}"
@@ -128,13 +122,12 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
         ) from None
     if light != name.partition("-")[2]:
         raise StudyError(f"{path}: was evaluated under light {light!r}; give --illumination")
-    for where, table in run.items():
-        for measure, numbers in table.items():
-            if len(numbers) != len(shared["tones"]):
-                raise StudyError(
-                    f"{path}: {where} {measure} has {len(numbers)} numbers for "
-                    f"{len(shared['tones'])} faces; evaluate it again"
-                )
+    faces = len(shared["tones"])
+    for where, measure, count in ((w, m, len(row)) for w, t in run.items() for m, row in t.items()):
+        if count != faces:
+            raise StudyError(
+                f"{path}: {where} {measure} has {count} numbers for {faces} faces; evaluate again"
+            )
     return shared, run
 
 
