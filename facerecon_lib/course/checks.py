@@ -42,7 +42,7 @@ import linecache
 import pkgutil
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -80,26 +80,36 @@ class ExerciseCheck:
             for function in (functions if isinstance(functions, tuple) else (functions,))
         ]
 
-    def explain(self, calls: list[tuple[object, object]]) -> str | None:
+    def remark(self, attempt: "Attempt") -> str:
+        """Run the check; raises `Wrong` with the table's sentence for a mistake that it knows."""
+        try:
+            return self.examine(attempt) or ""
+        except (Blank, Raised):
+            raise
+        except Exception as error:
+            sentence = self._explain(attempt.calls)
+            if sentence is None:
+                raise
+            raise Wrong(sentence, getattr(error, "picture", None)) from None
+
+    def _explain(self, calls: list[tuple[tuple, object]]) -> str | None:
         """The sentence of the first mistake that gives the student's answers, if one does.
 
         calls: (arguments, answer) of all calls, of which the last answer is wrong.
         """
-        if not self.mistakes or not calls:
-            return None
 
-        def answer(function: Callable, arguments: object) -> object:
+        def answer(function: Callable, arguments: tuple) -> object:
             return self.compared(_answer(function, arguments))
 
-        *earlier, (arguments, got) = calls
         try:
-            got, right = self.compared(got), answer(self.stand_in, arguments)
-        except Exception:  # an answer that has not the parts that are compared
+            *earlier, (arguments, got) = [(inputs, self.compared(out)) for inputs, out in calls]
+            right = answer(self.stand_in, arguments)
+        except Exception:  # no call, or an answer that has not the parts that are compared
             return None
         for sentence, function in self.wrong_functions():
             try:
                 if reproduces(got, answer(function, arguments), right) and all(
-                    same(self.compared(said), answer(function, before)) for before, said in earlier
+                    same(one, answer(function, before)) for before, one in earlier
                 ):
                     return sentence
             except Exception:  # a mistake that breaks on these arguments is not this one
@@ -124,10 +134,10 @@ class Attempt:
         except Wrong:
             raise
         except (Exception, SystemExit) as error:
-            blank = isinstance(error, NotImplementedError) and _raised_by(error) in _own_codes(
-                self.student
-            )
-            raise (Blank if blank else Raised(_own_line(error, self.student))) from None
+            own = _lines(error)[-1][0] in _own_codes(self.student)
+            if own and isinstance(error, NotImplementedError):
+                raise Blank from None
+            raise Raised(_own_line(error, self.student)) from None
         self.calls.append(((args, kwargs), answer))
         return answer
 
@@ -146,9 +156,8 @@ class Attempt:
         in place of the exercise's.
         """
         got = self(*inputs)
-        if expected is None:
-            expected = self.stand_in(*inputs)
-        self.close(what, got, expected, hint=hint, **options)
+        right = self.stand_in(*inputs) if expected is None else expected
+        self.close(what, got, right, hint=hint, **options)
 
     def close(self, what: str, got: object, expected: object, **options) -> None:
         """`compare.close` with the exercise's options."""
@@ -198,36 +207,27 @@ def _copied(value):
 
 
 def _own_codes(student: Callable) -> set[types.CodeType]:
-    code = getattr(inspect.unwrap(student), "__code__", None)
-    return set(_codes(code)) if code else set()
+    """The student's function and those inside it, as code."""
+    codes = [getattr(inspect.unwrap(student), "__code__", None)]
+    for code in codes:
+        codes += [part for part in getattr(code, "co_consts", ()) if inspect.iscode(part)]
+    return set(codes)
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
-
-
-def _raised_by(error: BaseException) -> types.CodeType:
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1].f_code
+def _lines(error: BaseException) -> list[tuple[types.CodeType, int]]:
+    """The code and the line of each frame that the error passed, innermost last."""
+    return [(frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__)]
 
 
 def _own_line(error: BaseException, student: Callable) -> str:
     """The student's own line that failed, and the error, in one sentence each."""
-    own = _own_codes(student)
-    files = {code.co_filename for code in own}
+    files = {code.co_filename for code in _own_codes(student) if code}
     message = traceback.format_exception_only(error)[-1].strip()
-    lines = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code in own or frame.f_code.co_filename in files
-    ]
-    if not lines:
+    own = [(code.co_filename, n) for code, n in _lines(error) if code.co_filename in files]
+    if not own:
         return f"{student.__name__} could not be called: {message}"
-    file, line = lines[-1]
-    text = linecache.getline(file, line).strip()
-    return f"Your code stopped at line {line} of its cell:\n    {text}\n{message}"
+    text = linecache.getline(*own[-1]).strip()
+    return f"Your code stopped at line {own[-1][1]} of its cell:\n    {text}\n{message}"
 
 
 _REGISTERED: dict[str, ExerciseCheck] = {}

@@ -9,8 +9,6 @@ An exercise's function is called as any other. Once it passes its check the stud
 then the library's version answers, so a notebook always runs from top to bottom.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import html
@@ -59,17 +57,17 @@ def profile(name: str | None = None) -> Profile:
     the report's. Without a choice: "smoke", or "colab" where there is a CUDA device.
     Raises ValueError for another name.
     """
-    cuda = torch.cuda.is_available()
-    name = name or os.environ.get("FACERECON_PROFILE") or ("colab" if cuda else "smoke")
-    gpu = "cuda" if cuda else "cpu"
-    known = {
-        "smoke": Profile("smoke", "seconds on a CPU", "cpu", 12, 3, (150, 90, 60)),
-        "colab": Profile("colab", "one GPU, under an hour", gpu, 100, 10, (200, 120, 90)),
-        "full": Profile("full", "the report's sizes", gpu, 1000, 20, (200, 120, 90)),
+    gpu = "cuda" if torch.cuda.is_available() else "cpu"
+    default = "colab" if gpu == "cuda" else "smoke"
+    name = name or os.environ.get("FACERECON_PROFILE") or default
+    sizes = {
+        "smoke": ("seconds on a CPU", "cpu", 12, 3, (150, 90, 60)),
+        "colab": ("one GPU, under an hour", gpu, 100, 10, (200, 120, 90)),
+        "full": ("the report's sizes", gpu, 1000, 20, (200, 120, 90)),
     }
-    if name not in known:
-        raise ValueError(f"FACERECON_PROFILE: expected one of {', '.join(known)}, got {name!r}")
-    return known[name]
+    if name not in sizes:
+        raise ValueError(f"FACERECON_PROFILE: expected one of {', '.join(sizes)}, got {name!r}")
+    return Profile(name, *sizes[name])
 
 
 OWN_FILES = ("FACERECON_MODEL", "FACERECON_ENCODER", "FACERECON_UNET")
@@ -79,11 +77,9 @@ OWN_FILES = ("FACERECON_MODEL", "FACERECON_ENCODER", "FACERECON_UNET")
 def setup() -> None:
     """Make a notebook ready: pictures inline, one look for figures, one torch thread; say so.
 
-    Files that take the place of shipped ones are named, for the text tells of these.
-
-    Tensors here are small: more threads gain little, and stall each other on a busy machine.
+    Files that take the place of shipped ones are named, since the text is about the shipped ones.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # tensors are small: threads stall each other on a busy machine
     torch.manual_seed(0)
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")  # the font cache of a first run announces itself
@@ -102,8 +98,8 @@ def setup() -> None:
         }
     )
     print(f"facerecon_lib {__version__} · profile {profile()}")
-    named = {name: os.path.basename(os.environ.get(name, "")) for name in OWN_FILES}
-    own = ", ".join(f"${name}: {file}" for name, file in named.items() if file)
+    paths = {name: os.environ.get(name) for name in OWN_FILES}
+    own = ", ".join(f"${name}: {os.path.basename(path)}" for name, path in paths.items() if path)
     if own:
         print(f"{own}; numbers in the text, and stored results, are of the files that ship")
 
@@ -154,7 +150,7 @@ class Exercise:
         return f"<exercise {self.__name__}: {state}>"
 
     def judge(self) -> Verdict:
-        """Run the check on the student's function, quietly, and remember what it said."""
+        """Run the check on the student's function, quietly, and remember its verdict."""
         self._judging = True
         try:
             self.verdict = judge(self.student, self.definition)
@@ -163,7 +159,7 @@ class Exercise:
         return self.verdict
 
     def _tell(self) -> None:
-        """Once per cell: a wrong function's call is answered by the library."""
+        """Say, once per cell, that the library answers for a wrong function."""
         cell = getattr(_shell(), "execution_count", None)
         if cell is None or cell != self._told_in:
             self._told_in = cell
@@ -187,56 +183,39 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     The function gets copies of its arguments, and random numbers that start alike; those of the
     notebook are left as they are.
     """
-    attempt = Attempt(student, definition)
-    said = io.StringIO()
-    drawn = _open_figures()
-    numpy_state = np.random.get_state()  # noqa: NPY002, students may use it
+    printed, picture = io.StringIO(), None
+    figures, numpy_state = _open_figures(), np.random.get_state()  # noqa: NPY002, students may
     try:
         with (
             torch.random.fork_rng(),
             torch.inference_mode(False),
             torch.enable_grad(),  # the first call may stand under no_grad
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
             np.random.seed(0)  # noqa: NPY002
             start = time.perf_counter()
-            remark = _examine(definition, attempt)
+            remark = definition.remark(Attempt(student, definition))
             slow = _slow(time.perf_counter() - start, definition)
+        return Verdict("right", remark, printed.getvalue(), slow=slow)
     except Blank:
         return Verdict(
             "blank",
             "not attempted yet (it still raises NotImplementedError). The library's version "
             "stands in, so everything below works. Write yours, run its cell, then this one again.",
         )
-    except Wrong as wrong:
-        return Verdict("wrong", str(wrong), said.getvalue(), wrong.picture)
-    except Raised as raised:
-        return Verdict("wrong", str(raised), said.getvalue())
+    except (Wrong, Raised) as wrong:
+        message, picture = str(wrong), getattr(wrong, "picture", None)
     except Exception as error:  # an answer so odd that the check itself tripped over it
-        text = f"What it returned could not be compared: {type(error).__name__}: {error}"
-        return Verdict("wrong", text, said.getvalue())
+        message = f"What it returned could not be compared: {type(error).__name__}: {error}"
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
-        for number in _open_figures() - drawn:
+        for number in _open_figures() - figures:
             sys.modules["matplotlib.pyplot"].close(number)
-    return Verdict("right", remark, said.getvalue(), slow=slow)
-
-
-def _examine(definition: checks.ExerciseCheck, attempt: Attempt) -> str:
-    """Run the check; a mistake that its table knows is told in the table's words."""
-    try:
-        return definition.examine(attempt) or ""
-    except (Blank, Raised):
-        raise
-    except Exception as error:
-        sentence = definition.explain(attempt.calls)
-        if sentence is None:
-            raise
-        raise Wrong(sentence, getattr(error, "picture", None)) from None
+    return Verdict("wrong", message, printed.getvalue(), picture)
 
 
 def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
@@ -261,11 +240,7 @@ def _open_figures() -> set[int]:
 
 # Showing --------------------------------------------------------------------------------------
 
-STATES = {
-    "right": ("✓", "#1a7f37", "right"),
-    "wrong": ("✗", "#cf222e", "not right yet"),
-    "blank": ("○", "#9a6700", "not attempted"),
-}
+MARKS = {"right": ("✓", "#1a7f37"), "wrong": ("✗", "#cf222e"), "blank": ("○", "#9a6700")}
 
 
 def check(function: Exercise | Callable) -> None:
@@ -279,34 +254,32 @@ def check(function: Exercise | Callable) -> None:
         raise TypeError(f"check: expected the function itself, as in check(f), got {function!r}")
     wrapped = exercise(function)
     verdict = wrapped.judge()
-    if os.environ.get("NBGRADER_EXECUTION") in ("autograde", "validate"):
-        if verdict.state != "right":
-            raise AssertionError(f"{wrapped.__name__}: {verdict.message}")
-        return
-    show_verdict(wrapped.__name__, verdict)
+    if os.environ.get("NBGRADER_EXECUTION") not in ("autograde", "validate"):
+        show_verdict(wrapped.__name__, verdict)
+    elif verdict.state != "right":
+        raise AssertionError(f"{wrapped.__name__}: {verdict.message}")
 
 
 def show_verdict(name: str, verdict: Verdict) -> None:
     """Print the verdict, in colour in a notebook; then what the function printed, and a picture."""
-    mark, colour, words = STATES[verdict.state]
-    text = f"{mark} {name}: "
+    mark, colour = MARKS[verdict.state]
+    text = verdict.message
     if verdict.state == "right":
-        text += f"right{f': {verdict.message}' if verdict.message else ''}. Yours is used below."
+        text = f"right{f': {text}' if text else ''}. Yours is used below."
         text += f"\n{verdict.slow}" if verdict.slow else ""
-    elif verdict.state == "blank":
-        text += verdict.message
-    else:
-        text += f"{words}. {verdict.message}\nUntil it passes, the library's version is used below."
-    if verdict.printed.strip() and verdict.state == "wrong":
-        text += f"\nYour function printed:\n{verdict.printed.rstrip()[:2000]}"
+    elif verdict.state == "wrong":
+        text = f"not right yet. {text}\nUntil it passes, the library's version is used below."
+        if verdict.printed.strip():
+            text += f"\nYour function printed:\n{verdict.printed.rstrip()[:2000]}"
+    text = f"{mark} {name}: {text}"
     if _shell() is None:
         print(text)
-    else:
-        from IPython.display import display
+        return
+    from IPython.display import display
 
-        display({"text/plain": text, "text/html": _boxed(text, colour)}, raw=True)
-        if verdict.picture is not None and verdict.state == "wrong":
-            display(verdict.picture())
+    display({"text/plain": text, "text/html": _boxed(text, colour)}, raw=True)
+    if verdict.picture is not None and verdict.state == "wrong":
+        display(verdict.picture())
 
 
 def _boxed(text: str, colour: str) -> str:
@@ -315,8 +288,5 @@ def _boxed(text: str, colour: str) -> str:
 
 
 def _shell():
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return None
-    return get_ipython()
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
