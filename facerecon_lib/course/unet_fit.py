@@ -76,14 +76,13 @@ def gradient_lengths(
 
     What a term says to the network: a term of a large value can have no gradient to speak of.
     """
-    lengths = {}
-    for name, value in terms.items():
+
+    def length(value: Tensor) -> float:
         if not value.requires_grad:
-            lengths[name] = 0.0
-            continue
+            return 0.0
         pulls = torch.autograd.grad(
             value, list(augmented.maps), retain_graph=True, allow_unused=True
         )
-        squares = [pull.square().sum() for pull in pulls if pull is not None]
-        lengths[name] = weights[name] * float(sum(squares)) ** 0.5
-    return lengths
+        return float(sum(pull.square().sum() for pull in pulls if pull is not None)) ** 0.5
+
+    return {name: weights[name] * length(value) for name, value in terms.items()}

@@ -16,6 +16,7 @@ import io
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,13 @@ def explore(
     import ipywidgets
 
     titles = {name: (labels or {}).get(name, name) for name in controls}
-    wide = max([130, *(8 * len(title) for title in titles.values())])  # px; all in line
-    moving = {name: _control(name, spec, titles[name], wide) for name, spec in controls.items()}
+    label_px = max([130, *(8 * len(title) for title in titles.values())])  # all in line
+    moving = {name: _control(name, spec, titles[name], label_px) for name, spec in controls.items()}
 
-    def now() -> bytes:
+    def current() -> bytes:
         return png_of(draw(**{name: control.value for name, control in moving.items()}))
 
-    first = now()
+    first = current()
     pixels = np.asarray(Image.open(io.BytesIO(first)).convert("RGB"))
     layout = {"width": f"{width or pixels.shape[1]}px"}
     image = ipywidgets.Image(value=first, format="png", layout=layout)
@@ -62,8 +63,7 @@ def explore(
 
     def redraw(_change: object) -> None:
         try:
-            image.value = now()
-            trouble.value = ""
+            image.value, trouble.value = current(), ""
         except Exception as error:  # a traceback would go to a log that no one sees
             trouble.value = f"<code>{type(error).__name__}: {error}</code>"
 
@@ -109,28 +109,28 @@ def offer_files(files: Mapping[str, Callable[[], bytes]]) -> None:
     for name, make in files.items():
         button = ipywidgets.Button(description=name, icon="download")
         link = ipywidgets.HTML()
-        button.on_click(lambda _, name=name, make=make, link=link: _hand_out(name, make, link))
+        button.on_click(partial(_hand_out, name, make, link))
         rows.append(ipywidgets.HBox([button, link]))
     names = ", ".join(files)
-    paper = np.full((90, 420, 3), 255, np.uint8)
-    still = captioned(paper, f"Run this cell to save {names}")
+    still = captioned(np.full((90, 420, 3), 255, np.uint8), f"Run this cell to save {names}")
     show_widget(ipywidgets.VBox(rows), f"files: {names}", still)
 
 
-def _hand_out(name: str, make: Callable[[], bytes], link) -> None:
+def _hand_out(name: str, make: Callable[[], bytes], link, _button) -> None:
     try:
         data = make()
+        size = f"{len(data) / 1e6:.1f} MB"
         if "google.colab" in sys.modules:
             from google.colab import files as colab
 
             path = Path(tempfile.mkdtemp(prefix="facerecon-")) / name
             path.write_bytes(data)
             colab.download(str(path))
-            link.value = f"{len(data) / 1e6:.1f} MB"
-            return
-        address = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
-        text = f"save {html.escape(name)} ({len(data) / 1e6:.1f} MB)"
-        link.value = f'<a href="{address}" download="{html.escape(name)}">{text}</a>'
+            link.value = size
+        else:
+            address = f"data:application/octet-stream;base64,{base64.b64encode(data).decode()}"
+            name = html.escape(name)
+            link.value = f'<a href="{address}" download="{name}">save {name} ({size})</a>'
     except Exception as error:  # a traceback would go to a log that no one sees
         link.value = f"<code>{type(error).__name__}: {html.escape(str(error))}</code>"
 
@@ -142,14 +142,12 @@ def animated_png(
     if not frames or len({f.shape for f in frames}) != 1:
         shapes = sorted({f.shape for f in frames})
         raise ValueError(f"frames: expected one or more of one size, got {shapes or 'none'}")
-    step = max(len(frames) // 4, 1)
-    sample = Image.fromarray(np.concatenate(frames[::step]))
+    sample = Image.fromarray(np.concatenate(frames[:: max(len(frames) // 4, 1)]))
     palette = sample.quantize(colours, method=Image.Quantize.MEDIANCUT)
     none = Image.Dither.NONE  # dithering would flicker, and doubles the size
-    reduced = [Image.fromarray(f).quantize(palette=palette, dither=none) for f in frames]
-    out = io.BytesIO()
-    form = dict(save_all=True, append_images=reduced[1:], loop=0, optimize=True)
-    reduced[0].save(out, "PNG", duration=round(1000 * seconds / len(frames)), **form)
+    first, *rest = (Image.fromarray(f).quantize(palette=palette, dither=none) for f in frames)
+    out, form = io.BytesIO(), dict(save_all=True, append_images=rest, loop=0, optimize=True)
+    first.save(out, "PNG", duration=round(1000 * seconds / len(frames)), **form)
     return out.getvalue()
 
 
@@ -157,18 +155,18 @@ def _control(name: str, spec: Control, label: str, label_px: int):
     import ipywidgets
 
     style = dict(description=label, style={"description_width": f"{label_px}px"})
-    wide = {"width": f"{390 + label_px}px"}
     if isinstance(spec, bool):
         return ipywidgets.Checkbox(value=spec, **style)
     if isinstance(spec, list) and spec:
         return ipywidgets.Dropdown(options=spec, value=spec[0], **style)
     if isinstance(spec, tuple) and len(spec) in (3, 4):
-        low, high, start = spec[:3]
+        low, high, start, *step = spec
         if low <= start <= high and low < high:
             whole = all(isinstance(v, int) for v in spec)
             kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
-            step = spec[3] if len(spec) == 4 else (1 if whole else (high - low) / 100)
-            return kind(value=start, min=low, max=high, step=step, layout=wide, **style)
+            [step] = step or [1 if whole else (high - low) / 100]
+            style["layout"] = {"width": f"{390 + label_px}px"}
+            return kind(value=start, min=low, max=high, step=step, **style)
     raise ValueError(
         f"{name}: expected (least, most, start), a list of choices, or True/False, got {spec!r}"
     )
@@ -179,8 +177,7 @@ def png_of(picture: np.ndarray | Figure) -> bytes:
     out = io.BytesIO()
     if isinstance(picture, Figure):
         picture.savefig(out, format="png", dpi=picture.get_dpi())
-    else:
-        # the least compression: a redraw is to be fast, and the picture goes no further than this
+    else:  # the least compression: a redraw is to be fast, and the picture goes no further
         Image.fromarray(picture).save(out, format="PNG", compress_level=1)
     return out.getvalue()
 
@@ -188,16 +185,16 @@ def png_of(picture: np.ndarray | Figure) -> bytes:
 def captioned(picture: np.ndarray, note: str) -> np.ndarray:
     """The picture over a grey strip with a line of text."""
     height, width = picture.shape[:2]
-    first, *words = note.split()
-    lines = [first]
-    for word in words:
-        if font(14).getlength(f"{lines[-1]} {word}") > width - 16:
+    lines = [""]
+    for word in note.split():
+        line = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font(14).getlength(line) > width - 16:
             lines.append(word)
         else:
-            lines[-1] += f" {word}"
+            lines[-1] = line
     sheet = Image.new("RGB", (width, height + 20 * len(lines) + 10), (232, 236, 241))
     sheet.paste(Image.fromarray(picture), (0, 0))
-    pen = ImageDraw.Draw(sheet)
     for i, text in enumerate(lines):
-        pen.text((8, height + 5 + 20 * i), text, fill=(60, 70, 85), font=font(14))
+        place = (8, height + 5 + 20 * i)
+        ImageDraw.Draw(sheet).text(place, text, fill=(60, 70, 85), font=font(14))
     return np.asarray(sheet)
