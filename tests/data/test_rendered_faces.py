@@ -276,7 +276,7 @@ def test_refusals(model):
     for margin in (0.0, -1.3, float("nan")):
         with pytest.raises(ValueError, match=r"margin .*: expected more than 0"):
             RenderedFaces(model, seed=1, margin=margin)
-    with pytest.raises(ValueError, match=r"rotation: expected \(2, 3\), one per face, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"rotation: expected \(2, 3\), got \(3,\)"):
         RenderedFaces(model, seed=1).batch(torch.arange(2), torch.zeros(3))
 
 

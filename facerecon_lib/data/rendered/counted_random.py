@@ -4,9 +4,9 @@
     numbers.normal("rotation", 3)                        # (2, 3): for faces 17 and 4 of seed 3
 
 Each number is a hash of (seed, name, index, position): Salmon et al., "Parallel random numbers: as
-easy as 1, 2, 3", SC 2011. So face 17 is the same face in any batch, process and device, a training
-run resumes at any step, and a new effect changes no other. The hash is the finaliser of SplitMix64
-(Steele et al., 2014), twice. Notebook 06, section 2.1.
+easy as 1, 2, 3", SC 2011. So face 17 is the same in any batch, process and device, and a new effect
+changes no other. The hash is SplitMix64's finaliser (Steele et al., 2014), twice.
+Notebook 06, section 2.1.
 """
 
 import math
@@ -73,7 +73,7 @@ class CountedRandom:
 
     A name gives the same numbers at every call, and a longer shape starts with those of a shorter
     one: independent draws need names of their own. Do not write into results: calls share them.
-    Raises ValueError for indices that are not whole numbers in one row; they should be 0 or more.
+    Raises ValueError for indices that are not whole numbers in one row.
     """
 
     seed: int
@@ -82,9 +82,8 @@ class CountedRandom:
     def __post_init__(self) -> None:
         i = self.indices
         if i.ndim != 1 or i.is_floating_point() or i.dtype == torch.bool:
-            raise ValueError(
-                f"indices: expected whole numbers in one row, got {i.dtype}, {tuple(i.shape)}"
-            )
+            got = f"{i.dtype}, {tuple(i.shape)}"
+            raise ValueError(f"indices: expected whole numbers in one row, got {got}")
         self.indices = i.long()  # the hash is of 64 bits
         self._ready: dict[Request, Tensor] = {}
 
@@ -112,10 +111,7 @@ class CountedRandom:
     def uniform(
         self, name: str, *shape: int, low: float = 0.0, high: float = 1.0
     ) -> Float[Tensor, " batch *shape"]:
-        """Between low and high; (batch, *shape), or (batch,) without a shape.
-
-        Of the ends themselves only rounding gives one, and not where low and high are 0 and 1.
-        """
+        """Between low and high; (batch, *shape), or (batch,) without a shape."""
         value = self._unit(name, shape or (1,))
         if (low, high) != (0.0, 1.0):
             value = low + (high - low) * value

@@ -3,10 +3,9 @@
     faces = RenderedFaces(model, seed=3)
     batch = faces.batch(torch.arange(64))                # a FaceBatch, with .truth and .tone
 
-Face number i of a seed is always the same face. It varies in identity, expression, skin, pose,
-distance, light, skin texture and shine, background and things before the face, focus, noise, tone
-curve and JPEG quality; its landmarks cut it to the crop, as `photos.crop.align` cuts a photo. There
-are two families of light and background: one to train an encoder, one to judge it.
+Face number i of a seed is always the same face. Faces vary as photos do, from identity to JPEG
+quality; their landmarks cut them to the crop, as `photos.crop.align` cuts a photo. There are two
+families of light and background: one to train an encoder, one to judge it.
 Notebook 06, section 2.1.
 """
 
@@ -32,6 +31,7 @@ from ...face.colour import skin_tone_group
 from ...face.lighting import sh_basis, shade
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
+from ...face.shapes import expect
 from ...rendering.renderer import render
 from ...rendering.synthesis import landmark_vertices
 from .camera_effects import blur, jpeg, tone_curve
@@ -50,15 +50,16 @@ from .skin_details import DetailAtlas
 
 CROP_MARGIN = 1.3  # of photos.crop.align
 
+Vertices = Float[Tensor, "batch vertex 3"]
+
 
 @dataclass(eq=False)
 class RenderedFaces:
     """An endless collection of faces of `model`, on its device.
 
-    seed: another seed, other faces. family: "train" or "held-out", of light and background.
-    clean: nothing around the face or before it, no camera effects, one grey background.
-    wrinkles: also bumps, marks and make-up that the bases lack (`skin_details`). `truth` holds the
-    bases' part of the face, `true_vertices` and `true_albedo` all of it, with and without wrinkles.
+    family: "train" or "held-out", of light and background. clean: the face alone on grey, without
+    camera effects. wrinkles: also bumps, marks and make-up that the bases lack (`skin_details`):
+    `truth` holds the bases' part of the face, `true_vertices` and `true_albedo` all of it.
     size: of the picture, pixels, a multiple of 8; margin: it spans that many times the landmarks'
     box. Other values than the crop's give photos to cut crops from.
     Raises ValueError for an unknown family and an invalid size or margin.
@@ -90,31 +91,25 @@ class RenderedFaces:
     def batch(
         self, indices: Int[Tensor, " batch"], rotation: Float[Tensor, "batch 3"] | None = None
     ) -> FaceBatch:
-        """The faces of these numbers.
+        """The faces of these numbers. rotation: axis-angle in radians, in place of their own.
 
-        rotation: axis-angle in radians, in place of their own; all else stays.
         Raises ValueError for no number, negative ones, and rotations of another shape.
         """
         if indices.ndim != 1 or not len(indices) or int(indices.min()) < 0:
-            raise ValueError(
-                f"indices: expected one face number or more, in one row and each 0 or more, got "
-                f"{indices.tolist()}"
-            )
+            expected = "one face number or more, in one row and each 0 or more"
+            raise ValueError(f"indices: expected {expected}, got {indices.tolist()}")
         names = [f"seed {self.seed} face {i}" for i in indices.tolist()]
         numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
         c = random_coefficients(self.model, numbers, self.family)
         if rotation is not None:
-            if rotation.shape != c.rotation.shape:
-                raise ValueError(
-                    f"rotation: expected {tuple(c.rotation.shape)}, one per face, got "
-                    f"{tuple(rotation.shape)}"
-                )
+            expect("rotation", rotation, "batch 3", batch=len(indices))
             c.rotation = rotation.to(c.rotation)
         flat = relief(numbers)
         vertices = self.model.shape(c.identity, c.expression)
         albedo = self.model.albedo(c.albedo)
-        points = None
-        if self.atlas is not None:
+        if self.atlas is None:
+            points = self.points.shape(c.identity, c.expression)
+        else:
             details = self.atlas.draw(numbers)
             vertices = details.raise_skin(vertices, self.model.faces)
             albedo = details.colour_skin(albedo)
@@ -126,17 +121,16 @@ class RenderedFaces:
         return FaceBatch(image, valid, landmarks, "2d", names, **truth)
 
     def _place(
-        self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor, points: Tensor | None
-    ) -> Tensor:
+        self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor, vertices: Vertices
+    ) -> Float[Tensor, "batch 68 2"]:
         """Move the faces to where `align` would put them; return a detector's landmarks.
 
-        points: true positions of the vertices of `self.points`; None: those of the coefficients.
+        vertices: of `self.points`.
         """
         noise = numbers.normal("landmark noise", 68, 2, sd=0.9)
         noise[:, :17] *= 2  # the jaw is the detector's guess
         target = self.size / self.margin * (1 + numbers.normal("crop size", sd=0.025))
         middle = self.size / 2 + numbers.normal("crop shift", 2, sd=2.0)
-        vertices = self.points.shape(c.identity, c.expression) if points is None else points
         per_pixel = 2 * math.tan(math.radians(DEFAULT_FOV / 2)) / self.size
 
         def landmarks() -> Tensor:
@@ -146,8 +140,7 @@ class RenderedFaces:
             return ndc_to_pixels(project_ndc(marks), self.size) + noise
 
         for _ in range(2):  # moving a face turns it a little towards or from the viewer
-            marks = landmarks()
-            low, high = marks.amin(1), marks.amax(1)
+            low, high = torch.aminmax(landmarks(), dim=1)
             depth = c.translation[:, 2:] * (high - low).amax(1, keepdim=True) / target[:, None]
             off = (low + high) / 2 - middle  # pixels; +x left and +y up in the camera's frame
             beside = c.translation[:, :2] + off * per_pixel * c.translation[:, 2:]
@@ -159,8 +152,8 @@ class RenderedFaces:
         c: FaceCoefficients,
         numbers: CountedRandom,
         flat: Tensor,
-        vertices: Float[Tensor, "batch vertex 3"],
-        albedo: Float[Tensor, "batch vertex 3"],
+        vertices: Vertices,
+        albedo: Vertices,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Image, where it is free of other things, and the true albedo (with wrinkles: as lit)."""
         model = self.model
@@ -204,9 +197,7 @@ class RenderedFaces:
 # What the model lacks ---------------------------------------------------------------------------
 
 
-def flattened(
-    v_camera: Float[Tensor, "batch vertex 3"], c: FaceCoefficients, keep: Float[Tensor, " batch"]
-) -> Float[Tensor, "batch vertex 3"]:
+def flattened(v_camera: Vertices, c: FaceCoefficients, keep: Float[Tensor, " batch"]) -> Vertices:
     """Vertices whose depth relative to the translation is `keep` times what it was."""
     middle = c.translation[:, None, 2]
     depth = middle + keep[:, None] * (v_camera[..., 2] - middle)

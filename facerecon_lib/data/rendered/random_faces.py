@@ -4,8 +4,7 @@
     c = random_coefficients(model, numbers)              # FaceCoefficients of seed 3's first 16
 
 Shapes are drawn from the model's prior, expressions from its facial actions, skins from those that
-its basis was made of, poses as in photos of people, and light from two families: an encoder is
-trained on one and judged on the other. Notebook 06, Eq. 1 to 3.
+its basis was made of, poses as in photos of people. Notebook 06, Eq. 1 to 3.
 """
 
 import math
@@ -43,12 +42,11 @@ def random_coefficients(
 def random_expression(
     model: MorphableModel, numbers: CountedRandom
 ) -> Float[Tensor, "batch expression"]:
-    """Some facial actions at a time, mostly alike on both sides; a third of the faces at rest.
+    """Some facial actions, mostly alike on both sides; a third of the faces at rest.
 
     Modes that no action moves are N(0, 1).
     """
-    controls = list(model.controls)
-    loose = 0.0
+    controls, loose = list(model.controls), 0.0
     if len(controls) < model.sizes.expression:
         loose = numbers.normal("expression", model.sizes.expression) * model.unnamed_modes
     if not controls:
@@ -117,8 +115,8 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
 def relief(numbers: CountedRandom) -> Float[Tensor, " batch"]:
     """How much of its depth a face keeps in the picture: 1 at the crop's own 30 degrees.
 
-    A photo from n times as far, with a lens n times as long, shows the face at the same size and
-    1 / n of its relief. A crop does not tell the lens, so an encoder has to see all.
+    From n times as far, with a lens n times as long, a face has the same size and 1 / n of its
+    relief. A crop does not tell the lens, so an encoder has to see all.
     """
     near = numbers.chance("near", 0.35)
     return near + (1 - near) * numbers.uniform("relief", low=0.15, high=1.0)

@@ -1,9 +1,8 @@
 """What stands around a rendered face, and before it: background, head, hair, neck, glasses, hands.
 
-None of it is in the face model, and none of it is drawn well: it keeps an encoder from learning
-that a face ends where the model's mesh ends, or that nothing ever covers one. The shapes live in
-head coordinates, two numbers per pixel: mm to the viewer's right and up from the middle of the
-face, turned with its roll. Notebook 06, section 2.1.
+It keeps an encoder from learning that a face ends where the model's mesh ends, or that nothing ever
+covers one. Shapes are given in head coordinates: mm to the viewer's right and up from the middle of
+the face, turned with its roll. Notebook 06, section 2.1.
 """
 
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ FAMILIES = ("train", "held-out")
 HAIR = ((0.05, 0.04, 0.04), (0.16, 0.1, 0.07), (0.35, 0.22, 0.13), (0.7, 0.55, 0.35))
 HAIR += ((0.5, 0.2, 0.1), (0.6, 0.6, 0.6), (0.1, 0.08, 0.08))
 HEAD_CENTRE, HEAD_RADII = (0.0, 22.0, -72.0), (80.0, 118.0, 95.0)  # mm: an ellipsoid, ears and all
+
+Picture = Float[Tensor, "batch 3 size size"]
 
 
 @dataclass(eq=False)
@@ -65,9 +66,7 @@ def head_frame(c: FaceCoefficients, size: int, fov_deg: float = DEFAULT_FOV) -> 
     return HeadFrame(x, y, skull, width)
 
 
-def background(
-    numbers: CountedRandom, size: int, family: str
-) -> Float[Tensor, "batch 3 size size"]:
+def background(numbers: CountedRandom, size: int, family: str) -> Picture:
     """Pictures without faces: clouds of colour and polygons; stripes and spots where held out."""
     clouds = smooth_noise(numbers, "background", size, channels=3)
     base = muted(numbers, "background colour")[..., None, None]
@@ -101,12 +100,12 @@ def smooth_noise(
     numbers: CountedRandom, name: str, size: int, channels: int, cells: tuple[int, ...] = (3, 7, 17)
 ) -> Float[Tensor, "batch channel size size"]:
     """Noise of several scales, the coarse ones strongest; standard deviation about 0.6."""
-    to_fine = [_bicubic(n, size, numbers.indices.device) for n in cells]
+    to_fine = {n: _bicubic(n, size, numbers.indices.device) for n in cells}
     columns = [
         up @ numbers.normal(f"{name} noise {n}", channels, n, n) / n**0.5
-        for n, up in zip(cells, to_fine, strict=True)
+        for n, up in to_fine.items()
     ]
-    return torch.cat(columns, -1) @ torch.cat(to_fine, 1).T
+    return torch.cat(columns, -1) @ torch.cat([*to_fine.values()], 1).T
 
 
 @lru_cache(maxsize=32)
@@ -138,12 +137,8 @@ class _Canvas:
 
 
 def behind_face(
-    numbers: CountedRandom,
-    frame: HeadFrame,
-    picture: Float[Tensor, "batch 3 size size"],
-    skin: Float[Tensor, "batch 3"],
-    hair: Float[Tensor, "batch 3 size size"],
-) -> Float[Tensor, "batch 3 size size"]:
+    numbers: CountedRandom, frame: HeadFrame, picture: Picture, skin: Tensor, hair: Picture
+) -> Picture:
     """The picture with clothes, neck, hair behind the head, and the head's skin, ears and all."""
     size, x, y = picture.shape[-1], frame.x, frame.y
     canvas = _Canvas(numbers, picture, soft=1.5)
@@ -176,15 +171,11 @@ def behind_face(
 
 
 def before_face(
-    numbers: CountedRandom,
-    frame: HeadFrame,
-    picture: Float[Tensor, "batch 3 size size"],
-    hair: Float[Tensor, "batch 3 size size"],
-) -> tuple[Float[Tensor, "batch 3 size size"], Float[Tensor, "batch 1 size size"]]:
-    """Hair over the forehead, glasses, a hand or another thing; and what they leave free.
+    numbers: CountedRandom, frame: HeadFrame, picture: Picture, hair: Picture
+) -> tuple[Picture, Float[Tensor, "batch 1 size size"]]:
+    """The picture with hair over the forehead, glasses and other things, and what they leave free.
 
-    The second is 1 where none of it lies, 0 beneath it, and between the two at soft edges and under
-    tinted glasses.
+    Free is 1 where nothing lies, 0 beneath it, and between them at soft edges and tinted glasses.
     """
     size, x, y = picture.shape[-1], frame.x, frame.y
     canvas = _Canvas(numbers, picture, soft=1.0)
@@ -233,8 +224,8 @@ def hair_strands(numbers: CountedRandom, frame: HeadFrame) -> Float[Tensor, "bat
     k = numbers.uniform("strand", 3, low=0.3, high=1.2)
     lean = numbers.normal("strand lean", 3, sd=0.3)
     phase = numbers.uniform("strand phase", 3, high=6.3)
-    total = 0.0
-    for i in range(3):
-        part = [v[:, i, None, None] for v in (k, lean, phase)]
-        total = total + torch.sin(part[0] * (frame.x + part[1] * frame.y) + part[2])
-    return total[:, None]
+    waves = (
+        torch.sin(k * (frame.x + lean * frame.y) + phase)
+        for k, lean, phase in torch.stack([k, lean, phase])[..., None, None].unbind(2)
+    )
+    return sum(waves)[:, None]

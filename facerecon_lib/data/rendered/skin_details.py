@@ -6,10 +6,9 @@
     albedo = details.colour_skin(albedo)                       # sRGB
 
 The augmented branch is to find what Eq. 1 and 2 lack; on these faces all of it is known. Details
-are functions of the place on the mean face (its landmarks, and angle about a vertical axis times
-radius): a face has the same ones on a coarse mesh and on a fine one. A third of the faces has no
-wrinkles, a third mild and a third strong ones; the same holds for marks of the skin.
-Notebook 07, section 2.2.
+are functions of the place on the mean face, unrolled: a coarse mesh has the same as a fine one. A
+third of the faces has no wrinkles, a third mild and a third strong ones; likewise for marks of the
+skin. Notebook 07, section 2.2.
 """
 
 import math
@@ -29,8 +28,7 @@ from .wrinkles import FoldMap, smoothstep
 MAX_BUMP, MAX_STAIN = 1.5, 0.25  # mm; of colour in [0, 1]
 EYE_DISTANCE = 88.0  # mm between the outer eye corners of the face of the tables
 
-# What a unit of each adds to the logarithm of the skin's red, green and blue: stains are relative,
-# so that a freckle is faint on dark skin.
+# What a unit of each adds to the logarithm of the skin's red, green and blue.
 MELANIN, BLOOD, SHADE = (-0.26, -0.40, -0.52), (0.03, -0.26, -0.22), (-0.24, -0.24, -0.14)
 STUBBLE, PALE = (-0.32, -0.31, -0.29), (0.10, 0.12, 0.13)
 RUDDY, YELLOW = (0.03, -0.025, -0.02), (0.015, 0.0, -0.055)
@@ -38,6 +36,8 @@ MAKE_UP = {  # colours of lips and of lids
     "lips": ((0.72, 0.12, 0.18), (0.55, 0.08, 0.2), (0.8, 0.35, 0.4), (0.4, 0.12, 0.15)),
     "lids": ((0.25, 0.2, 0.3), (0.3, 0.22, 0.18), (0.35, 0.4, 0.55), (0.55, 0.3, 0.35)),
 }
+
+Vertices = Float[Tensor, "batch vertex 3"]
 
 
 @dataclass(eq=False)
@@ -53,15 +53,11 @@ class FaceDetails:
     paint: Float[Tensor, "batch vertex 3"]
     cover: Float[Tensor, "batch vertex 1"]
 
-    def raise_skin(
-        self, vertices: Float[Tensor, "batch vertex 3"], faces: Int[Tensor, "face 3"]
-    ) -> Float[Tensor, "batch vertex 3"]:
+    def raise_skin(self, vertices: Vertices, faces: Int[Tensor, "face 3"]) -> Vertices:
         """Vertices in mm, moved along their own normals."""
         return vertices + self.height[..., None] * vertex_normals(vertices, faces)
 
-    def colour_skin(
-        self, albedo: Float[Tensor, "batch vertex 3"]
-    ) -> Float[Tensor, "batch vertex 3"]:
+    def colour_skin(self, albedo: Vertices) -> Vertices:
         """sRGB, in [0, 1] where `albedo` is; no channel changes by more than MAX_STAIN."""
         stained = torch.lerp(albedo * self.stain.exp(), self.paint, self.cover)
         changed = (stained - albedo).clamp(-MAX_STAIN, MAX_STAIN)
@@ -79,8 +75,8 @@ class DetailAtlas:
 
         def unrolled(x: Tensor) -> Tensor:
             """mm beside the middle, round a cylinder, and mm up; of a face of EYE_DISTANCE."""
-            round_axis = 85 * torch.atan2(x[:, 0], x[:, 2] - axis[2])
-            return torch.stack([round_axis, x[:, 1] / self.scale], -1)
+            beside = 85 * torch.atan2(x[:, 0], x[:, 2] - axis[2])
+            return torch.stack([beside, x[:, 1] / self.scale], -1)
 
         region = model.regions
         inside = (region["eyeballs"] + region["mouth_interior"]).clamp(0, 1)
@@ -179,7 +175,7 @@ class DetailAtlas:
         whole = values.new_zeros(len(values), len(self.outside), values.shape[-1])
         return whole.index_copy_(1, self.rows, values)
 
-    def _stain(self, colour: tuple[float, ...], amount: Tensor) -> Float[Tensor, "batch vertex 3"]:
+    def _stain(self, colour: tuple[float, ...], amount: Tensor) -> Vertices:
         return amount[..., None] * constant(colour, amount.dtype, amount.device)
 
     def _waves(self, numbers: CountedRandom) -> Float[Tensor, "batch 16 vertex"]:
@@ -196,9 +192,9 @@ class DetailAtlas:
         numbers: CountedRandom,
         name: str,
         count: int,
-        radius: tuple[float, float],
-        wide: tuple[float, float] = (38.0, 48.0),
-        up: float = 0.0,
+        radius: tuple,
+        wide=(38.0, 48.0),
+        up=0.0,
     ) -> Float[Tensor, "batch count vertex"]:
         """Round spots of height 1; wide, up: of the cloud of their centres, mm from the nose."""
         spread = numbers.normal(f"{name} place", count, 2) * numbers.fixed(*wide)

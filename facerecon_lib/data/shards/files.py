@@ -5,14 +5,10 @@
         ...
 
 A shard is a tar file as webdataset reads and writes it. `index.json` beside the shards lists the
-photos of each, so that parts are counted and epochs have a length before anything is read. In a
-local folder it is optional: a shard that it lacks is looked through instead.
-
-Addresses: a path; `http(s)://`; `pipe:` with a shell command whose output is the shard (it runs as
-it stands: name only commands you trust); and what else webdataset opens. Remote shards are first
-copied whole, and tried again when the network fails.
-
-Notebook 06, section 2.1.
+photos of each, to count them before anything is read; a local shard that it lacks is looked through
+instead. Addresses: a path; `http(s)://`; `pipe:` with a shell command whose output is the shard (it
+runs as it stands: name only commands you trust); and what else webdataset opens. Remote shards are
+copied whole. Notebook 06, section 2.1.
 """
 
 import contextlib
@@ -81,8 +77,7 @@ def is_local(address: str) -> bool:
 def find_shards(source: str | Path | Sequence[str | Path]) -> list[Shard]:
     """The shards of a folder, a pattern ("a-{000..113}.tar", "a-*.tar"), a list, or an address.
 
-    An http address that ends in "/" stands for all shards of the index there. Raises ShardsError
-    for what does not exist, and where there is no shard.
+    An http address that ends in "/" stands for all shards of the index there. Raises ShardsError.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
     addresses = [address for one in sources for address in _expand(os.fspath(one))]
@@ -92,12 +87,9 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> list[Shard]:
     address, times = Counter(addresses).most_common(1)[0]
     if times > 1:
         raise ShardsError(f"{address}: is named {times} times; name each shard once")
-    missing = [a for a in addresses if is_local(a) and not Path(a).is_file()]
-    if missing:
-        raise ShardsError(
-            f"{missing[0]}: there is no such shard ({len(missing)} of {len(addresses)} are "
-            "missing); check the name or prepare it"
-        )
+    if missing := [a for a in addresses if is_local(a) and not Path(a).is_file()]:
+        count = f"{len(missing)} of {len(addresses)} are missing"
+        raise ShardsError(f"{missing[0]}: there is no such shard ({count}); check the name")
     indices: dict[str, dict[str, dict]] = {}
     return [Shard(address, _photos_in(address, indices)) for address in addresses]
 
@@ -106,18 +98,16 @@ def _expand(source: str) -> list[str]:
     """Addresses that a source names: a folder's shards, a pattern's expansion, or itself."""
     source = source.removeprefix("file://")
     if re.match(r"https?://.*/$", source):
-        entries = _read_index(source)
-        if not entries:
-            raise ShardsError(f"{source}: no {INDEX} with shards is there; give a brace pattern")
-        return [source + name for name in sorted(entries)]
+        if entries := _read_index(source):
+            return [source + name for name in sorted(entries)]
+        raise ShardsError(f"{source}: no {INDEX} with shards is there; give a brace pattern")
     if re.match(r"https?://", source) and "." not in shard_name(source.partition("//")[2]):
         raise ShardsError(f"{source}: names no shard (*.tar); the address of a folder ends in /")
     if is_local(source) and not re.search(r"[{*?]", source):
         if Path(source).is_dir():
-            shards = _local_shards(Path(source))
-            if not shards:
-                raise ShardsError(f"{source}: holds no shard (*.tar); prepare the photos first")
-            return [path.as_posix() for path in shards]
+            if shards := _local_shards(Path(source)):
+                return [path.as_posix() for path in shards]
+            raise ShardsError(f"{source}: holds no shard (*.tar); prepare the photos first")
         if not Path(source).exists() and not source.endswith(".tar"):
             raise ShardsError(f"{source}: there is no such folder; check the name")
         return [source]
@@ -129,9 +119,9 @@ def _expand(source: str) -> list[str]:
     for address in addresses:
         pattern = is_local(address) and re.search(r"[*?]", address)
         expanded += sorted(glob.glob(address)) if pattern else [address]
-    if not expanded:
-        raise ShardsError(f"{source}: no shard matches; check the pattern and the folder")
-    return expanded
+    if expanded:
+        return expanded
+    raise ShardsError(f"{source}: no shard matches; check the pattern and the folder")
 
 
 def _local_shards(folder: Path) -> list[Path]:
@@ -140,7 +130,7 @@ def _local_shards(folder: Path) -> list[Path]:
 
 
 def _photos_in(address: str, indices: dict) -> tuple[tuple[str, str], ...] | None:
-    """Each (key, person) by the index beside a shard; `indices` holds those read so far."""
+    """Each (key, person), by the index beside a shard; `indices` caches these."""
     if not is_local(address) and not address.startswith("http"):
         return None
     folder = address[: len(address.partition("?")[0]) - len(shard_name(address))]
@@ -149,7 +139,7 @@ def _photos_in(address: str, indices: dict) -> tuple[tuple[str, str], ...] | Non
     entry = indices[folder].get(shard_name(address))
     if is_local(address) and (entry is None or entry["bytes"] != os.path.getsize(address)):
         entry = index_entry(Path(address))
-    return None if entry is None else tuple((key, person) for key, person in entry["photos"])
+    return None if entry is None else tuple(map(tuple, entry["photos"]))
 
 
 def _read_index(folder: str) -> dict[str, dict]:
@@ -173,21 +163,19 @@ def _read_index(folder: str) -> dict[str, dict]:
         for name, entry in entries.items():
             if not re.fullmatch(r"\w[\w.+-]*", name):  # it becomes part of an address
                 raise ValueError(f"{name!r} is no shard's name")
-            [(str(key), str(person)) for key, person in entry["photos"]]
-            int(entry["bytes"])
+            entry["photos"] = [(str(key), str(person)) for key, person in entry["photos"]]
+            entry["bytes"] = int(entry["bytes"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ShardsError(
-            f"{place}: is no index of {INDEX_FORMAT!r} ({one_line(error)}); make it again with "
-            "write_index"
-        ) from None
+        reason = f"is no index of {INDEX_FORMAT!r} ({one_line(error)})"
+        raise ShardsError(f"{place}: {reason}; make it again with write_index") from None
     return entries
 
 
 def index_entry(path: Path) -> dict:
     """Name, bytes, and each (key, person) of a local shard, read without its pictures.
 
-    Photos without a person are left out, as in reading; a shard that is cut short gives the photos
-    before the cut. Raises ShardsError for a file that is no tar.
+    Photos without a person, and those behind a cut, are left out, as in reading. Raises ShardsError
+    for a file that is no tar.
     """
     split_name = webdataset().tariterators.base_plus_ext
     photos = []
@@ -209,16 +197,14 @@ def index_entry(path: Path) -> dict:
 def write_index(folder: Path) -> Path:
     """Write `folder`/index.json, of all shards there, whole or not at all; returns its path.
 
-    Entries of the old index are kept for shards of the same size. Processes that write shards side
-    by side may all call it; call it once more at the end: it lists the shards of its start.
+    Shards of the size that the old index tells are not read again.
     """
-    old: dict[str, dict] = {}
+    old, entries = {}, []
     with contextlib.suppress(ShardsError):  # a damaged index is replaced
         old = _read_index(folder.as_posix())
-    entries = []
     for path in _local_shards(folder):
-        entry = old.get(path.name)
-        fresh = entry is not None and entry["bytes"] == path.stat().st_size
+        entry = old.get(path.name, {})
+        fresh = entry.get("bytes") == path.stat().st_size
         entries.append(entry if fresh else index_entry(path))
     text = json.dumps({"format": INDEX_FORMAT, "shards": entries}, separators=(",", ":"))
     with write_whole(folder / INDEX) as partial:
@@ -235,14 +221,12 @@ def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dic
     `note(name, reason)` is called for the lost rest of a shard that is cut short.
     Raises ShardsError for an unreadable address and for a file that is no tar.
     """
-    tar = webdataset().tariterators
-    broken = []
+    tar, count, broken = webdataset().tariterators, 0, []
 
     def leave_out(error: Exception) -> bool:
         broken.append(one_line(error.args[0] if error.args else error))
         return False  # do not trust the rest of this shard
 
-    count = 0
     with open_shard(address) as stream:
         files = tar.tar_file_expander([dict(url=address, stream=stream)], handler=leave_out)
         for sample in tar.group_by_keys(files, handler=leave_out):
@@ -257,17 +241,17 @@ def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dic
 @contextlib.contextmanager
 def open_shard(address: str) -> Iterator[BinaryIO]:
     """The bytes at an address, as a file. Raises ShardsError, one line, if they cannot be read."""
-    if is_local(address):
-        try:
-            file = open(address, "rb")  # noqa: SIM115, closed below
-        except OSError as error:
-            raise ShardsError(f"{address}: cannot be read ({error.strerror})") from error
-    else:
-        file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115, closed below
-    with file:
-        if not is_local(address):
+    if not is_local(address):
+        with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
             _copy(address, file)
             file.seek(0)
+            yield file
+        return
+    try:
+        file = open(address, "rb")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise ShardsError(f"{address}: cannot be read ({error.strerror})") from error
+    with file:
         yield file
 
 

@@ -5,20 +5,12 @@
         for batch in photos:                     # FaceBatch; len(photos) of them
             ...; save(photos.state_dict())       # load_state_dict resumes behind this batch
 
-`samples.write_shard` writes the shards, `files.find_shards` finds them.
-
-**Which photo comes when** depends on the seed, the epoch and the numbers of processes (`world`) and
-`workers` alone. Seed and epoch give the order of shards, the same everywhere; rank r of w takes
-every w-th shard from the r-th, its workers share those in the same way, and each shuffles its
-photos in a buffer. Within an epoch no two processes see the same photo, and all take `len(photos)`
-batches of one size: a process with fewer photos than the others repeats some, one with more leaves
-the rest out, and the next epoch deals anew. Write shards of one size, several per process and
-worker, and the shares are nearly even.
-
-**A larger world is not a larger batch, photo for photo**: w processes with batches of n cover an
-epoch in as many steps as one with w n, and see the same photos in it up to those left out or
-repeated, but step by step other ones.
-
+Which photo comes when depends on the seed, the epoch and the numbers of processes (`world`) and
+`workers` alone. Seed and epoch give the order of shards; rank r of w takes every w-th shard from
+the r-th, its workers share those in the same way, and each shuffles its photos in a buffer. Within
+an epoch no two processes see the same photo, and all take `len(photos)` batches of one size: a
+process with fewer photos than the others repeats some, one with more leaves the rest out. Write
+shards of one size, several per process and worker, and the shares are nearly even.
 Notebook 06, section 2.1.
 """
 
@@ -50,16 +42,13 @@ class PhotoShards:
     number of photos in the part (None without an index); `photos.damaged` what was left out so far,
     and why.
 
-    shards: a folder, brace pattern, list or address, as in `files.find_shards`.
-    part, split: as in `splits.part_of`; part None is all photos.
-    seed: of the order. shuffle: photos (22 kB each) in each worker's buffer; 0 keeps their order.
+    shards: as in `files.find_shards`. part, split: as in `splits.part_of`; part None is all photos.
+    shuffle: photos (22 kB each) in each worker's buffer; 0 keeps their order.
     rank, world: this process among those that train together. workers: of its DataLoader.
     complete: for evaluation; each iteration is one pass over all photos, in the order of the
     shards and without state; a worker's last batch may be smaller, ranks may differ in batches.
     photos_per_epoch: over all ranks; needed where no index tells how many there are.
-    device: of the batches. Pixels travel there as bytes.
-    Raises ShardsError for shards that are missing or unreadable, hold no photo of the part, or are
-    too few; ValueError for an argument out of range.
+    Raises ShardsError for unusable or too few shards, ValueError for an argument out of range.
     """
 
     shards: str | Path | Sequence[str | Path]
@@ -86,52 +75,39 @@ class PhotoShards:
             raise ValueError(f"split: expected 'random' or 'person', got {self.split!r}")
         several = isinstance(self.shards, list | tuple)
         self._source = ", ".join(map(str, self.shards)) if several else str(self.shards)
-        self._of_part = "" if self.part is None else f" of the part {self.part!r}"
-        self._of_part += f" (split={self.split!r})" if self.part else ""
+        self._of_part = f" of the part {self.part!r} (split={self.split!r})" if self.part else ""
         shards = find_shards(self.shards)
         counts = [self._count(shard) for shard in shards]
         self._used = [shard for shard, count in zip(shards, counts, strict=True) if count != 0]
         self.photos = None if None in counts else sum(counts)
         self._workers = min(self.workers, max(len(self._used) // self.world, 1))
-        self._end = self._batches(len(shards))
+        self._end = (self.photos_per_epoch or self.photos or 0) // (self.batch_size * self.world)
+        if problem := self._shortage(len(shards)):
+            raise ShardsError(f"{self._source}: {problem}")
         self.epoch = self._taken = 0
         self.damaged: dict[str, str] = {}
 
+    def _in_part(self, key: str, person: str) -> bool:
+        return self.part is None or part_of(key, person, self.split) == self.part
+
     def _count(self, shard: Shard) -> int | None:
         """How many photos of the part a shard holds, where that is known."""
-        if shard.photos is None or self.part is None:
-            return None if shard.photos is None else len(shard.photos)
-        return sum(part_of(key, who, self.split) == self.part for key, who in shard.photos)
+        return None if shard.photos is None else sum(self._in_part(*p) for p in shard.photos)
 
-    def _batches(self, shards: int) -> int:
-        """Of an epoch. Raises ShardsError where there are too few photos or shards for one."""
+    def _shortage(self, shards: int) -> str:
+        """Why there are too few photos or shards for an epoch; "" where there are enough."""
         part, world, photos = self._of_part, self.world, self.photos_per_epoch or self.photos
-        batches = (photos or 0) // (self.batch_size * world)
-        used = len(self._used)
-        for wrong, message in (
-            (
-                self.photos == 0,
-                f"no photo{part} in {shards} shards; check that they are whole, or prepare more "
-                "photos",
-            ),
-            (
-                used < world and not self.complete,
-                f"{used} shards{part} for {world} processes; write smaller shards "
-                "(photos_per_shard), or use fewer processes",
-            ),
-            (
-                photos is None and not self.complete,
-                "no index.json tells how many photos there are; give photos_per_epoch",
-            ),
-            (
-                batches == 0 and not self.complete,
-                f"{photos} photos{part} are fewer than one batch of {self.batch_size} for each of "
-                f"{world} processes; lower it",
-            ),
-        ):
-            if wrong:
-                raise ShardsError(f"{self._source}: {message}")
-        return batches
+        if self.photos == 0:
+            return f"no photo{part} in {shards} shards; check that they are whole, or prepare more"
+        if self.complete:
+            return ""
+        if len(self._used) < world:
+            shards = f"{len(self._used)} shards{part} for {world} processes"
+            return f"{shards}; write smaller shards (photos_per_shard), or use fewer processes"
+        if photos is None:
+            return "no index.json tells how many photos there are; give photos_per_epoch"
+        batch = f"one batch of {self.batch_size} for each of {world} processes"
+        return "" if self._end else f"{photos} photos{part} are fewer than {batch}; lower it"
 
     def __len__(self) -> int:
         if self.complete:
@@ -146,7 +122,7 @@ class PhotoShards:
                 self.damaged |= item["damaged"]
                 if "error" in item:
                     raise ShardsError(item["error"])
-                if "image" in item:
+                if "batch" in item:
                     self._taken += not self.complete
                     yield self._batch(item)
         finally:
@@ -164,13 +140,12 @@ class PhotoShards:
         )
 
     def _batch(self, item: dict) -> FaceBatch:
+        image, inside, landmarks, kind, names, person = item["batch"]
         image, inside, landmarks = (
-            item[name].to(self.device, non_blocking=True)
-            for name in ("image", "inside", "landmarks")
+            part.to(self.device, non_blocking=True) for part in (image, inside, landmarks)
         )
         image = image.float().mul_(1 / 255)  # 255 becomes 1 exactly
-        names, person = item["names"], item["person"]
-        return FaceBatch(image, inside_mask(inside), landmarks, item["kind"], names, person=person)
+        return FaceBatch(image, inside_mask(inside), landmarks, kind, names, person=person)
 
     def _warn(self, damaged: list[tuple[str, str]]) -> None:
         if damaged:
@@ -178,10 +153,7 @@ class PhotoShards:
             log.warning("%s: %s%s left out: %s", self._source, damaged[0][0], more, damaged[0][1])
 
     def state_dict(self) -> dict:
-        """Where reading stands, for JSON: the epoch, the batches taken, and what fixes the order.
-
-        It is the same on every rank.
-        """
+        """Where reading stands, for JSON, the same on every rank."""
         shards = sha256("\n".join(shard.name for shard in self._used).encode())
         settings = ("seed", "shuffle", "batch_size", "part", "split", "world")
         order = {name: getattr(self, name) for name in settings}
@@ -189,15 +161,12 @@ class PhotoShards:
         return {"epoch": self.epoch, "taken": self._taken, "order": order}
 
     def load_state_dict(self, state: dict) -> None:
-        """Resume from a state: the batches that follow are those that would have followed.
-
-        Raises ShardsError when these shards or settings would give another order.
-        """
+        """Resume behind that batch. Raises ShardsError where the order would be another."""
         for name, value in self.state_dict()["order"].items():
-            if state["order"].get(name) != value:
+            if (old := state["order"].get(name)) != value:
+                change = f"taken with {name} = {old}, and now it is {value}"
                 raise ShardsError(
-                    f"{self._source}: the saved state was taken with {name} = "
-                    f"{state['order'].get(name)}, and now it is {value}: the photos would come in "
+                    f"{self._source}: the saved state was {change}: the photos would come in "
                     "another order; set it as it was"
                 )
         self.epoch, self._taken = int(state["epoch"]), int(state["taken"])
@@ -205,10 +174,9 @@ class PhotoShards:
 
 @dataclass(eq=False)
 class _Reader(IterableDataset):
-    """What a process of the DataLoader reads: the batches of its lane, as dicts of CPU tensors.
+    """What a process of the DataLoader reads: its share of the batches first to end - 1.
 
     Batch i of an epoch comes from worker i mod workers, the order in which DataLoader takes them.
-    first, end: of the batches, as in `range`.
     """
 
     settings: PhotoShards
@@ -228,7 +196,7 @@ class _Reader(IterableDataset):
             photos = itertools.islice(photos, skip, None if s.complete else skip + count)
             while group := list(itertools.islice(photos, s.batch_size)):
                 batch = self._collate(group, damaged)
-                yield batch | {"damaged": dict(damaged)}
+                yield {"batch": batch, "damaged": dict(damaged)}
                 damaged.clear()
             yield {"damaged": damaged}
         except ShardsError as error:  # DataLoader would bury the line in a traceback
@@ -271,17 +239,15 @@ class _Reader(IterableDataset):
                 except DamagedPhoto as error:
                     damaged[f"{shard.name}/{sample['__key__']}"] = str(error)
                     continue
-                if s.part in (None, part_of(photo.key, photo.person, s.split)):
+                if s._in_part(photo.key, photo.person):
                     yield f"{shard.name}/{photo.key}", photo
-            if shard.photos is not None and count < len(shard.photos):
-                listed = len(shard.photos)
+            if count < (listed := len(shard.photos or ())):
                 damaged.setdefault(shard.name, f"holds {count} of its {listed} photos")
 
-    def _collate(self, group: list[tuple[str, StoredPhoto]], damaged: dict) -> dict:
+    def _collate(self, group: list[tuple[str, StoredPhoto]], damaged: dict) -> tuple:
         """Decode a batch. Another photo of the batch replaces one that does not decode.
 
-        So later batches do not depend on which photos decoded, and resuming in the middle of an
-        epoch skips photos without decoding them.
+        So resuming in the middle of an epoch skips photos without decoding them.
         """
         decoded = []
         for name, photo in group:
@@ -296,14 +262,9 @@ class _Reader(IterableDataset):
         names, photos, images = zip(*decoded, strict=True)
         kinds = {photo.kind: name for name, photo in zip(names, photos, strict=True)}
         if len(kinds) > 1:
-            raise ShardsError(
-                f"{kinds['2d']} has 2d landmarks and {kinds['3d']} 3d ones; keep them in sets apart"
-            )
-        return {
-            "image": torch.stack(images),
-            "inside": torch.tensor([photo.inside for photo in photos]),
-            "landmarks": torch.from_numpy(np.stack([photo.landmarks for photo in photos])),
-            "kind": photos[0].kind,
-            "names": list(names),
-            "person": [photo.person for photo in photos],
-        }
+            mix = f"{kinds['2d']} has 2d landmarks and {kinds['3d']} 3d ones"
+            raise ShardsError(f"{mix}; keep them in sets apart")
+        inside = torch.tensor([photo.inside for photo in photos])
+        landmarks = torch.from_numpy(np.stack([photo.landmarks for photo in photos]))
+        people = [photo.person for photo in photos]
+        return torch.stack(images), inside, landmarks, photos[0].kind, list(names), people

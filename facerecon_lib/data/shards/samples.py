@@ -5,8 +5,8 @@
 
 `<key>.jpg` is the aligned crop; `<key>.json` holds `landmarks` (68 x 2, crop pixels), their `kind`,
 `person`, `photo` (its file's name), `inside` (x0, y0, x1, y1: the crop pixels that lie on the
-photo), `matrix` (2 x 3, photo pixels to crop pixels), `crc32` of the JPEG file, and further facts
-(`quality` of data_scripts/prepare_cacd.py, for one). Notebook 06, section 2.1.
+photo), `matrix` (2 x 3, photo pixels to crop pixels), `crc32` of the JPEG file, and further facts.
+Notebook 06, section 2.1.
 """
 
 import io
@@ -36,42 +36,28 @@ MAX_JPEG_BYTES = 4 * CROP_SIZE**2  # more than its raw pixels: not ours, and not
 
 
 def encode_photo(
-    key: str,
-    crop: Crop,
-    kind: str,
-    person: str,
-    photo: str,
-    quality: int = 95,
-    more: dict | None = None,
+    key: str, crop: Crop, kind: str, person: str, photo: str, quality=95, more: dict | None = None
 ) -> dict[str, str | bytes]:
     """The sample of a crop, as webdataset writes it. Landmarks and matrix keep every bit.
 
-    more: further facts for the json, under names of their own; reading ignores them.
-    key: names the photo in the whole set, and decides its part of a random split.
-    Raises ValueError for a key that webdataset would misread, a crop that is not 224 x 224, whose
-    `valid` is no rectangle or whose landmarks are not finite, a kind other than 2d and 3d, and a
-    person without a name.
+    key: names the photo in the whole set. more: further facts for the json; reading ignores them.
+    Raises ValueError for a key that webdataset would misread, and for facts that `read_photo` would
+    refuse.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,79}", key, re.ASCII):
         raise ValueError(f"key {key!r}: expected up to 80 letters, digits, - and _")
     expect(f"crop of {key}", crop.image, f"1 3 {CROP_SIZE} {CROP_SIZE}")
     valid = crop.valid.cpu().float()
-    rows, columns = (torch.nonzero(valid[0, 0].amax(axis))[:, 0].tolist() or [0] for axis in (1, 0))
+    rows, columns = (valid[0, 0].amax(axis).nonzero()[:, 0].tolist() or [0] for axis in (1, 0))
     inside = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
     if not torch.equal(inside_mask(torch.tensor([inside])), valid):
         raise ValueError(f"{key}: expected a rectangle of valid pixels, 1 inside and 0 outside")
     pixels = (crop.image[0].cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     jpeg = io.BytesIO()
     Image.fromarray(pixels).save(jpeg, "JPEG", quality=quality, subsampling=0)
-    facts = {
-        "landmarks": _shortest(crop.landmarks[0]),
-        "kind": kind,
-        "person": person,
-        "photo": photo,
-        "inside": inside,
-        "matrix": _shortest(crop.matrix),
-        "crc32": zlib.crc32(jpeg.getvalue()),
-    }
+    facts = {"landmarks": _shortest(crop.landmarks[0]), "kind": kind, "person": person}
+    facts |= {"photo": photo, "inside": inside, "matrix": _shortest(crop.matrix)}
+    facts["crc32"] = zlib.crc32(jpeg.getvalue())
     if taken := facts.keys() & (more or {}):
         raise ValueError(f"{key}: the fact {min(taken)!r} is the sample's own; choose another name")
     facts |= more or {}
@@ -105,9 +91,9 @@ class StoredPhoto(NamedTuple):
 
 def read_photo(sample: dict) -> StoredPhoto:
     """Check a sample of `read_samples` without decoding it. Raises DamagedPhoto."""
-    missing = [name for name in ("jpg", "json") if name not in sample]
-    if missing:
-        raise DamagedPhoto(f"its {missing[0]} is missing")
+    for name in ("jpg", "json"):
+        if name not in sample:
+            raise DamagedPhoto(f"its {name} is missing")
     jpeg = sample["jpg"]
     try:
         facts = json.loads(sample["json"])
@@ -132,9 +118,8 @@ def read_photo(sample: dict) -> StoredPhoto:
 def decode_photo(photo: StoredPhoto) -> UInt8[Tensor, "3 224 224"]:
     """The pixels. Raises DamagedPhoto."""
     try:
-        image = decode_jpeg(
-            torch.frombuffer(bytearray(photo.jpeg), dtype=torch.uint8), ImageReadMode.RGB
-        )
+        data = torch.frombuffer(bytearray(photo.jpeg), dtype=torch.uint8)
+        image = decode_jpeg(data, ImageReadMode.RGB)
     except (RuntimeError, ValueError):
         raise DamagedPhoto("its jpg is damaged") from None
     if tuple(image.shape) != (3, CROP_SIZE, CROP_SIZE):
@@ -161,8 +146,7 @@ def write_shard(path: Path, samples: Iterable[bytes]) -> None:
 
 def finished_size(end: int) -> int:
     """Bytes of a tar whose last file ends at `end`: two empty blocks more, in whole records."""
-    records = -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE)
-    return records * tarfile.RECORDSIZE
+    return -(-(end + 2 * tarfile.BLOCKSIZE) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
 
 
 def tar_bytes(sample: dict[str, str | bytes]) -> bytes:
