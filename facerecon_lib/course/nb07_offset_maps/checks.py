@@ -1,6 +1,5 @@
 """Checks of notebook 07: reading maps at the vertices, hidden vertices, adding, depth weights."""
 
-from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 
@@ -15,7 +14,7 @@ from ...face.lighting import shade
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face, pose_and_light
 from ..checks import exercise_check
-from ..compare import Wrong, agree, close, normal, same_gradients, same_length, seeded, uniform
+from ..compare import normal, seeded, uniform
 
 AXES = ("face", "vertex", "channel")
 
@@ -63,21 +62,14 @@ def _opposite(points: Tensor) -> Tensor:
             grid(align_corners=True)
         ),
     },
+    axes=AXES,
 )
 def read_bilinear(attempt):
-    probe = normal(2, 2, 4, 6, seed=7), uniform(2, 15, 2, seed=8) * torch.tensor([6.0, 4.0])
-
-    def judged(what, maps, points, **options):
-        try:
-            agree(what, attempt, maps, points, axes=AXES, **options)
-        except Wrong:
-            attempt(*probe)  # one reading alone could be several mistakes
-            raise
-
-    # By hand, in a map of two rows and three columns: shape first, then values.
+    # one reading alone could be several mistakes: these tell them apart
+    attempt(normal(2, 2, 4, 6, seed=7), uniform(2, 15, 2, seed=8) * torch.tensor([6.0, 4.0]))
     small = torch.tensor([[[[1.0, 2.0, 6.0], [4.0, 8.0, 0.0]]]])
     border = "The border's value holds there, beyond the outermost centres."
-    for place, hint in {
+    for (x, y), hint in {
         (0.5, 0.5): "(0.5, 0.5) is the centre of the first texel, so nothing else counts.",
         (1.0, 0.5): "(1.0, 0.5) is half way between 1 and 2.",
         (1.0, 1.0): "(1, 1) is where four texels meet: the mean of 1, 2, 4 and 8.",
@@ -89,49 +81,38 @@ def read_bilinear(attempt):
         (9.0, 9.0): border,
         (1.5, 7.0): border,
     }.items():
-        what = f"the reading at x = {place[0]}, y = {place[1]} of [[1, 2, 6], [4, 8, 0]]"
-        judged(what, small, torch.tensor([[place]]), hint=hint)
-    for batch, channels, height, width, vertices, seed in (
-        (2, 3, 5, 8, 40, 1),
-        (3, 1, 9, 4, 25, 2),
-        (1, 6, 6, 6, 30, 3),
-        (4, 2, 2, 7, 1, 4),
+        what = f"the reading at x = {x}, y = {y} of [[1, 2, 6], [4, 8, 0]]"
+        attempt.case(what, (small, torch.tensor([[[x, y]]])), hint)
+    for seed, (*shape, count) in enumerate(
+        ((2, 3, 5, 8, 40), (3, 1, 9, 4, 25), (1, 6, 6, 6, 30), (4, 2, 2, 7, 1)), start=1
     ):
-        maps = normal(batch, channels, height, width, seed=seed)
-        size = torch.tensor([float(width), float(height)])
-        inside = 0.5 + uniform(batch, vertices, 2, seed=seed + 10) * (size - 1)
-        beyond = (uniform(batch, vertices, 2, seed=seed + 20) * 2 - 0.5) * size
-        shape = f"{batch} maps of {height} by {width} and {channels} channels"
-        judged(f"{vertices} readings inside {shape}", maps, inside, picture=_places(maps, inside))
-        judged(f"{vertices} readings inside and outside of {shape}", maps, beyond)
+        batch, channels, height, width = shape
+        maps, size = normal(*shape, seed=seed), torch.tensor([float(width), float(height)])
+        inside = 0.5 + uniform(batch, count, 2, seed=seed + 10) * (size - 1)
+        beyond = (uniform(batch, count, 2, seed=seed + 20) * 2 - 0.5) * size
+        words = f"{batch} maps of {height} by {width} and {channels} channels"
+        picture = partial(_places, maps[0, 0], inside[0])
+        attempt.case(f"{count} readings inside {words}", (maps, inside), picture=picture)
+        attempt.case(f"{count} readings inside and outside of {words}", (maps, beyond))
         inputs = {"the maps": maps, "the points": beyond}
-        same_gradients("read_bilinear", attempt, inputs, atol=1e-4)
+        attempt.gradients("read_bilinear", inputs, atol=1e-4)
     maps, points = normal(2, 3, 4, 6, seed=5).double(), uniform(2, 9, 2, seed=6).double() * 6
-    agree("readings in float64", attempt, maps, points, atol=1e-10, rtol=1e-9)
+    attempt.case("readings in float64", (maps, points), atol=1e-10, rtol=1e-9)
     return "by hand, beyond the border, four batches, and gradients to maps and points"
 
 
-def _places(maps: Tensor, points: Tensor) -> Callable[[Tensor, Tensor], Figure]:
-    """A picture of the first map, and of what was read of it where."""
-
-    def draw(got: Tensor, expected: Tensor) -> Figure:
-        figure = Figure((8.6, 3.0), layout="constrained", facecolor="white")
-        limit = float(maps[0, 0].abs().max())
-        extent = (0, maps.shape[3], maps.shape[2], 0)
-        colours = dict(cmap="viridis", vmin=-limit, vmax=limit)
-        for axis, (name, values) in zip(
-            figure.subplots(1, 2), {"expected": expected, "yours": got}.items(), strict=True
-        ):
-            texels = maps[0, 0].detach().numpy()
-            axis.imshow(texels, extent=extent, interpolation="nearest", **colours)
-            x, y = points[0].unbind(-1)
-            dots = dict(c=values[0, :, 0].numpy(), edgecolors="white", s=60)
-            drawn = axis.scatter(x.numpy(), y.numpy(), **dots, **colours)
-            axis.set(title=f"first map, and what {name} reads at the dots", xlabel="x", ylabel="y")
-        figure.colorbar(drawn, ax=figure.axes, label="value")
-        return figure
-
-    return draw
+def _places(texels: Tensor, points: Tensor, got: Tensor, expected: Tensor) -> Figure:
+    """The first map, and what was read of it where."""
+    figure = Figure((8.6, 3.0), layout="constrained", facecolor="white")
+    limit, (height, width) = float(texels.abs().max()), texels.shape
+    colours = dict(cmap="viridis", vmin=-limit, vmax=limit)
+    axes = figure.subplots(1, 2)
+    for axis, name, values in zip(axes, ("expected", "yours"), (expected, got), strict=True):
+        axis.imshow(texels, extent=(0, width, height, 0), interpolation="nearest", **colours)
+        dots = axis.scatter(*points.T, c=values[0, :, 0], edgecolors="white", s=60, **colours)
+        axis.set(title=f"first map, and what {name} reads at the dots", xlabel="x", ylabel="y")
+    figure.colorbar(dots, ax=axes, label="value")
+    return figure
 
 
 # Hidden vertices --------------------------------------------------------------------------------
@@ -188,34 +169,32 @@ def filled(
             filled(own=lambda s, twin: 1 - s, other=lambda s, twin: s),
         ),
     },
+    axes=AXES,
 )
 def fill_hidden(attempt):
-    # Four vertices: 0 and 1 mirror each other, so do 2 and 3.
     mirror = torch.tensor([1, 0, 3, 2])
     values = torch.arange(1.0, 25).reshape(1, 4, 6)
     for seen, hint in {
-        (1.0, 1, 1, 1): "All are seen: everyone keeps its own reading.",
-        (1.0, 0, 1, 1): "Vertex 1 is hidden and vertex 0 seen: 1 takes 0's, x negated.",
-        (0.0, 1, 0, 0): "Of 2 and 3 neither is seen: both get 0.",
-        (0.0, 0, 0, 0): "Nobody is seen: all zero.",
+        (1, 1, 1, 1): "All are seen: everyone keeps its own reading.",
+        (1, 0, 1, 1): "Vertex 1 is hidden and vertex 0 seen: 1 takes 0's, x negated.",
+        (0, 1, 0, 0): "Of 2 and 3 neither is seen: both get 0.",
+        (0, 0, 0, 0): "Nobody is seen: all zero.",
     }.items():
-        what = f"fill_hidden with seen = {[int(s) for s in seen]} and mirror = [1, 0, 3, 2]"
-        agree(what, attempt, values, torch.tensor([seen]), mirror, axes=AXES, hint=hint)
-    for batch, vertices, seed in ((3, 11, 1), (1, 20, 2), (5, 7, 3)):
-        order = torch.randperm(vertices, generator=seeded(seed))
-        mirror = torch.arange(vertices)  # pairs, and one or more on the middle line
-        for i in range(0, vertices - 2, 2):
+        what = f"fill_hidden with seen = {list(seen)} and mirror = [1, 0, 3, 2]"
+        attempt.case(what, (values, torch.tensor([seen]).float(), mirror), hint)
+    hint = "Each face has its own seen vertices; one on the middle line is its own mirror."
+    for batch, count, seed in ((3, 11, 1), (1, 20, 2), (5, 7, 3)):
+        order = torch.randperm(count, generator=seeded(seed))
+        mirror = torch.arange(count)  # pairs, and one or more on the middle line
+        for i in range(0, count - 2, 2):
             mirror[order[[i, i + 1]]] = order[[i + 1, i]]
-        seen = (uniform(batch, vertices, seed=seed + 10) < 0.55).float()
-        offsets = normal(batch, vertices, 6, seed=seed + 20)
-        hint = "Each face has its own seen vertices; one on the middle line is its own mirror."
-        options = dict(axes=AXES, hint=hint)
-        agree(f"{batch} faces of {vertices} vertices", attempt, offsets, seen, mirror, **options)
-        lost = offsets.clone()
-        lost[seen == 0] = torch.randn(int((seen == 0).sum()), 6) * 50  # what nobody may read
+        seen = (uniform(batch, count, seed=seed + 10) < 0.55).float()
+        offsets = normal(batch, count, 6, seed=seed + 20)
+        attempt.case(f"{batch} faces of {count} vertices", (offsets, seen, mirror), hint)
+        other = offsets + 50 * (1 - seen[..., None]) * normal(batch, count, 6, seed=seed + 30)
         what = "the same with other readings at hidden vertices"
-        agree(what, attempt, lost, seen, mirror, **options)
-        same_gradients("fill_hidden", attempt, {"offsets": offsets}, seen, mirror)
+        attempt.case(what, (other, seen, mirror), hint)
+        attempt.gradients("fill_hidden", {"offsets": offsets}, seen, mirror)
     return "own, borrowed and missing readings, and gradients to the readings"
 
 
@@ -237,22 +216,22 @@ def added(
     return add_offsets
 
 
-def _case(batch: int, seed: int, turned: float = 1.0) -> tuple[Face, FaceCoefficients]:
+def _case(batch: int, seed: int, turned: float) -> tuple[Face, FaceCoefficients]:
     """Small bumpy sheets, posed and lit: no face, but all that one has."""
     rows, columns = 4, 5
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     flat = torch.stack([20.0 * x, 20.0 * y, 0.0 * x], -1).reshape(1, -1, 3)
     vertices = flat + 5 * normal(batch, rows * columns, 3, seed=seed)
-    corner = (columns * y + x)[:-1, :-1].reshape(-1)
-    one = torch.stack([corner, corner + 1, corner + columns], 1)
-    two = torch.stack([corner + 1, corner + columns + 1, corner + columns], 1)
+    i = (columns * y + x)[:-1, :-1].reshape(-1)
+    halves = (i, i + 1, i + columns), (i + 1, i + columns + 1, i + columns)
+    faces = torch.cat([torch.stack(corners, 1) for corners in halves])
     c = FaceCoefficients.mean(batch, 1, 1, 1)
     c.rotation = turned * 0.6 * normal(batch, 3, seed=seed + 1)
     c.scale = 1 + turned * 0.2 * uniform(batch, 1, seed=seed + 2)
     c.translation = c.translation + 10 * turned * normal(batch, 3, seed=seed + 3)
     c.lighting = c.lighting + 0.4 * normal(batch, 9, 3, seed=seed + 4)
     albedo = uniform(batch, rows * columns, 3, seed=seed + 5)
-    return pose_and_light(SimpleNamespace(faces=torch.cat([one, two])), vertices, albedo, c), c
+    return pose_and_light(SimpleNamespace(faces=faces), vertices, albedo, c), c
 
 
 @exercise_check(
@@ -282,33 +261,35 @@ def _case(batch: int, seed: int, turned: float = 1.0) -> tuple[Face, FaceCoeffic
             )
         ),
     },
+    axes=AXES,
+    parts={"v_camera": dict(atol=1e-2, picture=None), "colours": dict(atol=1e-4)},
 )
 def add_offsets(attempt):
     for case in ((2, 10, 1.0), (1, 20, 0.0), (3, 30, 1.0)):
         face, _ = _case(*case)
         nothing, seed = torch.zeros(face.vertices.shape), case[1]
         texture, moved = (s * normal(*nothing.shape, seed=seed + i) for s, i in ((0.2, 6), (6, 7)))
-        frame = "It is added in the model frame; then pose."
         for words, offsets, hint in (
             ("offsets of zero", (nothing, nothing), "This is the base face, posed and lit."),
             ("a texture offset alone", (texture, nothing), "It is added to the albedo."),
-            ("a displacement alone", (nothing, moved), frame),
+            (
+                "a displacement alone",
+                (nothing, moved),
+                "It is added in the model frame; then pose.",
+            ),
         ):
             # a new case for each call: students may change it
             got, expected = (f(*_case(*case), *offsets) for f in (attempt, added()))
-            same_length("add_offsets", got, expected)
-            options = dict(axes=AXES, hint=hint)
-            close(f"v_camera with {words}", got[0], expected[0], atol=1e-2, **options)
-            options |= dict(picture=partial(_three_sheets, face.colours))
-            close(f"colours with {words}", got[1], expected[1], atol=1e-4, **options)
+            picture = partial(_three_sheets, face.colours)
+            attempt.close(f"add_offsets with {words}", got, expected, hint=hint, picture=picture)
         inputs = {"texture": texture, "displacement": moved}
         for i, name in enumerate(("v_camera", "colours")):
-            options = dict(call=partial(_part_on_case, i, case), atol=1e-4)
-            same_gradients(f"{name} of add_offsets", attempt, inputs, **options)
+            call = partial(_part_on_case, i, case)
+            attempt.gradients(f"{name} of add_offsets", inputs, call=call, atol=1e-4)
     return "each offset alone, in any pose, and gradients to both"
 
 
-def _part_on_case(i: int, case: tuple, function: Callable, *offsets: Tensor) -> Tensor:
+def _part_on_case(i: int, case: tuple, function, *offsets: Tensor) -> Tensor:
     return function(*_case(*case), *offsets)[i]
 
 
@@ -345,29 +326,31 @@ def _three_sheets(before: Tensor, got: Tensor, expected: Tensor) -> Figure:
             maps, p, depth.abs()
         ),
     },
+    axes=AXES,
 )
 def read_hyperbolic(attempt):
     two, depth = torch.tensor([[[[3.0, 9.0]]]]), torch.tensor([[[[1.0, 2.0]]]])
-    middle, signs = torch.tensor([[[1.0, 0.5]]]), torch.tensor([1.0, -1.0])
-    half = "Half way: (3/1 + 9/2) / (1/1 + 1/2), since both halves cancel."
-    signed = "Half way: (3/1 - 9/2) / (1/1 - 1/2). Keep the sign of the depth."
-    for what, depths, hint in (
-        ("the reading between 3 at depth 1 and 9 at depth 2", depth, half),
-        ("the same in another unit of depth", depth * 1e-3, "The unit cancels."),
-        ("the reading between 3 at depth 1 and 9 at depth -2", depth * signs, signed),
+    middle = torch.tensor([[[1.0, 0.5]]])
+    hint = "Half way: (3/1 + 9/2) / (1/1 + 1/2), since both halves cancel."
+    attempt.case("the reading between 3 at depth 1 and 9 at depth 2", (two, middle, depth), hint)
+    attempt.case(
+        "the same in another unit of depth", (two, middle, depth / 1e3), "The unit cancels."
+    )
+    hint = "Half way: (3/1 - 9/2) / (1/1 - 1/2). Keep the sign of the depth."
+    what, signs = "the reading between 3 at depth 1 and 9 at depth -2", torch.tensor([1.0, -1.0])
+    attempt.case(what, (two, middle, depth * signs), hint)
+    for seed, (*shape, count) in enumerate(
+        ((2, 3, 5, 8, 30), (3, 6, 7, 4, 20), (1, 1, 6, 6, 25)), start=1
     ):
-        agree(what, attempt, two, middle, depths, axes=AXES, hint=hint)
-    cases = (2, 3, 5, 8, 30, 1), (3, 6, 7, 4, 20, 2), (1, 1, 6, 6, 25, 3)
-    for batch, channels, height, width, vertices, seed in cases:
-        maps = normal(batch, channels, height, width, seed=seed)
-        size = torch.tensor([float(width), float(height)])
-        points = (uniform(batch, vertices, 2, seed=seed + 10) * 1.2 - 0.1) * size
+        batch, channels, height, width = shape
+        maps, size = normal(*shape, seed=seed), torch.tensor([float(width), float(height)])
+        points = (uniform(batch, count, 2, seed=seed + 10) * 1.2 - 0.1) * size
         depth = 0.5 + 2 * uniform(batch, 1, height, width, seed=seed + 20)
-        shape = f"{vertices} readings of {batch} maps of {height} by {width}, {channels} channels"
-        agree(shape, attempt, maps, points, depth, axes=AXES)
-        agree(f"{shape}, all depths negative", attempt, maps, points, -depth, axes=AXES)
+        words = f"{count} readings of {batch} maps of {height} by {width}, {channels} channels"
+        attempt.case(words, (maps, points, depth))
+        attempt.case(f"{words}, all depths negative", (maps, points, -depth))
         flat = torch.full_like(depth, 340.0)
-        agree(f"{shape}, all at one depth", attempt, maps, points, flat, hint="This is bilinear.")
+        attempt.case(f"{words}, all at one depth", (maps, points, flat), "This is bilinear.")
         inputs = {"the maps": maps, "the points": points, "the depth": depth}
-        same_gradients("read_hyperbolic", attempt, inputs, atol=1e-4)
+        attempt.gradients("read_hyperbolic", inputs, atol=1e-4)
     return "by hand, with either sign, and gradients to maps, points and depth"

@@ -1,9 +1,5 @@
 """Figures: what the bases leave out, the U-Net, its maps, and who reads them.
 
-figures.first_screen(crop, augmented)                # augmented: AugmentedFaces
-figures.unet_figure(unet)
-figures.skips_figure(base, figures.maps_without(unet, photo, base))
-
 Notebook 07, section 2.2.
 """
 
@@ -39,7 +35,6 @@ READERS = {  # who a vertex' offset is from, and its colour
     "nothing": (0.72, 0.72, 0.72),
 }
 LUMA = torch.tensor([0.299, 0.587, 0.114])
-SMALL = 230  # px of a panel
 REACH, MM = 0.12, 1.5  # where the colours of texture and displacement end
 
 
@@ -47,67 +42,71 @@ def first_screen(crop: Crop, augmented: AugmentedFaces) -> Image.Image:
     """Photo, base and detailed face, both shapes, the detailed one turned, and both maps."""
     base, face, maps = augmented.base.face, augmented.face, shown_maps(augmented)
     side = turned_mesh(face.model, face.vertices, face.albedo, 40.0)
+    colours = np.where(maps.read[..., None], (0.5 + 0.5 * maps.texture / REACH).clip(0, 1), 1.0)
     images = {
         "the photo": to_uint8(crop.image[0]),
-        f"base: {base.model.sizes.vector} numbers": on_photo(crop.image, base, SMALL),
-        "detailed: with both maps": on_photo(crop.image, face, SMALL),
-        "detailed, turned": show_face(side, "studio", SMALL),
-        "base: its shape": show_face(base, "shape", SMALL),
-        "detailed: its shape": show_face(face, "shape", SMALL),
+        f"base: {base.model.sizes.vector} numbers": on_photo(crop.image, base, 230),
+        "detailed: with both maps": on_photo(crop.image, face, 230),
+        "texture map: grey adds nothing": colours,
+        "detailed, turned": show_face(side, "studio", 230),
+        "base: its shape": show_face(base, "shape", 230),
+        "detailed: its shape": show_face(face, "shape", 230),
+        "displacement map: red is outwards": np.where(maps.read, maps.outward, np.nan),
     }
-    title = "The base face, and what two maps make of it"
-    figure, axes = charts(13.2, 6.6, 4, 2, title, 13)
-    for axis, (name, image) in zip(axes[:, :3].flat, images.items(), strict=True):
-        picture(axis, image, name, 11)
-    colours = np.where(maps.read[..., None], (0.5 + 0.5 * maps.texture / REACH).clip(0, 1), 1.0)
-    picture(axes[0, 3], colours, "texture map: grey adds nothing", 11)
-    outward = np.where(maps.read, maps.outward, np.nan)
-    title = "displacement map: red is outwards"
-    drawn = picture(axes[1, 3], outward, title, 11, **signed(MM))
-    figure.colorbar(drawn, ax=axes[1, 3], label="mm", shrink=0.8)
+    figure, axes = charts(13.2, 6.6, 4, 2, "The base face, and what two maps make of it", 13)
+    for axis, (name, image) in zip(axes.flat, images.items(), strict=True):
+        panel = picture(axis, image, name, 11, **signed(MM))
+    figure.colorbar(panel, ax=axis, label="mm", shrink=0.8)
     return in_palette(figure, 82, 200)
 
 
 def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -> Image.Image:
     """A column for each face: on the photo, and photo minus rendering."""
-    title = "What is broad can be solved for; what is narrow is left over, until the maps come"
-    figure, axes = panels(2, len(faces), size=3.1, title=title, head=0.3)
-    for (name, face), column in zip(faces.items(), axes.T, strict=True):
+    columns = {}
+    for name, face in faces.items():
         image, mask = face.render(CROP_SIZE, near=None)
-        inside = mask[0, 0] > 0.5
-        residual = (photo - image)[0]
+        inside, residual = mask[0, 0] > 0.5, (photo - image)[0]
         brightness = (residual.permute(1, 2, 0) @ LUMA).masked_fill(~inside, torch.nan)
         words = f"photo − rendering: {float(residual[:, inside].abs().mean()):.3f}"
-        picture(column[0], on_photo(photo, face, 300), name)
-        drawn = picture(column[1], brightness, words, **signed(0.4))
-    figure.colorbar(drawn, ax=axes, label="brightness", shrink=0.45, anchor=(0, 0.1))
+        columns[name] = on_photo(photo, face, 300), words, brightness
+    title = "What is broad can be solved for; what is narrow is left over, until the maps come"
+    return _pictures_and_numbers(title, columns, 0.4, "brightness")
+
+
+def _pictures_and_numbers(title: str, columns: Mapping, most: float, label: str) -> Image.Image:
+    """By a column's title: a picture, and below it words and signed numbers."""
+    figure, axes = panels(2, len(columns), size=3.1, title=title, head=0.3)
+    for column, (name, (image, words, numbers)) in zip(axes.T, columns.items(), strict=True):
+        picture(column[0], image, name)
+        panel = picture(column[1], numbers, words, **signed(most))
+    figure.colorbar(panel, ax=axes, label=label, shrink=0.45, anchor=(0, 0.1))
     return in_palette(figure)
 
 
 def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Image:
     """A rendered face with details: all of it, what the bases say of it, and the rest."""
-    one, c = slice(i, i + 1), batch.truth[i : i + 1]
-    true_vertices, true_albedo = batch.true_vertices[one], batch.true_albedo[one]
+    c, true_vertices, true_albedo = (
+        batch.truth[[i]],
+        batch.true_vertices[[i]],
+        batch.true_albedo[[i]],
+    )
     vertices, albedo = model.shape(c.identity, c.expression), model.albedo(c.albedo)
-    views = {
-        "all of it": turned_mesh(model, true_vertices, true_albedo, 0.0),
-        "the bases' part": turned_mesh(model, vertices, albedo, 0.0),
-    }
+    whole = turned_mesh(model, true_vertices, true_albedo, 0.0)
+    part = turned_mesh(model, vertices, albedo, 0.0)
     title = f"What {model.sizes.vector} numbers cannot say"
     figure, axes = panels(2, 4, size=2.6, title=title, head=0.3)
     picture(axes[0, 0], to_uint8(batch.image[i]), "the picture")
     axes[1, 0].axis("off")
-    for row, look in zip(axes, ("shape", "unlit"), strict=True):
-        images = [show_face(view, look, 300) for view in views.values()]
-        fill(row[1:3], images, [f"{name}: {look}" for name in views])
     outward = ((true_vertices - vertices) * vertex_normals(vertices, model.faces)).sum(-1)
-    rests = (
-        ("the rest: mm out of the face", outward, MM, "mm"),
-        ("the rest: brightness of the skin", (true_albedo - albedo) @ LUMA, 0.3, "of 0 to 1"),
-    )
-    for axis, (name, values, most, label) in zip(axes[:, 3], rests, strict=True):
-        drawn = picture(axis, value_map(views["the bases' part"], values), name, **signed(most))
-        figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
+    brightness = (true_albedo - albedo) @ LUMA
+    for row, look, rest, words, most, label in (
+        (axes[0], "shape", outward, "mm out of the face", MM, "mm"),
+        (axes[1], "unlit", brightness, "brightness of the skin", 0.3, "of 0 to 1"),
+    ):
+        images = [show_face(view, look, 300) for view in (whole, part)]
+        fill(row[1:3], images, [f"all of it: {look}", f"the bases' part: {look}"])
+        panel = picture(row[3], value_map(part, rest), f"the rest: {words}", **signed(most))
+        figure.colorbar(panel, ax=row[3], label=label, shrink=0.8)
     return in_palette(figure, colours=220)
 
 
@@ -143,8 +142,7 @@ def unet_figure(unet: DoubleHeadUNet) -> Figure:
     across, down = np.array([0.5, 0.0]), np.array([0.0, 0.29])  # from a box's middle to its edges
 
     def box(x: float, y: float, text: str, colour: str = "0.35") -> np.ndarray:
-        corner = np.array([x, y]) - across - down
-        axis.add_patch(Rectangle(corner, *(2 * (across + down)), color=colour, alpha=0.3))
+        axis.add_patch(Rectangle((x - 0.5, y - 0.29), 1.0, 0.58, color=colour, alpha=0.3))
         axis.text(x, y, text, ha="center", va="center", fontsize=8.5)
         return np.array([x, y])
 
@@ -158,23 +156,19 @@ def unet_figure(unet: DoubleHeadUNet) -> Figure:
     arrow(entry + across, lefts[0] - across)
     for upper, lower in pairwise(lefts):
         arrow(upper - down, lower - across, bend=0.25)
-    last = lefts[-1]
-    for i, block in enumerate(unet.shared):
-        level = depth - 1 - i
-        place = box(1.1 * depth + 1.3 * (i + 1), -level, words[block])
-        arrow(last + across, place - down, bend=0.25)
-        arrow(lefts[level] + across, place - across, GREY, "--")
-        last = place
+    place, low = lefts[-1], np.array([0, 0.15])
+    for i, block in enumerate(unet.shared, start=1):
+        before, place = place, box(1.1 * depth + 1.3 * i, i - depth, words[block])
+        arrow(before + across, place - down, bend=0.25)
+        arrow(lefts[depth - i] + across, place - across, GREY, "--")
     for name, colour, lift in (("texture", RED, 0.33), ("displacement", BLUE, -0.33)):
-        before = last
-        for i, block in enumerate(getattr(unet, name).up, start=shared):
-            level = depth - 1 - i
-            place = box(1.1 * depth + 1.3 * (i + 1), -level + lift, words[block], colour)
-            arrow(before + across, place - across - [0, 0.15], colour, bend=0.1)
-            arrow(lefts[level] + across, place - across + [0, 0.1], GREY, "--")
-            before = place
-        place = box(before[0] + 1.35, before[1], f"{name}\n3 × {CROP_SIZE}²", colour)
-        arrow(before + across, place - across, colour)
+        last = place
+        for i, block in enumerate(getattr(unet, name).up, start=shared + 1):
+            before, last = last, box(1.1 * depth + 1.3 * i, i - depth + lift, words[block], colour)
+            arrow(before + across, last - across - low, colour, bend=0.1)
+            arrow(lefts[depth - i] + across, last - across + low / 1.5, GREY, "--")
+        end = box(last[0] + 1.35, last[1], f"{name}\n3 × {CROP_SIZE}²", colour)
+        arrow(last + across, end - across, colour)
     note = "each box: channels × pixels², and weights in thousands\ndashed: skips"
     axis.text(-1.6, -depth, note, va="center", fontsize=10, color="0.3")
     axis.set(xlim=(-1.8, 2.4 * depth + 2.1), ylim=(-depth - 0.5, 0.75))
@@ -185,13 +179,12 @@ def unet_figure(unet: DoubleHeadUNet) -> Figure:
 @torch.no_grad()
 def maps_without(unet: DoubleHeadUNet, photo: Tensor, base: BaseFaces) -> dict[str, OffsetMaps]:
     """The maps with all connections, and with each in turn handing on its mean alone."""
-    cuts: list[tuple[str, Sequence[nn.Module], int]] = [("no bottom", [unet.shared[0]], 0)]
-    heads = zip(unet.texture.up, unet.displacement.up, strict=True)
-    for i, modules in enumerate([*([block] for block in unet.shared), *heads]):
-        size = CROP_SIZE // 2 ** (unet.depth - 1 - i)
-        cuts.append((f"no skip at {size}²", modules, 1))
     maps = {"all connections": unet(photo, base.image)}
-    for name, modules, which in cuts:
+    heads = zip(unet.texture.up, unet.displacement.up, strict=True)
+    cuts = {"no bottom": ([unet.shared[0]], 0)}
+    for i, modules in enumerate([*([block] for block in unet.shared), *heads]):
+        cuts[f"no skip at {CROP_SIZE // 2 ** (unet.depth - 1 - i)}²"] = modules, 1
+    for name, (modules, which) in cuts.items():
 
         def mute(_module, inputs, which=which):
             mean = inputs[which].mean((2, 3), keepdim=True).expand_as(inputs[which])
@@ -212,22 +205,21 @@ def as_colours(texture: Float[Tensor, "3 h w"], mask: Tensor, reach: float = REA
 def skips_figure(base: BaseFaces, cut: Mapping[str, OffsetMaps]) -> Image.Image:
     """Texture map, and the displacement's z, with each connection missing in turn; above each, how
     much of the map has changed (root mean square over the face, of the whole map's)."""
-    mask = base.mask[0, 0] > 0.5
-    rows, columns = (mask.any(axis).nonzero()[[0, -1], 0].tolist() for axis in (1, 0))
-    face = slice(rows[0], rows[1] + 1), slice(columns[0], columns[1] + 1)
-    whole = next(iter(cut.values()))
+    mask, whole = base.mask[0, 0] > 0.5, next(iter(cut.values()))
+    spans = (mask.any(axis).nonzero().aminmax() for axis in (1, 0))
+    face = tuple(slice(first, last + 1) for first, last in spans)
     title = "What is lost with each connection: colours above, z of the displacement below"
     figure, axes = charts(12.4, 6.4, len(cut), 2, title)
     for column, (name, maps) in zip(axes.T, cut.items(), strict=True):
-        words = []
-        for full, other in zip(whole, maps, strict=True):
-            lost, total = ((m[0, :, mask]).norm() for m in (other - full, full))
-            words.append("" if maps is whole else f"{100 * float(lost / total):.0f} % changed")
+        words = ["", ""]
+        if maps is not whole:
+            pairs = [(m[0, :, mask], o[0, :, mask]) for m, o in zip(whole, maps, strict=True)]
+            words = [f"{100 * float((o - m).norm() / m.norm()):.0f} % changed" for m, o in pairs]
         texture = as_colours(maps.texture[0], base.mask[0])[face]
         picture(column[0], texture, f"{name}\n{words[0]}")
         z = maps.displacement[0, 2].masked_fill(~mask, torch.nan)
-        drawn = picture(column[1], z[face], words[1], **signed(MM))
-    figure.colorbar(drawn, ax=axes[1], label="z, mm", shrink=0.85)
+        panel = picture(column[1], z[face], words[1], **signed(MM))
+    figure.colorbar(panel, ax=axes[1], label="z, mm", shrink=0.85)
     return in_palette(figure, 80, 80)
 
 
@@ -244,22 +236,22 @@ def reading_figure(
 ) -> Image.Image:
     """The texture map, a part of it with the vertices, and what they read; at: x, y, pixels."""
     texture = as_colours(augmented.maps.texture[0], augmented.base.mask[0])
-    (x, y), side = at, 30
+    (x, y), side, corner = at, 30, torch.tensor(at)
     title = "Where vertices are dense each texel is heard; elsewhere some are lost"
-    figure, axes = charts(12.2, 4.6, 3, title=title)
-    picture(axes[0], texture, "The texture map, and a part of it")
-    axes[0].add_patch(Rectangle((x, y), side, side, fill=False, color="black", linewidth=1.5))
-    inside = ((points[0] >= torch.tensor(at)) & (points[0] <= torch.tensor(at) + side)).all(-1)
-    near = inside & (augmented.offsets.seen[0] > 0)
-    places, colours = points[0, near], (0.5 + 0.5 * read[0, near] / REACH).clamp(0, 1)
-    for axis, name in zip(
-        axes[1:], ("texels, and where vertices fall", "what each vertex has read"), strict=True
-    ):
-        axis.set_title(name, fontsize=10)
+    figure, (whole, left, right) = charts(12.2, 4.6, 3, title=title)
+    picture(whole, texture, "The texture map, and a part of it")
+    whole.add_patch(Rectangle((x, y), side, side, fill=False, color="black", linewidth=1.5))
+    near = ((points[0] >= corner) & (points[0] <= corner + side)).all(-1)
+    near &= augmented.offsets.seen[0] > 0
+    colours = (0.5 + 0.5 * read[0, near] / REACH).clamp(0, 1)
+    left.set_title("texels, and where vertices fall", fontsize=10)
+    left.imshow(texture, extent=(0, CROP_SIZE, CROP_SIZE, 0), interpolation="nearest")
+    style.dots(left, points[0, near], "black")
+    right.set_title("what each vertex has read", fontsize=10)
+    form = dict(edgecolors="0.4", linewidths=0.3)
+    right.scatter(*points[0, near].T, s=60, c=colours.numpy(), **form)
+    for axis in (left, right):
         axis.set(xlim=(x, x + side), ylim=(y + side, y), xticks=[], yticks=[], aspect="equal")
-    axes[1].imshow(texture, extent=(0, CROP_SIZE, CROP_SIZE, 0), interpolation="nearest")
-    style.dots(axes[1], places, "black")
-    axes[2].scatter(*places.T.numpy(), s=60, c=colours.numpy(), edgecolors="0.4", linewidths=0.3)
     return in_palette(figure)
 
 
@@ -281,22 +273,18 @@ def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"])
     return in_palette(figure)
 
 
-def fill_figure(
-    base: BaseFaces, ways: Mapping[str, Float[Tensor, "1 vertex 6"]], yaw: float
-) -> Image.Image:
-    """Offsets taken in several ways: the skin from the hidden side, and displacement in x."""
-    title = "The side that the photo does not show: what is there that should not be?"
-    figure, axes = panels(2, len(ways), size=3.1, title=title, head=0.3)
-    model, face = base.face.model, base.face
-    front = turned_mesh(model, face.vertices, face.albedo, 0.0)
-    for column, (name, offsets) in zip(axes.T, ways.items(), strict=True):
+def fill_figure(base: BaseFaces, ways: Mapping[str, Tensor], yaw: float) -> Image.Image:
+    """Offsets (1, vertex, 6) taken in several ways: the skin from the hidden side, and the
+    displacement in x."""
+    face, columns = base.face, {}
+    front = turned_mesh(face.model, face.vertices, face.albedo, 0.0)
+    for name, offsets in ways.items():
         albedo, vertices = face.albedo + offsets[..., :3], face.vertices + offsets[..., 3:]
-        view = turned_mesh(model, vertices, albedo, yaw)
-        picture(column[0], show_face(view, "unlit", 300), name)
+        view = show_face(turned_mesh(face.model, vertices, albedo, yaw), "unlit", 300)
         x = value_map(front, offsets[..., 3], 2 * CROP_SIZE)
-        drawn = picture(column[1], x, "displacement in x", **signed(0.8))
-    figure.colorbar(drawn, ax=axes, label="mm", shrink=0.45, anchor=(0, 0.1))
-    return in_palette(figure)
+        columns[name] = view, "displacement in x", x
+    title = "The side that the photo does not show: what is there that should not be?"
+    return _pictures_and_numbers(title, columns, 0.8, "mm")
 
 
 def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> Image.Image:
@@ -312,9 +300,9 @@ def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Ima
     """Pictures above, what they are unrolled to below."""
     title = "Above, the head turns. Below, unrolled, everything stays in its place"
     figure, axes = panels(2, len(pictures), size=2.8, title=title, head=0.3)
-    for column, (name, image), uv in zip(axes.T, pictures.items(), flat.values(), strict=True):
-        unrolled = torch.where(uv[0].sum(0) > 0, uv[0], torch.tensor(PAPER))
-        fill(column, [to_uint8(image[0]), to_uint8(unrolled)], [name, "unrolled"])
+    fill(axes[0], [to_uint8(image[0]) for image in pictures.values()], pictures)
+    unrolled = [torch.where(uv[0].sum(0) > 0, uv[0], torch.tensor(PAPER)) for uv in flat.values()]
+    fill(axes[1], map(to_uint8, unrolled), ["unrolled"] * len(flat))
     return in_palette(figure, colours=80)
 
 

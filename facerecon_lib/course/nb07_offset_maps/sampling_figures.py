@@ -1,9 +1,5 @@
 """Figures about reading between texels: weights, poles, and gradients.
 
-widgets.explore(figures.texel_panels(read_bilinear), x=(0.0, 4.0, 1.7), y=(0.0, 4.0, 2.3))
-gradients = {"camera": felt(depth), ...}             # each a tuple: of the maps, of the points
-figures.frames_figure(...)
-
 Notebook 07, section 2.2.
 """
 
@@ -23,7 +19,7 @@ from ...face.camera import CROP_SIZE
 from ...pictures.faces import FITTED, Picture
 from ...rendering.renderer import DEPTH_MARGIN
 from ...rendering.synthesis import Face, pose_and_light
-from ..drawing.style import BLUE, RED, add_legend, charts, curves, font, heat, table
+from ..drawing.style import BLUE, RED, Lines, add_legend, charts, curves, font, heat, table
 
 TEXEL = 78  # px
 NUMBERS = ((1, 2, 6, 3), (4, 8, 0, 5), (7, 3, 9, 2), (0, 6, 4, 1))  # to read between
@@ -43,12 +39,11 @@ def texel_panels(read: Reader) -> Callable[..., Picture]:
     def draw(x: float, y: float) -> Picture:
         sheet = Image.new("RGB", (4 * TEXEL + 430, 4 * TEXEL + 20), "white")
         pen, margin = ImageDraw.Draw(sheet), 10
-        for j, row in enumerate(NUMBERS):
-            for i, value in enumerate(row):
-                left, top = margin + i * TEXEL, margin + j * TEXEL
-                pen.rectangle((left, top, left + TEXEL, top + TEXEL), fill=rgb(value))
-                ink = "white" if value < 6 else "black"
-                pen.text((left + 8, top + 6), f"{value:g}", fill=ink, font=font(17))
+        for (j, i), value in np.ndenumerate(NUMBERS):
+            left, top = margin + i * TEXEL, margin + j * TEXEL
+            pen.rectangle((left, top, left + TEXEL, top + TEXEL), fill=rgb(value))
+            ink = "white" if value < 6 else "black"
+            pen.text((left + 8, top + 6), str(value), fill=ink, font=font(17))
         cx, cy = (min(max(v, 0.5), 3.5) for v in (x, y))
         square = [margin + TEXEL * v for v in (cx - 0.5, cy - 0.5, cx + 0.5, cy + 0.5)]
         pen.rectangle(square, outline="white", width=3)
@@ -59,13 +54,12 @@ def texel_panels(read: Reader) -> Callable[..., Picture]:
         words = "each texel counts by its part of the white square"
         pen.text((left, 40), words, fill=DARK, font=font(14))
         i, j = min(int(cx - 0.5), 2), min(int(cy - 0.5), 2)
-        s, t = cx - 0.5 - i, cy - 0.5 - j
-        for k, (dx, dy) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
-            weight = (s if dx else 1 - s) * (t if dy else 1 - t)
-            value, top = NUMBERS[j + dy][i + dx], 74 + 40 * k
+        for k, (a, b) in enumerate(((i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1))):
+            weight = (1 - abs(cx - 0.5 - a)) * (1 - abs(cy - 0.5 - b))
+            value, top = NUMBERS[b][a], 74 + 40 * k
             pen.rectangle((left, top, left + 26, top + 26), fill=rgb(value))
             pen.rectangle((left + 200, top + 4, left + 200 + 180 * weight, top + 22), fill="#888")
-            text = f"{weight:.2f}  of  {value:g}"
+            text = f"{weight:.2f}  of  {value}"
             pen.text((left + 40, top + 4), text, fill="black", font=font(17))
         result = float(read(maps, torch.tensor([[[x, y]]]))[0, 0, 0])
         pen.rectangle((left, 250, left + 44, 294), fill=rgb(result))
@@ -82,9 +76,7 @@ DEPTHS = (352.0, 347.0, 343.0, 338.0, 333.0, 329.0)  # mm before the camera: a n
 REACH = 2.0  # mm, end of the axis
 
 
-def row_panels(
-    read: Reader, read_hyperbolic: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> Callable[[int], Picture]:
+def row_panels(read: Reader, read_hyperbolic: Callable) -> Callable[[int], Picture]:
     """draw(zero): both readings along a row of six texels, depth counted from `zero` mm."""
     maps, depth = (torch.tensor(row)[None, None, None] for row in (VALUES, DEPTHS))
     x = torch.linspace(0.5, 5.5, 401)
@@ -102,24 +94,22 @@ def row_panels(
         sheet = Image.new("RGB", (width, height), "white")
         pen = ImageDraw.Draw(sheet)
         for value in (-2, -1, 0, 1, 2):
-            start, end = place(0.5, value), place(5.5, value)
-            pen.line((*start, *end), fill=(215, 215, 215), width=1)
-            label = dict(fill="black", font=font(12), anchor="rm")
-            pen.text((start[0] - 8, start[1]), f"{value:+d} mm", **label)
+            left, top = place(0.5, value)
+            pen.line((left, top, width - 20, top), fill=(215, 215, 215), width=1)
+            pen.text((left - 8, top), f"{value:+d} mm", fill="black", font=font(12), anchor="rm")
         for i, (value, w) in enumerate(zip(VALUES, counted.flatten().tolist(), strict=True)):
-            at = place(i + 0.5, value)
+            at, ink = place(i + 0.5, value), BLUE if w > 0 else RED
             pen.circle(at, 5, fill="black")
-            label = dict(fill=BLUE if w > 0 else RED, font=font(14), anchor="mt")
-            pen.text((at[0], height - 58), f"{w:+.0f}", **label)
+            pen.text((at[0], height - 58), f"{w:+.0f}", fill=ink, font=font(14), anchor="mt")
         words = "depth of each texel as it is counted, mm"
         pen.text((margin, height - 36), words, fill=DARK, font=font(13))
+        pen.text((margin + 74, 4), "hyperbolic", fill=RED, font=font(14))
+        pen.text((margin + 4, 4), "bilinear", fill=BLUE, font=font(14))
         for readings, colour, thick in ((curve, RED, 3), (straight, BLUE, 2)):
             for one, other in pairwise(zip(x.tolist(), readings.tolist(), strict=True)):
                 start, end = place(*one), place(*other)
                 if max(abs(one[1]), abs(other[1])) <= REACH and abs(start[1] - end[1]) <= 60:
                     pen.line((*start, *end), fill=colour, width=thick)
-        pen.text((margin + 4, 4), "bilinear", fill=BLUE, font=font(14))
-        pen.text((margin + 74, 4), "hyperbolic", fill=RED, font=font(14))
         return np.asarray(sheet)
 
     return draw
@@ -158,32 +148,26 @@ def in_head(face: Face, depth: Tensor, places: Sequence[float]) -> list[Tensor]:
 
 
 def frames_figure(
-    measured: Mapping[str, tuple[Tensor, Tensor, Tensor]],
-    depths: Mapping[str, Tensor],
-    seen: Float[Tensor, "batch vertex"],
+    measured: Mapping[str, tuple], depths: Mapping[str, Tensor], seen: Float[Tensor, "batch vertex"]
 ) -> Figure:
     """A table, a row per frame, of what reading and its gradients are; the first is bilinear.
 
     measured: name: (reading, gradient of the maps, gradient of the points).
     """
-    columns = ["depths", "reading differs\nfrom bilinear by", "gradient\nof the maps"]
-    columns += ["its largest\ntexel", "gradient\nof the points"]
-    sizes = {
-        name: torch.stack([of_maps.norm(), of_maps.abs().max(), of_points.norm()])
-        for name, (_, of_maps, of_points) in measured.items()
-    }
-    usual, usual_sizes = measured["bilinear"][0], sizes["bilinear"]
+    usual, usual_sizes = measured["bilinear"][0], _sizes(*measured["bilinear"][1:])
     rows, wild = [], []
-    for name, (read, *_) in measured.items():
+    for name, (read, *gradients) in measured.items():
         apart = float(((read - usual).abs() * seen[..., None])[..., 3:].max())
-        times = (sizes[name] / usual_sizes).tolist()
-        low, high = depths[name].aminmax() if name in depths else (None, None)
-        span = "" if low is None else f"{float(low):.3g} to {float(high):.3g}"
+        times = (_sizes(*gradients) / usual_sizes).tolist()
+        limits = map(float, depths[name].aminmax()) if name in depths else ()
+        span = " to ".join(f"{limit:.3g}" for limit in limits)
         rows.append([span, _mm(apart), *(f"× {_times(t)}" for t in times)])
         wild.append(max(times) > 2)
     figure, axis = charts(11.4, 0.75 + 0.42 * (len(rows) + 1))
     title = "The same pull of the photo, through six readings: gradients as multiples of bilinear's"
     axis.set_title(title)
+    columns = ["depths", "reading differs\nfrom bilinear by", "gradient\nof the maps"]
+    columns += ["its largest\ntexel", "gradient\nof the points"]
     labels = dict(rowLabels=list(measured), colLabels=columns, loc="center")
     cells = table(axis, rows, 10.5, 1.75, **labels, colWidths=[0.22, 0.17, 0.14, 0.14, 0.14])
     for (row, column), cell in cells.get_celld().items():
@@ -194,6 +178,10 @@ def frames_figure(
     return figure
 
 
+def _sizes(of_maps: Tensor, of_points: Tensor) -> Tensor:
+    return torch.stack([of_maps.norm(), of_maps.abs().max(), of_points.norm()])
+
+
 def _mm(value: float) -> str:
     return "0" if value == 0 else f"{value:.2g} mm" if value >= 1e-4 else "under 0.0001 mm"
 
@@ -202,24 +190,22 @@ def _times(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{float(f'{value:.2g}'):,.0f}"
 
 
-def sweep_figure(
-    places: Sequence[float], lengths: Mapping[str, Sequence[float]], marks: Mapping[str, float]
-) -> Figure:
+def sweep_figure(places: Sequence[float], lengths: Lines, marks: Mapping[str, float]) -> Figure:
     """Gradients as multiples of bilinear's, by where zero depth lies along the head."""
-    title = "What makes the gradient explode is not a small depth, but one that changes its "
+    title = "What makes the gradient explode is not a small depth, but one that changes its sign"
     figure, axis = charts(11.4, 4.0)
     axis.axvspan(0, 1, color="#f3e6d8", label="the head, nose to rim")
-    curves(
-        axis, lengths, places, "o-", legend=False, yscale="log", title=title + "sign on the face"
+    labels = dict(title=f"{title} on the face", ylabel="times bilinear's")
+    labels["xlabel"] = (
+        "where depth is zero: 0 at the vertex nearest to the camera, 1 at the farthest"
     )
+    curves(axis, lengths, places, "o-", legend=False, yscale="log", **labels)
     for name, s in marks.items():
         axis.axvline(s, color="0.3", linestyle=":", linewidth=1)
         crowded = any(0 < other - s < 0.05 for other in marks.values())
         side, at = ("right", s - 0.015) if crowded else ("left", s + 0.015)
         form = dict(rotation=90, fontsize=9, va="top", transform=axis.get_xaxis_transform())
         axis.text(at, 0.97, name, ha=side, **form)
-    axis.set_xlabel("where depth is zero: 0 at the vertex nearest to the camera, 1 at the farthest")
-    axis.set_ylabel("times bilinear's")
     add_legend(axis, loc="center left", bbox_to_anchor=(0.06, 0.6))
     return figure
 
@@ -228,8 +214,7 @@ def zero_marks(face: Face) -> dict[str, float]:
     """Where the frames of section 7 have their zero, as `in_head` counts; means over the batch."""
     z = face.v_camera[..., 2].detach()
     low, high = z.aminmax(dim=1)
-    margin = DEPTH_MARGIN * (high - low)
-    near, far = low - margin, high + margin
+    near, far = low.lerp(high, -DEPTH_MARGIN), low.lerp(high, 1 + DEPTH_MARGIN)
     zeros = {
         "camera": torch.zeros_like(low),
         "buffer, 0 to 1": near,

@@ -1,10 +1,5 @@
 """Figures that are computed live: a fit that runs away, flips, smoothing.
 
-watch = Watch()
-fit = fit_unet(unet, batch, base, objective, steps=40, learning_rate=2e-2, on_step=watch)
-widgets.animation(watch.frames)
-runaway_figure(watch, fit, flipped_share)
-
 Notebook 08, Eq. 8 to 12.
 """
 
@@ -25,34 +20,28 @@ from ...face.camera import CROP_SIZE, ndc_to_pixels, project_ndc
 from ...face.morphable_model import MorphableModel
 from ...pictures.faces import VIEW_DISTANCE, Picture, show_face, to_uint8, turned_mesh
 from ...rendering.synthesis import Face
-from ..drawing import style
 from ..drawing.palettes import fewer_colours, in_palette
 from ..drawing.sliders import Curves, panel_row
 from ..drawing.style import BLUE, RED, charts, curves, fill, panels, picture, signed
 from ..unet_fit import UNetFit
 
+Vertices = Float[Tensor, "1 vertex 3"]
+
 
 def posed(
-    model: MorphableModel,
-    vertices: Float[Tensor, "vertex 3"],
-    albedo: Float[Tensor, "vertex 3"],
-    yaw_deg: float = 0.0,
-    away: float = 0.0,
+    model: MorphableModel, vertices: Vertices, albedo: Vertices, yaw_deg=0.0, away=0.0
 ) -> Face:
     """Any vertices of the model's mesh, turned, where the mean face would fill the view; `away`
     mm further back."""
     view = dict(distance=VIEW_DISTANCE + away, middle_of=model.mean)
-    return turned_mesh(model, vertices[None], albedo[None], yaw_deg, **view)
+    return turned_mesh(model, vertices, albedo, yaw_deg, **view)
 
 
 def _views(face: Face, yaw_deg: float, size: int = 448) -> list[Picture]:
     """Rendering, skin without light, and turned shape of a face."""
-    side = posed(face.model, face.vertices[0], face.albedo[0], yaw_deg)
+    side = posed(face.model, face.vertices, face.albedo, yaw_deg)
     lit, unlit = (show_face(face, look, size) for look in ("lit", "unlit"))
     return [lit, unlit, show_face(side, "shape", size)]
-
-
-# A fit that runs away ---------------------------------------------------------------------------
 
 
 class Watch:
@@ -62,8 +51,8 @@ class Watch:
         self.faces: list[Face] = []
 
     def __call__(self, _step: int, augmented: AugmentedFaces) -> None:
-        parts = vars(augmented.face).items()
-        self.faces.append(Face(**{k: v.detach() if isinstance(v, Tensor) else v for k, v in parts}))
+        parts = {k: v for k, v in vars(augmented.face).items() if isinstance(v, Tensor)}
+        self.faces.append(replace(augmented.face, **{k: v.detach() for k, v in parts.items()}))
 
     @property
     def frames(self) -> list[Picture]:
@@ -71,21 +60,18 @@ class Watch:
         return [np.concatenate(_views(face, 50, 150), 1) for face in self.faces[::5]]
 
 
-def runaway_figure(
-    watch: Watch, fit: UNetFit, flipped_share: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> Figure:
+def runaway_figure(watch: Watch, fit: UNetFit, flipped_share: Callable) -> Figure:
     """The loss falls; displacement and flipped triangles rise."""
     faces = watch.faces[0].model.faces
     start, *_ = steps = [face.vertices[:1] for face in watch.faces]
     flipped = [float(flipped_share(start, vertices, faces)[0]) for vertices in steps]
     largest = [float((vertices - start).norm(dim=-1).max()) for vertices in steps]
-    rows = (
-        (fit.terms["pixel"], BLUE, "What the photo terms see: better and better", "Eq. 4"),
-        (largest, RED, "The vertex that has gone furthest", "mm"),
-        (flipped, RED, "Triangles that show their back", "%"),
-    )
     figure, axes = charts(12, 3.3, 3)
-    for axis, (values, colour, title, unit) in zip(axes, rows, strict=True):
+    for axis, values, colour, title, unit in (
+        (axes[0], fit.terms["pixel"], BLUE, "What the photo terms see: better and better", "Eq. 4"),
+        (axes[1], largest, RED, "The vertex that has gone furthest", "mm"),
+        (axes[2], flipped, RED, "Triangles that show their back", "%"),
+    ):
         labels = dict(title=title, xlabel="step", ylabel=unit, ylim=(0, None))
         curves(axis, {title: values}, colours=(colour,), **labels)
     return figure
@@ -94,16 +80,11 @@ def runaway_figure(
 def close_up(augmented: AugmentedFaces, photo: Float[Tensor, "1 3 224 224"]) -> Image.Image:
     """The fitted face from where nobody was looking."""
     lit, unlit, near = _views(augmented.face, 40)
-    images = {
-        "the photo": to_uint8(photo[0]),
-        "as in the photo": lit,
-        "turned by 40°": near,
-        "turned by 75°": _views(augmented.face, 75)[2],
-        "its skin, without the light": unlit,
-    }
+    images = [to_uint8(photo[0]), lit, near, _views(augmented.face, 75)[2], unlit]
+    names = ["the photo", "as in the photo", "turned by 40°", "turned by 75°"]
     title = "The same face, from where no photo was taken"
-    figure, axes = panels(1, len(images), size=2.6, title=title)
-    fill(axes, images.values(), images)
+    figure, axes = panels(1, 5, size=2.6, title=title)
+    fill(axes, images, [*names, "its skin, without the light"])
     return in_palette(figure, colours=112)
 
 
@@ -115,42 +96,32 @@ def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
     for row, (words, augmented) in zip(axes, runs.items(), strict=True):
         texture, displacement = (m[0].detach() for m in augmented.maps)
         lit, unlit, side = _views(augmented.face, 60)
-        fill(row[:4], [lit, side, unlit, to_uint8(0.5 + texture / 0.6)])
-        drawn = picture(
-            row[4], displacement.norm(dim=0), cmap="viridis", norm=PowerNorm(0.5, 0, 20)
-        )
-        style.row_name(row[0], words)
+        fill(row[:4], [lit, side, unlit, to_uint8(0.5 + texture / 0.6)], name=words)
+        panel = picture(row[4], displacement.norm(dim=0), norm=PowerNorm(0.5, 0, 20))
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name, fontsize=10)
-    figure.colorbar(drawn, ax=axes[:, -1], label="mm", shrink=0.8, ticks=[0, 1, 5, 20])
+    figure.colorbar(panel, ax=axes[:, -1], label="mm", shrink=0.8, ticks=[0, 1, 5, 20])
     return in_palette(figure, colours=112)
 
 
-# Flips ------------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
-def draw_map(face: Face, offsets: Float[Tensor, "1 vertex 3"]) -> Float[Tensor, "1 3 224 224"]:
+def draw_map(face: Face, offsets: Vertices) -> Float[Tensor, "1 3 224 224"]:
     """Offsets of the vertices as the map that they could have been read from, 0 beside the face."""
     image, mask = face.render(CROP_SIZE, attributes=offsets.contiguous(), near=None)
     return image * mask
 
 
-def read_map(face: Face, offset_map: Float[Tensor, "1 3 224 224"]) -> Float[Tensor, "1 vertex 3"]:
+def read_map(face: Face, offset_map: Float[Tensor, "1 3 224 224"]) -> Vertices:
     """The map at each vertex' place in the picture."""
     return sample_bilinear(offset_map, ndc_to_pixels(project_ndc(face.v_camera), CROP_SIZE))
 
 
-def widening_figure(
-    model: MorphableModel, map_symmetry: Callable[[Tensor, bool], Tensor]
-) -> Image.Image:
+def widening_figure(model: MorphableModel, map_symmetry: Callable) -> Image.Image:
     """A face grown wider on both sides, and what is left of it when Eq. 9 is to cost nothing."""
-    mean, albedo = model.mean, model.albedo_mean
-    face = posed(model, mean, albedo, away=90)
-    wider = torch.zeros_like(mean)
-    low = torch.sigmoid((-mean[:, 1] - mean[:, 1].mean() - 5) / 12)  # cheeks and jaw
-    wider[:, 0] = 0.17 * mean[:, 0] * low
-    offset_map = draw_map(face, wider[None])
+    mean, albedo = model.mean[None], model.albedo_mean[None]
+    face, (x, y, _) = posed(model, mean, albedo, away=90), model.mean.T
+    jaw = torch.sigmoid((-y - y.mean() - 5) / 12)  # and cheeks
+    offset_map = draw_map(face, torch.stack([0.17 * x * jaw, 0 * x, 0 * x], -1)[None])
     negate_x = torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
     ways = (
         ("x negated", offset_map.flip(-1) * negate_x, map_symmetry(offset_map, True)),
@@ -160,22 +131,19 @@ def widening_figure(
     figure, axes = panels(2, 5, size=2.5, title=title)
     limit = float(offset_map[:, 0].abs().max())
     for row, (name, flipped, cost) in zip(axes, ways, strict=True):
-        left = read_map(face, (offset_map + flipped) / 2)[0]
-        maps = {
-            "M: displacement in x": offset_map,
-            f"flip(M), {name}": flipped,
-            f"M − flip(M): Eq. 9 is {float(cost):,.0f}": offset_map - flipped,
-        }
+        moved = mean + read_map(face, (offset_map + flipped) / 2)
         picture(row[0], show_face(face, "studio"), "the base face")
-        for axis, (words, values) in zip(row[1:4], maps.items(), strict=True):
-            drawn = picture(axis, values[0, 0], words, **signed(limit))
-        moved = posed(model, mean + left, albedo, away=90)
-        picture(row[4], show_face(moved, "studio"), "what Eq. 9 leaves of it")
-    figure.colorbar(drawn, ax=axes[:, 3], label="mm", shrink=0.8)
+        picture(row[1], offset_map[0, 0], "M: displacement in x", **signed(limit))
+        picture(row[2], flipped[0, 0], f"flip(M), {name}", **signed(limit))
+        apart, words = (offset_map - flipped)[0, 0], f"M − flip(M): Eq. 9 is {float(cost):,.0f}"
+        panel = picture(row[3], apart, words, **signed(limit))
+        left = show_face(posed(model, moved, albedo, away=90), "studio")
+        picture(row[4], left, "what Eq. 9 leaves of it")
+    figure.colorbar(panel, ax=axes[:, 3], label="mm", shrink=0.8)
     return in_palette(figure, colours=112)
 
 
-def make_up(model: MorphableModel) -> Float[Tensor, "1 vertex 3"]:
+def make_up(model: MorphableModel) -> Vertices:
     """A texture offset that is the same on both sides: brows, lips and cheeks."""
     colours = {"brows": (-0.35, -0.3, -0.25), "lips": (0.1, -0.35, -0.25)}
     colours["cheeks"] = (0.12, -0.1, -0.08)
@@ -184,16 +152,14 @@ def make_up(model: MorphableModel) -> Float[Tensor, "1 vertex 3"]:
 
 
 def flip_panels(
-    model: MorphableModel,
-    map_symmetry: Callable[[Tensor, bool], Tensor],
-    mesh_symmetry: Callable[[Tensor, Tensor, bool], Tensor],
+    model: MorphableModel, map_symmetry: Callable, mesh_symmetry: Callable
 ) -> Callable[[int], Picture]:
     """draw(yaw) for `widgets.explore`: make-up on both sides of a face, its map, the map's flip,
     and the face with what image symmetry leaves; beside it, what either symmetry charges."""
     paint, yaws = make_up(model), range(-60, 61, 10)
 
     def turned(yaw: float) -> tuple[Face, Tensor]:
-        face = posed(model, model.mean, model.albedo_mean, yaw, away=90)
+        face = posed(model, model.mean[None], model.albedo_mean[None], yaw, away=90)
         return face, draw_map(face, paint)
 
     maps = [turned(yaw)[1] for yaw in yaws]
@@ -203,9 +169,8 @@ def flip_panels(
     def plot(axes) -> None:
         lines = {"flip the map": shares, "mirror vertices": [on_mesh] * len(yaws)}
         labels = dict(xlabel="yaw, degrees", title="What Eq. 9 charges, % of the most")
-        legend = dict(fontsize=8, loc="upper center", ncols=2)
-        form = dict(colours=(RED, BLUE), legend=legend, ylim=(-4, 118))
-        curves(axes[0], lines, yaws, **form, **labels)
+        labels |= dict(legend=dict(fontsize=8, loc="upper center", ncols=2), ylim=(-4, 118))
+        curves(axes[0], lines, yaws, colours=(RED, BLUE), **labels)
 
     chart = Curves(plot, 1, (290, 200))
 
@@ -213,26 +178,18 @@ def flip_panels(
         face, offset_map = turned(yaw)
         flipped = offset_map.flip(-1)
         left = read_map(face, (offset_map + flipped) / 2)
-        made_up, ghost = (replace(face, albedo=face.albedo + offsets) for offsets in (paint, left))
-        images = {
-            "a face made up": show_face(made_up, "unlit", 174),
-            "its texture map M": to_uint8(0.5 + offset_map[0]),
-            "flip(M)": to_uint8(0.5 + flipped[0]),
-            "what Eq. 9 leaves": show_face(ghost, "unlit", 174),
-        }
-        images = {name: fewer_colours(image, 48) for name, image in images.items()}
-        return panel_row(images, chart.marked([yaw]))
+        faces = [replace(face, albedo=face.albedo + offsets) for offsets in (paint, left)]
+        made_up, ghost = (show_face(face, "unlit", 174) for face in faces)
+        names = ["a face made up", "its texture map M", "flip(M)", "what Eq. 9 leaves"]
+        images = [made_up, to_uint8(0.5 + offset_map[0]), to_uint8(0.5 + flipped[0]), ghost]
+        images = [fewer_colours(image, 48) for image in images]
+        return panel_row(dict(zip(names, images, strict=True)), chart.marked([yaw]))
 
     return draw
 
 
-# Smoothing --------------------------------------------------------------------------------------
-
-
 def smoothing_figure(
-    model: MorphableModel,
-    shapes: Mapping[str, Float[Tensor, "1 vertex 3"]],
-    base: Float[Tensor, "1 vertex 3"],
+    model: MorphableModel, shapes: Mapping[str, Vertices], base: Vertices
 ) -> Image.Image:
     """Faces beside each other, each with its mean distance from the base face."""
     title = "Smoothing positions wears the face away; smoothing offsets only takes out the noise"
@@ -240,7 +197,7 @@ def smoothing_figure(
     middle = model.regions["skin"] * (1 - model.regions["border"]) > 0.5
     for column, (name, vertices) in zip(axes.T, shapes.items(), strict=True):
         apart = float((vertices - base)[:, middle].norm(dim=-1).mean())
-        views = [posed(model, vertices[0], model.albedo_mean, yaw, away=60) for yaw in (0, 70)]
+        views = [posed(model, vertices, 0 * vertices, yaw, away=60) for yaw in (0, 70)]
         words = f"{name}\n{apart:.1f} mm from the base"
         fill(column, [show_face(view, "shape") for view in views], [words])
     return in_palette(figure, colours=64)

@@ -1,13 +1,10 @@
 """Figures from the stored fits: degenerate faces, symmetry, pulls, ablation, luck.
 
-sweep = load_sweep()
-fits.first_screen(sweep)
-fits.ablation_table(sweep)
-
 Notebook 08, Eq. 8 to 12.
 """
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,10 +12,11 @@ from PIL import Image
 
 from ..drawing import style
 from ..drawing.palettes import in_palette
-from ..drawing.style import BLUE, GREEN, GREY, RED, charts, fill, page, panels, row_name
+from ..drawing.style import BLUE, GREEN, GREY, RED, charts, fill, page, panels
 from .sweep import EQUATIONS, MEASURES, OffsetSweep
 
 WAYS = {"report": "the report's weights", "balanced": "balanced weights"}
+ABLATION = tuple(MEASURES)[:10]
 WAY_COLOURS = {"report": RED, "balanced": BLUE}
 TERMS = {
     "pixel": "pixel, Eq. 4",
@@ -32,15 +30,11 @@ TERMS = {
 }
 
 
-def _face_rows(
-    axes: np.ndarray, sweep: OffsetSweep, faces: range, columns: Mapping[str, tuple[int | str, str]]
-) -> None:
+def _face_rows(axes: np.ndarray, sweep: OffsetSweep, faces: range, columns: Mapping) -> None:
     """A row per face, a column per run and panel; names above and before them."""
-    names = list(columns)
-    for row, face in zip(axes, faces, strict=True):
-        fill(row, [sweep.panel(run, face, panel) for run, panel in columns.values()], names)
-        row_name(row[0], sweep.faces[face])
-        names = ()
+    for i, (row, face) in enumerate(zip(axes, faces, strict=True)):
+        images = [sweep.panel(run, face, panel) for run, panel in columns.values()]
+        fill(row, images, () if i else columns, sweep.faces[face])
 
 
 def first_screen(sweep: OffsetSweep) -> Image.Image:
@@ -76,10 +70,9 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
     for k, face in enumerate(faces):
         ratios = [sweep.number(alone, n, face) / sweep.number(None, n, face) for n in names]
         change = [100 * (ratio - 1) for ratio in ratios]
-        place = np.arange(len(names)) + 0.38 * (k - 0.5)
-        colours = [GREEN if c < 0 else RED for c in change]
-        bars = axis.barh(place, change, 0.34, color=colours, alpha=0.95 - 0.4 * k)
-        axis.bar_label(bars, [f"{sweep.faces[face]}: {c:+.0f} %" for c in change], fontsize=8)
+        form = dict(color=[GREEN if c < 0 else RED for c in change], alpha=0.95 - 0.4 * k)
+        rows = axis.barh(np.arange(len(names)) + 0.38 * (k - 0.5), change, 0.34, **form)
+        axis.bar_label(rows, [f"{sweep.faces[face]}: {c:+.0f} %" for c in change], fontsize=8)
     axis.set_yticks(range(len(names)), [MEASURES[n] for n in names], fontsize=9)
     axis.invert_yaxis()
     axis.axvline(0, color="0.3", linewidth=0.8)
@@ -108,8 +101,7 @@ def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
     for row, name in zip(left.subplots(2, 1 + len(common)), ways, strict=True):
         several = runs(name, common)
         images = [sweep.panel(several[-2], face, "rendering")]
-        fill(row, images + [sweep.panel(run, face, "texture") for run in several], names)
-        row_name(row[0], name)
+        fill(row, images + [sweep.panel(run, face, "texture") for run in several], names, name)
     for axis, at in zip(right.subplots(2, 1), (face, 1), strict=True):
         for (name, multiples), colour in zip(places.items(), (RED, BLUE), strict=True):
             values = [sweep.number(run, "photometric", at) for run in runs(name, multiples)]
@@ -132,8 +124,8 @@ def pulls(sweep: OffsetSweep) -> Figure:
         lengths = sweep.gradients[sweep.find(way, "alone")]
         shares = (lengths / lengths[pixel]).tolist()
         colours = [GREY if name in ("pixel", "landmark") else WAY_COLOURS[way] for name in TERMS]
-        bars = axis.barh(range(len(shares)), shares, color=colours)
-        axis.bar_label(bars, [_share(s) for s in shares], padding=3, fontsize=9)
+        rows = axis.barh(range(len(shares)), shares, color=colours)
+        axis.bar_label(rows, map(_share, shares), padding=3, fontsize=9)
         axis.set(xscale="log", xlim=(1e-8, 200), title=words)
         axis.set_yticks(range(len(shares)), [TERMS[n] for n in sweep.term_names])
     axes[0].invert_yaxis()
@@ -141,9 +133,8 @@ def pulls(sweep: OffsetSweep) -> Figure:
 
 
 def _share(share: float) -> str:
-    if share == 1:
-        return "1"
-    return f"{share:.0e}".replace("e-0", "e-") if share < 0.01 else f"{share:.2f}"
+    small = f"{share:.0e}".replace("e-0", "e-")
+    return "1" if share == 1 else small if share < 0.01 else f"{share:.2f}"
 
 
 def ablation_faces(sweep: OffsetSweep) -> Image.Image:
@@ -151,32 +142,16 @@ def ablation_faces(sweep: OffsetSweep) -> Image.Image:
     title = f"Each term left out in turn: shape and skin of {sweep.faces[0]}"
     names = ["no regulariser", "all four", *(f"without {e}" for e in EQUATIONS)]
     figure, axes = panels(4, len(names), 1.4, title, head=0.25)
-    for pair, way in zip((axes[:2], axes[2:]), WAYS, strict=True):
+    for row, (way, panel) in zip(axes, product(WAYS, ("shape", "skin")), strict=True):
         runs = [sweep.find(way, "alone"), *_left_out(sweep, way)]
-        for row, panel in zip(pair, ("shape", "skin"), strict=True):
-            fill(row, [sweep.panel(run, 0, panel) for run in runs], names)
-            row_name(row[0], way)
-            names = ()
+        fill(row, [sweep.panel(run, 0, panel) for run in runs], names, way)
+        names = ()
     return in_palette(figure, colours=80)
 
 
 def _left_out(sweep: OffsetSweep, way: str) -> list[int]:
     """The fit with all four equations, and with each left out."""
     return [sweep.find(way, "full"), *(sweep.find(way, "without", e) for e in EQUATIONS)]
-
-
-ABLATION = (
-    "photometric",
-    "displacement_rms_mm",
-    "displacement_max_mm",
-    "flipped_percent",
-    "rough_mm",
-    "asymmetry_mm",
-    "texture_rms",
-    "truth_mm",
-    "truth_normals_deg",
-    "truth_albedo",
-)
 
 
 def luck(sweep: OffsetSweep) -> Figure:
@@ -206,10 +181,8 @@ def luck(sweep: OffsetSweep) -> Figure:
 
 def ablation_table(sweep: OffsetSweep) -> Image.Image:
     """Measures of base, of nothing held, of all, and of all but one, for both sets of weights."""
-    title = (
-        "Each regulariser left out, mean over the faces: red is more than with all four, blue less"
-    )
-    figure, axes = charts(12.5, 5.6, rows=2, title=title)
+    title = "Each regulariser left out, mean over the faces: red is more than with all four, blue "
+    figure, axes = charts(12.5, 5.6, rows=2, title=f"{title}less")
     names = ["base", "no regulariser", "all four", *(f"without {e}" for e in EQUATIONS)]
     for axis, (way, words) in zip(axes, WAYS.items(), strict=True):
         runs = [None, sweep.find(way, "alone"), *_left_out(sweep, way)]

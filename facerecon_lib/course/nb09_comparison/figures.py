@@ -1,9 +1,5 @@
 """Figures of faces: base and augmented, offset maps, lights that take the blame.
 
-persons = people(batch, augmented, [1, 4, 9]) + people(photo, augmented_photo, name="the photo")
-offsets_figure(persons)
-beside_figure(persons, "Base beside augmented")
-
 Notebook 09, Figures 4 and 5.
 """
 
@@ -36,7 +32,7 @@ from ..drawing.style import (
     panels,
     row_name,
 )
-from .tone_study import BASES, ToneStudy, run_line, run_words, tone_groups, tone_ticks
+from .tone_study import BASES, ToneStudy, places_by_tone, run_line, run_words, tone_ticks
 
 SIZE = 150  # px of a face in a row
 TEXTURE_GAIN = 2.0  # of maps as pictures: grey is nothing
@@ -60,39 +56,33 @@ class Person:
 def one_of(face: Face, i: int) -> Face:
     """One face of a batch of them."""
     names = ("vertices", "normals", "v_camera", "albedo", "colours", "rotation")
-    return replace(face, **{name: getattr(face, name)[i : i + 1] for name in names})
+    return replace(face, **{name: getattr(face, name)[[i]] for name in names})
 
 
 def people(
     batch: FaceBatch, augmented: AugmentedFaces, which: Sequence[int] = (0,), name: str = ""
 ) -> list[Person]:
     """Some faces of a batch, named after their tone where they have no name."""
-    persons = []
-    for i in which:
-        one, base = slice(i, i + 1), augmented.base
-        persons.append(
-            Person(
-                name or f"tone {int(batch.tone[i])}",
-                batch.image[one],
-                one_of(base.face, i),
-                one_of(augmented.face, i),
-                OffsetMaps(*(m[one] for m in augmented.maps)),
-                base.mask[one],
-                None if batch.true_albedo is None else batch.true_albedo[one],
-            )
+    return [
+        Person(
+            name or f"tone {int(batch.tone[i])}",
+            batch.image[[i]],
+            one_of(augmented.base.face, i),
+            one_of(augmented.face, i),
+            OffsetMaps(*(m[[i]] for m in augmented.maps)),
+            augmented.base.mask[[i]],
+            None if batch.true_albedo is None else batch.true_albedo[[i]],
         )
-    return persons
+        for i in which
+    ]
 
 
-def _rows(
-    persons: Sequence[Person], rows: Mapping[str, Callable[[Person], np.ndarray]], title: str
-) -> Image.Image:
+def _rows(persons: Sequence[Person], rows: Mapping[str, Callable], title: str) -> Image.Image:
+    """A column per person; by the name of each row, what draws it."""
     figure, axes = panels(len(rows), len(persons), size=1.62, title=title, head=0.2)
-    names = [person.name for person in persons]
-    for (words, draw), line in zip(rows.items(), axes, strict=True):
-        fill(line, map(draw, persons), names)
-        row_name(line[0], words, -0.0625, ha="center")
-        names = ()
+    fill(axes, [draw(p) for draw in rows.values() for p in persons], [p.name for p in persons])
+    for words, axis in zip(rows, axes[:, 0], strict=True):
+        row_name(axis, words, -0.0625, ha="center")
     return in_palette(figure, 80, 112)
 
 
@@ -116,56 +106,45 @@ def offsets_figure(persons: Sequence[Person]) -> Image.Image:
         f"texture map × {TEXTURE_GAIN:g}": _texture,
         f"displacement, 0 to {MOST_MM} mm": _displacement,
     }
-    title = "Two maps a face: grey adds no colour, dark blue moves nothing"
-    return _rows(persons, rows, title)
+    return _rows(persons, rows, "Two maps a face: grey adds no colour, dark blue moves nothing")
 
 
 def beside_figure(persons: Sequence[Person], title: str) -> Image.Image:
     """As the report's Fig. 5: base beside augmented, in the photo's light and in none."""
-
-    def true_skin(person: Person) -> Picture:
-        return show_face(replace(person.base, albedo=person.true_albedo), "unlit", SIZE)
-
     rows = {
         "photo": lambda p: to_uint8(p.photo[0]),
         "base": lambda p: on_photo(p.photo, p.base, SIZE),
         "augmented": lambda p: on_photo(p.photo, p.detailed, SIZE),
         "base, unlit": lambda p: show_face(p.base, "unlit", SIZE),
         "augmented, unlit": lambda p: show_face(p.detailed, "unlit", SIZE),
-        "true skin, unlit": true_skin,
+        "true skin, unlit": lambda p: show_face(
+            replace(p.base, albedo=p.true_albedo), "unlit", SIZE
+        ),
     }
     return _rows(persons, rows, title)
-
-
-# Training ---------------------------------------------------------------------------------------
 
 
 def learning_figure(records: Sequence[Mapping]) -> Figure:
     """A run's log: the loss of each step's own faces, and held-out faces beside the base's."""
     title = "The U-Net learns: on held-out faces both errors of colour fall"
     figure, axes = charts(10.2, 3.2, 3, title=title)
-    notes = [r for r in records if r["kind"] == "train"]
-    held = [r for r in records if r["kind"] == "validation"]
-    steps = [r["step"] for r in held]
 
-    def of_held(name: str) -> list[float]:
-        return [r[name] for r in held]
+    def column(kind: str, name: str) -> list[float]:
+        return [r[name] for r in records if r["kind"] == kind]
 
-    losses = [r["loss"] for r in notes]
+    steps, form = column("validation", "step"), dict(colours=(RED,), xlabel="step")
     trained = dict(color="0.6", markersize=4, label="faces of the step")
-    axes[0].plot([r["step"] for r in notes], losses, "o", **trained)
-    loss = {"held-out faces": of_held("loss")}
-    curves(axes[0], loss, steps, "o-", colours=(RED,), title="loss", ylim=(0, None))
+    axes[0].plot(column("train", "step"), column("train", "loss"), "o", **trained)
+    loss = {"held-out faces": column("validation", "loss")}
+    curves(axes[0], loss, steps, "o-", title="loss", ylim=(0, None), **form)
     add_legend(axes[0], fontsize=8.5)
     names = {"photometric": "colour error on the photo", "albedo_rgb": "error of the unlit skin"}
     for axis, (name, words) in zip(axes[1:], names.items(), strict=True):
-        base = of_held(f"base_{name}")
+        base = column("validation", f"base_{name}")
         axis.plot(steps, base, "--", color=GREY, label="base")
-        form = dict(colours=(RED,), title=words, ylim=(0, 1.15 * base[0]))
-        curves(axis, {"augmented": of_held(name)}, steps, "o-", **form)
+        augmented = {"augmented": column("validation", name)}
+        curves(axis, augmented, steps, "o-", title=words, ylim=(0, 1.15 * base[0]), **form)
     add_legend(axes[2], fontsize=8.5, loc="lower left")
-    for axis in axes:
-        axis.set_xlabel("step")
     return figure
 
 
@@ -186,15 +165,12 @@ def gains_figure(gains: Mapping[str, Float[Tensor, " group"]], title: str) -> Fi
     return figure
 
 
-# Light and skin ---------------------------------------------------------------------------------
-
-
 def blame_figure(
     batch: FaceBatch, bases: Mapping[str, BaseFaces], which: int, title: str
 ) -> Image.Image:
     """One face, as each belief explains it: on the photo above, its skin without light below."""
     figure, axes = panels(2, len(bases) + 1, size=1.75, title=title, head=0.75)
-    photo, truth = batch.image[which : which + 1], batch.true_albedo[which : which + 1]
+    photo, truth = batch.image[[which]], batch.true_albedo[[which]]
     faces = [one_of(base.face, which) for base in bases.values()]
     true = show_face(replace(faces[0], albedo=truth), "unlit", SIZE)
     fill(axes[:, 0], [to_uint8(photo[0]), true], ["\nthe photo", "its true skin"])
@@ -211,11 +187,9 @@ def agreement_figure(
     """The base's error computed in the notebook, against the stored number of the same face."""
     figure, axis = charts(4.6, 4.2)
     for run in study.runs:
-        albedo, light = run.split("-")
-        stored = study.values(albedo, light, "base", "ita_bias")[list(numbers)]
-        marker = {"monk": "^", "light": "o"}[albedo]
-        form = dict(color=run_line(run)["color"], marker=marker, s=30, zorder=3)
-        axis.scatter(stored, live[run], label=run_words(run), **form)
+        stored = study.values(*run.split("-"), "base", "ita_bias")[list(numbers)]
+        form = dict(color=run_line(run)["color"], marker="^" if "monk" in run else "o", s=30)
+        axis.scatter(stored, live[run], label=run_words(run), zorder=3, **form)
     axis.axline((0, 0), slope=1, color="0.7", linewidth=1)
     axis.set(xlabel="stored, degrees of ITA", ylabel="computed here, degrees of ITA")
     axis.set_title("Nothing on trust: the same faces again")
@@ -228,18 +202,14 @@ def bias_figure(
 ) -> Figure:
     """Signed errors of the skin's tone, a dot per face."""
     figure, axes = charts(3.5 * len(bias), 3.2, len(bias), title=title, sharey=True)
-    place = tone_groups(tones) + torch.linspace(-0.15, 0.15, len(tones))
     for axis, (name, values) in zip(axes, bias.items(), strict=True):
         axis.axhline(0, color="0.6", linewidth=1)
-        axis.scatter(place, values, s=34, color=RED, zorder=3)
+        axis.scatter(places_by_tone(tones, 0.15), values, s=34, color=RED, zorder=3)
         axis.set_title(name, fontsize=10)
-    for axis in axes:
+    for axis in axes:  # with limits that they share
         tone_ticks(axis)
     axes[0].set_ylabel("degrees of ITA; above 0: too light", fontsize=9)
     return figure
-
-
-# What the offsets are ---------------------------------------------------------------------------
 
 
 def where_figure(
@@ -257,21 +227,19 @@ def where_figure(
 
 
 def parts_figure(
-    batch: FaceBatch,
-    augmented: AugmentedFaces,
-    which: int,
-    even: Tensor,
-    rest: Tensor,
-    share: Tensor,
+    batch: FaceBatch, augmented: AugmentedFaces, which: int, *offset: Tensor
 ) -> Image.Image:
-    """One face without light: its base skin, with the even part of the offset, with all of it."""
-    base, one = one_of(augmented.base.face, which), slice(which, which + 1)
+    """One face without light: its base skin, with the even part of the offset, with all of it.
+
+    offset: its even part, the rest, and the even part's share, of all faces.
+    """
+    base, (even, rest, share) = one_of(augmented.base.face, which), (x[[which]] for x in offset)
     skins = {
         "base": base.albedo,
-        f"+ one colour ({100 * float(share[which]):.0f} %)": base.albedo + even[one, None],
-        "+ the rest = augmented": base.albedo + even[one, None] + rest[one],
-        "the rest alone, on grey": 0.5 + TEXTURE_GAIN * rest[one],
-        "the true skin": batch.true_albedo[one],
+        f"+ one colour ({100 * float(share):.0f} %)": base.albedo + even[:, None],
+        "+ the rest = augmented": base.albedo + even[:, None] + rest,
+        "the rest alone, on grey": 0.5 + TEXTURE_GAIN * rest,
+        "the true skin": batch.true_albedo[[which]],
     }
     title = "A texture offset taken apart: one colour for all skin, and the rest"
     figure, axes = panels(1, len(skins), size=2.0, title=title, head=0.25)
@@ -285,15 +253,14 @@ def offset_slider(
 ) -> Callable[[int, int, int], Picture]:
     """(face, texture %, displacement %) -> photo, base, and that much of both offsets: lit, unlit,
     shape."""
-    offsets = augmented.offsets
 
     @torch.no_grad()
     def draw(face: int, texture: int, displacement: int) -> Picture:
         i = which[face]
-        base, one = one_of(augmented.base.face, i), slice(i, i + 1)
-        vertices = base.vertices + displacement / 100 * offsets.displacement[one]
-        albedo = base.albedo + texture / 100 * offsets.texture[one]
-        coefficients, photo = augmented.base.coefficients[one], batch.image[one]
+        base, photo, offsets = one_of(augmented.base.face, i), batch.image[[i]], augmented.offsets
+        vertices = base.vertices + displacement / 100 * offsets.displacement[i]
+        albedo = base.albedo + texture / 100 * offsets.texture[i]
+        coefficients = augmented.base.coefficients[i : i + 1]
         moved = pose_and_light(base.model, vertices, albedo, coefficients, base.fov_deg)
         panels = [np.asarray(Image.fromarray(to_uint8(photo[0])).resize((200, 200)))]
         panels += [on_photo(photo, view, 200, 1) for view in (base, moved)]

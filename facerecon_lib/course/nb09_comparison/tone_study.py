@@ -1,10 +1,5 @@
 """The stored study: base beside augmented, by skin tone, under six beliefs.
 
-study = load_study()
-study.values("light", "known", "augmented", "ita_bias")      # (face,) degrees
-print(tone_table({"base": errors}, study.groups, decimals=1))
-conditions_figure(study, "ita_bias")
-
 Six U-Nets at most, one for each albedo basis ("monk", all tones; "light", tones 1 to 4) and belief
 about the light, trained alike and asked about the same rendered faces, which none of them met.
 `data_scripts/skin_tone_study.py` makes the file.
@@ -17,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 
 import matplotlib
 import numpy as np
@@ -55,6 +51,11 @@ class StudyFileError(FacereconError):
 def tone_groups(tones: Int[Tensor, " face"]) -> Int[Tensor, " face"]:
     """Monk's tones 1 to 10, two by two: 0 for 1 and 2, ... 4 for 9 and 10."""
     return torch.div(tones - 1, 2, rounding_mode="floor")
+
+
+def places_by_tone(tones: Int[Tensor, " face"], reach: float) -> Float[Tensor, " face"]:
+    """Where faces stand on an axis of the groups, spread so that none hides another."""
+    return tone_groups(tones) + torch.linspace(-reach, reach, len(tones))
 
 
 @dataclass(eq=False)
@@ -99,12 +100,11 @@ def load_study(path: Path | None = None) -> ToneStudy:
         raise StudyFileError(f"{path}: there is no such file; {maker}") from None
     except ValueError as problem:
         raise StudyFileError(f"{path.name}: no JSON ({problem}); {maker}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or data.pop("format", "") != FORMAT:
         raise StudyFileError(f"{path.name}: is not of format {FORMAT}; {maker}")
     columns = [(m, k) for m in METHODS for k in MEASURES] + [("offsets", k) for k in OFFSETS]
     try:
-        parts = (data[key] for key in ("area_shares", "faces", "encoder", "trained"))
-        study = ToneStudy(data["runs"], torch.tensor(data["tones"]), *parts)
+        study = ToneStudy(**data | dict(tones=torch.tensor(data["tones"])))
         for run, column in product(study.runs, columns):
             count = len(study.values(*run.split("-"), *column))
             if count != len(study.tones):
@@ -114,9 +114,6 @@ def load_study(path: Path | None = None) -> ToneStudy:
     return study
 
 
-# Tables -----------------------------------------------------------------------------------------
-
-
 def medians(values: Float[Tensor, " face"], groups: Int[Tensor, " face"]) -> list[float]:
     """Of each of the five groups of tones; NaN where there is no face."""
     parts = [values[groups == g].double() for g in range(len(GROUPS))]
@@ -124,22 +121,17 @@ def medians(values: Float[Tensor, " face"], groups: Int[Tensor, " face"]) -> lis
 
 
 def tone_table(
-    rows: Mapping[str, Tensor | Sequence[float]],
-    groups: Int[Tensor, " face"],
-    decimals: int = 2,
-    title: str = "",
+    rows: Mapping[str, Sequence], groups: Int[Tensor, " face"], decimals: int = 2, title: str = ""
 ) -> str:
     """Text: a line per row, a column per group of tones. A row holds a number per face, whose
     medians are shown, or five numbers that are shown as they are."""
-    wide = max([len(name) for name in rows] + [len(title)]) + 2
-    counts = [int((groups == g).sum()) for g in range(len(GROUPS))]
-    head = "".join(f"{'tones ' + g:>13}" for g in GROUPS)
-    lines = [f"{title:<{wide}}{head}", f"{'':<{wide}}" + "".join(f"{f'({n})':>13}" for n in counts)]
+    counts = groups.bincount(minlength=len(GROUPS)).tolist()
+    lines = {title: [f"tones {g}" for g in GROUPS], "": [f"({n})" for n in counts]}
     for name, values in rows.items():
-        shown = medians(values, groups) if len(values) == len(groups) else list(values)
-        cells = ["–" if v != v else f"{v:.{decimals}f}" for v in map(float, shown)]
-        lines.append(f"{name:<{wide}}" + "".join(f"{cell:>13}" for cell in cells))
-    return "\n".join(lines)
+        numbers = medians(values, groups) if len(values) == len(groups) else values
+        lines[name] = ["–" if v != v else f"{v:.{decimals}f}" for v in map(float, numbers)]
+    wide = max(map(len, lines)) + 2
+    return "\n".join(f"{name:<{wide}}" + "".join(f"{c:>13}" for c in lines[name]) for name in lines)
 
 
 def each_run(study: ToneStudy, method: str, measure: str, factor: float = 1.0) -> dict[str, Tensor]:
@@ -149,9 +141,6 @@ def each_run(study: ToneStudy, method: str, measure: str, factor: float = 1.0) -
         for albedo, light in product(ALBEDOS, LIGHTS)
         if study.has(albedo, light)
     }
-
-
-# Figures ----------------------------------------------------------------------------------------
 
 
 def tone_ticks(axis: Axes) -> None:
@@ -180,12 +169,13 @@ def run_line(run: str) -> dict:
     return dict(color=colour, linestyle=form, linewidth=2, marker="o", markersize=5)
 
 
-def _run_lines(axis: Axes, study: ToneStudy, measure: str, methods: Sequence[str]) -> None:
-    """Medians by tone, a line per run; of two methods, how much the second is above the first."""
+def _run_lines(axis: Axes, study: ToneStudy, measure: str, method: str, less: str = "") -> None:
+    """Medians by tone, a line per run; `less` the same measure of another method."""
     for run in study.runs:
-        values = [study.values(*run.split("-"), method, measure) for method in methods]
-        values = values[-1] - values[0] if len(values) > 1 else values[0]
+        values = study.values(*run.split("-"), method, measure)
+        values = values - study.values(*run.split("-"), less, measure) if less else values
         axis.plot(medians(values, study.groups), label=run_words(run), **run_line(run))
+    tone_ticks(axis)
 
 
 def spread(
@@ -197,32 +187,28 @@ def spread(
     bounds = []
     for g in range(len(GROUPS)):
         of_group = values[groups == g].numpy()
-        if not len(of_group):
+        if len(of_group):
+            sampled = np.median(random.choice(of_group, (draws, len(of_group))), axis=1)
+            bounds.append(tuple(np.quantile(sampled, (0.025, 0.975))))
+        else:
             bounds.append((np.nan, np.nan))
-            continue
-        drawn = np.median(random.choice(of_group, (draws, len(of_group))), axis=1)
-        bounds.append(tuple(np.quantile(drawn, (0.025, 0.975))))
     return bounds
 
 
 def conditions_figure(
-    study: ToneStudy,
-    measure: str,
-    title: str,
-    live: Mapping[str, Float[Tensor, " few"]] | None = None,
-    live_tones: Int[Tensor, " few"] | None = None,
+    study: ToneStudy, measure: str, title: str, live: Mapping = MappingProxyType({}), live_tones=()
 ) -> Figure:
     """One measure by tone, base and augmented: a panel per basis and light.
 
-    live: the base's errors on a few faces, by run ("light-known"), as computed in the notebook.
+    live: the base's errors on a few faces of those tones, by run, as computed in the notebook.
     """
     figure, axes = charts(10.6, 5.9, 3, 2, title, sharey=True)
-    tops = [values.abs().max() for values in (live or {}).values()]
+    tops = [values.abs().max() for values in live.values()]
     for (albedo, light), axis in zip(product(ALBEDOS, LIGHTS), axes.flat, strict=True):
-        if live is not None:
-            place = tone_groups(live_tones) + torch.linspace(-0.12, 0.12, len(live_tones))
+        if live:
             form = dict(s=16, color="0.6", label="base, computed here", zorder=2)
-            axis.scatter(place, live[f"{albedo}-{light}"].abs(), **form)
+            values = live[f"{albedo}-{light}"].abs()
+            axis.scatter(places_by_tone(live_tones, 0.12), values, **form)
         if study.has(albedo, light):
             tops.append(_stored_medians(axis, study, albedo, light, measure))
         else:
@@ -258,8 +244,8 @@ def size_figure(study: ToneStudy) -> Figure:
     """What the displacement moves, beside what there is to mend."""
     title = "Is the displacement near zero? It is small beside the error that it leaves"
     figure, (left, right) = charts(10.2, 3.5, 2, title=title)
-    _run_lines(left, study, "displacement_mm", ["offsets"])
-    _run_lines(right, study, "vertex_mm", ["base", "augmented"])
+    _run_lines(left, study, "displacement_mm", "offsets")
+    _run_lines(right, study, "vertex_mm", "augmented", less="base")
     error = study.values(*next(iter(study.runs)).split("-"), "base", "vertex_mm")
     line = dict(label="shape error of the base", linewidth=2)
     left.plot(medians(error, study.groups), "k:", **line)
@@ -267,8 +253,6 @@ def size_figure(study: ToneStudy) -> Figure:
     add_legend(left, fontsize=8, handlelength=3, loc="center left", bbox_to_anchor=(0, 0.62))
     right.axhline(0, color="0.6", linewidth=1)
     right.set(ylim=(-0.15, 0.15), title="change of the shape error, mm (below 0: better)")
-    for axis in (left, right):
-        tone_ticks(axis)
     return figure
 
 
@@ -283,10 +267,9 @@ def areas_figure(study: ToneStudy) -> Figure:
         axis.axis("off")
     for axis, run in zip(axes.flat, study.runs, strict=False):
         albedo, light = run.split("-")
-        rows = []
-        for area in AREAS:
-            shares = study.values(albedo, light, "offsets", f"in {area}")
-            rows.append(np.array(medians(shares, study.groups)) / study.area_shares[area])
+        shares = [study.values(albedo, light, "offsets", f"in {area}") for area in AREAS]
+        shares = np.array([medians(share, study.groups) for share in shares])
+        rows = shares / [[study.area_shares[area]] for area in AREAS]
         number_grid(axis, np.log2(rows), [[f"{v:.1f}" for v in row] for row in rows], 2.2)
         axis.set_xticks(range(len(GROUPS)), GROUPS, fontsize=8)
         axis.set_yticks(range(len(AREAS)), AREAS if axis in axes[:, 0] else [""] * len(AREAS))
@@ -298,12 +281,10 @@ def areas_figure(study: ToneStudy) -> Figure:
 def even_figure(study: ToneStudy) -> Figure:
     """How large the texture offset is by tone, and how much of it is one colour for all skin."""
     title = "Does the texture map change the skin's colour, and most for dark skin?"
-    figure, axes = charts(10.2, 3.5, 2, title=title)
-    for axis, measure in zip(axes, ("texture", "texture_even"), strict=True):
-        _run_lines(axis, study, measure, ["offsets"])
-    axes[0].set(ylim=(0, None), title="its size: root mean square, of 1")
-    axes[1].set(ylim=(0, 1), title="share of its energy that is one colour")
-    add_legend(axes[0], fontsize=8, handlelength=3, loc="upper left")
-    for axis in axes:
-        tone_ticks(axis)
+    figure, (left, right) = charts(10.2, 3.5, 2, title=title)
+    _run_lines(left, study, "texture", "offsets")
+    _run_lines(right, study, "texture_even", "offsets")
+    left.set(ylim=(0, None), title="its size: root mean square, of 1")
+    right.set(ylim=(0, 1), title="share of its energy that is one colour")
+    add_legend(left, fontsize=8, handlelength=3, loc="upper left")
     return figure
