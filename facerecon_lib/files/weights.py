@@ -54,12 +54,12 @@ def write_weights(
 
 
 def read_weights(
-    path: Path, expected: str, error: type[Exception], maker: str, what: str = "file"
+    path: Path, expected: str, error: type[Exception], maker: str, what="file", finite=True
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors, float16 among them widened to float32, and metadata.
 
     Raises `error`, one line, when the file is missing or damaged, its format is not the `expected`
-    one, or a number in it is not finite; `what` it is, and `maker`, the command that makes one.
+    one, or (if `finite`) a number is not finite; `what` it is, and `maker`, which makes one.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,7 +76,7 @@ def read_weights(
             f"{expected!r}); {maker} makes one"
         )
     for key, value in state.items():
-        if not torch.isfinite(value).all():
+        if finite and not torch.isfinite(value).all():
             raise error(f"{path.name}: {key} holds numbers that are not finite; {maker} makes one")
     widened = {k: v.float() if v.dtype == torch.float16 else v for k, v in state.items()}
     return widened, metadata

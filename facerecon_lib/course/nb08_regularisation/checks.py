@@ -6,24 +6,23 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ...face.camera import axis_angle_to_matrix
 from ...face.mesh import edges, face_normals
 from ...fitting import losses
 from ...pictures.sheets import gallery
 from ..checks import exercise_check
-from ..compare import agree, close, normal, same_gradients, seeded
+from ..compare import normal, seeded
 
 
 def _strip(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """A wavy strip of triangles: (V, 3) and (F, 3), consistently turned."""
     n = count + 1
-    x = torch.arange(n).float()
-    top = torch.stack([x, torch.ones(n), 0.2 * normal(n, seed=seed)], 1)
-    bottom = torch.stack([x + 0.3, torch.zeros(n), 0.2 * normal(n, seed=seed + 1)], 1)
+    x, z = torch.arange(n).float(), 0.2 * normal(2, n, seed=seed)
+    top = torch.stack([x, torch.ones(n), z[0]], 1)
+    bottom = torch.stack([x + 0.3, torch.zeros(n), z[1]], 1)
     i = torch.arange(count)
-    faces = torch.cat(
-        [torch.stack([i, n + i, n + i + 1], 1), torch.stack([i, n + i + 1, i + 1], 1)]
-    )
-    return torch.cat([top, bottom]), faces
+    halves = (i, n + i, n + i + 1), (i, n + i + 1, i + 1)
+    return torch.cat([top, bottom]), torch.cat([torch.stack(half, 1) for half in halves])
 
 
 # Flipped triangles ------------------------------------------------------------------------------
@@ -58,6 +57,8 @@ def flipped(
             lambda n, m: (n * m).sum(-1) <= 0
         ),
     },
+    axes=("face",),
+    atol=1e-3,
 )
 def flipped_share(attempt):
     # Two triangles of a unit square; in face 1 a corner is pulled across the diagonal.
@@ -65,29 +66,28 @@ def flipped_share(attempt):
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
     pulled, line = square.clone(), square.clone()
     pulled[1], line[1] = torch.tensor([[0.0, 0.9, 0.0], [0.5, 0.5, 0.0]])
-    before, after = torch.stack([square, square, square]), torch.stack([square, pulled, square])
+    three = torch.stack([square, square, square]), torch.stack([square, pulled, square])
     hint = "The second face has one of its two triangles turned over, the others none."
     what = "flipped_share of a square, its corner pulled across"
-    close(what, attempt(before, after, faces), torch.tensor([0.0, 50.0, 0.0]), hint=hint)
+    attempt.case(what, (*three, faces), hint, expected=torch.tensor([0.0, 50.0, 0.0]))
     # Turned, grown, moved: never flipped. A triangle that is turned by 80 degrees is not either.
+    hint = "A triangle counts when its normal has turned by more than 90 degrees."
     for degrees, share in ((80.0, 0.0), (100.0, 100.0)):
-        a = torch.tensor(degrees).deg2rad()
-        turn = torch.tensor([[1.0, 0, 0], [0, a.cos(), -a.sin()], [0, a.sin(), a.cos()]])
+        turn = axis_angle_to_matrix(torch.tensor([degrees, 0.0, 0.0]).deg2rad())
         what = f"flipped_share of a square that is turned by {degrees:.0f} degrees"
-        hint = "A triangle counts when its normal has turned by more than 90 degrees."
-        got = attempt(square[None], 3 * square[None] @ turn.T + 5, faces)
-        close(what, got, torch.tensor([share]), hint=hint)
-    lying, pulled = (x[None][:, :, [2, 0, 1]] for x in (square, pulled))  # they face +y
+        inputs = square[None], 3 * square[None] @ turn.T + 5, faces
+        attempt.case(what, inputs, hint, expected=torch.tensor([share]))
+    to_y = [x[None][..., [2, 0, 1]] for x in (square, pulled)]
     what = "flipped_share of a square that does not face +z"
-    close(what, attempt(lying, pulled, faces), torch.tensor([50.0]))
+    attempt.case(what, (*to_y, faces), expected=torch.tensor([50.0]))
     what = "flipped_share where a triangle has no area"
-    close(what, attempt(square[None], line[None], faces), torch.tensor([0.0]))
+    attempt.case(what, (square[None], line[None], faces), expected=torch.tensor([0.0]))
     for count, batch, seed in ((6, 3, 1), (15, 1, 2), (40, 4, 3)):
         vertices, faces = _strip(count, seed)
         before = vertices + 0.1 * normal(batch, *vertices.shape, seed=seed + 5)
         after = before + 0.45 * normal(batch, *vertices.shape, seed=seed + 9)
         what = f"flipped_share of {batch} noisy strips of {2 * count} triangles"
-        agree(what, attempt, before, after, faces, axes=("face",), atol=1e-3)
+        attempt.case(what, (before, after, faces))
     return "a pulled corner, turned squares, a triangle without area, and noisy strips"
 
 
@@ -111,12 +111,10 @@ def map_apart(
 def _two_maps(offset_map: Tensor, displacement: bool, *_: Tensor) -> Figure:
     apart = map_apart(end=lambda apart: apart)(offset_map, displacement)
     limit = float(offset_map.abs().max())
-    return gallery(
-        [maps[0, 0].numpy() for maps in (offset_map, offset_map - apart, apart)],
-        ["M, channel x", "flip(M), channel x", "M − flip(M)"],
-        title="Expected: the sum of the squares of the last, over all channels",
-        **dict(cmap="RdBu_r", vmin=-limit, vmax=limit),
-    )
+    images = [maps[0, 0].numpy() for maps in (offset_map, offset_map - apart, apart)]
+    names = ["M, channel x", "flip(M), channel x", "M − flip(M)"]
+    title = "Expected: the sum of the squares of the last, over all channels"
+    return gallery(images, names, title=title, cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
 @exercise_check(
@@ -152,26 +150,29 @@ def _two_maps(offset_map: Tensor, displacement: bool, *_: Tensor) -> Figure:
     },
 )
 def map_symmetry(attempt):
-    # A row of four pixels, red alone.
     small = torch.zeros(1, 3, 1, 4)
     small[0, 0, 0] = torch.tensor([1.0, 3.0, 0.0, 2.0])
-    what = "map_symmetry of a row (1, 3, 0, 2) of red"
     hint = "M - flip(M) is (-1, 3, -3, 1): its squares add up to 20."
-    close(what, attempt(small, False), torch.tensor(20.0), hint=hint)
+    attempt.case(
+        "map_symmetry of a row (1, 3, 0, 2) of red",
+        (small, False),
+        hint,
+        expected=torch.tensor(20.0),
+    )
     for shape in ((2, 3, 4, 6), (3, 3, 5, 5), (1, 3, 7, 3)):
         m = normal(*shape, seed=sum(shape))
         for displacement in (False, True):
             what = f"map_symmetry of a map {shape}, displacement={displacement}"
-            agree(what, attempt, m, displacement, picture=partial(_two_maps, m, displacement))
-            same_gradients(what, attempt, {"offset_map": m}, displacement)
+            attempt.case(what, (m, displacement), picture=partial(_two_maps, m, displacement))
+            attempt.gradients(what, {"offset_map": m}, displacement)
     widening = torch.zeros(2, 3, 2, 4)
     widening[:, 0] = torch.tensor([-2.0, -1.0, 1.0, 2.0])
     what = "map_symmetry of a face that widens on both sides"
     hint = "Left goes left and right goes right: that is symmetric, and costs nothing."
     picture = partial(_two_maps, widening, True)
-    close(what, attempt(widening, True), torch.tensor(0.0), hint=hint, picture=picture)
+    attempt.case(what, (widening, True), hint, expected=torch.tensor(0.0), picture=picture)
     double = normal(2, 3, 4, 4, seed=8).double()
-    agree("map_symmetry in float64", attempt, double, True, rtol=1e-9)
+    attempt.case("map_symmetry in float64", (double, True), rtol=1e-9)
     return "by hand, for textures and displacements, with its gradient"
 
 
@@ -225,20 +226,19 @@ def mesh_symmetry(attempt):
     # texture: (0, 0, 0.2) twice, nothing: 0.08 / 3. displacement: (0.2, 0, 0.2) twice, (0.6, 0, 0)
     for displacement, expected in ((False, 0.08 / 3), (True, (0.16 + 0.36) / 3)):
         what = f"mesh_symmetry of three vertices, displacement={displacement}"
-        close(what, attempt(offsets, mirror, displacement), torch.tensor(expected))
+        attempt.case(what, (offsets, mirror, displacement), expected=torch.tensor(expected))
     for batch, half, middle, seed in ((2, 5, 3, 1), (1, 8, 0, 2), (4, 3, 4, 3)):
         count = 2 * half + middle
-        order = torch.randperm(count, generator=seeded(seed))
-        mirror = torch.arange(count)
+        order, mirror = torch.randperm(count, generator=seeded(seed)), torch.arange(count)
         one, other = order[:half], order[half : 2 * half]
         mirror[one], mirror[other] = other, one
         offsets = normal(batch, count, 3, seed=seed + 7)
         for displacement in (False, True):
             what = f"mesh_symmetry of {batch} faces of {count} vertices, {displacement=}"
-            agree(what, attempt, offsets, mirror, displacement)
-            same_gradients(what, attempt, {"offsets": offsets}, mirror, displacement)
+            attempt.case(what, (offsets, mirror, displacement))
+            attempt.gradients(what, {"offsets": offsets}, mirror, displacement)
     double, mirror = normal(2, 4, 3, seed=5).double(), torch.tensor([3, 1, 2, 0])
-    agree("mesh_symmetry in float64", attempt, double, mirror, True, rtol=1e-9)
+    attempt.case("mesh_symmetry in float64", (double, mirror, True), rtol=1e-9)
     return "by hand, and for mirrors in any order, with its gradient"
 
 
@@ -315,7 +315,7 @@ def ring_smoothness(attempt):
     what = "ring_smoothness of two triangles with the values 0, 1, 0, 3"
     hint = "The four rings have the means 10/3, 1, 10/3 and 9."
     expected = torch.tensor((10 / 3 + 1 + 10 / 3 + 9) / 4)
-    close(what, attempt(values, pairs), expected, hint=hint)
+    attempt.case(what, (values, pairs), hint, expected=expected)
     for count, batch, channels, seed in ((4, 2, 3, 1), (9, 3, 3, 2), (17, 1, 2, 3)):
         vertices, faces = _strip(count, seed)
         pairs = edges(faces)
@@ -323,12 +323,12 @@ def ring_smoothness(attempt):
         pairs = torch.cat([pairs[order[::2]].flip(1), pairs[order[1::2]]])
         values = normal(batch, len(vertices), channels, seed=seed + 3)
         what = f"ring_smoothness of {batch} strips of {len(faces)} triangles, {channels} channels"
-        agree(what, attempt, values, pairs)
-        same_gradients(what, attempt, {"values": values}, pairs)
+        attempt.case(what, (values, pairs))
+        attempt.gradients(what, {"values": values}, pairs)
     pairs = torch.tensor([[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]])  # vertex 4 has no neighbour
-    what = "ring_smoothness of equal values, one vertex alone"
-    close(what, attempt(torch.full((2, 5, 3), 4.2), pairs), torch.tensor(0.0), atol=1e-6)
-    agree("ring_smoothness with one vertex alone", attempt, normal(2, 5, 3, seed=6), pairs)
+    what, equal = "ring_smoothness of equal values, one vertex alone", torch.full((2, 5, 3), 4.2)
+    attempt.case(what, (equal, pairs), expected=torch.tensor(0.0), atol=1e-6)
+    attempt.case("ring_smoothness with one vertex alone", (normal(2, 5, 3, seed=6), pairs))
     double = normal(1, 5, 3, seed=7).double()
-    agree("ring_smoothness in float64", attempt, double, pairs, rtol=1e-9)
+    attempt.case("ring_smoothness in float64", (double, pairs), rtol=1e-9)
     return "by hand, for three meshes, with its gradient, and with a vertex alone"

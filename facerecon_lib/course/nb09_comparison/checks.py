@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...face.colour import ita_degrees, srgb_to_lab
 from ..checks import exercise_check
-from ..compare import agree, close, same_length, seeded
+from ..compare import drawn_together, normal, seeded, uniform
 
 # Gains by group ---------------------------------------------------------------------------------
 
@@ -61,18 +61,19 @@ def _gains_without_gaps(*arguments):
             _gains_of_mean_error
         ),
     },
+    axes=("group",),
 )
 def gain_by_group(attempt):
     before, after = torch.tensor([[0.4, 0.2, 0.1, 0.3], [0.1, 0.2, 0.2, 0.3]])
     what = "gain_by_group([.4, .2, .1, .3], [.1, .2, .2, .3], groups [2, 2, 0, 0], 3)"
-    got = attempt(before, after, torch.tensor([2, 2, 0, 0]), 3)
-    close(what, got, torch.tensor([-0.25, torch.nan, 0.5]), axes=("group",))
+    expected = torch.tensor([-0.25, torch.nan, 0.5])
+    attempt.case(what, (before, after, torch.tensor([2, 2, 0, 0]), 3), expected=expected)
     for seed, faces, count in ((1, 30, 4), (2, 7, 6), (3, 1, 1), (4, 50, 5)):
-        g = seeded(seed)
-        errors = torch.rand(2, faces, generator=g, dtype=torch.float64 if seed == 4 else None)
-        groups = torch.randint(0, count, (faces,), generator=g)
+        dtype = torch.float64 if seed == 4 else torch.float32
+        before, after = uniform(2, faces, seed=seed, dtype=dtype)
+        groups = torch.randint(0, count, (faces,), generator=seeded(seed))
         what = f"gain_by_group of {faces} faces in {count} groups"
-        agree(what, attempt, 0.05 + errors[0], errors[1], groups, count, axes=("group",))
+        attempt.case(what, (0.05 + before, after, groups, count))
     return "below 0 where a group is worse off than before"
 
 
@@ -136,29 +137,26 @@ def _mean_bias_of_vertices(predicted, truth, weights, to_lab):
             end=lambda degrees: wrapped(degrees).abs()
         ),
     },
+    axes=("face",),
+    atol=2e-3,
 )
 def ita_bias(attempt):
-    near = dict(axes=("face",), atol=2e-3)
     pair = torch.tensor([[0.90, 0.78, 0.65], [0.30, 0.20, 0.15]])[:, None].expand(2, 3, 3)
-    got = attempt(pair, pair.flip(0), torch.ones(3), srgb_to_lab)
+    what = "ita_bias of a light skin taken for dark, and the other way round,"
     expected = ita_degrees(pair[:, 0]) - ita_degrees(pair.flip(0)[:, 0])
-    close(
-        "ita_bias of a light skin taken for dark, and the other way round,", got, expected, **near
-    )
-    for seed, batch, vertices in ((1, 4, 30), (2, 1, 7), (3, 6, 50)):
-        g = seeded(seed)
+    attempt.case(what, (pair, pair.flip(0), torch.ones(3), srgb_to_lab), expected=expected)
+    for seed, batch, count in ((1, 4, 30), (2, 1, 7), (3, 6, 50)):
         tone = torch.tensor([0.9, 0.6, 0.3, 0.15, 0.5, 0.75])[:batch, None, None]
-        tint = torch.tensor([1.0, 0.8, 0.65])
-        noise = 0.1 * torch.randn(2, batch, vertices, 3, generator=g)
+        tint, noise = torch.tensor([1.0, 0.8, 0.65]), 0.1 * normal(2, batch, count, 3, seed=seed)
         predicted, truth = (tone * tint + noise[0]).clamp(0, 1), tone.flip(0) * tint + noise[1]
-        weights = torch.rand(vertices, generator=g) ** 3 * (2 + seed)
-        what = f"ita_bias of {batch} faces of {vertices} vertices"
-        agree(what, attempt, predicted, truth.clamp(0), weights, srgb_to_lab, **near)
+        weights = uniform(count, seed=seed) ** 3 * (2 + seed)
+        what = f"ita_bias of {batch} faces of {count} vertices"
+        attempt.case(what, (predicted, truth.clamp(0), weights, srgb_to_lab))
     blue = torch.tensor([[0.10, 0.11, 0.20], [0.85, 0.86, 0.99], [0.20, 0.21, 0.35]])
     warm = torch.tensor([[0.90, 0.80, 0.60], [0.12, 0.10, 0.14], [0.85, 0.86, 0.99]])
     skins = (colours[:, None].expand(3, 4, 3) for colours in (blue, warm))
     weights = torch.tensor([1.0, 2, 0, 3])
-    agree("ita_bias of skins in a bluish tint", attempt, *skins, weights, srgb_to_lab, **near)
+    attempt.case("ita_bias of skins in a bluish tint", (*skins, weights, srgb_to_lab))
     return "above 0: the reconstruction is too light"
 
 
@@ -167,6 +165,11 @@ def ita_bias(attempt):
 
 def share(numbers: Tensor) -> Tensor:
     return numbers / numbers.sum()
+
+
+def _shares_of_first(got: Tensor, expected: Tensor) -> Figure:
+    draw = drawn_together("shares of the first face", ("o", "x"), xlabel="area")
+    return draw(got[0], expected[0])
 
 
 def energy_shares(
@@ -207,41 +210,28 @@ def energy_shares(
         "The share of the surface is of the areas' surface, without the vertices that are in "
         "none.": energy_shares(size=lambda surface, areas: areas @ share(surface)),
     },
+    axes=("face", "area"),
+    parts={
+        "the shares": dict(picture=_shares_of_first),
+        "the density": {},
+    },
 )
 def energy_by_area(attempt):
     displacement = torch.zeros(1, 4, 3)
     displacement[0, 0, 0], displacement[0, 1, 2], displacement[0, 3, 1] = 2.0, 1.0, 5.0
     areas = torch.tensor([[True, False, False, False], [False, True, True, False]])
-    by_hand = displacement, torch.tensor([1.0, 4.0, 3.0, 1.0]), areas
-    cases = {"three vertices that move 2, 1 and 0 mm, and one of no area": by_hand}
-    for seed, batch, vertices, count in ((1, 3, 40, 5), (2, 1, 12, 2), (3, 5, 60, 6)):
-        g = seeded(seed)
-        displacement = torch.randn(batch, vertices, 3, generator=g)
-        displacement *= 0.2 + torch.rand(batch, 1, 1, generator=g) * 3
-        surface = 0.1 + torch.rand(vertices, generator=g) * 4
-        label = torch.arange(vertices) % (count + 1)  # the last of them is in no area
-        areas = torch.stack([label == i for i in range(count)])
-        cases[f"{batch} faces in {count} areas"] = displacement, surface, areas
-    literal = torch.tensor([[0.5, 0.5]]), torch.tensor([[4.0, 4 / 7]])
-    for words, arguments in cases.items():
-        got = attempt(*arguments)
-        expected = literal if arguments is by_hand else energy_shares()(*arguments)
-        same_length(f"energy_by_area of {words}", got, expected)
-        axes = ("face", "area")
-        close(f"the shares of {words}", got[0], expected[0], axes=axes, picture=_bars)
-        close(f"the density of {words}", got[1], expected[1], axes=axes)
+    expected = torch.tensor([[0.5, 0.5]]), torch.tensor([[4.0, 4 / 7]])
+    inputs = displacement, torch.tensor([1.0, 4.0, 3.0, 1.0]), areas
+    what = "three vertices that move 2, 1 and 0 mm, and one of no area"
+    attempt.case(what, inputs, expected=expected)
+    for seed, batch, count, parts in ((1, 3, 40, 5), (2, 1, 12, 2), (3, 5, 60, 6)):
+        displacement = normal(batch, count, 3, seed=seed)
+        displacement *= 0.2 + uniform(batch, 1, 1, seed=seed) * 3
+        surface = 0.1 + uniform(count, seed=seed + 3) * 4
+        label = torch.arange(count) % (parts + 1)  # the last of them is in no area
+        areas = torch.stack([label == i for i in range(parts)])
+        attempt.case(f"{batch} faces in {parts} areas", (displacement, surface, areas))
     return "shares add up to 1, and an even displacement has the density 1 everywhere"
-
-
-def _bars(got: Tensor, expected: Tensor) -> Figure:
-    figure = Figure((5, 2.6), layout="constrained")
-    axis = figure.subplots()
-    place = torch.arange(expected.shape[1])
-    axis.bar(place - 0.2, expected[0].numpy(), 0.4, label="expected", color="0.6")
-    axis.bar(place + 0.2, got[0].detach().numpy(), 0.4, label="yours", color="#c0392b")
-    axis.set(xlabel="area", title="shares of the first face", xticks=place.tolist())
-    axis.legend(frameon=False)
-    return figure
 
 
 # What a texture offset is -----------------------------------------------------------------------
@@ -306,22 +296,17 @@ def share_of(whole):
         ),
         "Each face has a whole of its own.": share_of(lambda t, surface: energy(t, surface).sum()),
     },
+    parts={"even": {}, "rest": {}, "share": {}},
 )
 def even_and_rest(attempt):
     texture = torch.tensor([[[0.2, 0.0, 0.0], [-0.1, 0.0, 0.3], [0.9, 0.9, 0.9]]])
-    cases = {"two vertices of 1 and 3 mm²": (texture, torch.tensor([1.0, 3.0, 0.0]))}
-    for seed, batch, vertices in ((1, 3, 20), (2, 1, 50), (3, 6, 9)):
-        g = seeded(seed)
-        texture = 0.1 * torch.randn(batch, vertices, 3, generator=g)
-        texture += 0.15 * torch.randn(batch, 1, 3, generator=g)
-        surface = torch.rand(vertices, generator=g) ** 2 * 5
+    attempt.case("two vertices of 1 and 3 mm²", (texture, torch.tensor([1.0, 3.0, 0.0])))
+    for seed, batch, count in ((1, 3, 20), (2, 1, 50), (3, 6, 9)):
+        texture = 0.1 * normal(batch, count, 3, seed=seed)
+        texture += 0.15 * normal(batch, 1, 3, seed=seed + 3)
+        surface = uniform(count, seed=seed) ** 2 * 5
         surface[::4] = 0
-        cases[f"{batch} faces of {vertices} vertices"] = texture, surface
+        attempt.case(f"{batch} faces of {count} vertices", (texture, surface))
     one = torch.tensor([[0.1, -0.2, 0.05]])[:, None].expand(1, 8, 3)
-    cases["an offset of one colour"] = one, torch.rand(8, generator=seeded(9))
-    for words, arguments in cases.items():
-        got, expected = attempt(*arguments), parts()(*arguments)
-        same_length(f"even_and_rest of {words}", got, expected)
-        for name, one, other in zip(("even", "rest", "share"), got, expected, strict=True):
-            close(f"{name} of {words}", one, other)
+    attempt.case("an offset of one colour", (one, uniform(8, seed=9)))
     return "even and rest add up to the offset, and their energies to its energy"

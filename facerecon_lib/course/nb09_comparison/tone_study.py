@@ -126,12 +126,14 @@ def tone_table(
     """Text: a line per row, a column per group of tones. A row holds a number per face, whose
     medians are shown, or five numbers that are shown as they are."""
     counts = groups.bincount(minlength=len(GROUPS)).tolist()
-    lines = {title: [f"tones {g}" for g in GROUPS], "": [f"({n})" for n in counts]}
+    lines = [(title, [f"tones {g}" for g in GROUPS]), ("", [f"({n})" for n in counts])]
     for name, values in rows.items():
         numbers = medians(values, groups) if len(values) == len(groups) else values
-        lines[name] = ["–" if v != v else f"{v:.{decimals}f}" for v in map(float, numbers)]
-    wide = max(map(len, lines)) + 2
-    return "\n".join(f"{name:<{wide}}" + "".join(f"{c:>13}" for c in lines[name]) for name in lines)
+        lines.append((name, ["–" if v != v else f"{v:.{decimals}f}" for v in map(float, numbers)]))
+    wide = max(len(name) for name, _ in lines) + 2
+    return "\n".join(
+        f"{name:<{wide}}" + "".join(f"{c:>13}" for c in cells) for name, cells in lines
+    )
 
 
 def each_run(study: ToneStudy, method: str, measure: str, factor: float = 1.0) -> dict[str, Tensor]:
@@ -175,7 +177,6 @@ def _run_lines(axis: Axes, study: ToneStudy, measure: str, method: str, less: st
         values = study.values(*run.split("-"), method, measure)
         values = values - study.values(*run.split("-"), less, measure) if less else values
         axis.plot(medians(values, study.groups), label=run_words(run), **run_line(run))
-    tone_ticks(axis)
 
 
 def spread(
@@ -253,6 +254,8 @@ def size_figure(study: ToneStudy) -> Figure:
     add_legend(left, fontsize=8, handlelength=3, loc="center left", bbox_to_anchor=(0, 0.62))
     right.axhline(0, color="0.6", linewidth=1)
     right.set(ylim=(-0.15, 0.15), title="change of the shape error, mm (below 0: better)")
+    for axis in (left, right):
+        tone_ticks(axis)
     return figure
 
 
@@ -287,4 +290,6 @@ def even_figure(study: ToneStudy) -> Figure:
     left.set(ylim=(0, None), title="its size: root mean square, of 1")
     right.set(ylim=(0, 1), title="share of its energy that is one colour")
     add_legend(left, fontsize=8, handlelength=3, loc="upper left")
+    for axis in (left, right):
+        tone_ticks(axis)
     return figure

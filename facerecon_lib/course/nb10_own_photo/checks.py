@@ -13,7 +13,7 @@ from ...face.lighting import ambient_lighting, sh_basis
 from ...face.morphable_model import MorphableModel
 from ...pictures.sheets import gallery
 from ..checks import exercise_check
-from ..compare import Wrong, agree, seeded
+from ..compare import Wrong, normal, seeded, uniform
 
 DARKEST = 0.1
 
@@ -47,30 +47,26 @@ def _a_result(seed: int) -> dict:
     """A result.json that no photo has: nothing in it is 1, square or in the middle."""
     g = seeded(seed)
 
-    def number(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(shape, generator=g)
+    def number(low: float, high: float, *shape: int):
+        return (low + (high - low) * torch.rand(shape, generator=g)).tolist()
 
     rotation = number(-0.6, 0.6, 3)
-    turned = MODEL_TO_CAMERA @ axis_angle_to_matrix(rotation[None])[0]
-    angle = float(number(-0.3, 0.3))  # a crop that is turned as well: any affine map is allowed
-    zoom = float(number(0.3, 2.0))
-    matrix = [
-        [zoom * math.cos(angle), -zoom * math.sin(angle), float(number(-90, 90))],
-        [zoom * math.sin(angle), zoom * math.cos(angle), float(number(-90, 90))],
-    ]
+    turned = MODEL_TO_CAMERA @ axis_angle_to_matrix(torch.tensor([rotation]))[0]
+    angle = number(-0.3, 0.3)  # a crop that is turned as well: any affine map is allowed
+    a, b = (number(0.3, 2.0) * side for side in (math.cos(angle), math.sin(angle)))
     size = 2 * int(number(80, 150))
     return {
         "pose": {
-            "rotation": rotation.tolist(),
+            "rotation": rotation,
             "rotation_matrix": turned.tolist(),
-            "translation_mm": [*number(-30, 30, 2).tolist(), float(number(300, 500))],
-            "scale": float(number(0.8, 1.2)),
+            "translation_mm": [*number(-30, 30, 2), number(300, 500)],
+            "scale": number(0.8, 1.2),
         },
         "camera": {
-            "fov_deg": float(number(20, 50)),
-            "principal_point": (size / 2 + number(-9, 9, 2)).tolist(),
+            "fov_deg": number(20, 50),
+            "principal_point": number(size / 2 - 9, size / 2 + 9, 2),
         },
-        "crop": {"matrix": matrix, "size": size},
+        "crop": {"matrix": [[a, -b, number(-90, 90)], [b, a, number(-90, 90)]], "size": size},
     }
 
 
@@ -114,14 +110,16 @@ def _a_result(seed: int) -> dict:
         "middle.": onto_photo(middle=lambda r: 0.0),
         "The translation is missing.": onto_photo(translation=lambda r: 0.0),
     },
+    axes=("point", "x y"),
+    rtol=1e-3,
+    atol=0.02,
 )
 def photo_pixels(attempt):
-    near = dict(axes=("point", "x y"), rtol=1e-3, atol=0.02)
     for seed, count in ((1, 4), (2, 3), (3, 2), (4, 1), (5, 7)):
-        points = 60 * torch.randn(count, 3, generator=seeded(seed + 50))
         # the student gets the file as a program would: read from text
         result = json.loads(json.dumps(_a_result(seed)))
-        agree(f"photo_pixels of {count} points", attempt, points, result, **near)
+        points = 60 * normal(count, 3, seed=seed + 50)
+        attempt.case(f"photo_pixels of {count} points", (points, result))
     return "five files that no photo has, and each point is where it belongs"
 
 
@@ -150,6 +148,11 @@ def relit(
     return relight
 
 
+def _two_pictures(got: Tensor, expected: Tensor) -> Figure:
+    images = [image[0].clamp(0, 1).permute(1, 2, 0).numpy() for image in (expected, got)]
+    return gallery(images, ["expected", "yours"])
+
+
 @exercise_check(
     stand_in=relit(),
     mistakes={
@@ -176,29 +179,23 @@ def relit(
             floor=-math.inf, change=lambda image, old, new: image + new - old
         ),
     },
+    axes=("picture", "channel", "row", "column"),
+    atol=1e-4,
+    picture=_two_pictures,
 )
 def relight(attempt):
-    axes = ("picture", "channel", "row", "column")
     for seed, (batch, height, width) in enumerate(((1, 4, 3), (2, 6, 9), (3, 5, 5))):
-        g = seeded(seed)
-        image = torch.rand(batch, 3, height, width, generator=g)
-        normals = F.normalize(torch.randn(batch, 3, height, width, generator=g), dim=1)
-        mask = (torch.rand(batch, 1, height, width, generator=g) > 0.3).float()
-        wide = 0.5 * torch.randn(2, batch, 9, 3, generator=g)
-        light, new_light = ambient_lighting(batch, 0.8) + wide
+        image = uniform(batch, 3, height, width, seed=seed)
+        normals = F.normalize(normal(batch, 3, height, width, seed=seed), dim=1)
+        mask = (uniform(batch, 1, height, width, seed=seed + 3) > 0.3).float()
+        light, new_light = ambient_lighting(batch, 0.8) + 0.5 * normal(2, batch, 9, 3, seed=seed)
         what = f"relight of {batch} pictures of {height} by {width}"
-        arguments = (image, normals, mask, light, new_light)
-        agree(what, attempt, *arguments, axes=axes, atol=1e-4, picture=_two_pictures)
+        attempt.case(what, (image, normals, mask, light, new_light))
     same = attempt(image, normals, torch.ones_like(mask), light, light)
     dark = _shading(normals, light) < DARKEST
     if not torch.allclose(same[~dark], image[~dark], atol=1e-4):
         raise Wrong("Under its own light a photo has to stay as it is, where that is not darkness.")
     return "in three sizes, coloured light, shadow and all"
-
-
-def _two_pictures(got: Tensor, expected: Tensor) -> Figure:
-    images = [image[0].clamp(0, 1).permute(1, 2, 0).numpy() for image in (expected, got)]
-    return gallery(images, ["expected", "yours"])
 
 
 # A caricature -----------------------------------------------------------------------------------
@@ -230,15 +227,15 @@ def exaggerate_stand_in(model, identity, expression, displacement, factor):
             lambda m, i, e, d, f: m.shape((1 + f) * i, e) + d
         ),
     },
+    axes=("face", "vertex", "xyz"),
+    atol=2e-3,
 )
 def exaggerate(attempt):
     model = MorphableModel.load(subdivision=0)
     for batch, factor, seed in ((1, 2.0, 1), (3, 0.0, 2), (2, -1.0, 3), (2, 1.0, 4), (1, 1.6, 5)):
-        g = seeded(seed)
-        identity, expression, _ = model.random(batch, g)
-        expression = expression + 0.3 * torch.randn(expression.shape, generator=g)
-        displacement = torch.randn(batch, len(model.mean), 3, generator=g)
-        arguments = (model, identity, expression, displacement, factor)
-        what = f"exaggerate of {batch} faces by {factor:g}"
-        agree(what, attempt, *arguments, axes=("face", "vertex", "xyz"), atol=2e-3)
+        identity, expression, _ = model.random(batch, seeded(seed))
+        expression = expression + 0.3 * normal(*expression.shape, seed=seed)
+        displacement = normal(batch, len(model.mean), 3, seed=seed)
+        inputs = (model, identity, expression, displacement, factor)
+        attempt.case(f"exaggerate of {batch} faces by {factor:g}", inputs)
     return "factor 0 is the mean face with this expression, and factor 1 is the face itself"

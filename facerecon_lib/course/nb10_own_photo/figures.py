@@ -6,6 +6,7 @@ Notebook 10, sections 2.1 and 2.2.
 import json
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -36,19 +37,15 @@ from .photo_input import ChosenPhoto
 LARGE = 420  # px
 
 
-# From the photo to the face ---------------------------------------------------------------------
-
-
 def found_figure(mine: ChosenPhoto) -> Figure:
     """The photo with what the detector found, and the crop that all else works on."""
     figure, (left, right) = charts(7.6, 4.0, 2)
     left.imshow(mine.photo.pixels)
-    limits = dict(xlim=left.get_xlim(), ylim=left.get_ylim())
-    (x, y), side = _crop_square(mine)
-    left.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=DETECTED, linewidth=2))
+    left.autoscale(False)
+    corner, side = _crop_square(mine)
+    left.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=DETECTED, linewidth=2))
     dots(left, torch.as_tensor(mine.detection.landmarks), DETECTED, 4)
     left.set_title("one face, 68 landmarks,\nand a square around them", fontsize=11)
-    left.set(**limits)
     left.axis("off")
     title = "the crop, 224 × 224:\nall that the networks see"
     picture(right, to_uint8(mine.crop.image[0]), title, 11)
@@ -65,24 +62,26 @@ def _crop_square(mine: ChosenPhoto) -> tuple[list[float], float]:
 def two_ways_figure(mine: ChosenPhoto, base: BaseFaces, fitted: FitResult) -> Figure:
     """Encoder and fit side by side, with how far either is off."""
     faces = {"encoder": base.face, "fit": synthesise(base.face.model, fitted.coefficients)}
-    crop = mine.crop
-    images, titles = [to_uint8(crop.image[0])], ["the photo"]
+    images, titles = [to_uint8(mine.crop.image[0])], ["the photo"]
     for name, face in faces.items():
-        points = face.landmarks(mine.detection.kind)
-        off = float(landmark_error(points, crop.landmarks)[0])
-        image, mask = face.render(near=None)
-        colours = photometric_error(image.clamp(0, 1), crop.image, mask * crop.valid)
-        images.append(on_photo(crop.image, face, LARGE))
-        titles.append(f"{name}: landmarks {off:.1%} off,\ncolours {float(colours[0]):.3f} off")
+        off = float(landmark_error(face.landmarks(mine.detection.kind), mine.crop.landmarks)[0])
+        images.append(on_photo(mine.crop.image, face, LARGE))
+        titles.append(f"{name}: landmarks {off:.1%} off,\n{_colours_off(mine, face)}")
     images += [show_face(face, "shape", LARGE) for face in faces.values()]
     titles += [f"{name}: its shape" for name in faces]
     return gallery(images, titles, columns=5, size=2.7)
 
 
+def _colours_off(mine: ChosenPhoto, face: Face) -> str:
+    image, mask = face.render(near=None)
+    off = photometric_error(image.clamp(0, 1), mine.crop.image, mask * mine.crop.valid)
+    return f"colours {float(off[0]):.3f} off"
+
+
 def warnings_of(mine: ChosenPhoto, coefficients: FaceCoefficients, model: MorphableModel) -> str:
     """Why the result is not to be trusted, in a line; or that nothing speaks against it."""
-    verdict = _verdict(mine, coefficients, model)
-    return "; ".join(verdict.reasons[0]) or "nothing speaks against it"
+    reasons = _verdict(mine, coefficients, model).reasons[0]
+    return "; ".join(reasons) or "nothing speaks against it"
 
 
 def _verdict(mine: ChosenPhoto, c: FaceCoefficients, model: MorphableModel) -> FitResult:
@@ -94,9 +93,8 @@ def _verdict(mine: ChosenPhoto, c: FaceCoefficients, model: MorphableModel) -> F
 def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
     """Photo, base and detailed face, large, and a part of each larger still."""
     base, photo = augmented.base.face, mine.crop.image
-    large = F.interpolate(photo, (800, 800), mode="bicubic").clamp(0, 1)[0]
     images = {
-        "the photo": to_uint8(large),
+        "the photo": to_uint8(F.interpolate(photo, (800, 800), mode="bicubic")[0]),
         f"base: {base.model.sizes.vector} numbers": on_photo(photo, base, 800),
         "detailed: two maps more": on_photo(photo, augmented.face, 800),
     }
@@ -109,9 +107,6 @@ def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
     for axis, (name, image) in zip(above, images.items(), strict=True):
         picture(axis, image[::2, ::2], name, 11)
     return figure
-
-
-# Back onto the photo ----------------------------------------------------------------------------
 
 
 def result_of(mine: ChosenPhoto, augmented: AugmentedFaces) -> dict:
@@ -129,19 +124,14 @@ def glasses(model: MorphableModel, vertices: Float[Tensor, "1 vertex 3"]) -> lis
     apart = (eyes[1] - eyes[0]).norm()
     front = torch.stack([points[27, 2] + 1.0, *(eye[2] + 11.0 for eye in eyes)]).max()
     angle = torch.linspace(0, 2 * math.pi, 60)
-    lines = []
-    for eye in eyes:
-        rim = torch.stack([0.38 * apart * angle.cos(), 0.32 * apart * angle.sin(), 0 * angle], -1)
-        lines.append(rim + torch.stack([eye[0], eye[1] - 0.06 * apart, front]))
+    rim = torch.stack([0.38 * apart * angle.cos(), 0.32 * apart * angle.sin(), 0 * angle], -1)
+    rims = [rim + torch.stack([eye[0], eye[1] - 0.06 * apart, front]) for eye in eyes]
     along = torch.linspace(0, 1, 12)[:, None]
-    inner = [lines[0][0], lines[1][30]]
-    bridge = inner[0] * (1 - along) + inner[1] * along
+    bridge = rims[0][0].lerp(rims[1][30], along)
     bridge[:, 1] += 3.0 * torch.sin(math.pi * along[:, 0])
-    lines.append(bridge)
-    ears = vertices[0, :, 0].amin(), vertices[0, :, 0].amax()
-    for outer, ear in zip((lines[0][30], lines[1][0]), ears, strict=True):
-        end = torch.stack([ear, outer[1] + 4.0, front - 75.0])
-        lines.append(outer * (1 - along) + end * along)
+    lines = [*rims, bridge]
+    for outer, ear in zip((rims[0][30], rims[1][0]), vertices[0, :, 0].aminmax(), strict=True):
+        lines.append(outer.lerp(torch.stack([ear, outer[1] + 4.0, front - 75.0]), along))
     return lines
 
 
@@ -151,13 +141,11 @@ def glasses_figure(
     """The lines on the photo, whole and close, without what the head hides; and on it turned."""
     figure, axes = charts(10.5, 4.1, 3)
     face, c = augmented.face, augmented.base.coefficients
-    hidden = [_hidden(line, face, c) for line in lines]
     for axis, width in zip(axes[:2], (1.2, 3.0), strict=True):
         axis.imshow(mine.photo.pixels)
-        limits = dict(xlim=axis.get_xlim(), ylim=axis.get_ylim())
-        for points, behind in zip(pixels, hidden, strict=True):
-            _draw(axis, points, behind, width)
-        axis.set(**limits)
+        axis.autoscale(False)
+        for line, points in zip(lines, pixels, strict=True):
+            _draw(axis, points, _projected(line, face, c)[1], width)
     (x, y), side = _crop_square(mine)
     axes[1].set(xlim=(x, x + side), ylim=(y + side, y))
 
@@ -168,8 +156,7 @@ def glasses_figure(
     c.translation = (turned.v_camera[:, :1] - posed)[:, 0]
     picture(axes[2], show_face(turned, "studio", LARGE))
     for line in lines:
-        points, _ = _projected(line, turned, c)
-        _draw(axes[2], points, _hidden(line, turned, c), 3.0)
+        _draw(axes[2], *_projected(line, turned, c), 3.0)
     titles = ("on the photo", "closer", "the same lines, the head turned")
     for axis, title in zip(axes, titles, strict=True):
         axis.axis("off")
@@ -177,32 +164,21 @@ def glasses_figure(
     return figure
 
 
-def _draw(
-    axis: Axes, points: Float[Tensor, "point 2"], hidden: Bool[Tensor, " point"], width: float
-) -> None:
+def _draw(axis: Axes, points: Tensor, hidden: Bool[Tensor, " point"], width: float) -> None:
     seen = points.masked_fill(hidden[:, None], torch.nan)
     axis.plot(*seen.T, color="#101418", lw=width, solid_capstyle="round")
 
 
 def _projected(
     line: Float[Tensor, "point 3"], face: Face, c: FaceCoefficients
-) -> tuple[Float[Tensor, "point 2"], Float[Tensor, " point"]]:
-    """Where points of the model frame appear in the crop, in the pose of c, and their depth."""
+) -> tuple[Float[Tensor, "point 2"], Bool[Tensor, " point"]]:
+    """Where points of the model frame appear in the crop in the pose of c; which the face hides."""
     posed = pose(line[None], c.rotation, c.scale, c.translation)
-    return ndc_to_pixels(project_ndc(posed, face.fov_deg), CROP_SIZE)[0], posed[0, :, 2]
-
-
-def _hidden(
-    line: Float[Tensor, "point 3"], face: Face, c: FaceCoefficients
-) -> Bool[Tensor, " point"]:
-    """Which points of a line in the model frame lie behind the face in the pose of c."""
-    points, depth = _projected(line, face, c)
+    points = ndc_to_pixels(project_ndc(posed, face.fov_deg), CROP_SIZE)[0]
     surface, mask = face.render(attributes=face.v_camera[..., 2:], near=None)
     x, y = points.long().clamp(0, CROP_SIZE - 1).T
-    return depth > torch.where(mask > 0, surface, torch.inf)[0, 0, y, x] + 1.0
-
-
-# Another light ----------------------------------------------------------------------------------
+    hidden = posed[0, :, 2] > torch.where(mask > 0, surface, torch.inf)[0, 0, y, x] + 1.0
+    return points, hidden
 
 
 def normals_of(face: Face, size: int = LARGE) -> tuple[Tensor, Tensor]:
@@ -212,15 +188,9 @@ def normals_of(face: Face, size: int = LARGE) -> tuple[Tensor, Tensor]:
 
 
 def lamp(
-    like: Float[Tensor, "1 9 3"],
-    side: float,
-    up: float,
-    colour: Sequence[float] = (1.0, 1.0, 1.0),
+    like: Float[Tensor, "1 9 3"], side: float, up: float, colour: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> Float[Tensor, "1 9 3"]:
-    """Soft light from one side, as bright as the light `like`.
-
-    side, up: -1 to 1, towards the viewer's right and upwards.
-    """
+    """Soft light as bright as `like`; side, up: -1 to 1, from the viewer's right and from above."""
     light = ambient_lighting(1, 0.7)
     light[:, 1:4] = 1.1 * F.normalize(torch.tensor([up, 0.75, side]), dim=0)[:, None]
     return light * (light_level(like) / light_level(light)) * torch.tensor(colour)
@@ -231,17 +201,11 @@ def relit_figure(pictures: Mapping[str, Float[Tensor, "1 3 height width"]]) -> F
     return gallery([to_uint8(p[0]) for p in pictures.values()], list(pictures), size=3.0)
 
 
-# Other expressions, other skin, more of oneself -------------------------------------------------
-
-
 def moved(
-    augmented: AugmentedFaces,
-    expression: Float[Tensor, "1 expression"] | None = None,
-    albedo: Float[Tensor, "1 albedo"] | None = None,
-    yaw_deg: float = 0.0,
-    vertices: Float[Tensor, "1 vertex 3"] | None = None,
+    augmented: AugmentedFaces, expression=None, albedo=None, yaw_deg: float = 0.0, vertices=None
 ) -> Face:
-    """The detailed face with another expression, skin or shape under the same two offsets."""
+    """The detailed face with other coefficients of expression (1, Ke) or albedo (1, Ka) under the
+    same two offsets, or with other vertices (1, V, 3)."""
     model, c, offsets = augmented.face.model, augmented.base.coefficients, augmented.offsets
     if vertices is None:
         expression = c.expression if expression is None else expression
@@ -253,12 +217,11 @@ def moved(
 def people_figure(augmented: AugmentedFaces) -> Figure:
     """The same offsets on other skins: what belongs to the person, and what to the offset."""
     model, generator = augmented.face.model, torch.Generator().manual_seed(1)
-    skins = model.albedo_samples[
-        torch.randperm(len(model.albedo_samples), generator=generator)[:64]
-    ]
+    order = torch.randperm(len(model.albedo_samples), generator=generator)
+    skins = model.albedo_samples[order[:64]]
     tone = (skins @ model.albedo_basis.mean(1)).sum(-1)  # dark to light
     faces = [moved(augmented)]
-    faces += [moved(augmented, albedo=skins[i : i + 1]) for i in tone.argsort()[::16].tolist()]
+    faces += [moved(augmented, albedo=skins[None, i]) for i in tone.argsort()[::16]]
     names = ["as reconstructed", *["another skin, same offset"] * (len(faces) - 1)]
     return gallery([show_face(face, "studio", LARGE) for face in faces], names, size=2.3)
 
@@ -267,15 +230,10 @@ def caricature_figure(augmented: AugmentedFaces, shapes: Mapping[float, Tensor])
     """The face with more and less of what sets it apart from the mean."""
     words = {0.0: ": nobody", 1.0: ": as it is", -1.0: ": the opposite"}
     names = [f"k = {factor:g}{words.get(factor, '')}" for factor in shapes]
-    images = [
-        show_face(moved(augmented, vertices=vertices, yaw_deg=yaw), "studio", 360)
-        for yaw in (0.0, -40.0)
-        for vertices in shapes.values()
-    ]
+    views = product((0.0, -40.0), shapes.values())
+    faces = [moved(augmented, yaw_deg=yaw, vertices=vertices) for yaw, vertices in views]
+    images = [show_face(face, "studio", 360) for face in faces]
     return gallery(images, names, columns=len(shapes), size=2.1)
-
-
-# What one photo does not say -------------------------------------------------------------------
 
 
 def size_figure(mine: ChosenPhoto, model: MorphableModel, c: FaceCoefficients) -> Figure:
@@ -284,9 +242,8 @@ def size_figure(mine: ChosenPhoto, model: MorphableModel, c: FaceCoefficients) -
     larger.scale, larger.translation = 1.2 * c.scale, 1.2 * c.translation
     images, titles = [], []
     for coefficients in (c, larger):
-        face = synthesise(model, coefficients)
+        face, away = synthesise(model, coefficients), float(coefficients.translation[0, 2])
         width = float(coefficients.scale) * float(face.vertices[0, :, 0].max() * 2)
-        away = float(coefficients.translation[0, 2])
         images.append(on_photo(mine.crop.image, face, LARGE))
         titles.append(f"{width:.0f} mm wide, {away / 10:.0f} cm away")
     difference = np.abs(images[0].astype(int) - images[1]).astype(np.uint8)
@@ -314,13 +271,9 @@ def lights_figure(
     mine: ChosenPhoto, model: MorphableModel, beliefs: Mapping[str, FaceCoefficients]
 ) -> Figure:
     """One photo, several beliefs about its light: the lit face hardly changes, the skin does."""
-    photo, faces = mine.crop.image, [synthesise(model, c) for c in beliefs.values()]
-    titles = []
-    for name, face in zip(beliefs, faces, strict=True):
-        image, mask = face.render(near=None)
-        off = photometric_error(image.clamp(0, 1), photo, mask * mine.crop.valid)
-        titles.append(f"{name}: colours {float(off[0]):.3f} off")
+    faces = [synthesise(model, c) for c in beliefs.values()]
+    titles = [f"{n}: {_colours_off(mine, face)}" for n, face in zip(beliefs, faces, strict=True)]
     titles += ["its skin without light"] * len(faces)
-    images = [on_photo(photo, face, LARGE) for face in faces]
+    images = [on_photo(mine.crop.image, face, LARGE) for face in faces]
     images += [show_face(face, "unlit", LARGE) for face in faces]
     return gallery(images, titles, columns=len(faces), size=2.9)

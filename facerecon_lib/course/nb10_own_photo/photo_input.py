@@ -11,7 +11,6 @@ Notebook 10.
 """
 
 import base64
-import binascii
 import html
 import sys
 import uuid
@@ -90,13 +89,14 @@ class ChosenPhoto:
     crop: Crop
 
     def __init__(self) -> None:
-        self._set(sample_photo(), sample_detection())
-        self.message = "This is the photo that comes with the course. Yours may take its place."
         self._say = lambda: None
+        message = "This is the photo that comes with the course. Yours may take its place."
+        self._set(sample_photo(), sample_detection(), message)
 
-    def _set(self, photo: Photo, detection: Detection) -> None:
+    def _set(self, photo: Photo, detection: Detection, message: str) -> None:
         crop = align(photo.pixels, detection.landmarks)
-        self.photo, self.detection, self.crop = photo, detection, crop
+        self.photo, self.detection, self.crop, self.message = photo, detection, crop, message
+        self._say()
 
     def take(self, source: str | Path | bytes, name: str | None = None) -> bool:
         """Look for a face in a file, or in the bytes of one; True where the photo is now this one.
@@ -105,15 +105,13 @@ class ChosenPhoto:
         """
         try:
             photo = load_image(source, name)
-            self._set(photo, detect(photo))
-        except ValueError as error:
-            return self._refuse(one_line(error))
+            detection = detect(photo)
+            count = detection.faces_found
+            which = f"; the largest of {count} faces" if count > 1 else ""
+            self._set(photo, detection, f"{photo.name}: taken{which}. Now run the cells below.")
         except Exception as error:  # in a widget's callback a traceback would go unseen
-            return self._refuse(f"{type(error).__name__}: {one_line(error)}")
-        count = self.detection.faces_found
-        which = f"; the largest of {count} faces" if count > 1 else ""
-        self.message = f"{photo.name}: taken{which}. Now run the cells below."
-        self._say()
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            return self._refuse(kind + one_line(error))
         return True
 
     def _refuse(self, reason: str) -> bool:
@@ -123,24 +121,16 @@ class ChosenPhoto:
 
     def take_captured(self, answer: str) -> bool:
         """The same of what the browser's camera gave: a data URL, or "error: " and a sentence."""
-        head, _, data = answer.partition(",")
         if answer.startswith("error: "):
             return self._refuse(answer[7:300])
-        if not head.startswith("data:image/"):
+        if not answer.startswith("data:image/"):
             return self._refuse("the camera gave no picture")
-        try:
-            picture = base64.b64decode(data, validate=True)
-        except binascii.Error:
-            picture = b""
-        return self.take(picture, "the camera's picture")
+        return self.take(base64.b64decode(answer.partition(",")[2]), "the camera's picture")
 
     def take_uploaded(self, value: tuple | dict) -> bool:
         """The same of the `value` of an ipywidgets.FileUpload, as version 7 or 8 has it."""
         files = list(value.items()) if isinstance(value, dict) else [(f["name"], f) for f in value]
-        if not files:
-            return False
-        name, file = files[-1]
-        return self.take(bytes(file["content"]), name)
+        return bool(files) and self.take(bytes(files[-1][1]["content"]), files[-1][0])
 
     def camera(self) -> None:
         """Take a picture with the camera on Colab; elsewhere the button beside the upload does."""
@@ -157,14 +147,13 @@ class ChosenPhoto:
         import ipywidgets as w
         from IPython.display import Javascript, display
 
-        anchor = f"facerecon-{uuid.uuid4().hex[:8]}"
+        anchor, absent = f"facerecon-{uuid.uuid4().hex[:8]}", {"display": "none"}
         upload = w.FileUpload(accept="image/*", multiple=False, description="Upload a photo")
         upload.layout.width = "auto"  # its icon leaves the words no room in a button's usual width
         camera = w.Button(description="Take a picture", icon="camera")
         camera.layout.display = "none" if on_colab() else None
-        field = w.Textarea(layout={"display": "none"})
-        stage, scripts = w.Box(), w.Output()
-        hidden = w.Box([field], layout={"display": "none"})
+        field, stage, scripts = w.Textarea(layout=absent), w.Box(), w.Output()
+        hidden = w.Box([field], layout=absent)
         hidden.add_class(f"{anchor}-field")
         stage.add_class(anchor)
         image = w.Image(format="png", width=PREVIEW, height=PREVIEW)
@@ -189,17 +178,13 @@ class ChosenPhoto:
         field.observe(captured, names="value")
         self._say = say
         say()
-        buttons = w.HBox([upload, camera])
-        box = w.VBox([buttons, stage, image, text, privacy, hidden, scripts])
+        box = w.VBox([w.HBox([upload, camera]), stage, image, text, privacy, hidden, scripts])
         still = captioned(to_uint8(self.crop.image[0]), "Run this cell to choose your own photo")
         show_widget(box, f"photo: {self.photo.name}", still)
 
 
 def choose_photo(source: str | Path | None = None) -> ChosenPhoto:
-    """Show what to choose a photo with. It starts at the file `source`, or at the bundled photo.
-
-    An unusable file is answered by a line, as every other photo.
-    """
+    """Show what to choose a photo with. It starts at the file `source`, or at the bundled photo."""
     chosen = ChosenPhoto()
     if source is not None:
         chosen.take(source)
