@@ -1,3 +1,1 @@
 """The command `facerecon`."""
-
-from .app import main as main

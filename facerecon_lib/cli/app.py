@@ -28,20 +28,8 @@ app.add_typer(train_app, name="train")
 RENAMED = {"--light": "--illumination", "--detail": "--augmented", "--details": "--wrinkles"}
 RENAMED |= {"--no-details": "--no-wrinkles", "--detail-checkpoint": "--unet"}
 
-
-def main() -> None:
-    """The entry point: typer's own usage errors exit with 2, as ours do."""
-    for word in sys.argv[1:]:
-        old, *_ = word.partition("=")
-        if old in RENAMED:
-            fail(f"{old} is called {RENAMED[old]} now")
-            sys.exit(2)
-    app()
-
-
-app.command()(fit)
-app.command()(reconstruct)
-app.command()(evaluate)
+for command in (fit, reconstruct, evaluate):
+    app.command()(command)
 
 
 @app.command()
@@ -49,5 +37,14 @@ def doctor() -> None:
     """Print what is here, what is missing, and what to do about it."""
     from .doctor import report
 
-    good = report(out_console)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(0 if report(out_console) else 1)
+
+
+def main() -> None:
+    """The entry point: typer's own usage errors exit with 2, as ours do."""
+    for word in sys.argv[1:]:
+        old = word.partition("=")[0]
+        if old in RENAMED:
+            fail(f"{old} is called {RENAMED[old]} now")
+            sys.exit(2)
+    app()

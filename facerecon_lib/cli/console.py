@@ -1,7 +1,7 @@
 """What the commands share: where they print, how they refuse, and the options that they check."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -12,6 +12,13 @@ from ..fitting.weights import RECOGNITION_WEIGHTS
 from ..reconstruction.output_folder import OutputError
 
 out_console, error_console = Console(highlight=False), Console(stderr=True, highlight=False)
+
+NETWORKS = ("none", *sorted(RECOGNITION_WEIGHTS))
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One line on stdout, however long."""
+    out_console.print(text, markup=False, soft_wrap=True, style=style)
 
 
 def fail(message: object) -> None:
@@ -39,14 +46,17 @@ def writing(file: object) -> Iterator[None]:
 
 
 def one_thread() -> None:
-    """For one photo at a time, whose tensors are small.
-
-    A second thread gains a fifth on an idle machine, and on a busy one the two wait for each other
-    several times as long as one alone takes.
-    """
+    """For small tensors: a second thread gains a fifth, and on a busy machine loses much more."""
     import torch
 
     torch.set_num_threads(1)
+
+
+def check_choice(option: str, value: str | None, choices: Sequence[str]) -> None:
+    """Raises OutputError where the value of an option is none of the choices; None is not set."""
+    if value not in (None, *choices):
+        *most, last = choices
+        raise OutputError(f"--{option} {value}: expected {', '.join(most)} or {last}")
 
 
 def check_device(device: str) -> None:
@@ -60,13 +70,6 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = one_line(error).split(". ")[0]
         raise OutputError(f"--device {device}: cannot be used here ({reason})") from error
-
-
-def check_network(name: str | None) -> None:
-    """Raises OutputError for an unknown face-recognition network."""
-    names = sorted(RECOGNITION_WEIGHTS)
-    if name not in (None, "none", *names):
-        raise OutputError(f"--recognition {name}: expected none, {' or '.join(names)}")
 
 
 def network_named(name: str, device: str):

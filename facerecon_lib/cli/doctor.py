@@ -1,10 +1,11 @@
-"""What is installed, what is missing and what to do: `facerecon doctor`."""
+"""What is installed, what is missing and what to do: `facerecon doctor`. Notebook 00."""
 
 import importlib
 import importlib.metadata
 import os
 import platform
 import warnings
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.markup import escape
@@ -38,96 +39,87 @@ PACKAGES = (
 )
 
 
+Row = tuple[str, str, str, bool, bool]
+"""What, its state, what to do, whether it works, and whether fitting a photo needs it."""
+
+
 def report(console: Console) -> bool:
     """Print the tables; True when everything that fitting needs is here."""
-    good = True
     table = Table(title=f"facerecon-lib {__version__}, Python {platform.python_version()}")
     for column in ("what", "state", "what to do"):
         table.add_column(column, overflow="fold")
-    for name, module, needed, todo in PACKAGES:
-        try:
-            version = importlib.metadata.version(name)
-            if module is not None:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    importlib.import_module(module)
-            table.add_row(name, version, "")
-        except importlib.metadata.PackageNotFoundError:
-            good &= not needed
-            table.add_row(name, "[red]missing[/]" if needed else "not installed", todo)
-        except Exception as error:  # a package that is there and does not load, for any reason
-            good &= not needed
-            table.add_row(name, f"[red]does not load: {escape(one_line(error)[:200])}[/]", todo)
-    model, row = _model()
-    for name, state, todo, fine in (*_devices(), row, _encoder(model), _unet(model)):
-        good &= fine or name in ("encoder", "offset U-Net")  # fitting does without
-        table.add_row(name, escape(state) if fine else f"[red]{escape(state)}[/]", todo)
-    console.print(table)
+    rows = [_package(*package) for package in PACKAGES]
     try:
-        console.print(_detectors())
-    except Exception as error:
-        good = False
-        console.print(f"detectors: {one_line(error)[:200]}", markup=False)
+        rows += [*_devices(), *_files()]
+        detectors = _detectors()
+    except Exception as error:  # whatever it is, the tables are printed
+        detectors = ""
+        rows.append(("library", one_line(error)[:200], "see above, or reinstall", False, True))
+    for name, state, todo, works, needed in rows:
+        red = not works and (needed or state != "not installed")
+        table.add_row(name, f"[red]{escape(state)}[/]" if red else escape(state), todo)
+    console.print(table)
+    console.print(detectors)
+    good = all(works or not needed for *_, works, needed in rows)
     console.print("Ready to fit photos." if good else "Not ready: see what to do above.")
     return good
 
 
-def _devices():
+def _package(name: str, module: str | None, needed: bool, todo: str) -> Row:
     try:
-        import torch
-    except Exception:  # reported in the table of packages
-        return
-    threads = torch.get_num_threads()
-    yield "processor", f"{threads} thread{'s' * (threads > 1)}", "", True
-    if torch.cuda.is_available():
-        yield "GPU", torch.cuda.get_device_name(0), "", True
-    else:
-        yield "GPU", "none", "not needed: everything runs on the processor", True
+        version = importlib.metadata.version(name)
+        if module is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(module)
+    except importlib.metadata.PackageNotFoundError:
+        return name, "missing" if needed else "not installed", todo, False, needed
+    except Exception as error:  # a package that is there and does not load, for any reason
+        return name, f"does not load: {one_line(error)[:200]}", todo, False, needed
+    return name, version, "", True, needed
 
 
-def _model():
-    """(face model, row); None where it does not load."""
-    try:
-        from ..face.morphable_model import MorphableModel
+def _devices() -> Iterator[Row]:
+    import torch
 
-        model = MorphableModel.load(subdivision=0)
-    except Exception as error:
-        todo = "reinstall, or rebuild it with data_scripts/build_face_model.py"
-        todo = _unless_named("FACERECON_MODEL", todo)
-        return None, ("face model", one_line(error)[:200], todo, False)
-    sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
-    return model, ("face model", f"{model.metadata.get('name')}: {sizes}", "", True)
+    yield "processor", f"{torch.get_num_threads()} threads", "", True, True
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    todo = "" if gpu else "not needed: everything runs on the processor"
+    yield "GPU", gpu or "none", todo, True, False
 
 
-def _encoder(model) -> tuple[str, str, str, bool]:
-    try:
-        from ..networks.encoder import load_encoder
+def _files() -> Iterator[Row]:
+    """The face model, and the two networks that are for it."""
+    from ..face.morphable_model import MorphableModel
+    from ..networks.encoder import load_encoder
+    from ..networks.unet import load_unet
 
-        encoder = load_encoder(model=model)
-    except Exception as error:
-        todo = "facerecon reconstruct needs it, fit does not; reinstall, or facerecon train base"
-        return "encoder", one_line(error)[:200], _unless_named("FACERECON_ENCODER", todo), False
-    weights = sum(p.numel() for p in encoder.parameters()) / 1e6
-    sizes = "{} identity, {} expression, {} albedo modes".format(*encoder.sizes)
-    state = f"{encoder.name}: {encoder.backbone}, {weights:.1f} million weights, {sizes}"
-    return "encoder", state, "", True
-
-
-def _unet(model) -> tuple[str, str, str, bool]:
-    try:
-        from ..networks.unet import load_unet
-
-        unet = load_unet(model=model)
-    except Exception as error:
-        todo = "--augmented alone needs it; reinstall, or facerecon train augmented"
-        return "offset U-Net", one_line(error)[:200], _unless_named("FACERECON_UNET", todo), False
-    weights = sum(p.numel() for p in unet.parameters()) / 1e6
-    return "offset U-Net", f"{unet.name}: {weights:.1f} million weights", "", True
-
-
-def _unless_named(variable: str, todo: str) -> str:
-    """What to do about a file that ships; of one that a variable names, where it comes from."""
-    return f"${variable} names it: change it, or unset it" if os.environ.get(variable) else todo
+    model = None
+    reconstruct = "facerecon reconstruct needs it, fit does not"
+    for name, variable, load, todo in (
+        ("face model", "FACERECON_MODEL", lambda _: MorphableModel.load(subdivision=0),
+         "reinstall, or rebuild it with data_scripts/build_face_model.py"),
+        ("encoder", "FACERECON_ENCODER", lambda model: load_encoder(model=model),
+         f"{reconstruct}; reinstall, or facerecon train base"),
+        ("offset U-Net", "FACERECON_UNET", lambda model: load_unet(model=model),
+         "--augmented alone needs it; reinstall, or facerecon train augmented"),
+    ):  # fmt: skip
+        needed = name == "face model"
+        try:
+            loaded = load(model)
+        except Exception as error:
+            if os.environ.get(variable):
+                todo = f"${variable} names it: change it, or unset it"
+            yield name, one_line(error)[:200], todo, False, needed
+            continue
+        model = loaded if needed else model
+        facts = [loaded.backbone] if hasattr(loaded, "backbone") else []
+        if not needed:
+            facts.append(f"{sum(p.numel() for p in loaded.parameters()) / 1e6:.1f} million weights")
+        if hasattr(loaded, "sizes"):
+            facts.append("{} identity, {} expression, {} albedo modes".format(*loaded.sizes))
+        title = loaded.metadata.get("name") if needed else loaded.name
+        yield name, f"{title}: {', '.join(facts)}", "", True, needed
 
 
 def _detectors() -> Table:

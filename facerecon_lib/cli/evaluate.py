@@ -3,14 +3,10 @@
 Notebook 09, section 2.3.
 """
 
-from __future__ import annotations
-
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from json import dumps, loads
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -19,18 +15,17 @@ from ..files.atomic import write_whole
 from ..files.errors import one_line
 from ..reconstruction.output_folder import OutputError
 from .console import (
+    NETWORKS,
+    check_choice,
     check_device,
-    check_network,
     error_console,
     network_named,
     out_console,
     refusals,
+    say,
     writing,
 )
 from .options import options_of
-
-if TYPE_CHECKING:
-    from ..evaluation.evaluation import Evaluation
 
 
 @options_of(EvaluationSettings, arguments=("checkpoint",))
@@ -39,31 +34,35 @@ def evaluate(**options) -> None:
     settings = EvaluationSettings(**options)
     with refusals():
         settings.check()
-        check_network(settings.recognition)
+        check_choice("recognition", settings.recognition, NETWORKS)
         check_device(settings.device)
-        evaluations = _evaluations(settings)
-        for name, evaluation in evaluations.items():
-            _show(evaluation)
-            if settings.figure is not None:
-                _draw(evaluation, settings.figure, name if len(evaluations) > 1 else "")
-        if settings.json is not None:
-            _write(evaluations, settings.json)
+        _publish(_evaluations(settings), settings)
 
 
-def _evaluations(s: EvaluationSettings) -> dict[str, Evaluation]:
-    """By what was evaluated: "rendered", "photos", "data"."""
+def _evaluations(s: EvaluationSettings) -> dict:
+    """An Evaluation of each that was asked for: "rendered", "photos", "data"."""
     paths = [] if s.photos is None else _photo_paths(s.photos)
     from ..data.rendered.faces import RenderedFaces
-    from ..evaluation.runs import evaluate_photos, evaluate_rendered
+    from ..data.shards.reader import PhotoShards
+    from ..evaluation.runs import evaluate_batches, evaluate_photos, evaluate_rendered
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
+    from ..networks.face_networks import RecognitionError
 
     model = MorphableModel.load(s.model).to(s.device)
     encoder = load_encoder(s.checkpoint, model, s.device)
     branch = _branch(encoder, model, s)
-    network, notes = _judge(s.recognition, s.device)
-    trained = _training_of(encoder)
-    if network is not None and _knows(encoder, trained, network.name):
+    trained = loads(encoder.metadata.get("settings", "{}"))
+    network, notes = None, []
+    try:
+        network = network_named(s.recognition or "dlib", s.device)
+    except RecognitionError as error:  # without dlib the rest is measured all the same
+        if s.recognition is not None:
+            raise
+        notes.append(f"identity was not measured: {one_line(error)}")
+    # Is the judge of identity also the encoder's teacher, or its eye?
+    own = (trained.get("recognition"), encoder.backbone.partition("_")[0])
+    if network is not None and network.name in own:
         notes.append(
             f"identity is judged by {network.name}, which the encoder was made with: expect it "
             "to flatter; another --recognition is impartial"
@@ -72,19 +71,24 @@ def _evaluations(s: EvaluationSettings) -> dict[str, Evaluation]:
     if count := s.rendered_faces:
         faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
         with _counting("rendered faces", count) as progress:
-            rendered = evaluate_rendered(
+            evaluation = evaluate_rendered(
                 branch, faces, count, network, scans=s.scans, progress=progress
             )
         if [trained.get(key) for key in ("data", "seed", "family")] == [None, s.seed, s.family]:
             note = "these are the rendered faces of its training: take another --seed"
-            rendered.notes.append(note)
-        evaluations["rendered"] = rendered
+            evaluation.notes.append(note)
+        evaluations["rendered"] = evaluation
     if paths:
         with _counting("photos", len(paths)) as progress:
             evaluations["photos"] = evaluate_photos(branch, paths, network, progress=progress)
     if s.data is not None:
         split = s.split or trained.get("split", "random")
-        evaluations["data"] = _on_shards(branch, network, s.data, split, model.device)
+        shards = PhotoShards(s.data, 16, part="test", split=split, complete=True, device=s.device)
+        what = f"the test part of {s.data} (split: {split})"
+        with _counting("photos of shards", shards.photos) as progress:
+            evaluation = evaluate_batches(branch, shards, what, network, progress=progress)
+        evaluation.failures = dict(shards.damaged)
+        evaluations["data"] = evaluation
     for evaluation in evaluations.values():
         evaluation.notes += notes
     return evaluations
@@ -96,10 +100,8 @@ def _branch(encoder, model, s: EvaluationSettings):
     from ..face.morphable_model import MorphableModel
     from ..networks.unet import UNetError, load_unet
 
-    light = s.illumination or "encoder"
-    if s.augmented:
-        facts = load_unet(s.unet).metadata
-        light = s.illumination or facts.get("light", "photo")
+    facts = load_unet(s.unet).metadata if s.augmented else {"light": "encoder"}
+    light = s.illumination or facts.get("light", "photo")
     if light == "known" and (s.photos is not None or s.data is not None):
         raise OutputError(
             "--illumination known: only rendered faces come with it; take free or grey"
@@ -131,82 +133,40 @@ def _photo_paths(photos: Path) -> list[Path]:
         raise OutputError(f"--photos {photos}: there is no such folder")
     paths = sorted(p for p in photos.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
-        raise OutputError(
-            f"--photos {photos}: holds no photo ({', '.join(sorted(PHOTO_SUFFIXES))})"
-        )
+        suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
+        raise OutputError(f"--photos {photos}: holds no photo ({suffixes})")
     return paths
-
-
-def _judge(recognition: str | None, device: str):
-    """(network, notes): without dlib the rest is measured all the same, and it is said."""
-    from ..networks.face_networks import RecognitionError
-
-    try:
-        return network_named(recognition or "dlib", device), []
-    except RecognitionError as error:
-        if recognition is not None:
-            raise
-        return None, [f"identity was not measured: {one_line(error)}"]
-
-
-def _training_of(encoder) -> dict:
-    """The settings that the checkpoint was trained with, where it tells."""
-    try:
-        return dict(loads(encoder.metadata.get("settings", "{}")))
-    except (TypeError, ValueError):
-        return {}
-
-
-def _knows(encoder, trained: dict, network: str) -> bool:
-    """Is the judge of identity also the encoder's teacher, or its eye?"""
-    return trained.get("recognition") == network or encoder.backbone.startswith(network)
-
-
-def _on_shards(branch, network, data: str, split: str, device) -> Evaluation:
-    from ..data.shards.reader import PhotoShards
-    from ..evaluation.runs import evaluate_batches
-
-    settings = dict(part="test", split=split, complete=True, device=device)
-    shards = PhotoShards(data, 16, **settings)
-    what = f"the test part of {data} (split: {split})"
-    with _counting("photos of shards", shards.photos) as count:
-        evaluation = evaluate_batches(branch, shards, what, network, progress=count)
-    evaluation.failures = dict(shards.damaged)
-    return evaluation
 
 
 @contextmanager
 def _counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    quiet = not sys.stderr.isatty()
+    quiet = not error_console.is_terminal
     with Progress(*columns, console=error_console, transient=True, disable=quiet) as bars:
         task = bars.add_task(what, total=total)
         yield lambda done: bars.update(task, completed=done)
 
 
-def _show(evaluation: Evaluation) -> None:
+def _publish(evaluations: dict, s: EvaluationSettings) -> None:
+    """Print tables and notes, draw a figure per part, and write every number in one file."""
     from ..evaluation.tables import tables
-
-    for table in tables(evaluation):
-        out_console.print(table)
-    for name, why in evaluation.failures.items():
-        out_console.print(f"{name}: left out: {one_line(why)}", markup=False, soft_wrap=True)
-    for note in evaluation.notes:
-        out_console.print(note, markup=False, soft_wrap=True)
-
-
-def _draw(evaluation: Evaluation, figure: Path, part: str) -> None:
     from ..pictures.sheets import save_figure
 
-    path = figure.with_stem(f"{figure.stem}-{part}") if part else figure
-    with writing(path):
-        save_figure(evaluation.figure(), path)
-    out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)
-
-
-def _write(evaluations: dict[str, Evaluation], path: Path) -> None:
-    """Every number of every part in one file, which appears whole or not at all."""
-    content = {name: evaluation.as_dict() for name, evaluation in evaluations.items()}
-    with writing(path), write_whole(path) as partial:
-        partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
-    out_console.print(f"-> {one_line(path)}", markup=False, soft_wrap=True)
+    for part, evaluation in evaluations.items():
+        for table in tables(evaluation):
+            out_console.print(table)
+        for name, why in evaluation.failures.items():
+            say(f"{name}: left out: {one_line(why)}")
+        for note in evaluation.notes:
+            say(note)
+        if s.figure is not None:
+            tail = f"-{part}" if len(evaluations) > 1 else ""
+            path = s.figure.with_stem(s.figure.stem + tail)
+            with writing(path):
+                save_figure(evaluation.figure(), path)
+            say(f"-> {one_line(path)}")
+    if s.json is not None:
+        content = {part: evaluation.as_dict() for part, evaluation in evaluations.items()}
+        with writing(s.json), write_whole(s.json) as partial:
+            partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
+        say(f"-> {one_line(s.json)}")

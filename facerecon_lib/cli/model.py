@@ -2,33 +2,33 @@
 
 for name, value in model_facts(MorphableModel.load("bfm.safetensors", subdivision=0)):
     print(name, value)
-"""
 
-from __future__ import annotations
+Notebook 01.
+"""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..reconstruction.output_folder import OutputError, claim_folder
-from .console import error_console, one_thread, out_console, refusals, writing
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from ..face.morphable_model import MorphableModel
+from ..files.atomic import claim_folder
+from ..reconstruction.output_folder import OutputError
+from .console import error_console, one_thread, out_console, refusals, say, writing
 
 FIRST = 5  # modes whose size is given
+STEPS = {"0": "as stored", "1": "subdivided once", "2": "subdivided twice"}
+MIRRORS = {
+    "exact": "each vertex has its own opposite",
+    "nearest": "the mesh is not symmetric: the nearest vertex to each one's mirror image",
+}
 
 model_app = typer.Typer(no_args_is_help=True, help="Facts and figures of a face model.")
 
 ModelPath = Annotated[
-    Path | None, typer.Argument(help="Default: $FACERECON_MODEL, or the model that ships.")
+    Path | None, typer.Argument(help="A face model; else $FACERECON_MODEL or the shipped one.")
 ]
 
 
@@ -67,59 +67,49 @@ def show(
             figure = model_sheet(MorphableModel.load(path, subdivision))
         with writing(f"--out {out}"):
             save_figure(figure, out)
-    out_console.print(f"{out}", markup=False)
+    say(f"{out}")
 
 
-def model_facts(model: MorphableModel) -> list[tuple[str, str]]:
-    """Names and values, in the order to print them. model: as stored, not subdivided."""
+def model_facts(model) -> list[tuple[str, str]]:
+    """Names and values of a MorphableModel, as stored, not subdivided, in the order to print."""
     from ..face.mesh import boundary_edges, edges
 
     m, stored = model, model.metadata
-    low, high = m.mean.amin(0), m.mean.amax(0)
-    finer = len(m.mean) + len(edges(m.faces)), 4 * len(m.faces)
+    width, height, depth = (m.mean.amax(0) - m.mean.amin(0)).tolist()
+    vertices, triangles, once = len(m.mean), len(m.faces), len(m.mean) + len(edges(m.faces))
     eyes = (m.mean[m.landmarks[45]] - m.mean[m.landmarks[36]]).norm()
     chin = (m.mean[m.landmarks[27]] - m.mean[m.landmarks[8]]).norm()
     steps = stored.get("default_subdivision", "1")
-    facts = [(name, stored.get(name, "not said")) for name in _SAID]
-    facts += [
-        ("extent", "{:.0f} x {:.0f} x {:.0f} mm".format(*(high - low).tolist())),
-        (
-            "vertices, triangles",
-            "{}, {} as stored; {}, {} subdivided once".format(len(m.mean), len(m.faces), *finer),
-        ),
-        ("loaded by default", f"{_TIMES.get(steps, steps + ' times subdivided')}"),
-        ("borders", f"{len(boundary_edges(m.faces))} edges"),
-        (
-            "landmarks",
-            f"68; {eyes:.1f} mm between the outer eye corners, {chin:.1f} from nose bridge to chin",
-        ),
-        ("modes", "{} identity, {} expression, {} albedo".format(*m.sizes)),
-        ("identity, one sd", _moves(m.identity_basis)),
-    ]
+
+    def moves(basis) -> str:
+        """How far a unit of the first modes moves the vertices."""
+        length = basis[:FIRST].norm(dim=-1)
+        mean = ", ".join(f"{x:.2f}" for x in length.mean(1).tolist())
+        most = ", ".join(f"{x:.1f}" for x in length.amax(1).tolist())
+        modes = f"modes 1 to {len(length)}" if len(length) > 1 else "mode 1"
+        return f"{modes} move a vertex by {mean} mm on average, {most} mm at most"
+
+    facts = {name: stored.get(name, "not said") for name in
+             ("name", "file", "licence", "provenance", "units")}  # fmt: skip
+    facts |= {
+        "extent": f"{width:.0f} x {height:.0f} x {depth:.0f} mm",
+        "vertices, triangles": f"{vertices}, {triangles} as stored; {once}, {4 * triangles} "
+        "subdivided once",
+        "loaded by default": STEPS.get(steps, f"{steps} times subdivided"),
+        "borders": f"{len(boundary_edges(m.faces))} edges",
+        "landmarks": f"68; {eyes:.1f} mm between the outer eye corners, {chin:.1f} from nose "
+        "bridge to chin",
+        "modes": "{} identity, {} expression, {} albedo".format(*m.sizes),
+        "identity, one sd": moves(m.identity_basis),
+    }
     if m.sizes.expression:
-        facts.append(("expression, unit", _moves(m.expression_basis)))
+        facts["expression, unit"] = moves(m.expression_basis)
     if m.controls:
-        facts.append(("controls", f"{len(m.controls)}: {', '.join(m.controls)}"))
-    facts += [
-        ("albedo bases", f"{stored['albedos']}; by default {stored['albedo']}"),
-        ("regions", ", ".join(m.regions)),
-        ("mirror", _MIRRORS.get(stored.get("mirror", "exact"), "not said")),
-    ]
-    return facts + [("note", note) for note in json.loads(stored.get("notes", "[]"))]
-
-
-_SAID = ("name", "file", "licence", "provenance", "units")
-_TIMES = {"0": "as stored", "1": "subdivided once", "2": "subdivided twice"}
-_MIRRORS = {
-    "exact": "each vertex has its own opposite",
-    "nearest": "the mesh is not symmetric: the nearest vertex to each one's mirror image",
-}
-
-
-def _moves(basis: Float[Tensor, "mode vertex 3"]) -> str:
-    """How far a unit of the first modes moves the vertices, mm."""
-    length = basis[:FIRST].norm(dim=-1)
-    mean = ", ".join(f"{x:.2f}" for x in length.mean(1).tolist())
-    most = ", ".join(f"{x:.1f}" for x in length.amax(1).tolist())
-    which = f"modes 1 to {len(length)}" if len(length) > 1 else "mode 1"
-    return f"{which} move a vertex by {mean} mm on average, {most} mm at most"
+        facts["controls"] = f"{len(m.controls)}: {', '.join(m.controls)}"
+    facts |= {
+        "albedo bases": f"{stored['albedos']}; by default {stored['albedo']}",
+        "regions": ", ".join(m.regions),
+        "mirror": MIRRORS.get(stored.get("mirror", "exact"), "not said"),
+    }
+    notes = json.loads(stored.get("notes", "[]"))
+    return [*facts.items(), *(("note", note) for note in notes)]

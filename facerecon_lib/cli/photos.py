@@ -1,48 +1,59 @@
-"""`facerecon fit` and `facerecon reconstruct`: photos in, one folder of results per photo out."""
+"""`facerecon fit` and `facerecon reconstruct`: photos in, one folder of results per photo out.
 
-import sys
+Notebook 10.
+"""
+
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typer import Argument, Exit, Option
 
+from ..files.atomic import claim_folder
 from ..files.errors import one_line, readable_name
 from ..reconstruction import PHOTO_LIGHTS
-from ..reconstruction.output_folder import OutputError, check_replaceable, claim_folder
+from ..reconstruction.output_folder import OutputError, check_replaceable
 from .console import (
+    NETWORKS,
+    check_choice,
     check_device,
-    check_network,
     error_console,
     fail,
     network_named,
     one_thread,
-    out_console,
     refusals,
+    say,
 )
 
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of faces.")]
-Out = Annotated[Path, typer.Option(help="Folder for the results, one folder per photo.")]
-Model = Annotated[
-    Path | None,
-    typer.Option(
-        help="A face model (.safetensors); default: $FACERECON_MODEL, or the shipped one."
-    ),
-]
-FaceNumber = Annotated[int | None, typer.Option(help="Which face: 1 the largest, 2 the next ...")]
+
+def _file(what: str, variable: str):
+    return Annotated[Path | None, Option(help=f"{what}; else ${variable} or the shipped one.")]
+
+
+Photos = Annotated[list[Path], Argument(metavar="PHOTO...", help="Photos of faces.")]
+Out = Annotated[Path, Option(help="Folder for the results, one folder per photo.")]
+Model = _file("A face model", "FACERECON_MODEL")
+Checkpoint = _file("An encoder", "FACERECON_ENCODER")
+UNet = _file("Its U-Net", "FACERECON_UNET")
+FaceNumber = Annotated[int | None, Option(help="Which face: 1 the largest, 2 the next ...")]
+Device = Annotated[str, Option(help="cpu, cuda, or cuda:N.")]
 Recognition = Annotated[
-    str, typer.Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once).")
+    str, Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once).")
 ]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(
-        help="An encoder (.safetensors); default: $FACERECON_ENCODER, or the shipped one."
+Start = Annotated[str, Option(help="Where to start: landmarks, or encoder.")]
+Augmented = Annotated[
+    bool, Option("--augmented", help="Add the augmented branch's skin and shape details.")
+]
+Illumination = Annotated[
+    str | None,
+    Option(
+        help="photo: the encoder's, fitted to the photo's colours; encoder: as it is; grey or "
+        "free: light and skin both from the photo. Default: photo, or what --augmented needs."
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or cuda:N.")]
 
 
 def fit(
@@ -51,19 +62,18 @@ def fit(
     model: Model = None,
     face: FaceNumber = None,
     recognition: Recognition = "none",
-    init: Annotated[str, typer.Option(help="Where to start: landmarks, or encoder.")] = "landmarks",
+    init: Start = "landmarks",
     checkpoint: Checkpoint = None,
     device: Device = "cpu",
 ) -> None:
     """Fit the face model to the face in each PHOTO by analysis by synthesis."""
     work = PhotoWork()
     with refusals():
-        if init not in ("landmarks", "encoder"):
-            raise OutputError(f"--init {init}: expected landmarks or encoder")
+        check_choice("init", init, ("landmarks", "encoder"))
         if checkpoint is not None and init != "encoder":
             raise OutputError("--checkpoint is of the encoder: add --init encoder")
         _check_face(face)
-        check_network(recognition)
+        check_choice("recognition", recognition, NETWORKS)
         check_device(device)
         network = network_named(recognition, device)
         from ..face.morphable_model import MorphableModel
@@ -77,13 +87,12 @@ def fit(
         coarse = MorphableModel.load(model, subdivision=0).to(device)
         encoder = load_encoder(checkpoint, fine, device) if init == "encoder" else None
         claim_folder(out)
-    for path, folder in result_folders(photos, out):
+    for path, folder in work.each(photos, out):
         with work.on(path) as progress:
             check_replaceable(folder)
             photo = load_image(path, readable_name(path))
             done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
             work.report(folder, write_photo(done, folder, work.started))
-    work.finish()
 
 
 def reconstruct(
@@ -92,30 +101,15 @@ def reconstruct(
     model: Model = None,
     checkpoint: Checkpoint = None,
     face: FaceNumber = None,
-    illumination: Annotated[
-        str | None,
-        typer.Option(
-            help="photo: the encoder's, fitted to the photo's colours; encoder: as it is; grey or "
-            "free: light and skin both from the photo. Default: photo, or what --augmented needs."
-        ),
-    ] = None,
-    augmented: Annotated[
-        bool, typer.Option("--augmented", help="Add the augmented branch's skin and shape details.")
-    ] = False,
-    unet: Annotated[
-        Path | None,
-        typer.Option(
-            help="Its U-Net (.safetensors); default: $FACERECON_UNET, or the shipped one."
-        ),
-    ] = None,
+    illumination: Illumination = None,
+    augmented: Augmented = False,
+    unet: UNet = None,
     device: Device = "cpu",
 ) -> None:
     """Reconstruct the face in each PHOTO with the encoder, feed-forward."""
     work = PhotoWork()
     with refusals():
-        if illumination not in (None, *PHOTO_LIGHTS):
-            choices = ", ".join(PHOTO_LIGHTS)
-            raise OutputError(f"--illumination {illumination}: expected one of {choices}")
+        check_choice("illumination", illumination, PHOTO_LIGHTS)
         if unet is not None and not augmented:
             raise OutputError("--unet is of the augmented branch: add --augmented")
         _check_face(face)
@@ -132,13 +126,12 @@ def reconstruct(
         encoder = load_encoder(checkpoint, face_model, device)
         offset_unet = load_unet(unet, face_model, device) if augmented else None
         claim_folder(out)
-    for path, folder in result_folders(photos, out):
+    for path, folder in work.each(photos, out):
         with work.on(path):
             check_replaceable(folder)
             photo = load_image(path, readable_name(path))
             done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
             work.report(folder, write_photo(done, folder, work.started))
-    work.finish()
 
 
 def _check_face(face: int | None) -> None:
@@ -155,17 +148,28 @@ class PhotoWork:
     def __init__(self):
         self.started, self.failed = time.perf_counter(), False
 
+    def each(self, photos: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+        """Photo and folder: named as the photo, numbered from the second of that name on.
+
+        Exits with 2 after the last one if any failed.
+        """
+        names: list[str] = []
+        for photo in photos:
+            stem = photo.stem.strip(". ") or "photo"
+            numbered = (f"{stem}-{i}" for i in range(2, len(photos) + 2))
+            names.append(stem if stem not in names else next(n for n in numbered if n not in names))
+            yield photo, out / names[-1]
+        if self.failed:
+            raise Exit(2)
+
     @contextmanager
     def on(self, path: Path) -> Iterator[Callable[[str, int, int, float], None]]:
         """The work on a photo; gives the `progress` of fitting. An error becomes a line."""
         name = readable_name(path)
-        columns = (
-            TextColumn("{task.description:<28}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
-        )
-        quiet = not sys.stderr.isatty()
+        stage = TextColumn("{task.description:<28}", markup=False)
+        note = TextColumn("{task.fields[note]}", markup=False)
+        columns = (stage, BarColumn(), note, TimeElapsedColumn())
+        quiet = not error_console.is_terminal
         bars = Progress(*columns, console=error_console, transient=True, disable=quiet)
         with bars as self._bars:
             task = bars.add_task(f"{name}: finding the face", total=None, note="")
@@ -186,43 +190,18 @@ class PhotoWork:
     def report(self, folder: Path, result: dict) -> None:
         """Say how it went, in the place of the bar."""
         self._bars.stop()
-        name, count = result["photo"], result["faces_found"]
+        name, count, losses = result["photo"], result["faces_found"], result["losses"]
         if count > 1:
             which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
-            out_console.print(
-                f"{name}: {count} faces; took {which} (--face N picks another)", markup=False
-            )
-        error = result["losses"]["landmark_error"]
-        colours = result["losses"]["photometric_error"]
+            say(f"{name}: {count} faces; took {which} (--face N picks another)")
+        colours = losses["photometric_error"]
         colours = "not seen" if colours is None else f"{colours:.3f} off"
-        out_console.print(
-            f"{name}: landmarks {error:.1%} of the outer eye distance off, "
+        say(
+            f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
             f"colours {colours}, {result['seconds']['total']:.1f} s"
-            f" -> {one_line(folder / 'figure.png')}",
-            markup=False,
-            soft_wrap=True,
+            f" -> {one_line(folder / 'figure.png')}"
         )
         if not result["converged"]:
             what = "NOT CONVERGED" if result["method"] == "fit" else "NOT TO BE TRUSTED"
             reasons = "; ".join(result["not_converged_because"])
-            out_console.print(
-                f"{name}: {what}: {reasons}. Do not rely on this mesh.",
-                markup=False,
-                style="bold yellow",
-                soft_wrap=True,
-            )
-
-    def finish(self) -> None:
-        """Exit 2 if any photo failed."""
-        if self.failed:
-            raise typer.Exit(2)
-
-
-def result_folders(photos: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Photo and folder: named as the photo, numbered from the second of that name on."""
-    names: list[str] = []
-    for photo in photos:
-        stem = photo.stem.strip(". ") or "photo"
-        numbered = (f"{stem}-{i}" for i in range(2, len(photos) + 2))
-        names.append(stem if stem not in names else next(n for n in numbered if n not in names))
-        yield photo, out / names[-1]
+            say(f"{name}: {what}: {reasons}. Do not rely on this mesh.", "bold yellow")

@@ -13,14 +13,14 @@ and 09, sections 2.1 and 2.2.
 import contextlib
 import json
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import typer
+from typer import Option
 
 from ..files.errors import FacereconError
 from ..training.profiles import AUGMENTED_PROFILES, PROFILES
@@ -37,41 +37,41 @@ from .options import options_of
 
 train_app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 
-CTRL_C, TERMINATED, BROKEN = 130, 143, 1
+STAGES = {
+    "base": (TrainSettings, PROFILES, "held-out faces {vertex_mm:.2f} mm off"),
+    "augmented": (
+        AugmentedSettings,
+        AUGMENTED_PROFILES,
+        "held-out colours {photometric:.4f} off (base {base_photometric:.4f})",
+    ),
+}
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 KINDS |= {type(None): "null"}
 
+Losses = Annotated[
+    str | None, Option(help="report (Eq. 7 or 12, sums), balanced (means), rendered (truth).")
+]
+Set = Annotated[
+    list[str] | None,
+    Option("--set", metavar="NAME=VALUE", help="A setting, or weights.TERM. May be repeated."),
+]
 
-def _add_command(kind: type[RunSettings], help: str) -> None:
+
+def _add_command(stage: str, help: str) -> None:
     """`facerecon train STAGE`, whose options are the settings and these."""
+    kind = STAGES[stage][0]
 
-    @train_app.command(kind.stage, help=help)
+    @train_app.command(stage, help=help)
     @options_of(kind, unset=True, names={"face_model": "--model"})
     def command(
-        out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, network.")],
-        resume: Annotated[
-            bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
-        ] = False,
-        losses: Annotated[
-            str | None,
-            typer.Option(help="report (Eq. 7 or 12, sums), balanced (means), rendered (truth)."),
-        ] = None,
-        other: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--set",
-                metavar="NAME=VALUE",
-                help="A setting by its name, or weights.TERM. May be repeated.",
-            ),
-        ] = None,
-        device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-        devices: Annotated[
-            int | None, typer.Option(help="Processes on this machine, one per device.")
-        ] = None,
-        num_nodes: Annotated[int | None, typer.Option(help="Machines.")] = None,
-        download: Annotated[
-            bool, typer.Option("--download", help="Fetch weights that are not here.")
-        ] = False,
+        out: Annotated[Path, Option(help="Folder of the run: checkpoints, logs, network.")],
+        resume: Annotated[bool, Option("--resume", help="Go on from the last checkpoint.")] = False,
+        losses: Losses = None,
+        other: Set = None,
+        device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+        devices: Annotated[int | None, Option(help="Processes here, one per device.")] = None,
+        num_nodes: Annotated[int | None, Option(help="Machines.")] = None,
+        download: Annotated[bool, Option("--download", help="Fetch missing weights.")] = False,
         **options,
     ) -> None:
         rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
@@ -84,23 +84,20 @@ def _add_command(kind: type[RunSettings], help: str) -> None:
         train(settings, out, place, rank, resume=resume, allow_download=download)
 
 
-_add_command(TrainSettings, "Train the encoder of the base branch, section 2.1 of the report.")
+_add_command("base", "Train the encoder of the base branch, section 2.1 of the report.")
 _add_command(
-    AugmentedSettings,
+    "augmented",
     "Train the U-Net of the augmented branch on a frozen encoder, section 2.2 of the report.",
 )
 
 
 def train(settings: RunSettings, out: Path, place: tuple, rank: int, **options) -> None:
     """Train, say how it went, and exit as it went. place: the arguments of `make_fabric`."""
-    try:
-        import torch
+    import torch
 
-        from ..training import loop, processes
-        from ..training.guard import Interrupted, NonFiniteError
-    except ImportError as error:
-        fail(f"training needs more ({error}): pip install 'facerecon-lib[train]'")
-        raise typer.Exit(2) from None
+    from ..training import loop, processes
+    from ..training.guard import Interrupted, NonFiniteError
+
     try:
         fabric = processes.make_fabric(*place)
         rank = fabric.global_rank
@@ -109,40 +106,32 @@ def train(settings: RunSettings, out: Path, place: tuple, rank: int, **options) 
         if settings.profile == "full" and settings.data is None and rank == 0:
             error_console.print(
                 "facerecon: no --data, so training on rendered faces instead of photos, "
-                f"{settings.faces_per_epoch} an epoch",
+                f"{settings.faces_per_epoch} per epoch",
                 soft_wrap=True,
             )
         result = loop.train(settings, out, fabric=fabric, console=error_console, **options)
     except FacereconError as error:
         _leave(error, 2, rank)
-    except NonFiniteError as error:
-        _leave(error, BROKEN, rank)
     except Interrupted as error:
-        _leave(error, CTRL_C if error.signal_number == signal.SIGINT else TERMINATED, rank)
-    except torch.cuda.OutOfMemoryError:
-        _leave(f"out of memory with --batch {settings.batch}; lower it", BROKEN, rank)
-    except OSError as error:
-        _leave(f"{error}; the last checkpoint is good", BROKEN, rank)
+        _leave(error, 128 + error.signal_number, rank)
     except KeyboardInterrupt:
-        _leave("stopped at once; the last checkpoint is good", CTRL_C, rank)
+        _leave("stopped at once; the last checkpoint is good", 130, rank)
+    except NonFiniteError as error:
+        _leave(error, 1, rank)
+    except torch.cuda.OutOfMemoryError:
+        _leave(f"out of memory with --batch {settings.batch}; lower it", 1, rank)
+    except OSError as error:
+        _leave(f"{error}; the last checkpoint is good", 1, rank)
     processes.leave_processes()
     if rank == 0:
-        judged = _judged(settings.stage, result.validation)
+        numbers = result.validation
+        judged = f", {STAGES[settings.stage][2].format(**numbers)}" if numbers else ""
         out_console.print(
             f"{result.steps} steps in {result.seconds:.0f} s{judged} -> "
             f"{out / settings.network_file}",
             markup=False,
             soft_wrap=True,
         )
-
-
-def _judged(stage: str, numbers: Mapping) -> str:
-    if stage == "base" and "vertex_mm" in numbers:
-        return f", held-out faces {numbers['vertex_mm']:.2f} mm off"
-    if stage == "augmented" and "photometric" in numbers:
-        ours, base = numbers["photometric"], numbers["base_photometric"]
-        return f", held-out colours {ours:.4f} off (base {base:.4f})"
-    return ""
 
 
 def chosen_settings(
@@ -158,11 +147,13 @@ def chosen_settings(
     losses: "report", "balanced", "rendered" or None. other: "name=value", of any setting.
     Raises SettingsError for an unknown name and an invalid value, once all of them are in.
     """
-    file = out / "settings.json"
-    base = _resumed(kind, file) if resume and file.is_file() else _profile(kind, values)
-    choices = LOSSES[kind.stage]
+    file, profiles, choices = out / "settings.json", STAGES[kind.stage][1], LOSSES[kind.stage]
+    profile = values.get("profile", "smoke")
+    if not (resume and file.is_file()) and profile not in profiles:
+        raise SettingsError(f"--profile {profile}: expected {', '.join(profiles)}")
     if losses is not None and losses not in choices:
         raise SettingsError(f"--losses {losses}: expected {' or '.join(choices)}")
+    base = _resumed(kind, file) if resume and file.is_file() else profiles[profile]
     settings = reduce(with_setting, other, replace(base, **values))
     settings.check()
     changed = (settings.recognition, settings.data) != (base.recognition, base.data)
@@ -178,24 +169,14 @@ def chosen_settings(
     return reduce(with_setting, other, settings)  # once more: --set goes before what follows
 
 
-def _profile(kind: type[RunSettings], values: Mapping[str, object]) -> RunSettings:
-    profiles = PROFILES if kind is TrainSettings else AUGMENTED_PROFILES
-    name = values.get("profile", "smoke")
-    if name not in profiles:
-        raise SettingsError(f"--profile {name}: expected {', '.join(profiles)}")
-    return profiles[name]
-
-
 def _resumed(kind: type[RunSettings], file: Path) -> RunSettings:
     try:
         return kind.from_json(json.loads(file.read_text()))
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{file}: cannot be read ({error}); remove it, and say all of the run's settings "
-            "again with --resume"
+            f"{file}: cannot be used ({error}); remove it, and say all of the run's settings again "
+            "with --resume, or choose another folder"
         ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(f"{file}: cannot be read ({error})") from error
 
 
 def with_setting(settings: RunSettings, text: str) -> RunSettings:
@@ -222,7 +203,7 @@ def with_setting(settings: RunSettings, text: str) -> RunSettings:
     return replace(settings, **{name: {**settings.weights, term: value} if dot else value})
 
 
-def _leave(message: object, code: int, rank: int) -> None:
+def _leave(message: object, code: int, rank: int) -> NoReturn:
     """Exit, with the message once where all processes have it."""
     if rank == 0:
         fail(message)

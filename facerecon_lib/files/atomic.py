@@ -1,5 +1,6 @@
 """Files that appear whole or not at all.
 
+    claim_folder(path.parent)                # before any work: can it be written?
     with write_whole(path) as partial:
         partial.write_text(text)             # `path` changes when the block is left
 
@@ -9,8 +10,24 @@ Every command that writes a file uses it.
 import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from .errors import FacereconError
+
+
+def claim_folder(folder: Path) -> None:
+    """Make `folder`. Raises FacereconError if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise FacereconError(
+            f"{folder}: cannot be written ({reason}); choose another folder"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -26,9 +43,17 @@ def write_whole(path: str | os.PathLike) -> Iterator[Path]:
         mode = partial.stat().st_mode
         yield partial
         partial.chmod(mode)  # safetensors makes files that only their owner can read
-        with partial.open("r+b") as file:
-            os.fsync(file.fileno())
+        flush_to_disk(partial)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def flush_to_disk(path: Path) -> None:
+    """Until the file or folder is on the disk itself."""
+    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

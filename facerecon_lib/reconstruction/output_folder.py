@@ -1,6 +1,6 @@
 """Folders of results that appear whole or not at all, and never overwrite a stranger's file.
 
-claim_folder(out)                                    # before any work: can it be written?
+check_replaceable(out / "me")                        # before any work
 with replacing(out / "me") as folder:
     (folder / "result.json").write_text(text)        # out/me changes when the block is left
 
@@ -22,18 +22,6 @@ WRITTEN = ALWAYS | DETAIL
 
 class OutputError(FacereconError):
     """The results cannot be written; the message is one line and says what to do."""
-
-
-def claim_folder(folder: Path) -> None:
-    """Make `folder`, and raise OutputError if nothing can be written there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        message = f"--out {folder}: cannot be written ({reason}); choose another folder"
-        raise OutputError(message) from error
 
 
 def check_replaceable(folder: Path) -> None:

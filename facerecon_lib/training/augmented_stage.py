@@ -29,7 +29,6 @@ from ..fitting.photo_light import LIGHTS as SOLVED
 from ..networks.encoder import ENCODER_FILE, load_encoder
 from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
-from ..rendering.synthesis import Face
 from .logs import tiled
 from .settings import AugmentedSettings, SettingsError
 from .stage import Stage
@@ -38,7 +37,7 @@ DISPLACEMENT_SHOWN = 2.0  # mm from grey to full colour
 
 
 class AugmentedStage(Stage):
-    """Section 2.2: photo and base rendering to offset maps."""
+    """Its predictions are AugmentedFaces."""
 
     settings: AugmentedSettings
 
@@ -112,42 +111,37 @@ class AugmentedStage(Stage):
         """The augmented face's errors, and as base_... those of the base face.
 
         photometric: mean absolute difference of colours, where nothing covers the photo.
-        landmark_error: share of the outer eye distance. vertex_mm: mean distance of the vertices
-        after similarity alignment. albedo_rgb: mean absolute difference on the skin, without
-        light. The last two only where the truth is known.
+        landmark_error: share of the outer eye distance. Where the truth is known, vertex_mm: mean
+        distance of the vertices after similarity alignment, and albedo_rgb: of the skin's colours.
         """
         errors = {}
         for prefix, face in (("", prediction.face), ("base_", prediction.base.face)):
-            errors |= {prefix + name: value for name, value in self._errors(face, batch).items()}
-        return errors
-
-    def _errors(self, face: Face, batch: FaceBatch) -> dict[str, Float[Tensor, " batch"]]:
-        image, mask = face.render(CROP_SIZE, near=None)
-        colours = photometric_error(image.clamp(0, 1), batch.image, mask * batch.valid)
-        errors = {
-            "photometric": colours.nan_to_num(1.0),  # of a face outside the photo: the largest
-            "landmark_error": landmark_error(face.landmarks(batch.kind), batch.landmarks),
-        }
-        if batch.true_vertices is not None:
-            errors["vertex_mm"] = vertex_error_mm(face.vertices, batch.true_vertices).mean(1)
-        if batch.true_albedo is not None:
-            skin = self.model.regions["skin"]
-            errors["albedo_rgb"] = albedo_error(face.albedo, batch.true_albedo, skin)["rgb"]
+            image, mask = face.render(CROP_SIZE, near=None)
+            colours = photometric_error(image.clamp(0, 1), batch.image, mask * batch.valid)
+            landmarks = landmark_error(face.landmarks(batch.kind), batch.landmarks)
+            values = {"photometric": colours.nan_to_num(1.0)}  # of a face outside: the largest
+            values["landmark_error"] = landmarks
+            if batch.true_vertices is not None:
+                values["vertex_mm"] = vertex_error_mm(face.vertices, batch.true_vertices).mean(1)
+            if batch.true_albedo is not None:
+                skin = self.model.regions["skin"]
+                values["albedo_rgb"] = albedo_error(face.albedo, batch.true_albedo, skin)["rgb"]
+            errors |= {prefix + name: value for name, value in values.items()}
         return errors
 
     def summary(self, numbers: Mapping) -> str:
-        def both(name: str, form: str) -> str:
-            return f"{numbers[name]:{form}} (base {numbers['base_' + name]:{form}})"
-
-        parts = [
-            f"held-out colours {both('photometric', '.4f')}",
-            f"landmarks {both('landmark_error', '.1%')}",
+        parts = {
+            "photometric": "held-out colours {:.4f} (base {:.4f})",
+            "landmark_error": "landmarks {:.1%} (base {:.1%})",
+            "vertex_mm": "shape {:.3f} (base {:.3f}) mm",
+            "albedo_rgb": "albedo {:.4f} (base {:.4f})",
+        }
+        lines = [
+            text.format(numbers[name], numbers[f"base_{name}"])
+            for name, text in parts.items()
+            if name in numbers
         ]
-        if "vertex_mm" in numbers:
-            parts.append(f"shape {both('vertex_mm', '.3f')} mm")
-        if "albedo_rgb" in numbers:
-            parts.append(f"albedo {both('albedo_rgb', '.4f')}")
-        return ", ".join([*parts, f"loss {numbers['loss']:.4g}"])
+        return ", ".join([*lines, f"loss {numbers['loss']:.4g}"])
 
     def rows(
         self, prediction: AugmentedFaces, batch: FaceBatch, objective: Objective

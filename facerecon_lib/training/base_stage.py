@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,13 +22,13 @@ from ..fitting.objective import BaseObjective, Objective
 from ..networks.encoder import Encoder, load_encoder, save_encoder
 from ..networks.face_networks import FaceNetwork
 from ..rendering.synthesis import project_landmarks
-from .logs import picture_rows
+from .logs import SHOWN, tiled
 from .settings import SettingsError, TrainSettings
 from .stage import Stage
 
 
 class BaseStage(Stage):
-    """Section 2.1: photos to coefficients."""
+    """Its predictions are FaceCoefficients."""
 
     settings: TrainSettings
     validation_measure = "vertex_mm"
@@ -38,14 +39,12 @@ class BaseStage(Stage):
 
     def network(self, fabric, resumed: bool = False, allow_download: bool = False) -> Encoder:
         """Raises EncoderError for missing weights, SettingsError for sync_norm on a CPU."""
-        s = self.settings
-        pretrained = "none" if resumed else s.pretrained
-        trained = pretrained.endswith(".safetensors")
-        weights = "none" if trained else pretrained
+        s, file = self.settings, Path(self.settings.pretrained)
+        weights = "none" if resumed or file.suffix else s.pretrained
         kind = (s.backbone, s.norm, weights, allow_download, s.input_size)
         encoder = Encoder(self.model.sizes, *kind)
-        if trained:
-            encoder.take(load_encoder(Path(pretrained), self.model))
+        if file.suffix and not resumed:
+            encoder.take(load_encoder(file, self.model))
         if s.sync_norm and fabric.world_size > 1:
             if fabric.device.type != "cuda":
                 raise SettingsError("sync_norm: only on CUDA; use norm 'group' or 'frozen' here")
@@ -92,4 +91,6 @@ class BaseStage(Stage):
         """Photo, rendering, and the rendering on the photo."""
         if objective.image is None:
             return None
-        return picture_rows(batch.image, objective.image, objective.mask)
+        photo, image, mask = (x[:SHOWN] for x in (batch.image, objective.image, objective.mask))
+        photo = F.interpolate(photo, image.shape[2:], mode="area")
+        return tiled([photo, image * mask, torch.lerp(photo, image, mask)])

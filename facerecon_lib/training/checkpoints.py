@@ -12,34 +12,30 @@ leaves behind is never taken for a checkpoint, and goes with the next one that i
 notebooks 06 and 09.
 """
 
-from __future__ import annotations
-
 import json
-import os
 import re
 import shutil
-import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from .. import __version__
-from ..files.atomic import write_whole
+from ..files.atomic import claim_folder, flush_to_disk, write_whole
 from ..files.downloads import sha256_of
 from ..files.errors import FacereconError, one_line
 from .settings import RunSettings, differences
-
-if TYPE_CHECKING:
-    from .stage import Stage
+from .stage import Stage
 
 FORMAT = "facerecon-checkpoint-1"
 AVERAGE = "ema.safetensors"
+MOMENTS = "optimizer.safetensors"
 KEEP = 2
 """The last ones that stay, beside the best one."""
 
@@ -60,14 +56,15 @@ class Checkpoint:
         """Steps done."""
         return self.state["step"]
 
-    def load(self, stage: Stage, network: nn.Module, optimizer, average: nn.Module | None) -> None:
+    def load(
+        self, stage: Stage, network: nn.Module, optimizer, average: AveragedModel | None
+    ) -> None:
         """Put weights and moments where they were. Raises CheckpointError when they do not fit."""
         try:
             network.load_state_dict(stage.load(self.path / stage.file).state_dict())
             if average is not None:
-                average.load_state_dict(stage.load(self.path / AVERAGE).state_dict())
-            moments = load_file(self.path / "optimizer.safetensors")
-            _load_optimizer(network, optimizer, moments)
+                average.module.load_state_dict(stage.load(self.path / AVERAGE).state_dict())
+            _load_moments(network, optimizer, load_file(self.path / MOMENTS))
         except (ValueError, SafetensorError, RuntimeError, KeyError, OSError) as error:
             reason = one_line(error)[:200]
             raise CheckpointError(f"{self.path}: does not fit this run ({reason})") from error
@@ -83,16 +80,10 @@ def find_run(
     """The checkpoint of out that a run with these settings resumes; None for a new run.
 
     Raises CheckpointError where there is a run and resume is not asked for, or its settings or
-    files are others, and where nothing can be written.
+    files are others; FacereconError where nothing can be written.
     """
     folder, file = out / "checkpoints", out / "settings.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        raise CheckpointError(f"{out}: cannot be written ({reason}); choose another") from error
+    claim_folder(out)
     names = [file.name, "log.jsonl", settings.network_file]
     if not any((out / name).exists() for name in names) and not _paths(folder):
         if resume:
@@ -102,37 +93,31 @@ def find_run(
         raise CheckpointError(f"{out}: holds a run; go on with --resume, or choose another folder")
     last = latest_checkpoint(folder, say)
     try:
-        saved = json.loads(file.read_text()) if last is None else last.state["settings"]
-        name = saved.get("stage", "base")
-        if name != settings.stage:
-            raise CheckpointError(
-                f"{out}: holds a run of facerecon train {name}, not {settings.stage}; choose "
-                "another folder"
-            )
-        changed = differences(stage.settled(type(settings).from_json(saved)), settings)
-    except CheckpointError:
-        raise
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file}: cannot be read ({error}); start a new run") from error
+        stored = json.loads(file.read_text()) if last is None else last.state["settings"]
+        changed = differences(stage.settled(type(settings).from_json(stored)), settings)
+    except (OSError, ValueError) as error:
+        reason = one_line(error)
+        raise CheckpointError(
+            f"{out}: its settings cannot be used ({reason}); choose another folder"
+        ) from error
     if changed:
         raise CheckpointError(
             f"{out}: its run has other settings: {'; '.join(changed)}; resume with the same ones, "
             "or choose another folder"
         )
-    for name, digest in stage.sources.items():
-        if last is not None and last.state.get(name) != digest:
-            raise CheckpointError(
-                f"{out}: was trained with another {name.replace('_', ' ')}; resume with the same "
-                "file"
-            )
     if last is None:
         say(f"{out}: no checkpoint yet; starting at step 0")
-    elif last.step > settings.total_steps:
+        return None
+    for name, digest in stage.sources.items():
+        if last.state.get(name) != digest:
+            what = name.replace("_", " ")
+            raise CheckpointError(
+                f"{out}: was trained with another {what}; resume with the same file"
+            )
+    if last.step > settings.total_steps:
         raise CheckpointError(f"{out}: {last.step} steps are done already; ask for more (--steps)")
-    elif last.step == settings.total_steps:
-        say(f"{out}: all {last.step} steps are done; for more of them: --steps")
-    else:
-        say(f"{out}: going on after step {last.step} of {settings.total_steps}")
+    more = "; for more of them: --steps" * (last.step == settings.total_steps)
+    say(f"{out}: going on after step {last.step} of {settings.total_steps}{more}")
     return last
 
 
@@ -148,29 +133,34 @@ def save_checkpoint(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     state: Mapping,
-    average: nn.Module | None = None,
-) -> Path:
-    """Write folder/step-...; `state` has to hold "step". Returns the checkpoint's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"step-{state['step']:06d}"
+    average: AveragedModel | None,
+) -> None:
+    """Write folder/step-... and remove older ones: the last KEEP stay, and the best.
+
+    state: "step" and "best", whose own "step" is that of the best one, and what else to keep.
+    """
+    folder.mkdir(exist_ok=True)
     for leftover in folder.glob(".step-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    name = f"step-{state['step']:06d}"
     partial, final = folder / f".{name}", folder / name
     partial.mkdir()
     stage.save(partial / stage.file, network)
     if average is not None:
-        stage.save(partial / AVERAGE, average)
-    save_file(_optimizer_tensors(network, optimizer), partial / "optimizer.safetensors")
+        stage.save(partial / AVERAGE, average.module)
+    save_file(_moments(network, optimizer), partial / MOMENTS)
     digests = {path.name: sha256_of(path) for path in sorted(partial.iterdir())}
     whole = {"format": FORMAT, "version": __version__, **state, "sha256": digests}
     (partial / "state.json").write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n")
     for path in (*partial.iterdir(), partial):
-        _to_disk(path)
+        flush_to_disk(path)
     if final.exists():  # damaged, of a run that went this far before
         shutil.rmtree(final)
     partial.rename(final)
-    _to_disk(folder)
-    return final
+    flush_to_disk(folder)
+    for path in _paths(folder)[:-KEEP]:
+        if _step(path) != state["best"].get("step"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def latest_checkpoint(
@@ -179,17 +169,16 @@ def latest_checkpoint(
     """The last undamaged one of folder, None where there is none; `say` is told what is skipped."""
     for path in reversed(_paths(folder)):
         try:
-            return read_checkpoint(path)
-        except CheckpointError as error:
-            say(f"{error}; taking the one before it")
+            state = json.loads((path / "state.json").read_text())
+            damaged = [n for n, digest in state["sha256"].items() if sha256_of(path / n) != digest]
+            if (state["format"], state["step"]) != (FORMAT, _step(path)):
+                damaged.append("state.json")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            damaged = ["state.json, or a file that it names,"]
+        if not damaged:
+            return Checkpoint(path, state)
+        say(f"{path}: {damaged[0]} is damaged; taking the one before it")
     return None
-
-
-def prune_checkpoints(folder: Path, best: int | None) -> None:
-    """Remove all but the last KEEP and the one of step `best`."""
-    for path in _paths(folder)[:-KEEP]:
-        if _step(path) != best:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _paths(folder: Path) -> list[Path]:
@@ -201,27 +190,7 @@ def _step(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a folder. Raises CheckpointError where a file is missing or damaged."""
-    try:
-        state = json.loads((path / "state.json").read_text())
-        if state["format"] != FORMAT:
-            raise CheckpointError(f"{path}: is no checkpoint of this version")
-        for name, digest in state["sha256"].items():
-            if sha256_of(path / name) != digest:
-                raise CheckpointError(f"{path}: {name} is damaged")
-        if state["step"] != _step(path):
-            raise CheckpointError(f"{path}: holds step {state['step']}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path}: is incomplete or damaged") from error
-    return Checkpoint(path, state)
-
-
-def _optimizer_tensors(
-    network: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
+def _moments(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     names = {parameter: name for name, parameter in network.named_parameters()}
     return {
         f"{key}/{names[parameter]}": value.detach().cpu().contiguous()
@@ -230,25 +199,17 @@ def _optimizer_tensors(
     }
 
 
-def _load_optimizer(
-    network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]
+def _load_moments(
+    network: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    named = dict(network.named_parameters())
+    parameters = dict(network.named_parameters())
+    groups = optimizer.state_dict()["param_groups"]
     order = {p: i for i, p in enumerate(optimizer.param_groups[0]["params"])}
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for key, value in tensors.items():
         kind, name = key.split("/", 1)
-        like = named[name]
-        if value.shape == like.shape:  # a moment, laid out in memory as its parameter is
+        like = parameters[name]
+        if kind != "step":  # a moment, laid out in memory as its parameter is
             value = torch.empty_like(like).copy_(value)
-        state.setdefault(order[like], {})[kind] = value
-    groups = optimizer.state_dict()["param_groups"]
+        state[order[like]][kind] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

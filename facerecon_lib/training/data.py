@@ -80,18 +80,9 @@ def open_data(
         faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
         return RenderedData(faces, s.batch, share, rank, s.faces_per_epoch)
     counted = all(shard.photos is not None for shard in find_shards(s.data))
-    photos = PhotoShards(
-        s.data,
-        share,
-        part="train",
-        split=s.split,
-        seed=s.seed,
-        rank=rank,
-        world=processes,
-        workers=s.workers,
-        photos_per_epoch=None if counted else s.faces_per_epoch,
-        device=model.device,
-    )
+    order = dict(seed=s.seed, workers=s.workers)
+    order["photos_per_epoch"] = None if counted else s.faces_per_epoch
+    photos = _photos(s, model, rank, processes, part="train", **order)
     return PhotoData(photos, len(photos) * s.batch)
 
 
@@ -111,23 +102,16 @@ def held_out_photos(
 ) -> Iterator[FaceBatch]:
     """Its share of the photos of validation; of a set that has none there, nothing."""
     left = len(range(rank, settings.validation_faces, processes))
-    if not left:
-        return
     try:
-        photos = PhotoShards(
-            settings.data,
-            settings.share(processes),
-            part="validation",
-            split=settings.split,
-            rank=rank,
-            world=processes,
-            complete=True,
-            device=model.device,
-        )
+        held_out = dict(part="validation", complete=True)
+        photos = iter(_photos(settings, model, rank, processes, **held_out))
     except ShardsError:
         return
-    for batch in photos:
+    while left > 0 and (batch := next(photos, None)) is not None:
         yield batch[:left]
         left -= len(batch)
-        if left <= 0:
-            return
+
+
+def _photos(s: RunSettings, model: MorphableModel, rank: int, world: int, **more) -> PhotoShards:
+    place = dict(rank=rank, world=world, device=model.device)
+    return PhotoShards(s.data, s.share(world), split=s.split, **place, **more)

@@ -1,7 +1,7 @@
 """What stops a training run before its last step: a loss that is not finite, or a signal.
 
-    with stop_signals() as signals:                      # notes SIGTERM and Ctrl-C down
-        stop = agree(fabric, signals, step, batch, objective, norm, weights)
+    with stop_signals() as run.signals:                  # notes SIGTERM and Ctrl-C down
+        stop = agree(run, step, batch, objective, norm)
 
 All processes decide together, at the one point of a step that waits for the device: after the
 gradients, before the weights change. Serves notebooks 06 and 09.
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..face.batch import FaceBatch
 from ..fitting.objective import Objective
+from .checkpoints import latest_checkpoint
 from .processes import gather
 
 IMPATIENT_SECONDS = 2.0
@@ -58,10 +59,9 @@ def stop_signals() -> Iterator[list[int]]:
         first = first or now
         signals.append(number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield signals
     finally:
@@ -69,34 +69,32 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def agree(
-    fabric,
-    signals: list[int],
-    step: int,
-    batch: FaceBatch,
-    objective: Objective,
-    norm: Tensor,
-    weights: Mapping[str, float],
-) -> bool:
+def agree(run, step: int, batch: FaceBatch, objective: Objective, norm: Tensor) -> bool:
     """Whether to stop after this step: in all processes if one of them got a signal.
 
-    Raises NonFiniteError in all of them if one has a loss, term or gradient that is not finite.
+    run: a TrainingRun. Raises NonFiniteError in all processes if one has a loss, term or gradient
+    that is not finite.
     """
     values = torch.stack([*objective.terms.values(), objective.loss, norm]).detach()
     bad = (~torch.isfinite(values)).any()
-    flags = torch.stack([bad.float(), torch.full_like(values[0], float(len(signals)))])
-    if fabric.world_size > 1:
-        flags = fabric.all_reduce(flags, reduce_op="sum")
+    flags = torch.stack([bad.float(), torch.full_like(values[0], float(len(run.signals)))])
+    if run.fabric.world_size > 1:
+        flags = run.fabric.all_reduce(flags, reduce_op="sum")
     broken, stop = flags.tolist()
     if broken:
-        messages = gather(fabric, what_is_broken(batch, objective, weights))
+        messages = gather(run.fabric, _what_is_broken(batch, objective, run.settings.weights))
         reasons = "; ".join(message for message in messages if message)
         reasons = reasons or f"the gradient, of {_span(batch.names)}"  # every loss is finite
-        raise NonFiniteError(f"step {step + 1}: not finite: {reasons}")
+        last = latest_checkpoint(run.out / "checkpoints")
+        rescue = f"the last checkpoint, {last.path}, is good" if last else "no checkpoint yet"
+        raise NonFiniteError(
+            f"step {step + 1}: not finite: {reasons}; stopped before the weights changed, "
+            f"{rescue}; look at those faces, or start again with a lower learning rate"
+        )
     return stop > 0
 
 
-def what_is_broken(batch: FaceBatch, objective: Objective, weights: Mapping[str, float]) -> str:
+def _what_is_broken(batch: FaceBatch, objective: Objective, weights: Mapping[str, float]) -> str:
     """The terms that are not finite, and their faces; "" where the loss is finite."""
     if torch.isfinite(objective.loss):
         return ""

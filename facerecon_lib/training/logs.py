@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,50 +34,39 @@ class RunLog:
     def __init__(
         self, out: Path, step: int, steps: int, write: bool = True, console: Console | None = None
     ):
-        self.write, self.console, self.records = write, console, []
+        self.write, self.console, self.records = write, console if write else None, []
         self._clock, self._counted, self._line = time.perf_counter(), step, 0.0
-        self._bar = None
+        self._steps = steps
+        note = TextColumn("{task.fields[note]}", markup=False)
+        columns = (BarColumn(), MofNCompleteColumn(), note, TimeRemainingColumn())
+        hidden = self.console is None or not self.console.is_terminal
+        self._bar = Progress("training", *columns, console=console, transient=True, disable=hidden)
+        self._task = self._bar.add_task("", total=steps, completed=step, note="")
         if not write:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self._path = out / "log.jsonl"
-        self.records = _cut(self._path, step)
-        self._file = self._path.open("a", buffering=1)
+        self.records = _cut(out / "log.jsonl", step)
+        self._file = (out / "log.jsonl").open("a", buffering=1)
         purge = step + 1 if step else 0
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=purge)
-        if console is not None and console.is_terminal:
-            columns = (
-                TextColumn("training"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}", markup=False),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=console, transient=True)
-            self._task = self._bar.add_task("", total=steps, completed=step, note="")
-            self._bar.start()
-        self._steps = steps
+        self._bar.start()
 
     def close(self) -> None:
         """Everything to the disk, the bar off the screen."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._bar.stop()
         if self.write:
             self._file.close()
             self._board.close()
-            self.write = False
 
     def flush(self) -> None:
         """The log so far to the disk."""
         if self.write:
-            self._file.flush()
             self._board.flush()
 
     def say(self, text: str) -> None:
         """A line for people, above the bar."""
-        if self.write and self.console is not None:
+        if self.console is not None:
             self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
@@ -90,8 +78,7 @@ class RunLog:
 
     def advance(self, step: int) -> None:
         """Move the bar to `step` steps done."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step)
+        self._bar.update(self._task, completed=step)
 
     def train(
         self, step: int, batch: int, numbers: Mapping[str, float], terms: Mapping, weights: Mapping
@@ -107,9 +94,8 @@ class RunLog:
         record = {"kind": "train", "step": step, "faces": step * batch, **numbers}
         self._add({**record, "photos_per_s": round(speed, 2), "terms": terms, "shares": shares})
         note = f"loss {loss:.4g}, {speed:.0f} photos/s"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, note=note)
-        elif now - self._line > PLAIN_LINE_SECONDS or step == self._steps:
+        self._bar.update(self._task, completed=step, note=note)
+        if self._bar.disable and (now - self._line > PLAIN_LINE_SECONDS or step == self._steps):
             self._line = now
             self.say(f"step {step} of {self._steps}: {note}")
 
@@ -121,24 +107,14 @@ class RunLog:
 
     def pictures(self, tag: str, step: int, rows: Float[Tensor, "3 rows columns"] | None) -> None:
         """Add a picture to TensorBoard, if there is one."""
-        if self.write and rows is not None:
+        if rows is not None:
             self._board.add_image(tag, rows, step)
 
     def _add(self, record: dict) -> None:
         self.records.append(record)
         self._file.write(json.dumps(record) + "\n")
-        kind = record["kind"]
-        for name, value in _flat(record):
-            self._board.add_scalar(f"{kind}/{name}", value, record["step"])
-
-
-def picture_rows(
-    photo: Float[Tensor, "b 3 h w"], image: Float[Tensor, "b 3 h w"], mask: Tensor
-) -> Float[Tensor, "3 rows columns"]:
-    """A row per face, of the first ones: photo, rendering, rendering on the photo."""
-    photo, image, mask = (x[:SHOWN].detach().float().cpu() for x in (photo, image, mask))
-    photo = F.interpolate(photo, image.shape[2:], mode="area")
-    return tiled([photo, image * mask, torch.lerp(photo, image, mask)])
+        for name, value in _flat(record, f"{record['kind']}/"):
+            self._board.add_scalar(name, value, record["step"])
 
 
 def tiled(columns: Sequence[Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "3 rows columns"]:
@@ -150,12 +126,11 @@ def tiled(columns: Sequence[Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "3 rows 
 def read_log(path: Path) -> list[dict]:
     """The records of a log.jsonl, without a last line that was cut off."""
     records = []
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
     return records
 
 
@@ -167,7 +142,7 @@ def _cut(path: Path, step: int) -> list[dict]:
     return records
 
 
-def _flat(record: Mapping, prefix: str = ""):
+def _flat(record: Mapping, prefix: str):
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}/")

@@ -8,30 +8,26 @@
     facerecon train base --profile smoke --out runs/first            # the same from the shell
     torchrun --nproc_per_node 8 -m facerecon_lib.cli train base ...  # eight processes, one batch
 
-The loop is `optimise`, for either `Stage` (`stage.py`). Lightning Fabric takes care of devices,
-processes and precision: bfloat16 is for the network alone, since millimetres and pixels need their
-digits.
+`optimise` is the loop of either `Stage`. Lightning Fabric takes care of devices, processes and
+precision: bfloat16 is for the network alone, since millimetres and pixels need their digits.
 
-**Several processes.** The batch of the settings is that of all processes together. Each takes its
-slice of the same faces, each loss is a mean over faces, and gradients are averaged over processes:
-how many there are changes nothing but the rounding, with one exception. Ordinary batch
-normalisation takes its statistics from the slice of each process, and the running ones are those of
-the first process. `sync_norm` joins the slices again, on CUDA only; the norms "group" and "frozen"
-look at no other face in the first place. All processes read the checkpoints: with several machines
-`out` has to be a folder that they share.
+**Several processes** share the batch of the settings, and average their gradients. How many there
+are changes nothing but the rounding, except that ordinary batch normalisation takes its statistics
+from a process's own faces; `sync_norm` joins them, on CUDA only, and the norms "group" and "frozen"
+look at no other face. All processes read the checkpoints: machines have to share the folder `out`.
 
 **Nothing is random** in a step but its faces, and those follow from its number or from the state of
-the shards. So a resumed run takes the steps that it would have taken: on a CPU bit for bit.
+the shards: on a CPU a resumed run takes the very steps that it would have taken, bit for bit.
 
 Notebooks 06 and 09.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import signal
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +35,7 @@ from typing import NoReturn
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import __version__
 from ..data.shards.files import ShardsError
@@ -46,16 +43,9 @@ from ..face.batch import FaceBatch
 from ..fitting.objective import Objective
 from .augmented_stage import AugmentedStage
 from .base_stage import BaseStage
-from .checkpoints import (
-    Checkpoint,
-    find_run,
-    latest_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
-    write_settings,
-)
+from .checkpoints import Checkpoint, find_run, save_checkpoint, write_settings
 from .data import held_out_faces, held_out_photos, open_data
-from .guard import Interrupted, NonFiniteError, agree, stop_signals
+from .guard import Interrupted, agree, stop_signals
 from .logs import RunLog
 from .processes import in_all, make_fabric
 from .settings import RunSettings
@@ -101,12 +91,10 @@ def train(
     settings.check()
     fabric = make_fabric(precision=settings.precision) if fabric is None else fabric
     run = TrainingRun(settings, Path(out), fabric, resume, console, allow_download)
-    try:
+    with closing(run.log):
         with stop_signals() as run.signals:
             optimise(run)
         run.finish()
-    finally:
-        run.log.close()
     seconds = time.perf_counter() - began
     steps = run.settings.total_steps
     return TrainResult(run.judged, run.log.records, run.validation, steps, seconds)
@@ -123,12 +111,13 @@ def optimise(run: TrainingRun) -> None:
         norm = fabric.clip_gradients(
             run.network, run.optimizer, max_norm=s.clip_norm, error_if_nonfinite=False
         )
-        stop = run.guard(step, batch, objective, norm)  # raises before a bad step is taken
+        stop = agree(run, step, batch, objective, norm)  # raises before a bad step is taken
         for group in run.optimizer.param_groups:
             group["lr"] = s.rate(step)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
-        run.average_weights()
+        if run.average is not None:
+            run.average.update_parameters(run.bare)
         run.after(step + 1, batch, objective, norm, prediction)
         if stop and step + 1 < s.total_steps:
             run.interrupt(step + 1)
@@ -150,15 +139,16 @@ class TrainingRun:
         settings: RunSettings,
         out: Path,
         fabric,
-        resume: bool = False,
-        console: Console | None = None,
-        allow_download: bool = False,
+        resume: bool,
+        console: Console | None,
+        allow_download: bool,
     ):
         self.out, self.fabric, self.main = out, fabric, fabric.global_rank == 0
         self.signals: list[int] = []
         self.validation: dict = {}
         self.best: dict = {}
         self.saved: int | None = None
+        console = console if self.main else None
         checkpoint = in_all(fabric, lambda: self._open(settings, resume, console))
         self.first_step = 0 if checkpoint is None else checkpoint.step
         self.stage.prepare(fabric, allow_download)
@@ -183,10 +173,14 @@ class TrainingRun:
         self.settings = replace(self.stage.settings, faces_per_epoch=self.data.faces_per_epoch)
 
         def say(text: str) -> None:
-            if console is not None and self.main:
+            if console is not None:
                 console.print(text, markup=False, soft_wrap=True)
 
-        return find_run(self.out, self.settings, self.stage, resume, say)
+        checkpoint = find_run(self.out, self.settings, self.stage, resume, say)
+        if checkpoint is not None:
+            self.data.load_state_dict(checkpoint.state["data"])
+            self.validation, self.best = checkpoint.state["validation"], checkpoint.state["best"]
+        return checkpoint
 
     def _make_network(self, checkpoint: Checkpoint | None, allow_download: bool) -> None:
         s, fabric = self.settings, self.fabric
@@ -198,27 +192,17 @@ class TrainingRun:
         sizes = dict(lr=s.learning_rate, eps=s.adam_eps, weight_decay=s.weight_decay)
         self.bare, self.adam = network, kind(parameters, **sizes, fused=True)
         self.network, self.optimizer = fabric.setup(network, self.adam)
-        self.average = copy.deepcopy(network).eval() if s.ema else None
+        self.average = None
+        if s.ema:
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(s.ema)).eval()
+            self.average.n_averaged.fill_(1)  # of the first weights
         if checkpoint is not None:
             checkpoint.load(self.stage, network, self.adam, self.average)
-            in_all(fabric, lambda: self.data.load_state_dict(checkpoint.state["data"]))
-            self.validation, self.best = checkpoint.state["validation"], checkpoint.state["best"]
 
     @property
     def judged(self) -> nn.Module:
         """The network that counts, in eval mode: the running average where there is one."""
-        return (self.bare if self.average is None else self.average).eval()
-
-    @torch.no_grad()
-    def average_weights(self) -> None:
-        """One step of the running average, of the weights; statistics are copied."""
-        if self.average is None:
-            return
-        torch._foreach_lerp_(
-            list(self.average.parameters()), list(self.bare.parameters()), 1 - self.settings.ema
-        )
-        for ours, theirs in zip(self.average.buffers(), self.bare.buffers(), strict=True):
-            ours.copy_(theirs)
+        return (self.bare if self.average is None else self.average.module).eval()
 
     def next_batch(self, step: int) -> FaceBatch:
         """The faces of a step. Raises ShardsError in all processes where one has none."""
@@ -228,20 +212,8 @@ class TrainingRun:
         try:
             return in_all(self.fabric, lambda: next(self.batches))
         except ShardsError as error:
-            self.give_up(step, error, position)
-
-    def guard(self, step: int, batch: FaceBatch, objective: Objective, norm: Tensor) -> bool:
-        """Whether somebody asked for a stop. Raises NonFiniteError; the step's one wait."""
-        weights = self.settings.weights
-        try:
-            return agree(self.fabric, self.signals, step, batch, objective, norm, weights)
-        except NonFiniteError as error:
-            last = latest_checkpoint(self.out / "checkpoints")
-            rescue = f"the last checkpoint, {last.path}, is good" if last else "no checkpoint yet"
-            raise NonFiniteError(
-                f"{error}; stopped before the weights changed, {rescue}; look at those faces, or "
-                "start again with a lower learning rate"
-            ) from None
+            self.data.load_state_dict(position)  # this process may have got its photos
+            self.give_up(step, error)
 
     def after(
         self, done: int, batch: FaceBatch, objective: Objective, norm: Tensor, prediction
@@ -250,12 +222,12 @@ class TrainingRun:
         s, last = self.settings, done == self.settings.total_steps
         self.log.advance(done)
         if _due(done, s.log_every) or done == 1 or last:
-            names = ["loss", "grad_norm", *objective.terms]
-            values = torch.stack([objective.loss, norm, *objective.terms.values()]).detach()
+            terms = {"loss": objective.loss, "grad_norm": norm, **objective.terms}
+            values = torch.stack(list(terms.values())).detach()
             values = self.fabric.all_reduce(values, reduce_op="mean").tolist()
-            numbers = dict(zip(names, values, strict=True))
-            head = {name: numbers.pop(name) for name in names[:2]} | {"rate": s.rate(done - 1)}
-            self.log.train(done, s.batch, head, numbers, s.weights)
+            numbers = dict(zip(terms, values, strict=True))
+            head = {name: numbers.pop(name) for name in ("loss", "grad_norm")}
+            self.log.train(done, s.batch, head | {"rate": s.rate(done - 1)}, numbers, s.weights)
         with self.log.pause():
             if self.main and _due(done, s.picture_every):
                 rows = self.stage.rows(prediction, batch, objective)
@@ -265,7 +237,7 @@ class TrainingRun:
                 try:
                     self.judge(done)
                 except ShardsError as error:
-                    self.give_up(done, error, self.data.state_dict())
+                    self.give_up(done, error)
             if validated or _due(done, s.checkpoint_every) or last:
                 self.save(done)
 
@@ -274,10 +246,10 @@ class TrainingRun:
         s, stage, fabric, network = self.settings, self.stage, self.fabric, self.judged
 
         def show(*faces) -> None:
-            if self.main:
-                self.log.pictures("held-out", done, stage.rows(*faces))
+            self.log.pictures("held-out", done, stage.rows(*faces))
 
-        numbers = validate(stage, network, held_out_faces(s, *self.place), fabric, show)
+        faces = held_out_faces(s, *self.place)
+        numbers = validate(stage, network, faces, fabric, show if self.main else None)
         measure = numbers[stage.validation_measure]
         if s.data is not None:
             photos = validate(stage, network, held_out_photos(s, *self.place), fabric)
@@ -289,47 +261,42 @@ class TrainingRun:
             self.best = {"step": done, "measure": measure}
         self.log.validation(done, numbers, stage.summary(numbers))
 
-    def save(self, done: int, data: dict | None = None) -> None:
-        """A checkpoint of `done` steps; of the older ones the best stays. data: where reading
-        stands, if not where it does now."""
+    def save(self, done: int) -> None:
+        """A checkpoint of `done` steps, unless there is one; of the older ones the best stays."""
         self.log.flush()
+        if self.main and self.saved != done:
+            state = {
+                "step": done,
+                "settings": self.settings.as_json(),
+                "data": self.data.state_dict(),
+                "validation": self.validation,
+                "best": self.best,
+                **self.stage.sources,
+                "torch": torch.__version__,
+            }
+            folder = self.out / "checkpoints"
+            save_checkpoint(folder, self.stage, self.bare, self.adam, state, self.average)
         self.saved = done
-        if not self.main:
-            return
-        state = {
-            "step": done,
-            "settings": self.settings.as_json(),
-            "data": self.data.state_dict() if data is None else data,
-            "validation": self.validation,
-            "best": self.best,
-            **self.stage.sources,
-            "torch": torch.__version__,
-        }
-        folder = self.out / "checkpoints"
-        save_checkpoint(folder, self.stage, self.bare, self.adam, state, self.average)
-        prune_checkpoints(folder, self.best.get("step"))
 
-    def interrupt(self, done: int) -> None:
+    def interrupt(self, done: int) -> NoReturn:
         """Leave with a checkpoint, and a line on how to go on. Raises Interrupted."""
-        if self.saved != done:
-            self.save(done)
         number = self.signals[0] if self.signals else signal.SIGTERM  # another process was asked
         name = signal.Signals(number).name
-        raise Interrupted(f"stopped by {name} {self._how_to_go_on(done)}", number)
+        raise Interrupted(self._leave(done, f"stopped by {name}"), number)
 
-    def give_up(self, done: int, error: ShardsError, data: dict) -> NoReturn:
+    def give_up(self, done: int, error: ShardsError) -> NoReturn:
         """Write a checkpoint and raise the ShardsError of unreadable photos."""
         if done > self.first_step:
-            if self.saved != done:
-                self.save(done, data)
-            error = ShardsError(f"{error}; stopped {self._how_to_go_on(done)}")
+            error = ShardsError(self._leave(done, f"{error}; stopped"))
             error.everywhere = True
         raise error
 
-    def _how_to_go_on(self, done: int) -> str:
+    def _leave(self, done: int, reason: str) -> str:
+        """Write a checkpoint; the reason, and how to go on."""
+        self.save(done)
         s = self.settings
         again = f"facerecon train {s.stage} --out {self.out} --resume"
-        return f"after step {done} of {s.total_steps}; go on with {again}"
+        return f"{reason} after step {done} of {s.total_steps}; go on with {again}"
 
     def finish(self) -> None:
         """The network's file, which says where it comes from."""

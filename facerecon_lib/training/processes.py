@@ -32,8 +32,6 @@ def make_fabric(
 
     device: "cpu", "cuda", "cuda:N" or "auto". devices: processes on this machine, one per device; 1
     without a launcher. num_nodes: machines. precision: as in RunSettings.
-    Under torchrun its numbers count: left to itself, Fabric takes each of torchrun's processes for
-    a run of its own. Under `fabric run` Fabric reads them from the environment (LT_DEVICES ...).
     Raises SettingsError where numbers do not agree, or a device or package is missing.
     """
     try:
@@ -54,13 +52,14 @@ def make_fabric(
     if precision == "auto":  # GPUs before Ampere, 8.0, only imitate bfloat16, and slowly
         modern = kind == "cuda" and torch.cuda.get_device_capability(int(number or 0)) >= (8, 0)
         precision = "bf16-mixed" if modern else "32-true"
-    chosen: dict = dict(accelerator=kind, strategy="auto", precision=precision)
+    options: dict = dict(accelerator=kind, strategy="auto", precision=precision)
     launched_by_fabric = os.environ.get("LT_CLI_USED") == "1"
-    if launched_by_fabric:
-        chosen.update(devices=devices or "auto", num_nodes=num_nodes or 1)
+    if launched_by_fabric:  # Fabric reads the numbers from the environment (LT_DEVICES ...)
+        options |= dict(devices=devices or "auto", num_nodes=num_nodes or 1)
         if device == "auto":
-            chosen["accelerator"] = "auto"
+            options["accelerator"] = "auto"
     elif torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        # Left to itself, Fabric takes each of torchrun's processes for a run of its own.
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         started = dict(devices=local, num_nodes=world // local)
         for name, value in (("devices", devices), ("num_nodes", num_nodes)):
@@ -68,21 +67,20 @@ def make_fabric(
                 raise SettingsError(
                     f"{name} {value}: torchrun has started {started[name]}; leave it out"
                 )
-        chosen.update(started, strategy="ddp" if world > 1 else "auto")
+        options |= started | dict(strategy="ddp" if world > 1 else "auto")
     else:
-        chosen.update(devices=devices or 1, num_nodes=num_nodes or 1)
-    if number is not None and chosen["devices"] == 1:
-        chosen["devices"] = [int(number)]
+        options |= dict(devices=devices or 1, num_nodes=num_nodes or 1)
+    if number is not None and options["devices"] == 1:
+        options["devices"] = [int(number)]
     try:
-        fabric = Fabric(**chosen)
+        fabric = Fabric(**options)
         if not launched_by_fabric:
             fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise SettingsError(f"device {device}: {one_line(error)}") from error
-    if fabric.device.type == "cuda":
-        # All crops are of one size. Matrix products stay in full float32: with the ten bits of TF32
-        # vertices would move by a tenth of a millimetre. Convolutions use TF32 all the same.
-        torch.backends.cudnn.benchmark = True
+    # All crops are of one size. Matrix products stay in full float32: with the ten bits of TF32
+    # vertices would move by a tenth of a millimetre. Convolutions use TF32 all the same.
+    torch.backends.cudnn.benchmark = fabric.device.type == "cuda"
     return fabric
 
 
@@ -115,10 +113,9 @@ def in_all(fabric, function: Callable[[], T]) -> T:
 
 def gather(fabric, value: T) -> list[T]:
     """The value of every process, in every process. Over Gloo: no device is waited for."""
-    if fabric.world_size == 1:
-        return [value]
-    values: list = [None] * fabric.world_size
-    torch.distributed.all_gather_object(values, value, group=_hosts())
+    values = [value] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(values, value, group=_hosts())
     return values
 
 

@@ -194,15 +194,11 @@ class RunSettings:
         if version == 1 and values.get("albedo") == "monk":
             values["albedo"] = None  # the word for any model's own basis, whatever it was called
         if stage != cls.stage:
-            raise SettingsError(
-                f"settings of the other stage; it is facerecon train {stage} that has to go on"
-            )
+            raise SettingsError(f"a run of facerecon train {stage}, not {cls.stage}")
         odd = sorted(set(values) ^ {f.name for f in fields(cls)})
         if odd:
             more = f" and {len(odd) - 3} more" * (len(odd) > 3)
-            raise SettingsError(
-                f"settings of another version ({', '.join(odd[:3])}{more}); start a new run"
-            )
+            raise SettingsError(f"settings of another version: {', '.join(odd[:3])}{more}")
         return cls(**values)
 
 

@@ -6,6 +6,7 @@
 Serves notebooks 06 and 09.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import torch
@@ -33,15 +34,17 @@ def validate(
     if fabric.world_size > 1:  # each process has running statistics of its own
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
-
     shares = gather(fabric, in_all(fabric, lambda: _sums(stage, network, batches, fabric, show)))
-    count = sum(share["faces"] for share in shares)
-    names = dict.fromkeys(name for share in shares for name in share if name != "faces")
-    means = {name: sum(share.get(name, 0.0) for share in shares) / count for name in names}
-    if not means:
+    totals: dict[str, float] = defaultdict(float)
+    for share in shares:
+        for name, value in share.items():
+            totals[name] += value
+    if not totals:
         return {}
+    count = totals.pop("faces")
+    means = {name: value / count for name, value in totals.items()}
     terms = {k.removeprefix("terms/"): means.pop(k) for k in list(means) if k[:6] == "terms/"}
-    return {"faces": count, **means, "terms": terms}
+    return {"faces": int(count), **means, "terms": terms}
 
 
 def _sums(
@@ -53,17 +56,16 @@ def _sums(
         with fabric.autocast():
             return network(*images)
 
-    sums: dict[str, float] = {"faces": 0}
+    sums: dict[str, float] = defaultdict(float)
     for batch in batches:
         prediction = stage.predict(autocast_network, batch)
         objective = stage.objective(prediction, batch)
-        errors = stage.errors(prediction, batch)
-        means = {"loss": objective.loss, **{k: v.mean() for k, v in errors.items()}}
-        means |= {f"terms/{k}": v for k, v in objective.terms.items()}
-        values = (len(batch) * torch.stack(list(means.values()))).tolist()
-        for name, value in zip(means, values, strict=True):
-            sums[name] = sums.get(name, 0.0) + value
-        if show is not None and not sums["faces"]:
+        if show is not None and not sums:
             show(prediction, batch, objective)
+        means = {"loss": objective.loss, **stage.errors(prediction, batch)}
+        means |= {f"terms/{name}": value for name, value in objective.terms.items()}
+        values = torch.stack([value.mean() for value in means.values()]) * len(batch)
+        for name, value in zip(means, values.tolist(), strict=True):
+            sums[name] += value
         sums["faces"] += len(batch)
     return sums

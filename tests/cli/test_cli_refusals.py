@@ -10,8 +10,8 @@ from command_line import SAMPLE, facerecon, refused
 from PIL import Image
 
 from facerecon_lib.cli import app as cli
+from facerecon_lib.files import atomic
 from facerecon_lib.photos.detection import ASSETS
-from facerecon_lib.reconstruction import output_folder
 from facerecon_lib.reconstruction import reconstruct as results
 
 
@@ -124,7 +124,7 @@ def test_a_read_only_output_exits_2(tmp_path, monkeypatch):
     def forbidden(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(output_folder.tempfile, "TemporaryFile", forbidden)
+    monkeypatch.setattr(atomic.tempfile, "TemporaryFile", forbidden)
     result = facerecon("fit", SAMPLE, "--out", tmp_path / "out")
     refused(result, "cannot be written (Permission denied)")
 

@@ -156,7 +156,7 @@ def test_losses_of_stage_two_come_with_what_belongs_to_them(tmp_path):
 def test_full_without_photos_says_that_it_trains_on_rendered_faces(asked, tmp_path):
     done = invoke("--out", tmp_path, "--profile", "full")
     assert "no --data, so training on rendered faces" in " ".join(done.stderr.split())
-    assert "114000 an epoch" in " ".join(done.stderr.split())
+    assert "114000 per epoch" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_the_settings_of_another_version_are_refused(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({"batch": 3}))
     refused(
         invoke("--out", tmp_path, "--resume"),
-        "settings of another version (adam_eps, backbone, checkpoint_every and",
+        "settings of another version: adam_eps, backbone, checkpoint_every and",
     )
     for text, message in (("{", "remove it, and say all of the run's settings again"),
                           ("[]", "not the settings of a run")):  # fmt: skip
@@ -305,6 +305,4 @@ def test_the_settings_of_another_version_are_refused(tmp_path):
 
 def test_a_run_of_one_stage_is_not_resumed_as_the_other(tmp_path):
     write_settings(tmp_path, SMOKE)
-    refused(
-        augmented("--out", tmp_path, "--resume"), "it is facerecon train base that has to go on"
-    )
+    refused(augmented("--out", tmp_path, "--resume"), "a run of facerecon train base, not")

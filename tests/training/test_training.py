@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,10 +22,11 @@ from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align
 from facerecon_lib.training import loop as training
+from facerecon_lib.training.base_stage import BaseStage
 from facerecon_lib.training.checkpoints import CheckpointError, latest_checkpoint
 from facerecon_lib.training.data import RenderedData
 from facerecon_lib.training.guard import Interrupted, NonFiniteError
-from facerecon_lib.training.logs import RunLog, picture_rows, read_log
+from facerecon_lib.training.logs import RunLog, read_log
 from facerecon_lib.training.loop import train
 from facerecon_lib.training.processes import make_fabric
 from facerecon_lib.training.profiles import PROFILES
@@ -191,8 +193,7 @@ def test_sigterm_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(whole, tmp_
 
 @pytest.mark.parametrize("broken", ["pixel", "weight", "gradient"])
 def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, monkeypatch, broken):
-    batches, settings, runs = RenderedData.batches, FAST, []
-    guard = training.TrainingRun.guard
+    batches, agree, settings, runs = RenderedData.batches, training.agree, FAST, []
 
     def broken_batches(self, first_step):
         for step, batch in enumerate(batches(self, first_step)):
@@ -202,13 +203,11 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
 
     def watched(run, step, batch, objective, norm):
         runs.append(run)
-        return guard(run, step, batch, objective, norm * (torch.inf if one_off(step) else 1))
-
-    def one_off(step):
-        return step == 1 and broken == "gradient"
+        factor = torch.inf if step == 1 and broken == "gradient" else 1
+        return agree(run, step, batch, objective, norm * factor)
 
     monkeypatch.setattr(RenderedData, "batches", broken_batches)
-    monkeypatch.setattr(training.TrainingRun, "guard", watched)
+    monkeypatch.setattr(training, "agree", watched)
     expected = {
         "pixel": r"step 2: not finite: .*pixel.*, of seed 0 face 2 to seed 0 face 3 "
         r"\(seed 0 face 3: given with numbers that are not finite\).*step-000001, is good",
@@ -274,11 +273,11 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, mon
     weights = loss_weights("base", "balanced")
     settings = replace(FAST, data=str(shards), steps=None, epochs=1.5, weights=weights)
     settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
-    taken, optimise_photos = [], training.agree
+    taken, agree = [], training.agree
 
-    def noted(fabric, asked, step, batch, *rest):
+    def noted(run, step, batch, *rest):
         taken.append((step, batch.names))
-        return optimise_photos(fabric, asked, step, batch, *rest)
+        return agree(run, step, batch, *rest)
 
     monkeypatch.setattr(training, "agree", noted)
     whole = train(settings, tmp_path / "whole")
@@ -542,7 +541,8 @@ def test_picture_rows_show_photo_rendering_and_both(generator):
     photo, image = torch.rand(2, 2, 3, 8, 8, generator=generator)
     mask = torch.zeros(2, 1, 8, 8)
     mask[:, :, :4] = 1
-    rows = picture_rows(photo, image, mask)
+    batch, objective = SimpleNamespace(image=photo), SimpleNamespace(image=image, mask=mask)
+    rows = BaseStage.rows(None, None, batch, objective)
     assert rows.shape == (3, 16, 24)
     second = rows[:, 8:]
     assert torch.equal(second[..., :8], photo[1])

@@ -382,7 +382,7 @@ def test_a_run_goes_on_as_the_stage_that_it_is(whole, tiny, tmp_path):
     write_settings(tmp_path, base)
     with pytest.raises(CheckpointError, match="a run of facerecon train base, not augmented"):
         train(tiny, tmp_path, resume=True)
-    with pytest.raises(SettingsError, match="it is facerecon train base that has to go on"):
+    with pytest.raises(SettingsError, match="a run of facerecon train base, not augmented"):
         AugmentedSettings.from_json(base.as_json())
 
 
