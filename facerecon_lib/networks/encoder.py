@@ -9,10 +9,9 @@ fixed scales, one per group, so that one learning rate suits degrees, millimetre
 Notebook 06, section 2.1.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +20,10 @@ from torch import Tensor, nn
 
 from ..face.coefficients import FaceCoefficients, ModelSizes
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import expect
 from ..files.weights import write_weights
 from .backbones import IMAGENET_MEAN, IMAGENET_SD, EncoderError, backbone_features
-from .network_file import NetworkFile, State
+from .network_file import NetworkFile
 
 ENCODER_FILE = NetworkFile(
     format="facerecon-encoder-1",
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
 
     sizes: (Ki, Ke, Ka) of the face model. backbone, norm, weights, allow_download: as of
     `backbones.backbone_features`. input_size: crops are shrunk to this many pixels per side first;
-    112 takes a quarter of the time. Raises EncoderError as there, and for an input_size under 32.
+    112 takes a quarter of the time. Raises EncoderError.
     """
 
     def __init__(
@@ -99,18 +99,15 @@ class Encoder(nn.Module):
 
         Raises ValueError for anything but square pictures of floating-point numbers.
         """
-        square = image.ndim == 4 and image.shape[1] == 3 and image.shape[2] == image.shape[3]
-        if not square or not image.is_floating_point():
-            raise ValueError(
-                f"image: expected (batch, 3, 224, 224), floating point in [0, 1], got "
-                f"{tuple(image.shape)}, {image.dtype}"
-            )
+        expect("image", image, "batch 3 size size")
+        if not image.is_floating_point():
+            raise ValueError(f"image: expected floating point in [0, 1], got {image.dtype}")
         if image.shape[-1] != self.input_size:
             image = F.interpolate(image, (self.input_size, self.input_size), mode="area")
         x = self.features((image - self.mean) / self.sd)
         return x.mean((2, 3)) if x.ndim == 4 else x
 
-    def take(self, other: Encoder) -> None:
+    def take(self, other: Self) -> None:
         """Take over another encoder's weights; the input_size may differ.
 
         Raises EncoderError for another backbone, norm or sizes.
@@ -129,9 +126,6 @@ class Encoder(nn.Module):
         return c
 
 
-# Files ------------------------------------------------------------------------------------------
-
-
 def save_encoder(
     path: Path, encoder: Encoder, metadata: dict[str, str] | None = None, store: str = "float32"
 ) -> None:
@@ -145,7 +139,12 @@ def save_encoder(
         raise ValueError(f"store {store!r}: expected {', '.join(STORES)}")
     state = encoder.state_dict()
     if store == "int8":
-        state, store = _quantised(state), "float32"  # of the rest
+        store = "float32"  # of the rest
+        for name, value in list(state.items()):
+            if value.ndim > 1 and value.is_floating_point():
+                step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+                state[name] = (value / _per_channel(step, value)).round().to(torch.int8)
+                state[name + STEP] = step
     own = {
         "format": ENCODER_FILE.format,
         "backbone": encoder.backbone,
@@ -163,34 +162,22 @@ def load_encoder(
 ) -> Encoder:
     """An encoder from its file, in eval mode; None: $FACERECON_ENCODER, or the one that ships.
 
-    model: the face model that its coefficients are for. Raises EncoderError, one line, when the
-    file is missing, damaged, no encoder, or was trained for another face model.
+    model: the face model that its coefficients are for. Raises EncoderError when the file is
+    missing, damaged, no encoder, or was trained for another face model.
     """
     return ENCODER_FILE.load(path, model, device, _build)
 
 
-def _build(state: State, metadata: dict[str, str]) -> Encoder:
+def _build(state: dict[str, Tensor], metadata: dict[str, str]) -> Encoder:
     sizes, kind = json.loads(metadata["sizes"]), (metadata["backbone"], metadata["norm"])
-    encoder = Encoder(ModelSizes(*sizes), *kind, input_size=int(metadata["input_size"]))
-    encoder.load_state_dict(_restored(state))
-    return encoder
-
-
-def _quantised(state: State) -> State:
-    """Each output channel's weights as whole 127ths of its largest, and what 1 stands for."""
-    whole = dict(state)
-    for name, value in state.items():
-        if value.ndim > 1 and value.is_floating_point():
-            step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
-            whole[name] = (value / step.view(-1, *[1] * (value.ndim - 1))).round().to(torch.int8)
-            whole[name + STEP] = step
-    return whole
-
-
-def _restored(state: State) -> State:
-    """Stored weights, whole numbers times their steps."""
+    encoder = Encoder(sizes, *kind, input_size=int(metadata["input_size"]))
     steps = {name: state.pop(name) for name in list(state) if name.endswith(STEP)}
     for name, value in state.items():
         if value.dtype == torch.int8:
-            state[name] = value * steps[name + STEP].view(-1, *[1] * (value.ndim - 1))
-    return state
+            state[name] = value * _per_channel(steps[name + STEP], value)
+    encoder.load_state_dict(state)
+    return encoder
+
+
+def _per_channel(step: Float[Tensor, " channel"], value: Tensor) -> Tensor:
+    return step.view(-1, *[1] * (value.ndim - 1))

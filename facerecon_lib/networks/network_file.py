@@ -17,25 +17,18 @@ from ..face.morphable_model import MorphableModel
 from ..files.errors import FacereconError, one_line
 from ..files.weights import named_file, read_weights, shipped_file
 
-State = dict[str, Tensor]
-
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """What a network's files have in common.
+    """What a network's files have in common."""
 
-    format: of the metadata. shipped: the file's name in the package. variable: the environment
-    variable that names another file. maker: the command that makes one. what, error: for messages.
-    one_albedo: whether the network needs the albedo basis that it was trained on.
-    """
-
-    format: str
-    shipped: str
-    variable: str
-    maker: str
-    what: str
+    format: str  # of the metadata
+    shipped: str  # the file's name in the package
+    variable: str  # the environment variable that names another file
+    maker: str  # the command that makes one
+    what: str  # for messages
     error: type[FacereconError]
-    one_albedo: bool = False
+    one_albedo: bool = False  # whether it needs the albedo basis that it was trained on
 
     def default_path(self) -> Path:
         """The file that the environment variable names; without it, the one that ships."""
@@ -46,7 +39,7 @@ class NetworkFile:
         path: Path | None,
         model: MorphableModel | None,
         device: torch.device | str,
-        build: Callable[[State, dict[str, str]], nn.Module],
+        build: Callable[[dict[str, Tensor], dict[str, str]], nn.Module],
     ) -> nn.Module:
         """The network that `build(state, metadata)` makes, in eval mode; None: `default_path()`.
 
@@ -69,27 +62,23 @@ class NetworkFile:
                 f"{path.name}: its parts do not fit ({reason}); train it again"
             ) from None
         if model is not None:
-            self._check_model(path, metadata, model)
+            hint = f" and name it: ${self.variable}" if path == shipped_file(self.shipped) else ""
+            if mismatch := self._mismatch(metadata, model):
+                raise self.error(f"{path.name}: was trained {mismatch}{hint}")
         network.name, network.metadata = path.name, metadata
         return network.eval().to(device)
 
-    def _check_model(self, path: Path, metadata: dict[str, str], model: MorphableModel) -> None:
-        """The name, the numbers of modes and the albedo basis, as far as they count, are equal."""
+    def _mismatch(self, metadata: dict[str, str], model: MorphableModel) -> str:
+        """How the model of training differs in name, modes or albedo basis; "" if it does not."""
         name = model.metadata.get("name", model.metadata["file"])
-        trained = metadata.get("model", name)
-        sizes = json.loads(metadata["sizes"]) if "sizes" in metadata else list(model.sizes)
-        if trained != name or sizes != list(model.sizes):
-            modes = ["", ""]
-            if "sizes" in metadata:
-                modes = [f" ({', '.join(map(str, s))} modes)" for s in (sizes, model.sizes)]
-            hint = f" and name it: ${self.variable}" if path == shipped_file(self.shipped) else ""
-            raise self.error(
-                f"{path.name}: was trained for {trained}{modes[0]}, not for {name}{modes[1]}; "
-                f"train one with that model{hint}"
-            )
+        trained, modes = metadata.get("model", name), ["", ""]
+        if "sizes" in metadata:
+            sizes = json.loads(metadata["sizes"]), model.sizes
+            modes = [f" ({', '.join(map(str, numbers))} modes)" for numbers in sizes]
+        if trained != name or modes[0] != modes[1]:
+            return f"for {trained}{modes[0]}, not for {name}{modes[1]}; train one with that model"
         albedo = model.metadata.get("albedo", "monk")
         if self.one_albedo and metadata.get("albedo", albedo) != albedo:
-            raise self.error(
-                f"{path.name}: was trained on the albedo basis {metadata['albedo']!r}, not on "
-                f"{albedo!r}; take another, or train one"
-            )
+            basis = metadata["albedo"]
+            return f"on the albedo basis {basis!r}, not on {albedo!r}; take another, or train one"
+        return ""

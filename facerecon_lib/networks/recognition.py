@@ -5,9 +5,9 @@
     features = face_features(network, rendered, landmarks, mask)     # gradients reach `rendered`
     loss = recognition_loss(features, photo_features)    # losses.py
 
-A network recognises faces that are cut out alike. So photo and rendering go through one warp, that
-of the photo's landmarks; one mask leaves the rendered face of both; and around it lies the
-network's mean colour. Notebook 05, Eq. 6.
+A network recognises faces that are cut out alike. So photo and rendering go through the warp of the
+photo's landmarks; one mask leaves the rendered face of both, in the network's mean colour.
+Notebook 05, Eq. 6.
 """
 
 import torch
@@ -42,9 +42,8 @@ def chip_matrix(
 
     The similarity from the mean face to the landmarks in least squares, over complex numbers:
     a = sum(conj(t - mean t) (p - mean p)) / sum |t - mean t|^2 turns and scales, and
-    b = mean p - a mean t moves. Raises ValueError for other shapes, and for points that are not
-    finite or lie within two pixels. check=False skips this look at the points and with it a GPU
-    synchronisation; landmarks that are not finite then make meaningless chips.
+    b = mean p - a mean t moves. Raises ValueError for points that are not finite or lie within two
+    pixels; check=False skips this and with it a GPU synchronisation.
     """
     expect("landmarks", landmarks, "batch 68 2")
     aligned = constant(tuple(ALIGNED_POINTS), torch.long, landmarks.device)
@@ -79,8 +78,7 @@ def cut_chips(
     Differentiable in the image; the mask is detached. Sampled bilinearly, one sample per pixel, as
     dlib does: shrink a face that is more than twice as large as its chip first.
     """
-    size = chip.size
-    at = torch.arange(size, device=image.device, dtype=image.dtype) + 0.5
+    at = torch.arange(chip.size, device=image.device, dtype=image.dtype) + 0.5
     matrix = matrix.to(image)
     rows = at[:, None] * matrix[:, None, :, 1]  # (batch, size, 2)
     columns = at[:, None] * matrix[:, None, :, 0] + matrix[:, None, :, 2]
@@ -104,8 +102,7 @@ def face_features(
 
     For Eq. 6 photo and rendering get the same landmarks, those of the photo, and the same mask (1
     on the rendered face where the photo has pixels). Gradients reach the image alone. matrix:
-    chip_matrix(landmarks, network.chip), if the caller has it. Raises ValueError for shapes that do
-    not fit.
+    chip_matrix(landmarks, network.chip), if the caller has it.
     """
     sizes = expect("image", image, "batch 3 height width")
     expect("landmarks", landmarks, "batch 68 2", **sizes)
@@ -121,6 +118,4 @@ def feature_distance(
     a: Float[Tensor, "*any feature"], b: Float[Tensor, "*any feature"]
 ) -> Float[Tensor, "*any"]:
     """Euclidean distance of features, small for one person: see FaceNetwork.same_person."""
-    if a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"features: expected equal lengths, got {a.shape[-1]} and {b.shape[-1]}")
     return (a - b).norm(dim=-1)

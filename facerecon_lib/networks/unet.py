@@ -3,16 +3,15 @@
     unet = load_unet()                                   # the one that ships
     maps = unet(photo, rendering)                        # texture, displacement: (B, 3, 224, 224)
 
-A U-Net (Ronneberger et al., MICCAI 2015) with two heads. The way down and the first two up-sampling
-blocks are shared; there the heads part, as in the report: the deep and coarse (whose face, which
-light, where the nose is) serves both; the details differ, since texture follows the photo's colours
-and displacement its shading. The skips go to both heads. The last layers start at zero: before
-training the augmented face is the base face.
+A U-Net (Ronneberger et al., MICCAI 2015) with two heads. They share the way down and the first two
+up-sampling blocks, as in the report: the deep and coarse (whose face, which light) serves both; the
+details differ, since texture follows the photo's colours and displacement its shading. The skips go
+to both. The last layers start at zero: before training the augmented face is the base face.
 
-Group normalisation (Wu and He, ECCV 2018) ignores the other photos of the batch: a photo's maps are
-the same alone and among others, and a batch of four is enough. Any normalisation removes how far
-the rendering is from the photo, though. So with norm "inner" the blocks at full resolution have
-none. Measured, that is no better: docs/model_cards/offset_unet.md. Notebook 07, section 2.2.
+Group normalisation (Wu and He, ECCV 2018) ignores the other photos of the batch, so a batch of four
+is enough. But any normalisation removes how far the rendering is from the photo; with norm "inner"
+the blocks at full resolution have none. Measured, that is no better:
+docs/model_cards/offset_unet.md. Notebook 07, section 2.2.
 """
 
 from itertools import pairwise
@@ -25,9 +24,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import expect
 from ..files.errors import FacereconError
 from ..files.weights import write_weights
-from .network_file import NetworkFile, State
+from .network_file import NetworkFile
 
 NORMS = ("inner", "group", "batch")
 GROUP = 8  # channels that group normalisation takes together
@@ -107,7 +107,15 @@ class DoubleHeadUNet(nn.Module):
 
         photo, rendering: in [0, 1], of a square size that 2**depth divides, else ValueError.
         """
-        self._check(photo, rendering)
+        size, step = expect("photo", photo, "batch 3 size size")["size"], 2**self.depth
+        expect("rendering", rendering, "batch 3 size size", batch=len(photo), size=size)
+        if not size or size % step or not photo.is_floating_point():
+            raise ValueError(
+                f"photo: expected floating point, of a size that {step} divides, such as 224; got "
+                f"{tuple(photo.shape)}, {photo.dtype}"
+            )
+        if rendering.dtype != photo.dtype:
+            raise ValueError(f"rendering: expected {photo.dtype} as photo, got {rendering.dtype}")
         x = torch.cat([photo, rendering], 1).to(memory_format=torch.channels_last)  # CPUs: faster
         skips = []
         for level, block in enumerate(self.down):
@@ -116,36 +124,22 @@ class DoubleHeadUNet(nn.Module):
         skips.pop()  # the deepest is where the way up begins
         for block in self.shared:
             x = block(x, skips.pop())
-        texture = self.texture(x, skips).float().contiguous()
-        displacement = self.displacement(x, skips).float().contiguous()
-        return OffsetMaps(TEXTURE_SCALE * texture, DISPLACEMENT_SCALE * displacement)
-
-    def _check(self, photo: Tensor, rendering: Tensor) -> None:
-        shape, step = tuple(photo.shape), 2**self.depth
-        square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and shape[2] > 0
-        if not square or shape[2] % step or not photo.is_floating_point():
-            raise ValueError(
-                f"photo: expected (batch, 3, size, size), floating point, of a size that {step} "
-                f"divides, such as 224; got {shape}, {photo.dtype}"
-            )
-        if rendering.shape != photo.shape or rendering.dtype != photo.dtype:
-            raise ValueError(
-                f"rendering: expected {shape}, {photo.dtype} as the photo is, got "
-                f"{tuple(rendering.shape)}, {rendering.dtype}"
-            )
+        heads = (self.texture, TEXTURE_SCALE), (self.displacement, DISPLACEMENT_SCALE)
+        return OffsetMaps(*(scale * head(x, skips).float().contiguous() for head, scale in heads))
 
 
 class _Convolutions(nn.Sequential):
     """Two 3 by 3 convolutions, each normalised, unless norm is "none", and rectified."""
 
     def __init__(self, before: int, after: int, norm: str):
-        layers: list[nn.Module] = []
+        layers = []
         for channels in (before, after):
             layers.append(nn.Conv2d(channels, after, 3, padding=1, bias=norm == "none"))
-            if norm == "group":
-                layers.append(nn.GroupNorm(after // GROUP, after))
-            elif norm == "batch":
-                layers.append(nn.BatchNorm2d(after))
+            if norm != "none":
+                group = norm == "group"
+                layers.append(
+                    nn.GroupNorm(after // GROUP, after) if group else nn.BatchNorm2d(after)
+                )
             layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
 
@@ -153,9 +147,8 @@ class _Convolutions(nn.Sequential):
 class _Up(nn.Module):
     """Twice the size, half the channels, then the skip of that size beside it.
 
-    Bilinear: transposed convolutions leave a checkerboard (Odena et al., Distill 2016), which a
-    displacement map would turn into rough skin. The 1 by 1 convolution commutes with it, and takes
-    a quarter of the time on the small picture.
+    Bilinear: transposed convolutions leave a checkerboard (Odena et al., Distill 2016), which would
+    be rough skin. The 1 by 1 convolution commutes with it, and is faster on the small picture.
     """
 
     def __init__(self, width: int, norm: str):
@@ -183,9 +176,6 @@ class _Head(nn.Module):
         return self.last(x)
 
 
-# Files ------------------------------------------------------------------------------------------
-
-
 def save_unet(
     path: Path, unet: DoubleHeadUNet, metadata: dict[str, str] | None = None, store: str = "float16"
 ) -> None:
@@ -195,8 +185,8 @@ def save_unet(
     store: of convolutions, "float16" or "float32"; the rest stays in float32. Raises ValueError for
     another `store`.
     """
-    own = {"format": UNET_FILE.format, "width": str(unet.width), "depth": str(unet.depth)}
-    own["norm"] = unet.norm
+    own = {"format": UNET_FILE.format, "norm": unet.norm}
+    own |= {"width": str(unet.width), "depth": str(unet.depth)}
     write_weights(path, unet.state_dict(), {**unet.metadata, **(metadata or {}), **own}, store)
 
 
@@ -207,13 +197,13 @@ def load_unet(
 ) -> DoubleHeadUNet:
     """A U-Net from its file, in eval mode; None: $FACERECON_UNET, or the one that ships.
 
-    model: the face model that its maps are for. Raises UNetError, one line, when the file is
-    missing, damaged, no U-Net, or was trained for another face model or albedo basis.
+    model: the face model that its maps are for. Raises UNetError when the file is missing, damaged,
+    no U-Net, or was trained for another face model or albedo basis.
     """
     return UNET_FILE.load(path, model, device, _build)
 
 
-def _build(state: State, metadata: dict[str, str]) -> DoubleHeadUNet:
+def _build(state: dict[str, Tensor], metadata: dict[str, str]) -> DoubleHeadUNet:
     unet = DoubleHeadUNet(int(metadata["width"]), int(metadata["depth"]), metadata["norm"])
     unet.load_state_dict(state)
     return unet

@@ -59,13 +59,11 @@ class Cut:
 def cut_at_near_plane(
     mesh: PackedMesh, view: View, near: float | None, frustum: bool
 ) -> Cut | None:
-    """Leave out what is behind the near plane or beside the frustum, and cut what crosses it.
+    """Leave out what is behind the near plane and, if `frustum`, what is beside the image; cut what
+    crosses the plane. None where there is nothing to do.
 
     With p1 the corner that is alone on its side, the plane meets p1 p2 in p4 and p1 p3 in p5. With
     p1 in front what remains is the triangle p4 p5 p1, else the two triangles p4 p2 p5 and p5 p2 p3.
-    None where there is nothing to do.
-
-    near: depth of the plane, None for no cutting. frustum: leave out what lies beside the image.
     """
     verts, faces = mesh.verts, mesh.faces.long()
     behind = torch.zeros_like(faces, dtype=torch.bool)

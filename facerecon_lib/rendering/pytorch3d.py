@@ -21,12 +21,8 @@ from .rasterizer import Fragments, checked_view, rasterize_packed
 class WarpMeshRasterizer(torch.nn.Module):
     """Drop-in for `pytorch3d.renderer.MeshRasterizer`: the same call, the same fragments, faster.
 
-    Works under PyTorch3D's shaders and cameras, with batches of different topologies too. Settings
-    left at None resolve as in PyTorch3D: perspective correction for perspective cameras, the near
-    plane then at half the camera's znear, barycentric clipping when there is blur. `bin_size` and
-    `max_faces_per_bin` are accepted and mean nothing here.
-
-    Raises ImportError when PyTorch3D is not installed; `rasterizer` does not need it.
+    For batches of different topologies too. Settings left at None resolve as in PyTorch3D; it
+    ignores `bin_size` and `max_faces_per_bin`. Raises ImportError without PyTorch3D.
     """
 
     def __init__(self, cameras=None, raster_settings=None) -> None:
@@ -50,14 +46,12 @@ class WarpMeshRasterizer(torch.nn.Module):
         raster = kwargs.get("raster_settings", self.raster_settings)
         cameras = kwargs.get("cameras", self.cameras)
 
-        perspective = raster.perspective_correct
+        perspective, clip = raster.perspective_correct, raster.clip_barycentric_coords
         if perspective is None:
             perspective = cameras.is_perspective()
-        clip = raster.clip_barycentric_coords
         if clip is None:
             clip = raster.blur_radius > 0
-        z_clip = raster.z_clip_value
-        znear = cameras.get_znear()
+        z_clip, znear = raster.z_clip_value, cameras.get_znear()
         if z_clip is None and perspective and znear is not None:
             z_clip = float(znear.min() if isinstance(znear, Tensor) else znear) / 2
 

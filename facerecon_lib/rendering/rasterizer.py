@@ -4,14 +4,10 @@
     fragments.pix_to_face, fragments.zbuf, fragments.bary_coords, fragments.dists
 
 The fragments are those of `pytorch3d.renderer.mesh.rasterize_meshes` (Ravi et al. 2020), by the
-same conventions, so each can replace the other (rendering/pytorch3d.py). They differ on purpose:
-
-- A pixel centre exactly on an edge that two triangles share belongs to one of them (top-left
-  rule); PyTorch3D 0.7.9 leaves it empty.
-- Gradients are those of the fragments everywhere. PyTorch3D's hold one of two cutting points at the
-  near plane fixed, and ignore a clamp where the rim of a blurred triangle leaves the view.
-- `cull_to_frustum` leaves out what lies beyond the image and nothing else; PyTorch3D leaves out
-  triangles whose first or second vertex has x, y and z all above 1 or all below -1.
+same conventions, so each can replace the other (rendering/pytorch3d.py), but for three faults of
+PyTorch3D 0.7.9: it leaves a pixel centre exactly on a shared edge empty (here: the top-left rule);
+its gradients ignore one of two cutting points at the near plane, and a clamp where the rim of a
+blurred triangle leaves the view; its `cull_to_frustum` loses triangles in view.
 
 The hard case (one triangle per pixel, no blur) fills each triangle's bounding box, with the depth
 and the triangle packed into one 64-bit word for an atomic minimum. Otherwise every triangle writes
@@ -38,7 +34,7 @@ from .warp.rasterize_adjoint import gradient
 from .warp.triangle import View
 
 MOST_ENTRIES = 2**31 - 1
-"""Largest index that a kernel can use; the pixel lists of one call must stay below it."""
+"""Largest index that a kernel can use."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def rasterize(
     """Triangles to fragments, differentiable in the vertices through zbuf, bary_coords and dists.
 
     verts_ndc: NDC x and y (+x left, +y up, the image's shorter side spans [-1, 1]) and camera depth
-        z; float32 or float64, and so are the fragments. Both work on CPU and CUDA.
+        z; float32 or float64, and so are the fragments.
     faces: one topology for the whole batch; counterclockwise seen from the front.
     image_size: side of a square image, or (height, width).
     blur_radius: a triangle also counts at pixel centres nearer than this, a squared NDC distance.
@@ -85,13 +81,12 @@ def rasterize(
     perspective_correct: bary_coords and zbuf are those of the triangle in space, not in the image.
     clip_barycentric_coords: negative weights (the blurred rim) are set to zero, the rest rescaled.
     cull_backfaces: leave out triangles that run clockwise in the image.
-    z_clip_value: cut triangles off at this depth; without it, one with a vertex behind the camera
-        is left out whole.
+    z_clip_value: cut triangles off at this depth; None: leave one with a vertex behind the camera
+        out whole.
     cull_to_frustum: leave out triangles wholly beyond one side of the image.
 
-    Degenerate triangles (doubled area up to 1e-8) are left out. As in PyTorch3D, 1e-8 is added to
-    the doubled area that weights are divided by, so that without perspective correction they sum
-    to 1 - 1e-8 / area.
+    Degenerate triangles are left out. As in PyTorch3D, weights are divided by the doubled area
+    + 1e-8, and sum without perspective correction to 1 - 1e-8 / area.
     """
     expect("verts_ndc", verts_ndc, "batch vertex 3")
     one_mesh = "a batch shares one topology, give one mesh's faces" if faces.ndim == 3 else ""

@@ -155,9 +155,8 @@ def _blend(
 ) -> tuple[Float[Tensor, "batch height width channel"], Float[Tensor, "batch height width 1"]]:
     """SoftRas: a softmax over depth of the triangles' values, weighted by their coverage.
 
-    Depth is counted in the mesh's own range, detached: a fixed range would either push a face at
-    350 mm behind its far plane, or squeeze it into a sliver where gamma can no longer tell a nose
-    from an ear.
+    Depth is counted in the mesh's own range, detached: in a fixed range, gamma would not tell the
+    nose of a face at 350 mm from its ears.
     """
     covered = fragments.pix_to_face >= 0
     coverage = torch.sigmoid(-fragments.dists / soft.sigma) * covered

@@ -32,11 +32,10 @@ def texel_depth(
 ) -> Float[Tensor, "batch 1 size size"]:
     """The depth of the face's surface at each texel, for `map_sampling.sample_hyperbolic`.
 
-    frame: "camera", mm before the camera; "object", mm behind the middle of the head's vertices, so
-    that it passes through zero between nose and ears; "clip", far / (far - near) · (1 - near / z),
-    0 at a near and 1 at a far plane which lie a tenth of the head's depth before and behind it.
-    Texels that show no face have the depth of the farthest vertex. Differentiable in the face; its
-    middle and the planes are taken as fixed. Raises ValueError for another frame.
+    frame: "camera", mm before the camera; "object", mm behind the middle of the head's vertices;
+    "clip", far / (far - near) · (1 - near / z), with planes a tenth of the head's depth before and
+    behind it. Texels that show no face have the depth of the farthest vertex. Differentiable in the
+    face, with its middle and the planes fixed.
     """
     z = face.v_camera[..., 2]
     low, high = z.detach().aminmax(dim=1, keepdim=True)
@@ -58,8 +57,7 @@ def visible_vertices(face: Face, size: int = CROP_SIZE) -> Float[Tensor, "batch 
     """1 where a vertex faces the viewer and nothing lies before what it would read, else 0.
 
     A vertex is hidden as soon as one of the four texels around it, of a map `size` pixels wide,
-    shows a surface before the vertex's own tangent plane: who is seen reads nothing of what stands
-    in front.
+    shows a surface before the vertex's own tangent plane.
     """
     ndc = project_ndc(face.v_camera, face.fov_deg)
     depth, mask = face.render(size, attributes=ndc[..., 2:], near=None)

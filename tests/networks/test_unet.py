@@ -6,16 +6,12 @@ from functools import lru_cache
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files import weights as weight_files
-from facerecon_lib.networks import network_file
 from facerecon_lib.networks.unet import (
     DISPLACEMENT_SCALE,
     NORMS,
     TEXTURE_SCALE,
-    UNET_FILE,
     DoubleHeadUNet,
     OffsetMaps,
     UNetError,
@@ -41,12 +37,6 @@ def pictures(count: int = 2, size: int = 32) -> tuple[torch.Tensor, torch.Tensor
     """Photos and renderings."""
     draw = torch.Generator().manual_seed(2)
     return tuple(torch.rand(count, 3, size, size, generator=draw) for _ in range(2))
-
-
-def small_model(name: str = "a model") -> MorphableModel:
-    model = copy.copy(MorphableModel.load(subdivision=0))
-    model.metadata = model.metadata | {"name": name}
-    return model
 
 
 # The network -------------------------------------------------------------------------------------
@@ -94,10 +84,7 @@ def test_the_heads_part_after_the_second_up_sampling_block():
         assert not torch.allclose(other.texture, plain.texture)
         assert not torch.allclose(other.displacement, plain.displacement)
     assert len(DoubleHeadUNet(8, 4).shared) == 2
-    assert [len(h.up) for h in (DoubleHeadUNet(8, 4).texture, DoubleHeadUNet(8, 5).texture)] == [
-        2,
-        3,
-    ]
+    assert [len(DoubleHeadUNet(8, depth).texture.up) for depth in (4, 5)] == [2, 3]
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -246,13 +233,13 @@ def test_what_it_cannot_be_built_as_is_refused(settings, words):
     ],
 )
 def test_a_photo_that_does_not_fit_is_refused(photo):
-    with pytest.raises(ValueError, match=r"photo: expected .*of a size that 8 divides"):
+    with pytest.raises(ValueError, match=r"photo: expected (.batch, 3, size,|.*that 8 divides)"):
         trained()(photo, photo)
 
 
 def test_a_rendering_unlike_the_photo_is_refused():
     photo, rendering = pictures()
-    with pytest.raises(ValueError, match=r"rendering: expected .*as the photo is"):
+    with pytest.raises(ValueError, match=r"rendering: expected \(2, .*, got \(1, 3, 32, 32\)"):
         trained()(photo, rendering[:1])
     with pytest.raises(ValueError, match=r"rendering: expected .*float32.*got.*float64"):
         trained()(photo, rendering.double())
@@ -296,81 +283,3 @@ def test_float16_is_half_the_size_and_leaves_gains_and_counters_alone(tmp_path):
 def test_the_default_is_float16_and_ships_within_8_megabytes(tmp_path):
     save_unet(tmp_path / "u", DoubleHeadUNet())
     assert (tmp_path / "u").stat().st_size < 8e6
-
-
-def test_a_unet_cannot_be_told_to_be_another(tmp_path):
-    save_unet(tmp_path / "u", trained(), {"format": "x", "width": "16", "norm": "batch"})
-    assert (load_unet(tmp_path / "u").width, load_unet(tmp_path / "u").norm) == (8, "group")
-
-
-def test_another_store_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(ValueError, match="store 'int8': expected float32 or float16"):
-        save_unet(tmp_path / "u", trained(), store="int8")
-    assert not list(tmp_path.iterdir())
-
-
-def test_loading_draws_no_random_numbers(tmp_path):
-    save_unet(tmp_path / "u", trained())
-    before = torch.get_rng_state()
-    load_unet(tmp_path / "u")
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_a_file_for_another_face_model_is_refused(tmp_path):
-    save_unet(tmp_path / "u", trained(), {"model": "a model"})
-    assert load_unet(tmp_path / "u", small_model()).width == 8
-    with pytest.raises(UNetError, match=r"u: was trained for a model, not for another; train"):
-        load_unet(tmp_path / "u", small_model("another"))
-
-
-def test_files_that_are_no_unet_are_refused_in_one_line(tmp_path):
-    good, bad = tmp_path / "good", tmp_path / "bad"
-    save_unet(good, trained())
-    with safe_open(good, "pt") as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    key = "down.0.0.weight"
-    cases = [
-        (state, metadata | {"format": "facerecon-encoder-1"}, "format 'facerecon-encoder-1'"),
-        (state, None, "format None"),
-        (state | {key: state[key] * torch.nan}, metadata, "not finite"),
-        (state, metadata | {"width": "16"}, "parts do not fit"),
-        (state, metadata | {"depth": "two"}, "parts do not fit"),
-        (state, {k: v for k, v in metadata.items() if k != "norm"}, "parts do not fit"),
-        ({k: v for k, v in state.items() if k != key}, metadata, "parts do not fit"),
-    ]
-    for tensors, words, message in cases:
-        save_file(tensors, bad, words)
-        with pytest.raises(UNetError, match=message) as caught:
-            load_unet(bad)
-        assert "\n" not in str(caught.value)
-    bad.write_bytes(good.read_bytes()[:1000])
-    with pytest.raises(UNetError, match="bad: not a readable safetensors file"):
-        load_unet(bad)
-    with pytest.raises(UNetError, match="there is no such offset U-Net; facerecon"):
-        load_unet(tmp_path / "none")
-
-
-def test_without_a_path_the_shipped_one_is_meant(tmp_path, monkeypatch):
-    monkeypatch.delenv("FACERECON_UNET", raising=False)
-    save_unet(tmp_path / "own", trained(), {"model": "a model"})
-    assert UNET_FILE.default_path().parts[-2:] == ("assets", "offset_unet.safetensors")
-    monkeypatch.setattr(network_file, "shipped_file", lambda name: tmp_path / "own")
-    assert load_unet().name == "own"
-    with pytest.raises(UNetError, match=r"and name it: \$FACERECON_UNET$"):
-        load_unet(model=small_model("another"))
-
-
-def test_or_the_file_that_the_environment_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(network_file, "shipped_file", lambda name: tmp_path / "shipped")
-    save_unet(tmp_path / "shipped", trained())
-    save_unet(tmp_path / "mine", trained(), {"model": "a model"})
-    monkeypatch.setenv("FACERECON_UNET", str(tmp_path / "mine"))
-    assert load_unet(model=small_model()).name == "mine"
-    assert load_unet(tmp_path / "shipped").name == "shipped"
-    with pytest.raises(UNetError, match=r"^\$FACERECON_UNET: mine: was trained for") as caught:
-        load_unet(model=small_model("another"))
-    assert "\n" not in str(caught.value)
-    monkeypatch.setenv("FACERECON_UNET", str(tmp_path / "none"))
-    with pytest.raises(UNetError, match=r"^\$FACERECON_UNET: .*none: there is no"):
-        load_unet()

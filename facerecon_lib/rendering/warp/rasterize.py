@@ -5,9 +5,8 @@
     launch(fill_fragments, real, zbuf.numel(), verts, faces, centres, view, ...)             # both
 
 Vertices arrive packed and triangles as indices into them; mesh b owns triangles first[b] to
-first[b + 1] - 1. Arrays over fragments are flat, in the order (batch, height, width, k). Tensors
-are float32 or float64; rendering/warp/triangle.py says what is computed in which. Notebook 04,
-section 2.1.
+first[b + 1] - 1. Arrays over fragments are flat, in the order (batch, height, width, k).
+Notebook 04, section 2.1.
 """
 
 from typing import Any
@@ -57,10 +56,7 @@ def draw(
 
 @wp.func
 def sample(t: tri.Triangle, e: wp.vec3d, px: Any, py: Any, a: Any, b: Any, c: Any, view: tri.View):
-    """Whether a triangle counts at a pixel centre, its depth and its squared distance there.
-
-    It counts where it covers the centre or comes nearer to it than the blur.
-    """
+    """Whether a triangle covers a pixel centre or its blur does; its depth and squared distance."""
     distance = tri.to_outline(px, py, a, b, c)
     depth = tri.depth_at(px, py, a, b, c, view)
     counts = tri.covers(t, e) or wp.float64(distance) < view.blur_radius
@@ -99,17 +95,17 @@ def gather(
     radius = wp.sqrt(view.blur_radius)
     col0, col1, row0, row1 = tri.pixel_box(t, radius, view)
     # An edge function is the distance to the edge's line times the edge's length.
-    reach = -(tri.ONE + tri.EPSILON) * radius
-    reach0 = reach * wp.sqrt(t.dx[0] * t.dx[0] + t.dy[0] * t.dy[0]) - tri.EPSILON * tri.EPSILON
-    reach1 = reach * wp.sqrt(t.dx[1] * t.dx[1] + t.dy[1] * t.dy[1]) - tri.EPSILON * tri.EPSILON
-    reach2 = reach * wp.sqrt(t.dx[2] * t.dx[2] + t.dy[2] * t.dy[2]) - tri.EPSILON * tri.EPSILON
+    reach = wp.vec3d()
+    for k in range(3):
+        length = wp.sqrt(t.dx[k] * t.dx[k] + t.dy[k] * t.dy[k])
+        reach[k] = -(tri.ONE + tri.EPSILON) * radius * length - tri.EPSILON * tri.EPSILON
     for row in range(row0, row1 + 1):
         py = centres[view.width + row]
         base = (mesh * view.height + row) * view.width
         for col in range(col0, col1 + 1):
             px = centres[col]
             e = tri.edges_at(t, wp.float64(px), wp.float64(py))
-            if e[0] >= reach0 and e[1] >= reach1 and e[2] >= reach2:
+            if e[0] >= reach[0] and e[1] >= reach[1] and e[2] >= reach[2]:
                 if depths.shape[0] == 0:
                     wp.atomic_add(cursor, base + col, 1)
                     continue

@@ -25,11 +25,10 @@ def clipping(gc: wp.vec3d, w: wp.vec3d, c: wp.vec3d):
     total = wp.max(w[0], tri.ZERO) + wp.max(w[1], tri.ZERO) + wp.max(w[2], tri.ZERO)
     shared = wp.where(total < tri.MINIMUM_SUM, tri.ZERO, wp.dot(gc, c))
     gm = less(gc, shared) / wp.max(total, tri.MINIMUM_SUM)
-    return wp.vec3d(
-        wp.where(w[0] < tri.ZERO, tri.ZERO, gm[0]),
-        wp.where(w[1] < tri.ZERO, tri.ZERO, gm[1]),
-        wp.where(w[2] < tri.ZERO, tri.ZERO, gm[2]),
-    )
+    for k in range(3):
+        if w[k] < tri.ZERO:
+            gm[k] = tri.ZERO
+    return gm
 
 
 @wp.func
@@ -93,9 +92,9 @@ def gradient(
     if grad_dists.shape[0] > 0:
         gdistance = wp.float64(grad_dists[n])
 
-    x, y = tri.pixel_centre(n, centres, view)
-    px = wp.float64(x)
-    py = wp.float64(y)
+    column, row = tri.pixel_centre(n, centres, view)
+    px = wp.float64(column)
+    py = wp.float64(row)
     va, vb, vc = tri.corners_of(verts, faces, i)
     a = wp.vec3d(va)
     b = wp.vec3d(vb)
@@ -119,14 +118,10 @@ def gradient(
     # l = e / (e0 + e1 + e2 + EPSILON), where e0 is the doubled area of p, b, c and so on round
     area = tri.doubled_area(c[0], c[1], a, b) + tri.EPSILON
     ge = less(gl, gl[0] * l0 + gl[1] * l1 + gl[2] * l2) / area
-    ax = px - a[0]
-    bx = px - b[0]
-    cx = px - c[0]
-    ay = py - a[1]
-    by = py - b[1]
-    cy = py - c[1]
-    gx = wp.vec3d(ge[2] * by - ge[1] * cy, ge[0] * cy - ge[2] * ay, ge[1] * ay - ge[0] * by)
-    gy = wp.vec3d(ge[1] * cx - ge[2] * bx, ge[2] * ax - ge[0] * cx, ge[0] * bx - ge[1] * ax)
+    x = wp.vec3d(px - a[0], px - b[0], px - c[0])
+    y = wp.vec3d(py - a[1], py - b[1], py - c[1])
+    gx = -wp.cross(ge, y)
+    gy = wp.cross(ge, x)
 
     if gdistance != tri.ZERO:
         # The nearest point of the outline slides along its edge at no first-order cost.
@@ -134,8 +129,8 @@ def gradient(
         pull = wp.float64(2.0) * gdistance
         if wp.min(wp.min(w0, w1), w2) > tri.ZERO:
             pull = -pull
-        gx -= pull * (share[0] * ax + share[1] * bx + share[2] * cx) * share
-        gy -= pull * (share[0] * ay + share[1] * by + share[2] * cy) * share
+        gx -= pull * wp.dot(share, x) * share
+        gy -= pull * wp.dot(share, y) * share
 
     for k in range(3):
         move = grad_verts.dtype(wp.vec3d(gx[k], gy[k], gz[k]))

@@ -4,11 +4,10 @@
     if covers(t, edges_at(t, px, py)):
         depth = depth_at(px, py, a, b, c, view)
 
-A vertex is (NDC x, NDC y, camera z). Which triangle owns a pixel centre is decided in float64,
-where the edge functions of float32 vertices are all but exact, so that two triangles never
-disagree about a pixel on their common edge. Weights, depths and distances are computed in the
-tensors' own type and rounded step by step as PyTorch3D rounds them, so that ties fall as they do
-there. Notebook 04, section 2.1.
+A vertex is (NDC x, NDC y, camera z). Coverage is decided in float64, where the edge functions of
+float32 vertices are all but exact: two triangles never disagree about a pixel on their common edge.
+Weights, depths and distances have the tensors' own type and are rounded as PyTorch3D rounds them,
+so that ties fall as they do there. Notebook 04, section 2.1.
 """
 
 from typing import Any
@@ -49,9 +48,8 @@ class View:
 class Triangle:
     """Corners and edges of a triangle for the coverage test; edge i lies opposite corner i.
 
-    Edges run (dx, dy) with the inside on their positive side. They are measured from (ux, uy), the
-    leftmost of their ends whichever way they run, so that both triangles of a shared edge get the
-    same numbers, sign apart.
+    Edges run (dx, dy) with the inside on their positive side, measured from (ux, uy), the leftmost
+    of their ends: both triangles of a shared edge get the same numbers, sign apart.
     """
 
     x: wp.vec3d
@@ -136,11 +134,9 @@ def pixel_box(t: Triangle, margin: wp.float64, view: View):
 @wp.func
 def edges_at(t: Triangle, px: wp.float64, py: wp.float64):
     """Doubled areas of the point with the three edges: all positive inside."""
-    return wp.vec3d(
-        (px - t.ux[0]) * t.dy[0] - (py - t.uy[0]) * t.dx[0],
-        (px - t.ux[1]) * t.dy[1] - (py - t.uy[1]) * t.dx[1],
-        (px - t.ux[2]) * t.dy[2] - (py - t.uy[2]) * t.dx[2],
-    )
+    x = wp.vec3d(px, px, px) - t.ux
+    y = wp.vec3d(py, py, py) - t.uy
+    return wp.cw_mul(x, t.dy) - wp.cw_mul(y, t.dx)
 
 
 @wp.func
@@ -152,8 +148,6 @@ def owns(e: wp.float64, dx: wp.float64, dy: wp.float64):
 @wp.func
 def covers(t: Triangle, e: wp.vec3d):
     """Whether the pixel centre with edge functions e belongs to the triangle."""
-    if not (e[0] >= ZERO and e[1] >= ZERO and e[2] >= ZERO):
-        return False
     first = owns(e[0], t.dx[0], t.dy[0])
     return first and owns(e[1], t.dx[1], t.dy[1]) and owns(e[2], t.dx[2], t.dy[2])
 
@@ -165,15 +159,13 @@ def weights(px: Any, py: Any, a: Any, b: Any, c: Any, perspective: int):
     w0 = doubled_area(px, py, b, c) / area
     w1 = doubled_area(px, py, c, a) / area
     w2 = doubled_area(px, py, a, b) / area
-    if perspective != 0:
-        w0 = w0 * b[2] * c[2]
-        w1 = w1 * a[2] * c[2]
-        w2 = w2 * a[2] * b[2]
-        total = wp.max(w0 + w1 + w2, type(px)(EPSILON))
-        w0 = w0 / total
-        w1 = w1 / total
-        w2 = w2 / total
-    return w0, w1, w2
+    if perspective == 0:
+        return w0, w1, w2
+    q0 = w0 * b[2] * c[2]
+    q1 = w1 * a[2] * c[2]
+    q2 = w2 * a[2] * b[2]
+    total = wp.max(q0 + q1 + q2, type(px)(EPSILON))
+    return q0 / total, q1 / total, q2 / total
 
 
 @wp.func
