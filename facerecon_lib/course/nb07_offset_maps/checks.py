@@ -19,9 +19,6 @@ from ..compare import normal, seeded, uniform
 AXES = ("face", "vertex", "channel")
 
 
-# Bilinear ---------------------------------------------------------------------------------------
-
-
 def grid(size=lambda maps: (maps.shape[3], maps.shape[2]), **ways):
     """Readings by `grid_sample`, with other settings."""
     ways = {"padding_mode": "border", "align_corners": False} | ways
@@ -54,13 +51,11 @@ def _opposite(points: Tensor) -> Tensor:
             lambda points: points.flip(-1)
         ),
         "That is the nearest texel alone; take the four around the point.": grid(mode="nearest"),
-        "Beyond the outermost centres that fades to zero; the border's value has to hold there.": (
-            grid(padding_mode="zeros")
-        ),
+        "Beyond the outermost centres that fades to zero; the border's value has to hold "
+        "there.": grid(padding_mode="zeros"),
         "The weights have changed places: the nearer texel counts more.": at(_opposite),
-        "The first and the last texel's centres are taken for the edges there (align_corners).": (
-            grid(align_corners=True)
-        ),
+        "The first and the last texel's centres are taken for the edges there "
+        "(align_corners).": grid(align_corners=True),
     },
     axes=AXES,
 )
@@ -115,9 +110,6 @@ def _places(texels: Tensor, points: Tensor, got: Tensor, expected: Tensor) -> Fi
     return figure
 
 
-# Hidden vertices --------------------------------------------------------------------------------
-
-
 def filled(
     signs=(1.0, 1.0, 1.0, -1.0, 1.0, 1.0),
     own=lambda seen, twin: seen,
@@ -143,17 +135,16 @@ def filled(
     mistakes={
         "x of the displacement is not negated there: what moves to the right on one side moves to "
         "the left on the other.": filled((1.0, 1, 1, 1, 1, 1)),
-        "The red of the colours is negated there as well: only displacement has a direction.": (
-            filled((-1.0, 1, 1, -1, 1, 1))
-        ),
+        "The red of the colours is negated there as well: only displacement has a "
+        "direction.": filled((-1.0, 1, 1, -1, 1, 1)),
         "Red is negated there, but x of the displacement is channel 3.": filled(
             (-1.0, 1, 1, 1, 1, 1)
         ),
         "All of the displacement is negated there; up is up on both sides.": filled(
             (1.0, 1, 1, -1, -1, -1)
         ),
-        "A vertex whose mirror vertex is hidden too took its reading there, though that one cannot "
-        "see the map either: it gets 0.": filled(other=lambda seen, twin: 1 - seen),
+        "A vertex whose mirror vertex is hidden too took its reading there, though that one "
+        "cannot see the map either: it gets 0.": filled(other=lambda seen, twin: 1 - seen),
         "Hidden vertices keep what they have read there.": lambda offsets, seen, mirror: offsets,
         "Hidden vertices get nothing there; where the mirror vertex is seen they take its "
         "reading.": filled(other=lambda seen, twin: 0),
@@ -196,9 +187,6 @@ def fill_hidden(attempt):
         attempt.case(what, (other, seen, mirror), hint)
         attempt.gradients("fill_hidden", {"offsets": offsets}, seen, mirror)
     return "own, borrowed and missing readings, and gradients to the readings"
-
-
-# Adding -----------------------------------------------------------------------------------------
 
 
 def added(
@@ -245,9 +233,7 @@ def _case(batch: int, seed: int, turned: float) -> tuple[Face, FaceCoefficients]
         "A texture offset is added to the albedo, before the light falls on it.": added(
             paint=lambda face, t: face.albedo
         ),
-        "No clamp: it cuts the gradient.": added(
-            paint=lambda face, t: (face.albedo + t).clamp(0, 1)
-        ),
+        "No clamp: it cuts the gradient.": added(paint=lambda f, t: (f.albedo + t).clamp(0, 1)),
         "The displacement is added after pose there, in the camera's axes: x points the other way "
         "and z into the picture. Add it to face.vertices first.": added(
             move=lambda face, d: face.vertices,
@@ -299,9 +285,6 @@ def _three_sheets(before: Tensor, got: Tensor, expected: Tensor) -> Figure:
     return gallery(sheets, ["before the displacement", "expected", "yours"], title="Colours")
 
 
-# Hyperbolic -------------------------------------------------------------------------------------
-
-
 @exercise_check(
     stand_in=sample_hyperbolic,
     mistakes={
@@ -311,20 +294,16 @@ def _three_sheets(before: Tensor, got: Tensor, expected: Tensor) -> Figure:
         "The denominator is missing: divide by the reading of 1 / depth.": lambda maps, p, depth: (
             sample_bilinear(maps / depth, p)
         ),
-        "The depth multiplies there; a far texel has to count less, so divide by it.": (
-            lambda maps, p, depth: sample_hyperbolic(maps, p, 1 / depth)
-        ),
+        "The depth multiplies there; a far texel has to count less, so divide by "
+        "it.": lambda maps, p, depth: sample_hyperbolic(maps, p, 1 / depth),
         "That divides by 1 / (depth read bilinearly), but the mean of 1 / depth is another number "
-        "than 1 over the mean of depth.": lambda maps, p, depth: (
-            sample_bilinear(maps / depth, p) * sample_bilinear(depth, p)
-        ),
-        "The denominator is upside down: divide by the reading of 1 / depth.": (
-            lambda maps, p, depth: sample_bilinear(maps / depth, p) * sample_bilinear(1 / depth, p)
+        "than 1 over the mean of "
+        "depth.": lambda m, p, d: sample_bilinear(m / d, p) * sample_bilinear(d, p),
+        "The denominator is upside down: divide by the reading of 1 / depth.": lambda m, p, d: (
+            sample_bilinear(m / d, p) * sample_bilinear(1 / d, p)
         ),
         "The absolute value of the depth is taken there: the formula has its sign, and that is "
-        "what this section is about.": lambda maps, p, depth: sample_hyperbolic(
-            maps, p, depth.abs()
-        ),
+        "what this section is about.": lambda m, p, d: sample_hyperbolic(m, p, d.abs()),
     },
     axes=AXES,
 )

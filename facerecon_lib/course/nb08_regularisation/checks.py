@@ -25,9 +25,6 @@ def _strip(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return torch.cat([top, bottom]), torch.cat([torch.stack(half, 1) for half in halves])
 
 
-# Flipped triangles ------------------------------------------------------------------------------
-
-
 def flipped(
     turned=lambda n, m: (n * m).sum(-1) < 0, share=lambda triangles: 100 * triangles.mean(1)
 ):
@@ -89,9 +86,6 @@ def flipped_share(attempt):
         what = f"flipped_share of {batch} noisy strips of {2 * count} triangles"
         attempt.case(what, (before, after, faces))
     return "a pulled corner, turned squares, a triangle without area, and noisy strips"
-
-
-# Eq. 9 on the map -------------------------------------------------------------------------------
 
 
 def map_apart(
@@ -176,9 +170,6 @@ def map_symmetry(attempt):
     return "by hand, for textures and displacements, with its gradient"
 
 
-# Eq. 9 on the mesh ------------------------------------------------------------------------------
-
-
 def mesh_apart(
     other=lambda offsets, mirror: offsets[:, mirror],
     signs=(-1.0, 1.0, 1.0),
@@ -205,9 +196,8 @@ def mesh_apart(
         "The sign of x is as in the mirror there, but this is a texture.": lambda o, m, d: (
             losses.mesh_symmetry_loss(o, m, True)
         ),
-        "x keeps its sign there: a displacement to the right is one to the left in a mirror.": (
-            mesh_apart(signs=(1.0, 1.0, 1.0))
-        ),
+        "x keeps its sign there: a displacement to the right is one to the left in a "
+        "mirror.": mesh_apart(signs=(1.0, 1.0, 1.0)),
         "The middle does not count there; the mean is over all vertices.": mesh_apart(
             end=lambda d, mirror: d[:, mirror != torch.arange(len(mirror))].square().sum(-1).mean()
         ),
@@ -240,9 +230,6 @@ def mesh_symmetry(attempt):
     double, mirror = normal(2, 4, 3, seed=5).double(), torch.tensor([3, 1, 2, 0])
     attempt.case("mesh_symmetry in float64", (double, mirror, True), rtol=1e-9)
     return "by hand, and for mirrors in any order, with its gradient"
-
-
-# Eq. 10 and 11 ----------------------------------------------------------------------------------
 
 
 def squares(difference: Tensor) -> Tensor:
@@ -281,10 +268,9 @@ def _to_mean_neighbour(values, pairs):
 @exercise_check(
     stand_in=over_rings(),
     mistakes={
-        "That is the mean over all edges: a vertex with many neighbours counts more there. Average "
-        "over each vertex' own ring first, then over the vertices.": lambda v, pairs: squares(
-            v[:, pairs[:, 0]] - v[:, pairs[:, 1]]
-        ).mean(),
+        "That is the mean over all edges: a vertex with many neighbours counts more there. Average"
+        " over each vertex' own ring first, then over the "
+        "vertices.": lambda v, pairs: squares(v[:, pairs[:, 0]] - v[:, pairs[:, 1]]).mean(),
         "That adds up each ring: the mean over the ring is missing (1 / e(i)).": over_rings(
             mean=lambda total, neighbours: total
         ),
@@ -303,7 +289,7 @@ def _to_mean_neighbour(values, pairs):
         ),
         "A vertex without neighbours adds nothing; beware of 0 / 0.": over_rings(mean=torch.div),
         "A vertex without neighbours adds 0, and still counts among the L vertices.": over_rings(
-            mean=lambda total, neighbours: total[:, neighbours > 0] / neighbours[neighbours > 0]
+            mean=lambda t, n: t[:, n > 0] / n[n > 0]
         ),
     },
 )

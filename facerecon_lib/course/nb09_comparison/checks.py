@@ -8,8 +8,6 @@ from ...face.colour import ita_degrees, srgb_to_lab
 from ..checks import exercise_check
 from ..compare import drawn_together, normal, seeded, uniform
 
-# Gains by group ---------------------------------------------------------------------------------
-
 
 def gains(of_group=lambda before, after: 1 - after.mean() / before.mean(), empty=torch.nan):
     """A number for each group: of_group of the errors of its faces, empty where it has none."""
@@ -37,12 +35,11 @@ def _gains_without_gaps(*arguments):
     stand_in=gains(),
     mistakes={
         "Of a group without a face nothing is known: NaN.": gains(empty=0.0),
-        "A group without a face keeps its place: NaN. A table whose columns shift when somebody is "
-        "missing is worse than one with a gap.": _gains_without_gaps,
+        "A group without a face keeps its place: NaN. A table whose columns shift when somebody "
+        "is missing is worse than one with a gap.": _gains_without_gaps,
         "That is the mean of each face's own ratio: one face with next to no error before decides "
-        "all. The exercise wants the ratio of the two means.": gains(
-            lambda b, a: (1 - a / b).mean()
-        ),
+        "all. The exercise wants the ratio of the two "
+        "means.": gains(lambda b, a: (1 - a / b).mean()),
         "That is what remains. What is gone is 1 minus it.": gains(
             lambda b, a: a.mean() / b.mean()
         ),
@@ -57,9 +54,8 @@ def _gains_without_gaps(*arguments):
         "Those are medians; here it is means, so that no face can be left out.": gains(
             lambda b, a: 1 - a.median() / b.median()
         ),
-        "It is divided by the mean error of all faces; each group has its own.": (
-            _gains_of_mean_error
-        ),
+        "It is divided by the mean error of all faces; each group has its "
+        "own.": _gains_of_mean_error,
     },
     axes=("group",),
 )
@@ -75,9 +71,6 @@ def gain_by_group(attempt):
         what = f"gain_by_group of {faces} faces in {count} groups"
         attempt.case(what, (0.05 + before, after, groups, count))
     return "below 0 where a group is worse off than before"
-
-
-# The skin's tone --------------------------------------------------------------------------------
 
 
 def angle(height: Tensor, width: Tensor) -> Tensor:
@@ -128,9 +121,7 @@ def _mean_bias_of_vertices(predicted, truth, weights, to_lab):
         ),
         "atan of the ratio folds bluish skin (b* < 0) onto the other side: torch.atan2 knows both "
         "signs.": bias(lambda L, a, b: torch.rad2deg(torch.atan((L - 50) / b))),
-        "Those are radians; ITA is in degrees.": bias(
-            end=lambda degrees: torch.deg2rad(wrapped(degrees))
-        ),
+        "Those are radians; ITA is in degrees.": bias(end=lambda d: torch.deg2rad(wrapped(d))),
         "A difference of angles has to be brought back to -180 ... 180: from 170 to -170 degrees "
         "it is 20, not 340.": bias(end=lambda degrees: degrees),
         "The sign is lost there: a bias says in which direction.": bias(
@@ -158,9 +149,6 @@ def ita_bias(attempt):
     weights = torch.tensor([1.0, 2, 0, 3])
     attempt.case("ita_bias of skins in a bluish tint", (*skins, weights, srgb_to_lab))
     return "above 0: the reconstruction is too light"
-
-
-# Where a displacement is ------------------------------------------------------------------------
 
 
 def share(numbers: Tensor) -> Tensor:
@@ -194,10 +182,10 @@ def energy_shares(
         "That is of the displacement's length; energy is its square.": energy_shares(
             lambda d, surface: d.norm(dim=-1) * surface
         ),
-        "Vertices are counted there, and not weighed by their surface: where the mesh is finer, it "
-        "counts more.": energy_shares(lambda d, surface: d.square().sum(-1)),
-        "The whole is over all vertices there; it is over those of the areas, or shares do not add "
-        "up to 1.": energy_shares(whole=lambda of_area, of_vertex: of_vertex.sum(1, keepdim=True)),
+        "Vertices are counted there, and not weighed by their surface: where the mesh is finer, "
+        "it counts more.": energy_shares(lambda d, surface: d.square().sum(-1)),
+        "The whole is over all vertices there; it is over those of the areas, or shares do not "
+        "add up to 1.": energy_shares(whole=lambda o, of_vertex: of_vertex.sum(1, keepdim=True)),
         "The whole is of all faces together there; each face has its own.": energy_shares(
             whole=lambda of_area, of_vertex: of_area.sum()
         ),
@@ -232,9 +220,6 @@ def energy_by_area(attempt):
         areas = torch.stack([label == i for i in range(parts)])
         attempt.case(f"{batch} faces in {parts} areas", (displacement, surface, areas))
     return "shares add up to 1, and an even displacement has the density 1 everywhere"
-
-
-# What a texture offset is -----------------------------------------------------------------------
 
 
 def energy(offset: Tensor, surface: Tensor) -> Tensor:
@@ -278,22 +263,21 @@ def share_of(whole):
             parts(rest=lambda t, even, surface: (t - even[:, None]) * share(surface)[:, None]),
         ),
         "That is the share of the rest.": parts(
-            share=lambda even, rest, t, surface: energy(rest, surface) / energy(t, surface)
+            share=lambda e, r, t, s: energy(r, s) / energy(t, s)
         ),
         "Those are lengths; energy is the square.": parts(
-            share=lambda even, rest, t, surface: even.norm(dim=-1) / energy(t, surface).sqrt()
+            share=lambda e, r, t, s: e.norm(dim=-1) / energy(t, s).sqrt()
         ),
         "It is divided by the energy of the rest; the share is of the whole offset.": parts(
-            share=lambda even, rest, t, surface: even.square().sum(-1) / energy(rest, surface)
+            share=lambda e, r, t, s: e.square().sum(-1) / energy(r, s)
         ),
         "The energy of the whole is a sum over vertices there, and that of the even part is of "
         "one; weigh both by the surface.": share_of(lambda t, surface: t.square().sum((-2, -1))),
         "The energy of the whole leaves out the weights.": share_of(
             lambda t, surface: t.square().sum(-1).mean(-1)
         ),
-        "Above, the three channels are averaged, below they are added up: do the same in both.": (
-            share_of(lambda t, surface: 3 * energy(t, surface))
-        ),
+        "Above, the three channels are averaged, below they are added up: do the same in "
+        "both.": share_of(lambda t, surface: 3 * energy(t, surface)),
         "Each face has a whole of its own.": share_of(lambda t, surface: energy(t, surface).sum()),
     },
     parts={"even": {}, "rest": {}, "share": {}},

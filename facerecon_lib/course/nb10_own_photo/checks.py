@@ -18,9 +18,6 @@ from ..compare import Wrong, normal, seeded, uniform
 DARKEST = 0.1
 
 
-# Back onto the photo, from the file alone -------------------------------------------------------
-
-
 def onto_photo(
     turn=lambda r: torch.tensor(r["pose"]["rotation_matrix"]),
     scale=lambda r: r["pose"]["scale"],
@@ -82,9 +79,8 @@ def _a_result(seed: int) -> dict:
         ),
         "The scale is missing: it comes before the rotation.": onto_photo(scale=lambda r: 1.0),
         "The rotation turns the other way: rotation_matrix @ v for one point is points @ "
-        "rotation_matrix.T for many.": onto_photo(
-            turn=lambda r: torch.tensor(r["pose"]["rotation_matrix"]).T
-        ),
+        "rotation_matrix.T for "
+        "many.": onto_photo(turn=lambda r: torch.tensor(r["pose"]["rotation_matrix"]).T),
         "pose.rotation is the axis-angle of the head in the viewer's axes. pose.rotation_matrix "
         "has the change to the camera's axes in it: take that.": onto_photo(
             turn=lambda r: axis_angle_to_matrix(torch.tensor(r["pose"]["rotation"])[None])[0]
@@ -92,9 +88,8 @@ def _a_result(seed: int) -> dict:
         "Left and right are exchanged: the camera's x axis points to the left.": onto_photo(
             signs=(1.0, -1.0)
         ),
-        "Up and down are exchanged: the camera's y axis points up, and pixels count down.": (
-            onto_photo(signs=(-1.0, 1.0))
-        ),
+        "Up and down are exchanged: the camera's y axis points up, and pixels count "
+        "down.": onto_photo(signs=(-1.0, 1.0)),
         "Both axes are exchanged: the camera's x points left and its y up; pixels count to the "
         "right and down.": onto_photo(signs=(1.0, 1.0)),
         "The angle of view is taken whole there; the tangent is of half of it.": onto_photo(
@@ -121,9 +116,6 @@ def photo_pixels(attempt):
         points = 60 * normal(count, 3, seed=seed + 50)
         attempt.case(f"photo_pixels of {count} points", (points, result))
     return "five files that no photo has, and each point is where it belongs"
-
-
-# Another light ----------------------------------------------------------------------------------
 
 
 def _shading(normals: Tensor, light: Tensor) -> Tensor:
@@ -157,12 +149,9 @@ def _two_pictures(got: Tensor, expected: Tensor) -> Figure:
     stand_in=relit(),
     mistakes={
         "The old light is divided by the new one there.": relit(lights=lambda old, new: (new, old)),
-        "The photo's own light is still in it: divide it out.": relit(
-            change=lambda image, old, new: image * new
-        ),
-        "That is the albedo, the photo with its light divided out; the new light is missing.": (
-            relit(change=lambda image, old, new: image / old)
-        ),
+        "The photo's own light is still in it: divide it out.": relit(change=lambda i, o, n: i * n),
+        "That is the albedo, the photo with its light divided out; the new light is "
+        "missing.": relit(change=lambda image, old, new: image / old),
         "The background has changed: where the mask is 0 the photo stays as it is.": relit(
             outside=lambda image, changed: changed
         ),
@@ -198,9 +187,6 @@ def relight(attempt):
     return "in three sizes, coloured light, shadow and all"
 
 
-# A caricature -----------------------------------------------------------------------------------
-
-
 def exaggerate_stand_in(model, identity, expression, displacement, factor):
     return model.shape(factor * identity, expression) + displacement
 
@@ -220,12 +206,10 @@ def exaggerate_stand_in(model, identity, expression, displacement, factor):
         "That is factor times everything, displacement and all.": lambda m, i, e, d, f: (
             f * (m.shape(i, e) + d)
         ),
-        "Everything but the mean has grown there, the expression and the displacement with it.": (
-            lambda m, i, e, d, f: m.mean + f * (m.shape(i, e) + d - m.mean)
-        ),
-        "The difference is added once too often: factor 1 has to leave the face as it is.": (
-            lambda m, i, e, d, f: m.shape((1 + f) * i, e) + d
-        ),
+        "Everything but the mean has grown there, the expression and the displacement with "
+        "it.": lambda m, i, e, d, f: m.mean + f * (m.shape(i, e) + d - m.mean),
+        "The difference is added once too often: factor 1 has to leave the face as it "
+        "is.": lambda m, i, e, d, f: m.shape((1 + f) * i, e) + d,
     },
     axes=("face", "vertex", "xyz"),
     atol=2e-3,

@@ -1,5 +1,7 @@
 """Plausible mistakes in the exercises of notebook 07, and right answers written differently."""
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 
@@ -9,45 +11,17 @@ from facerecon_lib.face.camera import axis_angle_to_matrix, pose
 from facerecon_lib.face.lighting import shade
 from facerecon_lib.face.mesh import vertex_normals
 
-# Bilinear -----------------------------------------------------------------------------------------
-
-
-def bilinear_gathered(maps, points):
-    height, width = maps.shape[2:]
-    p = points - 0.5
-    (x, y), t = p.floor().long().unbind(-1), p - p.floor()
-    total = 0
-    for dx in (0, 1):
-        for dy in (0, 1):
-            w = (t[..., 0] if dx else 1 - t[..., 0]) * (t[..., 1] if dy else 1 - t[..., 1])
-            i, j = (x + dx).clamp(0, width - 1), (y + dy).clamp(0, height - 1)
-            index = (j * width + i)[:, None].expand(-1, maps.shape[1], -1)
-            total = total + w[..., None] * maps.flatten(2).gather(2, index).transpose(1, 2)
-    return total
-
 
 def bilinear_by_loops(maps, points):
-    faces = []
-    for m, places in zip(maps, points, strict=True):
-        rows = []
-        for x, y in places:
-            x = (x - 0.5).clamp(0, m.shape[2] - 1)
-            y = (y - 0.5).clamp(0, m.shape[1] - 1)
-            i, j = int(x), int(y)
-            right, below = min(i + 1, m.shape[2] - 1), min(j + 1, m.shape[1] - 1)
-            a, b = x - i, y - j
-            top = m[:, j, i] * (1 - a) + m[:, j, right] * a
-            bottom = m[:, below, i] * (1 - a) + m[:, below, right] * a
-            rows.append(top * (1 - b) + bottom * b)
-        faces.append(torch.stack(rows))
-    return torch.stack(faces)
+    def read(m, x, y):
+        x, y = (x - 0.5).clamp(0, m.shape[2] - 1), (y - 0.5).clamp(0, m.shape[1] - 1)
+        i, j = int(x), int(y)
+        right, below = min(i + 1, m.shape[2] - 1), min(j + 1, m.shape[1] - 1)
+        top = m[:, j, i].lerp(m[:, j, right], x - i)
+        return top.lerp(m[:, below, i].lerp(m[:, below, right], x - i), y - j)
 
-
-def bilinear_by_grid_sample(maps, points):
-    size = points.new_tensor([maps.shape[3], maps.shape[2]])
-    grid = (2 * points / size - 1)[:, :, None]
-    read = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
-    return read[..., 0].permute(0, 2, 1)
+    faces = zip(maps, points, strict=True)
+    return torch.stack([torch.stack([read(m, *place) for place in places]) for m, places in faces])
 
 
 def tents(maps, points):
@@ -58,9 +32,6 @@ def tents(maps, points):
     x = (1 - (p[..., :1] - torch.arange(width, dtype=p.dtype)).abs()).clamp(min=0)
     y = (1 - (p[..., 1:] - torch.arange(height, dtype=p.dtype)).abs()).clamp(min=0)
     return torch.einsum("bvy,bvx->bvyx", y, x)
-
-
-# Hidden vertices ----------------------------------------------------------------------------------
 
 
 def fill_where(offsets, seen, mirror):
@@ -81,17 +52,13 @@ def fill_in_place(offsets, seen, mirror):
 
 def fill_by_loops(offsets, seen, mirror):
     result = torch.zeros_like(offsets)
-    for b in range(len(offsets)):
-        for v, m in enumerate(mirror.tolist()):
-            if seen[b, v]:
-                result[b, v] = offsets[b, v]
-            elif seen[b, m]:
-                colour, (x, y, z) = offsets[b, m, :3], offsets[b, m, 3:].unbind()
-                result[b, v] = torch.cat([colour, torch.stack([-x, y, z])])
+    for b, (v, m) in product(range(len(offsets)), enumerate(mirror.tolist())):
+        if seen[b, v]:
+            result[b, v] = offsets[b, v]
+        elif seen[b, m]:
+            colour, (x, y, z) = offsets[b, m, :3], offsets[b, m, 3:]
+            result[b, v] = torch.cat([colour, torch.stack([-x, y, z])])
     return result
-
-
-# Adding -------------------------------------------------------------------------------------------
 
 
 def with_normals(normals):
@@ -120,9 +87,6 @@ def added_by_hand(face, coefficients, texture, displacement):
     n = torch.einsum("bij,bvj->bvi", turn, vertex_normals(face.vertices, face.model.faces))
     seen = torch.einsum("bij,bvj->bvi", turn, face.vertices) * torch.tensor([-1.0, 1.0, -1.0])
     return c.scale[:, None] * seen + c.translation[:, None], shade(face.albedo, n, c.lighting)
-
-
-# Hyperbolic ---------------------------------------------------------------------------------------
 
 
 def hyperbolic_by_weights(maps, points, depth):
@@ -191,18 +155,13 @@ MUTANTS = {
 
 ALTERNATIVES = {
     "read_bilinear": {
-        "gathered, indices clamped": bilinear_gathered,
-        "grid_sample": bilinear_by_grid_sample,
+        "grid_sample": grid(),
         "a tent per texel": lambda maps, points: torch.einsum(
             "bvyx,bcyx->bvc", tents(maps, points), maps
         ),
         "loops": bilinear_by_loops,
     },
-    "fill_hidden": {
-        "where": fill_where,
-        "in place": fill_in_place,
-        "loops": fill_by_loops,
-    },
+    "fill_hidden": {"where": fill_where, "in place": fill_in_place, "loops": fill_by_loops},
     "add_offsets": {
         "normals after pose, turned back": added_turned_back,
         "by hand and in place": added_by_hand,

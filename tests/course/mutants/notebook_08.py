@@ -13,8 +13,6 @@ from facerecon_lib.course.nb08_regularisation.checks import (
 )
 from facerecon_lib.face.mesh import face_normals
 
-# Flipped triangles --------------------------------------------------------------------------------
-
 
 def crosses(vertices, faces):
     a, b, c = (vertices[:, faces[:, k]] for k in range(3))
@@ -23,8 +21,7 @@ def crosses(vertices, faces):
 
 def flipped_one_at_a_time(before, after, faces):
     shares = []
-    for one, other in zip(before, after, strict=True):
-        n, m = face_normals(one[None], faces)[0], face_normals(other[None], faces)[0]
+    for n, m in zip(face_normals(before, faces), face_normals(after, faces), strict=True):
         turned = torch.einsum("fi,fi->f", n, m) < 0
         shares.append(turned.sum() / len(faces) * 100.0)
     return torch.stack(shares)
@@ -33,9 +30,6 @@ def flipped_one_at_a_time(before, after, faces):
 def flipped_by_angle(before, after, faces):
     cosine = F.cosine_similarity(crosses(before, faces), crosses(after, faces), dim=-1)
     return 100 * (torch.rad2deg(cosine.clamp(-1, 1).acos()) > 90 + 1e-4).float().mean(1)
-
-
-# Eq. 9 on the map ---------------------------------------------------------------------------------
 
 
 def map_by_columns(offset_map, displacement):
@@ -56,15 +50,11 @@ def map_with_index(offset_map, displacement):
     return F.mse_loss(offset_map, mirrored, reduction="sum") / offset_map.shape[0]
 
 
-# Eq. 9 on the mesh --------------------------------------------------------------------------------
-
-
 def mesh_gathered(offsets, mirror, displacement):
     index = mirror[None, :, None].expand_as(offsets)
     mirrored = offsets.gather(1, index)
     x, y, z = mirrored.unbind(-1)
-    x = -x if displacement else x
-    apart = torch.stack([x, y, z], -1) - offsets
+    apart = torch.stack([-x if displacement else x, y, z], -1) - offsets
     return torch.einsum("bvc,bvc->", apart, apart) / (offsets.shape[0] * offsets.shape[1])
 
 
@@ -76,9 +66,6 @@ def mesh_a_face_at_a_time(offsets, mirror, displacement):
             other[:, 0] = -other[:, 0]
         rows.append(((face - other) ** 2).sum() / len(face))
     return sum(rows) / len(rows)
-
-
-# Eq. 10 and 11 ------------------------------------------------------------------------------------
 
 
 def ring_by_lists(values, pairs):

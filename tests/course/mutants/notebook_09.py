@@ -16,8 +16,6 @@ from facerecon_lib.course.nb09_comparison.checks import (
     share,
 )
 
-# Gains by group -----------------------------------------------------------------------------------
-
 
 def gains_scattered(before, after, groups, count):
     sums = torch.zeros(2, count, dtype=before.dtype)
@@ -26,24 +24,16 @@ def gains_scattered(before, after, groups, count):
 
 
 def gains_by_hand(before, after, groups, count):
-    gains = []
-    for g in range(count):
-        pairs = [
-            (b, a)
-            for b, a, k in zip(before.tolist(), after.tolist(), groups.tolist(), strict=True)
-            if k == g
-        ]
-        total = sum(b for b, _ in pairs)
-        gains.append(sum(b - a for b, a in pairs) / total if pairs else math.nan)
+    lost, total = [0.0] * count, [0.0] * count
+    for b, a, g in zip(before.tolist(), after.tolist(), groups.tolist(), strict=True):
+        lost[g], total[g] = lost[g] + b - a, total[g] + b
+    gains = [l / t if t else math.nan for l, t in zip(lost, total, strict=True)]
     return torch.tensor(gains, dtype=before.dtype)
 
 
 def gains_one_hot(before, after, groups, count):
     inside = torch.nn.functional.one_hot(groups, count).to(before.dtype)
     return (before - after) @ inside / (before @ inside)
-
-
-# The skin's tone ----------------------------------------------------------------------------------
 
 
 def bias_of_the_difference(predicted, truth, weights, to_lab):
@@ -74,9 +64,6 @@ def bias_by_hand(predicted, truth, weights, to_lab):
     return torch.tensor(out)
 
 
-# Where a displacement is --------------------------------------------------------------------------
-
-
 def energy_loop(displacement, surface, areas):
     shares = torch.zeros(len(displacement), len(areas))
     for b, moved in enumerate(displacement):
@@ -94,9 +81,6 @@ def energy_einsum(displacement, surface, areas):
     shares = torch.nn.functional.normalize(of_area, p=1, dim=1)
     sizes = torch.nn.functional.normalize(inside @ surface, p=1, dim=0)
     return [shares, shares / sizes]
-
-
-# What a texture offset is -------------------------------------------------------------------------
 
 
 def parts_numpy(texture, surface):

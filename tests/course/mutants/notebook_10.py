@@ -8,8 +8,6 @@ import torch
 from facerecon_lib.course.nb10_own_photo.checks import onto_photo, relit
 from facerecon_lib.face.lighting import sh_basis, shade
 
-# Back onto the photo --------------------------------------------------------------------------
-
 
 def pixels_loop(points, result):
     out = []
@@ -20,9 +18,7 @@ def pixels_loop(points, result):
         x = x + np.array(result["pose"]["translation_mm"])
         f = result["crop"]["size"] / (2 * math.tan(math.radians(result["camera"]["fov_deg"] / 2)))
         cx, cy = result["camera"]["principal_point"]
-        u = cx - f * x[0] / x[2]
-        w = cy - f * x[1] / x[2]
-        out.append((full @ [u, w, 1])[:2])
+        out.append((full @ [cx - f * x[0] / x[2], cy - f * x[1] / x[2], 1])[:2])
     return torch.tensor(np.array(out), dtype=torch.float32)
 
 
@@ -36,18 +32,12 @@ def pixels_solved(points, result):
     return torch.linalg.solve(matrix[:, :2], (uv - matrix[:, 2]).T).T
 
 
-# Another light --------------------------------------------------------------------------------
-
-
 def light_loop(image, normals, mask, light, new_light):
     out = image.clone()
-    for b in range(len(image)):
-        for i in range(image.shape[2]):
-            for j in range(image.shape[3]):
-                if mask[b, 0, i, j] > 0:
-                    y = sh_basis(normals[b, :, i, j])
-                    old = (y @ light[b]).clamp(min=0.1)
-                    out[b, :, i, j] = (image[b, :, i, j] * (y @ new_light[b]) / old).clamp(0, 1)
+    for b, i, j in mask[:, 0].nonzero().tolist():
+        y = sh_basis(normals[b, :, i, j])
+        old = (y @ light[b]).clamp(min=0.1)
+        out[b, :, i, j] = (image[b, :, i, j] * (y @ new_light[b]) / old).clamp(0, 1)
     return out
 
 
@@ -58,9 +48,6 @@ def light_by_shade(image, normals, mask, light, new_light):
     new = shade(white, flat, new_light).transpose(1, 2).reshape(image.shape)
     changed = (image / torch.maximum(old, torch.tensor(0.1)) * new).clamp(0, 1)
     return mask * changed + (1 - mask) * image
-
-
-# A caricature ---------------------------------------------------------------------------------
 
 
 def caricature_by_hand(model, identity, expression, displacement, factor):
