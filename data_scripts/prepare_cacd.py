@@ -3,13 +3,10 @@
     python data_scripts/prepare_cacd.py CACD2000 --out shards --dry-run
     python data_scripts/prepare_cacd.py CACD2000 --out shards --processes 8
     torchrun --nproc-per-node 8 data_scripts/prepare_cacd.py CACD2000 --out shards
-    facerecon train base --data shards --profile full --out runs/base
 
-It finds the largest face of each photo and its 68 landmarks, and cuts the 224 x 224 crop; the crop,
-its person and measures of its quality go into a shard. report.csv lists each photo, and why one was
-not used. After a kill the same command resumes: a process loses the work of one shard at most, and
-the shards are the same, with one process or with many. `--retry` looks at the broken photos of a
-finished run again, once they are mended, and gives what a run with the mended ones would give.
+A shard holds the 224 x 224 crops of the photos' largest faces, 68 landmarks, persons and measures
+of quality; report.csv says what became of each photo. After a kill the same command resumes, and
+the shards are the same. `--retry` looks at the broken photos of a finished run again.
 
 Notebook 06, section 2.3.
 """

@@ -4,10 +4,9 @@
 
 BFM 2009 (Paysan et al., AVSS 2009) is a MATLAB file in micrometres. Its shapeEV are standard
 deviations, not variances; its triangles are wound inwards and count from 1; its colours go to 255.
-It has no expressions: those of Guo et al. (TPAMI 2018) come as Exp_Pca.bin and std_exp.txt, on
-53,215 of its 53,490 vertices, and BFM_exp_idx.mat and BFM_front_idx.mat, which belong to
-Deep3DFaceReconstruction, say which and which of those are the face. BFM 2017 and 2019 (Gerig et
-al., FG 2018) have expressions of their own: `statismo.py`.
+Its expressions are Guo et al.'s (TPAMI 2018), Exp_Pca.bin and std_exp.txt, on 53,215 of its 53,490
+vertices; Deep3DFaceReconstruction's BFM_exp_idx.mat and BFM_front_idx.mat say which, and which of
+those are the face. BFM 2017 and 2019 (Gerig et al., FG 2018) have their own: `statismo.py`.
 
 Notebook 01, Eq. 1 and 2.
 """
@@ -44,10 +43,10 @@ LICENCE = (
 def read_bfm(
     path: Path, expression: Path | None = None, landmarks: Path | None = None, modes: int = 0
 ) -> SourceModel:
-    """The model of a BFM file, told apart by what the file is, not by its name.
+    """The model of a BFM file of any year, told by its content. Raises ImportModelError.
 
     expression: the folder with EXPRESSION_FILES, for 2009 alone. landmarks: 68 vertex numbers of
-    the file, from 0. modes: of each basis, 0 all. Raises ImportModelError.
+    the file, from 0. modes: of each basis, 0 all.
     """
     check_kind(path)
     with path.open("rb") as file:
@@ -126,10 +125,10 @@ def read_2009(
 def read_expression(
     folder: Path, count: int, modes: int
 ) -> tuple[Int[np.ndarray, " used"], Int[np.ndarray, " front"], Float[np.ndarray, "mode used 3"]]:
-    """Guo et al.'s expressions: the `count` vertices' part that they move, the face in it, modes.
+    """Guo et al.'s expressions: which of `count` vertices they move, which are the face, modes.
 
-    Exp_Pca.bin: how many modes (int32), a mean, then one mode after another (float32). The mean is
-    left out, as Deep3DFaceReconstruction does: zero coefficients are the neutral face.
+    Exp_Pca.bin: the count of modes (int32), a mean, the modes (float32). The mean is left out, as
+    Deep3DFaceReconstruction does: zero coefficients are the neutral face.
     """
     used = vertex_list(folder / "BFM_exp_idx.mat", "trimIndex", count)
     if len(np.unique(used)) < len(used):

@@ -2,15 +2,12 @@
 
     source = read_flame(Path("generic_model.pkl"), landmarks=Path("landmark_embedding.npy"))
 
-FLAME (Li et al., "Learning a model of facial shape and expression from 4D scans", SIGGRAPH Asia
-2017) is a pickle in metres, +y up and +z out of the face as here, 5,023 vertices. shapedirs holds
-300 identity and then 100 expression directions, each per standard deviation (its authors draw
-N(0, 1) identities). Nothing in the pickle is run.
+FLAME (Li et al., SIGGRAPH Asia 2017) is a pickle in metres, +y up and +z out of the face, 5,023
+vertices. shapedirs holds 300 identity and 100 expression directions per standard deviation.
 
-The mouth opens by a joint, which Eq. 1 has none of. One more expression mode does what is linear of
-it: half the difference of skinning at +0.2 and -0.2 rad about the jaw's x axis; the import prints
-what that loses. Neck and eyes stay still. posedirs are left out: they correct the skin by the
-entries of the joints' rotation matrices, so they belong to poses that Eq. 1 cannot take.
+The mouth opens by a joint, which Eq. 1 does not have. One more expression mode is its linear part:
+half the difference of skinning at +0.2 and -0.2 rad about the jaw's x axis; the import prints what
+that loses. Neck and eyes stay still. posedirs are left out: they correct poses of the joints.
 
 Notebook 01, Eq. 1.
 """

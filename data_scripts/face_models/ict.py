@@ -1,14 +1,11 @@
-"""Reads ICT-FaceKit's folder `FaceXModel/`.
+"""Reads ICT-FaceKit's folder `FaceXModel/` (Li et al., CVPR 2020), or a part of it.
 
     source = read_ict(Path("ICT-FaceKit/FaceXModel"))
 
-The folder holds one mesh many times: `generic_neutral_mesh.obj`; `identityNNN.obj`, the neutral
-face plus one standard deviation of a mode; an .obj an expression at its full strength; and
-`vertex_indices.json`, which names the expressions and the 68 landmarks. Lengths are centimetres.
-What each range of vertices is, the repository's README says (github.com/ICT-VGL/ICT-FaceKit). A
-part of the folder is enough.
-
-Li et al., "Learning formation of physically-based face attributes", CVPR 2020.
+It holds one mesh many times, in centimetres: `generic_neutral_mesh.obj`; `identityNNN.obj`, the
+neutral face plus one standard deviation of a mode; an .obj per expression at its full strength; and
+`vertex_indices.json`, which names the expressions and the 68 landmarks. The ranges of vertices are
+those of the repository's README (github.com/ICT-VGL/ICT-FaceKit).
 
 Notebook 01, Eq. 1.
 """
@@ -132,10 +129,7 @@ def triangles(
 def one_uv(
     tables: list[Int[np.ndarray, "polygon corner 2"]], texture: Float[np.ndarray, "corner 2"]
 ) -> Float[np.ndarray, "vertex 2"]:
-    """One place per vertex in one square: each part has its own, and a seam one of its sides.
-
-    The narrow face has no seam; the whole one has them at the ears and the neck (138 vertices).
-    """
+    """One place per vertex in one square: each part has its own, and a seam one of its sides."""
     uv = np.zeros((VERTICES, 2))
     vertex, place = np.concatenate([t.reshape(-1, 2) for t in tables]).T
     uv[vertex[::-1]] = np.clip(texture[place[::-1]], 0, None)  # of several, the first in the file
@@ -203,9 +197,9 @@ def offsets(folder: Path, names: list[str], neutral: Obj) -> Float[np.ndarray, "
 
 
 def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
-    """The folder's model, mm, without what is see-through. Raises ImportModelError.
+    """The folder's model, mm, without what is see-through; `modes` identities, 0 all.
 
-    wide: see `face_region`. modes: the first so many identities; 0 all that are there.
+    wide: see `face_region`. Raises ImportModelError.
     """
     folder = folder / "FaceXModel" if (folder / "FaceXModel").is_dir() else folder
     if not folder.is_dir():

@@ -3,11 +3,10 @@
     landmarks = find_landmarks(mean, faces, colours)         # (68,) vertices, iBUG order
     landmarks = read_landmarks(Path("points.txt"), vertices) # or from a file of 68 numbers
 
-The mean is rendered turned by -30, 0 and 30 degrees, and rays through a detector's points meet the
-surface. The detector has habits: on the model that ships it marks the inner 51 points some 4 mm
-beside its landmarks (10 mm on brows that have no colour). The same is done to that model, and what
-it is wrong by there is taken off here. Then the shipped model is laid onto the mesh by those
-points, and its landmarks' places are returned: all 68 by one definition.
+Rays through a detector's points on three renderings of the mean meet the surface. The detector's
+habits (4 mm on the shipped model's inner 51 points, 10 mm on brows without colour) are measured on
+that model and taken off. Then it is laid onto the mesh by those points, and its landmarks' places
+are returned: all 68 by one definition.
 
 Notebook 01, Eq. 1.
 """
@@ -98,10 +97,7 @@ def marked(
     faces: Int[Tensor, "face 3"],
     colours: Float[np.ndarray, "vertex 3"] | None,
 ) -> Float[np.ndarray, "68 3"]:
-    """Where the detector's points lie on the mesh, mm: the median of the views, both sides alike.
-
-    colours: None: plain skin. Raises as `find_landmarks` does.
-    """
+    """Where the detector's points lie on the mesh, mm: the median of the views, symmetric."""
     skin = np.tile(PLAIN_SKIN, (len(mean), 1)) if colours is None else colours
     views = []
     for yaw in YAWS:

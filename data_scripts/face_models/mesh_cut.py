@@ -64,8 +64,8 @@ def cut_at_zero(
 ) -> Part:
     """What is on the negative side of `beyond`: triangles are cut through where it is zero.
 
-    fixed: vertices on that side which are not moved onto the cut. Where `beyond` is alike on both
-    sides of a symmetric mesh, so is the part, as long as the middle is fixed.
+    fixed: vertices on that side that are not moved onto the cut. A symmetric mesh gives a
+    symmetric part where `beyond` is symmetric and the middle is fixed.
     """
     count = len(beyond)
     value = beyond.astype(float).copy()

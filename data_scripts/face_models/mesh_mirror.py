@@ -25,8 +25,7 @@ def find_mirror(
 ) -> tuple[Int[np.ndarray, " vertex"], bool]:
     """The vertex opposite each, and whether that is a symmetry of the mesh: edges go to edges.
 
-    known: (V,) the mirror as far as the source gives it, -1 elsewhere: there the vertex of alike
-    normal that is nearest to the mirror image.
+    known: the source's own mirror; where it is -1, the vertex of alike normal nearest to the image.
     """
     normals = normals_of(mean, torch.as_tensor(faces))
     away, mirror = cKDTree(np.c_[mean, normals]).query(np.c_[mean * FLIP, normals * FLIP])

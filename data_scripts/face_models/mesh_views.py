@@ -71,10 +71,7 @@ class MeshView:
         return to_uint8(image + PAPER * torch.as_tensor(self.triangle < 0))
 
     def surface_at(self, points: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "point 3"]:
-        """Where the rays through points (pixels) meet the mesh, mm.
-
-        A ray beside the mesh is bent to the nearest pixel that shows it.
-        """
+        """Where rays through points (px), or through the mesh's nearest pixels, meet it, mm."""
         _, nearest = distance_transform_edt(self.triangle < 0, return_indices=True)
         column, row = np.floor(points).astype(int).clip(0, len(self.triangle) - 1).T
         row, column = nearest[:, row, column]

@@ -2,11 +2,10 @@
 
     arrays = read_pickle(Path("generic_model.pkl"))     # {"v_template": array (5023, 3), ...}
 
-A pickle is a program: it names functions, and `pickle.load` calls them. FLAME ships as one. Here
-every name on a short list stands for a record, which only notes its arguments; any other name is
-refused. Then records become arrays over the file's own bytes, once the sizes that they claim agree
-with the file. Read are Python 2's and 3's pickles (protocols 0 to 5), chumpy's leaf `Ch`, and an
-.npy that holds one dict.
+A pickle is a program: it names functions, and `pickle.load` calls them. Here every name on a short
+list stands for a record, which only notes its arguments; any other name is refused. Records become
+arrays over the file's own bytes, once their sizes agree with the file. Python 2's and 3's pickles
+(protocols 0 to 5), chumpy's leaf `Ch`, and an .npy that holds one dict are read.
 
 Notebook 01, Eq. 1.
 """
@@ -85,10 +84,7 @@ class Unpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The dict that a pickle (or an .npy of one object) holds; its arrays are read-only.
-
-    Raises ArrayPickleError, one line.
-    """
+    """The dict in a pickle, or in an .npy of one object; arrays are read-only."""
     try:
         if not path.is_file():
             raise ArrayPickleError("no such file")

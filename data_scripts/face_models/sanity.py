@@ -98,10 +98,7 @@ def check_face(mean: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> No
 
 
 def check_places(missed: np.ndarray) -> None:
-    """No landmark is far from where the shipped face, fitted to the mean, has it.
-
-    missed: (68,) mm. The jaw's may be: models put them where they like.
-    """
+    """No landmark but the jaw's is far (missed: mm) from where the shipped face, fitted, has it."""
     worst = INNER_POINTS[np.argmax(missed[INNER_POINTS])]
     if missed[worst] > FAR_OFF_MM:
         raise ImportModelError(
@@ -111,7 +108,7 @@ def check_places(missed: np.ndarray) -> None:
 
 
 def check_motion(identity: np.ndarray, expression: np.ndarray, named: bool) -> None:
-    """What one unit of each coefficient moves is neither nothing nor a head's length.
+    """One unit of each coefficient moves neither nothing nor a head's length.
 
     named: whether expressions are full actions.
     """

@@ -98,9 +98,8 @@ def finish(
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors and the metadata of the model's file.
 
-    landmarks: a file of 68 vertex numbers that takes the place of the source's own.
-    Raises ImportModelError for what is no plausible face in mm, and DetectionError where landmarks
-    have to be detected and no detector is installed.
+    landmarks: a file of 68 vertex numbers instead of the source's own. Raises ImportModelError for
+    what is no plausible face in mm, DetectionError without a detector that landmarks need.
     """
     notes = list(source.notes)
     check_arrays(source)
@@ -185,10 +184,7 @@ def _part(
     crop: bool,
     mirror: Int[np.ndarray, " vertex"] | None,
 ) -> Part:
-    """The face alone, or, without --crop, all vertices that a triangle uses.
-
-    mirror: of a symmetric mesh; its part is symmetric too.
-    """
+    """The face alone, or all vertices of triangles; with a mirror, symmetric as the mesh is."""
     if not crop:
         return keep_vertices(faces, np.ones(len(source.mean), bool))
     if source.keep is None:
@@ -224,10 +220,7 @@ def _as_it_loads(
 def _centred(
     mean: Float[np.ndarray, "vertex 3"], points: Int[np.ndarray, " 68"]
 ) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, " 3"]]:
-    """The mean moved to where the shipped one is (the cameras look there), and by how many mm.
-
-    A source whose own middle plane is x = 0 keeps it to the last bit.
-    """
+    """The mean moved to the shipped one's place, and by how many mm; a middle at x = 0 stays."""
     shipped, _ = shipped_face()
     target = shipped.mean[shipped.landmarks[17:]].double().numpy().mean(0)
     offset = target - mean[points[17:]].mean(0)
@@ -254,10 +247,7 @@ def _cylinder(mean: np.ndarray) -> Float[np.ndarray, "vertex 2"]:
 def _skins(
     source: SourceModel, part: Part, carried: CarriedOver, notes: list[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Mean, basis and samples of each albedo basis; the default first, the shipped ones always.
-
-    They are on the mesh as it loads: on a coarse one the brows would be smeared.
-    """
+    """Mean, basis and samples of each albedo basis; the default first, the shipped ones always."""
     shipped = {name: carried.albedo(name) for name in ("monk", "light")}
     if source.albedo_mean is None:
         notes.append("albedo: the CC0 tones of the model that ships, carried over")

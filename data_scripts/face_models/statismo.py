@@ -54,10 +54,7 @@ NEAR_MM = 4.0  # a place farther from every vertex is on a part that the file le
 
 
 def read_statismo(path: Path, licence: str, modes: int = 0) -> SourceModel:
-    """The model of model2017-1_*.h5 or model2019_*.h5; of each basis the first `modes`, 0 all.
-
-    licence: with a {} for the year. Raises ImportModelError.
-    """
+    """The model of model2017-1_*.h5 or model2019_*.h5; of each basis the first `modes`, 0 all."""
     with open_hdf5(path) as file:
         shape, colour = (_part(path, file, name, modes) for name in ("shape", "color"))
         actions = _part(path, file, "expression", modes=0)
@@ -112,9 +109,9 @@ def about_neutral(
 ) -> Float[np.ndarray, "mode_2 vertex 3"]:
     """Modes per standard deviation about the neutral face, instead of about the mean expression.
 
-    The expressions are N(mean, basisᵀ basis), with a mean several mm away from neutral, while zero
-    coefficients are the neutral face here (Eq. 1). A root of the second moment about neutral,
-    mean meanᵀ + basisᵀ basis, has one mode more, and spans neutral and all of their expressions.
+    The expressions are N(mean, basisᵀ basis), their mean several mm from neutral, which Eq. 1 has
+    at zero. A root of the second moment about neutral, mean meanᵀ + basisᵀ basis, has one mode
+    more, and spans neutral and all of their expressions.
     """
     if np.abs(mean).max() < 1e-6:
         return basis
@@ -127,10 +124,7 @@ def about_neutral(
 
 
 def named_landmarks(file, points: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, " 68"]:
-    """The vertex of each of the 68 that the file names and that is on the mesh; -1 for the others.
-
-    All are -1 where /metadata/landmarks/json cannot be read: detection finds them as well.
-    """
+    """The vertex of each of the 68 that the file names and that is on the mesh; else -1."""
     landmarks = np.full(68, -1)
     try:
         raw = file["metadata/landmarks/json"][()]

@@ -28,10 +28,7 @@ def refuse(path: Path, why: str) -> NoReturn:
 
 
 def check_kind(path: Path, archive: bool = False) -> None:
-    """Refuse what a download often is instead: nothing, a folder, a web page, an archive.
-
-    archive: zip files are welcome, as .npz are.
-    """
+    """Refuse what a download often is: nothing, a folder, a web page, a zip file (no `archive`)."""
     if not path.is_file():
         reason = "is a folder, give the file in it" if path.is_dir() else "no such file"
         raise ImportModelError(f"{path}: {reason}")

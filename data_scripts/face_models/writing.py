@@ -37,7 +37,7 @@ def claim(path: Path) -> None:
 def write_model(
     path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
 ) -> MorphableModel:
-    """Write the file, whole or not at all, once it loads; the model as it loads by default.
+    """Write the file, if it loads; the model as it loads by default.
 
     Raises ImportModelError where it cannot be written, ModelError where it would not load.
     """

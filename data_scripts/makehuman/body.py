@@ -101,7 +101,7 @@ def rigid_align(x: np.ndarray, target: np.ndarray, used: np.ndarray) -> np.ndarr
 def expression_basis(body: Body, crop: FaceCrop, seed: int):
     """Basis (43, V, 3) and controls (43, 43): the coefficients of each action alone at 1.
 
-    An SVD, not centred, of random sparse actions in [0, 1]; all modes kept, so controls are exact.
+    An SVD, not centred, of random sparse actions in [0, 1]; all modes stay, so controls are exact.
     """
     count = len(body.actions)
     neutral = body.vertices(body.middle(1))[0]

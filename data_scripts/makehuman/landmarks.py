@@ -1,9 +1,8 @@
 """The 68 landmarks in the iBUG order, as vertices of MakeHuman's mesh, and the bands of the jaw.
 
-Placed by anatomy on renderings (frontal and turned), each within its own set of vertices: eyes on
-the rims of the lids, the mouth's inner points on the line where the lips meet, the ridge of the
-nose on the midline. Within a set it is the vertex nearest to a detector's points on 72 rendered
-faces, both sides alike. Points 1 to 17 are where the detector puts the jaw on a frontal face.
+Placed by anatomy on renderings; within a set (lid rims, the line of the lips, the midline) it is
+the vertex nearest to a detector's points on 72 rendered faces, both sides alike. Points 1 to 17 are
+where the detector puts the jaw on a frontal face.
 
 Notebook 01, Eq. 1.
 """

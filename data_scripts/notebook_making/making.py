@@ -1,9 +1,6 @@
-"""Makes notebooks/ from solutions/: solutions taken out, both trees run, outputs stored.
+"""A notebook of both trees from its source: solutions taken out, both run, outputs stored.
 
     result = make(Path("."), "03_lighting", repo="", branch="main")
-
-A notebook is written, to both trees at once, when it keeps the rules (`rules.py`) and both of its
-versions ran without an error; else neither changes.
 
 Serves `make notebooks`.
 """
@@ -211,10 +208,7 @@ def in_use(root: Path) -> tuple[str, str]:
 
 
 def point_at_repository(root: Path, repo: str, branch: str) -> int:
-    """Write badge and address into every notebook of both trees; how many. Runs nothing.
-
-    Raises ValueError for a repository that is not written owner/name.
-    """
+    """Write badge and address into every notebook of both trees; how many. Raises ValueError."""
     repo = repo.strip().removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
     if not REPO_NAME.fullmatch(repo):
         raise ValueError(

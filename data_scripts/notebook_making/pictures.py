@@ -63,7 +63,7 @@ def in_palette(image: Image.Image, dither: bool) -> Image.Image:
 def looks_alike(one: Image.Image, other: Image.Image, mean: float, most: float) -> bool:
     """Whether two pictures are the same to the eye, which averages over neighbouring pixels.
 
-    mean: of the difference, root mean square, of 255. most: all but a thousandth of the pixels.
+    mean: root mean square difference, of 255. most: of all but a thousandth of the pixels.
     """
     blurred = (np.asarray(i.filter(ImageFilter.GaussianBlur(1.5)), float) for i in (one, other))
     error = np.abs(next(blurred) - next(blurred)).max(axis=-1)

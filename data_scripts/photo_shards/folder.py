@@ -3,10 +3,9 @@
     photos = list_photos(Path("CACD2000"), read_meta(Path("celebrity2000_meta.mat")))
 
 Files of CACD2000 are called `<age>_<First_Last>_<nnnn>.jpg`. Its `celebrity2000_meta.mat` (MATLAB
-5; `celebrity2000.mat`, with features, is MATLAB 7.3, an HDF5 file) holds two structs of columns:
-celebrityImageData with name (the file's), identity, age, year and rank, and celebrityData with name
-(the person's) and identity. Any other folder: a photo's person is the sub-folder it lies in, and in
-the folder itself every photo is a person of its own.
+5; `celebrity2000.mat` is MATLAB 7.3, an HDF5 file) holds two structs of columns: celebrityImageData
+with name (the file's), identity, age, year and rank, and celebrityData with name (the person's) and
+identity. Elsewhere a photo's person is its sub-folder, or the photo itself where there is none.
 
 Notebook 06, section 2.3.
 """
@@ -68,9 +67,8 @@ class PhotoFolder:
 def list_photos(source: Path, meta: Meta | None = None) -> PhotoFolder:
     """All photos under `source`, hidden ones left out; links to folders are not followed.
 
-    Their order is that of a hash of their names: the same everywhere, and as good as shuffled, so
-    that shards of photos in this order are alike (by name, CACD2000 would be sorted by age).
-    Raises FolderError where there is no photo.
+    Sorted by a hash of their names: the same everywhere, and as good as shuffled, so that shards
+    are alike (by name, CACD2000 is sorted by age). Raises FolderError where there is no photo.
     """
     if not source.is_dir():
         what = "is no folder" if source.exists() else "there is no such folder"

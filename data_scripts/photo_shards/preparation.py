@@ -1,16 +1,13 @@
 """The work of prepare_cacd.py: a photo to its sample and its row, and a process's share of shards.
 
-    settings = Settings(detector="dlib")
-    row, data = prepare_photo(photo, settings)           # never raises for what is in the file
+    row, data = prepare_photo(photo, Settings("dlib"))   # never raises for what is in the file
     prepare_share(Job(out, photos, settings), rank=0, world=1)
 
 Photos go to shards in their order, `photos_per_shard` at a time, whatever becomes of them; process
 r of w makes every w-th shard from the r-th. A shard is written whole or not at all, and its bytes
-do not depend on who made it: a run that was killed is resumed by fewer processes or more, and each
-of them loses at most the work of one shard.
-
-OUT/.prepared holds a line of JSON per photo of a finished shard: its row. A row of a face says
-where its sample ends in the shard, and the sample's checksum.
+do not depend on who made it: a killed run loses the work of one shard per process at most.
+OUT/.prepared holds the rows of finished shards, JSON lines; a face's row says where its sample ends
+in the shard, and the sample's checksum.
 
 Notebook 06, section 2.3: the photos that training reads.
 """
@@ -65,10 +62,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """A preparation, as all of its processes know it.
-
-    retry: look at the broken photos of finished shards again.
-    """
+    """A preparation; `retry`: look at the broken photos of finished shards again."""
 
     out: Path
     photos: list[Photo]
@@ -91,10 +85,7 @@ class Job:
         return self.out / WORK / f"{shard:05d}.jsonl"
 
     def rows(self, shard: int) -> list[dict] | None:
-        """The rows of a shard; None unless it is finished: rows, and a tar as long as they say.
-
-        Raises ShardsError for damaged rows.
-        """
+        """A finished shard's rows (its tar is as long as they say), or None. Raises ShardsError."""
         path, tar = self.rows_path(shard), self.shard_path(shard)
         if not path.is_file():
             return None
@@ -141,10 +132,7 @@ def _broken(rows: list[dict]) -> int:
 def prepare_photo(
     photo: Photo, settings: Settings, device: str = "cpu"
 ) -> tuple[dict, bytes | None]:
-    """The row of a photo, and of a face its sample as a piece of a tar.
-
-    Raises ShardsError when the device fails, for which no photo is to blame.
-    """
+    """The row of a photo, and of a face its sample. Raises ShardsError when the device fails."""
     row = {"photo": photo.name, "status": BROKEN, "reason": "", "key": photo.key}
     row |= {"person": photo.person, "about": photo.about}
     try:
@@ -218,11 +206,10 @@ def _first_line(error: Exception) -> str:
 def prepare_share(
     job: Job, rank: int = 0, world: int = 1, tell: Callable[[Counter], None] = lambda counts: None
 ) -> Counter:
-    """Make what is missing of this process's shards.
+    """Make this process's missing shards; how many photos of each status it looked at.
 
-    Returns how many photos of each status it looked at, which `tell` hears after each photo.
-    Raises ShardsError, one line, where the disk or the device fails; the same call resumes with
-    the shard that was not finished.
+    `tell` hears these counts after each photo. Raises ShardsError where the disk or the device
+    fails; the same call resumes with the unfinished shard.
     """
     torch.set_num_threads(1)  # one face at a time: threads would wait for each other
     if job.device.startswith("cuda:"):  # what a detector puts on "cuda" is then on no other

@@ -96,9 +96,9 @@ def device_of(device: str, number: int) -> str:
 
 @contextmanager
 def progress(before: int, total: int) -> Iterator[Show]:
-    """A bar with rate and time left, or a line of it now and then where there is no terminal.
+    """A bar with rate and time left, or a line now and then where there is no terminal.
 
-    before: photos that an earlier run dealt with; they count as done, and not for the rate.
+    before: photos of an earlier run, which do not count for the rate.
     """
     started = last = time.monotonic()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))

@@ -47,10 +47,7 @@ def description(settings: Settings, folder: PhotoFolder, meta: Path | None) -> d
 
 
 def check_output(out: Path, facts: dict) -> bool:
-    """Whether a preparation of this kind was begun in the folder; nothing is written.
-
-    Raises ShardsError where it was one of another kind, or the shards there are somebody else's.
-    """
+    """Whether this preparation was begun in the folder. Raises ShardsError where another was."""
     try:
         stored = json.loads((out / SETTINGS_FILE).read_bytes())
         if not (isinstance(stored, dict) and isinstance(stored.get("settings"), dict)):
@@ -109,9 +106,9 @@ def claim_output(out: Path, facts: dict) -> None:
 
 
 def write_report(job: Job, unread: list[str]) -> dict | None:
-    """index.json, report.csv with a line for each photo, and report.json with their sums.
+    """index.json, report.csv with a line per photo, and report.json with their sums.
 
-    Returns the latter; None where a shard is not done yet. Raises ShardsError.
+    Returns the sums; None where a shard is not done yet. Raises ShardsError.
     """
     rows, sizes = [], []
     for shard in job.shards():

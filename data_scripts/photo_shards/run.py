@@ -35,10 +35,7 @@ def run(
     dry_run: bool = False,
     **choices,
 ) -> None:
-    """Prepare the photos, or say what would be done. choices: of `Settings`.
-
-    Raises FacereconError.
-    """
+    """Prepare the photos, or say what would be done. choices: of `Settings`."""
     rank, local, world = _place(processes)
     if world > 1 and retry:
         raise ShardsError("--retry: start it without torchrun; --processes shares it out")

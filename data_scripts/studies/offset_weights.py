@@ -3,12 +3,9 @@
     write_sweep(Path("sweep.safetensors"), device="cuda", steps=100, rate=1e-2, width=8)
 
 The pixel and landmark terms alone, each of Eq. 8 to 11 beside them at weights a decade apart, all
-together, and all but one; with the report's sums and weights and with the library's means. The
-faces are the sample photo and two rendered ones, whose truth is known. Eq. 6 is left out: it needs
-a face-recognition network.
-
-The file holds numbers per fit (NUMBERS, TERMS and gradient lengths, a row per face) and one JPEG
-(PANELS across, faces down).
+together, and all but one; as the report's sums and as the library's means. Eq. 6 is left out. The
+faces are the sample photo and two rendered ones, whose truth is known. The file holds numbers per
+fit (a row per face) and one JPEG (PANELS across, faces down).
 
 Notebook 08, Eq. 8 to 12.
 """
