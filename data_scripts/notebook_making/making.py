@@ -36,9 +36,11 @@ from notebook_making.rules import (
     write_setup,
 )
 
+TREES = ("solutions", "notebooks")
 CELL_TIMEOUT_S = 600
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 UNSET = ("NBGRADER_EXECUTION", "MPLBACKEND", *OWN_FILES)  # stored outputs are of what ships
+SET = {"FACERECON_PROFILE": "smoke", "OMP_NUM_THREADS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 
 
 @dataclass
@@ -65,7 +67,7 @@ def make(
     root: Path, name: str, repo: str, branch: str, least_figures: int = LEAST_FIGURES
 ) -> Result:
     """Check, blank and run one notebook, and write it to both trees if all went well."""
-    solved_at, blank_at = (root / tree / f"{name}.ipynb" for tree in ("solutions", "notebooks"))
+    solved_at, blank_at = (root / tree / f"{name}.ipynb" for tree in TREES)
     try:
         solved = tidy(nbformat.read(solved_at, as_version=4))
     except Exception as error:
@@ -104,12 +106,7 @@ def write_together(files: dict[Path, NotebookNode]) -> int:
 
 def run(notebook: NotebookNode, folder: Path) -> list[str]:
     """Execute in place, as in `folder`, and tidy what came out; the faults, if it stopped."""
-    environment = {
-        **{k: v for k, v in os.environ.items() if k not in UNSET},
-        "FACERECON_PROFILE": "smoke",
-        "OMP_NUM_THREADS": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
+    environment = {k: v for k, v in os.environ.items() if k not in UNSET} | SET
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT_S,
@@ -155,9 +152,8 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             result[-1].text += output.text
             continue
         data = output.get("data", {})
-        if WIDGET_VIEW in data and "image/png" in data:
-            del data[WIDGET_VIEW]
         if "image/png" in data:
+            data.pop(WIDGET_VIEW, None)
             png = smaller_png(base64.b64decode(data["image/png"]))
             data["image/png"] = base64.b64encode(png).decode()
         result.append(output)
@@ -198,7 +194,7 @@ def check(root: Path, chosen: list[str], least_figures: int = LEAST_FIGURES) -> 
 
 
 def _files(root: Path) -> list[Path]:
-    return sorted(root.glob("notebooks/*.ipynb")) + sorted(root.glob("solutions/*.ipynb"))
+    return [path for tree in TREES for path in sorted((root / tree).glob("*.ipynb"))]
 
 
 def in_use(root: Path) -> tuple[str, str]:
@@ -214,9 +210,8 @@ def point_at_repository(root: Path, repo: str, branch: str) -> int:
         raise ValueError(
             f"REPO: expected owner/name as on GitHub, got {repo!r}: make colab REPO=owner/name"
         )
-    files = {}
-    for path in _files(root):
-        files[path] = nbformat.read(path, as_version=4)
-        write_setup(files[path], path.stem, repo, branch)
+    files = {path: nbformat.read(path, as_version=4) for path in _files(root)}
+    for path, notebook in files.items():
+        write_setup(notebook, path.stem, repo, branch)
     write_together(files)
     return len(files)

@@ -19,20 +19,20 @@ def smaller_png(png: bytes) -> bytes:
 
     Each pixel takes the nearest colour; a photo, where that shows as bands, is dithered instead.
     """
-    if len(png) <= SHRINK_ABOVE:
+    image = Image.open(io.BytesIO(png))
+    if len(png) <= SHRINK_ABOVE or getattr(image, "n_frames", 1) > 1:
         return png
-    with Image.open(io.BytesIO(png)) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            return png
-        whole = image.convert("RGBA")
-    if whole.getextrema()[3][0] < 255:
-        return _smallest(png, _encoded(whole))
-    whole = whole.convert("RGB")
-    for dither, (mean, most) in ((False, (1.5, 8.0)), (True, (3.0, 16.0))):
-        few = in_palette(whole, dither)
-        if looks_alike(whole, few.convert("RGB"), mean, most):
-            return _smallest(png, _encoded(few))
-    return _smallest(png, _encoded(whole))
+    smaller = whole = image.convert("RGBA")
+    if whole.getextrema()[3][0] == 255:
+        smaller = whole = whole.convert("RGB")
+        for dither, limits in ((False, (1.5, 8.0)), (True, (3.0, 16.0))):
+            few = in_palette(whole, dither)
+            if looks_alike(whole, few.convert("RGB"), *limits):
+                smaller = few
+                break
+    out = io.BytesIO()
+    smaller.save(out, format="PNG", optimize=True)
+    return min(png, out.getvalue(), key=len)
 
 
 def in_palette(image: Image.Image, dither: bool) -> Image.Image:
@@ -43,9 +43,8 @@ def in_palette(image: Image.Image, dither: bool) -> Image.Image:
     frequent = np.argsort(-counts, kind="stable")[:8]
     sample = image.resize((image.width // 2, image.height // 2), Image.Resampling.NEAREST)
     rest = sample.quantize(256 - len(frequent), method=Image.Quantize.MAXCOVERAGE, kmeans=2)
-    entries = np.concatenate(
-        [colours[frequent], np.array(rest.getpalette()).reshape(-1, 3)[: 256 - len(frequent)]]
-    )
+    more = np.array(rest.getpalette()).reshape(-1, 3)
+    entries = np.concatenate([colours[frequent], more])[:256]
     palette = Image.new("P", (1, 1))
     palette.putpalette(entries.reshape(-1).tolist())
     nearest = cKDTree(entries).query(colours)[1].astype(np.uint8)
@@ -68,13 +67,3 @@ def looks_alike(one: Image.Image, other: Image.Image, mean: float, most: float) 
     blurred = (np.asarray(i.filter(ImageFilter.GaussianBlur(1.5)), float) for i in (one, other))
     error = np.abs(next(blurred) - next(blurred)).max(axis=-1)
     return bool(np.sqrt((error**2).mean()) < mean and np.quantile(error, 0.999) < most)
-
-
-def _encoded(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, format="PNG", optimize=True)
-    return out.getvalue()
-
-
-def _smallest(*pngs: bytes) -> bytes:
-    return min(pngs, key=len)

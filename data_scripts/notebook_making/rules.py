@@ -9,6 +9,7 @@
 
 import ast
 import base64
+import contextlib
 import copy
 import io
 import re
@@ -33,17 +34,8 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 LEAST_FIGURES, MOST_BYTES = 8, 1_500_000
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-NBGRADER_STEPS = (
-    preprocessors.LockCells,
-    preprocessors.ClearSolutions,
-    preprocessors.ClearOutput,
-    preprocessors.CheckCellMetadata,
-    preprocessors.ComputeChecksums,
-    preprocessors.ClearHiddenTests,
-    preprocessors.ClearMarkScheme,
-    preprocessors.ComputeChecksums,
-    preprocessors.CheckCellMetadata,
-)
+NBGRADER_STEPS = "LockCells ClearSolutions ClearOutput CheckCellMetadata ComputeChecksums"
+NBGRADER_STEPS += " ClearHiddenTests ClearMarkScheme ComputeChecksums CheckCellMetadata"
 CELL_METADATA = {"nbgrader", "tags", "editable", "deletable"}
 
 # The first code cell of every notebook; with an address, what comes before it on Colab.
@@ -88,8 +80,8 @@ def blank_of(solved: NotebookNode) -> NotebookNode:
     config = Config()
     config.ClearSolutions.code_stub = {"python": STUB}
     exporter = NotebookExporter(config=config)
-    for step in NBGRADER_STEPS:
-        exporter.register_preprocessor(step(config=config), enabled=True)
+    for step in NBGRADER_STEPS.split():
+        exporter.register_preprocessor(getattr(preprocessors, step)(config=config), enabled=True)
     text, _ = exporter.from_notebook_node(notebook)
     return tidy(nbformat.reads(text, as_version=4))
 
@@ -99,9 +91,8 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     notebook.metadata = nbformat.from_dict(copy.deepcopy(METADATA))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict(
-            {k: v for k, v in cell.metadata.items() if k in CELL_METADATA}
-        )
+        for key in cell.metadata.keys() - CELL_METADATA:
+            del cell.metadata[key]
     return notebook
 
 
@@ -135,10 +126,8 @@ def repository_of(notebooks: Iterable[NotebookNode]) -> str:
     """The owner/name that set-up cells carry, or "". Raises ValueError when two are in use."""
     names = _found(notebooks, SETUP_ID, r'url, course = "https://github\.com/([^"]+)"')
     if len(names) > 1:
-        raise ValueError(
-            f"notebooks name several repositories ({', '.join(names)}): "
-            "run make colab REPO=owner/name"
-        )
+        several = f"notebooks name several repositories ({', '.join(names)})"
+        raise ValueError(f"{several}: run make colab REPO=owner/name")
     return "".join(names)
 
 
@@ -156,12 +145,9 @@ def write_setup(notebook: NotebookNode, name: str, repo: str, branch: str = "mai
     for cell in notebook.cells:
         if cell.id == SETUP_ID:
             cell.source = setup_of(repo)
-    cells = [cell for cell in notebook.cells if cell.id != BADGE_ID]
-    if repo:
-        badge = nbformat.v4.new_markdown_cell(BADGE.format(repo=repo, branch=branch, name=name))
-        badge["id"] = BADGE_ID
-        cells.insert(0, badge)
-    notebook.cells = cells
+    text = BADGE.format(repo=repo, branch=branch, name=name)
+    badge = [nbformat.v4.new_markdown_cell(text, id=BADGE_ID)] if repo else []
+    notebook.cells = badge + [cell for cell in notebook.cells if cell.id != BADGE_ID]
 
 
 # Rules for sources -------------------------------------------------------------------------------
@@ -169,8 +155,7 @@ def write_setup(notebook: NotebookNode, name: str, repo: str, branch: str = "mai
 
 def source_faults(notebook: NotebookNode, name: str) -> list[str]:
     """What is wrong with a solved notebook called `name` ("03_lighting"), in sentences."""
-    faults = []
-    number = name[:2]
+    faults, number = [], name[:2]
     if not re.fullmatch(r"\d\d_[a-z0-9_]+", name):
         faults.append(f"its name: expected two digits and words, as in 03_lighting, got {name}")
     ids = [cell.get("id") for cell in notebook.cells]
@@ -212,13 +197,11 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
 
 def exercise_in(source: str) -> str | None:
     """The name of the one function under @exercise, if there is just one."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return None
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    names = [f.name for f in functions if [*map(ast.unparse, f.decorator_list)] == ["exercise"]]
-    return names[0] if len(names) == 1 else None
+    with contextlib.suppress(SyntaxError):
+        functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
+        names = [f.name for f in functions if [*map(ast.unparse, f.decorator_list)] == ["exercise"]]
+        return names[0] if len(names) == 1 else None
+    return None
 
 
 def _marked(cell: NotebookNode, mark: str) -> bool:
@@ -312,9 +295,7 @@ def _output_faults(output: NotebookNode) -> list[str]:
     if output.output_type == "stream" and output.name == "stderr":
         return [f"it wrote to stderr: {output.text.strip()[:200]}"]
     data = output.get("data", {})
-    faults = []
-    if WIDGET_VIEW in data:
-        faults.append("it stores a view of a widget, which is nothing without a kernel")
+    faults = ["it stores a view of a widget, dead without a kernel"] * (WIDGET_VIEW in data)
     for kind, value in {"stream": output.get("text", ""), **data}.items():
         if not kind.startswith("image/"):
             faults += machine_traces(value if isinstance(value, str) else repr(value))
@@ -324,13 +305,10 @@ def _output_faults(output: NotebookNode) -> list[str]:
 def picture_fault(data: bytes) -> str | None:
     """Why a stored picture is not worth looking at, if so."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            size, extremes = image.size, image.convert("RGB").getextrema()
+        image = Image.open(io.BytesIO(data)).convert("RGB")
     except OSError as error:
         return f"its picture cannot be read: {error}"
-    if min(size) <= 100:
-        return f"its picture is {size[0]} x {size[1]}, too small to see"
-    if all(low == high for low, high in extremes):
-        return "its picture is of one colour"
-    return None
+    if min(image.size) <= 100:
+        return f"its picture is {image.width} x {image.height}, too small to see"
+    flat = all(low == high for low, high in image.getextrema())
+    return "its picture is of one colour" if flat else None
