@@ -95,9 +95,7 @@ def read_2009(
         points = key_points(folder, front)
     place = np.full(count, -1)
     place[used] = np.arange(len(used))
-    faces = place[faces]
-    mean = MICROMETRE * shape[0][used]
-    tones = in_unit_range(*colour)
+    faces, mean, tones = place[faces], MICROMETRE * shape[0][used], in_unit_range(*colour)
     source = SourceModel(
         name="BFM 2009",
         licence=LICENCE.format("2009"),

@@ -88,9 +88,7 @@ def read_flame(
         expression=expression,
         faces=outwards(path, mean, flame.faces),
     )
-    if jaw is None:
-        jaw = "no_jaw" not in path.stem.lower()
-    if jaw:
+    if jaw or (jaw is None and "no_jaw" not in path.stem.lower()):
         add_jaw(path, flame, source)
     if landmarks is not None:
         source.landmarks = read_points(landmarks, flame.faces, len(mean))
@@ -126,18 +124,15 @@ def read_parts(path: Path) -> Flame:
     if not SIZE[0] < height < SIZE[1]:
         refuse(path, f"is {height:.3g} high, not a head in metres ({SIZE[0]} to {SIZE[1]})")
     moved = [j for j in range(JOINTS) if JAW in chain(path, parts["kintree_table"][0], j)]
-    corrective = None
-    if "posedirs" in held:
-        posedirs = numbers(path, "posedirs", held["posedirs"])
-        if posedirs.shape == (count, 3, 9 * (JOINTS - 1)):
-            corrective = posedirs[:, :, 9 * (JAW - 1) : 9 * JAW]
+    posedirs = numbers(path, "posedirs", held.get("posedirs", np.zeros(0)))
+    whole = posedirs.shape == (count, 3, 9 * (JOINTS - 1))
     return Flame(
         template=template,
         directions=parts["shapedirs"],
         faces=triangles(path, parts["f"], count, first=0),
         joint=parts["J_regressor"][JAW] @ template,
         weight=parts["weights"][:, moved].sum(1),
-        corrective=corrective,
+        corrective=posedirs[:, :, 9 * (JAW - 1) : 9 * JAW] if whole else None,
     )
 
 
@@ -175,7 +170,7 @@ def chain(path: Path, parents: Int[np.ndarray, " joint"], joint: int) -> list[in
 
 
 def skinned(flame: Flame, angle: float) -> Float[np.ndarray, "vertex 3"]:
-    """The mean face, mm, with its jaw turned by so many radians about x: linear blend skinning."""
+    """The mean face, mm, its jaw turned by so many radians about x: linear blend skinning."""
     arm = flame.template - flame.joint
     turned = arm @ Rotation.from_euler("x", angle).as_matrix().T
     return MM * (flame.template + flame.weight[:, None] * (turned - arm))
@@ -189,10 +184,8 @@ def add_jaw(path: Path, flame: Flame, source: SourceModel) -> None:
         refuse(path, f"its jaw moves by {far:.2g} mm for {STEP} rad; leave it out with --no-jaw")
     source.expression = np.concatenate([source.expression, mode[None]])
     source.controls = {"jawOpen": np.eye(len(source.expression))[-1] * OPEN / STEP}
-    lost = [
-        np.linalg.norm(skinned(flame, a) - source.mean - a / STEP * mode, axis=1).max()
-        for a in (STEP, OPEN)
-    ]
+    arcs = (skinned(flame, a) - source.mean - a / STEP * mode for a in (STEP, OPEN))
+    lost = [np.linalg.norm(arc, axis=1).max() for arc in arcs]
     source.notes.append(
         f"jaw: a linear mode, one SD for {STEP} rad ({far:.1f} mm at most), jawOpen for {OPEN} rad;"
         f" the joint's arc differs by at most {lost[0]:.1f} mm there, {lost[1]:.1f} mm in full"

@@ -228,11 +228,8 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
     ]
     if strange := {*present} - {*every, *listed, "generic_neutral_mesh"}:
         notes.append(f"left out, not named there: {', '.join(sorted(strange))}")
-    drawn, teeth = np.ones(VERTICES, bool), np.zeros(VERTICES, bool)
-    for rows in map(part, NOT_DRAWN):
-        drawn[rows] = False
-    teeth[part("teeth")] = True
-    faces = triangles(tables, mirror)
+    number, faces = np.arange(VERTICES), triangles(tables, mirror)
+    hidden = np.isin(faces, np.concatenate([number[part(name)] for name in NOT_DRAWN]))
     # ARKit's names; left and right are the subject's
     controls = [re.sub("_R$", "Right", re.sub("_L$", "Left", name)) for name in expressions]
     return SourceModel(
@@ -243,12 +240,12 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
         mean=mean,
         identity=identity,
         expression=ACTION_SD * actions,
-        faces=faces[drawn[faces].all(1)],
+        faces=faces[~hidden.any(1)],
         landmarks=landmarks,
         uv=one_uv(tables, neutral.texture),
         mirror=mirror,
         keep=face_region(mean, wide),
-        teeth=teeth,
+        teeth=np.isin(number, number[part("teeth")]),
         controls=dict(zip(controls, np.eye(len(controls)) / ACTION_SD, strict=True)),
         notes=notes,
     )

@@ -150,8 +150,7 @@ class LaidOn:
         outline = self.points[pairs[self.shipped_region("border")[pairs]]]
         centre = self.points[self.shipped.landmarks[[0, 16]]].mean(0)  # of the ears
         turn, angle = _polar(outline - centre)
-        order = turn.argsort()
-        turn, angle = turn[order], angle[order]
+        turn, angle = np.stack([turn, angle])[:, turn.argsort()]
         angle = (angle + np.interp(-turn, turn, angle, period=2 * np.pi)) / 2  # both sides alike
         around, away = _polar(self.mean - centre)
         return np.degrees(away - np.interp(around, turn, angle, period=2 * np.pi))

@@ -86,8 +86,8 @@ def run(
         errors.print(one_line(error), markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
     sizes = "{} identity, {} expression, {} albedo modes".format(*model.sizes)
-    size = out.stat().st_size / 1e6
-    lines = [f"{out}: {len(tensors['mean'])} vertices, {sizes}, {size:.1f} MB"]
+    size = f"{out.stat().st_size / 1e6:.1f} MB"
+    lines = [f"{out}: {len(tensors['mean'])} vertices, {sizes}, {size}"]
     lines += [f"note: {note}" for note in json.loads(metadata["notes"])]
     lines += [f"look at it: facerecon model show {out}"]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
@@ -187,22 +187,22 @@ def _part(
     """The face alone, or all vertices of triangles; with a mirror, symmetric as the mesh is."""
     if not crop:
         return keep_vertices(faces, np.ones(len(source.mean), bool))
-    if source.keep is None:
-        whole = LaidOn(source.mean, torch.as_tensor(faces), points, smoothing=smoothing)
-        beyond, fixed = whole.beyond_border(), points
-        beyond = beyond - max(0.0, beyond[points].max() + OUTSIDE_DEG)
-        if mirror is not None:
-            beyond = (beyond + beyond[mirror]) / 2
-            fixed = np.r_[fixed, mirror[points], np.flatnonzero(mirror == np.arange(len(mirror)))]
-        return cut_at_zero(faces, beyond, fixed)
-    part = keep_vertices(faces, source.keep)
-    lost = np.flatnonzero(part.number[points] < 0)
-    if len(lost):
-        raise ImportModelError(
-            f"the crop leaves out landmark {lost[0] + 1} (of 68); try --no-crop, or name other "
-            "vertices with --landmarks FILE"
-        )
-    return part
+    if source.keep is not None:
+        part = keep_vertices(faces, source.keep)
+        if (lost := part.number[points] < 0).any():
+            raise ImportModelError(
+                f"the crop leaves out landmark {lost.argmax() + 1} (of 68); try --no-crop, or name "
+                "other vertices with --landmarks FILE"
+            )
+        return part
+    beyond = LaidOn(
+        source.mean, torch.as_tensor(faces), points, smoothing=smoothing
+    ).beyond_border()
+    beyond, fixed = beyond - max(0.0, beyond[points].max() + OUTSIDE_DEG), points
+    if mirror is not None:
+        beyond = (beyond + beyond[mirror]) / 2
+        fixed = np.r_[fixed, mirror[points], np.flatnonzero(mirror == np.arange(len(mirror)))]
+    return cut_at_zero(faces, beyond, fixed)
 
 
 def _as_it_loads(
@@ -231,8 +231,7 @@ def _centred(
 
 def _bands(mean: np.ndarray, points: np.ndarray, skin: np.ndarray) -> np.ndarray:
     """For each of points 1 to 17 where its outline may be, (17, at most BAND), padded by itself."""
-    bands = contour_bands(mean, points, skin)
-    thin = [b[:1] + b[1 :: max(1, -(-len(b) // BAND))] for b in bands]
+    thin = [b[:1] + b[1 :: -(-len(b) // BAND)] for b in contour_bands(mean, points, skin)]
     width = max(map(len, thin))
     return np.array([b + b[:1] * (width - len(b)) for b in thin])
 
@@ -253,12 +252,10 @@ def _skins(
         notes.append("albedo: the CC0 tones of the model that ships, carried over")
         return shipped
     mean = part.apply(source.albedo_mean)
-    if source.albedo is None:
-        notes.append("albedo: the source's mean skin (scans); it has no albedo modes")
-        basis = np.zeros((0, *mean.shape))
-    else:
-        notes.append("albedo: the source's own (scans)")
-        basis = part.apply(source.albedo)
-    notes[-1] += "; beside it the tones of the model that ships, carried over (monk, light)"
+    basis, what = np.zeros((0, *mean.shape)), "mean skin (scans); it has no albedo modes"
+    if source.albedo is not None:
+        basis, what = part.apply(source.albedo), "own (scans)"
+    beside = "beside it the tones of the model that ships, carried over (monk, light)"
+    notes.append(f"albedo: the source's {what}; {beside}")
     samples = np.random.default_rng(SEED).standard_normal((SAMPLES, len(basis)))
     return {"scans": (mean, basis, samples), **shipped}

@@ -115,8 +115,7 @@ def triangles(path: Path, table: np.ndarray, count: int, first: int) -> Int[np.n
     """A table of the numbers of `count` vertices that begin at `first`; from 0."""
     if table.ndim != 2 or table.shape[1] != 3 or not len(table):
         refuse(path, f"triangles are a table of shape {table.shape}, expected (any, 3)")
-    low, high = table.min() - first, table.max() - first
-    if not (low >= 0 and high < count):
+    if not (table.min() >= first and table.max() < count + first):
         refuse(path, f"triangles name vertices outside {first} to {count - 1 + first}")
     return table.astype(np.int64) - first
 

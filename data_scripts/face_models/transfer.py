@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.linalg import norm
 from scipy import sparse
 from scipy.spatial import cKDTree
 
@@ -53,7 +54,8 @@ class CarriedOver(LaidOn):
         kind = np.full(len(self.mean), FACE)
         for number in np.setdiff1d(piece[self.faces.numpy()], np.bincount(piece).argmax()):
             own = np.flatnonzero(piece == number)
-            if any(self._is_eye(self.mean[own], side) for side in self._eyes):
+            rays = [(self.mean[own] - centre) / radius for _, centre, radius in self._eyes]
+            if any((norm(x, axis=1) < 1.6).all() and norm(x.mean(0)) < 1.1 for x in rays):
                 kind[own] = EYE
             elif mouth[own].mean() > 0.5:
                 far = np.array([np.median(a[own]) for a in away])
@@ -85,11 +87,6 @@ class CarriedOver(LaidOn):
         sides = [eye & (self.shipped.mean[:, 0].numpy() * sign > 0) for sign in (-1, 1)]
         return [(side, *sphere(self.points[side])) for side in sides]
 
-    def _is_eye(self, points: np.ndarray, eye: tuple) -> bool:
-        _, centre, radius = eye
-        away = np.linalg.norm(points - centre, axis=1)
-        return away.max() < 1.6 * radius and np.linalg.norm(points.mean(0) - centre) < 1.1 * radius
-
     @cached_property
     def match(self) -> sparse.csr_array:
         """(V, shipped) the weights that each vertex takes its values with; rows sum to 1."""
@@ -110,12 +107,12 @@ class CarriedOver(LaidOn):
         pairs += [(self.kind == MOUTH + k, part) for k, part in enumerate(self._mouth_parts)]
         jobs = [(mine, source, ours, theirs) for mine, source in pairs if mine.any()]
         for side, centre, radius in self._eyes:
-            mine = (self.kind == EYE) & (np.linalg.norm(self.mean - centre, axis=1) < 2 * radius)
+            mine = (self.kind == EYE) & (norm(self.mean - centre, axis=1) < 2 * radius)
             if mine.any():
                 ball, size = sphere(self.mean[mine])
                 ball = ball if EYE_RADIUS[0] < size < EYE_RADIUS[1] else centre
                 rays = [self.mean - ball, self.points - centre]  # by the angle from the gaze
-                rays = [20 * x / np.linalg.norm(x, axis=1, keepdims=True) for x in rays]
+                rays = [20 * x / norm(x, axis=1, keepdims=True) for x in rays]
                 jobs.append((mine, side, *rays))
         rows, columns, values = [], [], []
         for mine, source, at, places in jobs:
@@ -156,7 +153,7 @@ def outline(
     rim = np.unique(pairs)
     if not len(rim):
         return np.zeros(len(mean))
-    size = {k: np.ptp(mean[rim[loop[rim] == k]], axis=0).max() for k in np.unique(loop[rim])}
-    longest = rim[loop[rim] == max(size, key=size.get)]
+    loops = [rim[loop[rim] == number] for number in np.unique(loop[rim])]
+    longest = max(loops, key=lambda vertices: np.ptp(mean[vertices], axis=0).max())
     away, _ = cKDTree(mean[longest]).query(mean)
     return np.clip(1 - away / BORDER_MM, 0, 1) * skin
