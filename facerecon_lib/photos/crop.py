@@ -46,11 +46,9 @@ def align(
         raise ValueError(
             f"landmarks span {side:g} pixels: expected 68 finite points, not all equal"
         )
-    scale = size / side
-    corner = (low + high) / 2 - side / 2
-    matrix = torch.tensor(
-        [[scale, 0.0, -scale * corner[0]], [0.0, scale, -scale * corner[1]]], dtype=torch.float32
-    )
+    scale, corner = size / side, (low + high) / 2 - side / 2
+    rows = [scale, 0.0, -scale * corner[0]], [0.0, scale, -scale * corner[1]]
+    matrix = torch.tensor(rows, dtype=torch.float32)
     # From here on the rounded matrix is the truth, for image and points alike.
     left, top = crop_to_photo(torch.zeros(2, dtype=torch.float64), matrix).tolist()
     step = 1.0 / float(matrix[0, 0])
@@ -61,9 +59,8 @@ def align(
     channels = [torch.from_numpy(used[..., c].astype(np.float32)) / 255 for c in range(3)]
     image = torch.stack([rows @ channel @ columns.T for channel in channels])
     centres = (torch.arange(size, dtype=torch.float64) + 0.5) * step
-    inside_y = (centres + top > 0) & (centres + top < height)
-    inside_x = (centres + left > 0) & (centres + left < width)
-    valid = (inside_y[:, None] & inside_x).float()
+    y, x = centres[:, None] + top, centres + left
+    valid = ((y > 0) & (y < height) & (x > 0) & (x < width)).float()
     mapped = photo_to_crop(points, matrix).float()
     return Crop(image.clamp(0, 1)[None], valid[None, None], mapped[None], matrix)
 
@@ -98,8 +95,8 @@ def photo_to_crop(
 ) -> Float[Tensor, "*any 2"]:
     """Photo pixels -> crop pixels, `points` as tensor or array; computed in double precision."""
     points = torch.as_tensor(points)
-    linear = matrix.to(points.device, torch.float64)
-    return (points.double() @ linear[:, :2].T + linear[:, 2]).to(points.dtype)
+    linear, shift = matrix.to(points.device, torch.float64).split([2, 1], 1)
+    return (points.double() @ linear.T + shift[:, 0]).to(points.dtype)
 
 
 def crop_to_photo(
@@ -107,6 +104,5 @@ def crop_to_photo(
 ) -> Float[Tensor, "*any 2"]:
     """Crop pixels -> photo pixels: the inverse of `photo_to_crop`."""
     points = torch.as_tensor(points)
-    linear = matrix.to(points.device, torch.float64)
-    inverse = torch.linalg.inv(linear[:, :2])
-    return ((points.double() - linear[:, 2]) @ inverse.T).to(points.dtype)
+    linear, shift = matrix.to(points.device, torch.float64).split([2, 1], 1)
+    return ((points.double() - shift[:, 0]) @ torch.linalg.inv(linear).T).to(points.dtype)

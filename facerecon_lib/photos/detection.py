@@ -6,11 +6,8 @@
 
 Boxes come from MTCNN (Zhang et al., 2016), the 68 landmarks in the iBUG order from face-alignment
 (Bulat and Tzimiropoulos, 2017) where its weights are at hand, else from dlib's regression trees
-(Kazemi and Sullivan, 2014); landmarks.py holds both. Every coordinate is continuous: pixel i covers
-[i, i + 1), so its centre is i + 0.5.
-
-Licence: dlib's landmark predictor was trained on iBUG 300-W, which is for research only; ask its
-authors before commercial use. Notebook 10, section 2.1.
+(Kazemi and Sullivan, 2014), whose training data, iBUG 300-W, is for research only. Every coordinate
+is in photo pixels and continuous: a pixel's centre is + 0.5. Notebook 10, section 2.1.
 """
 
 import json
@@ -38,7 +35,7 @@ CERTAIN, OTHERS, LEAST = 0.999, 0.98, 0.9
 
 @dataclass
 class FaceBox:
-    """A face as MTCNN finds it, in photo pixels."""
+    """A face as MTCNN finds it."""
 
     box: Float32[np.ndarray, "4"]  # x0, y0, x1, y1
     points: Float32[np.ndarray, "5 2"]  # eyes, nose tip, mouth corners; the viewer's left first
@@ -48,7 +45,7 @@ class FaceBox:
 
 @dataclass
 class Detection:
-    """One face of a photo: everything in photo pixels, continuous (a pixel's centre is + 0.5)."""
+    """One face of a photo, and its landmarks."""
 
     box: Float32[np.ndarray, "4"]  # x0, y0, x1, y1, as MTCNN gives it
     landmarks: Float32[np.ndarray, "68 2"]
@@ -57,10 +54,7 @@ class Detection:
     faces_found: int
     score: float  # MTCNN's confidence, 0 to 1
     face: int = 1  # which of them this is, 1 the largest
-    turned: int = 0  # degrees counterclockwise that the photo was turned by to find it
-
-
-# Faces ------------------------------------------------------------------------------------------
+    turned: int = 0  # as of FaceBox
 
 
 def detect_faces(
@@ -74,24 +68,18 @@ def detect_faces(
     points differ by 1 % of the box, and faces below 15 % of the photo go unseen beside larger ones.
     """
     coarse, fine = (QUICK_SIZE, SEARCH_SIZES[0]) if quick else SEARCH_SIZES
+    stages = [(coarse, (0,), False), (coarse, (0,), True), (coarse, (1, 2, 3), False)]
+    stages += [(fine, (0,), False)] if max(pixels.shape[:2]) > coarse else []
     best, best_score, best_turn = [], LEAST, 0
-
-    def search(longest: int, quarters: int = 0, brighten: bool = False) -> None:
-        nonlocal best, best_score, best_turn
-        view = np.ascontiguousarray(np.rot90(pixels, quarters))
-        faces = _search(stretched(view) if brighten else view, longest, device)
-        score = max((face.score for face in faces), default=0.0)
-        if score > best_score:
-            best, best_score, best_turn = faces, score, quarters
-
-    search(coarse)
-    if best_score < CERTAIN:
-        search(coarse, brighten=True)
-    if best_score < CERTAIN:
-        for quarters in (1, 2, 3):
-            search(coarse, quarters)
-    if best_score < OTHERS and max(pixels.shape[:2]) > coarse:
-        search(fine)
+    for longest, turns, brighten in stages:
+        if best_score >= (OTHERS if longest == fine else CERTAIN):
+            continue
+        for quarters in turns:
+            view = np.ascontiguousarray(np.rot90(pixels, quarters))
+            faces = _search(stretched(view) if brighten else view, longest, device)
+            score = max((face.score for face in faces), default=0.0)
+            if score > best_score:
+                best, best_score, best_turn = faces, score, quarters
     faces = [face for face in best if face.score >= min(best_score, OTHERS)]
     return [_turn_back(face, best_turn, pixels.shape) for face in faces]
 
@@ -106,13 +94,14 @@ def _search(pixels: np.ndarray, longest: int, device: str) -> list[FaceBox]:
     # points of a face near the border by half a face: so the photo gets room around it.
     pad = max(round(ROOM * max(size)), 32)
     small = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-    smallest = 20 if longest > SEARCH_SIZES[0] else max(20, round(0.03 * max(size)))
-    smallest = QUICK_SMALLEST if longest == QUICK_SIZE else smallest
+    smallest = {QUICK_SIZE: QUICK_SMALLEST, SEARCH_SIZES[1]: 20}
+    network = _mtcnn_on(device)
+    network.min_face_size = smallest.get(longest, max(20, round(0.03 * max(size))))
     threads = torch.get_num_threads()
     try:
         # Its convolutions are small: on a busy machine two threads took 10 times as long as one.
         torch.set_num_threads(1)
-        boxes, scores, points = _mtcnn(smallest, device).detect(small, landmarks=True)
+        boxes, scores, points = network.detect(small, landmarks=True)
     except RuntimeError as error:  # facenet-pytorch joins an empty list when no window is left
         if "non-empty" not in str(error):
             raise
@@ -134,15 +123,11 @@ def _search(pixels: np.ndarray, longest: int, device: str) -> list[FaceBox]:
 def _turn_back(face: FaceBox, quarters: int, shape: tuple[int, ...]) -> FaceBox:
     """From the coordinates of `np.rot90(photo, quarters)` to those of the photo."""
     height, width = shape[:2]
-
-    def back(points: np.ndarray) -> np.ndarray:
-        x, y = points[..., 0], points[..., 1]
-        turned = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)][quarters]
-        return np.stack(turned, -1).astype(np.float32)
-
-    corners = back(face.box.reshape(2, 2))
-    box = np.concatenate([corners.min(0), corners.max(0)])
-    return FaceBox(box, back(face.points), face.score, 90 * quarters)
+    x, y = np.concatenate([face.box.reshape(2, 2), face.points]).T
+    turned = [(x, y), (width - y, x), (width - x, height - y), (y, height - x)][quarters]
+    points = np.stack(turned, -1).astype(np.float32)
+    box = np.concatenate([points[:2].min(0), points[:2].max(0)])
+    return FaceBox(box, points[2:], face.score, 90 * quarters)
 
 
 @lru_cache(maxsize=2)
@@ -159,15 +144,6 @@ def _mtcnn_on(device: str):
         return MTCNN(keep_all=True, device=torch.device(device))
 
 
-def _mtcnn(smallest: int, device: str):
-    network = _mtcnn_on(device)
-    network.min_face_size = smallest
-    return network
-
-
-# One face and its landmarks ---------------------------------------------------------------------
-
-
 def detect(
     photo: Photo | UInt8[np.ndarray, "height width 3"],
     face: int | None = None,
@@ -182,31 +158,27 @@ def detect(
     face of that number, or no landmark detector.
     """
     photo = photo if isinstance(photo, Photo) else Photo(np.asarray(photo))
-    pixels = photo.pixels
+    name, pixels, number = photo.name, photo.pixels, 1 if face is None else face
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise DetectionError(
-            f"{photo.name}: expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} "
+            f"{name}: expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} "
             f"{pixels.shape}; read the photo with load_image"
         )
     detector = choose_detector(detector, allow_download)
     faces = detect_faces(pixels, device)
     if not faces:
         raise DetectionError(
-            f"{photo.name}: no face found in {photo.width} x {photo.height} pixels; try a photo "
-            "with the face larger, upright, lit, and turned less than 60 degrees to the side"
+            f"{name}: no face found in {photo.width} x {photo.height} pixels; try a photo with "
+            "the face larger, upright, lit, and turned less than 60 degrees to the side"
         )
-    number = 1 if face is None else face
     if not 1 <= number <= len(faces):
         raise DetectionError(
-            f"{photo.name}: has {len(faces)} face{'s' * (len(faces) > 1)}, no face {number}; "
+            f"{name}: has {len(faces)} face{'s' * (len(faces) > 1)}, no face {number}; "
             f"choose 1 (the largest) to {len(faces)}"
         )
     box = faces[number - 1]
     landmarks, kind = find_landmarks(pixels, box.points, detector, device)
     return Detection(box.box, landmarks, detector, kind, len(faces), box.score, number, box.turned)
-
-
-# The sample -------------------------------------------------------------------------------------
 
 
 def sample_photo() -> Photo:
@@ -217,9 +189,6 @@ def sample_photo() -> Photo:
 def sample_detection() -> Detection:
     """The sample photo's stored face and landmarks: needs no detector."""
     stored = json.loads((ASSETS / "astronaut_landmarks.json").read_text())
-    fields = {key: stored[key] for key in ("detector", "kind", "faces_found", "score")}
-    return Detection(
-        box=np.array(stored["box"], dtype=np.float32),
-        landmarks=np.array(stored["landmarks"], dtype=np.float32),
-        **fields,
-    )
+    box, landmarks = (np.array(stored[name], dtype=np.float32) for name in ("box", "landmarks"))
+    names = ("detector", "kind", "faces_found", "score")
+    return Detection(box, landmarks, *(stored[name] for name in names))

@@ -1,14 +1,11 @@
 """The quality of a detected face for training: size, sharpness, pose and light, and their flags.
 
-    faces = detect_faces(photo.pixels)
-    landmarks, _ = find_landmarks(photo.pixels, faces[0].points, "dlib")
-    crop = align(photo.pixels, landmarks)
     quality = measure_quality(photo.pixels, faces, landmarks, crop)
     quality.flags()                                      # ("small", "blurred"), or nothing
 
-Each photo's numbers are stored and the flags follow from them, so that a stricter choice needs no
-second pass over the photos. None of them judges how bright a skin is: light is judged by the share
-of the face that the sensor or the file has cut off at black or white. Notebook 10, section 2.3.
+The flags follow from the stored numbers, so that a stricter choice needs no second pass over the
+photos. None judges how bright a skin is: light is judged by the share of the face that the sensor
+or the file has cut off at black or white. Notebook 10, section 2.3.
 """
 
 from collections.abc import Sequence
@@ -64,12 +61,12 @@ class Quality:
 
     def flags(self) -> tuple[str, ...]:
         """Names out of FLAGS, in their order."""
-        return tuple(flag for flag in FLAGS if self._flagged(flag))
-
-    def _flagged(self, flag: str) -> bool:
-        name, limit, _ = LIMITS[flag]
-        value = getattr(self, name)
-        return value < limit if name in AT_LEAST else abs(value) > limit
+        flags = []
+        for flag, (name, limit, _) in LIMITS.items():
+            value = getattr(self, name)
+            if value < limit if name in AT_LEAST else abs(value) > limit:
+                flags.append(flag)
+        return tuple(flags)
 
     def facts(self) -> dict:
         """For JSON: the numbers, rounded to what they are worth, and the flags."""
@@ -86,25 +83,22 @@ def measure_quality(
     face = faces[0]
     size = float(np.ptp(landmarks, axis=0).max())
     five = np.stack([landmarks[part].mean(0) for part in FIVE])
-    apart = np.linalg.norm(five - face.points, axis=1).mean() / size
     height, width = pixels.shape[:2]
-    outside = ((landmarks < 0) | (landmarks > (width, height))).any(1).mean()
     heights = [float(f.box[3] - f.box[1]) for f in faces]
-    others = max(heights[1:], default=0.0) / max(heights[0], 1e-6)
     image = crop.image[0].permute(1, 2, 0).numpy()
     skin = image[face_mask(crop.landmarks[0].numpy(), image.shape[0])]
     values = dict(
         score=face.score,
-        others=others,
+        others=max(heights[1:], default=0.0) / max(heights[0], 1e-6),
         face_px=size,
         blur=blur_effect(image),
-        disagreement=apart,
-        outside=outside,
+        disagreement=np.linalg.norm(five - face.points, axis=1).mean() / size,
+        outside=((landmarks < 0) | (landmarks > (width, height))).any(1).mean(),
         black=(skin.max(-1) <= BLACK).mean(),
         white=(np.sort(skin, -1)[:, 1] >= WHITE).mean(),  # warm light alone fills the red one
+        **dict(zip(("yaw", "pitch", "roll"), head_angles(landmarks), strict=True)),
     )
-    values |= dict(zip(("yaw", "pitch", "roll"), head_angles(landmarks), strict=True))
-    digits = {"face_px": 1, "yaw": 1, "pitch": 1, "roll": 1}
+    digits = dict.fromkeys(("face_px", "yaw", "pitch", "roll"), 1)
     return Quality(**{name: round(float(v), digits.get(name, 4)) for name, v in values.items()})
 
 
@@ -132,11 +126,9 @@ def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, flo
     """
     flat = torch.from_numpy((landmarks[INNER] * (1, -1)).astype(np.float64))
     rotation = orthographic_pose(_mean_points(), flat[None])[0][0].numpy()
-    ahead = rotation[:, 2]
-    yaw = np.arctan2(ahead[0], ahead[2])
-    pitch = np.arcsin(np.clip(ahead[1], -1, 1))
+    x, y, z = rotation[:, 2]  # where the face looks
     roll = np.arctan2(rotation[1, 0], rotation[0, 0])
-    return tuple(np.degrees((yaw, pitch, roll)).tolist())
+    return tuple(np.degrees((np.arctan2(x, z), np.arcsin(np.clip(y, -1, 1)), roll)).tolist())
 
 
 @lru_cache(maxsize=1)

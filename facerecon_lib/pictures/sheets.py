@@ -47,7 +47,7 @@ def gallery(
     head = 0.35 * bool(title) + rows * (0.15 * bool(lines) + 0.2 * lines)
     figure = Figure((columns * size, rows * size + head), layout="constrained", facecolor="white")
     if title:
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(title, fontsize=12, parse_math=False)
     for axis in figure.subplots(rows, columns, squeeze=False).flat:
         axis.axis("off")
     for i, image in enumerate(images):
@@ -61,34 +61,27 @@ def fit_figure(
     crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str, title: str
 ) -> Figure:
     """Photo, overlay, lit, unlit, shape, and turned views in one figure."""
-    views = {yaw: turned(face.model, coefficients, yaw) for yaw in (-50, -25, 25, 50)}
     photo = to_uint8(crop.image[0])
-    panels = [
-        ("photo, and the detected landmarks", photo),
-        ("the fitted face on the photo", on_photo(crop.image, face, PANEL)),
-        ("lit as in the photo", show_face(face, "lit", PANEL)),
-        ("unlit: its albedo", show_face(face, "unlit", PANEL)),
-        ("its shape", show_face(face, "shape", PANEL)),
-        ("landmarks: detected, fitted", photo),
-        *(
-            (f"turned by {yaw:+d}°", show_face(view, "shape" if yaw == -25 else "studio", PANEL))
-            for yaw, view in views.items()
-        ),
-    ]
-    figure = Figure(figsize=(13, 5.8), layout="constrained", facecolor="white")
-    figure.suptitle(title, fontsize=13, parse_math=False)
-    axes = figure.subplots(2, 5)
-    for axis, (name, image) in zip(axes.flat, panels, strict=True):
-        axis.imshow(image, extent=(0, CROP_SIZE, CROP_SIZE, 0))
-        axis.set_title(name, fontsize=9)
-        axis.axis("off")
-    detected, fitted = crop.landmarks[0], face.landmarks(kind).detach()[0]
-    for axis, points, colour in (
-        (axes[0, 0], detected, DETECTED),
-        (axes[1, 0], detected, DETECTED),
-        (axes[1, 0], fitted, FITTED),
+    panels = {
+        "photo, and the detected landmarks": photo,
+        "the fitted face on the photo": on_photo(crop.image, face, PANEL),
+        "lit as in the photo": show_face(face, "lit", PANEL),
+        "unlit: its albedo": show_face(face, "unlit", PANEL),
+        "its shape": show_face(face, "shape", PANEL),
+        "landmarks: detected, fitted": photo,
+    }
+    for yaw in (-50, -25, 25, 50):
+        view, look = turned(face.model, coefficients, yaw), "shape" if yaw == -25 else "studio"
+        panels[f"turned by {yaw:+d}°"] = show_face(view, look, PANEL)
+    extent = (0, CROP_SIZE, CROP_SIZE, 0)
+    figure = gallery([*panels.values()], [*panels], title=title, columns=5, extent=extent)
+    axes, detected, fitted = figure.axes, crop.landmarks[0], face.landmarks(kind).detach()[0]
+    for i, points, colour in (
+        (0, detected, DETECTED),
+        (5, detected, DETECTED),
+        (5, fitted, FITTED),
     ):
-        axis.scatter(*points.cpu().numpy().T, s=5, linewidths=0, color=colour)
+        axes[i].scatter(*points.cpu().numpy().T, s=5, linewidths=0, color=colour)
     return figure
 
 
