@@ -1,19 +1,13 @@
 """The one face painter: a face on paper or on a photo, turned, lit or unlit, antialiased.
 
 show_face(face)                                   # (448, 448, 3) uint8, lit as in the photo
-show_face(face, "shape", 220)                     # or "unlit", "studio"
-on_photo(crop.image, face)                        # laid on its crop
 show_face(turned(model, coefficients, 40), "studio")
+on_photo(crop.image, face)                        # laid on its crop
 paint(face, colours, 300)                         # any colours at the vertices
-paint_mesh(v_camera, faces, colours)              # without a Face
-value_map(face, values)                           # numbers for imshow, nan beside the face
-overlay_on_photo(photo.pixels, face, crop.matrix)
-with_points(picture, face.landmarks()[0])         # dots on a picture
 
 Every notebook; the report's Figures 1, 4 and 5.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,6 +39,8 @@ CLAY = 0.78  # grey of shapes
 DETECTED, FITTED = "#00c46a", "#ff3355"
 
 Picture = UInt8[np.ndarray, "height width 3"]
+Vertices = Float[Tensor, "batch vertex 3"]  # and their colours
+Background = float | Float[Tensor, "batch 3 h w"]  # a grey level, or photos of the same view
 
 
 def to_uint8(image: Float[Tensor, "3 height width"]) -> Picture:
@@ -55,15 +51,11 @@ def to_uint8(image: Float[Tensor, "3 height width"]) -> Picture:
 def studio_light() -> Float[Tensor, "1 9 3"]:
     """White light from above and the viewer's left: shows shape well."""
     lighting = ambient_lighting(1, 0.72)
-    lighting[:, 1] += 0.35  # up
-    lighting[:, 2] += 0.55  # towards the viewer
-    lighting[:, 3] -= 0.30  # from the left
+    lighting[0, 1:4] += torch.tensor([[0.35], [0.55], [-0.30]])  # up, to the viewer, from the left
     return lighting
 
 
-def in_studio(
-    normals: Float[Tensor, "batch vertex 3"], albedo: Float[Tensor, "batch vertex 3"] | None = None
-) -> Float[Tensor, "batch vertex 3"]:
+def in_studio(normals: Vertices, albedo: Vertices | None = None) -> Vertices:
     """Colours under the studio light, of grey clay without an albedo. normals: viewer axes."""
     albedo = torch.full_like(normals, CLAY) if albedo is None else albedo
     return shade(albedo, normals, studio_light().to(normals).expand(len(normals), -1, -1))
@@ -71,9 +63,9 @@ def in_studio(
 
 @torch.no_grad()
 def layer(
-    ndc: Float[Tensor, "batch vertex 3"],
+    ndc: Vertices,
     faces: Int[Tensor, "face 3"],
-    colours: Float[Tensor, "batch vertex 3"],
+    colours: Vertices,
     size: int | tuple[int, int],
     *,
     fine: int = 2,
@@ -92,9 +84,7 @@ def layer(
     return F.avg_pool2d(image.permute(0, 3, 1, 2), fine)[0]
 
 
-def laid_on(
-    image: Float[Tensor, "4 height width"], on: float | Float[Tensor, "batch 3 h w"]
-) -> Picture:
+def laid_on(image: Float[Tensor, "4 height width"], on: Background) -> Picture:
     """A layer on a grey level, or on the first photo of a batch, resized."""
     if isinstance(on, Tensor):
         on = F.interpolate(on[:1], image.shape[1:], mode="bilinear", align_corners=False)
@@ -104,30 +94,26 @@ def laid_on(
 
 @torch.no_grad()
 def paint_mesh(
-    v_camera: Float[Tensor, "batch vertex 3"],
+    v_camera: Vertices,
     faces: Int[Tensor, "face 3"],
-    colours: Float[Tensor, "batch vertex 3"],
+    colours: Vertices,
     size: int | tuple[int, int] = 448,
     fov_deg: float = DEFAULT_FOV,
     *,
-    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
+    on: Background = PAPER,
     opacity: float = 1.0,
     fine: int = 2,
 ) -> Picture:
     """The first mesh of a batch in the camera frame (mm), with these colours at its vertices.
 
-    on: a grey level, or photos of the same view. opacity: 0 to 1. fine: as in `layer`.
+    opacity: 0 to 1. fine: as in `layer`.
     """
     ndc = project_ndc(v_camera[:1], fov_deg)
     return laid_on(opacity * layer(ndc, faces, colours, size, fine=fine), on)
 
 
 def paint(
-    face: Face,
-    colours: Float[Tensor, "batch vertex 3"],
-    size: int = 300,
-    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
-    fine: int = 2,
+    face: Face, colours: Vertices, size: int = 300, on: Background = PAPER, fine: int = 2
 ) -> Picture:
     """The first face of a batch with these colours at its vertices, clamped to [0, 1]."""
     mesh = face.v_camera, face.model.faces
@@ -136,11 +122,7 @@ def paint(
 
 @torch.no_grad()
 def show_face(
-    face: Face,
-    look: str = "lit",
-    size: int = 448,
-    on: float | Float[Tensor, "batch 3 h w"] = PAPER,
-    fine: int = 2,
+    face: Face, look: str = "lit", size: int = 448, on: Background = PAPER, fine: int = 2
 ) -> Picture:
     """The first face of a batch.
 
@@ -203,9 +185,7 @@ def turned_mesh(
     several faces keep their places.
     """
     start = model.neutral()
-    start.rotation = torch.tensor(
-        [[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]], device=model.device
-    )
+    start.rotation = torch.tensor([[pitch_deg, yaw_deg, 0.0]], device=model.device).deg2rad()
     seen = vertices[0] if middle_of is None else middle_of
     seen = seen @ axis_angle_to_matrix(start.rotation)[0].T
     middle = (seen.amin(0) + seen.amax(0)) / 2
@@ -242,13 +222,12 @@ def with_points(
     picture: Picture,
     points: Float[Tensor, "point 2"],
     colour: str | Sequence[str] = FITTED,
-    span: float = CROP_SIZE,
     radius: float = 2.5,
 ) -> Picture:
-    """A copy with dots; points in pixels of a picture that is `span` wide. Quick: no matplotlib."""
+    """A copy with dots; points in pixels of the crop. Quick: no matplotlib."""
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
-    places = points.detach().cpu().numpy().reshape(-1, 2) * (picture.shape[1] / span)
+    places = points.detach().cpu().numpy().reshape(-1, 2) * (picture.shape[1] / CROP_SIZE)
     colours = [colour] * len(places) if isinstance(colour, str) else colour
     for (x, y), fill in zip(places, colours, strict=True):
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)

@@ -8,8 +8,8 @@ Notebook 01; `facerecon model --sheet`.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from textwrap import shorten
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,26 +23,18 @@ from ..face.morphable_model import MorphableModel
 from .faces import show_face, turned_mesh
 
 COLUMNS = 8
-DEVIATIONS = {"studio": 2.0, "unlit": 1.0}  # of shape, of skin: two leave what a colour can be
-_YAWS = (-60, -30, 0, 30, 60)
-PANEL = 330  # px
+INCHES, PANEL = 1.9, 330  # px
 WIDTH = 0.8  # of a panel, as a share of its height: a face is taller than wide
-TITLE = 80  # characters of a model's name that fit
+DEVIATIONS = {"studio": 2.0, "unlit": 1.0}  # of shape, of skin: two leave what a colour can be
 ROOM = 1.1  # perspective enlarges the near
-GROUPS = {  # landmarks and their colours
-    "jaw": (JAW, "#3b6fd4"),
-    "brows": (BROWS, "#8e44ad"),
-    "nose": (NOSE, "#e08214"),
-    "eyes": (EYES, "#1a9850"),
-    "mouth": (MOUTH, "#d7191c"),
-}
+GROUPS = ((JAW, "#3b6fd4"), (BROWS, "#8e44ad"), (NOSE, "#e08214"), (EYES, "#1a9850"))
+GROUPS += ((MOUTH, "#d7191c"),)  # landmarks and their colours
 ACTIONS = ("jawOpen", "mouthSmile", "eyeBlink", "browInnerUp", "mouthPucker", "browDown")
 ACTIONS += ("mouthFrown", "noseSneer", "mouthFunnel", "browOuterUp", "cheekPuff", "eyeWide")
 
 
-@dataclass
-class Panel:
-    """A face to draw: vertices (V, 3) mm, albedo (V, 3), and how."""
+class Panel(NamedTuple):
+    """A face to draw: mm, sRGB, and how."""
 
     title: str
     vertices: Float[Tensor, "vertex 3"]
@@ -53,16 +45,19 @@ class Panel:
 
 
 @torch.no_grad()
-def model_sheet(model: MorphableModel, seed: int = 0) -> Figure:
+def model_sheet(model: MorphableModel) -> Figure:
     """Rows of faces: the mean, identity, expression and albedo modes at DEVIATIONS both ways (named
     actions in full), and faces drawn at random."""
-    rows = list(_rows(model, seed))
-    reach = _reach([panel for _, panels in rows for panel in panels])
-    inches = 1.9
-    size = (COLUMNS * inches * WIDTH, len(rows) * (inches + 0.42) + 0.7)
+    rows = list(_rows(model))
+    frontal = [panel.vertices for _, panels in rows for panel in panels if panel.yaw == 0]
+    half = [(v.amax(0) - v.amin(0))[:2] / 2 / v.new_tensor([WIDTH, 1.0]) for v in frontal]
+    # The edge of the view, mm from its middle, is where every face of the sheet fits.
+    reach = ROOM * float(torch.stack(half).max())
+    distance = reach / math.tan(math.radians(DEFAULT_FOV / 2))
+    size = (COLUMNS * INCHES * WIDTH, len(rows) * (INCHES + 0.42) + 0.7)
     figure = Figure(size, facecolor="white", layout="constrained")
     name, (identity, expression, albedo) = model.metadata.get("name", "face model"), model.sizes
-    title = f"{shorten(name, TITLE, placeholder=' ...')}\n{len(model.mean):,} vertices; {identity} "
+    title = f"{shorten(name, 80, placeholder=' ...')}\n{len(model.mean):,} vertices; {identity} "
     title += f"identity, {expression} expression and {albedo} albedo modes"
     figure.suptitle(title, fontsize=14, fontweight="bold", parse_math=False)
     strips = np.atleast_1d(figure.subfigures(len(rows), 1))
@@ -72,23 +67,24 @@ def model_sheet(model: MorphableModel, seed: int = 0) -> Figure:
         for axis in axes:
             axis.axis("off")
         for axis, panel in zip(axes, panels, strict=False):
-            _draw(axis, model, panel, reach)
+            _draw(axis, model, panel, distance)
     return figure
 
 
-def _rows(model: MorphableModel, seed: int) -> Iterator[tuple[str, list[Panel]]]:
+def _rows(model: MorphableModel) -> Iterator[tuple[str, list[Panel]]]:
     mean, skin = model.mean, model.albedo_mean
-    views = [Panel(f"{yaw:+d}°" if yaw else "frontal", mean, skin, yaw=yaw) for yaw in _YAWS]
-    views += [Panel("its shape", mean, skin, "shape")]
-    views += [Panel("its shape, +45°", mean, skin, "shape", 45.0)]
-    views += [Panel("68 landmarks", mean, skin, "shape", landmarks=True)]
-    yield "The mean face, and the landmarks", views
+    views = {"-60°": -60.0, "-30°": -30.0, "frontal": 0.0, "+30°": 30.0, "+60°": 60.0}
+    panels = [Panel(name, mean, skin, yaw=yaw) for name, yaw in views.items()]
+    panels += [Panel("its shape", mean, skin, "shape")]
+    panels += [Panel("its shape, +45°", mean, skin, "shape", 45.0)]
+    panels += [Panel("68 landmarks", mean, skin, "shape", landmarks=True)]
+    yield "The mean face, and the landmarks", panels
 
     def both_ways(basis: Tensor, count: int, look: str) -> list[Panel]:
         panels = []
-        for k in range(min(count, len(basis))):
+        for k, mode in enumerate(basis[:count]):
             for sign, name in ((-1, "−"), (1, "+")):
-                step = sign * DEVIATIONS[look] * basis[k]
+                step = sign * DEVIATIONS[look] * mode
                 face = (mean, skin + step) if look == "unlit" else (mean + step, skin)
                 panels.append(Panel(f"mode {k + 1}, {name}{DEVIATIONS[look]:g} sd", *face, look))
         return panels
@@ -103,14 +99,13 @@ def _rows(model: MorphableModel, seed: int) -> Iterator[tuple[str, list[Panel]]]
         for name, row in _actions(model).items()
     ]
     heading = "Expressions: named actions, in full" if panels else "Expressions: the first modes"
-    if len(panels) < COLUMNS:
-        unnamed = model.expression_basis[model.unnamed_modes > 0]
-        panels += both_ways(unnamed, (COLUMNS - len(panels)) // 2, "studio")
+    unnamed = model.expression_basis[model.unnamed_modes > 0]
+    panels += both_ways(unnamed, max(COLUMNS - len(panels), 0) // 2, "studio")
     if panels:
         yield heading, panels[:COLUMNS]
     if len(model.albedo_basis):
         yield "Albedo, unlit: the first modes", both_ways(model.albedo_basis, COLUMNS // 2, "unlit")
-    drawn = model.random(COLUMNS, torch.Generator().manual_seed(seed))
+    drawn = model.random(COLUMNS, torch.Generator().manual_seed(0))
     identity, _, albedo = (x.to(model.device) for x in drawn)
     faces = zip(model.shape(identity), model.albedo(albedo), strict=True)
     panels = [Panel(f"face {i}", *face) for i, face in enumerate(faces, start=1)]
@@ -127,16 +122,7 @@ def _actions(model: MorphableModel) -> dict[str, Float[Tensor, " expression"]]:
     return chosen | left | {n: row for n, row in model.controls.items() if n not in chosen}
 
 
-def _reach(panels: list[Panel]) -> float:
-    """Half of the picture's height, mm, in which every face of the sheet fits."""
-    frontal = [p.vertices for p in panels if p.yaw == 0]
-    half = [(v.amax(0) - v.amin(0))[:2] / 2 / v.new_tensor([WIDTH, 1.0]) for v in frontal]
-    return ROOM * float(torch.stack(half).max())
-
-
-def _draw(axis, model: MorphableModel, panel: Panel, reach: float) -> None:
-    """Draw the panel's face in the middle of the view, `reach` mm from there to the edge."""
-    distance = reach / math.tan(math.radians(DEFAULT_FOV / 2))
+def _draw(axis, model: MorphableModel, panel: Panel, distance: float) -> None:
     mesh = panel.vertices[None], panel.albedo[None]
     face = turned_mesh(model, *mesh, panel.yaw, distance=distance)
     axis.imshow(show_face(face, panel.look, PANEL), extent=(0, CROP_SIZE, CROP_SIZE, 0))
@@ -145,5 +131,5 @@ def _draw(axis, model: MorphableModel, panel: Panel, reach: float) -> None:
     axis.set_title(panel.title, fontsize=9.5, pad=3, parse_math=False)
     if panel.landmarks:
         points = face.landmarks("3d")[0].cpu().numpy()
-        for group, colour in GROUPS.values():
+        for group, colour in GROUPS:
             axis.scatter(*points[group].T, s=5, color=colour, linewidths=0)

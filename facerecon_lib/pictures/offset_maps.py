@@ -72,48 +72,41 @@ def _span(used: Bool[np.ndarray, " texel"]) -> slice:
 def texture_figure(augmented: AugmentedFaces) -> Figure:
     """The texture map as colours about grey, and each of its channels with numbers."""
     maps = shown_maps(augmented)
-    figure, reach = _map_figure(
-        f"Texture map, {_place(augmented)}: what is added to the albedo",
-        *(maps.texture, maps.texture, maps.read, LEAST_TEXTURE),
-        names=("red", "green", "blue"),
-        label="added to the albedo, of 0 to 1",
-    )
-    figure.axes[0].set_title(f"as colours: grey is 0, full colour ±{reach:.2g}", fontsize=11)
-    return figure
+    title = f"Texture map, {_place(augmented)}: what is added to the albedo"
+    heading = "as colours: grey is 0, full colour ±{:.2g}"
+    names, label = ("red", "green", "blue"), "added to the albedo, of 0 to 1"
+    pictures = maps.texture, maps.texture, maps.read, LEAST_TEXTURE
+    return _map_figure(*pictures, title, heading, names, label)
 
 
 def displacement_figure(augmented: AugmentedFaces) -> Figure:
     """The displacement map along the face's normals, and its three components, in mm."""
     maps = shown_maps(augmented)
-    figure, _ = _map_figure(
-        f"Displacement map, {_place(augmented)}: how far the skin moves",
-        *(maps.outward, maps.displacement, maps.read, LEAST_MM),
-        names=("x, to the right", "y, up", "z, forwards"),
-        label="mm, model frame",
-    )
+    title = f"Displacement map, {_place(augmented)}: how far the skin moves"
     heading = "out of the face: grey is 0, red outwards, blue inwards"
-    figure.axes[0].set_title(heading, fontsize=11)
-    return figure
+    names, label = ("x, to the right", "y, up", "z, forwards"), "mm, model frame"
+    pictures = maps.outward, maps.displacement, maps.read, LEAST_MM
+    return _map_figure(*pictures, title, heading, names, label)
 
 
 def _place(augmented: AugmentedFaces) -> str:
     return "unrolled, uv space" if augmented.space == "uv" else "in the photo's crop"
 
 
-def _map_figure(title, large, channels, read, least, names, label) -> tuple[Figure, float]:
-    """One large panel, and three small ones beside it, with one scale; where that scale ends."""
+def _map_figure(large, channels, read, least: float, title, heading, names, label) -> Figure:
+    """One large panel, and three small ones beside it, with one scale."""
     figure = Figure(figsize=(8.0, 5.9), layout="constrained", facecolor="white")
     figure.suptitle(title, fontsize=13)
     grid, reach = figure.add_gridspec(3, 4), _reach(channels, read, least)
-    figure.add_subplot(grid[:, :3]).imshow(_painted(large, read, reach))
-    for i, name in enumerate(names):
-        axis = figure.add_subplot(grid[i, 3])
-        axis.imshow(_painted(channels[..., i], read, reach))
+    places = [grid[:, :3], grid[0, 3], grid[1, 3], grid[2, 3]]
+    values = [large, *np.moveaxis(channels, -1, 0)]
+    for place, value, name in zip(places, values, (heading.format(reach), *names), strict=True):
+        axis = figure.add_subplot(place)
+        axis.imshow(_painted(value, read, reach))
         axis.set_title(name, fontsize=11)
-    for axis in figure.axes:
         axis.axis("off")
     _colour_bar(figure, figure.axes[1:], reach, label)
-    return figure, reach
+    return figure
 
 
 @torch.no_grad()
@@ -136,9 +129,8 @@ def detail_figure(crop: Crop, augmented: AugmentedFaces, title: str) -> Figure:
         "displacement map: outwards": _painted(maps.outward, maps.read, outward),
     }
     figure = gallery([*panels.values()], [*panels], title=title, columns=5, size=3.0)
-    axes = figure.axes
-    _colour_bar(figure, axes[4], colours, "each channel", "grey")
-    _colour_bar(figure, axes[9], outward, "mm")
+    for panel, end, *look in (4, colours, "each channel", "grey"), (9, outward, "mm", SIGNED):
+        _colour_bar(figure, figure.axes[panel], end, *look)
     return figure
 
 

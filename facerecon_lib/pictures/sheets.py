@@ -57,9 +57,7 @@ def gallery(
     return figure
 
 
-def fit_figure(
-    crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str, title: str
-) -> Figure:
+def fit_figure(crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str, title: str):
     """Photo, overlay, lit, unlit, shape, and turned views in one figure."""
     photo = to_uint8(crop.image[0])
     panels = {
@@ -75,13 +73,13 @@ def fit_figure(
         panels[f"turned by {yaw:+d}°"] = show_face(view, look, PANEL)
     extent = (0, CROP_SIZE, CROP_SIZE, 0)
     figure = gallery([*panels.values()], [*panels], title=title, columns=5, extent=extent)
-    axes, detected, fitted = figure.axes, crop.landmarks[0], face.landmarks(kind).detach()[0]
-    for i, points, colour in (
+    detected, fitted = crop.landmarks[0].cpu(), face.landmarks(kind).detach()[0].cpu()
+    for panel, points, colour in (
         (0, detected, DETECTED),
         (5, detected, DETECTED),
         (5, fitted, FITTED),
     ):
-        axes[i].scatter(*points.cpu().numpy().T, s=5, linewidths=0, color=colour)
+        figure.axes[panel].scatter(*points.numpy().T, s=5, linewidths=0, color=colour)
     return figure
 
 

@@ -24,11 +24,9 @@ def mesh_file(
     faces: Int[Tensor, "face 3"],
     colors: Float[Tensor, "vertex 3"] | None = None,
 ) -> bytes:
-    """What `export_mesh` writes: a file of kind "ply" or "glb". Raises ValueError as it does."""
+    """What `export_mesh` writes: a file of kind "ply" or "glb"."""
     import trimesh  # here, so that fitting does not wait for it
 
-    if kind not in ("ply", "glb"):
-        raise ValueError(f"kind: expected ply or glb, got {kind!r}")
     check_faces(faces)
     sizes = expect("vertices", vertices, "vertex 3", "export one face at a time")
     stored = None
@@ -38,9 +36,8 @@ def mesh_file(
         values = srgb_to_linear(values) if kind == "glb" else values
         stored = np.full((len(values), 4), 255, dtype=np.uint8)
         stored[:, :3] = np.round(values.numpy() * 255)
-    mesh = trimesh.Trimesh(
-        vertices.detach().cpu().numpy(), faces.cpu().numpy(), vertex_colors=stored, process=False
-    )
+    points, triangles = vertices.detach().cpu().numpy(), faces.cpu().numpy()
+    mesh = trimesh.Trimesh(points, triangles, vertex_colors=stored, process=False)
     return mesh.export(file_type=kind)
 
 
@@ -50,14 +47,12 @@ def export_mesh(
     faces: Int[Tensor, "face 3"],
     colors: Float[Tensor, "vertex 3"] | None = None,
 ) -> Path:
-    """Write a mesh with vertex colours to a .ply or .glb file, through trimesh; returns the path.
+    """Write a mesh with vertex colours to a .ply or .glb file, whole or not at all.
 
     vertices: written as they are, mm in both formats (a viewer that takes a GLB for metres, as its
     specification has it, shows the face a thousand times larger: scale the node by 0.001 there).
     colors: sRGB in [0, 1], clamped and stored as uint8. A PLY holds them as sRGB; a GLB as linear
-    light, which is what its specification and viewers expect.
-
-    The file appears whole or not at all. Raises ValueError on another suffix or shape.
+    light, as its specification demands. Raises ValueError on another suffix or shape.
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")

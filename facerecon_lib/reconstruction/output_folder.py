@@ -7,7 +7,6 @@ with replacing(out / "me") as folder:
 Notebook 10: `facerecon fit` and `facerecon reconstruct` write such folders.
 """
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,29 +40,21 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     OSError in the block or in the exchange becomes OutputError; `folder` is then as it was.
     """
-    work = None
     try:
-        work = Path(tempfile.mkdtemp(prefix=".facerecon-", dir=folder.parent))
-        partial = work / "new"
-        partial.mkdir()  # with the permissions that the user's umask gives
-        yield partial
-        _swap(partial, folder, work / "old")
+        with tempfile.TemporaryDirectory(
+            prefix=".facerecon-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as work:
+            partial, aside = Path(work, "new"), Path(work, "old")
+            partial.mkdir()  # with the permissions that the user's umask gives
+            yield partial
+            check_replaceable(folder)
+            if folder.is_dir():
+                folder.rename(aside)
+            try:
+                partial.rename(folder)
+            except BaseException:
+                if aside.is_dir():
+                    aside.rename(folder)
+                raise
     except OSError as error:
-        message = f"{folder}: cannot be written ({error.strerror or error})"
-        raise OutputError(message) from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
-
-
-def _swap(partial: Path, folder: Path, aside: Path) -> None:
-    """Put `partial` in the place of `folder`; a failure brings the old folder back."""
-    check_replaceable(folder)
-    if folder.is_dir():
-        folder.rename(aside)
-    try:
-        partial.rename(folder)
-    except BaseException:
-        if aside.is_dir():
-            aside.rename(folder)
-        raise
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error

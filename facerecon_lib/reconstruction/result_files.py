@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from .. import __version__
+from ..augmented.branch import AugmentedFaces
 from ..face.camera import (
     CROP_SIZE,
     MODEL_TO_CAMERA,
@@ -54,8 +56,7 @@ def write_photo(done: FittedPhoto, folder: Path, started: float | None = None) -
     `time.perf_counter`. Raises OutputError, one line; `folder` is then as it was.
     """
     result, writing = result_dict(done), time.perf_counter()
-    spent = sum(done.seconds.values())
-    start = 0.0 if started is None else writing - started - spent
+    start = 0.0 if started is None else writing - started - sum(done.seconds.values())
     with replacing(folder) as partial:
         write_pictures(done, partial)
         seconds = {"start": start, **done.seconds, "writing": time.perf_counter() - writing}
@@ -75,16 +76,13 @@ def result_dict(done: FittedPhoto) -> dict:
     matrix = MODEL_TO_CAMERA.to(c.rotation) @ axis_angle_to_matrix(c.rotation)[0]
     in_crop = ndc_to_pixels(project_ndc(face.v_camera[:, index], fov), CROP_SIZE)
     target = crop.landmarks.to(in_crop)
+    groups = {"id": c.identity, "exp": c.expression, "alb": c.albedo}
     return {
         "photo": done.photo.name,
         "model": model.metadata.get("name", model.metadata["file"]),
         "version": __version__,
         "units": "mm",
-        "coefficients": {
-            "id": _numbers(c.identity[0]),
-            "exp": _numbers(c.expression[0]),
-            "alb": _numbers(c.albedo[0]),
-        },
+        "coefficients": {name: _numbers(values[0]) for name, values in groups.items()},
         "pose": {
             "rotation": _numbers(c.rotation[0]),
             "rotation_matrix": _numbers(matrix),
@@ -103,13 +101,9 @@ def result_dict(done: FittedPhoto) -> dict:
             "kind": detection.kind,
             "score": float(detection.score),
         },
-        "faces_found": detection.faces_found,
-        "face": detection.face,
-        "method": done.method,
-        "init": done.init,
-        "checkpoint": done.checkpoint,
-        "recognition": done.recognition,
-        "landmarks_px": _numbers(np.asarray(detection.landmarks)),
+        **{name: getattr(detection, name) for name in ("faces_found", "face")},
+        **{name: getattr(done, name) for name in ("method", "init", "checkpoint", "recognition")},
+        "landmarks_px": _numbers(detection.landmarks),
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
         "landmarks_mm": _numbers(face.vertices[0, index]),
         "actions": dict(zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)),
@@ -135,22 +129,20 @@ def _photometric_error(face: Face, crop: Crop) -> float | None:
 
 def _detail_dict(done: FittedPhoto) -> dict | None:
     """What the augmented branch added to the vertices; None without it."""
-    if done.detail is None:
+    detail = done.detail
+    if detail is None:
         return None
-    offsets = done.detail.offsets
-    length = offsets.displacement[0].norm(dim=-1)
+    length = detail.offsets.displacement[0].norm(dim=-1)
+    faces = {"base": detail.base.face, "detailed": done.face}
     return {
         "checkpoint": done.unet,
-        "space": done.detail.space,
-        "sampling": done.detail.sampling,
-        "texture_rms": float(offsets.texture[0].square().mean().sqrt()),
+        "space": detail.space,
+        "sampling": detail.sampling,
+        "texture_rms": float(detail.offsets.texture[0].square().mean().sqrt()),
         "displacement_rms_mm": float(length.square().mean().sqrt()),
         "displacement_max_mm": float(length.max()),
-        "seen_share": float(offsets.seen[0].mean()),
-        "photometric_error": {
-            "base": _photometric_error(done.detail.base.face, done.crop),
-            "detailed": _photometric_error(done.face, done.crop),
-        },
+        "seen_share": float(detail.offsets.seen[0].mean()),
+        "photometric_error": {k: _photometric_error(face, done.crop) for k, face in faces.items()},
     }
 
 
@@ -160,7 +152,7 @@ def write_pictures(done: FittedPhoto, folder: Path) -> None:
     meshes = {"mesh.ply": done.face, "mesh.glb": done.face}
     if done.detail is not None:
         meshes["base_mesh.ply"] = done.detail.base.face
-        write_maps(done, folder)
+        write_maps(done.detail, folder)
     for name, face in meshes.items():
         export_mesh(folder / name, face.vertices[0], face.model.faces, face.albedo[0])
     overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
@@ -170,17 +162,15 @@ def write_pictures(done: FittedPhoto, folder: Path) -> None:
         what = "not converged" if done.method == "fit" else "not to be trusted"
         title += f": {what}: " + "; ".join(done.fitted.reasons[0])
     if done.detail is None:
-        figure = fit_figure(
-            done.crop, done.face, done.fitted.coefficients, done.detection.kind, title
-        )
+        coefficients, kind = done.fitted.coefficients, done.detection.kind
+        figure = fit_figure(done.crop, done.face, coefficients, kind, title)
     else:
         figure = detail_figure(done.crop, done.detail, title)
     save_figure(figure, folder / "figure.png")
 
 
-def write_maps(done: FittedPhoto, folder: Path) -> None:
+def write_maps(detail: AugmentedFaces, folder: Path) -> None:
     """texture_map.png, displacement_map.png, and the numbers, offset_maps.safetensors."""
-    detail = done.detail
     maps = {name: values[0] for name, values in detail.maps._asdict().items()}
     about = {"texture": "added to sRGB in [0, 1]", "displacement": "mm, model frame (x, y, z)"}
     write_weights(folder / "offset_maps.safetensors", maps, {**about, "space": detail.space})
@@ -188,7 +178,5 @@ def write_maps(done: FittedPhoto, folder: Path) -> None:
     save_figure(displacement_figure(detail), folder / "displacement_map.png")
 
 
-def _numbers(values) -> list:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    return np.round(np.asarray(values, np.float64), 7).tolist()
+def _numbers(values: Tensor | np.ndarray) -> list:
+    return np.round(torch.as_tensor(values).cpu().double().numpy(), 7).tolist()

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import pytest
 import torch
+from small_faces import model
 
 from facerecon_lib.augmented.branch import (
     AugmentedBranch,
@@ -26,11 +27,6 @@ from facerecon_lib.rendering.synthesis import synthesise
 
 
 @lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
-
-
-@lru_cache
 def faces() -> FaceBatch:
     return RenderedFaces(model(), seed=5, family="held-out", wrinkles=True).batch(torch.arange(2))
 
@@ -42,11 +38,8 @@ def base() -> BaseFaces:
 
 def even_maps(texture=(0.0, 0.0, 0.0), displacement=(0.0, 0.0, 0.0), batch=2) -> OffsetMaps:
     """The same offset at every pixel."""
-
-    def one(values):
-        return torch.tensor(values)[None, :, None, None].expand(batch, 3, 224, 224).clone()
-
-    return OffsetMaps(one(texture), one(displacement))
+    values = torch.tensor([texture, displacement])[:, None, :, None, None]
+    return OffsetMaps(*values.expand(-1, batch, -1, 224, 224).clone())
 
 
 def test_empty_maps_leave_the_base_face_as_it_is():
@@ -62,9 +55,8 @@ def test_texture_goes_to_the_albedo_and_displacement_to_the_shape_before_pose():
     added = (found.face.albedo - base().face.albedo)[seen]
     torch.testing.assert_close(added, torch.tensor([0.1, -0.05, 0.02]).expand_as(added))
     moved = (found.face.vertices - base().face.vertices)[seen]
-    torch.testing.assert_close(
-        moved, torch.tensor([0.0, 0.0, 2.0]).expand_as(moved), atol=1e-4, rtol=0
-    )
+    shift = torch.tensor([0.0, 0.0, 2.0]).expand_as(moved)
+    torch.testing.assert_close(moved, shift, atol=1e-4, rtol=0)
     # 2 mm out of the face come nearer to the camera along the posed axis, times the scale
     c = base().coefficients
     axis = axis_angle_to_matrix(c.rotation)[:, :, 2] * torch.tensor([-1.0, 1.0, -1.0])
@@ -175,15 +167,8 @@ def test_a_fit_lowers_its_loss_and_says_what_each_term_did():
     torch.manual_seed(0)
     objective = AugmentedObjective(model(), {"pixel": 300.0, "texture_l2": 1.0})
     seen = []
-    fitted = fit_unet(
-        DoubleHeadUNet(8, 3),
-        faces(),
-        base(),
-        objective,
-        steps=20,
-        learning_rate=1e-2,
-        on_step=lambda step, found: seen.append(step),
-    )
+    inputs = DoubleHeadUNet(8, 3), faces(), base(), objective
+    fitted = fit_unet(*inputs, steps=20, learning_rate=1e-2, on_step=lambda i, _: seen.append(i))
     assert seen == list(range(20))
     assert set(fitted.terms) == {"loss", "pixel", "texture_l2"}
     assert all(len(values) == 20 for values in fitted.terms.values())

@@ -5,13 +5,13 @@ from functools import lru_cache
 
 import pytest
 import torch
+from small_faces import model
 
 from facerecon_lib.augmented.branch import AugmentedFaces, BaseFaces, augment, base_faces
 from facerecon_lib.augmented.objective import AugmentedObjective
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.measures import similarity_align
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting import losses
 from facerecon_lib.fitting.photo_light import region_weights
 from facerecon_lib.fitting.weights import (
@@ -23,11 +23,6 @@ from facerecon_lib.fitting.weights import (
 )
 from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.rendering.synthesis import pose_and_light
-
-
-@lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
 
 
 @lru_cache
@@ -47,6 +42,10 @@ def random_maps(seed: int = 0) -> OffsetMaps:
     coarse = torch.randn(2, 3, 3, 14, 14, generator=generator)
     fine = [torch.nn.functional.interpolate(m, 224, mode="bicubic") for m in coarse]
     return OffsetMaps(0.05 * fine[0], fine[1])
+
+
+def no_maps() -> OffsetMaps:
+    return OffsetMaps(*(torch.zeros_like(m) for m in random_maps()))
 
 
 @lru_cache
@@ -95,9 +94,8 @@ def test_means_do_not_grow_with_the_map_and_trust_hair_and_eyes_less():
         float(losses.offset_l2_loss(found().maps.texture)) / 224**2, rel=1e-5
     )
     weights = region_weights(model())[None, :, None].expand(3, -1, 1)
-    shown, mask = found().face.render(
-        224, attributes=torch.cat([found().face.colours, weights], -1)
-    )
+    attributes = torch.cat([found().face.colours, weights], -1)
+    shown, mask = found().face.render(224, attributes=attributes)
     weight, sigma = shown[:, 3:] * mask * faces().valid, AugmentedObjective.pixel_sigma
     pixel = losses.robust_pixel_loss(shown[:, :3], faces().image, weight, sigma)
     assert got["pixel"] == pytest.approx(float(pixel), rel=1e-4)
@@ -115,13 +113,10 @@ def test_symmetry_on_the_mesh_holds_in_any_pose_and_in_the_image_only_in_front()
     batch = faces()[:1]
     offsets = torch.zeros(1, len(model().mean), 3)
     offsets[..., 2] = (model().mean[:, 1] / 40).sin()  # the same on both sides
-    even = augment(turned, OffsetMaps(torch.zeros(1, 3, 224, 224), torch.zeros(1, 3, 224, 224)))
-    shown, _ = turned.face.render(224, attributes=offsets)
-    even = replace(
-        even,
-        maps=OffsetMaps(torch.zeros(1, 3, 224, 224), shown),
-        offsets=replace(even.offsets, displacement=offsets),
-    )
+    nothing = torch.zeros(1, 3, 224, 224)
+    even = augment(turned, OffsetMaps(nothing, nothing))
+    maps = OffsetMaps(nothing, turned.face.render(224, attributes=offsets)[0])
+    even = replace(even, maps=maps, offsets=replace(even.offsets, displacement=offsets))
     weights = {"displacement_symmetry": 1.0}
     on_mesh = terms(weights, batch, even, symmetry="mesh")["displacement_symmetry"]
     in_image = terms(weights, batch, even, symmetry="image")["displacement_symmetry"]
@@ -134,10 +129,8 @@ def test_a_symmetric_widening_is_symmetric():
     offsets[..., 0] = 0.02 * model().mean[:, 0]
     wide = replace(found(), offsets=replace(found().offsets, displacement=offsets))
     assert terms({"displacement_symmetry": 1.0}, None, wide)["displacement_symmetry"] < 1e-6
-    assert (
-        terms({"displacement_symmetry": 1.0}, None, wide, reduction="sum")["displacement_symmetry"]
-        < 1e-2
-    )
+    weights = {"displacement_symmetry": 1.0}
+    assert terms(weights, None, wide, reduction="sum")["displacement_symmetry"] < 1e-2
 
 
 def test_smoothness_is_of_the_face_or_of_what_was_added():
@@ -147,17 +140,14 @@ def test_smoothness_is_of_the_face_or_of_what_was_added():
     expected = losses.smoothness_loss(found().offsets.displacement, model().faces)
     assert added["smooth_shape"] == pytest.approx(float(expected), rel=1e-5)
     assert whole["smooth_shape"] > 5 * added["smooth_shape"]  # edges have a length of their own
-    nothing = augment(base(), OffsetMaps(*(torch.zeros_like(m) for m in random_maps())))
-    assert terms(weights, None, nothing, smooth_on="offsets") == {
-        "smooth_shape": 0.0,
-        "smooth_albedo": 0.0,
-    }
+    nothing = augment(base(), no_maps())
+    assert terms(weights, None, nothing, smooth_on="offsets") == dict.fromkeys(weights, 0.0)
 
 
 def test_truth_terms_are_zero_at_the_truth_alone():
     """The true face as if the maps had found it: its own details are then no error."""
     exact = base_faces(model(), faces().truth, 224)
-    nothing = augment(exact, OffsetMaps(*(torch.zeros_like(m) for m in random_maps())))
+    nothing = augment(exact, no_maps())
     face = pose_and_light(model(), faces().true_vertices, faces().true_albedo, faces().truth)
     truth = replace(nothing, face=face)
     weights = {"truth_texture": 1.0, "truth_normals": 1.0, "truth_vertices": 1.0}
@@ -214,8 +204,7 @@ def test_what_cannot_be_is_refused(weights, choices, message):
 
 def test_the_named_weights_name_known_terms():
     for weights in (AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS, AUGMENTED_RENDERED_WEIGHTS):
-        assert AugmentedObjective(
-            model(), {n: w for n, w in weights.items() if n != "recognition"}
-        ).weights
+        weights = {n: w for n, w in weights.items() if n != "recognition"}
+        assert AugmentedObjective(model(), weights).weights
     assert AUGMENTED_REPORT_WEIGHTS["texture_l2"] == REPORT_WEIGHTS["offset_l2"]
     assert AUGMENTED_REPORT_WEIGHTS["recognition"] == 20

@@ -1,35 +1,17 @@
 """Reading maps at points: bilinear and hyperbolic, texel depths, and which vertices are seen."""
 
 import math
-from functools import lru_cache
 from types import SimpleNamespace
 
 import pytest
 import torch
+from small_faces import model, pixels, turned
 from torch.autograd import gradcheck
 
 from facerecon_lib.augmented.map_sampling import sample_bilinear, sample_hyperbolic
-from facerecon_lib.face.camera import ndc_to_pixels, project_ndc
 from facerecon_lib.face.mesh import neighbour_mean, vertex_normals
-from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.rendering.synthesis import Face, synthesise
+from facerecon_lib.rendering.synthesis import Face
 from facerecon_lib.rendering.visibility import texel_depth, visible_vertices
-
-
-@lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
-
-
-def turned(*yaws: float) -> Face:
-    """The mean face, turned by degrees to the viewer's right."""
-    c = model().neutral(len(yaws))
-    c.rotation[:, 1] = torch.tensor(yaws).deg2rad()
-    return synthesise(model(), c)
-
-
-def pixels(face: Face, size: int = 224) -> torch.Tensor:
-    return ndc_to_pixels(project_ndc(face.v_camera, face.fov_deg), size)
 
 
 def centres(height: int, width: int) -> torch.Tensor:
@@ -76,10 +58,13 @@ def test_beyond_the_border_its_value_holds_and_the_point_feels_nothing():
     torch.testing.assert_close(points.grad[0], torch.tensor([[0.0, 1.0], [0, 0], [0, 0]]).double())
 
 
-def test_bilinear_gradients_to_maps_and_points():
+def test_gradients_to_maps_points_and_depth():
     maps = random(2, 3, 5, 6).requires_grad_()
     points = (random(2, 7, 2) * 7 - 1).requires_grad_()  # some beyond the border
     assert gradcheck(sample_bilinear, (maps, points))
+    depth = (0.5 + random(2, 1, 5, 6)).requires_grad_()
+    inner = (random(2, 7, 2) * 6).requires_grad_()
+    assert gradcheck(sample_hyperbolic, (maps, inner, depth))
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 2), (2, 5, 3), (2, 5)])
@@ -105,12 +90,8 @@ def test_hyperbolic_is_the_mean_weighted_by_nearness_over_depth():
 def test_with_a_constant_depth_it_is_bilinear(depth):
     maps, points = random(2, 3, 8, 8), random(2, 40, 2) * 10 - 1
     depths = torch.full((2, 1, 8, 8), depth, dtype=torch.float64)
-    torch.testing.assert_close(
-        sample_hyperbolic(maps, points, depths),
-        sample_bilinear(maps, points),
-        rtol=1e-13,
-        atol=1e-13,
-    )
+    read = sample_hyperbolic(maps, points, depths)
+    torch.testing.assert_close(read, sample_bilinear(maps, points), rtol=1e-13, atol=1e-13)
 
 
 def test_the_unit_of_depth_cancels():
@@ -135,13 +116,6 @@ def test_it_reads_a_slanted_plane_exactly_where_bilinear_does_not():
     true = (3 + 0.5 * px - py) / ((1 + 0.2 * px + 0.1 * py) / 300)
     torch.testing.assert_close(sample_hyperbolic(maps, points, depth)[0, :, 0], true)
     assert (sample_bilinear(maps, points)[0, :, 0] - true).abs().max() > 0.5
-
-
-def test_hyperbolic_gradients_to_maps_points_and_depth():
-    maps = random(2, 3, 5, 6).requires_grad_()
-    points = (random(2, 7, 2) * 6).requires_grad_()
-    depth = (0.5 + random(2, 1, 5, 6)).requires_grad_()
-    assert gradcheck(sample_hyperbolic, (maps, points, depth))
 
 
 def test_depths_that_do_not_fit_the_maps_are_refused():
@@ -173,12 +147,10 @@ def test_object_depths_pass_through_zero_and_clip_depths_are_small():
     face = turned(0, 30)
     camera, on = texel_depth(face), face.render(224)[1] > 0
     middle = face.v_camera[..., 2].mean(1)[:, None, None, None]
-    torch.testing.assert_close(
-        texel_depth(face, frame="object"), camera - middle, rtol=0, atol=1e-3
-    )
-    z = face.v_camera[..., 2]
-    near = (z.amin(1) - 0.1 * (z.amax(1) - z.amin(1)))[:, None, None, None]
-    far = (z.amax(1) + 0.1 * (z.amax(1) - z.amin(1)))[:, None, None, None]
+    objects = texel_depth(face, frame="object")
+    torch.testing.assert_close(objects, camera - middle, rtol=0, atol=1e-3)
+    low, high = (z[..., None, None] for z in face.v_camera[..., 2].aminmax(dim=1, keepdim=True))
+    near, far = low - 0.1 * (high - low), high + 0.1 * (high - low)
     clip = texel_depth(face, frame="clip")
     assert 0 < clip.min() < 0.3
     assert 0.7 < clip.max() < 1
@@ -215,9 +187,6 @@ def test_where_depth_passes_zero_the_gradient_explodes_and_nowhere_else():
     assert slope("camera") == pytest.approx(plain, rel=0.02)
     assert slope("clip") == pytest.approx(plain, rel=0.1)
     assert slope("object") > 10 * plain
-
-
-def test_another_frame_is_refused():
     with pytest.raises(ValueError, match="frame 'world': expected 'camera', 'object' or 'clip'"):
         texel_depth(turned(0), frame="world")
 
@@ -238,11 +207,9 @@ def sheets(*sheets: tuple[float, float, float], count: int = 21, slant: float = 
         z = depth + half * x * math.tan(math.radians(slant))
         vertices.append(torch.stack([half * x + left, half * y, z], -1).view(-1, 3))
     v, f = torch.cat(vertices)[None], torch.cat(faces)
-    normals = vertex_normals(v, f)
-    normals = normals * torch.tensor([-1.0, 1.0, -1.0])  # viewer axes
-    nothing = torch.zeros_like(v)
-    kind = SimpleNamespace(faces=f)
-    return Face(kind, v, normals, v, nothing, nothing, torch.zeros(1, 3), 30.0)
+    normals = vertex_normals(v, f) * torch.tensor([-1.0, 1.0, -1.0])  # viewer axes
+    mesh, nothing = SimpleNamespace(faces=f), torch.zeros_like(v)
+    return Face(mesh, v, normals, v, nothing, nothing, torch.zeros(1, 3), 30.0)
 
 
 def test_a_sheet_hides_what_stands_behind_it_and_a_texel_around():
@@ -257,6 +224,8 @@ def test_a_sheet_hides_what_stands_behind_it_and_a_texel_around():
     assert behind.sum() > 100
     assert not far[behind].any()
     assert far[clear].all()
+    smaller = visible_vertices(face, 56)  # hides a wider rim
+    assert smaller.sum() < seen.sum()
 
 
 @pytest.mark.parametrize("slant", [0, 40, 70, -70])
@@ -277,11 +246,6 @@ def test_what_lies_beyond_the_picture_is_not_seen():
     within = ((points > 0.5) & (points < 223.5)).all(1)
     assert 50 < within.sum() < 400
     assert torch.equal(visible_vertices(face)[0] > 0, within)
-
-
-def test_a_smaller_map_hides_a_wider_rim():
-    face = sheets((20.0, 300.0, 0.0), (60.0, 350.0, 0.0), count=41)
-    assert visible_vertices(face, 56).sum() < visible_vertices(face, 224).sum()
 
 
 def test_a_turned_face_shows_one_side_and_no_back():

@@ -1,17 +1,15 @@
 """Maps to offsets: own reading where seen, the mirror vertex's where not, no step between."""
 
-from functools import lru_cache
 from itertools import pairwise
 
 import pytest
 import torch
+from small_faces import model, pixels, turned
 
 from facerecon_lib.augmented.map_sampling import sample_bilinear
 from facerecon_lib.augmented.offsets import VertexOffsets, sample_offsets
 from facerecon_lib.augmented.uv_space import cylindrical_uv, unwrap, uv_exposed
-from facerecon_lib.face.camera import ndc_to_pixels, project_ndc
 from facerecon_lib.face.mesh import edges, neighbour_mean
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.rendering.synthesis import Face, synthesise
 from facerecon_lib.rendering.visibility import visible_vertices
@@ -19,28 +17,10 @@ from facerecon_lib.rendering.visibility import visible_vertices
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
 
 
-@lru_cache
-def model(subdivision: int = 0) -> MorphableModel:
-    return MorphableModel.load(subdivision=subdivision)
-
-
-def turned(*yaws: float, subdivision: int = 0, jaw: float = 0.0) -> Face:
-    """The mean face, turned by degrees to the viewer's right, the mouth open by `jaw`."""
-    m = model(subdivision)
-    c = m.neutral(len(yaws))
-    c.rotation[:, 1] = torch.tensor(yaws).deg2rad()
-    c.expression = m.expression_from_controls({"jawOpen": jaw}).expand(len(yaws), -1)
-    return synthesise(m, c)
-
-
 def plain(texture=(0.0, 0.0, 0.0), displacement=(0.0, 0.0, 0.0), batch: int = 1) -> OffsetMaps:
     """Maps that say the same everywhere."""
-    return OffsetMaps(
-        *(
-            torch.tensor(m)[None, :, None, None].expand(batch, -1, 224, 224).clone()
-            for m in (texture, displacement)
-        )
-    )
+    values = torch.tensor([texture, displacement])[:, None, :, None, None]
+    return OffsetMaps(*values.expand(-1, batch, -1, 224, 224).clone())
 
 
 def waves(batch: int = 1, size: int = 224) -> OffsetMaps:
@@ -61,9 +41,14 @@ def inner(seen: torch.Tensor) -> torch.Tensor:
 def rings(face: Face, away: int) -> torch.Tensor:
     """(B, V) True for vertices that are hidden on both sides, `away` rings from any that is not."""
     seen = visible_vertices(face)
-    near = torch.maximum(seen, seen[:, face.model.mirror])[..., None]
+    return beyond(torch.maximum(seen, seen[:, face.model.mirror]), away)
+
+
+def beyond(seen: torch.Tensor, away: int) -> torch.Tensor:
+    """(B, V) True more than `away` rings from what is seen."""
+    near = seen[..., None]
     for _ in range(away):
-        near = torch.maximum(near, (neighbour_mean(near, face.model.faces) > 0).float())
+        near = torch.maximum(near, (neighbour_mean(near, model().faces) > 0).float())
     return near[..., 0] == 0
 
 
@@ -77,7 +62,7 @@ def test_who_is_seen_on_both_sides_takes_what_he_reads():
     assert isinstance(offsets, VertexOffsets)
     seen = visible_vertices(face)
     assert torch.equal(offsets.seen, seen)
-    points = ndc_to_pixels(project_ndc(face.v_camera))
+    points = pixels(face)
     well = inner(seen)
     assert well.sum() > 500
     for got, m in ((offsets.texture, maps.texture), (offsets.displacement, maps.displacement)):
@@ -89,14 +74,13 @@ def test_who_is_hidden_takes_his_mirror_vertexs_reading_with_x_negated(yaw):
     face, maps = turned(yaw), waves()
     seen = visible_vertices(face)[0] > 0
     offsets = sample_offsets(maps, face)
-    points = ndc_to_pixels(project_ndc(face.v_camera))
+    points = pixels(face)
     mirror = model().mirror
     hidden = ~seen & inner(visible_vertices(face))[0, mirror]
     assert hidden.sum() > 200
-    theirs = sample_bilinear(maps.texture, points)[0, mirror]
-    torch.testing.assert_close(offsets.texture[0, hidden], theirs[hidden])
-    theirs = sample_bilinear(maps.displacement, points)[0, mirror] * FLIP
-    torch.testing.assert_close(offsets.displacement[0, hidden], theirs[hidden])
+    for name, sign in (("texture", 1), ("displacement", FLIP)):
+        theirs = sign * sample_bilinear(getattr(maps, name), points)[0, mirror]
+        torch.testing.assert_close(getattr(offsets, name)[0, hidden], theirs[hidden])
     assert not offsets.seen[0, hidden].any()
 
 
@@ -108,10 +92,9 @@ def test_a_hidden_vertex_reads_nothing_of_what_lies_before_it():
     maps = OffsetMaps(texture, torch.zeros(1, 3, 224, 224))
     read = sample_offsets(maps, face).texture.sum()
     (felt,) = torch.autograd.grad(read, texture)
-    points = ndc_to_pixels(project_ndc(face.v_camera))
-    (reach,) = torch.autograd.grad(
-        (sample_bilinear(texture, points) * seen[..., None]).sum(), texture
-    )
+    points = pixels(face)
+    direct = (sample_bilinear(texture, points) * seen[..., None]).sum()
+    (reach,) = torch.autograd.grad(direct, texture)
     assert (felt[reach == 0] == 0).all()
     assert (felt > 0).sum() > 1000
 
@@ -187,18 +170,14 @@ def test_symmetric_maps_make_a_symmetric_face_symmetric():
 
 def test_flipped_maps_and_the_mirrored_face_give_mirrored_offsets():
     maps = waves()
-    flipped = OffsetMaps(
-        maps.texture.flip(3), FLIP[None, :, None, None] * maps.displacement.flip(3)
-    )
+    displacement = FLIP[None, :, None, None] * maps.displacement.flip(3)
+    flipped = OffsetMaps(maps.texture.flip(3), displacement)
     one, two = sample_offsets(maps, turned(25)), sample_offsets(flipped, turned(-25))
     mirror = model().mirror
     assert (one.seen == two.seen[:, mirror]).float().mean() > 0.995
-    for ours, theirs, sign in (
-        (one.texture, two.texture, 1),
-        (one.displacement, two.displacement, FLIP),
-    ):
-        off = (ours - sign * theirs[:, mirror]).abs().amax(-1)
-        assert (off < 1e-3).float().mean() > 0.97
+    for name, sign in (("texture", 1), ("displacement", FLIP)):
+        off = getattr(one, name) - sign * getattr(two, name)[:, mirror]
+        assert (off.abs().amax(-1) < 1e-3).float().mean() > 0.97
 
 
 @pytest.mark.parametrize("sampling", ["bilinear", "hyperbolic"])
@@ -243,7 +222,7 @@ def test_maps_of_another_size_are_read_at_the_same_places():
     v, u = torch.meshgrid(line, line, indexing="ij")
     maps = OffsetMaps(torch.stack([u, v, 0 * u])[None], torch.zeros(1, 3, size, size))
     offsets = sample_offsets(maps, face)
-    points = ndc_to_pixels(project_ndc(face.v_camera)) / 224
+    points = pixels(face) / 224
     off = (offsets.texture[..., :2] - points)[inner(offsets.seen)]
     assert len(off) > 300
     torch.testing.assert_close(off, torch.zeros_like(off), rtol=0, atol=1e-5)
@@ -258,16 +237,9 @@ def test_in_uv_space_every_vertex_reads_its_own_place_in_any_pose():
         offsets = sample_offsets(maps, turned(yaw), space="uv")
         torch.testing.assert_close(offsets.displacement[0, well], read[well])
         assert torch.equal(offsets.seen[0], uv_exposed(model()))
-    deep = rings_uv(8)
+    deep = beyond(uv_exposed(model())[None], 8)
     assert deep.sum() > 50
-    assert not offsets.displacement[0, deep].any()
-
-
-def rings_uv(away: int) -> torch.Tensor:
-    near = uv_exposed(model())[None, :, None]
-    for _ in range(away):
-        near = torch.maximum(near, (neighbour_mean(near, model().faces) > 0).float())
-    return near[0, :, 0] == 0
+    assert not offsets.displacement[deep].any()
 
 
 def test_a_photo_unwrapped_and_read_in_uv_space_is_on_its_own_skin():

@@ -1,30 +1,15 @@
 """Maps in uv space: a symmetric layout in which nothing that shows lies over something else."""
 
-from functools import lru_cache
-
 import pytest
 import torch
+from small_faces import model, pixels, turned
 
 from facerecon_lib.augmented import uv_space
 from facerecon_lib.augmented.map_sampling import sample_bilinear
 from facerecon_lib.augmented.uv_space import cylindrical_uv, unwrap, uv_exposed
-from facerecon_lib.face.camera import ndc_to_pixels, project_ndc
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.rendering.rasterizer import rasterize
-from facerecon_lib.rendering.synthesis import Face, synthesise
 from facerecon_lib.rendering.visibility import visible_vertices
-
-
-@lru_cache
-def model(subdivision: int = 0) -> MorphableModel:
-    return MorphableModel.load(subdivision=subdivision)
-
-
-def turned(*yaws: float) -> Face:
-    """The mean face, turned by degrees to the viewer's right."""
-    c = model().neutral(len(yaws))
-    c.rotation[:, 1] = torch.tensor(yaws).deg2rad()
-    return synthesise(model(), c)
 
 
 @pytest.mark.parametrize("subdivision", [0, 1])
@@ -161,7 +146,7 @@ def test_it_reads_the_photo_at_the_skins_projection():
     y, x = torch.meshgrid(torch.arange(224) + 0.5, torch.arange(224) + 0.5, indexing="ij")
     flat = unwrap(torch.stack([x, y, torch.ones_like(x)])[None], face, 448)
     read = sample_bilinear(flat, 448 * cylindrical_uv(model())[None])[0]
-    points = ndc_to_pixels(project_ndc(face.v_camera))[0]
+    points = pixels(face)[0]
     sure = (read[:, 2] > 0.999) & (visible_vertices(face)[0] > 0)
     assert sure.sum() > 500
     off = (read[:, :2] - points)[sure].norm(dim=1)

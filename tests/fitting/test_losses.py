@@ -41,12 +41,16 @@ def test_the_mask_of_equation_4_gets_no_gradient():
     assert rendered.grad.abs().sum() > 0
 
 
-def test_pixel_loss_refuses_unequal_shapes_and_unknown_reductions():
+def test_unequal_shapes_and_unknown_reductions_are_refused():
     rendered, photo = images()
     with pytest.raises(ValueError, match="photo: expected"):
         losses.pixel_loss(rendered, photo[:1], torch.ones(2, 1, 4, 4))
     with pytest.raises(ValueError, match="reduction: expected 'sum' or 'mean', got 'average'"):
         losses.pixel_loss(rendered, photo, torch.ones(2, 1, 4, 4), "average")
+    with pytest.raises(ValueError, match=r"\(batch, 68, 2\)"):
+        losses.landmark_loss(torch.zeros(1, 51, 2), torch.zeros(1, 51, 2))
+    with pytest.raises(ValueError, match="features"):
+        losses.recognition_loss(torch.zeros(2, 4), torch.zeros(2, 3))
 
 
 def test_the_robust_loss_is_squared_for_small_differences_and_flat_for_large_ones():
@@ -83,19 +87,9 @@ def test_equation_5_is_l1_over_68_in_pixels():
     assert losses.landmark_loss(points, target, weights) == pytest.approx(0.3 * 7 / 68)
 
 
-def test_landmarks_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"\(batch, 68, 2\)"):
-        losses.landmark_loss(torch.zeros(1, 51, 2), torch.zeros(1, 51, 2))
-
-
-def test_equation_6_is_l1_over_features():
+def test_equation_6_is_l1_over_features_and_equation_8_sums_over_the_map():
     a, b = torch.zeros(2, 4), torch.tensor([[1.0, -1, 0, 0], [0, 0, 0, 2.0]])
     assert losses.recognition_loss(a, b) == pytest.approx(2.0)
-    with pytest.raises(ValueError, match="features"):
-        losses.recognition_loss(a, b[:, :3])
-
-
-def test_equation_8_sums_over_the_map():
     assert losses.offset_l2_loss(torch.full((2, 3, 4, 4), 2.0)) == pytest.approx(3 * 16 * 4)
 
 
@@ -130,19 +124,12 @@ def test_smoothness_does_not_see_a_shift_of_everything(shift, seed):
     torch.testing.assert_close(moved, losses.smoothness_loss(values, LINE), atol=1e-4, rtol=1e-4)
 
 
-def test_coefficient_and_scale_priors():
+def test_priors_cost_nothing_where_they_lead():
     assert losses.coefficient_prior(torch.tensor([[1.0, 2.0], [0, 0]])) == pytest.approx(2.5)
     assert losses.scale_prior(torch.ones(3, 1)) == 0
     assert losses.scale_prior(torch.tensor([[math.exp(0.02)]])) == pytest.approx(1, rel=1e-4)
-
-
-def test_actions_cost_nothing_inside_zero_to_one():
-    inside = torch.tensor([[0.0, 0.5, 1.0]])
-    assert losses.action_range_prior(inside) == 0
+    assert losses.action_range_prior(torch.tensor([[0.0, 0.5, 1.0]])) == 0
     assert losses.action_range_prior(torch.tensor([[-0.5, 1.5, 0.2]])) == pytest.approx(0.5)
-
-
-def test_grey_light_of_the_expected_level_costs_nothing():
     terms = losses.light_priors(ambient_lighting(2, LIGHT_LEVEL))
     assert all(value == pytest.approx(0, abs=1e-10) for value in terms.values())
 
@@ -163,19 +150,14 @@ def test_the_light_level_is_the_mean_shading_of_the_visible_half_sphere():
 def test_the_cost_of_directed_light_does_not_depend_on_how_bright_it_is(factor):
     lighting = ambient_lighting(1)
     lighting[:, 1:] = 0.3 * torch.randn(1, 8, 1, generator=torch.Generator().manual_seed(1))
-    bright = losses.light_priors(factor * lighting)["light_bands"]
-    torch.testing.assert_close(
-        bright, losses.light_priors(lighting)["light_bands"], rtol=1e-4, atol=0
-    )
+    bright, usual = (losses.light_priors(k * lighting)["light_bands"] for k in (factor, 1))
+    torch.testing.assert_close(bright, usual, rtol=1e-4, atol=0)
 
 
-def test_the_weighted_sum_is_equation_7():
+def test_the_weighted_sum_is_equation_7_and_refuses_no_term_and_one_without_a_weight():
     terms = {"pixel": torch.tensor(1500.0), "landmark": torch.tensor(4.0)}
     terms["recognition"] = torch.tensor(10.0)
     assert losses.weighted_sum(terms, REPORT_WEIGHTS) == 1500 + 4 + 200
-
-
-def test_a_term_without_a_weight_is_an_error_and_so_is_no_term():
     with pytest.raises(KeyError, match="no weight for pixels"):
         losses.weighted_sum({"pixels": torch.tensor(1.0)}, REPORT_WEIGHTS)
     with pytest.raises(ValueError, match="at least one"):

@@ -1,11 +1,14 @@
 """What a photo's colours say: at the vertices, and of the light."""
 
 import functools
+from dataclasses import replace
 
 import pytest
+import small_faces
 import torch
 
 from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.lighting import LIGHT_LEVEL, light_level, sh_basis
 from facerecon_lib.face.measures import albedo_error, photometric_error
 from facerecon_lib.face.morphable_model import MorphableModel
@@ -25,7 +28,7 @@ from facerecon_lib.rendering.synthesis import synthesise
 
 @pytest.fixture(scope="module")
 def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
+    return small_faces.model()
 
 
 def test_the_light_of_a_rendered_face_is_found_again(model):
@@ -33,17 +36,13 @@ def test_the_light_of_a_rendered_face_is_found_again(model):
     batch = RenderedFaces(model, seed=2, clean=True).batch(torch.arange(6))
     truth = batch.truth.clone()
     truth.lighting = 0.6 * truth.lighting  # bright light is cut off at white in a picture
-    face = synthesise(model, truth)
-    photo, mask = face.render(background=0.5)
+    photo, mask = synthesise(model, truth).render(background=0.5)
     guess = truth.clone()
     guess.lighting = model.neutral(6).lighting
     found = light_from_photo(model, guess, photo, torch.ones_like(mask), ridge=1e-5)
-    front = torch.nn.functional.normalize(
-        torch.tensor([[0.0, 0.0, 1.0], [0.3, 0.2, 0.9], [-0.4, 0.1, 0.9]]), dim=-1
-    )
-    ours, true, before = (
-        sh_basis(front) @ light for light in (found, truth.lighting, guess.lighting)
-    )
+    front = torch.tensor([[0.0, 0.0, 1.0], [0.3, 0.2, 0.9], [-0.4, 0.1, 0.9]])
+    basis = sh_basis(torch.nn.functional.normalize(front, dim=-1))
+    ours, true, before = (basis @ light for light in (found, truth.lighting, guess.lighting))
     assert (ours - true).abs().mean() < 0.04
     assert (ours - true).abs().mean() < 0.2 * (before - true).abs().mean()
 
@@ -97,18 +96,24 @@ def faces(model):
 
 @pytest.fixture(scope="module")
 def recoloured(model, light_skinned, faces):
-    """The same pair of basis and light is worked out once."""
-    return functools.cache(lambda basis, light: _recoloured(basis, faces, light))
-
-
-def _recoloured(model, faces, light: str):
     """The coefficients found; of each face how wrong its unlit skin is, and its lit picture."""
-    known = faces.truth.lighting if light == "known" else None
-    found = recolour(model, faces.truth, faces.image, faces.valid, light, known)
-    face = synthesise(model, found)
-    image, mask = face.render()
-    skin = albedo_error(face.albedo, faces.true_albedo, model.regions["skin"])
-    return found, skin, photometric_error(image.clamp(0, 1), faces.image, mask)
+
+    @functools.cache
+    def recoloured(basis: MorphableModel, light: str):
+        found = solve(basis, faces, light)
+        face = synthesise(basis, found)
+        image, mask = face.render()
+        skin = albedo_error(face.albedo, faces.true_albedo, basis.regions["skin"])
+        return found, skin, photometric_error(image.clamp(0, 1), faces.image, mask)
+
+    return recoloured
+
+
+def solve(basis: MorphableModel, faces: FaceBatch, light: str, start=None, **rounds):
+    """`recolour` with the true light where it is known."""
+    lighting = faces.truth.lighting if light == "known" else None
+    start = start or faces.truth
+    return recolour(basis, start, faces.image, faces.valid, light, lighting, **rounds)
 
 
 def test_known_light_gives_the_true_skin_of_every_tone(model, faces, recoloured):
@@ -126,8 +131,7 @@ def test_light_skinned_scans_cannot_give_dark_skin_under_known_light(
     """Section 2.3 of the report: and here the picture shows it."""
     found, skin, seen = recoloured(light_skinned, "known")
     dark, pale = faces.tone >= 9, faces.tone <= 4
-    assert dark.sum() >= 5
-    assert pale.sum() >= 5
+    assert min(dark.sum(), pale.sum()) >= 5
     assert (skin["ita"][dark] > 90).all()
     assert (skin["rgb"][dark] > 0.3).all()
     assert (seen[dark] > 0.2).all()
@@ -163,13 +167,9 @@ def test_grey_light_of_the_usual_level_keeps_dark_skin_dark(
 
 @pytest.mark.parametrize("light", LIGHTS)
 def test_only_shape_and_pose_are_read(model, faces, light):
-    some = faces[:3]
-    known = some.truth.lighting if light == "known" else None
-    other = some.truth.clone()
+    some, other = faces[:3], faces[:3].truth.clone()
     other.albedo, other.lighting = other.albedo + 1, other.lighting * 2
-    found, again = (
-        recolour(model, c, some.image, some.valid, light, known) for c in (some.truth, other)
-    )
+    found, again = solve(model, some, light), solve(model, some, light, other)
     torch.testing.assert_close(found.to_vector(), again.to_vector())
     for name in ("identity", "expression", "rotation", "translation", "scale"):
         assert torch.equal(getattr(found, name), getattr(some.truth, name))
@@ -177,32 +177,25 @@ def test_only_shape_and_pose_are_read(model, faces, light):
 
 @pytest.mark.parametrize("light", LIGHTS)
 def test_more_rounds_change_nothing(model, faces, light):
-    some = faces[:6]
-    known = some.truth.lighting if light == "known" else None
-    a, b = (
-        recolour(model, some.truth, some.image, some.valid, light, known, rounds=n) for n in (6, 25)
-    )
+    a, b = (solve(model, faces[:6], light, rounds=n) for n in (6, 25))
     torch.testing.assert_close(model.albedo(a.albedo), model.albedo(b.albedo), atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("light", LIGHTS)
 def test_a_face_that_is_not_seen_is_the_mean_in_ordinary_light(model, faces, light):
-    some = faces[:2]
-    known = some.truth.lighting if light == "known" else None
-    hidden = torch.zeros_like(some.valid)
-    found = recolour(model, some.truth, some.image, hidden, light, known)
+    hidden = replace(faces[:2], valid=torch.zeros_like(faces.valid[:2]))
+    found = solve(model, hidden, light)
     torch.testing.assert_close(found.albedo, torch.zeros_like(found.albedo))
-    if known is None:
+    if light != "known":
         torch.testing.assert_close(light_level(found.lighting), torch.full((2,), LIGHT_LEVEL))
 
 
 def test_what_is_burnt_out_has_no_say(model, faces):
     """White pixels say only that the true colour is white or brighter."""
-    some = faces[6:12]
-    burnt = some.image.clone()
-    burnt[:, :, 60:110] = 1.0
-    found = recolour(model, some.truth, burnt, some.valid, "known", some.truth.lighting)
-    error = albedo_error(model.albedo(found.albedo), some.true_albedo, model.regions["skin"])
+    some = replace(faces[6:12], image=faces.image[6:12].clone())
+    some.image[:, :, 60:110] = 1.0
+    albedo = model.albedo(solve(model, some, "known").albedo)
+    error = albedo_error(albedo, some.true_albedo, model.regions["skin"])
     assert (error["rgb"] < 0.06).all()  # 0.2 and more where they count
 
 

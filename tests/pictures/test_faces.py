@@ -10,13 +10,7 @@ from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import sample_detection, sample_photo
-from facerecon_lib.pictures.faces import (
-    on_photo,
-    overlay_on_photo,
-    show_face,
-    to_uint8,
-    turned,
-)
+from facerecon_lib.pictures.faces import on_photo, overlay_on_photo, show_face, to_uint8, turned
 from facerecon_lib.pictures.sheets import fit_figure, save_figure
 from facerecon_lib.rendering.synthesis import synthesise
 
