@@ -90,13 +90,13 @@ MISTAKES = {
     ],
 )
 def test_a_mistake_of_the_table_is_told_by_its_sentence(answer, sentence, as_list):
+    def listed(function):
+        return (lambda x: [function(x), {"size": len(x)}]) if as_list else function
+
     def examine(attempt):
         for x in (torch.ones(2), torch.tensor([1.0, 2.0, 5.0])):
             got = attempt(x)
             close("twice(x)", got[0] if as_list else got, 2 * x)
-
-    def listed(function):
-        return (lambda x: [function(x), {"size": len(x)}]) if as_list else function
 
     table = {
         words: tuple(map(listed, of)) if isinstance(of, tuple) else listed(of)
@@ -106,18 +106,32 @@ def test_a_mistake_of_the_table_is_told_by_its_sentence(answer, sentence, as_lis
     assert judge(named(listed(answer)), definition).message.startswith(sentence)
 
 
-def test_a_right_answer_without_gradient_is_no_mistake_of_the_table():
-    def examine(attempt):
-        mine, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
-        same_gradient("f(x)", attempt(mine).sum(), (ours * 2).sum(), {"x": (mine, ours)})
+def examine_gradient(attempt):
+    mine, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
+    same_gradient("f(x)", attempt(mine).sum(), (ours * 2).sum(), {"x": (mine, ours)})
 
+
+def test_a_right_answer_without_gradient_is_no_mistake_of_the_table():
     table = {"no gradient": lambda x: 2 * x.detach(), "other": lambda x: 3 * x}
-    definition = checks.ExerciseCheck("f", "98", library_twice, examine, table)
+    definition = checks.ExerciseCheck("f", "98", library_twice, examine_gradient, table)
     assert judge(lambda x: 2 * x.detach(), definition).message.startswith("f(x) has no gradient")
 
 
-def test_what_still_raises_not_implemented_is_blank(twice):
-    assert judge(blank, twice).state == "blank"
+def stub_that_yields(x):
+    raise NotImplementedError
+    yield x
+
+
+def stub_within(x):
+    def inner():
+        raise NotImplementedError
+
+    return inner()
+
+
+@pytest.mark.parametrize("stub", [blank, stub_that_yields, stub_within])
+def test_what_still_raises_not_implemented_is_blank(twice, stub):
+    assert judge(stub, twice).state == "blank"
 
 
 def test_a_right_answer_that_is_slow_is_right_and_told_so(twice, monkeypatch, capsys):
@@ -133,35 +147,23 @@ def test_a_right_answer_that_is_slow_is_right_and_told_so(twice, monkeypatch, ca
     assert "slower" in capsys.readouterr().out
 
 
-def test_a_generator_that_is_still_blank_is_blank(twice):
-    def stub(x):
-        raise NotImplementedError
-        yield x
-
-    assert judge(stub, twice).state == "blank"
+def not_ours(x):
+    return torch.nn.Module()(x)  # torch's own NotImplementedError
 
 
-def test_a_stub_within_a_function_of_the_student_s_is_blank(twice):
-    def outer(x):
-        def inner():
-            raise NotImplementedError
-
-        return inner()
-
-    assert judge(outer, twice).state == "blank"
-
-
-def test_not_implemented_raised_by_a_library_is_no_blank(twice):
-    class Layer(torch.nn.Module):
-        pass
-
-    verdict = judge(lambda x: Layer()(x), twice)  # torch's own NotImplementedError
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (not_ours, "NotImplementedError"),
+        (lambda x: None, "is the `return` missing?"),
+        (lambda x: sys.exit(3), "SystemExit"),
+        (named(lambda: None), "twice could not be called: TypeError"),
+    ],
+)
+def test_an_answer_that_cannot_be_compared_is_wrong_and_said_why(twice, answer, says):
+    verdict = judge(answer, twice)
     assert verdict.state == "wrong"
-    assert "NotImplementedError" in verdict.message
-
-
-def test_nothing_returned_asks_for_the_return(twice):
-    assert "is the `return` missing?" in judge(lambda x: None, twice).message
+    assert says in verdict.message
 
 
 def test_a_check_that_trips_over_an_odd_answer_says_wrong(twice):
@@ -169,10 +171,6 @@ def test_a_check_that_trips_over_an_odd_answer_says_wrong(twice):
     verdict = judge(right, broken)
     assert verdict.state == "wrong"
     assert "could not be compared: AttributeError" in verdict.message
-
-
-def test_system_exit_in_an_answer_ends_nothing(twice):
-    assert "SystemExit" in judge(lambda x: sys.exit(3), twice).message
 
 
 # --- what the student is told of an exception
@@ -190,11 +188,6 @@ def test_an_exception_names_the_student_s_own_line(twice):
     ]
     assert verdict.message.splitlines()[2].startswith("RuntimeError: shape '[2, 2]' is invalid")
     assert "facerecon_lib" not in verdict.message
-
-
-def test_a_wrong_number_of_arguments_is_told_as_such(twice):
-    verdict = judge(named(lambda: None), twice)
-    assert verdict.message.startswith("twice could not be called: TypeError")
 
 
 KERNEL = """\
@@ -323,17 +316,18 @@ def test_what_the_function_prints_and_warns_of_stays_quiet(twice, capsys, recwar
 
 
 def test_the_notebook_s_random_numbers_go_on_as_if_nothing_was(twice):
-    def draws(x):
-        return 2 * x + 0 * torch.rand(3) + 0 * float(np.random.rand())  # noqa: NPY002
+    def draw():
+        return float(torch.rand(1)), np.random.rand()  # noqa: NPY002
 
-    torch.manual_seed(7)
-    np.random.seed(7)  # noqa: NPY002
-    expected = torch.rand(2), np.random.rand(2)  # noqa: NPY002
-    torch.manual_seed(7)
-    np.random.seed(7)  # noqa: NPY002
-    assert judge(draws, twice).state == "right"
-    assert torch.equal(torch.rand(2), expected[0])
-    assert (np.random.rand(2) == expected[1]).all()  # noqa: NPY002
+    def seed():
+        torch.manual_seed(7)
+        np.random.seed(7)  # noqa: NPY002
+
+    seed()
+    expected = draw()
+    seed()
+    assert judge(lambda x: 2 * x + 0 * sum(draw()), twice).state == "right"
+    assert draw() == expected
 
 
 def test_the_function_s_random_numbers_start_alike_each_time(twice):
@@ -380,14 +374,10 @@ def test_changing_arguments_in_place_is_allowed():
 
 
 def test_gradients_flow_through_the_copies():
-    def examine(attempt):
-        mine, ours = (torch.ones(3, requires_grad=True) for _ in range(2))
-        same_gradient("f(x)", attempt(mine), (ours**2).sum(), {"x": (mine, ours)})
-
-    definition = checks.ExerciseCheck("f", "98", blank, examine)
-    assert judge(lambda x: (x * x).sum(), definition).state == "right"
-    assert "no gradient" in judge(lambda x: torch.tensor(float((x * x).sum())), definition).message
-    assert judge(lambda x: (x.detach() * x).sum(), definition).state == "wrong"
+    definition = checks.ExerciseCheck("f", "98", blank, examine_gradient)
+    assert judge(lambda x: (2 * x).sum(), definition).state == "right"
+    assert "no gradient" in judge(lambda x: torch.tensor(float(2 * x.sum())), definition).message
+    assert judge(lambda x: (x.detach() + x).sum(), definition).state == "wrong"
 
 
 # --- under nbgrader
@@ -472,12 +462,17 @@ def test_swapped_axes_are_suspected_from_the_shape():
         close("f(x)", torch.zeros(4, 3), torch.ones(3, 4))
 
 
-def test_numbers_bools_and_tuples_are_compared_too():
-    close("f(x)", 1.0, 1)
-    close("f(x)", np.float64(2.0), 2.0)
-    close("f(x)", torch.tensor([True, False]), torch.tensor([True, False]))
-    close("f(x)", (E, 3), (E, 3.0))
-    for got, expected, says in (
+@pytest.mark.parametrize(
+    ("got", "expected"),
+    [(1.0, 1), (np.float64(2.0), 2.0), (torch.tensor([True, False]),) * 2, ((E, 3), (E, 3.0))],
+)
+def test_numbers_bools_and_tuples_are_compared_too(got, expected):
+    close("f(x)", got, expected)
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "says"),
+    [
         ("text", 1.0, "expected a number, got str"),
         (torch.ones(2), 1.0, "expected one number"),
         (torch.tensor([True]), torch.tensor([False]), "expected False, got True"),
@@ -485,10 +480,19 @@ def test_numbers_bools_and_tuples_are_compared_too():
         (E, (E, 1.0), "expected 2 values, got one torch.Tensor"),
         (None, (E, 1.0), "returned nothing"),
         ((E, 4), (E, 3.0), "value 2 of f"),
-    ):
-        with pytest.raises(Wrong) as caught:
-            close("f(x)", got, expected)
-        assert says in str(caught.value)
+    ],
+)
+def test_other_numbers_and_tuples_are_wrong(got, expected, says):
+    with pytest.raises(Wrong) as caught:
+        close("f(x)", got, expected)
+    assert says in str(caught.value)
+
+
+def test_parts_of_a_tuple_have_names_and_tolerances_of_their_own():
+    parts = {"the mean": dict(hint="Of all."), "the rest": dict(atol=1.5)}
+    close("f(x)", (E, 4), (E, 3.0), parts=parts)
+    with pytest.raises(Wrong, match=r"the mean of f\(x\) differs .* Of all\."):
+        close("f(x)", (E + torch.eye(3), 4), (E, 3.0), parts=parts)
 
 
 def test_what_agrees_within_the_tolerance_passes():
@@ -542,28 +546,22 @@ def test_profiles_grow(monkeypatch):
     assert sizes == sorted(sizes)
 
 
-def test_an_unknown_profile_names_those_that_there_are(monkeypatch):
-    monkeypatch.setenv("FACERECON_PROFILE", "huge")
+def test_an_unknown_profile_names_those_that_there_are():
     with pytest.raises(ValueError, match="expected one of smoke, colab, full, got 'huge'"):
-        profile()
+        profile("huge")
 
 
-def test_set_up_makes_random_numbers_start_alike_and_says_what_is_used(capsys):
-    course.setup()
-    first = torch.rand(2)
-    course.setup()
-    assert torch.equal(torch.rand(2), first)
-    assert "facerecon_lib" in capsys.readouterr().out
-
-
-def test_set_up_names_files_that_take_the_place_of_shipped_ones(capsys, monkeypatch):
+def test_set_up_makes_random_numbers_start_alike_and_says_what_is_used(capsys, monkeypatch):
     for name in course.OWN_FILES:
         monkeypatch.delenv(name, raising=False)
     course.setup()
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    first = torch.rand(2)
+    [line] = capsys.readouterr().out.splitlines()
+    assert "facerecon_lib" in line
     monkeypatch.setenv("FACERECON_MODEL", "/somewhere/ict.safetensors")
     monkeypatch.setenv("FACERECON_UNET", "runs/unet.safetensors")
     course.setup()
+    assert torch.equal(torch.rand(2), first)
     _, own = capsys.readouterr().out.splitlines()
     assert own.startswith("$FACERECON_MODEL: ict.safetensors, $FACERECON_UNET: unet.safetensors; ")
 
