@@ -31,20 +31,13 @@ def _pca_covariance(samples, modes):
 
 
 def _pca_full_matrices(samples, modes):
-    mean = samples.mean(0)
-    _, s, v = torch.linalg.svd((samples - mean).flatten(1), full_matrices=True)
-    s = s / math.sqrt(len(samples) - 1)
-    basis = (s[:, None] * v[: len(s)]).unflatten(1, samples.shape[1:])
-    return mean, basis[:modes], s[:modes]
+    torch.linalg.svd((samples - samples.mean(0)).flatten(1), full_matrices=True)
+    return right_pca(samples, modes)
 
 
 def _pca_numpy_covariance(samples, modes):
-    x = samples.numpy().reshape(len(samples), -1)
-    values, vectors = np.linalg.eigh(np.cov(x.T))
-    deviation = np.sqrt(np.clip(values[::-1][:modes], 0, None))
-    basis = (vectors[:, ::-1][:, :modes] * deviation).T.reshape(modes, -1, 3)
-    parts = x.mean(0).reshape(-1, 3), basis, deviation
-    return tuple(torch.tensor(p.copy()).to(samples) for p in parts)
+    np.linalg.eigh(np.cov(samples.numpy().reshape(len(samples), -1).T))
+    return right_pca(samples, modes)
 
 
 def _pca_small_matrix(samples, modes):
@@ -53,18 +46,15 @@ def _pca_small_matrix(samples, modes):
     values, vectors = torch.linalg.eigh(x @ x.T / (len(x) - 1))
     order = values.argsort(descending=True)[:modes]
     deviation = values[order].clamp_min(0).sqrt()
-    directions = vectors[:, order].T @ x
-    basis = directions / directions.norm(dim=1, keepdim=True) * deviation[:, None]
+    basis = torch.nn.functional.normalize(vectors[:, order].T @ x, dim=1) * deviation[:, None]
     return mean, basis.reshape(modes, *samples.shape[1:]), deviation
 
 
 def _pca_numpy(samples, modes):
     x = samples.numpy().reshape(len(samples), -1).astype(np.float64)
-    mean = x.mean(0)
-    _, s, v = np.linalg.svd(x - mean, full_matrices=False)
-    s = s / np.sqrt(len(x) - 1)
-    shape = samples.shape[1:]
-    parts = mean.reshape(shape), (s[:, None] * v)[:modes].reshape(modes, *shape), s[:modes]
+    _, s, v = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    s, shape = s / np.sqrt(len(x) - 1), samples.shape[1:]
+    parts = x.mean(0).reshape(shape), (s[:, None] * v)[:modes].reshape(modes, *shape), s[:modes]
     return tuple(torch.from_numpy(p.copy()).to(samples.dtype) for p in parts)
 
 
@@ -93,10 +83,9 @@ def _shape_loops(mean, ai, ae, ci, ce):
     faces = []
     for a, e in zip(ci, ce, strict=True):
         p = mean.clone()
-        for weight, mode in zip(a, ai, strict=True):
-            p = p + weight * mode
-        for weight, mode in zip(e, ae, strict=True):
-            p += weight * mode
+        for weights, basis in ((a, ai), (e, ae)):
+            for weight, mode in zip(weights, basis, strict=True):
+                p += weight * mode
         faces.append(p)
     return torch.stack(faces)
 
@@ -118,15 +107,10 @@ def _fit_normal_equations(faces, mean, basis, noise=0.0):
 def _fit_stacked(faces, mean, basis, noise=0.0):
     """The prior as more rows of an ordinary least-squares problem."""
     rows = basis.flatten(1).double().T
-    if noise:
-        extra = noise * torch.eye(rows.shape[1], dtype=torch.float64)
-        rows = torch.cat([rows, extra])
-    answers = []
-    for face in faces:
-        offset = (face - mean).flatten().double()
-        right = torch.cat([offset, offset.new_zeros(len(rows) - len(offset))])
-        answers.append(torch.linalg.lstsq(rows, right[:, None]).solution[:, 0])
-    return torch.stack(answers).to(faces.dtype)
+    modes = rows.shape[1] if noise else 0
+    rows = torch.cat([rows, noise * torch.eye(modes, rows.shape[1], dtype=torch.float64)])
+    right = torch.nn.functional.pad((faces - mean).flatten(1).double(), (0, modes))
+    return torch.linalg.lstsq(rows, right.T).solution.T.to(faces.dtype)
 
 
 def _fit_svd(faces, mean, basis, noise=0.0):
@@ -146,21 +130,18 @@ def _fit_inverse(faces, mean, basis, noise=0.0):
 
 def _error_by_pseudo_inverse(faces, mean, basis, modes):
     rows = basis[:modes].flatten(1)
-    rebuilt = mean + ((faces - mean).flatten(1) @ torch.linalg.pinv(rows) @ rows).unflatten(
-        1, mean.shape
-    )
-    return (rebuilt - faces).norm(dim=-1).mean()
+    rebuilt = (faces - mean).flatten(1) @ torch.linalg.pinv(rows) @ rows
+    return (mean + rebuilt.unflatten(1, mean.shape) - faces).norm(dim=-1).mean()
 
 
 def _error_projected(faces, mean, basis, modes):
-    total = 0.0
-    for face in faces:
-        offset = face - mean
+    errors = []
+    for offset in faces - mean:
         left = offset.clone()
         for mode in basis[:modes]:
             left -= (offset * mode).sum() / (mode * mode).sum() * mode
-        total += float(left.pow(2).sum(-1).sqrt().mean())
-    return total / len(faces)
+        errors.append(float(left.pow(2).sum(-1).sqrt().mean()))
+    return sum(errors) / len(errors)
 
 
 # specificity_error ------------------------------------------------------------------------------
@@ -186,11 +167,9 @@ def of_pca(index, change):
 def of_shape(**changes):
     """Eq. 1 with changed arguments: name=change(argument)."""
 
-    def face_shape(*arguments):
-        named = dict(zip(("m", "ai", "ae", "ci", "ce"), arguments, strict=True))
-        return shape(*(changes.get(name, lambda x: x)(x) for name, x in named.items()))
-
-    return face_shape
+    names = ("m", "ai", "ae", "ci", "ce")
+    steps = [changes.get(name, lambda x: x) for name in names]
+    return lambda *arguments: shape(*(step(x) for step, x in zip(steps, arguments, strict=True)))
 
 
 MUTANTS = {
@@ -275,9 +254,7 @@ MUTANTS = {
         "the median": gap_measured(lambda gap: gap.norm(dim=-1).median()),
         "the mean error's length": gap_measured(lambda gap: gap.mean(0).norm(dim=-1).mean()),
         "with a prior": lambda f, m, b, k: (
-            (m + (fit(f, m, b[:k], 1.0) @ b[:k].flatten(1)).unflatten(1, m.shape) - f)
-            .norm(dim=-1)
-            .mean()
+            (m + torch.einsum("bk,kvc->bvc", fit(f, m, b[:k], 1.0), b[:k]) - f).norm(dim=-1).mean()
         ),
         "the mean of the faces for the mean face": lambda f, m, b, k: error(f, f.mean(0), b, k),
         "the mean not added again": lambda f, m, b, k: (gap(f, m, b, k) - m).norm(dim=-1).mean(),

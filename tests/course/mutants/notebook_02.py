@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from facerecon_lib.course.nb02_camera.checks import (
     orthographic_pose,
@@ -18,9 +19,8 @@ from facerecon_lib.face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, pos
 
 
 def _cross(v):
-    x, y, z = v.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    eye = torch.eye(3).to(v).expand(*v.shape, 3)
+    return torch.linalg.cross(v[..., None, :].expand_as(eye), eye).mT
 
 
 def _rodrigues(v, angle, axis, *, sine=torch.sin, cosine=torch.cos, eye=1.0):
@@ -28,35 +28,20 @@ def _rodrigues(v, angle, axis, *, sine=torch.sin, cosine=torch.cos, eye=1.0):
     return eye * torch.eye(3).to(v) + sine(t) * k + (1 - cosine(t)) * (k @ k)
 
 
+def _of_angle(v, angle):
+    return _rodrigues(v, angle, v / angle)
+
+
+def _length(v, squared=0.0):
+    return (v.square().sum(-1, keepdim=True) + squared).sqrt()
+
+
 def _eps(v):
-    angle = (v.square().sum(-1, keepdim=True) + 1e-20).sqrt()
-    return angle, v / angle
+    return _length(v, 1e-20), v / _length(v, 1e-20)
 
 
-def _naive(v):
-    angle = v.norm(dim=-1, keepdim=True)
-    return _rodrigues(v, angle, v / angle)
-
-
-def _where_after(v):
-    """Right at zero; its gradient is not: the dropped branch is 0 / 0."""
-    angle = v.square().sum(-1, keepdim=True).sqrt()
-    turned = _rodrigues(v, angle, v / angle)
-    return torch.where(angle[..., None] < 1e-8, torch.eye(3).to(v), turned)
-
-
-def _no_gradient_at_zero(v):
-    moving = (v.norm(dim=-1) > 1e-7)[..., None, None]
-    return torch.where(moving, _rodrigues(v, *_eps(v)), torch.eye(3).to(v))
-
-
-def _plus_constant(v):
-    angle = v.norm(dim=-1, keepdim=True) + 1e-2
-    return _rodrigues(v, angle, v / angle)
-
-
-def _matrix_exponential(v):
-    return torch.linalg.matrix_exp(_cross(v))
+def _where(still, turned):
+    return torch.where(still[..., None], torch.eye(3).to(turned), turned)
 
 
 def _by_quaternion(v):
@@ -137,25 +122,21 @@ def _not_centred(points, pixels):
 
 def _normal_equations(points, pixels):
     ones = torch.cat([points, torch.ones(len(points), 1)], 1)
-    seen = torch.stack([pixels[..., 0], -pixels[..., 1]], -1)
-    solved = torch.linalg.solve(ones.T @ ones, ones.T @ seen)  # (B, 4, 2), its last row the shift
-    affine = solved[:, :3].mT
-    gram = affine @ affine.mT  # the nearest pair of unit, square rows by the polar decomposition
-    values, vectors = torch.linalg.eigh(gram)
-    root = vectors @ torch.diag_embed(values.rsqrt()) @ vectors.mT
-    rows = root @ affine
+    flip = torch.tensor([1.0, -1.0])
+    seen = pixels * flip
+    affine = torch.linalg.solve(ones.T @ ones, ones.T @ seen)[:, :3].mT  # its last row: the shift
+    # the nearest pair of unit, square rows by the polar decomposition
+    values, vectors = torch.linalg.eigh(affine @ affine.mT)
+    rows = vectors @ torch.diag_embed(values.rsqrt()) @ vectors.mT @ affine
     per_mm = values.sqrt().mean(1)
-    third = torch.linalg.cross(rows[:, 0], rows[:, 1])
-    middle = points.mean(0)
-    shift = seen.mean(1) - per_mm[:, None] * (rows @ middle)
-    shift = torch.stack([shift[:, 0], -shift[:, 1]], -1)
-    return torch.stack([rows[:, 0], rows[:, 1], third], 1), per_mm, shift
+    third = torch.linalg.cross(rows[:, :1], rows[:, 1:])
+    shift = seen.mean(1) - per_mm[:, None] * (rows @ points.mean(0))
+    return torch.cat([rows, third], 1), per_mm, shift * flip
 
 
 def _pose_by_loop(points, pixels):
-    found = []
+    faces, centred = [], points.numpy() - points.numpy().mean(0)
     for seen in pixels.numpy():
-        centred = points.numpy() - points.numpy().mean(0)
         target = (seen - seen.mean(0)) * [1, -1]
         affine = (np.linalg.pinv(centred.astype(np.float64)) @ target).T
         u, s, vh = np.linalg.svd(affine)
@@ -163,8 +144,8 @@ def _pose_by_loop(points, pixels):
         rotation = np.vstack([rows, np.cross(*rows)])
         k = (s[0] + s[1]) / 2
         moved = k * (rows @ points.numpy().mean(0)) * [1, -1]
-        found.append((rotation, np.array(k), seen.mean(0) - moved))
-    return tuple(torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*found))  # noqa: B905
+        faces.append((rotation, np.array(k), seen.mean(0) - moved))
+    return tuple(torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*faces))  # noqa: B905
 
 
 MUTANTS = {
@@ -173,17 +154,15 @@ MUTANTS = {
         "the identity forgotten": lambda v: _rodrigues(v, *_eps(v), eye=0.0),
         "cos for 1 - cos": lambda v: _rodrigues(v, *_eps(v), cosine=lambda t: 1 - torch.cos(t)),
         "sin and cos swapped": lambda v: _rodrigues(v, *_eps(v), sine=torch.cos, cosine=torch.sin),
-        "K K^T for K K": lambda v: (
-            torch.eye(3).to(v)
-            + torch.sin(_eps(v)[0])[..., None] * _cross(_eps(v)[1])
-            + (1 - torch.cos(_eps(v)[0]))[..., None] * _cross(_eps(v)[1]) @ _cross(_eps(v)[1]).mT
+        "-K K for K K": lambda v: _rodrigues(v, *_eps(v), cosine=lambda t: 2 - torch.cos(t)),
+        "nan at zero": lambda v: _of_angle(v, _length(v)),
+        "gradient nan at zero": lambda v: _where(  # the dropped branch is 0 / 0
+            _length(v) < 1e-8, _of_angle(v, _length(v))
         ),
-        "nan at zero": _naive,
-        "gradient nan at zero": _where_after,
-        "no gradient at zero": _no_gradient_at_zero,
-        "a constant added to the angle": _plus_constant,
+        "no gradient at zero": lambda v: _where(_length(v) <= 1e-7, _rodrigues(v, *_eps(v))),
+        "a constant added to the angle": lambda v: _of_angle(v, v.norm(dim=-1)[:, None] + 1e-2),
         "F.normalize, and no gradient at zero": lambda v: _rodrigues(
-            v, v.norm(dim=-1, keepdim=True), torch.nn.functional.normalize(v, dim=-1)
+            v, v.norm(dim=-1, keepdim=True), F.normalize(v, dim=-1)
         ),
         "the angle of the whole batch": lambda v: _rodrigues(
             v, v.norm().expand(len(v), 1), v / (v.norm() + 1e-12)
@@ -194,9 +173,7 @@ MUTANTS = {
             @ axis_angle_to_matrix(v * v.new_tensor([1, 0, 0]))
         ),
         "only the first order": lambda v: torch.eye(3).to(v) + _cross(v),
-        "the first of the batch for all": lambda v: axis_angle_to_matrix(v[:1]).expand(
-            len(v), -1, -1
-        ),
+        "the first of the batch for all": lambda v: axis_angle_to_matrix(v[:1].expand_as(v)),
         "detached": lambda v: axis_angle_to_matrix(v.detach()),
         "the angle wrapped to [0, pi]": lambda v: axis_angle_to_matrix(
             v / _eps(v)[0] * _eps(v)[0].clamp(max=math.pi)
@@ -249,9 +226,7 @@ MUTANTS = {
             )
         ),
         "M in the rotation": pose_but(rotation=lambda pose, p, x: MODEL_TO_CAMERA @ pose[0]),
-        "one pose for the batch": lambda p, x: orthographic_pose(
-            p, x.mean(0, keepdim=True).expand_as(x)
-        ),
+        "one pose for the batch": lambda p, x: orthographic_pose(p, x.mean(0).expand_as(x)),
         "the shift forgotten": lambda p, x: orthographic_pose(p, x)[:2],
         "scale with an axis too many": pose_but(per_mm=lambda pose, p, x: pose[1][:, None]),
     },
@@ -259,12 +234,8 @@ MUTANTS = {
 
 ALTERNATIVES = {
     "rotation_matrix": {
-        "the norm, clamped": lambda v: _rodrigues(
-            v,
-            v.norm(dim=-1, keepdim=True).clamp(min=1e-8),
-            v / v.norm(dim=-1, keepdim=True).clamp(min=1e-8),
-        ),
-        "the matrix exponential": _matrix_exponential,
+        "the norm, clamped": lambda v: _of_angle(v, v.norm(dim=-1, keepdim=True).clamp(min=1e-8)),
+        "the matrix exponential": lambda v: torch.linalg.matrix_exp(_cross(v)),
         "by the quaternion": _by_quaternion,
         "a small number under the root": lambda v: _rodrigues(v, *_eps(v)),
         "one vector after the other": _by_loop,

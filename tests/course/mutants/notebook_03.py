@@ -20,11 +20,8 @@ from facerecon_lib.course.nb03_lighting.checks import (
     times,
     under,
 )
-from facerecon_lib.face.lighting import ambient_lighting
-from facerecon_lib.face.lighting import sh_basis as library_basis
-from facerecon_lib.face.lighting import shade as library_shade
-from facerecon_lib.face.mesh import face_normals
-from facerecon_lib.face.mesh import vertex_normals as library_normals
+from facerecon_lib.face.lighting import ambient_lighting, sh_basis, shade
+from facerecon_lib.face.mesh import face_normals, vertex_normals
 
 # Normals ----------------------------------------------------------------------------------------
 
@@ -34,16 +31,14 @@ def not_unit(vertices, faces):
 
 
 def mean_of_crosses(vertices, faces):
-    total = summed(vertices, faces, crosses(vertices, faces))
     count = torch.bincount(faces.reshape(-1), minlength=vertices.shape[1]).clamp(min=1)
-    return total / count[:, None]
+    return not_unit(vertices, faces) / count[:, None]
 
 
 def with_wrong_corner(vertices, faces):
-    a, b, c = (vertices[:, faces[:, i]] for i in range(3))
-    return F.normalize(
-        summed(vertices, faces, torch.linalg.cross(b - a, c - vertices[:, :1])), dim=-1
-    )
+    a, b, _ = vertices[:, faces].unbind(2)
+    wrong = torch.linalg.cross(b - a, vertices[:, :1] - a)
+    return F.normalize(summed(vertices, faces, wrong), dim=-1)
 
 
 def by_angle(vertices, faces):
@@ -58,19 +53,13 @@ def by_angle(vertices, faces):
 
 def by_root_of_area(vertices, faces):
     cross = crosses(vertices, faces)
-    return F.normalize(
-        summed(vertices, faces, cross / cross.norm(dim=-1, keepdim=True).sqrt()), dim=-1
-    )
+    root = cross / cross.norm(dim=-1, keepdim=True).sqrt()
+    return F.normalize(summed(vertices, faces, root), dim=-1)
 
 
-def not_unit_when_small(vertices, faces):
-    total = not_unit(vertices, faces)
-    return total / total.norm(dim=-1, keepdim=True).clamp(min=1.0)
-
-
-def detached_length(vertices, faces):
-    total = not_unit(vertices, faces)
-    return total / total.norm(dim=-1, keepdim=True).detach().clamp(min=1e-12)
+def divided(length):
+    """The sums, divided by length(of their lengths)."""
+    return lambda v, f: not_unit(v, f) / length(not_unit(v, f).norm(dim=-1, keepdim=True))
 
 
 def normals_in_a_loop(vertices, faces):
@@ -96,10 +85,8 @@ def normals_by_matrix(vertices, faces):
 
 def normals_in_place(vertices, faces):
     cross = crosses(vertices, faces) / 2  # areas; a factor does not matter
-    total = torch.zeros_like(vertices)
-    total.scatter_add_(
-        1, faces.T.reshape(1, -1, 1).expand(len(vertices), -1, 3), cross.repeat(1, 3, 1)
-    )
+    index = faces.T.reshape(1, -1, 1).expand(len(vertices), -1, 3)
+    total = torch.zeros_like(vertices).scatter_add_(1, index, cross.repeat(1, 3, 1))
     return F.normalize(total, dim=2)
 
 
@@ -108,7 +95,7 @@ def normals_in_place(vertices, faces):
 
 def changed(index, change):
     def mutant(normals):
-        columns = list(library_basis(normals).unbind(-1))
+        columns = list(sh_basis(normals).unbind(-1))
         columns[index] = change(columns[index], *normals.unbind(-1))
         return torch.stack(columns, -1)
 
@@ -116,10 +103,8 @@ def changed(index, change):
 
 
 def basis_in_loops(normals):
-    flat = normals.reshape(-1, 3)
     rows = []
-    for n in flat:
-        x, y, z = n
+    for x, y, z in normals.reshape(-1, 3):
         row = [C0 + 0 * x, C1 * y, C1 * z, C1 * x, C2 * x * y, C2 * y * z]
         row += [C20 * (2 * z * z - x * x - y * y), C2 * x * z, C2 / 2 * (x * x - y * y)]
         rows.append(torch.stack(row))
@@ -141,15 +126,12 @@ def basis_by_filling(normals):
 
 
 def shade_in_loops(albedo, normals, lighting):
-    total = torch.zeros_like(albedo)
-    values = library_basis(normals)
-    for k in range(9):
-        total = total + values[:, :, k, None] * lighting[:, None, k]
-    return total * albedo
+    values = sh_basis(normals)
+    return albedo * sum(values[:, :, k, None] * lighting[:, None, k] for k in range(9))
 
 
 def shade_face_by_face(albedo, normals, lighting):
-    faces = [a * (library_basis(n) @ g) for a, n, g in zip(albedo, normals, lighting, strict=True)]
+    faces = [a * (sh_basis(n) @ g) for a, n, g in zip(albedo, normals, lighting, strict=True)]
     return torch.stack(faces)
 
 
@@ -158,8 +140,7 @@ def shade_face_by_face(albedo, normals, lighting):
 
 def one_face_of_all(albedo, normals, colours, weights, ridge=1e-3):
     flat = [t.reshape(1, -1, 3) for t in (albedo, normals, colours)]
-    found = solved()(*flat, weights.reshape(1, -1), ridge)
-    return found.expand(len(albedo), -1, -1)
+    return solved()(*flat, weights.reshape(1, -1), ridge).expand(len(albedo), -1, -1)
 
 
 def ridge_spares_first(albedo, normals, colours, weights, ridge=1e-3):
@@ -168,7 +149,7 @@ def ridge_spares_first(albedo, normals, colours, weights, ridge=1e-3):
     pull[0, 0] = 0
     each = []
     for k in range(3):
-        rows = albedo[..., k : k + 1] * library_basis(normals)
+        rows = albedo[..., k : k + 1] * sh_basis(normals)
         right = rows.mT @ (w * colours[..., k : k + 1])
         each.append(torch.linalg.solve(rows.mT @ (w * rows) + pull, right))
     return torch.cat(each, -1)
@@ -178,36 +159,31 @@ def light_by_stacking(albedo, normals, colours, weights, ridge=1e-3):
     """Rows of the ridge under those of the data, and one least-squares call."""
     start = ambient_lighting(1, dtype=albedo.dtype)[0]
     root = (weights / weights.sum(-1, keepdim=True)).sqrt()[..., None]
+    below = math.sqrt(ridge) * torch.eye(9).to(root).expand(len(root), -1, -1)
     each = []
     for k in range(3):
-        rows = root * albedo[..., k : k + 1] * library_basis(normals)
-        below = math.sqrt(ridge) * torch.eye(9).to(rows).expand(len(rows), -1, -1)
-        right = root * colours[..., k : k + 1]
-        pull = math.sqrt(ridge) * start[:, k : k + 1].expand(len(rows), -1, -1)
-        each.append(torch.linalg.lstsq(torch.cat([rows, below], 1), torch.cat([right, pull], 1)))
-    return torch.cat([found.solution for found in each], -1)
+        rows = root * albedo[..., k : k + 1] * sh_basis(normals)
+        right = torch.cat([root * colours[..., k : k + 1], below @ start[:, k : k + 1]], 1)
+        each.append(torch.linalg.lstsq(torch.cat([rows, below], 1), right).solution)
+    return torch.cat(each, -1)
 
 
 def light_by_numpy(albedo, normals, colours, weights, ridge=1e-3):
-    out = np.zeros((len(albedo), 9, 3))
-    for b in range(len(albedo)):
-        values = library_basis(normals[b].double()).numpy()
-        w = weights[b].double().numpy()
+    out, start = np.zeros((len(albedo), 9, 3)), math.sqrt(4 * math.pi) * np.eye(9)[0]
+    inputs = (x.double().numpy() for x in (albedo, sh_basis(normals), colours, weights))
+    for b, (skin, values, colour, w) in enumerate(zip(*inputs, strict=True)):
         w = w / w.sum()
         for k in range(3):
-            rows = albedo[b, :, k].double().numpy()[:, None] * values
-            start = np.zeros(9)
-            start[0] = math.sqrt(4 * math.pi)
+            rows = skin[:, k, None] * values
             left = rows.T @ np.diag(w) @ rows + ridge * np.eye(9)
-            right = rows.T @ (w * colours[b, :, k].double().numpy()) + ridge * start
-            out[b, :, k] = np.linalg.solve(left, right)
+            out[b, :, k] = np.linalg.solve(left, rows.T @ (w * colour[:, k]) + ridge * start)
     return torch.from_numpy(out).to(albedo.dtype)
 
 
 def light_by_one_system(albedo, normals, colours, weights, ridge=1e-3):
     """All channels at once by einsum, the ambient light on the right side."""
     w = weights / weights.sum(1, keepdim=True)
-    rows = albedo[..., None] * library_basis(normals)[..., None, :]  # (b, v, c, k)
+    rows = albedo[..., None] * sh_basis(normals)[..., None, :]  # (b, v, c, k)
     left = torch.einsum("bv,bvck,bvcj->bckj", w, rows, rows)
     left = left + ridge * torch.eye(9).to(rows)
     right = torch.einsum("bv,bvck,bvc->bck", w, rows, colours)
@@ -234,19 +210,17 @@ MUTANTS = {
         ),
         "normalised over the vertices": lambda v, f: F.normalize(not_unit(v, f), dim=1),
         "one normal per triangle": face_normals,
-        "the first mesh's normals for all": lambda v, f: library_normals(v[:1], f).expand_as(v),
+        "the first mesh's normals for all": lambda v, f: vertex_normals(v[:1], f).expand_as(v),
         "away from the mesh's middle": lambda v, f: F.normalize(v - v.mean(1, True), dim=-1),
-        "nan where no triangle is": lambda v, f: (
-            not_unit(v, f) / not_unit(v, f).norm(dim=-1)[..., None]
-        ),
-        "no gradient": lambda v, f: library_normals(v.detach(), f),
+        "nan where no triangle is": divided(lambda length: length),
+        "no gradient": lambda v, f: vertex_normals(v.detach(), f),
         "a corner of another triangle": with_wrong_corner,
         "a constant": lambda v, f: torch.tensor([0.0, 0, 1]).expand_as(v),
         "weighted by the corners' angles": by_angle,
         "weighted by the square root of the area": by_root_of_area,
-        "divided by a length of at least 1": not_unit_when_small,
-        "the length detached": detached_length,
-        "as many vertices as the triangles name": lambda v, f: library_normals(
+        "divided by a length of at least 1": divided(lambda length: length.clamp(min=1.0)),
+        "the length detached": divided(lambda length: length.detach().clamp(min=1e-12)),
+        "as many vertices as the triangles name": lambda v, f: vertex_normals(
             v[:, : f.max() + 1], f
         ),
     },
@@ -263,30 +237,26 @@ MUTANTS = {
         "the third digit of band 1 wrong": lambda n: basis(n, c1=0.482),
         "xz and yz swapped": reordered(0, 1, 2, 3, 4, 7, 6, 5, 8),
         "pi under the root's wrong side": times(torch.full((9,), math.pi)),
-        "y and z swapped": lambda n: library_basis(n[..., [0, 2, 1]]),
-        "float32 always": lambda n: library_basis(n.float()),
-        "two axes only": lambda n: library_basis(n.reshape(-1, 3)),
-        "four functions": lambda n: library_basis(n)[..., :4],
-        "stacked along the wrong axis": lambda n: library_basis(n).movedim(-1, 0),
-        "no gradient": lambda n: library_basis(n.detach()),
+        "y and z swapped": lambda n: sh_basis(n[..., [0, 2, 1]]),
+        "float32 always": lambda n: sh_basis(n.float()),
+        "two axes only": lambda n: sh_basis(n.reshape(-1, 3)),
+        "four functions": lambda n: sh_basis(n)[..., :4],
+        "stacked along the wrong axis": lambda n: sh_basis(n).movedim(-1, 0),
+        "no gradient": lambda n: sh_basis(n.detach()),
     },
     "shade": {
-        "light laid out colour by colour": lambda a, n, g: library_shade(
-            a, n, g.reshape(-1, 3, 9).mT
-        ),
-        "albedo plus light": lambda a, n, g: a + library_basis(n) @ g,
-        "four functions": lambda a, n, g: a * (library_basis(n)[..., :4] @ g[:, :4]),
-        "the absolute value": lambda a, n, g: library_shade(a, n, g).abs(),
-        "the colours of the light in reverse": lambda a, n, g: library_shade(a, n, g.flip(-1)),
-        "one albedo per face": lambda a, n, g: library_shade(a.mean(1, True).expand_as(a), n, g),
-        "no gradient to the normals": lambda a, n, g: library_shade(a, n.detach(), g),
-        "the constant function left out": lambda a, n, g: (
-            a * (library_basis(n)[..., 1:] @ g[:, 1:])
-        ),
-        "a mean over the nine": lambda a, n, g: library_shade(a, n, g) / 9,
-        "normals that point inwards": lambda a, n, g: library_shade(a, -n, g),
+        "light laid out colour by colour": lambda a, n, g: shade(a, n, g.reshape(-1, 3, 9).mT),
+        "albedo plus light": lambda a, n, g: a + sh_basis(n) @ g,
+        "four functions": lambda a, n, g: a * (sh_basis(n)[..., :4] @ g[:, :4]),
+        "the absolute value": lambda a, n, g: shade(a, n, g).abs(),
+        "the colours of the light in reverse": lambda a, n, g: shade(a, n, g.flip(-1)),
+        "one albedo per face": lambda a, n, g: shade(a.mean(1, True).expand_as(a), n, g),
+        "no gradient to the normals": lambda a, n, g: shade(a, n.detach(), g),
+        "the constant function left out": lambda a, n, g: a * (sh_basis(n)[..., 1:] @ g[:, 1:]),
+        "a mean over the nine": lambda a, n, g: shade(a, n, g) / 9,
+        "normals that point inwards": lambda a, n, g: shade(a, -n, g),
         "light summed over colours": under(lambda light: light.sum(-1, keepdim=True)),
-        "albedo twice": lambda a, n, g: library_shade(a * a, n, g),
+        "albedo twice": lambda a, n, g: shade(a * a, n, g),
         "no gradient to the light": under(lambda light: light.detach()),
     },
     "light_from_colours": {
@@ -306,14 +276,10 @@ MUTANTS = {
         "the first face's light for all": lambda *a, **k: solved()(*a, **k)[:1].expand(
             len(a[0]), 9, 3
         ),
-        "ambient light, whatever the colours": lambda a, *rest: ambient_lighting(
-            len(a), dtype=a.dtype
-        ),
+        "whatever the colours": lambda a, *rest: ambient_lighting(len(a), dtype=a.dtype),
         "transposed": lambda *arguments: solved()(*arguments).mT,
         "the batch as one face": one_face_of_all,
-        "weights of 0 and 1": solved(
-            weights=lambda came: (came["weights"] > 0).to(came["weights"])
-        ),
+        "weights of 0 and 1": solved(weights=lambda came: came["weights"].sign()),
         "another ridge where none is given": lambda a, n, c, w, r=1e-2: solved()(a, n, c, w, r),
         "the ridge spares the first row": ridge_spares_first,
     },
@@ -326,10 +292,7 @@ MUTANTS = {
         "no axis for the vertices": lambda a, g, f: (a * f, g / f),
         "skin clamped": lambda a, g, f: ((a * f[:, None]).clamp(0, 1), g / f[:, None]),
         "added, not multiplied": lambda a, g, f: (a + f[:, None], g - f[:, None]),
-        "the light by the factors' mean": lambda a, g, f: (
-            a * f[:, None],
-            g / f.mean(-1)[:, None, None],
-        ),
+        "the light by the mean": lambda a, g, f: (a * f[:, None], g / f.mean(-1)[:, None, None]),
         "the skin alone": lambda a, g, f: a * f[:, None],
     },
 }
@@ -345,7 +308,7 @@ ALTERNATIVES = {
         "filled in, other forms of band 2": basis_by_filling,
     },
     "shade": {
-        "einsum": lambda a, n, g: torch.einsum("bvc,bvk,bkc->bvc", a, library_basis(n), g),
+        "einsum": lambda a, n, g: torch.einsum("bvc,bvk,bkc->bvc", a, sh_basis(n), g),
         "a loop over the functions": shade_in_loops,
         "a loop over the faces": shade_face_by_face,
     },
