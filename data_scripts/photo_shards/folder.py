@@ -33,12 +33,12 @@ Meta = dict[str, tuple[str, dict[str, int]]]
 
 
 class FolderError(FacereconError):
-    """An unusable folder or table. One line: which, what is wrong, what to do."""
+    """An unusable folder or table."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A file that is called as a photo is; nobody has looked into it yet."""
+    """A file that is called as a photo is."""
 
     path: Path
     name: str  # relative to the folder, for people: bytes that are no text are escaped
@@ -59,9 +59,6 @@ class PhotoFolder:
         """Of which photos there are, and who is on them."""
         lines = (f"{p.name}\t{p.key}\t{p.person}" for p in self.photos)
         return sha256("\n".join(lines).encode()).hexdigest()[:32]
-
-
-# The files --------------------------------------------------------------------------------------
 
 
 def list_photos(source: Path, meta: Meta | None = None) -> PhotoFolder:

@@ -12,12 +12,12 @@ in the shard, and the sample's checksum.
 Notebook 06, section 2.3: the photos that training reads.
 """
 
+import contextlib
 import json
 import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -159,8 +159,9 @@ def prepare_photo(
         return row | {"reason": _without_path(error, photo)}, None
     except Exception as error:  # one photo in 160,000 may be one that nobody thought of
         if device != "cpu" and isinstance(error, RuntimeError) and not _works(device, error):
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ShardsError(
-                f"--device {device}: failed ({_first_line(error)}); the same command resumes"
+                f"--device {device}: failed ({why}); the same command resumes"
             ) from error
         return row | {"reason": f"{type(error).__name__}: {_without_path(error, photo)}"}, None
 
@@ -180,13 +181,10 @@ def reason_against(quality: Quality, settings: Settings) -> str:
 
 def _works(device: str, error: RuntimeError) -> bool:
     """Whether the device has nothing to do with an error."""
-    if isinstance(error, torch.OutOfMemoryError):  # the next GPU may have room for the photo
-        return False
-    try:
+    with contextlib.suppress(RuntimeError):
         torch.ones(1, device=device).sum().item()
-    except RuntimeError:
-        return False
-    return True
+        return not isinstance(error, torch.OutOfMemoryError)  # the next GPU may have room for it
+    return False
 
 
 def _without_path(error: Exception, photo: Photo) -> str:
@@ -194,10 +192,6 @@ def _without_path(error: Exception, photo: Photo) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return one_line(str(error).removeprefix(f"{photo.path}: "))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 # A share of them --------------------------------------------------------------------------------
@@ -268,7 +262,7 @@ def _prepare_shard(
         partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(out: Path, rank: int, world: int) -> Iterator[None]:
     """Raises ShardsError where another run is at this share."""
     path = out / WORK / f"{rank}-of-{world}.lock"

@@ -12,7 +12,9 @@ import tempfile
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
+from facerecon_lib.cli.console import writing
 from facerecon_lib.data.shards.files import ShardsError, write_index
 from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.downloads import sha256_of
@@ -32,9 +34,6 @@ MEASURES = tuple(Quality.__dataclass_fields__)
 COLUMNS = ("photo", "status", "reason", "person", "shard", "key", "flags", *MEASURES, *ABOUT)
 
 
-# The settings -----------------------------------------------------------------------------------
-
-
 def description(settings: Settings, folder: PhotoFolder, meta: Path | None) -> dict:
     """Everything that the bytes depend on."""
     return {
@@ -46,6 +45,10 @@ def description(settings: Settings, folder: PhotoFolder, meta: Path | None) -> d
     }
 
 
+def _refuse(out: Path, why: str, todo: str = "choose another --out") -> NoReturn:
+    raise ShardsError(f"{out}: {why}; {todo}") from None
+
+
 def check_output(out: Path, facts: dict) -> bool:
     """Whether this preparation was begun in the folder. Raises ShardsError where another was."""
     try:
@@ -54,24 +57,17 @@ def check_output(out: Path, facts: dict) -> bool:
             raise ValueError("it does not hold settings")
     except FileNotFoundError:
         if strange := next(out.glob("*.tar"), None):
-            name = strange.name
-            raise ShardsError(
-                f"{out}: holds {name}, which this script did not write; choose another --out"
-            ) from None
+            _refuse(out, f"holds {strange.name}, which this script did not write")
         return False
     except NotADirectoryError:
-        raise ShardsError(f"{out}: is a file; choose another --out") from None
+        _refuse(out, "is a file")
     except (OSError, ValueError) as error:
-        raise ShardsError(
-            f"{out / SETTINGS_FILE}: cannot be read ({one_line(error)}); choose another --out"
-        ) from None
+        _refuse(out / SETTINGS_FILE, f"cannot be read ({one_line(error)})")
     before, now = (f["settings"] | {k: f.get(k) for k in CLAIMED} for f in (stored, facts))
     for name, value in now.items():
         if before.get(name) != value:
             change = DIGESTS.get(name, f"{name} = {before.get(name)}, and now it is {value}")
-            raise ShardsError(
-                f"{out}: was begun with {change}; set it as it was, or choose another --out"
-            )
+            _refuse(out, f"was begun with {change}", "set it as it was, or choose another --out")
     return True
 
 
@@ -80,15 +76,13 @@ def check_retry(out: Path, begun: bool) -> None:
     if not begun:
         raise ShardsError(f"--retry: nothing is prepared in {out} yet; leave it out")
     if not (out / WORK).is_dir():
-        raise ShardsError(
-            f"--retry: {out / WORK} is gone, which says what is broken; without --retry all photos "
-            "are prepared again"
-        )
+        what = "is gone, which says what is broken; without --retry all photos are prepared again"
+        raise ShardsError(f"--retry: {out / WORK} {what}")
 
 
 def claim_output(out: Path, facts: dict) -> None:
-    """Make the folder, or resume in it. Raises ShardsError as `check_output`, and of the disk."""
-    try:
+    """Make the folder, or resume in it. Raises FacereconError."""
+    with writing(out):
         if not check_output(out, facts):
             (out / WORK).mkdir(parents=True, exist_ok=True)
             with write_whole(out / SETTINGS_FILE) as partial:
@@ -96,13 +90,6 @@ def claim_output(out: Path, facts: dict) -> None:
         (out / WORK).mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=out / WORK):
             pass
-    except OSError as error:
-        raise ShardsError(
-            f"{out}: cannot be written ({error.strerror or error}); choose another --out"
-        ) from None
-
-
-# The report -------------------------------------------------------------------------------------
 
 
 def write_report(job: Job, unread: list[str]) -> dict | None:
@@ -135,7 +122,7 @@ def write_report(job: Job, unread: list[str]) -> dict | None:
             for status in STATUSES[1:]
         },
     }
-    try:
+    with writing(job.out):
         write_index(job.out)
         with (
             write_whole(job.out / "report.csv") as partial,
@@ -145,10 +132,8 @@ def write_report(job: Job, unread: list[str]) -> dict | None:
             table.writeheader()
             for row in rows:
                 quality = row.get("quality", {})
-                marks = " ".join(quality.get("flags", []))
-                table.writerow(row | row["about"] | quality | {"flags": marks})
+                flags = {"flags": " ".join(quality.get("flags", []))}
+                table.writerow(row | row["about"] | quality | flags)
         with write_whole(job.out / "report.json") as partial:
             partial.write_text(json.dumps(report, indent=1))
-    except OSError as error:
-        raise ShardsError(f"{job.out}: cannot be written ({error.strerror or error})") from None
     return report

@@ -47,10 +47,8 @@ def run(
     table = {"auto": find_meta(source), "none": None}.get(meta, Path(meta))
     folder = list_photos(source, read_meta(table) if table else None)
     if table and not any("identity" in photo.about for photo in folder.photos):
-        raise FolderError(
-            f"{table}: knows none of the {len(folder.photos):,} photos in {source}; check both, or "
-            "leave it out with --meta none"
-        )
+        none = f"knows none of the {len(folder.photos):,} photos in {source}"
+        raise FolderError(f"{table}: {none}; check both, or leave it out with --meta none")
     job = Job(out, folder.photos, settings, device, retry)
     facts = description(settings, folder, table)
     if rank == 0:
@@ -101,9 +99,7 @@ def _place(processes: int) -> tuple[int, int, int]:
     except ValueError:
         rank, world, local = -1, 0, 0
     if not (0 <= rank < world and local >= 0):
-        raise ShardsError(
-            "RANK, LOCAL_RANK and WORLD_SIZE of the environment do not agree; unset them"
-        )
+        raise ShardsError("RANK, LOCAL_RANK and WORLD_SIZE do not agree; unset them")
     if world > 1 and processes > 1:
         raise ShardsError("--processes: torchrun has started some already; leave it out")
     return rank, local, world
