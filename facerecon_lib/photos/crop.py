@@ -35,9 +35,8 @@ def align(
 ) -> Crop:
     """Square crop of `margin` times the larger side of the landmarks' box, scaled to `size`.
 
-    No roll is taken out: the pose's rotation carries it. Where the crop leaves the photo its edge
-    is repeated and `valid` is 0. Shrinking averages, so nothing aliases. Raises `ValueError` for
-    landmarks that are not finite or span no area.
+    No roll is taken out: the pose's rotation carries it. Shrinking averages, so nothing aliases.
+    Raises `ValueError` for landmarks that are not finite or span no area.
     """
     points = torch.as_tensor(landmarks, dtype=torch.float64)
     low, high = points.amin(0), points.amax(0)

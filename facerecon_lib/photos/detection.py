@@ -151,11 +151,10 @@ def detect(
     allow_download: bool = False,
     device: str = "cpu",
 ) -> Detection:
-    """One face of the photo and its 68 landmarks: the largest, or number `face` (1 the largest).
+    """One face of the photo and its 68 landmarks: number `face`, 1 (the largest) if None.
 
     `detector` is "face-alignment", "dlib", or None: the first whose weights are on this machine.
-    Nothing is downloaded unless `allow_download`. Raises `DetectionError`, one line: no face, no
-    face of that number, or no landmark detector.
+    Nothing is downloaded unless `allow_download`. Raises `DetectionError`, one line.
     """
     photo = photo if isinstance(photo, Photo) else Photo(np.asarray(photo))
     name, pixels, number = photo.name, photo.pixels, 1 if face is None else face

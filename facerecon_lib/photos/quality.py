@@ -103,7 +103,7 @@ def measure_quality(
 
 
 def blur_effect(image: Float[np.ndarray, "height width 3"]) -> float:
-    """0 sharp to 1 blurred: how little a further blur takes away (Crete et al., 2007)."""
+    """0 sharp to 1 blurred: how little a further blur takes away."""
     from skimage.measure import blur_effect  # takes a moment to import
 
     grey = image.mean(-1)
@@ -120,10 +120,7 @@ def face_mask(points: Float[np.ndarray, "68 2"], size: int) -> np.ndarray:
 
 
 def head_angles(landmarks: Float[np.ndarray, "68 2"]) -> tuple[float, float, float]:
-    """Yaw, pitch and roll in degrees of a face whose landmarks are in pixels, y down.
-
-    From the scaled orthographic pose of the mean face's points without the jaw.
-    """
+    """Yaw, pitch and roll in degrees, from the orthographic pose of the points without the jaw."""
     flat = torch.from_numpy((landmarks[INNER] * (1, -1)).astype(np.float64))
     rotation = orthographic_pose(_mean_points(), flat[None])[0][0].numpy()
     x, y, z = rotation[:, 2]  # where the face looks

@@ -30,9 +30,8 @@ def spread_landmarks(low, high):
 def test_the_crop_is_the_landmark_box_with_its_margin(sample):
     points = detection.sample_detection().landmarks
     crop = align(sample.pixels, points)
-    assert crop.image.shape == (1, 3, 224, 224)
-    assert crop.valid.shape == (1, 1, 224, 224)
-    assert crop.matrix.shape == (2, 3)
+    shapes = [tuple(x.shape) for x in (crop.image, crop.valid, crop.matrix)]
+    assert shapes == [(1, 3, 224, 224), (1, 1, 224, 224), (2, 3)]
     low, high = crop.landmarks[0].amin(0), crop.landmarks[0].amax(0)
     assert torch.allclose((low + high) / 2, torch.tensor(112.0), atol=1e-3)
     assert (high - low).max().item() == pytest.approx(224 / 1.3, abs=1e-3)
@@ -46,9 +45,8 @@ def test_the_crop_is_the_landmark_box_with_its_margin(sample):
 def test_every_crop_pixel_shows_the_photo_where_the_matrix_says(side):
     """Enlarged and shrunk alike: half a pixel off would fail by a hundred times the tolerance."""
     photo = coordinate_photo(240, 250)
-    crop = align(
-        photo, spread_landmarks((20.3, 17.9), (20.3 + side, 17.9 + side)), size=64, margin=1.05
-    )
+    landmarks = spread_landmarks((20.3, 17.9), (20.3 + side, 17.9 + side))
+    crop = align(photo, landmarks, size=64, margin=1.05)
     centres = torch.cartesian_prod(torch.arange(64) + 0.5, torch.arange(64) + 0.5).flip(-1)
     expected = crop_to_photo(centres.double(), crop.matrix).reshape(64, 64, 2)
     inner = (expected > 5).all(-1) & (expected[..., 0] < 245) & (expected[..., 1] < 235)
@@ -93,16 +91,11 @@ finite = st.floats(-9000, 9000, allow_nan=False, width=32)
 @settings(deadline=None, max_examples=40)
 @given(left=finite, top=finite, side=st.floats(5, 8000, width=32), seed=st.integers(0, 2**31))
 def test_crop_and_photo_coordinates_undo_each_other(left, top, side, seed):
-    crop = align(
-        np.zeros((8, 8, 3), np.uint8), spread_landmarks((left, top), (left + side, top)), 16
-    )
+    landmarks = spread_landmarks((left, top), (left + side, top))
+    matrix = align(np.zeros((8, 8, 3), np.uint8), landmarks, 16).matrix
     points = torch.from_numpy(np.random.default_rng(seed).uniform(-9000, 9000, (5, 2)))
-    assert torch.allclose(
-        crop_to_photo(photo_to_crop(points, crop.matrix), crop.matrix), points, atol=1e-6
-    )
-    single = points.float()
-    back = crop_to_photo(photo_to_crop(single, crop.matrix), crop.matrix)
-    assert back.dtype == torch.float32
+    assert torch.allclose(crop_to_photo(photo_to_crop(points, matrix), matrix), points, atol=1e-6)
+    assert crop_to_photo(photo_to_crop(points.float(), matrix), matrix).dtype == torch.float32
 
 
 def test_landmarks_come_back_from_the_crop_to_a_thousandth_of_a_pixel(sample):

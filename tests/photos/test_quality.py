@@ -1,11 +1,14 @@
 """Measures of a face's quality: angles are the head's, blur is blur, and dark skin is no fault."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
 
 from facerecon_lib.face.camera import axis_angle_to_matrix
+from facerecon_lib.face.landmarks68 import FIVE
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import FaceBox, sample_detection, sample_photo
@@ -23,8 +26,7 @@ GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0)
 
 
 def five_of(landmarks: np.ndarray) -> np.ndarray:
-    eyes = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
-    return np.float32([*eyes, landmarks[30], landmarks[48], landmarks[54]])
+    return np.float32([landmarks[part].mean(0) for part in FIVE])
 
 
 def quality_of(pixels: np.ndarray, landmarks: np.ndarray, faces: list[FaceBox] | None = None):
@@ -95,8 +97,6 @@ def test_other_faces_points_and_edges_are_noticed():
 
 
 def test_every_flag_has_a_number_and_a_limit():
-    from dataclasses import replace
-
     assert GOOD.flags() == ()
     for flag in FLAGS:
         name, limit, words = LIMITS[flag]
@@ -109,8 +109,6 @@ def test_every_flag_has_a_number_and_a_limit():
 def test_the_mask_is_the_hull_of_the_points():
     points = np.float32([[20, 30], [80, 30], [80, 90], [20, 90], *[[50, 60]] * 64])
     mask = face_mask(points, 100)
-    assert mask[31, 21]
-    assert mask[88, 78]
-    assert not mask[20, 50]
-    assert not mask[95, 50]
+    assert mask[[31, 88], [21, 78]].all()
+    assert not mask[[20, 95], 50].any()
     assert mask.sum() == pytest.approx(60 * 60, rel=0.05)

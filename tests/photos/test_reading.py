@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -21,16 +22,14 @@ def colours():
     return pixels
 
 
-def png16(samples, colour_type):
-    """Bytes of a 16-bit PNG, which Pillow cannot write for all colour types."""
-    height, width = samples.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+def chunk(name, data):
+    crc = struct.pack(">I", zlib.crc32(name + data))
+    return struct.pack(">I", len(data)) + name + data + crc
 
-    def chunk(name, data):
-        crc = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + crc
 
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+def png(width, height, bits, colour_type, rows):
+    """Bytes of a PNG; Pillow cannot write 16 bits for all colour types."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -55,19 +54,13 @@ def test_a_plain_png_is_read_as_it_is(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_exif_orientation_is_undone(orientation):
-    stored = {
-        1: lambda p: p,
-        2: lambda p: p[:, ::-1],
-        3: lambda p: p[::-1, ::-1],
-        4: lambda p: p[::-1],
-        5: lambda p: p.transpose(1, 0, 2),
-        6: lambda p: np.rot90(p, 1),
-        7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
-        8: lambda p: np.rot90(p, -1),
-    }[orientation](colours())
+    p = colours()
+    turns = [p, p[:, ::-1], p[::-1, ::-1], p[::-1], p.transpose(1, 0, 2), np.rot90(p, 1)]
+    turns += [p[::-1, ::-1].transpose(1, 0, 2), np.rot90(p, -1)]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = saved(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    stored = np.ascontiguousarray(turns[orientation - 1])
+    data = saved(Image.fromarray(stored), "PNG", exif=exif)
     np.testing.assert_array_equal(load_image(data).pixels, colours())
 
 
@@ -83,7 +76,8 @@ RAMP = np.linspace(0, 65535, 6).astype(np.uint16)[None].repeat(4, 0)
 def test_16_bit_png_keeps_its_high_byte(colour_type, planes):
     layers = {"r": RAMP, "g": RAMP // 2, "b": RAMP[:, ::-1], "a": np.full_like(RAMP, 65535)}
     samples = np.stack([layers[plane] for plane in planes], -1)
-    pixels = load_image(png16(samples, colour_type)).pixels
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    pixels = load_image(png(6, 4, 16, colour_type, rows)).pixels
     expected = [layers[plane] >> 8 for plane in (planes[:3] if "g" in planes else "rrr")]
     np.testing.assert_allclose(pixels.astype(int), np.stack(expected, -1), atol=1)
 
@@ -201,33 +195,19 @@ def test_every_bad_file_is_refused_in_one_line_that_names_it(tmp_path):
 
 
 def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
-    path = tmp_path / "secret.jpg"
-    path.write_bytes(b"x")
-
-    def refuse(self):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "read_bytes", mock.Mock(side_effect=PermissionError(13, "denied")))
     with pytest.raises(PhotoError, match="permission to read it is denied"):
-        load_image(path)
+        load_image(tmp_path / "secret.jpg")
 
 
 @pytest.mark.parametrize(
     ("side", "megapixels"), [(7072, "50.0"), (10000, "100.0"), (40000, "1600.0")]
 )
 def test_too_many_megapixels_are_refused_before_a_pixel_is_decoded(side, megapixels, monkeypatch):
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    chunk = (
-        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    )
-    data = b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + b"\0" * 4
-
-    def decode(self):
-        raise AssertionError("decoded a photo that is too large")
-
+    decode = mock.Mock(side_effect=AssertionError("decoded a photo that is too large"))
     monkeypatch.setattr(Image.Image, "load", decode)
     with pytest.raises(PhotoError, match=f"big.png.*{megapixels} megapixels.*limit of 50"):
-        load_image(data, name="big.png")
+        load_image(png(side, side, 8, 2, b""), name="big.png")
 
 
 def test_the_limit_itself_is_allowed():
