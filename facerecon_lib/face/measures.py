@@ -24,9 +24,7 @@ from .shapes import expect
 
 
 def landmark_error(
-    predicted: Float[Tensor, "batch 68 2"],
-    target: Float[Tensor, "batch 68 2"],
-    points: str = "all",
+    predicted: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], points: str = "all"
 ) -> Float[Tensor, "batch"]:
     """Mean distance of the 68 points as a share of the target's outer-eye distance (300-W's NME).
 

@@ -88,13 +88,9 @@ def imagenet_file(backbone: str) -> Path:
 
 
 def imagenet_url(backbone: str) -> str:
-    """Where torchvision has them. Raises EncoderError for a backbone without such weights."""
+    """Where torchvision has them: V1, those that the report could start from."""
     from torchvision import models
 
-    names = [name for name in BACKBONES if name != "dlib_resnet29"]
-    if backbone not in names:
-        raise EncoderError(f"backbone {backbone!r}: ImageNet's weights are of {', '.join(names)}")
-    # V1: those that the report could start from
     return models.get_model_weights(backbone)["IMAGENET1K_V1"].url
 
 

@@ -54,8 +54,8 @@ class Encoder(nn.Module):
     """Crops to `FaceCoefficients`.
 
     sizes: (Ki, Ke, Ka) of the face model. backbone, norm, weights, allow_download: as of
-    `backbones.backbone_features`. input_size: crops are shrunk to this many pixels per side first;
-    112 takes a quarter of the time. Raises EncoderError.
+    `backbones.backbone_features`. input_size: crops are shrunk to this first; 112 takes a quarter
+    of the time. Raises EncoderError.
     """
 
     def __init__(
@@ -113,8 +113,7 @@ class Encoder(nn.Module):
         Raises EncoderError for another backbone, norm or sizes.
         """
         for name in ("backbone", "norm", "sizes"):
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if ours != theirs:
+            if (ours := getattr(self, name)) != (theirs := getattr(other, name)):
                 raise EncoderError(f"its {name} is {theirs}, and {ours} was asked for")
         self.load_state_dict(other.state_dict())
 
@@ -145,20 +144,13 @@ def save_encoder(
                 step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
                 state[name] = (value / _per_channel(step, value)).round().to(torch.int8)
                 state[name + STEP] = step
-    own = {
-        "format": ENCODER_FILE.format,
-        "backbone": encoder.backbone,
-        "norm": encoder.norm,
-        "sizes": json.dumps(list(encoder.sizes)),
-        "input_size": str(encoder.input_size),
-    }
+    own = {"format": ENCODER_FILE.format, "backbone": encoder.backbone, "norm": encoder.norm}
+    own |= {"sizes": json.dumps(encoder.sizes), "input_size": str(encoder.input_size)}
     write_weights(path, state, {**encoder.metadata, **(metadata or {}), **own}, store)
 
 
 def load_encoder(
-    path: Path | None = None,
-    model: MorphableModel | None = None,
-    device: torch.device | str = "cpu",
+    path: Path | None = None, model: MorphableModel | None = None, device="cpu"
 ) -> Encoder:
     """An encoder from its file, in eval mode; None: $FACERECON_ENCODER, or the one that ships.
 
@@ -169,8 +161,8 @@ def load_encoder(
 
 
 def _build(state: dict[str, Tensor], metadata: dict[str, str]) -> Encoder:
-    sizes, kind = json.loads(metadata["sizes"]), (metadata["backbone"], metadata["norm"])
-    encoder = Encoder(sizes, *kind, input_size=int(metadata["input_size"]))
+    kind, size = (metadata["backbone"], metadata["norm"]), int(metadata["input_size"])
+    encoder = Encoder(json.loads(metadata["sizes"]), *kind, input_size=size)
     steps = {name: state.pop(name) for name in list(state) if name.endswith(STEP)}
     for name, value in state.items():
         if value.dtype == torch.int8:

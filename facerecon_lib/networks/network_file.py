@@ -43,8 +43,8 @@ class NetworkFile:
     ) -> nn.Module:
         """The network that `build(state, metadata)` makes, in eval mode; None: `default_path()`.
 
-        Raises `error`, one line, when the file is missing, damaged, of another kind, or trained for
-        another face model; it names the variable where that named the file.
+        Raises `error` when the file is missing, damaged, of another kind, or trained for another
+        face model; it names the variable where that named the file.
         """
         if path is None and named_file(self.variable):
             try:

@@ -76,8 +76,7 @@ class DoubleHeadUNet(nn.Module):
             raise UNetError(f"width: expected a multiple of {GROUP}, got {width}")
         if depth <= SHARED:
             raise UNetError(
-                f"depth: expected {SHARED + 1} or more, got {depth}: the heads part after "
-                f"{SHARED} up-sampling blocks and need one of their own"
+                f"depth: expected {SHARED + 1} or more, got {depth}: each head needs a block"
             )
         if norm not in NORMS:
             raise UNetError(f"norm {norm!r}: expected {', '.join(NORMS)}")
@@ -191,9 +190,7 @@ def save_unet(
 
 
 def load_unet(
-    path: Path | None = None,
-    model: MorphableModel | None = None,
-    device: torch.device | str = "cpu",
+    path: Path | None = None, model: MorphableModel | None = None, device="cpu"
 ) -> DoubleHeadUNet:
     """A U-Net from its file, in eval mode; None: $FACERECON_UNET, or the one that ships.
 

@@ -72,39 +72,23 @@ def test_everything_moves_to_the_device():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        (
-            "image",
-            torch.rand(5, 1, 16, 16),
-            r"image: .*, got \(5, 1, 16, 16\)",
-        ),
-        (
-            "image",
-            torch.rand(5, 3, 16, 12),
-            r"image: expected \(batch, 3, size, size\), got \(5, 3",
-        ),
-        (
-            "image",
-            torch.rand(3, 16, 16),
-            r"image: .*, got \(3, 16, 16\)",
-        ),
-        ("valid", torch.ones(5, 16, 16), r"valid: expected \(5, 1, 16, 16\)"),
-        ("valid", torch.ones(5, 1, 8, 8), r"valid: expected \(5, 1, 16, 16\)"),
-        ("landmarks", torch.ones(5, 51, 2), r"landmarks: .* got \(5, 51, 2\)"),
-        ("landmarks", torch.ones(4, 68, 2), r"landmarks: .* got \(4, 68, 2\)"),
-        ("kind", "2D", "kind: expected '2d' or '3d', got '2D'"),
-        ("names", ["one"], "names: expected 5 like the images, got 1"),
-        ("person", ["one"] * 6, "person: expected 5 like the images, got 6"),
-        ("tone", torch.ones(4), r"tone: expected \(5,\), got \(4,\)"),
-        (
-            "true_vertices",
-            torch.ones(4, 7, 3),
-            r"true_vertices: expected \(5, vertex, 3\), got \(4, 7, 3\)",
-        ),
-        ("true_albedo", torch.ones(5, 3), r"true_albedo: expected \(5, 7, 3\)"),
-        ("true_albedo", torch.ones(5, 7, 4), r"true_albedo: .* got \(5, 7, 4\)"),
-        ("truth", FaceCoefficients.mean(2), "truth: expected 5 like the images, got 2"),
+        ("image", torch.rand(5, 1, 16, 16), r"got \(5, 1, 16, 16\)"),
+        ("image", torch.rand(5, 3, 16, 12), r"expected \(batch, 3, size, size\), got \(5, 3"),
+        ("image", torch.rand(3, 16, 16), r"got \(3, 16, 16\)"),
+        ("valid", torch.ones(5, 16, 16), r"expected \(5, 1, 16, 16\)"),
+        ("valid", torch.ones(5, 1, 8, 8), r"expected \(5, 1, 16, 16\)"),
+        ("landmarks", torch.ones(5, 51, 2), r"got \(5, 51, 2\)"),
+        ("landmarks", torch.ones(4, 68, 2), r"got \(4, 68, 2\)"),
+        ("kind", "2D", "expected '2d' or '3d', got '2D'"),
+        ("names", ["one"], "expected 5 like the images, got 1"),
+        ("person", ["one"] * 6, "expected 5 like the images, got 6"),
+        ("tone", torch.ones(4), r"expected \(5,\), got \(4,\)"),
+        ("true_vertices", torch.ones(4, 7, 3), r"expected \(5, vertex, 3\), got \(4, 7, 3\)"),
+        ("true_albedo", torch.ones(5, 3), r"expected \(5, 7, 3\)"),
+        ("true_albedo", torch.ones(5, 7, 4), r"got \(5, 7, 4\)"),
+        ("truth", FaceCoefficients.mean(2), "expected 5 like the images, got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(name, value, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"{name}: .*{message}"):
         replace(faces(), **{name: value})

@@ -56,12 +56,6 @@ def test_it_holds_what_torch_tensor_holds_and_is_built_once(values, dtype):
     assert constant(values, dtype, CPU) is found
 
 
-def test_types_are_kept_apart():
-    single, double = (constant((0.1,), dtype, CPU) for dtype in (torch.float32, torch.float64))
-    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
-    assert double.item() == 0.1 != single.item()
-
-
 def test_made_in_inference_it_serves_training():
     with torch.inference_mode():
         made = constant((2.0, 3.5), torch.float64, CPU)

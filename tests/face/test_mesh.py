@@ -3,26 +3,15 @@
 import gc
 import math
 
-import numpy as np
 import pytest
 import torch
-import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
+from meshes import TETRAHEDRON, TRIANGLE, sphere
 
 from facerecon_lib.face import mesh
 from facerecon_lib.face.camera import axis_angle_to_matrix
 from facerecon_lib.face.mesh import face_normals, neighbour_mean, vertex_normals
-
-TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
-TRIANGLE = torch.tensor([[0, 1, 2]])
-
-
-def sphere(subdivisions: int = 2, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit icosphere: (1, V, 3) vertices, (F, 3) faces."""
-    ball = trimesh.creation.icosphere(subdivisions=subdivisions)
-    return torch.tensor(ball.vertices, dtype=dtype)[None], torch.tensor(np.asarray(ball.faces))
-
 
 axis_angles = st.tuples(*[st.floats(-3, 3, width=32)] * 3).map(
     lambda v: torch.tensor(v, dtype=torch.float64)

@@ -21,11 +21,7 @@ def test_a_shape_that_fits_gives_the_sizes_of_its_named_axes():
 @pytest.mark.parametrize(
     ("shape", "spec", "message"),
     [
-        (
-            (1, 3, 9),
-            "batch vertex 3",
-            "x: expected (batch, vertex, 3), got (1, 3, 9): transpose it?",
-        ),
+        ((1, 3, 9), "batch vertex 3", "expected (batch, vertex, 3), got (1, 3, 9): transpose it?"),
         ((3, 50), "batch vertex 3", "got (3, 50): transpose it?"),
         ((5, 3), "batch vertex 3", "got (5, 3): add the batch axis with [None]"),
         ((5, 2), "batch vertex 3", "x: expected (batch, vertex, 3), got (5, 2)"),

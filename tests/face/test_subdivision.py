@@ -8,18 +8,10 @@ import torch
 import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
+from meshes import TETRAHEDRON, TRIANGLE, sphere
 
 from facerecon_lib.face.mesh import boundary_edges, edges, face_normals, neighbour_mean
 from facerecon_lib.face.subdivision import loop_subdivide
-
-TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
-TRIANGLE = torch.tensor([[0, 1, 2]])
-
-
-def sphere(subdivisions: int = 2, dtype=torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit icosphere: (1, V, 3) vertices, (F, 3) faces."""
-    ball = trimesh.creation.icosphere(subdivisions=subdivisions)
-    return torch.tensor(ball.vertices, dtype=dtype)[None], torch.tensor(np.asarray(ball.faces))
 
 
 def grid(n: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,12 +19,10 @@ def grid(n: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     y, x = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
     vertices = torch.stack([x, y, torch.zeros_like(x)], -1).reshape(1, -1, 3).double()
     faces = []
-    for row in range(n - 1):
-        for column in range(n - 1):
-            a = row * n + column
-            b, c, d = a + 1, a + n, a + n + 1
-            left = column < (n - 1) / 2
-            faces += [[a, b, d], [a, d, c]] if left else [[a, b, c], [b, d, c]]
+    for a in (row * n + column for row in range(n - 1) for column in range(n - 1)):
+        b, c, d = a + 1, a + n, a + n + 1
+        left = a % n < (n - 1) / 2
+        faces += [[a, b, d], [a, d, c]] if left else [[a, b, c], [b, d, c]]
     return vertices, torch.tensor(faces)
 
 
@@ -261,17 +251,16 @@ def test_a_lopsided_mesh_has_no_mirror():
         step.mirror(mirror.roll(1))
 
 
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: edges(TRIANGLE.T), r"faces: expected \(face, 3\)"),
-        (lambda: loop_subdivide(TRIANGLE, 2), r"vertex numbers in \[0, 2\), got 0 to 2"),
-        (
-            lambda: loop_subdivide(TETRAHEDRON[:2], 4, torch.tensor([[0, 1], [3, 2]])),
-            r"crease_edges: expected edges of the mesh, got \[3, 2\]",
-        ),
-    ],
-)
-def test_a_wrong_argument_is_named(call, says):
+WRONG = {
+    r"faces: expected \(face, 3\)": lambda: edges(TRIANGLE.T),
+    r"vertex numbers in \[0, 2\), got 0 to 2": lambda: loop_subdivide(TRIANGLE, 2),
+    r"crease_edges: expected edges of the mesh, got \[3, 2\]": lambda: loop_subdivide(
+        TETRAHEDRON[:2], 4, torch.tensor([[0, 1], [3, 2]])
+    ),
+}
+
+
+@pytest.mark.parametrize("says", WRONG)
+def test_a_wrong_argument_is_named(says):
     with pytest.raises(ValueError, match=says):
-        call()
+        WRONG[says]()

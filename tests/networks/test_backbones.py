@@ -26,11 +26,11 @@ def photos(count: int = 3, size: int = 64) -> Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(2))
 
 
-def one_line(error: BaseException) -> str:
-    text = str(error)
-    assert "\n" not in text
-    assert len(text) < 600
-    return text
+def refused(says: str, **settings) -> None:
+    with pytest.raises(EncoderError, match=says) as error:
+        Encoder(**(dict(sizes=SIZES, backbone=SMALL) | settings))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
 
 
 @lru_cache
@@ -79,18 +79,14 @@ def test_imagenets_weights_are_all_taken(hub, norm):
 
 def test_imagenets_weights_are_not_made_up(hub):
     path = hub(published()[0])
-    with pytest.raises(EncoderError, match="is not there; fetch them with allow_download") as error:
-        Encoder(SIZES, SMALL, weights="imagenet")
-    one_line(error.value)
+    refused("is not there; fetch them with allow_download", weights="imagenet")
     assert not path.exists()
 
 
 @pytest.mark.parametrize("damaged", [b"", b"half", published()[0][:-9]])
 def test_damaged_imagenet_weights_are_refused(hub, damaged):
     placed(hub(published()[0]), damaged)
-    with pytest.raises(EncoderError, match=r"is damaged .* SHA-256 .*delete it") as error:
-        Encoder(SIZES, SMALL, weights="imagenet")
-    one_line(error.value)
+    refused(r"is damaged .* SHA-256 .*delete it", weights="imagenet")
 
 
 def test_imagenets_weights_are_fetched_into_an_empty_cache_where_allowed(hub, capfd):
@@ -104,18 +100,14 @@ def test_imagenets_weights_are_fetched_into_an_empty_cache_where_allowed(hub, ca
 
 def test_what_is_fetched_and_is_not_what_was_published_is_thrown_away(hub, capfd):
     path = hub(published()[0], digest="0badc0de")
-    with pytest.raises(EncoderError, match=r"elsewhere and put the file at") as error:
-        Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
-    one_line(error.value)
+    refused(r"elsewhere and put the file at", weights="imagenet", allow_download=True)
     assert os.listdir(path.parent) == []
 
 
 def test_what_cannot_be_fetched_says_so_in_one_line(hub, monkeypatch):
     path = hub(published()[0])
     monkeypatch.setattr(backbones, "imagenet_url", lambda name: f"file:///nowhere/{path.name}")
-    with pytest.raises(EncoderError, match="put the file at") as error:
-        Encoder(SIZES, SMALL, weights="imagenet", allow_download=True)
-    one_line(error.value)
+    refused("put the file at", weights="imagenet", allow_download=True)
 
 
 @pytest.mark.parametrize("backbone", [b for b in BACKBONES if b != "dlib_resnet29"])
@@ -143,11 +135,9 @@ def test_dlibs_network_says_what_it_always_said():
 
 def test_dlibs_network_is_not_made_up(monkeypatch):
     monkeypatch.setattr(face_networks, "dlib_file", lambda: None)
-    with pytest.raises(
-        EncoderError, match=r"dlib_resnet29's weights 'faces': .*pip install"
-    ) as error:
-        Encoder(SIZES, "dlib_resnet29", weights="faces")
-    one_line(error.value)
+    refused(
+        r"dlib_resnet29's weights 'faces': .*pip install", backbone="dlib_resnet29", weights="faces"
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,12 +153,5 @@ def test_dlibs_network_is_not_made_up(monkeypatch):
     ],
 )
 def test_what_does_not_go_together_is_refused(change, message):
-    with pytest.raises(EncoderError, match=message):
-        Encoder(**(dict(sizes=SIZES, backbone=SMALL) | change))
+    refused(message, **change)
     assert issubclass(EncoderError, ValueError)
-
-
-def test_imagenet_has_no_file_of_dlibs_network():
-    for backbone in ("dlib_resnet29", "vgg"):
-        with pytest.raises(EncoderError, match="ImageNet's weights are of resnet50"):
-            imagenet_file(backbone)

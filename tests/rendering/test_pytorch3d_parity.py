@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("pytorch3d")
 
+from meshes import head, soup
 from pytorch3d.renderer import (
     BlendParams,
     FoVOrthographicCameras,
@@ -45,28 +46,16 @@ def sphere():
     return project_ndc(verts, 50.0), mesh.faces_packed()
 
 
-def head():
+def bumpy():
     """A bumpy head of 700 triangles at 400 mm, through the face camera."""
-    polar = torch.linspace(0.05, math.pi - 0.05, 16)
-    angle = torch.arange(24) * 2 * math.pi / 24
-    polar, angle = torch.meshgrid(polar, angle, indexing="ij")
-    radius = 80 * (1 + 0.06 * torch.sin(5 * polar) * torch.cos(7 * angle))
-    x, z = radius * polar.sin() * angle.sin(), 400 - radius * polar.sin() * angle.cos()
-    verts = torch.stack([x, radius * polar.cos(), z], -1).reshape(1, -1, 3) + 0.37
-    corner = torch.arange(15 * 24).reshape(15, 24)
-    beside = corner.roll(-1, 1)
-    upper = torch.stack([corner, corner + 24, beside], -1)
-    lower = torch.stack([beside, corner + 24, beside + 24], -1)
-    return project_ndc(verts), torch.cat([upper, lower]).reshape(-1, 3)
+    verts, faces = head(16, 24)
+    return project_ndc(verts + 0.37), faces
 
 
-def soup():
+def crossing():
     """Random large triangles that pass through one another, in a batch of two."""
-    draw = torch.Generator().manual_seed(0)
-    verts = torch.rand(2, 30, 3, generator=draw) * 2 - 1
-    verts[..., 2] += 2
-    corners = torch.stack([torch.randperm(30, generator=draw)[:3] for _ in range(40)])
-    return verts, corners
+    verts, faces = soup(0, batch=2, vertices=30, faces=40)
+    return verts - torch.tensor([0, 0, 1.0]), faces
 
 
 def shipped():
@@ -95,31 +84,25 @@ def on_an_edge(verts, faces, ours, theirs):
     return (ours.pix_to_face >= 0) & (theirs.pix_to_face < 0) & (ours.bary_coords.amin(-1) == 0)
 
 
+EIGHT = {"faces_per_pixel": 8}
+BLURRED = EIGHT | {"blur_radius": 1e-3}
+CLIPPED = BLURRED | {"clip_barycentric_coords": True}
+PERSPECTIVE = {"perspective_correct": True}
 SWITCHES = [
     {},
-    {"perspective_correct": True},
+    PERSPECTIVE,
     {"cull_backfaces": True},
     {"blur_radius": 1e-3},
-    {"faces_per_pixel": 8, "perspective_correct": True},
-    {"faces_per_pixel": 8, "blur_radius": 1e-3},
-    {
-        "faces_per_pixel": 8,
-        "blur_radius": 1e-3,
-        "clip_barycentric_coords": True,
-        "cull_backfaces": True,
-    },
-    {
-        "faces_per_pixel": 8,
-        "blur_radius": 1e-3,
-        "clip_barycentric_coords": True,
-        "perspective_correct": True,
-    },
+    EIGHT | PERSPECTIVE,
+    BLURRED,
+    CLIPPED | {"cull_backfaces": True},
+    CLIPPED | PERSPECTIVE,
 ]
 FIELDS = ("zbuf", "bary_coords", "dists")
 
 
 @pytest.mark.parametrize("options", SWITCHES)
-@pytest.mark.parametrize("mesh", [sphere, head, soup])
+@pytest.mark.parametrize("mesh", [sphere, bumpy, crossing])
 def test_fragments_are_equal(mesh, options):
     verts, faces = mesh()
     ours = rasterize(verts, faces, (40, 52), **options)
@@ -176,7 +159,7 @@ def beyond_the_horizon(verts, faces, pix_to_face):
 
 
 @pytest.mark.parametrize("options", SWITCHES)
-@pytest.mark.parametrize("mesh", [sphere, head, soup])
+@pytest.mark.parametrize("mesh", [sphere, bumpy, crossing])
 def test_gradients_agree(mesh, options):
     verts, faces = mesh()
     size = (20, 26)
@@ -205,17 +188,7 @@ def test_gradients_agree(mesh, options):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {},
-        {"perspective_correct": True},
-        {"perspective_correct": True, "faces_per_pixel": 8, "cull_backfaces": True},
-        {
-            "perspective_correct": True,
-            "faces_per_pixel": 8,
-            "blur_radius": 1e-3,
-            "clip_barycentric_coords": True,
-        },
-    ],
+    [{}, PERSPECTIVE, EIGHT | PERSPECTIVE | {"cull_backfaces": True}, CLIPPED | PERSPECTIVE],
 )
 def test_fragments_of_triangles_cut_by_the_near_plane_are_equal(options):
     verts, faces = through_the_camera()
@@ -323,7 +296,7 @@ def test_the_drop_in_takes_cameras_and_settings_in_the_call():
 
 
 def face():
-    ndc, faces = head()
+    ndc, faces = bumpy()
     focal = 1 / math.tan(math.radians(15))
     verts = torch.cat([ndc[..., :2] * ndc[..., 2:] / focal, ndc[..., 2:]], -1)
     return verts, faces, torch.rand(verts.shape, generator=torch.Generator().manual_seed(0))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from meshes import soup
 
 from facerecon_lib.rendering.pytorch3d import WarpMeshRasterizer, rasterize_pytorch3d
 from facerecon_lib.rendering.rasterizer import rasterize
@@ -18,15 +19,6 @@ SEEDS = st.integers(0, 2**31 - 1)
 
 def generator(seed):
     return torch.Generator().manual_seed(seed)
-
-
-def soup(seed, batch=1, vertices=24, faces=30, dtype=torch.float32):
-    """Random triangles in front of the camera, many of them overlapping."""
-    draw = generator(seed)
-    verts = torch.rand(batch, vertices, 3, generator=draw, dtype=torch.float64) * 2.4 - 1.2
-    verts[..., 2] += 3
-    corners = torch.stack([torch.randperm(vertices, generator=draw)[:3] for _ in range(faces)])
-    return verts.to(dtype), corners
 
 
 def centres(height, width, dtype=torch.float64):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from meshes import TRIANGLE as FACE
+from meshes import head
 
 from facerecon_lib.face.camera import project_ndc
 from facerecon_lib.rendering.rasterizer import rasterize
@@ -14,28 +16,9 @@ from facerecon_lib.rendering.renderer import SoftSettings, interpolate, render
 SEEDS = st.integers(0, 2**31 - 1)
 
 
-def head(rings=12, around=16, batch=1):
-    """A bumpy closed head, 150 mm high, 400 mm in front of the camera."""
-    polar = torch.linspace(0.05, math.pi - 0.05, rings)
-    angle = torch.arange(around) * 2 * math.pi / around
-    polar, angle = torch.meshgrid(polar, angle, indexing="ij")
-    radius = 75 * (1 + 0.05 * torch.sin(3 * polar) * torch.cos(4 * angle))
-    x = radius * polar.sin() * angle.sin()
-    z = -radius * polar.sin() * angle.cos()
-    verts = torch.stack([x, radius * polar.cos(), z + 400], -1).reshape(-1, 3)
-    corner = torch.arange((rings - 1) * around).reshape(rings - 1, around)
-    beside = corner.roll(-1, 1)
-    upper = torch.stack([corner, corner + around, beside], -1)
-    lower = torch.stack([beside, corner + around, beside + around], -1)
-    return verts.expand(batch, -1, -1), torch.cat([upper, lower]).reshape(-1, 3)
-
-
 def flat_triangle(shift=0.0, depth=100.0):
     """A triangle parallel to the image, shifted to the left of the viewer by `shift` mm."""
     return torch.tensor([[[8.0 + shift, 8, depth], [-8.0 + shift, 8, depth], [shift, -10, depth]]])
-
-
-FACE = torch.tensor([[0, 1, 2]])
 
 
 # Interpolation
