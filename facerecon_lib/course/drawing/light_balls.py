@@ -1,7 +1,5 @@
 """Balls that show a light, beside faces.
 
-    picture = with_ball(paint(face, colours), lighting)    # the light on a white ball in a corner
-
 A light is (1, 9, 3) or (9, 3), as in `lighting`. A ball is seen from the front: the pixel at its
 middle faces the viewer, +x is right, +y is up. Notebook 03, Eq. 3.
 """
@@ -57,10 +55,8 @@ def lamp(towards: Sequence[float] | Tensor, colour: Sequence[float] = (1.0, 1.0,
 
 
 def ball_normals(size: int, behind: bool = False) -> tuple[Float[Tensor, "p 3"], Tensor]:
-    """Normals of the pixels of a ball that fills a square, (size * size, 3), and which are on it.
-
-    behind: as seen from the other side, so that the viewer's right is its left.
-    """
+    """Normals of the pixels of a ball that fills a square, (size * size, 3), and which are on it;
+    behind: as seen from the other side, so that the viewer's right is its left."""
     t = (torch.arange(size) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(-t, t, indexing="ij")
     z = (1 - x * x - y * y).clamp(min=0).sqrt()

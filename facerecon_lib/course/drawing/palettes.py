@@ -1,7 +1,6 @@
 """Figures full of faces, stored small: a palette takes a third of the room of full colours.
 
-return in_palette(figure)                            # a PIL image, which a notebook shows
-picture = fewer_colours(picture)                     # compresses better, still (H, W, 3)
+Notebooks 07 to 09.
 """
 
 import numpy as np

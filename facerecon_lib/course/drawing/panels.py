@@ -1,13 +1,9 @@
 """Pictures of faces that several notebooks share: views and errors of a fit, bare vertices, skins.
 
-fill(axes[0], three_views(model, crop.image, c), ["on the photo", "its shape", "turned"])
 error = shape_errors(model, c, truth)                # (face, vertex) mm
 picture(axis, error_view(model, truth[0], error[0], most=4.0))
-
 paint = FacePainter(MorphableModel.load(subdivision=0))
-paint(vertices, albedo, yaw=30)                      # (V, 3) mm, with its skin, turned
-paint(vertices, heat(error_mm, 2.0))                 # a number at each vertex, as viridis
-gallery([...], [...], title="What to notice")        # upright pictures in rows
+gallery([paint(vertices, albedo, yaw=30), paint(vertices, heat(error_mm, 2.0))], title="Notice")
 
 Notebooks 01, 03, 05 and 06.
 """
@@ -93,10 +89,8 @@ class FacePainter:
     def __call__(
         self, vertices: Vertices, albedo=None, *, yaw=0.0, size=240, lit=True, frame=1.0, fine=2
     ) -> UInt8[np.ndarray, "size width 3"]:
-        """albedo: (V, 3) sRGB; grey without. yaw: degrees. size: height, px. lit: under the studio
-        light, else the bare colours. frame: 2 shows twice as much around the face. fine: 2 is
-        antialiased, 1 four times as fast.
-        """
+        """albedo: (V, 3) sRGB; grey without. yaw: degrees. size: height, px. lit: in the studio, or
+        bare colours. frame: 2 shows twice as much. fine: 2 is antialiased, 1 four times as fast."""
         albedo = torch.full_like(vertices, CLAY) if albedo is None else albedo
         turn = axis_angle_to_matrix(torch.tensor([0.0, math.radians(yaw), 0.0]))
         seen, colours = (vertices - self.middle) @ turn.T, albedo[None]
@@ -110,12 +104,9 @@ class FacePainter:
 def upright_rows(
     rows: Sequence, *, title: str, columns=(), names=(), below=None, size=1.9, bar=None
 ) -> Figure:
-    """Pictures of one upright shape in rows, `size` inches wide; a name before each row, a title on
-    each column. A picture None leaves its place empty.
-
-    below: lines under pictures, by (row, column). bar: its top, its label, and the row that it
-    belongs to: a viridis bar from 0.
-    """
+    """Pictures of one upright shape, `size` inches wide; None leaves a place empty. names: before
+    rows. below: lines under pictures, by (row, column). bar: of viridis from 0: its top, its label
+    and its row."""
     # placed by hand, since a layout engine takes longer than the renderer
     shape = next(p.shape for row in rows for p in row if p is not None)
     tall, across = size * shape[0] / shape[1], max(map(len, rows)) * (size + GAP)

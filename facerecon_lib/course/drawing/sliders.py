@@ -1,7 +1,6 @@
 """Pictures for sliders that are redrawn in milliseconds: curves are drawn once, then only marked.
 
-curves = Curves(lambda axes: axes[0].plot(x, y), count=1, size=(300, 200))
-picture = panel_row({"the photo": photo}, curves.marked([12.0]))
+Notebooks 06 and 08.
 """
 
 from collections.abc import Callable, Mapping, Sequence

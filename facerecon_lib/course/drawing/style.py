@@ -2,13 +2,9 @@
 
 figure, axes = panels(2, 3, size=2.4, title="What to notice")     # pictures, rows by columns
 fill(axes[0], [photo, shape], ["the photo", "its shape"], name="the fit")
-dots(axes[0, 0], crop.landmarks[0], DETECTED)
 error = picture(axes[1, 2], error_mm, "off by", **sized(4.0))     # or **signed(0.3)
-figure.colorbar(error, ax=axes[1, 2], label="mm", shrink=0.8)
-
 figure, (left, right) = charts(10.4, 3.4, columns=2, title="What to notice")
 curves(left, {"trained on": a, "strangers": b}, steps, xlabel="step", ylabel="loss")
-bars(right, {"by hand": 0.2, "learned": 0.1}, "{:.2f} mm")
 
 Every notebook.
 """
@@ -48,8 +44,7 @@ def page(width: float, height: float, title: str = "", fontsize: float = 12) -> 
 
 
 def panels(rows: int, columns: int, size=3.0, title="", head=0.45) -> tuple[Figure, np.ndarray]:
-    """A figure for square pictures and its axes, (rows, columns); `size` inches per panel, and
-    `head` for the panels' titles, all rows together."""
+    """For square pictures of `size` inches, `head` for all rows' titles; axes (rows, columns)."""
     height = rows * size + head + (0.35 if title else 0)
     return charts(columns * size, height, columns, rows, title, squeeze=False)
 
@@ -129,11 +124,8 @@ def colour_bar(figure: Figure, most: float, label: str, cmap=SIZE, least=0.0, **
 def curves(
     axis: Axes, lines: Lines, x=None, form="-", *, colours=LINES, width=2, legend=True, **settings
 ) -> None:
-    """Lines by their labels.
-
-    x: of all lines; 0, 1, 2 ... without. form: as in `Axes.plot`. legend: its settings; False for
-    none, and one line has none. settings: of the axis, as in `Axes.set`.
-    """
+    """Lines by their labels. x: of all lines, else 0, 1, 2 ... form: as in `Axes.plot`. legend: its
+    settings, False for none; one line has none. settings: of the axis, as in `Axes.set`."""
     for (label, y), colour in zip(lines.items(), colours, strict=False):
         places = range(len(y)) if x is None else x
         axis.plot(places, y, form, color=colour, label=label, linewidth=width)
@@ -189,9 +181,8 @@ def add_legend(axis: Axes, **settings) -> None:
 
 def legend_below(figure: Figure, axis: Axes, columns: int, **settings) -> None:
     """One legend for all axes of a figure, of what `axis` shows."""
-    handles, names = axis.get_legend_handles_labels()
     place = dict(loc="outside lower center", ncols=columns, frameon=False)
-    figure.legend(handles, names, **place, **settings)
+    figure.legend(*axis.get_legend_handles_labels(), **place, **settings)
 
 
 def log_ticks(axis: Axes, ticks: Sequence[float]) -> None:

@@ -110,9 +110,6 @@ def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Imag
     return in_palette(figure, colours=220)
 
 
-# The network --------------------------------------------------------------------------------------
-
-
 def _block_words(unet: DoubleHeadUNet) -> dict[nn.Module, str]:
     """Of each block: channels × pixels² of its output, and its weights in thousands."""
     words = {}
@@ -221,9 +218,6 @@ def skips_figure(base: BaseFaces, cut: Mapping[str, OffsetMaps]) -> Image.Image:
         panel = picture(column[1], z[face], words[1], **signed(MM))
     figure.colorbar(panel, ax=axes[1], label="z, mm", shrink=0.85)
     return in_palette(figure, 80, 80)
-
-
-# Readings -----------------------------------------------------------------------------------------
 
 
 def vertex_places(face: Face) -> Float[Tensor, "batch vertex 2"]:

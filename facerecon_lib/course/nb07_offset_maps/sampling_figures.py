@@ -69,8 +69,6 @@ def texel_panels(read: Reader) -> Callable[..., Picture]:
     return draw
 
 
-# A row of texels, one depth each ------------------------------------------------------------------
-
 VALUES = (-0.4, 0.2, 0.5, -0.1, 0.6, 0.3)  # mm
 DEPTHS = (352.0, 347.0, 343.0, 338.0, 333.0, 329.0)  # mm before the camera: a nose's flank
 REACH = 2.0  # mm, end of the axis
@@ -113,9 +111,6 @@ def row_panels(read: Reader, read_hyperbolic: Callable) -> Callable[[int], Pictu
         return np.asarray(sheet)
 
     return draw
-
-
-# Gradients over a batch ---------------------------------------------------------------------------
 
 
 def pull_of_photo(

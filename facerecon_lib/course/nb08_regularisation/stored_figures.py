@@ -123,7 +123,7 @@ def pulls(sweep: OffsetSweep) -> Figure:
     for axis, (way, words) in zip(axes, WAYS.items(), strict=True):
         lengths = sweep.gradients[sweep.find(way, "alone")]
         shares = (lengths / lengths[pixel]).tolist()
-        colours = [GREY if name in ("pixel", "landmark") else WAY_COLOURS[way] for name in TERMS]
+        colours = [GREY] * 2 + [WAY_COLOURS[way]] * 6  # of the photo, and of Eq. 12's other terms
         rows = axis.barh(range(len(shares)), shares, color=colours)
         axis.bar_label(rows, map(_share, shares), padding=3, fontsize=9)
         axis.set(xscale="log", xlim=(1e-8, 200), title=words)
@@ -157,14 +157,13 @@ def _left_out(sweep: OffsetSweep, way: str) -> list[int]:
 def luck(sweep: OffsetSweep) -> Figure:
     """Fits that differ in next to nothing, as dots: how far results scatter by themselves."""
 
-    def terms(way: str, equations: tuple[str, ...], most: int | None = None) -> list[int]:
-        several = [(e, m) for e in equations for m in sweep.multiples(way, e)[:most]]
-        return [sweep.find(way, "term", e, m) for e, m in several]
-
+    weak = [("report", e, m) for e in EQUATIONS[2:] for m in sweep.multiples("report", e)]
+    faint = [("balanced", e, sweep.multiples("balanced", e)[0]) for e in EQUATIONS]
+    weak, faint = ([sweep.find(w, "term", e, m) for w, e, m in runs] for runs in (weak, faint))
     groups = {
-        "report: photo terms, and\none term of next to no pull": terms("report", EQUATIONS[2:]),
+        "report: photo terms, and\none term of next to no pull": weak,
         "report: all four,\nor one left out": _left_out(sweep, "report"),
-        "balanced: photo terms, and\none at a hundredth": terms("balanced", EQUATIONS, 1),
+        "balanced: photo terms, and\none at a hundredth": faint,
         "balanced: all four,\nor one left out": _left_out(sweep, "balanced"),
     }
     title = "One dot a fit: at the report's weights, left out or not is a matter of luck"

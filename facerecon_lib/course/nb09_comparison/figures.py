@@ -19,25 +19,14 @@ from ...face.morphable_model import MorphableModel
 from ...networks.unet import OffsetMaps
 from ...pictures.faces import Picture, on_photo, show_face, to_uint8, turned_mesh
 from ...rendering.synthesis import Face, pose_and_light
+from ..drawing import style
 from ..drawing.palettes import fewer_colours, in_palette
-from ..drawing.style import (
-    GREY,
-    RED,
-    add_legend,
-    charts,
-    colour_bar,
-    curves,
-    fill,
-    heat,
-    panels,
-    row_name,
-)
+from ..drawing.style import GREY, RED, add_legend, charts, curves, fill, panels
 from .tone_study import BASES, ToneStudy, places_by_tone, run_line, run_words, tone_ticks
 
 SIZE = 150  # px of a face in a row
 TEXTURE_GAIN = 2.0  # of maps as pictures: grey is nothing
 MOST_MM = 1.5  # where the colours of the displacement end
-PLAIN_LINE = dict(color=RED, linewidth=2, marker="o", markersize=5)
 
 
 @dataclass(eq=False)
@@ -50,7 +39,7 @@ class Person:
     detailed: Face
     maps: OffsetMaps
     mask: Float[Tensor, "1 1 size size"]
-    true_albedo: Float[Tensor, "1 vertex 3"] | None
+    true: Face | None  # the base face with its true skin
 
 
 def one_of(face: Face, i: int) -> Face:
@@ -63,18 +52,16 @@ def people(
     batch: FaceBatch, augmented: AugmentedFaces, which: Sequence[int] = (0,), name: str = ""
 ) -> list[Person]:
     """Some faces of a batch, named after their tone where they have no name."""
-    return [
-        Person(
-            name or f"tone {int(batch.tone[i])}",
-            batch.image[[i]],
-            one_of(augmented.base.face, i),
-            one_of(augmented.face, i),
-            OffsetMaps(*(m[[i]] for m in augmented.maps)),
-            augmented.base.mask[[i]],
-            None if batch.true_albedo is None else batch.true_albedo[[i]],
-        )
-        for i in which
-    ]
+    persons = []
+    for i in which:
+        photo, mask, base = batch.image[[i]], augmented.base.mask[[i]], augmented.base.face
+        base, detailed = one_of(base, i), one_of(augmented.face, i)
+        maps = OffsetMaps(*(m[[i]] for m in augmented.maps))
+        skin = batch.true_albedo
+        true = None if skin is None else replace(base, albedo=skin[[i]])
+        title = name or f"tone {int(batch.tone[i])}"
+        persons.append(Person(title, photo, base, detailed, maps, mask, true))
+    return persons
 
 
 def _rows(persons: Sequence[Person], rows: Mapping[str, Callable], title: str) -> Image.Image:
@@ -82,7 +69,7 @@ def _rows(persons: Sequence[Person], rows: Mapping[str, Callable], title: str) -
     figure, axes = panels(len(rows), len(persons), size=1.62, title=title, head=0.2)
     fill(axes, [draw(p) for draw in rows.values() for p in persons], [p.name for p in persons])
     for words, axis in zip(rows, axes[:, 0], strict=True):
-        row_name(axis, words, -0.0625, ha="center")
+        style.row_name(axis, words, -0.0625, ha="center")
     return in_palette(figure, 80, 112)
 
 
@@ -94,7 +81,7 @@ def _texture(person: Person) -> Picture:
 
 def _displacement(person: Person) -> Picture:
     """The length of the displacement map, from 0 to MOST_MM."""
-    colours = heat(person.maps.displacement[0].norm(dim=0), MOST_MM)
+    colours = style.heat(person.maps.displacement[0].norm(dim=0), MOST_MM)
     return to_uint8(colours.permute(2, 0, 1).masked_fill(person.mask[0] < 0.5, 1.0))
 
 
@@ -117,9 +104,7 @@ def beside_figure(persons: Sequence[Person], title: str) -> Image.Image:
         "augmented": lambda p: on_photo(p.photo, p.detailed, SIZE),
         "base, unlit": lambda p: show_face(p.base, "unlit", SIZE),
         "augmented, unlit": lambda p: show_face(p.detailed, "unlit", SIZE),
-        "true skin, unlit": lambda p: show_face(
-            replace(p.base, albedo=p.true_albedo), "unlit", SIZE
-        ),
+        "true skin, unlit": lambda p: show_face(p.true, "unlit", SIZE),
     }
     return _rows(persons, rows, title)
 
@@ -154,10 +139,10 @@ def gains_figure(gains: Mapping[str, Float[Tensor, " group"]], title: str) -> Fi
     figure, axis = charts(7.4, 3.4)
     for name, values in gains.items():
         stored = name.partition("-")[0] in BASES
-        line, label = (run_line(name), run_words(name)) if stored else (PLAIN_LINE, name)
-        axis.plot(100 * values, label=label, **line)
+        line = run_line(name) if stored else dict(color=RED, linewidth=2, marker="o", markersize=5)
+        axis.plot(100 * values, label=run_words(name) if stored else name, **line)
     axis.axhline(0, color="0.6", linewidth=1)
-    least = min([0.0, *(100 * float(v.nan_to_num(0).min()) for v in gains.values())])
+    least = min(0.0, *(100 * float(v.nan_to_num(0).min()) for v in gains.values()))
     axis.set(ylim=(1.1 * least - 5, 100), ylabel="% of the base's colour error", title=title)
     place = "lower right" if least < -20 else "upper left"
     add_legend(axis, fontsize=8.5, loc=place, handlelength=3)  # dashes are seen as such
@@ -216,13 +201,13 @@ def where_figure(
     model: MorphableModel, displacement: Float[Tensor, "batch vertex 3"], most: float
 ) -> Image.Image:
     """The mean length of the displacement at each vertex, on the mean face, turned."""
-    painted = heat(displacement.square().sum(-1).mean(0).sqrt(), most)[None]
+    painted = style.heat(displacement.square().sum(-1).mean(0).sqrt(), most)[None]
     figure, axes = panels(1, 4, size=2.3, title="Where the U-Net moves the skin", head=0.2)
     views = [turned_mesh(model, model.mean[None], painted, yaw) for yaw in (-45, 0, 45)]
     fill(axes[0, :3], [show_face(view, "unlit", 260) for view in views])
     axes[0, 3].axis("off")
     place = dict(ax=axes[0, 3], location="left", fraction=0.4)
-    colour_bar(figure, most, "root mean square, mm", **place)
+    style.colour_bar(figure, most, "root mean square, mm", **place)
     return in_palette(figure, 80, 112)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from types import MappingProxyType
 
 import matplotlib
 import numpy as np
@@ -32,16 +31,15 @@ from ..drawing.style import GREY, RED, add_legend, charts, curves, legend_below,
 FORMAT = "facerecon-tone-study-1"
 ALBEDOS, LIGHTS = ("monk", "light"), ("free", "grey", "known")
 METHODS = {"base": "encoder", "augmented": "augmented"}  # ours: what an evaluation calls it
-MEASURES = ("photometric", "albedo_rgb", "ita_bias", "vertex_mm")
-OFFSETS = ("displacement_mm", "texture", "texture_even", *(f"in {area}" for area in AREAS))
-GROUPS = ("1-2", "3-4", "5-6", "7-8", "9-10")
-BASES = {"monk": "basis of all tones", "light": "basis of tones 1 to 4"}
-NAMES = {
+MEASURES = {
     "photometric": "colour error on the photo, of 1",
     "albedo_rgb": "colour error of the unlit skin, of 1",
     "ita_bias": "how far its skin tone is off, degrees of ITA",
     "vertex_mm": "shape error, mm",
 }
+OFFSETS = ("displacement_mm", "texture", "texture_even", *(f"in {area}" for area in AREAS))
+GROUPS = ("1-2", "3-4", "5-6", "7-8", "9-10")
+BASES = {"monk": "basis of all tones", "light": "basis of tones 1 to 4"}
 
 
 class StudyFileError(FacereconError):
@@ -148,13 +146,12 @@ def each_run(study: ToneStudy, method: str, measure: str, factor: float = 1.0) -
 def tone_ticks(axis: Axes) -> None:
     """The five groups below an axis, each above its two tones."""
     axis.set_xticks(range(len(GROUPS)), GROUPS, fontsize=9)
-    ylim = axis.get_ylim()
+    axis.set(xlim=(-0.5, len(GROUPS) - 0.5), ylim=axis.get_ylim())
     for i, tone in enumerate(MONK_TONES):
         corner = (i // 2 + 0.2 + 0.3 * (i % 2)) / len(GROUPS), -0.035
         form = dict(facecolor=tone, edgecolor="0.5", linewidth=0.4, clip_on=False)
-        patch = Rectangle(corner, 0.3 / len(GROUPS), 0.03, transform=axis.transAxes, **form)
-        axis.add_artist(patch)
-    axis.set(xlim=(-0.5, len(GROUPS) - 0.5), ylim=ylim)
+        form["transform"] = axis.transAxes
+        axis.add_artist(Rectangle(corner, 0.3 / len(GROUPS), 0.03, **form))
     axis.tick_params(axis="x", length=0, pad=8)
 
 
@@ -179,32 +176,26 @@ def _run_lines(axis: Axes, study: ToneStudy, measure: str, method: str, less: st
         axis.plot(medians(values, study.groups), label=run_words(run), **run_line(run))
 
 
-def spread(
-    values: Float[Tensor, " face"], groups: Int[Tensor, " face"], draws: int = 400
-) -> list[tuple[float, float]]:
-    """Between which two numbers 95 % of a group's medians lie, were other faces drawn from it
-    (bootstrap, seeded)."""
+def spread(values: Float[Tensor, " face"], groups: Int[Tensor, " face"]) -> list[tuple]:
+    """Between which numbers 95 % of a group's medians lie, were other faces drawn (bootstrap)."""
     random = np.random.default_rng(0)
-    bounds = []
-    for g in range(len(GROUPS)):
+    bounds = [(np.nan, np.nan)] * len(GROUPS)
+    for g in groups.unique().tolist():
         of_group = values[groups == g].numpy()
-        if len(of_group):
-            sampled = np.median(random.choice(of_group, (draws, len(of_group))), axis=1)
-            bounds.append(tuple(np.quantile(sampled, (0.025, 0.975))))
-        else:
-            bounds.append((np.nan, np.nan))
+        sampled = np.median(random.choice(of_group, (400, len(of_group))), axis=1)
+        bounds[g] = tuple(np.quantile(sampled, (0.025, 0.975)))
     return bounds
 
 
 def conditions_figure(
-    study: ToneStudy, measure: str, title: str, live: Mapping = MappingProxyType({}), live_tones=()
+    study: ToneStudy, measure: str, title: str, live: Mapping | None = None, live_tones=()
 ) -> Figure:
     """One measure by tone, base and augmented: a panel per basis and light.
 
     live: the base's errors on a few faces of those tones, by run, as computed in the notebook.
     """
     figure, axes = charts(10.6, 5.9, 3, 2, title, sharey=True)
-    tops = [values.abs().max() for values in live.values()]
+    tops = [values.abs().max() for values in (live or {}).values()]
     for (albedo, light), axis in zip(product(ALBEDOS, LIGHTS), axes.flat, strict=True):
         if live:
             form = dict(s=16, color="0.6", label="base, computed here", zorder=2)
@@ -213,16 +204,16 @@ def conditions_figure(
         if study.has(albedo, light):
             tops.append(_stored_medians(axis, study, albedo, light, measure))
         else:
-            form = dict(transform=axis.transAxes, ha="center", fontsize=9, color="0.4")
-            axis.text(0.5, 0.9, "no U-Net trained yet", **form)
+            words = dict(transform=axis.transAxes, ha="center", fontsize=9, color="0.4")
+            axis.text(0.5, 0.9, "no U-Net trained yet", **words)
+        if axis in axes[0]:
+            axis.set_title(f"light: {light}", fontsize=11)
+        if axis in axes[:, 0]:
+            axis.set_ylabel(BASES[albedo], fontsize=10)
     for axis in axes.flat:
         axis.set_ylim(0, 1.06 * float(max(tops)))
         tone_ticks(axis)
-    for axis, light in zip(axes[0], LIGHTS, strict=True):
-        axis.set_title(f"light: {light}", fontsize=11)
-    for axis, albedo in zip(axes[:, 0], ALBEDOS, strict=True):
-        axis.set_ylabel(BASES[albedo], fontsize=10)
-    figure.supylabel(NAMES[measure], fontsize=9)
+    figure.supylabel(MEASURES[measure], fontsize=9)
     legend_below(figure, axes[1, 2], 3, fontsize=9)
     return figure
 
@@ -248,8 +239,7 @@ def size_figure(study: ToneStudy) -> Figure:
     _run_lines(left, study, "displacement_mm", "offsets")
     _run_lines(right, study, "vertex_mm", "augmented", less="base")
     error = study.values(*next(iter(study.runs)).split("-"), "base", "vertex_mm")
-    line = dict(label="shape error of the base", linewidth=2)
-    left.plot(medians(error, study.groups), "k:", **line)
+    left.plot(medians(error, study.groups), "k:", label="shape error of the base", linewidth=2)
     left.set(ylim=(0, None), title="root mean square displacement, mm")
     add_legend(left, fontsize=8, handlelength=3, loc="center left", bbox_to_anchor=(0, 0.62))
     right.axhline(0, color="0.6", linewidth=1)
