@@ -110,26 +110,9 @@ def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Imag
     return in_palette(figure, colours=220)
 
 
-def _block_words(unet: DoubleHeadUNet) -> dict[nn.Module, str]:
-    """Of each block: channels × pixels² of its output, and its weights in thousands."""
-    words = {}
-
-    def note(block: nn.Module, _inputs: tuple, output: Tensor) -> None:
-        weights = sum(p.numel() for p in block.parameters())
-        words[block] = f"{output.shape[1]} × {output.shape[-1]}²\n{weights / 1000:,.1f} k"
-
-    blocks = [*unet.down, *unet.shared, *unet.texture.up, *unet.displacement.up]
-    hooks = [block.register_forward_hook(note) for block in blocks]
-    unet(*torch.zeros(2, 1, 3, CROP_SIZE, CROP_SIZE))
-    for hook in hooks:
-        hook.remove()
-    return words
-
-
-@torch.no_grad()
 def unet_figure(unet: DoubleHeadUNet) -> Figure:
     """Every block of the network: channels × pixels², and its weights in thousands."""
-    depth, shared, words = unet.depth, len(unet.shared), _block_words(unet)
+    depth, shared = unet.depth, len(unet.shared)
     figure, axis = charts(12.4, 6.0)
     millions = sum(p.numel() for p in unet.parameters()) / 1e6
     axis.set_title(
@@ -143,25 +126,31 @@ def unet_figure(unet: DoubleHeadUNet) -> Figure:
         axis.text(x, y, text, ha="center", va="center", fontsize=8.5)
         return np.array([x, y])
 
-    def arrow(start, end, colour: str = "0.3", line: str = "-", bend: float = 0.0) -> None:
+    def block_box(x: float, level: int, block: nn.Module, lift=0.0, colour="0.35") -> np.ndarray:
+        weights = sum(p.numel() for p in block.parameters())
+        size = f"{unet.width * 2**level} × {CROP_SIZE // 2**level}²"
+        return box(x, lift - level, f"{size}\n{weights / 1000:,.1f} k", colour)
+
+    def arrow(start, end, colour="0.3", line="-", bend=0.0) -> None:
         form = dict(arrowstyle="-|>", mutation_scale=11, shrinkA=0, shrinkB=0, linewidth=1.2)
         form |= dict(connectionstyle=f"arc3,rad={bend}", color=colour, linestyle=line)
         axis.add_patch(FancyArrowPatch(start, end, **form))
 
     entry = box(-1.2, 0, f"photo and\nrendering\n6 × {CROP_SIZE}²", "0.5")
-    lefts = [box(1.1 * i, -i, words[block]) for i, block in enumerate(unet.down)]
+    lefts = [block_box(1.1 * level, level, block) for level, block in enumerate(unet.down)]
     arrow(entry + across, lefts[0] - across)
     for upper, lower in pairwise(lefts):
         arrow(upper - down, lower - across, bend=0.25)
     place, low = lefts[-1], np.array([0, 0.15])
     for i, block in enumerate(unet.shared, start=1):
-        before, place = place, box(1.1 * depth + 1.3 * i, i - depth, words[block])
+        before, place = place, block_box(1.1 * depth + 1.3 * i, depth - i, block)
         arrow(before + across, place - down, bend=0.25)
         arrow(lefts[depth - i] + across, place - across, GREY, "--")
     for name, colour, lift in (("texture", RED, 0.33), ("displacement", BLUE, -0.33)):
         last = place
         for i, block in enumerate(getattr(unet, name).up, start=shared + 1):
-            before, last = last, box(1.1 * depth + 1.3 * i, i - depth + lift, words[block], colour)
+            x = 1.1 * depth + 1.3 * i
+            before, last = last, block_box(x, depth - i, block, lift, colour)
             arrow(before + across, last - across - low, colour, bend=0.1)
             arrow(lefts[depth - i] + across, last - across + low / 1.5, GREY, "--")
         end = box(last[0] + 1.35, last[1], f"{name}\n3 × {CROP_SIZE}²", colour)
