@@ -4,9 +4,8 @@
     result.coefficients, result.converged, result.losses
 
 Pose first, from the 68 landmarks; then shape and expression, with the landmarks alone; then all
-coefficients, with the photo, coarse to fine. The loss is `objective.BaseObjective`, the one that
-the encoder is trained with: Eq. 4 under a robust function, Eq. 5, our priors and, in the fine stage
-if a face-recognition network is given, Eq. 6. Notebook 05, section 2.1.
+coefficients, with the photo, coarse to fine. The loss is the one that the encoder is trained with.
+Notebook 05, section 2.1.
 """
 
 import math
@@ -65,17 +64,13 @@ FROM_ENCODER = FitSettings(landmark_steps=0, coarse_steps=60, fine_steps=40)
 
 @dataclass
 class FitResult:
-    """Fitted coefficients, and `reasons` to distrust them, per photo.
-
-    losses: per photo, each term unweighted. history: of the whole batch.
-    landmark_error: per photo, all 68 points, as a share of the outer eye distance.
-    """
+    """Fitted coefficients, and `reasons` to distrust them, per photo."""
 
     coefficients: FaceCoefficients
-    losses: list[dict[str, float]]
+    losses: list[dict[str, float]]  # each term unweighted
     reasons: list[list[str]]
-    landmark_error: Float[Tensor, " batch"]
-    history: list[tuple[str, int, float]] = field(default_factory=list)  # stage, step, loss
+    landmark_error: Float[Tensor, " batch"]  # all 68, as a share of the outer eye distance
+    history: list[tuple[str, int, float]] = field(default_factory=list)  # stage, step, batch's loss
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -154,18 +149,13 @@ def descend(
     steps: int,
     report: Callable[[int, float], None],
 ) -> FaceCoefficients:
-    """Adam on the coefficients named in LEARNING_RATES; the rates fall along a cosine to a tenth.
+    """Adam on the named coefficients; the LEARNING_RATES fall along a cosine to a tenth.
 
-    report: called with each step and its loss. Raises FloatingPointError for a loss that is not
-    finite.
+    report: called with each step and its loss. Raises FloatingPointError if that is not finite.
     """
-    p = {name: value.detach().clone() for name, value in vars(start).items()}
-    p["log_scale"] = p.pop("scale").log()
+    c = start.detach().clone()
+    p = vars(c) | {"log_scale": c.scale.log()}
     groups = [{"params": [p[name].requires_grad_()], "lr": LEARNING_RATES[name]} for name in names]
-
-    def coefficients() -> FaceCoefficients:
-        others = {name: value for name, value in p.items() if name != "log_scale"}
-        return FaceCoefficients(scale=p["log_scale"].exp(), **others)
 
     def cosine(step: int) -> float:
         return 0.1 + 0.45 * (1 + math.cos(math.pi * step / max(steps, 1)))
@@ -173,7 +163,8 @@ def descend(
     adam = torch.optim.Adam(groups, betas=(0.9, 0.95), fused=True)
     decay = torch.optim.lr_scheduler.LambdaLR(adam, cosine)
     for step in range(steps):
-        loss = objective(coefficients(), batch).loss
+        c.scale = p["log_scale"].exp()
+        loss = objective(c, batch).loss
         if not torch.isfinite(loss):
             raise FloatingPointError(f"fitting: the loss is {loss.item()} at step {step}")
         adam.zero_grad(set_to_none=True)
@@ -181,7 +172,8 @@ def descend(
         adam.step()
         decay.step()
         report(step, loss.item())
-    return coefficients().detach()
+    c.scale = p["log_scale"].exp()
+    return c.detach()
 
 
 @torch.no_grad()

@@ -3,8 +3,7 @@
     terms = {"pixel": pixel_loss(image, photo, mask), "landmark": landmark_loss(points, landmarks)}
     loss = weighted_sum(terms, REPORT_WEIGHTS)          # Eq. 7, with "recognition" among the terms
 
-Each loss is averaged over the batch; with `per_face=True` it has one value per face. Where an
-equation can be read in two ways the docstring says which reading this is.
+Each loss is averaged over the batch; with `per_face=True` it has one value per face.
 Notebooks 05 and 08, Eq. 4 to 12.
 """
 
@@ -27,7 +26,6 @@ PerFace = Float[Tensor, " batch"]
 
 
 def averaged(loss: Callable) -> Callable:
-    """Average a loss over the batch; called with `per_face=True`, return the value of each face."""
 
     @wraps(loss)
     def average(*args, per_face: bool = False, **kwargs):
@@ -86,7 +84,7 @@ def landmark_loss(
 ) -> PerFace:
     """Eq. 5: L1 distance of projected and detected landmarks, in pixels of the 224 crop, over 68.
 
-    weights: how much each point counts (1 in the report; jaw points of a 2D detector 0.3).
+    weights: how much each point counts, 1 in the report.
     """
     expect("landmarks", landmarks, "batch 68 2", **expect("points", points, "batch 68 2"))
     distance = (points - landmarks).abs().sum(-1)

@@ -4,10 +4,8 @@
     result = objective(encoder(batch.image), batch)
     result.loss.backward()                               # result.terms names every part of it
 
-`fit` lowers it for the coefficients of a photo, training for the weights of the encoder. The face
-of the coefficients is rendered and compared with the photo (Eq. 4), its landmarks with the detected
-ones (Eq. 5), and its face-recognition features with the photo's (Eq. 6). With `reduction="sum"` and
-REPORT_WEIGHTS the loss is the report's Eq. 7. Notebooks 05 and 06.
+`fit` lowers it for the coefficients of a photo, training for the weights of the encoder. With
+`reduction="sum"` and REPORT_WEIGHTS it is the report's Eq. 7. Notebooks 05 and 06, Eq. 4 to 7.
 """
 
 import math
@@ -41,24 +39,17 @@ Terms = dict[str, Callable[[], PerFace]]  # computed when it has a weight
 
 @dataclass(eq=False)
 class Objective:
-    """The loss of a batch and its parts.
+    """The loss of a batch and its parts."""
 
-    terms: unweighted means over the batch. loss: their weighted sum. image, mask: the rendering, if
-    one was made, detached. per_face: the unweighted terms of each face.
-    """
-
-    terms: dict[str, Float[Tensor, ""]]
-    loss: Float[Tensor, ""]
-    image: Float[Tensor, "batch 3 size size"] | None
+    terms: dict[str, Float[Tensor, ""]]  # unweighted means over the batch
+    loss: Float[Tensor, ""]  # their weighted sum
+    image: Float[Tensor, "batch 3 size size"] | None  # the rendering, if one was made, detached
     mask: Float[Tensor, "batch 1 size size"] | None
-    per_face: dict[str, PerFace] = field(default_factory=dict)
+    per_face: dict[str, PerFace] = field(default_factory=dict)  # the unweighted terms
 
 
 class PhotoObjective:
-    """Eq. 4 to 6 of a rendered face: the part that both branches share.
-
-    names: the terms that may have a weight. Other arguments and errors as of `BaseObjective`.
-    """
+    """Eq. 4 to 6 of a rendered face: what both branches share. names: of all terms."""
 
     pixel_sigma = 0.12  # of the robust photometric term
 
@@ -195,13 +186,13 @@ class BaseObjective(PhotoObjective):
         return project_landmarks(model, v_camera, c.rotation, kind, self.fov_deg)
 
     def _truth_terms(self, c: FaceCoefficients, truth: FaceCoefficients) -> Terms:
-        """Distances to the known face, one per group, each in a unit of its own.
+        """Distances to the known face, one per group.
 
-        truth_shape, truth_expression: mm², mean over the skin's vertices of the squared distance
-        that the error of identity, or of expression, makes alone. truth_albedo: likewise, of
-        colours in [0, 1]. truth_pose: half the squared difference of the rotation matrices: the
-        squared angle where it is small. truth_light: squared difference of the shading, summed over
-        channels, the mean over the half sphere that faces the viewer.
+        truth_shape, truth_expression: mm², mean over the skin of the squared distance that the
+        error of identity, or of expression, makes alone. truth_albedo: likewise, of colours in
+        [0, 1]. truth_pose: half the squared difference of the rotation matrices: the squared angle
+        where it is small. truth_light: squared difference of the shading, summed over channels, the
+        mean over the half sphere that faces the viewer.
         """
 
         def over_skin(term: str) -> PerFace:

@@ -46,11 +46,8 @@ def region_weights(model: MorphableModel) -> Float[Tensor, " vertex"]:
 def sample_photo_colours(
     face: Face, photo: Float[Tensor, "batch 3 height width"], valid: Tensor
 ) -> tuple[Float[Tensor, "batch vertex 3"], Float[Tensor, "batch vertex"]]:
-    """The photo's colour at each vertex, and a weight: how squarely it faces the viewer.
-
-    The weight is 0 for a vertex that looks away, lies outside the photo, or is behind another part
-    of the face.
-    """
+    """The photo's colour at each vertex, and a weight: how squarely it faces the viewer; 0 where it
+    looks away, lies outside the photo, or is behind another part of the face."""
     ndc = project_ndc(face.v_camera, face.fov_deg)
     grid = -ndc[:, None, :, :2]  # +x left, +y up -> image axes
     sampled = F.grid_sample(torch.cat([photo, valid], 1), grid, align_corners=False)[:, :, 0]

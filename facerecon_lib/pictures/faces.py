@@ -126,8 +126,8 @@ def show_face(
 ) -> Picture:
     """The first face of a batch.
 
-    look: "lit" as in the photo; "unlit" its albedo; "shape" grey under the studio light; "studio"
-    its albedo under the studio light.
+    look: "lit" as in the photo; "unlit" its albedo; in the studio light "shape", of grey, and
+    "studio", of its albedo.
     """
     colours = {
         "lit": lambda: face.colours,
@@ -198,13 +198,9 @@ def overlay_on_photo(
     pixels: UInt8[np.ndarray, "height width 3"],
     face: Face,
     matrix: Float[Tensor, "2 3"],
-    attributes: Float[Tensor, "1 vertex 3"] | None = None,
     longest: int = 1600,
 ) -> UInt8[np.ndarray, "height2 width2 3"]:
-    """The photo with the rendered face on it; reduced so that its longer side is at most `longest`.
-
-    matrix: of the crop, photo pixels to crop pixels. attributes: instead of the lit colours.
-    """
+    """The photo, its longer side reduced to `longest`, with the lit face. matrix: of the crop."""
     height, width = pixels.shape[:2]
     shrink = min(1.0, longest / max(height, width))
     size = (max(round(height * shrink), 1), max(round(width * shrink), 1))
@@ -213,9 +209,8 @@ def overlay_on_photo(
     points = crop_to_photo(ndc_to_pixels(ndc, CROP_SIZE), matrix.to(ndc))
     points = points * points.new_tensor([size[1] / width, size[0] / height])
     ndc = torch.cat([pixels_to_ndc(points, size), ndc[..., 2:]], -1)
-    colours = face.colours if attributes is None else attributes
     photo = torch.as_tensor(small).permute(2, 0, 1)[None] / 255
-    return laid_on(layer(ndc, face.model.faces, colours, size), photo)
+    return laid_on(layer(ndc, face.model.faces, face.colours, size), photo)
 
 
 def with_points(

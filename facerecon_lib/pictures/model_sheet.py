@@ -8,6 +8,7 @@ Notebook 01; `facerecon model --sheet`.
 
 import math
 from collections.abc import Iterator
+from itertools import zip_longest
 from textwrap import shorten
 from typing import NamedTuple
 
@@ -34,8 +35,6 @@ ACTIONS += ("mouthFrown", "noseSneer", "mouthFunnel", "browOuterUp", "cheekPuff"
 
 
 class Panel(NamedTuple):
-    """A face to draw: mm, sRGB, and how."""
-
     title: str
     vertices: Float[Tensor, "vertex 3"]
     albedo: Float[Tensor, "vertex 3"]
@@ -63,11 +62,10 @@ def model_sheet(model: MorphableModel) -> Figure:
     strips = np.atleast_1d(figure.subfigures(len(rows), 1))
     for strip, (heading, panels) in zip(strips, rows, strict=True):
         strip.suptitle(heading, x=0.008, ha="left", fontsize=12, parse_math=False)
-        axes = strip.subplots(1, COLUMNS)
-        for axis in axes:
+        for axis, panel in zip_longest(strip.subplots(1, COLUMNS), panels):
             axis.axis("off")
-        for axis, panel in zip(axes, panels, strict=False):
-            _draw(axis, model, panel, distance)
+            if panel is not None:
+                _draw(axis, model, panel, distance)
     return figure
 
 
@@ -75,9 +73,8 @@ def _rows(model: MorphableModel) -> Iterator[tuple[str, list[Panel]]]:
     mean, skin = model.mean, model.albedo_mean
     views = {"-60°": -60.0, "-30°": -30.0, "frontal": 0.0, "+30°": 30.0, "+60°": 60.0}
     panels = [Panel(name, mean, skin, yaw=yaw) for name, yaw in views.items()]
-    panels += [Panel("its shape", mean, skin, "shape")]
-    panels += [Panel("its shape, +45°", mean, skin, "shape", 45.0)]
-    panels += [Panel("68 landmarks", mean, skin, "shape", landmarks=True)]
+    views = {"its shape": (), "its shape, +45°": (45.0,), "68 landmarks": (0.0, True)}
+    panels += [Panel(name, mean, skin, "shape", *view) for name, view in views.items()]
     yield "The mean face, and the landmarks", panels
 
     def both_ways(basis: Tensor, count: int, look: str) -> list[Panel]:

@@ -35,14 +35,11 @@ SIGNED = LinearSegmentedColormap.from_list(
 
 
 class ShownMaps(NamedTuple):
-    """The maps of one face as arrays, cut to where the photo shows it (`read`).
-
-    outward: the displacement along the base face's normals, mm, positive away from the head.
-    """
+    """The maps of one face as arrays, cut to where the photo shows it (`read`)."""
 
     texture: Float[np.ndarray, "height width 3"]
     displacement: Float[np.ndarray, "height width 3"]
-    outward: Float[np.ndarray, "height width"]
+    outward: Float[np.ndarray, "height width"]  # mm along the base face's normals
     read: Bool[np.ndarray, "height width"]
 
 

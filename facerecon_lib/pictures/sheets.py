@@ -11,7 +11,6 @@ import os
 import warnings
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -85,11 +84,7 @@ def fit_figure(crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write a figure as PNG, without a display; the file appears whole or not at all."""
-    with (
-        write_whole(path) as partial,
-        warnings.catch_warnings(),
-        matplotlib.rc_context({"savefig.dpi": 110}),
-    ):
+    with write_whole(path) as partial, warnings.catch_warnings():
         # a name in a script that the font lacks is drawn as boxes: no reason to warn
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(partial, format="png")
+        figure.savefig(partial, format="png", dpi=110)

@@ -32,25 +32,20 @@ from . import PHOTO_LIGHTS
 
 @dataclass
 class FittedPhoto:
-    """A photo, its crop and its face.
-
-    method: "fit" or "encoder". init: what fitting started from, "landmarks" or "encoder".
-    checkpoint, recognition, unet: names of the encoder, of Eq. 6's network, and of the U-Net, where
-    used. seconds: of each stage. detail: the augmented branch's; `face` is then the detailed one.
-    """
+    """A photo, its crop and its face."""
 
     photo: Photo
     detection: Detection
     crop: Crop
     fitted: FitResult
-    face: Face
-    method: str
-    seconds: dict[str, float]
-    init: str | None = None
-    checkpoint: str | None = None
-    recognition: str | None = None
-    detail: AugmentedFaces | None = None
-    unet: str | None = None
+    face: Face  # the detailed one, if there are details
+    method: str  # "fit" or "encoder"
+    seconds: dict[str, float]  # of each stage
+    init: str | None = None  # what fitting started from: "landmarks" or "encoder"
+    checkpoint: str | None = None  # name of the encoder
+    recognition: str | None = None  # name of Eq. 6's network
+    detail: AugmentedFaces | None = None  # the augmented branch's
+    unet: str | None = None  # name of its network
 
 
 def fit_face(
@@ -65,9 +60,8 @@ def fit_face(
 ) -> FittedPhoto:
     """Detect, align and fit the face of one photo, on the model's device.
 
-    face: which of several, 1 the largest. recognition, progress: as in `fit`. encoder: start from
-    its answer instead of the landmarks. Raises DetectionError without a face, and
-    FloatingPointError when the loss is not finite.
+    face: which of several, 1 the largest. encoder: start from its answer instead of the landmarks.
+    Raises DetectionError without a face, and FloatingPointError when the loss is not finite.
     """
     settings = settings or (FitSettings() if encoder is None else FROM_ENCODER)
     seconds: dict[str, float] = {}
@@ -103,10 +97,8 @@ def encode_face(
 ) -> FittedPhoto:
     """Detect, align and encode the face of one photo, on the model's device.
 
-    light: one of PHOTO_LIGHTS; None is that of the U-Net's training, without a U-Net "photo": the
-    encoder's, moved by least squares to the photo's colours. unet: adds the augmented branch.
-    Losses, and the rules by which a result is trusted, are those of fitting, for the face without
-    details; errors as in `fit_face`.
+    light: one of PHOTO_LIGHTS; None is `usual_light`. unet: adds the augmented branch. The result
+    is judged as a fit is, for the face without details; errors as in `fit_face`.
     """
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:

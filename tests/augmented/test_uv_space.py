@@ -15,8 +15,7 @@ from facerecon_lib.rendering.visibility import visible_vertices
 @pytest.mark.parametrize("subdivision", [0, 1])
 def test_mirror_vertices_are_mirrored_to_the_last_bit(subdivision):
     uv, mirror = cylindrical_uv(model(subdivision)), model(subdivision).mirror
-    assert uv.min() >= 0
-    assert uv.max() <= 1
+    assert 0 <= uv.min() < uv.max() <= 1
     assert torch.equal(uv[mirror, 0], 1 - uv[:, 0])
     assert torch.equal(uv[mirror, 1], uv[:, 1])
 
@@ -30,34 +29,38 @@ def test_u_runs_to_the_viewers_right_and_v_down():
     assert (uv[right, 0] > 0.5).all()
 
 
+def skin_that_shows(m: MorphableModel) -> torch.Tensor:
+    """Its triangles."""
+    skin = (m.regions["eyeballs"] < 0.5) & (m.regions["mouth_interior"] < 0.5)
+    return m.faces[(skin & uv_space._visible_from_outside(m))[m.faces].all(1)]
+
+
+def turns(uv: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+    """Twice the signed area of each triangle."""
+    a, b, c = uv.double()[faces].unbind(1)
+    return (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+
+
 @pytest.mark.parametrize("subdivision", [0, 1])
 def test_no_skin_that_shows_lies_over_other_skin_that_shows(subdivision):
     m = model(subdivision)
-    uv, seen = cylindrical_uv(m), uv_space._visible_from_outside(m)
-    skin = (m.regions["eyeballs"] < 0.5) & (m.regions["mouth_interior"] < 0.5) & seen
-    shown = m.faces[skin[m.faces].all(1)]
+    uv, shown = cylindrical_uv(m), skin_that_shows(m)
     assert len(shown) > 0.4 * len(m.faces)
     places = torch.cat([1 - 2 * uv, torch.ones(len(uv), 1)], 1)
     depth = rasterize(places[None], shown, 512, faces_per_pixel=2).pix_to_face >= 0
     once, twice = depth[..., 0].sum(), depth[..., 1].sum()
     assert once > 0.6 * 512**2
     assert twice < 1e-4 * once
-    a, b, c = uv.double()[shown].unbind(1)
-    turn = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    assert (turn <= 1e-7).all()  # u right and v down: clockwise
+    assert (turns(uv, shown) <= 1e-7).all()  # u right and v down: clockwise
 
 
 def test_a_plain_cylinder_would_fold(monkeypatch):
     """What the unfolding is for."""
     monkeypatch.setattr(uv_space, "MOST_ROUNDS", 0)
     m = MorphableModel.load(subdivision=0)
-    uv, seen = cylindrical_uv(m), uv_space._visible_from_outside(m)
-    skin = (m.regions["eyeballs"] < 0.5) & (m.regions["mouth_interior"] < 0.5) & seen
-    a, b, c = uv[m.faces[skin[m.faces].all(1)]].unbind(1)
-    turn = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-    assert (turn > 0).sum() > 20
-    plain, unfolded = uv, cylindrical_uv(model())
-    moved = (plain - unfolded).abs().amax(1)
+    plain = cylindrical_uv(m)
+    assert (turns(plain, skin_that_shows(m)) > 0).sum() > 20
+    moved = (plain - cylindrical_uv(model())).abs().amax(1)
     assert (moved > 0).float().mean() < 0.2  # elsewhere it is the cylinder's
     assert moved.max() < 0.05
 

@@ -223,9 +223,9 @@ def test_a_batch_costs_the_mean_of_its_parts(reduction, kind):
     """What makes several processes, each with its share, equal to one."""
     c, batch, judge = guess(), replace(faces(), kind=kind), made(reduction)
     whole = judge(c, batch)
-    halves = [judge(c[part], batch[part]) for part in (slice(0, 2), slice(2, 4))]
-    single = [judge(c[i], batch[i : i + 1]) for i in range(4)]
-    for parts in (halves, single):
+    for size in (2, 1):
+        cuts = [slice(i, i + size) for i in range(0, 4, size)]
+        parts = [judge(c[cut], batch[cut]) for cut in cuts]
         for name, value in whole.terms.items():
             mean = sum(part.terms[name] for part in parts) / len(parts)
             torch.testing.assert_close(value, mean, atol=1e-5, rtol=1e-4)
@@ -234,10 +234,9 @@ def test_a_batch_costs_the_mean_of_its_parts(reduction, kind):
 
 
 def test_the_order_of_faces_does_not_matter():
-    order = torch.tensor([2, 0, 3, 1])
-    b, truth = faces(), faces().truth[order]
-    mixed = FaceBatch(b.image[order], b.valid[order], b.landmarks[order], "2d",
-                      [b.names[i] for i in order], truth)  # fmt: skip
+    order, b = torch.tensor([2, 0, 3, 1]), faces()
+    pictures = b.image[order], b.valid[order], b.landmarks[order]
+    mixed = FaceBatch(*pictures, "2d", [b.names[i] for i in order], b.truth[order])
     found, expected = made()(guess()[order], mixed), made()(guess(), b)
     torch.testing.assert_close(found.loss, expected.loss, atol=1e-3, rtol=1e-4)
 
@@ -272,18 +271,16 @@ def test_gradients_reach_the_groups_that_a_term_knows_of(name, reached):
 
 @pytest.mark.parametrize("group", ["lighting", "translation"])
 def test_gradients_are_the_slopes_of_the_loss(group):
-    c = guess().detach()
-    direction = torch.randn_like(getattr(c, group))
-    direction /= direction.norm()
-    step = 1e-2
+    c, objective = guess().detach(), BaseObjective(model(), {"landmark": 1.0, "truth_light": 1.0})
+    direction = F.normalize(torch.randn_like(getattr(c, group)).flatten(), dim=0)
+    direction = direction.view_as(getattr(c, group))
 
     def loss(t: float) -> Tensor:
-        moved = replace(c, **{group: getattr(c, group) + t * direction})
-        return BaseObjective(model(), {"landmark": 1.0, "truth_light": 1.0})(moved, faces()).loss
+        return objective(replace(c, **{group: getattr(c, group) + t * direction}), faces()).loss
 
     t = torch.zeros((), requires_grad=True)
     slope = torch.autograd.grad(loss(t), t)[0]
-    measured = (loss(step) - loss(-step)) / (2 * step)
+    measured = (loss(0.01) - loss(-0.01)) / 0.02
     torch.testing.assert_close(slope, measured, atol=1e-3, rtol=0.03)
 
 

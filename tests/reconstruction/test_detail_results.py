@@ -11,6 +11,7 @@ import torch
 import trimesh
 from PIL import Image
 from safetensors.torch import load_file
+from small_faces import model
 from typer.testing import CliRunner
 
 from facerecon_lib.augmented.branch import augment, base_faces
@@ -48,20 +49,20 @@ def reconstruct(out: Path, *options: str):
     return runner.invoke(cli.app, ["reconstruct", str(SAMPLE), "--out", str(out), *options])
 
 
+def results(out: Path, *options: str) -> tuple[Path, dict]:
+    done = reconstruct(out, *options)
+    assert done.exit_code == 0, done.stderr
+    return out / "astronaut", json.loads((out / "astronaut" / "result.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def detailed(unet_file, tmp_path_factory):
-    out = tmp_path_factory.mktemp("out")
-    done = reconstruct(out, "--augmented", "--unet", str(unet_file))
-    assert done.exit_code == 0, done.stderr
-    folder = out / "astronaut"
-    return folder, json.loads((folder / "result.json").read_text())
+    return results(tmp_path_factory.mktemp("out"), "--augmented", "--unet", str(unet_file))
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    out = tmp_path_factory.mktemp("plain")
-    assert reconstruct(out).exit_code == 0
-    return out / "astronaut", json.loads((out / "astronaut" / "result.json").read_text())
+    return results(tmp_path_factory.mktemp("plain"))
 
 
 def load_mesh(path: Path) -> trimesh.Trimesh:
@@ -110,21 +111,18 @@ def test_the_maps_are_what_the_vertices_read(detailed):
     """The stored arrays, read where the base mesh projects, move it to the detailed one."""
     folder, result = detailed
     maps = load_file(folder / "offset_maps.safetensors")
-    assert {k: tuple(v.shape) for k, v in maps.items()} == {
-        "texture": (3, 224, 224),
-        "displacement": (3, 224, 224),
-    }
-    model = MorphableModel.load()
-    done = encode_face(sample_photo(), model, load_encoder(model=model))
-    base = base_faces(model, done.fitted.coefficients, 224)
+    shapes = {name: tuple(values.shape) for name, values in maps.items()}
+    assert shapes == dict.fromkeys(("texture", "displacement"), (3, 224, 224))
+    fine = MorphableModel.load()
+    done = encode_face(sample_photo(), fine, load_encoder(model=fine))
+    base = base_faces(fine, done.fitted.coefficients, 224)
     found = augment(base, OffsetMaps(maps["texture"][None], maps["displacement"][None]))
     mesh = load_mesh(folder / "mesh.ply")
     np.testing.assert_allclose(mesh.vertices, found.face.vertices[0], atol=1e-3)
     colours = (found.face.albedo[0].clamp(0, 1) * 255).numpy()
     assert np.abs(np.asarray(mesh.visual.vertex_colors)[:, :3] - colours).max() < 1
-    assert result["detail"]["texture_rms"] == pytest.approx(
-        found.offsets.texture.square().mean().sqrt().item(), rel=1e-3
-    )
+    rms = found.offsets.texture.square().mean().sqrt().item()
+    assert result["detail"]["texture_rms"] == pytest.approx(rms, rel=1e-3)
 
 
 def test_from_the_file_alone_the_detailed_landmarks_reproject(detailed, plain):
@@ -146,17 +144,14 @@ def test_from_the_file_alone_the_detailed_landmarks_reproject(detailed, plain):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--unet", "any"], "--unet is of the augmented branch: add"),
-        (["--augmented", "--unet", "nowhere"], "nowhere: there is no such offset U-Net"),
-        (["--augmented", "--unet", str(SAMPLE)], "not a readable safetensors file"),
-        (
-            ["--illumination", "known"],
-            "--illumination known: expected one of photo, encoder, grey, free",
-        ),
+        ("--unet any", "--unet is of the augmented branch: add"),
+        ("--augmented --unet nowhere", "nowhere: there is no such offset U-Net"),
+        (f"--augmented --unet {SAMPLE}", "not a readable safetensors file"),
+        ("--illumination known", "--illumination known: expected photo, encoder, grey or free"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(tmp_path, options, says):
-    refused(reconstruct(tmp_path / "out", *options), tmp_path, says)
+    refused(reconstruct(tmp_path / "out", *options.split()), tmp_path, says)
 
 
 def refused(done, tmp_path: Path, says: str) -> None:
@@ -187,15 +182,14 @@ def test_a_unet_that_is_not_there_is_refused(tmp_path, monkeypatch):
 
 
 def test_the_base_stands_in_the_light_that_the_unet_knows(tmp_path):
-    model = MorphableModel.load(subdivision=0)
-    unet = load_unet(write_unet(tmp_path / "grey.safetensors", light="grey", space="uv"), model)
-    encoder = load_encoder(model=model)
-    done = encode_face(sample_photo(), model, encoder, unet=unet)
+    path = write_unet(tmp_path / "grey.safetensors", light="grey", space="uv")
+    unet, encoder = load_unet(path, model()), load_encoder(model=model())
+    done = encode_face(sample_photo(), model(), encoder, unet=unet)
     light = done.detail.base.coefficients.lighting
     torch.testing.assert_close(light, light[..., :1].expand(-1, -1, 3))
     torch.testing.assert_close(done.fitted.coefficients.lighting, light)
     assert result_dict(done)["detail"]["space"] == "uv"
-    other = encode_face(sample_photo(), model, encoder, light="photo", unet=unet)
+    other = encode_face(sample_photo(), model(), encoder, light="photo", unet=unet)
     assert (other.fitted.coefficients.albedo - done.fitted.coefficients.albedo).abs().max() > 0.1
     unet = DoubleHeadUNet(width=8, depth=3)
     assert usual_light(None) == usual_light(unet) == "photo"
@@ -204,16 +198,14 @@ def test_the_base_stands_in_the_light_that_the_unet_knows(tmp_path):
 
 
 def test_maps_that_are_no_numbers_stop_the_photo(tmp_path):
-    model = MorphableModel.load(subdivision=0)
-    unet = DoubleHeadUNet(width=8, depth=3)
+    unet, encoder = DoubleHeadUNet(width=8, depth=3), load_encoder(model=model())
     unet.displacement.last.bias.data[:] = torch.inf
     with pytest.raises(FloatingPointError, match="maps are not finite"):
-        encode_face(sample_photo(), model, load_encoder(model=model), unet=unet)
+        encode_face(sample_photo(), model(), encoder, unet=unet)
 
 
 def test_outwards_is_away_from_the_head():
-    model = MorphableModel.load(subdivision=0)
-    base = base_faces(model, model.neutral(), 224)
+    base = base_faces(model(), model().neutral(), 224)
     forwards = torch.zeros(1, 3, 224, 224)
     forwards[:, 2] = 2.0  # mm
     found = augment(base, OffsetMaps(torch.zeros_like(forwards), forwards))
