@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -111,90 +113,80 @@ def browser(film):
         started.close()
 
 
-def open_and_run(page, lab, path: str) -> None:
-    """Open a notebook and run all of its cells."""
-    _, address = lab
-    page.goto(f"{address}/doc/tree/{path}?token={TOKEN}", wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
-    page.wait_for_selector(IDLE, state="attached", timeout=90_000)
-    for _ in range(5):  # a click while JupyterLab is still loading does nothing
-        page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
-        page.get_by_text("Run", exact=True).first.click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        running = page.locator(".jp-InputPrompt", has_text="[*]").first
-        with contextlib.suppress(Exception):
-            running.wait_for(state="attached", timeout=8_000)
-            return
-    pytest.fail("JupyterLab did not start to run the cells")
+@pytest.fixture
+def opened(lab, browser):
+    """Opens a notebook of the folder, or one of these cells, and runs all of its cells."""
+    folder, address = lab
+    page = browser.new_page(viewport={"width": 1200, "height": 1000})
+
+    def open_and_run(path: str, cells: Sequence[str] = ()):
+        if cells:
+            notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+            notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+            nbformat.write(notebook, folder / path)
+        page.goto(f"{address}/doc/tree/{path}?token={TOKEN}", wait_until="domcontentloaded")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
+        page.wait_for_selector(IDLE, state="attached", timeout=90_000)
+        for _ in range(5):  # a click while JupyterLab is still loading does nothing
+            page.locator(".jp-Notebook").first.click(position={"x": 5, "y": 5})
+            page.get_by_text("Run", exact=True).first.click()
+            page.get_by_text("Run All Cells", exact=True).click()
+            running = page.locator(".jp-InputPrompt", has_text="[*]").first
+            with contextlib.suppress(Exception):
+                running.wait_for(state="attached", timeout=8_000)
+                return page
+        pytest.fail("JupyterLab did not start to run the cells")
+
+    yield open_and_run
+    page.close()
 
 
-IMAGES = """async () => Promise.all(
-    Array.from(document.querySelectorAll('img.widget-image')).map(async image => {
-        await image.decode();
-        const canvas = new OffscreenCanvas(32, 32).getContext('2d');
-        canvas.drawImage(image, 0, 0, 32, 32);
-        return Array.from(canvas.getImageData(0, 0, 32, 32).data);
-    }))"""
+PIXELS = """async () => {
+    const image = document.querySelector('img.widget-image');
+    await image.decode();
+    const canvas = new OffscreenCanvas(32, 32).getContext('2d');
+    canvas.drawImage(image, 0, 0, 32, 32);
+    return Array.from(canvas.getImageData(0, 0, 32, 32).data);
+}"""
 
 
-def source(page, widget: int = 0) -> str:
-    """Where a widget's picture lies; every redraw makes a new address."""
-    return page.locator("img.widget-image").nth(widget).get_attribute("src")
-
-
-def wait_for_change(page, before: str, widget: int = 0) -> None:
-    page.wait_for_function(
-        "([before, i]) => document.querySelectorAll('img.widget-image')[i].src !== before",
-        arg=[before, widget],
-        polling=2,
-        timeout=30_000,
-    )
-
-
-def pixels(page, widget: int = 0) -> list[int]:
-    """The picture as the browser decodes it, reduced to 32 x 32."""
-    return page.evaluate(IMAGES)[widget]
+def pixels(page) -> list[int]:
+    """The widget's picture as the browser decodes it, reduced to 32 x 32."""
+    return page.evaluate(PIXELS)
 
 
 def difference(one: list[int], other: list[int]) -> float:
     return statistics.fmean(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
-def press(page, key: str, times: int, widget: int = 0) -> list[float]:
-    """Press a key on the slider in focus; seconds until each changed picture."""
-    seconds = []
-    for _ in range(times):
-        before, start = source(page, widget), time.perf_counter()
-        page.keyboard.press(key)
-        wait_for_change(page, before, widget)
-        seconds.append(time.perf_counter() - start)
-    return seconds
+def seconds_until_changed(page, image, change: Callable[[], object]) -> float:
+    """Until the change has given the picture a new address, as every redraw does."""
+    before, start = image.get_attribute("src"), time.perf_counter()
+    change()
+    page.wait_for_function(
+        "([image, before]) => image.src !== before",
+        arg=[image.element_handle(), before],
+        polling=2,
+        timeout=60_000,
+    )
+    return time.perf_counter() - start
 
 
-def test_a_moved_slider_changes_the_picture(lab, browser):
-    folder, _ = lab
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "sliders.ipynb")
-    page = browser.new_page(viewport={"width": 1200, "height": 1000})
-    open_and_run(page, lab, "sliders.ipynb")
+def test_a_moved_slider_changes_the_picture(opened):
+    page = opened("sliders.ipynb", CELLS)
     page.wait_for_selector("img.widget-image", timeout=120_000)
-    first = pixels(page)
+    image, first = page.locator("img.widget-image").first, pixels(page)
     page.locator(".widget-slider .noUi-handle").first.focus()
-    seconds = press(page, "ArrowLeft", 10)
+    left = partial(page.keyboard.press, "ArrowLeft")
+    seconds = [seconds_until_changed(page, image, left) for _ in range(10)]
     turned = pixels(page)
     assert difference(first, turned) > 1, "the head did not turn"
     print(f"\nredraw, key press to picture: median {1000 * statistics.median(seconds):.0f} ms")
 
-    before = source(page)
-    page.locator(".widget-dropdown select").first.select_option("shape")
-    wait_for_change(page, before)
+    menu = page.locator(".widget-dropdown select").first
+    seconds_until_changed(page, image, partial(menu.select_option, "shape"))
     assert difference(turned, pixels(page)) > 1, "the look did not change"
-
-    before = source(page)
-    page.locator(".widget-checkbox input").first.click()
-    wait_for_change(page, before)
-    page.close()
+    seconds_until_changed(page, image, page.locator(".widget-checkbox input").first.click)
 
 
 PHOTO_CELLS = (
@@ -205,13 +197,8 @@ offer_files({"me.txt": lambda: mine.photo.name.encode()})""",
 )
 
 
-def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(lab, browser, tmp_path):
-    folder, _ = lab
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in PHOTO_CELLS])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, folder / "photo.ipynb")
-    page = browser.new_page(viewport={"width": 1200, "height": 1000})
-    open_and_run(page, lab, "photo.ipynb")
+def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(opened):
+    page = opened("photo.ipynb", PHOTO_CELLS)
     page.get_by_text("Take a picture", exact=False).first.click(timeout=120_000)
     page.get_by_text("Take the picture", exact=True).click(timeout=60_000)
     page.get_by_text("the camera's picture: taken").wait_for(timeout=120_000)
@@ -224,7 +211,6 @@ def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(lab, browse
     with page.expect_download() as download:
         page.get_by_text("save me.txt").click(timeout=60_000)
     assert Path(download.value.path()).read_text() == "astronaut.jpg"
-    page.close()
 
 
 def notebooks_with_sliders() -> list[Path]:
@@ -233,38 +219,25 @@ def notebooks_with_sliders() -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", notebooks_with_sliders(), ids=lambda path: path.stem)
-def test_the_sliders_of_a_notebook_move_its_pictures(lab, browser, path):
+def test_the_sliders_of_a_notebook_move_its_pictures(lab, opened, path):
     """Every slider, run by itself: each has a picture of its own, which changes."""
-    folder, _ = lab
-    shutil.copy(path, folder / path.name)
-    page = browser.new_page(viewport={"width": 1200, "height": 1000})
-    open_and_run(page, lab, path.name)
+    shutil.copy(path, lab[0] / path.name)
+    page = opened(path.name)
     page.wait_for_timeout(3000)
     page.wait_for_selector(IDLE, state="attached", timeout=300_000)
     cells = nbformat.read(path, 4).cells
     expected = sum("widgets.explore(" in c.source for c in cells if c.cell_type == "code")
-    moved = 0
-    deadline = time.monotonic() + 240
+    moved, deadline = 0, time.monotonic() + 240
     while moved < expected and time.monotonic() < deadline:
         # the photo's chooser has a picture and no slider
         boxes = page.locator(".widget-vbox:has(> img.widget-image):has(.noUi-handle)")
-        for i in range(boxes.count()):
-            box = boxes.nth(i)
+        for box in boxes.all():
             if box.get_attribute("data-moved"):
                 continue
             box.scroll_into_view_if_needed()
-            before = box.locator("img.widget-image").get_attribute("src")
-            handle = box.locator(".noUi-handle").first
-            handle.focus()
-            start = time.perf_counter()
-            page.keyboard.press("PageUp")
-            page.wait_for_function(
-                "([box, before]) => box.querySelector('img.widget-image').src !== before",
-                arg=[box.element_handle(), before],
-                polling=2,
-                timeout=60_000,
-            )
-            seconds = time.perf_counter() - start
+            box.locator(".noUi-handle").first.focus()
+            up = partial(page.keyboard.press, "PageUp")
+            seconds = seconds_until_changed(page, box.locator("img.widget-image"), up)
             assert not box.locator(".widget-html code").count(), box.inner_text()
             box.evaluate("box => box.setAttribute('data-moved', 'yes')")
             moved += 1
@@ -273,4 +246,3 @@ def test_the_sliders_of_a_notebook_move_its_pictures(lab, browser, path):
         page.mouse.wheel(0, 700)  # cells far below the view may not be in the page yet
         page.wait_for_timeout(300)
     assert moved == expected
-    page.close()

@@ -24,9 +24,8 @@ CALL = "mean_colour of an orange picture, (0.9, 0.5, 0.1), with two fifths under
     stand_in=masked_mean,
     mistakes={
         f"{CALL} is (0.36, 0.20, 0.04): too dark. The pixels outside the mask became zero, and "
-        "still count as pixels. How many are under the mask?": lambda image, mask: (
-            image * mask
-        ).mean((2, 3)),
+        "still count as pixels. How many are under the "
+        "mask?": lambda image, mask: (image * mask).mean((2, 3)),
         f"{CALL} is (7.20, 4.00, 0.80): a sum, where the mean is asked for.": lambda image, mask: (
             image * mask
         ).sum((2, 3)),

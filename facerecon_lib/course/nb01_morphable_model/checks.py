@@ -101,15 +101,13 @@ library_pca = changed_pca()
         "The deviation of two faces that differ by 4 mm at one vertex is 2.83 mm; yours is 8: this "
         "is the variance, in mm²; the deviation is its root.": changed_pca(deviation=torch.square),
         "The deviation of two faces that differ by 4 mm at one vertex is 2.83 mm; yours is 4: the "
-        "sum over samples is multiplied by N instead of divided.": changed_pca(
-            divisor=lambda n: 1 / n
-        ),
+        "sum over samples is multiplied by N instead of "
+        "divided.": changed_pca(divisor=lambda n: 1 / n),
         "Every standard deviation of 12 faces is 3.32 times the expected one. It looks as if the "
         "sum over samples is never divided by N-1.": changed_pca(divisor=lambda n: 1),
         "Each row of the basis has length 1. Multiply it by its standard deviation, so that a "
-        "coefficient of 1 moves the face by one standard deviation.": changed_pca(
-            scale=torch.ones_like
-        ),
+        "coefficient of 1 moves the face by one standard "
+        "deviation.": changed_pca(scale=torch.ones_like),
     },
     compared=lambda answer: (answer[0], answer[1].abs(), answer[2]),
 )
@@ -198,19 +196,16 @@ CASE = "one mode moves one vertex by 4 mm, the face is 12 mm off there"
         f"{CASE}: without noise the answer is 3, got 48: that is the product of mode and offset, "
         "not yet divided by the mode's own square.": lambda f, m, b, n=0.0: products(f, m, b),
         f"{CASE}: without noise the answer is 3, got 12: the product was divided by the mode's "
-        "length, not by its square.": lambda f, m, b, n=0.0: (
-            products(f, m, b) / b.flatten(1).norm(dim=1)
-        ),
+        "length, not by its "
+        "square.": lambda f, m, b, n=0.0: products(f, m, b) / b.flatten(1).norm(dim=1),
         f"{CASE}. With noise 4, as strong as the mode, the answer is half of the 3 that fits best, "
         "1.5; got 3: the noise has no effect: where is the prior?": noise_of(lambda n: 0.0),
         f"{CASE}. With noise 4, as strong as the mode, the answer is half of the 3 that fits best, "
-        "1.5; got 2.4: the noise is added as it is; it enters squared, as a variance.": noise_of(
-            math.sqrt
-        ),
+        "1.5; got 2.4: the noise is added as it is; it enters squared, as a "
+        "variance.": noise_of(math.sqrt),
         "Not the least-squares answer. It looks as if each mode is fitted by itself, which is "
-        "right only for modes at right angles; at a few landmarks they are not.": (
-            lambda f, m, b, n=0.0: products(f, m, b) / (b.flatten(1).square().sum(1) + n**2)
-        ),
+        "right only for modes at right angles; at a few landmarks they are "
+        "not.": lambda f, m, b, n=0.0: products(f, m, b) / (b.flatten(1).square().sum(1) + n**2),
     },
     axes=("face", "mode"),
     rtol=2e-3,
@@ -278,9 +273,8 @@ GAPS = (
             lambda f, m, b, k: library_generalisation(f, m, b, len(b)),
             lambda f, m, b, k: library_generalisation(f, m, b, k + 1),
         ),
-        f"{GAPS} got 11. It seems distances are summed over the vertices, not averaged.": (
-            gap_measured(lambda gap: gap.norm(dim=-1).sum(1).mean())
-        ),
+        f"{GAPS} got 11. It seems distances are summed over the vertices, not "
+        "averaged.": gap_measured(lambda gap: gap.norm(dim=-1).sum(1).mean()),
         f"{GAPS} got 5.52. It seems this is a root mean square; the average of lengths is asked "
         "for.": gap_measured(lambda gap: gap.square().sum(-1).mean().sqrt()),
     },
@@ -320,12 +314,10 @@ NEAREST = "Three generated faces are 4 mm, 3 mm and 5 mm from the nearest of fiv
 @exercise_check(
     stand_in=library_specificity,
     mistakes={
-        f"{NEAREST} It looks like the mean over all samples; the nearest alone counts.": (
-            distance_measured(lambda each: each.mean())
-        ),
-        f"{NEAREST} It looks like the nearest of all pairs; every generated face counts.": (
-            distance_measured(lambda each: each.mean(2).min())
-        ),
+        f"{NEAREST} It looks like the mean over all samples; the nearest alone "
+        "counts.": distance_measured(lambda each: each.mean()),
+        f"{NEAREST} It looks like the nearest of all pairs; every generated face "
+        "counts.": distance_measured(lambda each: each.mean(2).min()),
         f"{NEAREST} It looks like for each sample the nearest generated face: the other way "
         "round.": distance_measured(lambda each: each.mean(2).min(0).values.mean()),
         f"{NEAREST} It looks like a nearest sample for each vertex; one whole face is the "
@@ -333,9 +325,8 @@ NEAREST = "Three generated faces are 4 mm, 3 mm and 5 mm from the nearest of fiv
         f"{NEAREST} It looks like the furthest sample.": distance_measured(
             lambda each: each.mean(2).max(1).values.mean()
         ),
-        f"{NEAREST} It looks like a sum over the generated faces, not their mean.": (
-            distance_measured(lambda each: each.mean(2).min(1).values.sum())
-        ),
+        f"{NEAREST} It looks like a sum over the generated faces, not their "
+        "mean.": distance_measured(lambda each: each.mean(2).min(1).values.sum()),
         f"{NEAREST} It looks like a sum over the vertices, not their mean.": distance_measured(
             lambda each: each.sum(2).min(1).values.mean()
         ),

@@ -23,10 +23,9 @@ TURN = "rotation_matrix([[0, pi/2, 0]])"
 @exercise_check(
     stand_in=camera.axis_angle_to_matrix,
     mistakes={
-        f"{TURN} turns the wrong way: the nose, (0, 0, 1), should go to (1, 0, 0), and yours "
-        "sends it to (-1, 0, 0). This is the transpose: look at the signs in K.": lambda v: (
-            camera.axis_angle_to_matrix(v).mT
-        ),
+        f"{TURN} turns the wrong way: the nose, (0, 0, 1), should go to (1, 0, 0), and yours sends "
+        "it to (-1, 0, 0). This is the transpose: look at the signs in "
+        "K.": lambda v: camera.axis_angle_to_matrix(v).mT,
         f"{TURN} has shape (3, 3): the batch axis is lost. Expected (1, 3, 3).": lambda v: (
             camera.axis_angle_to_matrix(v[0])
         ),
@@ -111,25 +110,21 @@ def turned_by(matrix):
         "X = -10. The matrix is applied from the wrong side: rows of vertices times R need the "
         "transpose of R.": lambda v, r, s, t: camera.pose(v, -r, s, t),
         f"{AWAY} is at Z = 410: behind the head. The model's +z comes out of the face, the "
-        "camera's +Z goes into the screen: M turns one into the other. Expected Z = 390.": (
-            turned_by(lambda r: r)
-        ),
+        "camera's +Z goes into the screen: M turns one into the other. Expected Z = "
+        "390.": turned_by(lambda r: r),
         "The viewer's right, model (10, 0, 0), should come out at X = -10, since the camera's +X "
-        "is left; yours is at +10. Flipping z alone is a mirror, not a turn.": turned_by(
-            lambda r: torch.diag(torch.tensor([1.0, 1.0, -1.0])) @ r
-        ),
+        "is left; yours is at +10. Flipping z alone is a mirror, not a "
+        "turn.": turned_by(lambda r: torch.diag(torch.tensor([1.0, 1.0, -1.0])) @ r),
         f"{AWAY} is at Z = -410, behind the camera: the translation went through M. It is in the "
         "camera's own axes already, so it is added last, as it is.": (
             lambda v, r, s, t: camera.pose(v, r, s, t @ M),
             lambda v, r, s, t: camera.pose(v + t[:, None], r, s, 0 * t),
         ),
-        f"{AWAY} is behind the camera: the translation is added, not taken off.": (
-            lambda v, r, s, t: camera.pose(v, r, s, -t)
-        ),
-        "The translation comes out multiplied by the scale. In the equation the scale belongs to "
-        "M R v alone: t is already in mm of the camera.": lambda v, r, s, t: camera.pose(
-            v, r, s, s * t
-        ),
+        f"{AWAY} is behind the camera: the translation is added, not taken "
+        "off.": lambda v, r, s, t: camera.pose(v, r, s, -t),
+        "The translation comes out multiplied by the scale. In the equation the scale belongs to M "
+        "R v alone: t is already in mm of the "
+        "camera.": lambda v, r, s, t: camera.pose(v, r, s, s * t),
         "to_camera ignores the scale.": lambda v, r, s, t: camera.pose(v, r, torch.ones_like(s), t),
         "M is applied before R: the order in the equation is M R v, R first.": turned_by(
             lambda r: r @ M
@@ -197,10 +192,8 @@ OBLONG = "project_to_pixels(v_camera, 30, (120, 260))"
             projected(centre=lambda size: [size[0] / 2, size[1] / 2]),
         ),
         f"{ON_AXIS} is half a pixel off the middle: our pixels are continuous, counted from the "
-        "corner of the picture, not from the centre of the first pixel.": (
-            projected(half=-0.5),
-            projected(half=0.5),
-        ),
+        "corner of the picture, not from the centre of the first "
+        "pixel.": (projected(half=-0.5), projected(half=0.5)),
         f"{WIDE} comes out upside down and mirrored: +X is left and +Y is up, pixels count to the "
         "right and down.": projected(signs=(1, 1)),
         f"{WIDE} comes out mirrored: +X is to the left, pixels count to the right.": projected(
@@ -304,9 +297,8 @@ def flat_pixels(
 @exercise_check(
     stand_in=orthographic_pose,
     mistakes={
-        "rotation is transposed: its first two ROWS are what the camera sees as right and up.": (
-            pose_but(rotation=lambda pose, p, x: pose[0].mT)
-        ),
+        "rotation is transposed: its first two ROWS are what the camera sees as right and "
+        "up.": pose_but(rotation=lambda pose, p, x: pose[0].mT),
         "The second row has its sign flipped: v counts down and the model's y up. Turn the pixels' "
         "v around before you fit.": lambda p, x: orthographic_pose(p, x, upwards=False),
         "The third row points into the head (determinant -1: a mirror). It is the first row cross "
@@ -322,16 +314,14 @@ def flat_pixels(
             pose_but(per_mm=lambda pose, p, x: 1 / pose[1]),
         ),
         "shift is the mean pixel. The points' own mean is not the origin, so the mean pixel is "
-        "where that mean is seen: take the turned, scaled, flipped mean of the points off it.": (
-            pose_but(shift=lambda pose, p, x: x.mean(1))
-        ),
+        "where that mean is seen: take the turned, scaled, flipped mean of the points off "
+        "it.": pose_but(shift=lambda pose, p, x: x.mean(1)),
         "shift is measured upwards: v counts down. Turn its sign back.": pose_but(
             shift=lambda pose, p, x: pose[2] * torch.tensor([1.0, -1.0])
         ),
         "With noise of 3 pixels on the landmarks, rotation is no rotation any more: R times its "
-        "transpose is not the identity. Take the nearest rotation, by the SVD.": lambda p, x: (
-            orthographic_pose(p, x, nearest=False)
-        ),
+        "transpose is not the identity. Take the nearest rotation, by the "
+        "SVD.": lambda p, x: orthographic_pose(p, x, nearest=False),
     },
     parts={
         "rotation": dict(axes=IN_MATRIX, atol=1e-3),

@@ -55,18 +55,14 @@ def _last_triangle_only(vertices, faces):
 @exercise_check(
     stand_in=mesh.vertex_normals,
     mistakes={
-        "All your normals point into the mesh. Triangles are counter-clockwise seen from "
-        "outside: which of the two sides comes first in the cross product?": lambda v, f: (
-            -mesh.vertex_normals(v, f)
-        ),
-        "These are means in which a sliver counts as much as a large triangle. Weighted by "
-        "area, the large one has more say: do you normalise the triangles' normals too early?": (
-            lambda v, f: F.normalize(summed(v, f, mesh.face_normals(v, f)), dim=-1)
-        ),
-        "Each vertex seems to hear only one of its triangles. With `total[:, index] += x`, "
-        "numbers that occur several times in index are added once: look at index_add.": (
-            _last_triangle_only
-        ),
+        "All your normals point into the mesh. Triangles are counter-clockwise seen from outside: "
+        "which of the two sides comes first in the cross "
+        "product?": lambda v, f: -mesh.vertex_normals(v, f),
+        "These are means in which a sliver counts as much as a large triangle. Weighted by area, "
+        "the large one has more say: do you normalise the triangles' normals too "
+        "early?": lambda v, f: F.normalize(summed(v, f, mesh.face_normals(v, f)), dim=-1),
+        "Each vertex seems to hear only one of its triangles. With `total[:, index] += x`, numbers "
+        "that occur several times in index are added once: look at index_add.": _last_triangle_only,
     },
     axes=("face", "vertex", "x, y, z"),
 )
@@ -138,29 +134,23 @@ def reordered(*order: int):
     mistakes={
         "Nearly: only the last digits differ. The table rounds its constants; write the square "
         "roots instead.": lambda n: basis(n, 0.282, 0.489, 1.093, 0.315),
-        "The functions of odd m have the other sign: that is the Condon-Shortley phase of "
-        "quantum mechanics. This course does without: band 1 is +0.489 (y, z, x).": times(
-            torch.tensor([1.0, -1, 1, -1, 1, -1, 1, -1, 1])
-        ),
-        "Band 1 stands in the order x, y, z. The course counts m = -1, 0, 1, which is y, z, x.": (
-            reordered(0, 3, 1, 2, 4, 5, 6, 7, 8)
-        ),
+        "The functions of odd m have the other sign: that is the Condon-Shortley phase of quantum "
+        "mechanics. This course does without: band 1 is +0.489 (y, z, "
+        "x).": times(torch.tensor([1.0, -1, 1, -1, 1, -1, 1, -1, 1])),
+        "Band 1 stands in the order x, y, z. The course counts m = -1, 0, 1, which is y, z, "
+        "x.": reordered(0, 3, 1, 2, 4, 5, 6, 7, 8),
         "Band 1 is there, in another order: m = -1, 0, 1 is y, z, x.": (
             reordered(0, 1, 3, 2, 4, 5, 6, 7, 8),
             reordered(0, 2, 1, 3, 4, 5, 6, 7, 8),
             reordered(0, 3, 2, 1, 4, 5, 6, 7, 8),
             reordered(0, 2, 3, 1, 4, 5, 6, 7, 8),
         ),
-        "You multiplied by the factors of the clamped cosine (pi, 2 pi/3, pi/4). The basis "
-        "here is the bare one; those factors belong to the light's coefficients.": (
-            times(LOBES),
-            times(LOBES / math.pi),
-        ),
-        "The shapes are right, the normalisation is not: each function's square has to "
-        "integrate to 1 over the sphere.": (
-            lambda n: basis(n, 1, 1, math.sqrt(3), 0.5),
-            lambda n: basis(n, 1, 1, 1, 1),
-        ),
+        "You multiplied by the factors of the clamped cosine (pi, 2 pi/3, pi/4). The basis here is "
+        "the bare one; those factors belong to the light's "
+        "coefficients.": (times(LOBES), times(LOBES / math.pi)),
+        "The shapes are right, the normalisation is not: each function's square has to integrate "
+        "to 1 over the "
+        "sphere.": (lambda n: basis(n, 1, 1, math.sqrt(3), 0.5), lambda n: basis(n, 1, 1, 1, 1)),
     },
 )
 def sh_basis(attempt):
@@ -229,11 +219,8 @@ def under(other_light):
     stand_in=lighting.shade,
     mistakes={
         "You clamp the colours. Eq. 3 does not: what falls below 0 or rises above 1 keeps its "
-        "gradient, and is clamped only when it is shown.": (
-            clamped(0, 1),
-            clamped(0, None),
-            clamped(None, 1),
-        ),
+        "gradient, and is clamped only when it is "
+        "shown.": (clamped(0, 1), clamped(0, None), clamped(None, 1)),
         "The first face's light is used for the whole batch.": under(lambda light: light[:1]),
         "Every face gets the mean light of the batch, instead of its own.": under(
             lambda light: light.mean(0, keepdim=True)
@@ -317,21 +304,17 @@ def plus_ambient(factor: float, **arguments):
     stand_in=_light_from_colours,
     mistakes={
         "This is the change delta alone: the light is gamma_0 + delta.": plus_ambient(-1),
-        "The ambient light is in twice. If delta is added to gamma_0, its equations have "
-        "on the right what gamma_0 does not explain yet.": (
-            plus_ambient(1),
-            plus_ambient(1, prior=torch.zeros(1, 9, 3)),
-        ),
+        "The ambient light is in twice. If delta is added to gamma_0, its equations have on the "
+        "right what gamma_0 does not explain "
+        "yet.": (plus_ambient(1), plus_ambient(1, prior=torch.zeros(1, 9, 3))),
         "The weights are not used: vertices of weight 0 are hidden, and theirs are not the "
         "face's colours.": solved(weights=None),
-        "The squared errors are summed, so that the ridge fades as vertices are added. Divide "
-        "the weights by their sum: then it weighs the same on any mesh.": ridge_times(
-            lambda weights: 1 / weights.sum()
-        ),
-        "You divide by the number of vertices. Divide by the sum of the weights: hidden "
-        "vertices would otherwise strengthen the ridge.": ridge_times(
-            lambda weights: len(weights) / weights.sum()
-        ),
+        "The squared errors are summed, so that the ridge fades as vertices are added. Divide the "
+        "weights by their sum: then it weighs the same on any "
+        "mesh.": ridge_times(lambda weights: 1 / weights.sum()),
+        "You divide by the number of vertices. Divide by the sum of the weights: hidden vertices "
+        "would otherwise strengthen the "
+        "ridge.": ridge_times(lambda weights: len(weights) / weights.sum()),
         "The weights come in twice, squared: once on either side of the square.": solved(
             weights=lambda came: came["weights"] ** 2
         ),
@@ -402,15 +385,13 @@ def factors(of):
     stand_in=_same_picture,
     mistakes={
         "The skin comes first, the light second.": lambda a, g, f: (g / f[:, None], a * f[:, None]),
-        "Skin and light come back as they were: the skin should be `factor` as bright.": (
-            lambda a, g, f: (a, g)
+        "Skin and light come back as they were: the skin should be `factor` as "
+        "bright.": lambda a, g, f: (a, g),
+        "The skin should become `factor` times as bright, and the light make up for it.": factors(
+            lambda f: 1 / f
         ),
-        "The skin should become `factor` times as bright, and the light make up for it.": (
-            factors(lambda f: 1 / f)
-        ),
-        "Both grow by the factor: the picture would, by its square. Which has to shrink?": (
-            lambda a, g, f: (a * f[:, None], g * f[:, None])
-        ),
+        "Both grow by the factor: the picture would, by its square. Which has to "
+        "shrink?": lambda a, g, f: (a * f[:, None], g * f[:, None]),
         "The picture stays the same, as it should, but the skin is not `factor` times as "
         "bright in each channel.": (
             factors(lambda f: f.mean(-1, keepdim=True)),
