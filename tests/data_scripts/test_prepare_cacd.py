@@ -234,6 +234,13 @@ def photo_at(path: Path) -> Photo:
     return Photo(path, path.name, "key", "Some_Body", {"age": 30})
 
 
+def reason_of(photo: Photo, device: str = "cpu") -> str:
+    """Why a photo is broken."""
+    row, data = prepare_photo(photo, SETTINGS, device)
+    assert (row["status"], data) == ("broken", None), photo.name
+    return row["reason"]
+
+
 def encoded(picture: Image.Image, kind: str) -> bytes:
     stream = BytesIO()
     picture.save(stream, kind)
@@ -265,11 +272,10 @@ def test_a_file_that_is_no_photo_is_broken_and_stops_nothing(tmp_path: Path):
     reasons = {name: reason for name, (_, reason) in broken.items()}
     reasons |= {"pipe.jpg": "regular file", "link.jpg": "No such file", "film.jpg": "200 MB"}
     for name, reason in reasons.items():
-        row, data = prepare_photo(photo_at(tmp_path / name), SETTINGS)
-        assert (row["status"], data) == ("broken", None), name
-        assert reason in row["reason"]
-        assert str(tmp_path) not in row["reason"]
-        assert "\n" not in row["reason"]
+        said = reason_of(photo_at(tmp_path / name))
+        assert reason in said
+        assert str(tmp_path) not in said
+        assert "\n" not in said
 
 
 def raising(error: Exception) -> Callable:
@@ -282,17 +288,13 @@ def raising(error: Exception) -> Callable:
 def test_a_photo_that_may_not_be_read_is_broken(picture, monkeypatch):
     denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(picture.path))
     monkeypatch.setattr(Path, "read_bytes", raising(denied))
-    row, data = prepare_photo(picture, SETTINGS)
-    assert (row["status"], data) == ("broken", None)
-    assert row["reason"].startswith("permission to read it is denied")
+    assert reason_of(picture).startswith("permission to read it is denied")
 
 
 def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(picture, monkeypatch):
     error = RuntimeError("CUDA error: out of memory\nmore")
     monkeypatch.setattr(preparation, "detect_faces", raising(error))
-    row, data = prepare_photo(picture, SETTINGS)
-    assert (row["status"], data) == ("broken", None)
-    assert row["reason"] == "RuntimeError: CUDA error: out of memory more"
+    assert reason_of(picture) == "RuntimeError: CUDA error: out of memory more"
     with pytest.raises(ShardsError, match=r"^--device cuda: failed \(CUDA error: out of memory\);"):
         prepare_photo(picture, SETTINGS, "cuda")
 
@@ -301,8 +303,7 @@ def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(picture, m
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))  # a device that works
     monkeypatch.setattr(preparation, "detect_faces", raising(RuntimeError("of this photo")))
-    row, _ = prepare_photo(picture, SETTINGS, "cuda:1")
-    assert row["reason"] == "RuntimeError: of this photo"
+    assert reason_of(picture, "cuda:1") == "RuntimeError: of this photo"
     monkeypatch.setattr(preparation, "detect_faces", raising(torch.OutOfMemoryError("of this")))
     with pytest.raises(ShardsError, match="--device cuda:1: failed"):
         prepare_photo(picture, SETTINGS, "cuda:1")
@@ -346,10 +347,8 @@ def test_each_process_takes_the_gpu_of_its_place_on_the_machine(folder, tmp_path
             for name, value in place.items():
                 patch.setenv(name, value)
             out = tmp_path / f"out{len(checked)}"
-            code, said = run(
-                tmp_path / "photos", "--out", out, "--device", "cuda", "--photos-per-shard", 7
-            )
-        assert code == 0, said
+            options = ("--out", out, "--device", "cuda", "--photos-per-shard", 7)
+            run(tmp_path / "photos", *options)
         assert (seen, checked[-1], current[-1]) == ({gpu}, gpu, gpu)
         seen.clear()
 
@@ -358,8 +357,8 @@ def test_each_process_takes_the_gpu_of_its_place_on_the_machine(folder, tmp_path
 @pytest.mark.usefixtures("ready")
 def test_without_cuda_one_line_says_so(folder, tmp_path):
     for more in ((), ("--processes", 2)):
-        code, said = run(tmp_path / "photos", "--out", tmp_path / "o", "--device", "cuda", *more)
-        assert code == 2
+        options = ("--out", tmp_path / "o", "--device", "cuda", *more)
+        said = run(tmp_path / "photos", *options, code=2)
         assert re.fullmatch(r"prepare_cacd: --device cuda: cannot be used here \(.*\)\n", said)
     assert not (tmp_path / "o").exists()
 
@@ -396,7 +395,7 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepare_small(tmp_path: Path, folder) -> Callable:
     """The command on the folder of empty files, seven to a shard."""
     options = ("--out", tmp_path / "out", "--detector", "dlib", "--photos-per-shard", 7)
-    return lambda *more: run(tmp_path / "photos", *options, *more)
+    return lambda *more, code=0: run(tmp_path / "photos", *options, *more, code=code)
 
 
 @pytest.fixture
@@ -405,22 +404,21 @@ def ready() -> None:
     pytest.importorskip("dlib")
 
 
-def run(*arguments: object, main: Callable = prepare_cacd.main) -> tuple[int, str]:
-    """Exit code and what was said."""
+def run(*arguments: object, main: Callable = prepare_cacd.main, code: int = 0) -> str:
+    """What was said. The script exits with this code."""
     result = run_script(main, *arguments)
-    return result.exit_code, result.output
+    assert result.exit_code == code, result.output
+    return result.output
 
 
 @pytest.mark.usefixtures("ready")
 def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: Path):
     out = tmp_path / "shards"
-    code, said = run(portraits, "--out", out, "--dry-run", "--detector", "dlib")
-    assert code == 0
+    said = run(portraits, "--out", out, "--dry-run", "--detector", "dlib")
     assert "4 photos of 3 people" in said
     assert "1 shards of up to 1,000" in said
     assert not out.exists()
-    code, said = run(portraits, "--out", out, "--detector", "dlib")
-    assert code == 0, said
+    said = run(portraits, "--out", out, "--detector", "dlib")
     assert "2 faces of 1 people in 1 shards" in said
     batch = next(iter(PhotoShards(out, 2, complete=True)))
     assert batch.person == ["Eileen_Collins"] * 2
@@ -430,8 +428,7 @@ def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: 
     assert sums["not used"]["no face"][0]["photo"] == "20_A_Wall_0001.jpg"
     assert "0 bytes" in sums["not used"]["broken"][0]["reason"]
     before = contents(out)
-    code, said = run(portraits, "--out", out, "--detector", "dlib")
-    assert code == 0
+    said = run(portraits, "--out", out, "--detector", "dlib")
     assert "nothing to do, all 4 photos are prepared" in said
     assert contents(out) == before
 
@@ -606,8 +603,7 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(prepare_small, monkeypatch):
             return stand_in(photo, settings)
 
         monkeypatch.setattr(preparation, "prepare_photo", stopped)
-        ended, said = prepare_small()
-        assert ended == code
+        said = prepare_small(code=code)
         assert said.endswith("prepare_cacd: stopped; the same command resumes\n")
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -623,8 +619,7 @@ def test_what_others_left_in_the_output_is_one_line(folder, tmp_path: Path):
 @pytest.mark.usefixtures("ready")
 def test_a_table_that_knows_none_of_the_photos_is_refused(folder, tmp_path: Path):
     table = meta_matlab5(tmp_path / "celebrity2000_meta.mat")  # found beside the photos
-    code, said = run(tmp_path / "photos", "--out", tmp_path / "o")
-    assert code == 2
+    said = run(tmp_path / "photos", "--out", tmp_path / "o", code=2)
     assert f"{table}: knows none of the 41 photos" in said
     assert "or leave it out with --meta none" in said
     assert not (tmp_path / "o").exists()
@@ -646,8 +641,7 @@ def test_an_impossible_command_is_one_line(folder, tmp_path: Path, monkeypatch):
         ((photos, "--out", tmp_path / "o", "--detector", "eyes"), "'eyes' is unknown"),
         ((photos, "--out", "/proc/nowhere"), "cannot be written"),
     ):
-        code, said = run(*arguments)
-        assert code == 2, said
+        said = run(*arguments, code=2)
         last = said.strip().splitlines()[-1]
         assert message in last
         assert last.startswith("prepare_cacd: ")
@@ -655,9 +649,9 @@ def test_an_impossible_command_is_one_line(folder, tmp_path: Path, monkeypatch):
     assert not (tmp_path / "o").exists()
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "do not agree" in run(photos, "--out", tmp_path / "o")[1]
+    assert "do not agree" in run(photos, "--out", tmp_path / "o", code=2)
     monkeypatch.setenv("RANK", "1")
-    assert "leave it out" in run(photos, "--out", tmp_path / "o", "--processes", 2)[1]
+    assert "leave it out" in run(photos, "--out", tmp_path / "o", "--processes", 2, code=2)
 
 
 @pytest.mark.usefixtures("quick", "ready")
@@ -667,14 +661,12 @@ def test_the_last_of_torchrun_s_processes_writes_index_and_report(
     out = tmp_path / "out"
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    code, said = prepare_small()
-    assert code == 0, said
+    said = prepare_small()
     assert "process 2 of 2 is done; the last one writes index and report" in said
     assert not (out / "index.json").exists()
     assert {p.name for p in out.glob("*.tar")} == {f"photos-0000{n}.tar" for n in (1, 3, 5)}
     monkeypatch.setenv("RANK", "0")
-    code, said = prepare_small()
-    assert "photos/s" in said
+    assert "photos/s" in prepare_small()
     assert contents(out) == prepare(tmp_path / "one", folder)
 
 
@@ -683,16 +675,14 @@ def test_the_last_of_torchrun_s_processes_writes_index_and_report(
 def test_processes_of_its_own_do_the_same(portraits: Path, tmp_path: Path, monkeypatch):
     one, two, photos = tmp_path / "one", tmp_path / "two", tmp_path / "photos"
     options = ("--detector", "dlib", "--photos-per-shard", 2)
-    assert run(portraits, "--out", one, *options)[0] == 0
+    run(portraits, "--out", one, *options)
     shutil.copytree(portraits, photos)
     late = photos / "38_Eileen_Collins_0002.png"
     late.write_bytes(late.read_bytes()[:5000])  # still being copied
-    code, said = run(photos, "--out", two, *options, "--processes", 2)
-    assert code == 0, said
+    run(photos, "--out", two, *options, "--processes", 2)
     assert contents(one) != contents(two)
     shutil.copy(portraits / late.name, late)
-    code, said = run(photos, "--out", two, *options, "--processes", 2, "--retry")
-    assert code == 0, said
+    said = run(photos, "--out", two, *options, "--processes", 2, "--retry")
     assert "2 broken photos to look at again" in said
     assert contents(one) == contents(two)
 
@@ -723,22 +713,21 @@ def test_retry_looks_at_the_broken_alone_and_leaves_what_a_run_with_them_mended_
     whole = prepare(tmp_path / "whole", folder)
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "prepare_photo", stand_in)
-        assert prepare_small()[0] == 0
+        prepare_small()
     before = contents(tmp_path / "out")
     assert before != whole
     mended.clear()
-    code, said = prepare_small("--retry", "--dry-run")
-    assert (code, mended, contents(tmp_path / "out")) == (0, [], before)
+    said = prepare_small("--retry", "--dry-run")
+    assert (mended, contents(tmp_path / "out")) == ([], before)
     assert "9 broken photos would be looked at again; nothing was written" in said
-    code, said = prepare_small("--retry")
-    assert code == 0, said
+    said = prepare_small("--retry")
     assert "9 broken photos to look at again" in said
     assert "9 photos in" in said
     assert ": 5 face, 4 broken" in said
     assert sorted(mended) == sorted(p.name for p in folder.photos if p.about["age"] % 5 == 0)
     assert contents(tmp_path / "out") == whole
     mended.clear()
-    assert prepare_small("--retry")[0] == 0  # four are broken still
+    prepare_small("--retry")  # four are broken still
     assert len(mended) == 4
     assert contents(tmp_path / "out") == whole
 
@@ -804,25 +793,23 @@ def test_an_impossible_retry_is_refused_in_a_line(tmp_path: Path, monkeypatch, p
     out = tmp_path / "out"
 
     def refused() -> str:
-        code, said = prepare_small("--retry")
-        assert code == 2, said
-        return said.splitlines()[-1]
+        return prepare_small("--retry", code=2).splitlines()[-1]
 
     assert f"--retry: nothing is prepared in {out} yet; leave it out" in refused()
     assert not out.exists()
-    assert prepare_small()[0] == 0
+    prepare_small()
     whole = contents(out)
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "--retry: start it without torchrun; --processes shares it out" in refused()
     monkeypatch.delenv("WORLD_SIZE")
     (out / "photos-00003.tar").unlink()
     assert "1 of 6 shards are not done yet; run the same command without --retry" in refused()
-    assert prepare_small()[0] == 0
+    prepare_small()
     assert contents(out) == whole
     (out / ".prepared/00003.jsonl").write_bytes(b"{}\n")
     assert "00003.jsonl: is damaged; remove it, and the same command makes its shard" in refused()
     (out / ".prepared/00003.jsonl").unlink()
-    assert prepare_small()[0] == 0
+    prepare_small()
     assert contents(out) == whole
     shutil.rmtree(out / ".prepared")
     assert "/.prepared is gone, which says what is broken; without --retry all" in refused()
@@ -858,8 +845,7 @@ def test_a_rendered_folder_has_the_landmarks_where_it_says(tmp_path: Path):
 def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     for out in (tmp_path / "file", tmp_path / "file/x", tmp_path):
-        code, said = run("--out", out, "--photos", 1, main=render_photo_folder.main)
-        assert code == 2
+        said = run("--out", out, "--photos", 1, main=render_photo_folder.main, code=2)
         assert re.fullmatch(rf"render_photo_folder: {out}: .*; choose another --out\n", said)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     shards, rendered = tmp_path / "shards", tmp_path / "rendered"
@@ -872,8 +858,7 @@ def test_what_renders_and_judges_refuses_in_a_line_and_leaves_nothing(tmp_path):
                           ('{"a.jpg": {"broken": "x"}}', "no rendered face")):  # fmt: skip
         if text is not None:
             (rendered / "truth.json").write_text(text)
-        code, said = run(shards, rendered, main=judge_prepared_faces.main)
-        assert code == 2
+        said = run(shards, rendered, main=judge_prepared_faces.main, code=2)
         assert message in said
         assert len(said.splitlines()) == 1
 
