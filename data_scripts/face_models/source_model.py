@@ -130,7 +130,7 @@ def finish(
     controls = np.array(list(source.controls.values()))
     whole = {"faces": part.faces, "creases": creases, "mirror": mirror, "landmarks": landmarks}
     whole["contour_bands"] = _bands(mean, landmarks, skin & ~inside)
-    single = {"mean": mean, "controls": controls.reshape(-1, len(expression))}
+    single = {"mean": mean, "controls": controls.reshape(len(controls), len(expression))}
     single["uv"] = _cylinder(mean) if source.uv is None else part.apply(source.uv)
     half = {"identity_basis": identity, "expression_basis": expression}
     half["regions"] = np.stack(list(regions.values()))

@@ -17,12 +17,6 @@ from model_fits import fits_its_own_samples
 from script_runs import run_script
 
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.files.weights import shipped_file
-
-
-@pytest.fixture(scope="module")
-def shipped():
-    return MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +44,16 @@ def imported(folder):
     return MorphableModel.load(out, subdivision=0), result.output
 
 
-def refusal(tmp_path, content: bytes | dict, name: str = "generic_model.pkl", *options):
-    """The one line that the script says of a file."""
+def pickled(tmp_path, content: object, name: str = "generic_model.pkl"):
+    """A file of that content, pickled unless it is bytes."""
     path = tmp_path / name
-    path.write_bytes(pickle.dumps(content) if isinstance(content, dict) else content)
-    out = tmp_path / "out.safetensors"
+    path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content))
+    return path
+
+
+def refusal(tmp_path, content: bytes | dict, *options):
+    """The one line that the script says of a file."""
+    out, path = tmp_path / "out.safetensors", pickled(tmp_path, content)
     result = run_script(import_flame.main, path, "--out", out, *options)
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
@@ -93,10 +92,8 @@ def test_unit_coefficients_move_the_face_by_plausible_millimetres(source):
 
 
 def test_chumpys_objects_and_plain_arrays_of_any_protocol_give_the_same(source, tmp_path):
-    path = tmp_path / "plain.pkl"
     for protocol in (4, 5):
-        path.write_bytes(pickle.dumps(truth(), protocol))
-        other = flame.read_flame(path)
+        other = flame.read_flame(pickled(tmp_path, pickle.dumps(truth(), protocol)))
         for name in ("mean", "identity", "expression", "faces"):
             np.testing.assert_array_equal(getattr(source, name), getattr(other, name))
 
@@ -146,8 +143,8 @@ def test_the_import_says_what_a_linear_jaw_loses(imported, source):
 def test_a_model_without_a_jaw_gets_no_mode_of_one_unless_asked(folder, tmp_path):
     path = tmp_path / "flame2023_no_jaw.pkl"
     path.symlink_to(folder / "generic_model.pkl")
-    assert flame.read_flame(path).controls == {}
-    assert len(flame.read_flame(path).expression) == 100
+    source = flame.read_flame(path)
+    assert (source.controls, len(source.expression)) == ({}, 100)
     assert len(flame.read_flame(path, jaw=True).expression) == 101
     assert len(flame.read_flame(folder / "generic_model.pkl", jaw=False).expression) == 100
 
@@ -161,11 +158,9 @@ def test_random_faces_vary_the_expressions_that_have_no_name(imported, generator
 
 
 def test_what_hangs_on_the_jaw_turns_with_it_and_its_joint_is_the_regressors(tmp_path):
-    path = tmp_path / "generic_model.pkl"
     weights = np.array([[0, 0.5, 0.3, 0.2, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 1]])
     hangs = {"weights": weights, "kintree_table": np.array([[-1, 0, 1, 2, 1], range(5)])}
-    path.write_bytes(pickle.dumps(small() | hangs))
-    source = flame.read_flame(path)
+    source = flame.read_flame(pickled(tmp_path, small() | hangs))
     arm = 1000 * (small()["v_template"][0] - small()["v_template"].mean(0))
     expected = 0.5 * np.sin(0.2) * np.array([0, -arm[2], arm[1]])
     np.testing.assert_allclose(source.expression[-1], [expected, *np.zeros((3, 3))], atol=1e-9)
@@ -184,8 +179,8 @@ def embedding(shipped, points):
 
 def test_flames_static_embedding_of_51_points_leaves_the_jaw_to_be_found(folder, shipped, tmp_path):
     triangle, corner = embedding(shipped, range(17, 68))
-    path = tmp_path / "flame_static_embedding.pkl"
-    path.write_bytes(made_up_flame.python2({"lmk_face_idx": triangle, "lmk_b_coords": corner}, 0))
+    held = made_up_flame.python2({"lmk_face_idx": triangle, "lmk_b_coords": corner}, 0)
+    path = pickled(tmp_path, held, "flame_static_embedding.pkl")
     points = flame.read_flame(folder / "generic_model.pkl", landmarks=path).landmarks
     assert (points[:17] == -1).all()
     np.testing.assert_array_equal(points[17:], shipped.landmarks[17:])
@@ -222,10 +217,9 @@ def test_decas_embedding_of_68_points_is_read_beside_its_torch_tensors(folder, s
     ],
 )
 def test_another_embedding_is_refused(folder, tmp_path, held, says):
-    path = tmp_path / "points.pkl"
-    path.write_bytes(pickle.dumps(held))
+    points = pickled(tmp_path, held, "points.pkl")
     with pytest.raises(flame.ImportModelError, match=says):
-        flame.read_flame(folder / "generic_model.pkl", landmarks=path)
+        flame.read_flame(folder / "generic_model.pkl", landmarks=points)
 
 
 # Albedo ----------------------------------------------------------------------------------------
@@ -349,10 +343,8 @@ def small() -> dict:
     ],
 )
 def test_parts_that_do_not_fit_are_refused(tmp_path, changes, says):
-    path = tmp_path / "generic_model.pkl"
-    path.write_bytes(pickle.dumps(small() | changes))
     with pytest.raises(flame.ImportModelError, match=says):
-        flame.read_flame(path)
+        flame.read_flame(pickled(tmp_path, small() | changes))
 
 
 def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(tmp_path):
@@ -364,8 +356,8 @@ def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(tmp_path
     assert "unpack it" in refusal(tmp_path, b"PK\x03\x04 and more")
     folder = tmp_path / "a folder.npy"
     folder.mkdir()
-    assert "is a folder" in refusal(tmp_path, small(), "a.pkl", "--landmarks", str(folder))
-    assert "no such file" in refusal(tmp_path, small(), "a.pkl", "--landmarks", "no.npy")
+    assert "is a folder" in refusal(tmp_path, small(), "--landmarks", folder)
+    assert "no such file" in refusal(tmp_path, small(), "--landmarks", "no.npy")
 
 
 def test_a_harmful_model_is_refused_by_name_and_not_run(tmp_path):

@@ -23,11 +23,6 @@ MODES = (0, 5)
 
 
 @pytest.fixture(scope="module")
-def shipped():
-    return MorphableModel.load(subdivision=0)
-
-
-@pytest.fixture(scope="module")
 def slots(shipped):
     """ICT's vertex of each of the shipped model's: eyeballs in their ranges, the rest the face."""
     eye, left = shipped.regions["eyeballs"] > 0.5, shipped.mean[:, 0] > 0

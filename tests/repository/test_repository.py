@@ -43,17 +43,18 @@ FIND_ONLY = {"face_recognition_models"}
 COMMANDS = {"zizmor"}  # nothing to import
 
 
+def command(*words: str | Path) -> subprocess.CompletedProcess:
+    """A command run in the repository's root; its test is skipped where it is not installed."""
+    if shutil.which(words[0]) is None:
+        pytest.skip(f"no {words[0]} here")
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+
+
 def files() -> list[Path]:
     """What git tracks, or would track."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
+    if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
+    listed = command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
     return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
 
 
@@ -143,12 +144,8 @@ def test_environment_yml_installs_the_lock_and_names_no_version_of_its_own():
     assert through_pip == ["-r requirements.lock", "-e ."]
     python, pip = conda
     assert pip == "pip"
-    version = python.removeprefix("python=")
-    assert (
-        version in PROJECT["project"]["requires-python"]
-        or Version(version)
-        in Requirement("python" + PROJECT["project"]["requires-python"]).specifier
-    )
+    version, supported = python.removeprefix("python="), PROJECT["project"]["requires-python"]
+    assert version in supported or Version(version) in SUPPORTED
 
 
 def test_the_version_is_the_one_of_pyproject():
@@ -158,7 +155,7 @@ def test_the_version_is_the_one_of_pyproject():
 
 def test_importing_the_package_loads_nothing_heavy():
     code = "import sys, facerecon_lib; print({'torch', 'numpy', 'warp'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = command(sys.executable, "-c", code)
     assert run.stdout.strip() == "set()"
 
 
@@ -177,9 +174,7 @@ def test_this_python_is_one_that_the_project_supports():
 
 
 def test_nothing_imports_upward_and_there_are_no_circles():
-    run = subprocess.run(
-        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True
-    )
+    run = command(Path(sys.executable).with_name("lint-imports"))
     assert run.returncode == 0, run.stdout[-3000:]
     assert " 0 broken" in run.stdout
 
@@ -210,9 +205,7 @@ def test_what_ships_is_in_the_notice():
 
 
 def test_make_without_a_target_explains_itself():
-    if shutil.which("make") is None:
-        pytest.skip("no make here")
-    run = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    run = command("make")
     for target in ("demo", "test", "test-all", "lab", "lock"):
         assert f"make {target} " in run.stdout
 
@@ -226,17 +219,10 @@ def test_make_without_a_target_explains_itself():
     ids=["too old", "no venv"],
 )
 def test_set_up_refuses_an_unfit_python_in_one_line(tmp_path, script, says):
-    if shutil.which("make") is None:
-        pytest.skip("no make here")
     python = tmp_path / "python3"
     python.write_text(script)
     python.chmod(0o755)
-    run = subprocess.run(
-        ["make", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}", "setup"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    run = command("make", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}", "setup")
     assert run.returncode != 0
     [line] = [line for line in run.stderr.splitlines() if not line.startswith("make")]
     assert line.startswith("set-up: ")
