@@ -4,15 +4,12 @@
     person_leak((photo.person for photo in train), (photo.person for photo in test))   # 0.0
 
 The report draws 70 % of CACD2000 for training and 15 % each for validation and test, at random over
-160,000 photos of 2,000 people. That split leaks: with about 80 photos per celebrity, the chance
-that the person of a test photo has no photo in training is 0.3^79: every test face was seen in
-training, at other ages and in another light, and the test error says little about a stranger.
-`split="person"` puts all photos of a person into one part. `person_leak` measures the difference.
+160,000 photos of 2,000 people. That split leaks: with about 80 photos per celebrity, every face of
+the test was seen in training, and the test error says little about a stranger. `split="person"`
+puts all photos of a person into one part. `person_leak` measures the difference.
 
-A hash of the photo's key, or of the person, with a seed decides the part. It depends on nothing
-else: not on the machine, the order, or the other photos of the set, and a photo that is added later
-moves no other one. The price: the shares are exact only on average (for n keys within about
-1 / sqrt(n)). Notebook 06, section 2.1.
+A hash of the photo's key, or of the person, with a seed decides the part, so a photo that is added
+later moves no other one; the shares are exact only on average. Notebook 06, section 2.1.
 """
 
 import hashlib
@@ -36,8 +33,7 @@ def key_position(key: str, seed: int = 0) -> float:
 def part_of(key: str, person: str = "", split: str = "random", seed: int = 0) -> str:
     """The part, "train", "validation" or "test", of the photo `key` of `person`.
 
-    split: "random" goes by the photo, as the report does; "person" by the person.
-    Raises ValueError for another split, and for a split by person without one.
+    Raises ValueError for an unknown split, and for a split by person without one.
     """
     if split not in SPLITS:
         raise ValueError(f"split: expected 'random' or 'person', got {split!r}")
@@ -52,8 +48,7 @@ def part_of(key: str, person: str = "", split: str = "random", seed: int = 0) ->
 def person_leak(train: Iterable[str], test: Iterable[str]) -> float:
     """Share of the test photos whose person is in training, from the person of each photo.
 
-    0 for a split by person; nearly 1 for a random split with many photos per person. Raises
-    ValueError when there is no test photo.
+    Raises ValueError when there is no test photo.
     """
     people = set(train)
     leaks = [person in people for person in test]

@@ -49,12 +49,7 @@ def random_face(model: MorphableModel, count: int, generator: torch.Generator):
 
 
 def rendered_faces(
-    subdivision: int,
-    count: int,
-    batch: int,
-    device: str,
-    seed: int,
-    network: FaceNetwork | None = None,
+    subdivision: int, count: int, batch: int, device: str, seed: int, network: FaceNetwork | None
 ) -> dict:
     model = MorphableModel.load(subdivision=subdivision).to(device)
     coarse = MorphableModel.load(subdivision=0).to(device)
@@ -75,17 +70,10 @@ def rendered_faces(
             image = (image + noise).clamp(0, 1)
             jitter = 0.5 * torch.randn(n, 68, 2, generator=generator).to(image)
             points = face.landmarks("2d") + jitter
-        found = fit(
-            model,
-            image,
-            torch.ones_like(mask),
-            points,
-            kind="2d",
-            coarse_model=coarse,
-            recognition=network,
-        )
+        inputs = image, torch.ones_like(mask), points
+        result = fit(model, *inputs, kind="2d", coarse_model=coarse, recognition=network)
         with torch.no_grad():
-            fitted = synthesise(model, found.coefficients)
+            fitted = synthesise(model, result.coefficients)
             mean = model.mean.expand(n, -1, -1)
             for name, vertices in (("fit", fitted.vertices), ("mean", mean)):
                 for how in ("similarity", "rigid"):
@@ -96,7 +84,7 @@ def rendered_faces(
             add("rgb", error["rgb"])
             add("ita", error["ita"])
             add("tone", skin_tone_group(true[:, skin].mean(1)))
-        add("converged", torch.tensor(found.converged))
+        add("converged", torch.tensor(result.converged))
         console.print(f"  {start + n} of {count} faces", end="\r")
     return {name: np.concatenate(values) for name, values in rows.items()}
 
@@ -104,30 +92,28 @@ def rendered_faces(
 def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
     from PIL import Image
 
+    from facerecon_lib.fitting.pose_start import start_from_landmarks
     from facerecon_lib.photos.reading import load_image
     from facerecon_lib.pictures.faces import overlay_on_photo
     from facerecon_lib.pictures.sheets import fit_figure, save_figure
     from facerecon_lib.reconstruction.reconstruct import fit_face
 
     model, coarse = MorphableModel.load(), MorphableModel.load(subdivision=0)
-    table = Table(title="photos: landmark error, share of the outer eye distance")
-    for column in ("photo", "all 68", "inner 51", "mean face, 68", "converged"):
-        table.add_column(column)
+    columns = ("photo", "all 68", "inner 51", "mean face, 68", "converged")
+    table = Table(*columns, title="photos: landmark error, share of the outer eye distance")
     rows = []
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".png")):
         done = fit_face(load_image(path), model, coarse, recognition=network)
         target = done.crop.landmarks
         points = done.face.landmarks(done.detection.kind)
-        from facerecon_lib.fitting.pose_start import start_from_landmarks
-
         start = synthesise(model, start_from_landmarks(model, target))
-        row = [
-            float(landmark_error(points, target)[0]),
-            float(landmark_error(points, target, points="inner")[0]),
-            float(landmark_error(start.landmarks(done.detection.kind), target)[0]),
-        ]
-        rows.append(row)
-        table.add_row(path.name, *(f"{v:.1%}" for v in row), str(done.fitted.converged[0]))
+        errors = (
+            landmark_error(points, target),
+            landmark_error(points, target, points="inner"),
+            landmark_error(start.landmarks(done.detection.kind), target),
+        )
+        rows.append([float(error) for error in errors])
+        table.add_row(path.name, *(f"{v:.1%}" for v in rows[-1]), str(done.fitted.converged[0]))
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
@@ -150,37 +136,26 @@ def main(
 ) -> None:
     network = None if recognition == "none" else load_network(recognition, device=device)
     if count:
-        table = Table(title=f"{count} rendered faces a density: median over faces, {device}")
-        for column in (
-            "mesh", "fit mm", "mean face mm", "ratio", "fit rigid mm", "mean rigid mm", "converged",
-        ):  # fmt: skip
-            table.add_column(column)
-        tones = Table(title="unlit albedo of the skin, by the Monk tone of the truth")
-        for column in ("mesh", "tone", "faces", "RGB error", "ITA error, degrees"):
-            tones.add_column(column)
-        for subdivision in (0, 1):
-            name = ("native", "x1")[subdivision]
+        columns = ("mesh", "fit mm", "mean face mm", "ratio", "fit rigid mm", "mean rigid mm")
+        title = f"{count} rendered faces per density: median over faces, {device}"
+        table = Table(*columns, "converged", title=title)
+        columns = ("mesh", "tone", "faces", "RGB error", "ITA error, degrees")
+        tones = Table(*columns, title="unlit albedo of the skin, by the Monk tone of the truth")
+        for subdivision, name in enumerate(("native", "x1")):
             r = rendered_faces(subdivision, count, batch, device, seed, network)
-            fitted, mean = np.median(r["fit similarity"]), np.median(r["mean similarity"])
-            table.add_row(
-                name,
-                f"{fitted:.2f}",
-                f"{mean:.2f}",
-                f"{fitted / mean:.2f}",
-                f"{np.median(r['fit rigid']):.2f}",
-                f"{np.median(r['mean rigid']):.2f}",
-                f"{r['converged'].mean():.0%}",
+            fitted, mean, fitted_rigid, mean_rigid = (
+                np.median(r[f"{face} {how}"])
+                for how in ("similarity", "rigid")
+                for face in ("fit", "mean")
             )
-            for low, high in ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10)):
-                inside = (r["tone"] >= low) & (r["tone"] <= high)
+            mm = (fitted, mean, fitted / mean, fitted_rigid, mean_rigid)
+            table.add_row(name, *(f"{v:.2f}" for v in mm), f"{r['converged'].mean():.0%}")
+            for low in (1, 3, 5, 7, 9):
+                inside = (r["tone"] == low) | (r["tone"] == low + 1)
                 if inside.any():
-                    tones.add_row(
-                        name,
-                        f"{low} to {high}",
-                        str(inside.sum()),
-                        f"{np.median(r['rgb'][inside]):.3f}",
-                        f"{np.median(np.abs(r['ita'][inside])):.1f}",
-                    )
+                    rgb, ita = np.median(r["rgb"][inside]), np.median(np.abs(r["ita"][inside]))
+                    cells = (str(inside.sum()), f"{rgb:.3f}", f"{ita:.1f}")
+                    tones.add_row(name, f"{low} to {low + 1}", *cells)
         console.print(table)
         console.print(tones)
     if photo_folder is not None:

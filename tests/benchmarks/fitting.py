@@ -42,9 +42,8 @@ def main(
     photo = sample_photo()
     crop = align(photo.pixels, sample_detection().landmarks)
     inputs = [t.to(device) for t in (crop.image, crop.valid, crop.landmarks)]
-    table = Table(title="milliseconds a step (median)")
-    for column in ("mesh", "vertices", "triangles", "landmarks only", "112 x 112", "224 x 224"):
-        table.add_column(column)
+    columns = ("mesh", "vertices", "triangles", "landmarks only", "112 x 112", "224 x 224")
+    table = Table(*columns, title="milliseconds per step (median)")
     models = [MorphableModel.load(subdivision=s).to(device) for s in (0, 1)]
     for label, model in zip(("native", "x1"), models, strict=True):
         batch = FaceBatch(*inputs, "2d", [""])
@@ -67,11 +66,8 @@ def main(
         start = time.perf_counter()
         detect(photo)
         seconds["detection"] = time.perf_counter() - start
-    found = fit(models[1], *inputs, kind="2d", coarse_model=models[0])
-    seconds |= found.seconds
-    table = Table(title="seconds per photo, by stage")
-    for stage in (*seconds, "total"):
-        table.add_column(stage)
+    seconds |= fit(models[1], *inputs, kind="2d", coarse_model=models[0]).seconds
+    table = Table(*seconds, "total", title="seconds per photo, by stage")
     table.add_row(*(f"{s:.2f}" for s in (*seconds.values(), sum(seconds.values()))))
     console.print(table)
 

@@ -39,11 +39,7 @@ class Kind(StrEnum):
     bfm = "bfm"
 
 
-READERS = {
-    Kind.ict: read_ict,
-    Kind.flame: read_flame,
-    Kind.bfm: read_bfm,
-}
+READERS = {Kind.ict: read_ict, Kind.flame: read_flame, Kind.bfm: read_bfm}
 
 
 def read(kind: Kind, path: Path) -> tuple[SourceModel, Int[np.ndarray, " 68"]]:

@@ -44,17 +44,10 @@ def landmark_errors(shards: Path, truth: dict) -> list[dict]:
             found = (np.array(facts["landmarks"]) - matrix[:, 2]) / matrix[0, 0]
             true = np.array(known["landmarks"])
             first, last = CORNERS
-            rows.append(
-                {
-                    "px": np.linalg.norm(found - true, axis=1),
-                    "scale": matrix[0, 0],
-                    "eyes": np.linalg.norm(true[first] - true[last]),
-                    "yaw": facts["quality"]["yaw"] - known["yaw"],
-                    "turned": abs(known["yaw"]),
-                    "tone": known["tone"],
-                    "flags": facts["quality"]["flags"],
-                }
-            )
+            row = {"px": np.linalg.norm(found - true, axis=1), "scale": matrix[0, 0]}
+            row["eyes"] = np.linalg.norm(true[first] - true[last])
+            row["yaw"], row["turned"] = facts["quality"]["yaw"] - known["yaw"], abs(known["yaw"])
+            rows.append(row | {"tone": known["tone"], "flags": facts["quality"]["flags"]})
     return rows
 
 
@@ -89,19 +82,18 @@ def main(
         cells = [f"{np.median(values):.2f}" for values in (px, crop, share)]
         table.add_row(name, str(len(chosen)), *cells, f"{np.percentile(share, 90):.1f}")
 
-    inner, everything = slice(JAW, None), slice(None)
     table = Table("faces", "count", "photo px", "crop px", "% of eyes", "90th %")
-    add(table, "68: all", rows, everything)
-    add(table, "51: without the jaw", rows, inner)
-    unflagged = [row for row in rows if not row["flags"]]
-    add(table, "51, no flag", unflagged, inner)
+    add(table, "68: all", rows, slice(None))
+    chosen = {"51: without the jaw": rows}
+    chosen["51, no flag"] = [row for row in rows if not row["flags"]]
     for low, high in ((0, 15), (15, 30), (30, 90)):
         turned = [row for row in rows if low <= row["turned"] < high]
-        add(table, f"51, turned {low} to {high} deg", turned, inner)
-    flagged = [row for row in rows if "disagree" in row["flags"]]
-    add(table, "51, disagree", flagged, inner)
+        chosen[f"51, turned {low} to {high} deg"] = turned
+    chosen["51, disagree"] = [row for row in rows if "disagree" in row["flags"]]
     for group, tones in GROUPS.items():
-        add(table, f"51, tones {group}", [r for r in rows if r["tone"] in tones], inner)
+        chosen[f"51, tones {group}"] = [row for row in rows if row["tone"] in tones]
+    for name, some in chosen.items():
+        add(table, name, some, slice(JAW, None))
     out_console.print(table)
     off = np.array([row["yaw"] for row in rows])
     out_console.print(f"yaw: median {np.median(abs(off)):.1f} degrees off, mean {off.mean():+.1f}")

@@ -36,24 +36,21 @@ STAGES = {
     ],
     "augmented": ["--illumination=free", "--albedo=monk", "--width=8", "--set=recognition=none"],
 }
-QUIET = ["log_every=1", "schedule=constant", "validate_every=0", "checkpoint_every=0"]
-QUIET += ["picture_every=0"]
+QUIET = ["log_every=1", "schedule=constant"]
+QUIET += ["validate_every=0", "checkpoint_every=0", "picture_every=0"]
 
 
 def step_seconds(stage: str, processes: int, shards: Path, batch: int, steps: int) -> list[float]:
     """Seconds of every step of one run."""
-    launcher = ["-m", "facerecon_lib.cli"]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone"]
-        launcher += [f"--nproc-per-node={processes}", "-m", "facerecon_lib.cli"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = (launcher if processes > 1 else []) + ["-m", "facerecon_lib.cli"]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         command = [sys.executable, *launcher, "train", stage, f"--out={out}", f"--data={shards}"]
         command += ["--device=cpu", f"--batch={batch}", f"--steps={steps}", *STAGES[stage]]
         command += [f"--set={setting}" for setting in QUIET]
-        done = subprocess.run(
-            command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"processes: {' '.join(command[1:])}\n{done.stderr.strip()[-2000:]}")
         records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
@@ -79,32 +76,18 @@ def main(
     for name, n in track(list(times) * repeats, "runs", console=console):
         times[name, n] += step_seconds(name, n, shards, batch, warm_up + steps)[warm_up:]
     cores, load = os.cpu_count(), os.getloadavg()[0]
-    table = Table(
-        title=f"{batch} photos per step; {cores} cores, load {load:.1f} at the end; "
-        f"torch {torch.__version__}"
-    )
-    for column in (
-        "stage",
-        "processes",
-        "ms per step",
-        "middle half",
-        "photos/s",
-        "beside the first",
-    ):
-        table.add_column(column, justify="left" if column == "stage" else "right")
+    title = f"{batch} photos per step; {cores} cores, load {load:.1f} at the end"
+    table = Table("stage", title=f"{title}; torch {torch.__version__}")
+    for column in ("processes", "ms per step", "middle half", "photos/s", "beside the first"):
+        table.add_column(column, justify="right")
     for name in stages:
         first = statistics.median(times[name, counts[0]])
         for n in counts:
             middle = statistics.median(times[name, n])
             low, _, high = statistics.quantiles(times[name, n], n=4)
-            table.add_row(
-                name,
-                str(n),
-                f"{1e3 * middle:.0f}",
-                f"{1e3 * low:.0f} to {1e3 * high:.0f}",
-                f"{batch / middle:.1f}",
-                f"{first / middle:.2f}",
-            )
+            cells = (f"{1e3 * middle:.0f}", f"{1e3 * low:.0f} to {1e3 * high:.0f}")
+            rates = (f"{batch / middle:.1f}", f"{first / middle:.2f}")
+            table.add_row(name, str(n), *cells, *rates)
     console.print(table)
 
 

@@ -12,17 +12,14 @@ import argparse
 import math
 import os
 import platform
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
+from timing import seconds
 from torch import Tensor
 
 from facerecon_lib.face.camera import project_ndc
+from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.rendering.rasterizer import Fragments, rasterize
 
 try:
@@ -31,13 +28,8 @@ try:
 except ImportError:
     rasterize_meshes = None
 
-HARD = {"perspective_correct": True}
-SOFT = {
-    "perspective_correct": True,
-    "clip_barycentric_coords": True,
-    "faces_per_pixel": 8,
-    "blur_radius": 1e-4,
-}
+HARD = dict(perspective_correct=True)
+SOFT = HARD | dict(clip_barycentric_coords=True, faces_per_pixel=8, blur_radius=1e-4)
 MODES = {"hard": HARD, "soft": SOFT}
 
 
@@ -59,16 +51,10 @@ def bumpy_head(rings: int, around: int) -> tuple[Tensor, Tensor]:
 
 def meshes() -> list[tuple[str, Tensor, Tensor]]:
     """Name, NDC vertices (1, V, 3) and faces (F, 3) of the meshes to draw."""
-    found = [("head", *bumpy_head(34, 52)), ("head", *bumpy_head(68, 105))]
-    try:
-        from facerecon_lib.face.morphable_model import MorphableModel
-
-        model = MorphableModel.load()
-        found.append(("face, x1", model.mean[None] * torch.tensor([-1.0, 1, -1]), model.faces))
-    except Exception as error:
-        print(f"the shipped face model does not load ({error}): heads only")
-    ready = []
-    for name, verts, faces in found:
+    model, ready = MorphableModel.load(), []
+    face = model.mean[None] * torch.tensor([-1.0, 1, -1]), model.faces
+    heads = ("head", *bumpy_head(34, 52)), ("head", *bumpy_head(68, 105))
+    for name, verts, faces in (*heads, ("face, x1", *face)):
         verts = verts - (verts.amin(1) + verts.amax(1))[:, None] / 2
         half = verts[..., :2].abs().amax()
         # 85 % of the image, off centre: no edge of a symmetric mesh runs through pixel centres.
@@ -87,16 +73,7 @@ def theirs(verts: Tensor, faces: Tensor, size: int, **options) -> Fragments:
 
 def least(function: Callable[[], object], repeats: int, device: str) -> float:
     """Milliseconds of the fastest of some calls, after one that warms up."""
-    best = math.inf
-    for _ in range(repeats + 1):
-        if device == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        function()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 1e3 * best
+    return 1e3 * min(seconds(function, 1, device) for _ in range(repeats + 1))
 
 
 def timed(rasterizer, verts, faces, size, options, repeats, device) -> tuple[float, float, float]:

@@ -1,6 +1,5 @@
 """What the benchmarks of training share: clocks, counts, tables."""
 
-import json
 import os
 import platform
 import sys
@@ -15,10 +14,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 import facerecon_lib
-from facerecon_lib.files.atomic import write_whole
 
 console = Console(width=130)
 
@@ -128,17 +126,10 @@ def waits(training: Any) -> Counter[str]:
 
 
 def show_counts(title: str, counts: dict[str, int]) -> None:
-    table = Table(title=title)
-    table.add_column("times", justify="right")
-    table.add_column("what", overflow="fold")
+    table = Table(Column("times", justify="right"), Column("what", overflow="fold"), title=title)
     for name, value in counts.items():
         table.add_row(str(value), name.replace("[", r"\["))
     console.print(table)
-
-
-def write(path: Path, record: dict) -> None:
-    with write_whole(path) as partial:
-        partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def machine(device: str) -> dict[str, str]:

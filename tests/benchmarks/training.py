@@ -6,17 +6,17 @@
     python tests/benchmarks/training.py --stage augmented --device cuda    # U-Net, bf16, Eq. 12
     python tests/benchmarks/training.py --set backbone=resnet18 --set input_size=224
 
-The step is that of facerecon_lib/training/loop.py: faces, network, rendering and losses, backward,
-clipping, the guard against losses that are no numbers, Adam. It is timed with new faces rendered
-each time, with one batch at hand, and with photos from shards where a folder of them is given. The
+The step is that of facerecon_lib/training/loop.py, without log and checkpoints: with new faces
+rendered each time, with one batch at hand, and with photos from shards where a folder is given. The
 bare network (of the encoder its backbone) goes forward and backward over random images, with the
 mean of its output for a loss; the ratios are to that, without Adam. These take turns, and each
-number is the median over the turns: the machine may be busy with other things. (Shards are read
-after the turns.) The parts are measured in steps of their own, in which the device is waited for.
+number is the median over the turns. The parts are timed one by one, waiting for the device.
 """
 
+import itertools
+import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -25,12 +25,12 @@ import torch
 import typer
 from rich.table import Table
 from timing import Stopwatch, console, machine, peak_memory, profile, seconds, show_counts, waits
-from timing import write as write_json
 
 from facerecon_lib.cli.train import with_setting
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.fitting.objective import Objective
 from facerecon_lib.rendering.synthesis import CROP_SIZE
 from facerecon_lib.training.loop import make_fabric, open_stage
@@ -46,6 +46,13 @@ EPOCHS, PHOTOS = {"base": 20, "augmented": 7}, 114_000
 
 WARM_UP, STEPS, REPEATS = {"cpu": 1, "cuda": 5}, {"cpu": 1, "cuda": 5}, {"cpu": 5, "cuda": 9}
 BATCHES = {"cpu": [8], "cuda": [64, 256]}
+ROWS = {
+    "rendered": "whole step, faces rendered",
+    "at_hand": "whole step, batch at hand",
+    "shards": "whole step, photos from shards",
+    "bare": "bare network, forward and backward",
+    "bare_adam": "bare network, with its Adam step",
+}
 SMALL = dict(learning_rate=3e-5, clip_norm=10.0)
 LARGE = SMALL | dict(
     precision="bf16-mixed", recognition="dlib", subdivision=1, reduction="sum"
@@ -67,7 +74,7 @@ SETTINGS: dict[tuple[str, str], RunSettings] = {
 
 
 class Training:
-    """The training step of a stage, without log and checkpoints."""
+    """The training step of a stage."""
 
     def __init__(self, settings: RunSettings, device: str):
         self.settings, self.device, self.seen = settings, device, 0
@@ -139,7 +146,7 @@ class Training:
                 cut["outputs"] = self.network(*images)
             tensors = _tensors(cut["outputs"])
             cut["leaves"] = [x.detach().requires_grad_() for x in tensors]
-            return _with_tensors(cut["outputs"], cut["leaves"])
+            return type(cut["outputs"])(*cut["leaves"])
 
         with clock("data"):
             batch = self.data()
@@ -163,17 +170,8 @@ class Training:
 
 def _tensors(outputs) -> list[torch.Tensor]:
     """Of FaceCoefficients or OffsetMaps."""
-    return (
-        [getattr(outputs, f.name) for f in fields(outputs)] if is_dataclass(outputs) else [*outputs]
-    )
-
-
-def _with_tensors(outputs, tensors: list[torch.Tensor]):
-    if is_dataclass(outputs):
-        return replace(
-            outputs, **dict(zip([f.name for f in fields(outputs)], tensors, strict=True))
-        )
-    return type(outputs)(*tensors)
+    names = [f.name for f in fields(outputs)] if is_dataclass(outputs) else outputs._fields
+    return [getattr(outputs, name) for name in names]
 
 
 def measure(
@@ -197,7 +195,8 @@ def measure(
         for name, step in kinds.items():
             times[name].append(seconds(step, steps, device))
     if shards is not None:
-        photos = photos_of(shards, s.batch, device, workers)
+        reader = PhotoShards(shards, s.batch, workers=workers, device=device)
+        photos = itertools.chain.from_iterable(itertools.repeat(reader))  # epoch after epoch
         step = lambda: training.step(next(photos))  # noqa: E731
         seconds(step, WARM_UP[device] + 2 * workers, device)  # that is read ahead
         times["shards"] = [seconds(step, steps, device) for _ in range(repeats)]
@@ -215,35 +214,21 @@ def measure(
     }
 
 
-def photos_of(shards: Path, batch: int, device: str, workers: int) -> Iterator[FaceBatch]:
-    """Photos from shards, epoch after epoch."""
-    photos = PhotoShards(shards, batch, workers=workers, device=device)
-    while True:
-        yield from photos
-
-
 def show(stage: str, device: str, r: dict) -> None:
-    names = {
-        "rendered": "whole step, faces rendered",
-        "at_hand": "whole step, batch at hand",
-        "shards": "whole step, photos from shards",
-        "bare": "bare network, forward and backward",
-        "bare_adam": "bare network, with its Adam step",
-    }
     where = "on the GPU" if device == "cuda" else "of this process"
-    table = Table(title=f"batch {r['batch']}: at most {r['peak_memory_gib']:.2f} GiB {where}")
+    table = Table("", title=f"batch {r['batch']}: at most {r['peak_memory_gib']:.2f} GiB {where}")
     hours = f"hours for {EPOCHS[stage]} x {PHOTOS:,}"
-    for column in ("", "ms per step", "photos/s", "of the bare network", hours):
-        table.add_column(column, justify="right" if column else "left")
-    for name in (name for name in names if name in r["photos_per_s"]):
+    for column in ("ms per step", "photos/s", "of the bare network", hours):
+        table.add_column(column, justify="right")
+    for name in (name for name in ROWS if name in r["photos_per_s"]):
         rate = r["photos_per_s"][name]
         cells = f"{1e3 * r['batch'] / rate:.1f}", f"{rate:.1f}", f"{r['of_bare'][name]:.0%}"
-        table.add_row(names[name], *cells, f"{r['hours'][name]:.2f}")
+        table.add_row(ROWS[name], *cells, f"{r['hours'][name]:.2f}")
     console.print(table)
     total = sum(r["seconds_of_parts"].values())
-    table = Table(title=f"its parts, waited for one by one: {1e3 * total:.1f} ms")
-    for column in ("part", "ms", "share"):
-        table.add_column(column, justify="left" if column == "part" else "right")
+    table = Table("part", title=f"its parts, waited for one by one: {1e3 * total:.1f} ms")
+    for column in ("ms", "share"):
+        table.add_column(column, justify="right")
     for name, value in r["seconds_of_parts"].items():
         table.add_row(name, f"{1e3 * value:.1f}", f"{value / total:.1%}")
     console.print(table)
@@ -295,7 +280,8 @@ def main(
             record["waits"] = dict(waits(training).most_common())
             show_counts("lines that wait for the GPU", record["waits"])
     if json_file is not None:
-        write_json(json_file, record)
+        with write_whole(json_file) as partial:
+            partial.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

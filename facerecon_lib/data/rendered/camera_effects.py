@@ -1,7 +1,7 @@
 """What a camera and a file do to a picture: blur, noise, tone curve, JPEG. For rendered faces.
 
-Everything works on batches, on the images' device, and takes one strength per picture, so that each
-face of a batch has its own camera. Notebook 06, section 2.1.
+Each takes a batch and one strength per picture: each face has its own camera.
+Notebook 06, section 2.1.
 """
 
 import math
@@ -31,7 +31,7 @@ def blur(
     weights = torch.exp(-0.5 * (offsets / sd[:, None].clamp(min=1e-3)) ** 2)
     weights = (weights / weights.sum(1, keepdim=True)).to(image.dtype)
     for axis in (2, 3):
-        pad = [reach, reach, 0, 0] if axis == 3 else [0, 0, reach, reach]
+        pad = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
         padded = F.pad(image, pad, mode="replicate")
         length, total = image.shape[axis], torch.zeros_like(image)
         for i in range(2 * reach + 1):
@@ -57,8 +57,7 @@ def jpeg(
 ) -> Float[Tensor, "batch 3 height width"]:
     """What JPEG compression of quality 1 to 100 leaves of a picture in [0, 1].
 
-    The cosine transform of 8 by 8 blocks, rounded to multiples of JPEG's tables, and back; without
-    halving the resolution of colour. Raises ValueError where 8 does not divide the sides.
+    Without halving the resolution of colour. Raises ValueError where 8 does not divide the sides.
     """
     height, width = image.shape[2:]
     if height % 8 or width % 8:
@@ -70,8 +69,7 @@ def jpeg(
     spectrum = _transformed(ycc, basis).view(in_blocks)
     quality = quality.clamp(1, 100)
     strength = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    table = (tables * strength[:, None, None, None]).round().clamp(1, 255)
-    table = table[:, :, None, :, None, :]
+    table = (tables * strength[:, None, None, None]).round().clamp(1, 255)[:, :, None, :, None]
     spectrum.div_(table).round_().mul_(table)
     ycc = _transformed(spectrum.view_as(image), basis.T)
     ycc[:, 0] += 128
@@ -88,10 +86,7 @@ def _transformed(planes: Tensor, basis: Float[Tensor, "8 8"]) -> Tensor:
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
 def _matrices(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """RGB to 255 levels of YCbCr, and back; the orthonormal cosine transform; the tables.
-
-    Not to be changed: all calls share them.
-    """
+    """RGB to 255 levels of YCbCr, and back; the orthonormal cosine transform; the tables."""
     to_ycc = torch.tensor(_TO_YCC, dtype=dtype) * 255
     u, i = torch.arange(8.0)[:, None], torch.arange(8.0)
     cosines = torch.cos((2 * i + 1) * u * math.pi / 16) / 2

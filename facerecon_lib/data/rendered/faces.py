@@ -82,7 +82,7 @@ class RenderedFaces:
             raise ValueError(f"margin {self.margin}: expected more than 0")
         self.points = self.model.landmark_model()
         marks = torch.cat([self.model.landmarks, self.model.contour_bands.reshape(-1)])
-        self.point_rows = marks.unique()
+        self.point_rows = marks.unique()  # the vertices of `points`
         self.atlas = DetailAtlas(self.model) if self.wrinkles else None
         # numbers: the length of an index by mask is read back from the GPU at every call
         self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
@@ -98,7 +98,6 @@ class RenderedFaces:
         if indices.ndim != 1 or not len(indices) or int(indices.min()) < 0:
             expected = "one face number or more, in one row and each 0 or more"
             raise ValueError(f"indices: expected {expected}, got {indices.tolist()}")
-        names = [f"seed {self.seed} face {i}" for i in indices.tolist()]
         numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
         c = random_coefficients(self.model, numbers, self.family)
         if rotation is not None:
@@ -107,26 +106,21 @@ class RenderedFaces:
         flat = relief(numbers)
         vertices = self.model.shape(c.identity, c.expression)
         albedo = self.model.albedo(c.albedo)
-        if self.atlas is None:
-            points = self.points.shape(c.identity, c.expression)
-        else:
+        if self.atlas is not None:
             details = self.atlas.draw(numbers)
             vertices = details.raise_skin(vertices, self.model.faces)
             albedo = details.colour_skin(albedo)
-            points = vertices[:, self.point_rows]
-        landmarks = self._place(c, numbers, flat, points)
+        landmarks = self._place(c, numbers, flat, vertices[:, self.point_rows])
         image, valid, albedo = self._photograph(c, numbers, flat, vertices, albedo)
         tone = skin_tone_group(albedo[:, self.skin].mean(1).clamp(0, 1))
+        names = [f"seed {self.seed} face {i}" for i in indices.tolist()]
         truth = dict(truth=c, tone=tone, true_vertices=vertices, true_albedo=albedo)
         return FaceBatch(image, valid, landmarks, "2d", names, **truth)
 
     def _place(
         self, c: FaceCoefficients, numbers: CountedRandom, flat: Tensor, vertices: Vertices
     ) -> Float[Tensor, "batch 68 2"]:
-        """Move the faces to where `align` would put them; return a detector's landmarks.
-
-        vertices: of `self.points`.
-        """
+        """Move the faces to where `align` would put them; return a detector's landmarks."""
         noise = numbers.normal("landmark noise", 68, 2, sd=0.9)
         noise[:, :17] *= 2  # the jaw is the detector's guess
         target = self.size / self.margin * (1 + numbers.normal("crop size", sd=0.025))
@@ -141,10 +135,10 @@ class RenderedFaces:
 
         for _ in range(2):  # moving a face turns it a little towards or from the viewer
             low, high = torch.aminmax(landmarks(), dim=1)
-            depth = c.translation[:, 2:] * (high - low).amax(1, keepdim=True) / target[:, None]
+            beside, depth = c.translation.split((2, 1), 1)
             off = (low + high) / 2 - middle  # pixels; +x left and +y up in the camera's frame
-            beside = c.translation[:, :2] + off * per_pixel * c.translation[:, 2:]
-            c.translation = torch.cat([beside, depth], 1)
+            nearer = depth * (high - low).amax(1, keepdim=True) / target[:, None]
+            c.translation = torch.cat([beside + off * per_pixel * depth, nearer], 1)
         return landmarks()
 
     def _photograph(

@@ -51,8 +51,8 @@ def random_expression(
         loose = numbers.normal("expression", model.sizes.expression) * model.unnamed_modes
     if not controls:
         return loose
-    amount = numbers.uniform("action", len(controls))
-    amount = amount * (numbers.uniform("acts", len(controls)) < 0.1)
+    acts = numbers.uniform("acts", len(controls)) < 0.1
+    amount = numbers.uniform("action", len(controls)) * acts
     twin = [
         controls.index(name.replace("Right", "Left")) if name.endswith("Right") else i
         for i, name in enumerate(controls)
@@ -66,8 +66,8 @@ def random_expression(
     for name, often in (("mouthSmileLeft", 0.3), ("jawOpen", 0.2)):
         if name in controls:
             more = numbers.chance(name, often) * numbers.uniform(f"{name} amount")
-            for twin_name in {name, name.replace("Left", "Right")} & set(controls):
-                i = controls.index(twin_name)
+            for side in {name, name.replace("Left", "Right")} & set(controls):
+                i = controls.index(side)
                 amount[:, i] = torch.maximum(amount[:, i], more)
     return (amount * awake) @ model.control_matrix + loose
 
@@ -77,8 +77,7 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
 
     Both are exposed so that a lit white face would have a brightness of about 0.74.
     """
-    fixed = numbers.fixed
-    bands = fixed(*CLAMPED_COSINE)
+    fixed, bands = numbers.fixed, numbers.fixed(*CLAMPED_COSINE)
 
     def lobe(direction: Tensor, colour: Tensor) -> Tensor:
         """Directional light: its shading is the clamped cosine, in nine functions."""
@@ -91,10 +90,10 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
     if family == "train":
         ambient = numbers.uniform("ambient", low=0.35, high=1.2)[:, None]
         light[:, 0] = ambient * math.sqrt(4 * math.pi)
-        for i in range(3):
-            side = numbers.normal(f"lamp {i}", 3) * fixed(1.0, 0.6, 0.5)
-            direction = side + fixed(0.0, 0.35, 0.8)
-            strength = numbers.uniform(f"lamp {i} strength", high=(0.9, 0.5, 0.4)[i])
+        for i, brightest in enumerate((0.9, 0.5, 0.4)):
+            direction = numbers.normal(f"lamp {i}", 3) * fixed(1.0, 0.6, 0.5)
+            direction = direction + fixed(0.0, 0.35, 0.8)
+            strength = numbers.uniform(f"lamp {i} strength", high=brightest)
             tint = 1 + numbers.normal(f"lamp {i} tint", 3, sd=0.08)
             light = light + lobe(direction, strength[:, None] * tint)
     else:
@@ -104,8 +103,7 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
         light[:, 0] = (sky + ground) / 2 * math.sqrt(4 * math.pi)
         y = sh_basis(F.normalize(up, dim=-1))[:, 1:4]
         light[:, 1:4] = (2 * math.pi / 3) * y[..., None] * ((sky - ground) * 0.75)[:, None]
-        sun = numbers.normal("sun", 3) * fixed(1.0, 0.4, 0.4)
-        sun = sun + fixed(0.0, 0.6, 0.6)
+        sun = numbers.normal("sun", 3) * fixed(1.0, 0.4, 0.4) + fixed(0.0, 0.6, 0.6)
         strength = numbers.uniform("sun strength", high=0.8)[:, None]
         light = light + lobe(sun, strength * fixed(1.05, 1.0, 0.9))
     exposure = 0.74 * numbers.normal("exposure", sd=0.15).exp() / light_level(light).clamp(min=0.2)

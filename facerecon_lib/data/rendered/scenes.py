@@ -48,19 +48,17 @@ def head_frame(c: FaceCoefficients, size: int, fov_deg: float = DEFAULT_FOV) -> 
     up = F.normalize(turned[:, :2, 1], dim=-1)  # viewer axes
     beside = c.translation + constant((1.0, 0.0, 0.0), up.dtype, device)
     per_mm = ndc_to_pixels(project_ndc(torch.stack([c.translation, beside], 1)), size)
-    per_mm = (per_mm[:, 0] - per_mm[:, 1]).norm(dim=-1)
+    per_mm = (per_mm[:, 0] - per_mm[:, 1]).norm(dim=-1)[:, None, None]
+    centre_x, centre_y, skull_x, skull_y = points.flatten(1)[..., None, None].unbind(1)
+    up_x, up_y = up[..., None, None].unbind(1)
+
+    def to_head(column: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = (column - centre_x) / per_mm, -(row - centre_y) / per_mm
+        return x * up_y - y * up_x, x * up_x + y * up_y
+
     pixels = torch.arange(size, device=device) + 0.5
-
-    def to_head(px: Tensor, py: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (-1,) + (1,) * (px.ndim - 1)
-        dx = (px - points[:, 0, 0].view(shape)) / per_mm.view(shape)
-        dy = -(py - points[:, 0, 1].view(shape)) / per_mm.view(shape)
-        ux, uy = up[:, 0].view(shape), up[:, 1].view(shape)
-        return dx * uy - dy * ux, dx * ux + dy * uy
-
-    grid_y, grid_x = torch.meshgrid(pixels, pixels, indexing="ij")
-    x, y = to_head(grid_x.expand(len(c), -1, -1), grid_y.expand(len(c), -1, -1))
-    skull = torch.stack(to_head(points[:, 1, 0], points[:, 1, 1]), -1)
+    x, y = to_head(pixels, pixels[:, None])
+    skull = torch.stack(to_head(skull_x, skull_y), -1)[:, 0, 0]
     side = turned[:, :2, 0].norm(dim=-1)  # 1 frontal, 0 in profile
     width = ((HEAD_RADII[0] * side) ** 2 + (HEAD_RADII[2] ** 2) * (1 - side**2)).sqrt()
     return HeadFrame(x, y, skull, width)
@@ -73,19 +71,18 @@ def background(numbers: CountedRandom, size: int, family: str) -> Picture:
     spread = numbers.uniform("background spread", low=0.03, high=0.35)[:, None, None, None]
     picture = base + spread * clouds
     line = torch.linspace(-1, 1, size, device=base.device)
-    v, u = torch.meshgrid(line, line, indexing="ij")
+    u, v = line, line[:, None]
     for i in range(3):
         name = f"background shape {i}"
         a, b, phase = (numbers.uniform(f"{name} {k}", low=-3, high=3)[:, None, None] for k in "abp")
         if family == "train":
-            level = numbers.uniform(f"{name} cut", low=0, high=1)[:, None, None]
+            level = numbers.uniform(f"{name} cut")[:, None, None]
             cut = ((a * u + b * v + phase * 0.4).sin() > level).float()
         else:
             cut = ((6 * a * u).sin() * (6 * b * v + phase).cos() > 0.2).float()
         colour = muted(numbers, f"{name} colour")[..., None, None]
         share = numbers.uniform(f"{name} share", low=-0.7, high=0.9).clamp(min=0)
-        share = share[:, None, None, None] * cut[:, None]
-        picture = torch.lerp(picture, colour, share)
+        picture = torch.lerp(picture, colour, share[:, None, None, None] * cut[:, None])
     return picture.clamp_(0, 1)
 
 
@@ -214,8 +211,7 @@ def before_face(
 
 def hair_colour(numbers: CountedRandom) -> Float[Tensor, "batch 3"]:
     """From black over brown and blond to grey; now and then any colour."""
-    tones = numbers.fixed(*HAIR)
-    colour = tones[numbers.integer("hair colour", len(tones))]
+    colour = numbers.fixed(*HAIR)[numbers.integer("hair colour", len(HAIR))]
     return (colour * numbers.uniform("hair light", low=0.6, high=1.5)[:, None]).clamp(0, 1)
 
 

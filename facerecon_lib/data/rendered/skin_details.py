@@ -42,9 +42,8 @@ Vertices = Float[Tensor, "batch vertex 3"]
 
 @dataclass(eq=False)
 class FaceDetails:
-    """Details of a batch of faces.
+    """height: mm along the normal, zero on eyeballs, in the mouth, at lids' rims and the border.
 
-    height: mm along the normal, zero on eyeballs, in the mouth, at the lids' rims and the border.
     stain: added to the logarithm of the albedo. paint, cover: make-up, and how much it hides.
     """
 
@@ -92,9 +91,9 @@ class DetailAtlas:
 
     def _free(self, model: MorphableModel, inside: Tensor) -> Float[Tensor, " vertex"]:
         """1 on skin that may rise and sink, 0 near eyeballs, mouth and border."""
-        stays = [(inside, 2.0, 6.0), (model.regions["border"] > 0.5, 1.0, 9.0)]
         free = torch.ones_like(self.skin)
-        for chosen, none, full in stays:
+        border = model.regions["border"] > 0.5
+        for chosen, none, full in ((inside, 2.0, 6.0), (border, 1.0, 9.0)):
             fixed = model.mean[chosen] / self.scale
             parts = self.mean.split(2048)
             distance = torch.cat([torch.cdist(part, fixed).amin(1) for part in parts])
@@ -120,8 +119,6 @@ class DetailAtlas:
             spot(54, 16, 30, 13, 12) * self.skin,
             torch.maximum(beard, moustache) * self.skin,
         )
-
-    # One batch ---------------------------------------------------------------------------------
 
     def draw(self, numbers: CountedRandom) -> FaceDetails:
         """The details of these faces."""
@@ -201,9 +198,9 @@ class DetailAtlas:
         centre = self.landmarks[28:29] + numbers.fixed(0.0, up) + spread
         size = numbers.uniform(f"{name} radius", count, low=radius[0], high=radius[1])
         # near a Gaussian of this radius, and nothing beyond three of it: powers outrun exponentials
-        reach = 1 / (3 * size)
-        u = (self.place[:, 0] - centre[..., :1]).mul_(reach[..., None])
-        v = (self.place[:, 1] - centre[..., 1:]).mul_(reach[..., None])
+        reach = (1 / (3 * size))[..., None]
+        u = (self.place[:, 0] - centre[..., :1]).mul_(reach)
+        v = (self.place[:, 1] - centre[..., 1:]).mul_(reach)
         left = u.square_().add_(v.square_()).neg_().add_(1).clamp_(min=0)
         return left.square_().square_()
 
@@ -219,16 +216,15 @@ class DetailAtlas:
 
     def _make_up(self, numbers: CountedRandom) -> tuple[Tensor, Tensor]:
         """Colour, and how much of it covers the skin."""
-        worn = numbers.chance("make-up", 0.25)
-        paint, cover = [], []
+        worn, paint, cover = numbers.chance("make-up", 0.25), [], []
         for name, area in (("lips", self.lips), ("lids", self.lid)):
             colours = numbers.fixed(*MAKE_UP[name])
-            paint.append(colours[numbers.integer(f"{name} colour", len(colours))])
+            paint.append(colours[numbers.integer(f"{name} colour", len(colours))][:, None])
             amount = worn * numbers.uniform(f"{name} make-up", low=0.2, high=0.8)
             cover.append(amount[:, None] * area)
-        share = cover[1] / (cover[0] + cover[1]).clamp(min=1e-6)
-        mixed = torch.lerp(paint[0][:, None], paint[1][:, None], share[..., None])
-        return mixed, (cover[0] + cover[1]).clamp(max=1)[..., None]
+        both = cover[0] + cover[1]
+        share = cover[1] / both.clamp(min=1e-6)
+        return torch.lerp(*paint, share[..., None]), both.clamp(max=1)[..., None]
 
 
 def level(numbers: CountedRandom, name: str) -> Float[Tensor, " batch"]:

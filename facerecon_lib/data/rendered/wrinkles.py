@@ -3,8 +3,7 @@
     folds = FoldMap(place, landmarks)                    # on the unrolled face, see skin_details
     height = folds.draw(numbers, age)                    # (B, V) mm, below zero in the creases
 
-Each is a curve between landmarks, and so lies where skin folds on any face model: across the
-forehead, between the brows, beside the eyes, below them, beside nose and mouth.
+Each is a curve between landmarks, and so lies where skin folds on any face model.
 Notebook 07, section 2.2.
 """
 
@@ -54,28 +53,21 @@ FOLDS = (
 
 
 class FoldMap:
-    """The vertices near each fold: how far along it they lie (0 to 1), and beside it, mm.
+    """Pairs of a fold and a vertex near it: how far along it lies (0 to 1), and beside it, mm.
 
-    A list of (fold, vertex) pairs: a fold is near few vertices. place, landmarks: on the unrolled
-    face, mm.
+    place, landmarks: on the unrolled face, mm.
     """
 
     def __init__(self, place: Float[Tensor, "vertex 2"], landmarks: Float[Tensor, "68 2"]) -> None:
         self.vertices = len(place)
         reach, t = 16.0, torch.linspace(0, 1, 65, device=place.device)[:, None]
-        curves, self.twins, tables = [], [], []
-        for i, fold in enumerate(FOLDS):
-            p, q, r = (
-                landmarks[j] + landmarks.new_tensor(offset)
-                for j, *offset in (fold.start, fold.bend, fold.end)
-            )
+        pairs, tables = [], []
+        sides = [(i, side) for i, f in enumerate(FOLDS) for side in ((1,) if f.joined else (1, -1))]
+        for number, (i, side) in enumerate(sides):
+            start, bend, end, *table, _ = FOLDS[i]
+            p, q, r = (landmarks[j] + landmarks.new_tensor(mm) for j, *mm in (start, bend, end))
             curve = (1 - t) ** 2 * p + 2 * t * (1 - t) * q + t**2 * r
-            for side in (1,) if fold.joined else (1, -1):
-                curves.append((curve * curve.new_tensor((side, 1)), side))
-                self.twins.append(i)
-                tables.append((fold.depth, fold.width, fold.bulge))
-        pairs = []
-        for number, (curve, side) in enumerate(curves):
+            curve = curve * curve.new_tensor((side, 1))
             distance, nearest = torch.cdist(place, curve).min(1)
             near = (distance < reach).nonzero()[:, 0]
             nearest = nearest[near]
@@ -83,9 +75,10 @@ class FoldMap:
             off = place[near] - curve[nearest]
             left = torch.sign(way[:, 0] * off[:, 1] - way[:, 1] * off[:, 0]) * side
             pairs.append((torch.full_like(near, number), near, nearest / 64, left * distance[near]))
+            tables.append(table)
         self.fold, self.vertex, self.along, self.across = map(torch.cat, zip(*pairs, strict=True))
         self.depth, self.width, self.bulge = place.new_tensor(tables).T
-        self.twins = torch.tensor(self.twins, device=place.device)
+        self.twins = torch.tensor([i for i, _ in sides], device=place.device)
 
     def draw(
         self, numbers: CountedRandom, age: Float[Tensor, " batch"]
