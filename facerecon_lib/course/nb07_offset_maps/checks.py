@@ -35,12 +35,6 @@ def at(place):
     return lambda maps, points: sample_bilinear(maps, place(points))
 
 
-def _opposite(points: Tensor) -> Tensor:
-    """Each point mirrored within its square of four centres."""
-    low = (points - 0.5).floor()
-    return low + 0.5 + (1 - (points - 0.5 - low))
-
-
 @exercise_check(
     stand_in=sample_bilinear,
     mistakes={
@@ -53,7 +47,9 @@ def _opposite(points: Tensor) -> Tensor:
         "That is the nearest texel alone; take the four around the point.": grid(mode="nearest"),
         "Beyond the outermost centres that fades to zero; the border's value has to hold "
         "there.": grid(padding_mode="zeros"),
-        "The weights have changed places: the nearer texel counts more.": at(_opposite),
+        "The weights have changed places: the nearer texel counts more.": at(
+            lambda points: 2 * (points - 0.5).floor() + 2 - points  # mirrored between four centres
+        ),
         "The first and the last texel's centres are taken for the edges there "
         "(align_corners).": grid(align_corners=True),
     },
@@ -255,14 +251,11 @@ def add_offsets(attempt):
         face, _ = _case(*case)
         nothing, seed = torch.zeros(face.vertices.shape), case[1]
         texture, moved = (s * normal(*nothing.shape, seed=seed + i) for s, i in ((0.2, 6), (6, 7)))
+        frame = "It is added in the model frame; then pose."
         for words, offsets, hint in (
             ("offsets of zero", (nothing, nothing), "This is the base face, posed and lit."),
             ("a texture offset alone", (texture, nothing), "It is added to the albedo."),
-            (
-                "a displacement alone",
-                (nothing, moved),
-                "It is added in the model frame; then pose.",
-            ),
+            ("a displacement alone", (nothing, moved), frame),
         ):
             # a new case for each call: students may change it
             got, expected = (f(*_case(*case), *offsets) for f in (attempt, added()))

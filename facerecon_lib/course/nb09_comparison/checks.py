@@ -37,9 +37,9 @@ def _gains_without_gaps(*arguments):
         "Of a group without a face nothing is known: NaN.": gains(empty=0.0),
         "A group without a face keeps its place: NaN. A table whose columns shift when somebody "
         "is missing is worse than one with a gap.": _gains_without_gaps,
-        "That is the mean of each face's own ratio: one face with next to no error before decides "
-        "all. The exercise wants the ratio of the two "
-        "means.": gains(lambda b, a: (1 - a / b).mean()),
+        "That is the mean of each face's own ratio: one face with next to no error before "
+        "decides all. The exercise wants the ratio "
+        "of the two means.": gains(lambda b, a: (1 - a / b).mean()),
         "That is what remains. What is gone is 1 minus it.": gains(
             lambda b, a: a.mean() / b.mean()
         ),
@@ -54,8 +54,8 @@ def _gains_without_gaps(*arguments):
         "Those are medians; here it is means, so that no face can be left out.": gains(
             lambda b, a: 1 - a.median() / b.median()
         ),
-        "It is divided by the mean error of all faces; each group has its "
-        "own.": _gains_of_mean_error,
+        "It is divided by the mean error of all faces; "
+        "each group has its own.": _gains_of_mean_error,
     },
     axes=("group",),
 )
@@ -199,10 +199,7 @@ def energy_shares(
         "none.": energy_shares(size=lambda surface, areas: areas @ share(surface)),
     },
     axes=("face", "area"),
-    parts={
-        "the shares": dict(picture=_shares_of_first),
-        "the density": {},
-    },
+    parts={"the shares": dict(picture=_shares_of_first), "the density": {}},
 )
 def energy_by_area(attempt):
     displacement = torch.zeros(1, 4, 3)

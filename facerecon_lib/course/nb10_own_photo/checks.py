@@ -78,9 +78,9 @@ def _a_result(seed: int) -> dict:
             back=lambda x, m: x @ torch.linalg.inv(m[:, :2]).T - m[:, 2]
         ),
         "The scale is missing: it comes before the rotation.": onto_photo(scale=lambda r: 1.0),
-        "The rotation turns the other way: rotation_matrix @ v for one point is points @ "
-        "rotation_matrix.T for "
-        "many.": onto_photo(turn=lambda r: torch.tensor(r["pose"]["rotation_matrix"]).T),
+        "The rotation turns the other way: rotation_matrix @ v for one point is "
+        "points @ rotation_matrix.T "
+        "for many.": onto_photo(turn=lambda r: torch.tensor(r["pose"]["rotation_matrix"]).T),
         "pose.rotation is the axis-angle of the head in the viewer's axes. pose.rotation_matrix "
         "has the change to the camera's axes in it: take that.": onto_photo(
             turn=lambda r: axis_angle_to_matrix(torch.tensor(r["pose"]["rotation"])[None])[0]
@@ -88,8 +88,8 @@ def _a_result(seed: int) -> dict:
         "Left and right are exchanged: the camera's x axis points to the left.": onto_photo(
             signs=(1.0, -1.0)
         ),
-        "Up and down are exchanged: the camera's y axis points up, and pixels count "
-        "down.": onto_photo(signs=(-1.0, 1.0)),
+        "Up and down are exchanged: the camera's y axis points up, "
+        "and pixels count down.": onto_photo(signs=(-1.0, 1.0)),
         "Both axes are exchanged: the camera's x points left and its y up; pixels count to the "
         "right and down.": onto_photo(signs=(1.0, 1.0)),
         "The angle of view is taken whole there; the tangent is of half of it.": onto_photo(
