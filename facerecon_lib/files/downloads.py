@@ -23,9 +23,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from .errors import FacereconError, one_line
 
@@ -59,10 +58,9 @@ def sha256_of(path: Path | str) -> str:
 def fetch(url: str, path: Path, sha256: str, console=None) -> None:
     """Fetch `url` to `path`.
 
-    sha256: of the file, in hexadecimal; or its first digits, at least 8, where no more are
-    published (torchvision's names of files end in them). console: rich's, for a bar; None for none.
-    Of two processes that fetch one file the second waits, and finds it.
-    Raises DownloadError and leaves `path` as it was.
+    sha256: in hexadecimal; or its first digits, at least 8, where no more are published (names of
+    torchvision's files end in them). console: rich's, for a bar. Of two processes that fetch one
+    file the second waits, and finds it. Raises DownloadError and leaves `path` as it was.
     """
     if not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
         raise ValueError(f"sha256 {sha256!r}: expected 8 to 64 hexadecimal digits, in lower case")
@@ -109,16 +107,12 @@ def begun(path: Path) -> int:
     return part.stat().st_size if part.is_file() and facts.is_file() else 0
 
 
-# The bytes on the disk --------------------------------------------------------------------------
-
-
 def _part_files(path: Path) -> tuple[Path, Path]:
     """The growing file, and its facts."""
     return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.json")
 
 
-@dataclass(frozen=True)
-class _Facts:
+class _Facts(NamedTuple):
     """What the bytes are of: the address, what tells its versions apart, and how many there are."""
 
     url: str
@@ -130,24 +124,23 @@ class _Part:
     """A growing file that can be resumed while `facts` are known; of `path`, or an open copy."""
 
     def __init__(self, file: BinaryIO, path: Path | None = None):
-        self.file, self.path = file, path
+        self.file, self.path, self.moved = file, path, False
         self.facts: _Facts | None = None
-        self.moved = False
 
     @property
     def size(self) -> int:
-        self.file.seek(0, os.SEEK_END)
-        return self.file.tell()
+        return self.file.seek(0, os.SEEK_END)
 
     def begin(self, facts: _Facts | None) -> None:
         """Start from the first byte; a file without facts is not left behind."""
         self.file.seek(0)
         self.file.truncate(0)
         self.facts = facts
-        if self.path is not None and facts is None:
-            _part_files(self.path)[1].unlink(missing_ok=True)
-        elif self.path is not None:
-            _part_files(self.path)[1].write_text(json.dumps(asdict(facts)))
+        if self.path is not None:
+            file = _part_files(self.path)[1]
+            file.unlink(missing_ok=True)
+            if facts is not None:
+                file.write_text(json.dumps(facts._asdict()))
 
     def write(self, data: bytes) -> None:
         self.file.write(data)
@@ -157,9 +150,9 @@ class _Part:
         """To its place, if it is the expected file. Raises DownloadError."""
         os.fsync(self.file.fileno())
         part, facts = _part_files(self.path)
-        size, digest = self.size, sha256_of(part)
+        digest = sha256_of(part)
         if not digest.startswith(sha256):
-            self.begin(None)
+            size, self.facts = self.size, None
             raise DownloadError(
                 f"{url}: {size} bytes came with the SHA-256 {digest[:12]}..., "
                 f"and not {sha256[:12]}...: they were thrown away"
@@ -216,9 +209,6 @@ def _full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
-# The bytes from the server ----------------------------------------------------------------------
-
-
 def _receive(url: str, part: _Part, progress: Progress) -> None:
     """Receive all missing bytes; after an error try again, if that can be resumed or is a copy."""
     pauses = iter(PAUSES_S)
@@ -241,33 +231,11 @@ def _receive(url: str, part: _Part, progress: Progress) -> None:
 
 
 def _receive_once(url: str, part: _Part, progress: Progress) -> None:
-    facts = part.facts
-    if facts is not None and (facts.url != url or part.size > facts.total):
+    if part.facts is not None and (part.facts.url != url or part.size > part.facts.total):
         part.begin(None)
-        facts = None
-    if facts is not None and part.size == facts.total:
+    if part.facts is not None and part.size == part.facts.total:
         return  # stopped before it was checked
-    request, asked = urllib.request.Request(url), facts is not None and part.size > 0
-    if asked:
-        request.add_header("Range", f"bytes={part.size}-")
-        request.add_header("If-Range", facts.validator)
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not asked:  # 416: there is no such part
-            raise
-        error.close()
-        part.begin(None)
-        return _receive_once(url, part, progress)
-    with answer:
-        partial = getattr(answer, "status", None) == 206
-        if partial and not asked:
-            raise OSError("a part came where all was asked for")
-        if partial and not _continues(answer, part):
-            part.begin(None)
-            return _receive_once(url, part, progress)
-        if not partial:
-            part.begin(_facts(url, answer))
+    with _answer(url, part) as answer:
         length = answer.headers.get("Content-Length")
         total = None if length is None else part.size + int(length)
         if part.path is not None and total is not None:
@@ -280,24 +248,35 @@ def _receive_once(url: str, part: _Part, progress: Progress) -> None:
         raise OSError(f"{part.size} of {total} bytes came")
 
 
-def _continues(answer, part: _Part) -> bool:
-    """Whether an answer begins at the end of the part, and is of the same file."""
-    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-    same = _validator(answer) in (None, part.facts.validator)
-    return bool(span and same and (int(span[1]), int(span[2])) == (part.size, part.facts.total))
-
-
-def _facts(url: str, answer) -> _Facts | None:
-    """What a download can be resumed by; None where it cannot."""
-    validator, length = _validator(answer), answer.headers.get("Content-Length")
-    return None if validator is None or length is None else _Facts(url, validator, int(length))
-
-
-def _validator(answer) -> str | None:
-    tag = answer.headers.get("ETag")
-    if tag is not None and not tag.startswith("W/"):  # a weak one may stand for other bytes
-        return tag
-    return answer.headers.get("Last-Modified")
+def _answer(url: str, part: _Part):
+    """The server's answer: the bytes that are missing, or all of them and the part is empty."""
+    request, resume = urllib.request.Request(url), part.facts is not None and part.size > 0
+    if resume:
+        request.add_header("Range", f"bytes={part.size}-")
+        request.add_header("If-Range", part.facts.validator)
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not resume:  # 416: there is no such part
+            raise
+        answer = error
+    headers = answer.headers
+    tag, length = headers.get("ETag"), headers.get("Content-Length")
+    weak = tag is None or tag.startswith("W/")  # it may stand for other bytes
+    validator = headers.get("Last-Modified") if weak else tag
+    if answer.status not in (206, 416):
+        resumable = validator is not None and length is not None
+        part.begin(_Facts(url, validator, int(length)) if resumable else None)
+        return answer
+    if not resume:
+        raise OSError("a part came where all was asked for")
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
+    same = answer.status == 206 and validator in (None, part.facts.validator)
+    if same and span and (int(span[1]), int(span[2])) == (part.size, part.facts.total):
+        return answer
+    answer.close()
+    part.begin(None)
+    return _answer(url, part)
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -312,14 +291,11 @@ def _check_room(folder: Path, needed: int) -> None:
 @contextlib.contextmanager
 def _bar(console, name: str) -> Iterator[Progress]:
     """A bar with the size, the rate and the time left, where there is a console for it."""
-    if console is None:
-        yield lambda received, total: None
-        return
     from rich import progress
 
     columns = (progress.TextColumn(name), progress.BarColumn(), progress.DownloadColumn())
     columns += (progress.TransferSpeedColumn(), progress.TimeRemainingColumn())
-    bar = progress.Progress(*columns, console=console)
+    bar = progress.Progress(*columns, console=console, disable=console is None)
     task = bar.add_task(name, total=None)
 
     def show(received: int, total: int | None) -> None:

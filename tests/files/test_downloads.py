@@ -128,23 +128,22 @@ def test_what_broke_off_is_gone_on_with_in_the_next_call(site, path, tag, modifi
     assert begun(path) == 0
 
 
-def test_a_server_that_ignores_ranges_begins_anew(site, path):
-    broken(site, path, 123_456)
-    site.ranges = False
-    fetch(site.address, path, DIGEST)
-    assert len(site.asked) == 1
-    assert path.read_bytes() == CONTENT
+BACKWARDS = dict(tag='"two"', content=CONTENT[::-1])
 
 
-def test_a_file_that_changed_meanwhile_begins_anew(site, path):
-    broken(site, path, 123_456)
-    site.tag, site.content = '"two"', CONTENT[::-1]
-    fetch(site.address, path, hashlib.sha256(CONTENT[::-1]).hexdigest())
-    assert path.read_bytes() == CONTENT[::-1]
-
-
-def careless(site, change):
-    """A server that sends the part that it was asked for, whatever If-Range says."""
+@pytest.mark.parametrize(
+    ("careless", "changes", "requests"),
+    [
+        (False, dict(ranges=False), 1),
+        (False, BACKWARDS, 1),
+        (True, BACKWARDS, 2),
+        (True, dict(content=CONTENT + b"more"), 2),
+        (True, dict(content=CONTENT[:100_000]), 2),
+    ],
+    ids=["no ranges", "changed", "changed, careless", "longer", "shorter"],
+)
+def test_a_part_of_another_file_is_not_joined(site, path, careless, changes, requests):
+    """A careless server sends the part that it was asked for, whatever If-Range says."""
     get = site.do_GET
 
     def answer(self):
@@ -152,26 +151,13 @@ def careless(site, change):
             self.headers.replace_header("If-Range", type(self).tag)
         get(self)
 
-    site.do_GET = answer
-    change(site)
-
-
-@pytest.mark.parametrize("what", ["tag", "size"])
-def test_a_part_of_another_file_is_not_joined(site, path, what):
     broken(site, path, 123_456)
-    longer = CONTENT + b"more"
-    changes = {"tag": dict(tag='"two"', content=CONTENT[::-1]), "size": dict(content=longer)}[what]
-    careless(site, lambda site: [setattr(site, *change) for change in changes.items()])
+    site.do_GET = answer if careless else get
+    for name, value in changes.items():
+        setattr(site, name, value)
     fetch(site.address, path, hashlib.sha256(site.content).hexdigest())
     assert path.read_bytes() == site.content
-    assert [span for _, span, _ in site.asked] == ["bytes=123456-", None]
-
-
-def test_a_file_that_became_shorter_begins_anew(site, path):
-    broken(site, path, 123_456)
-    careless(site, lambda site: setattr(site, "content", CONTENT[:100_000]))
-    fetch(site.address, path, hashlib.sha256(CONTENT[:100_000]).hexdigest())
-    assert path.read_bytes() == CONTENT[:100_000]
+    assert [span for _, span, _ in site.asked] == ["bytes=123456-", None][:requests]
 
 
 def test_another_address_begins_anew(site, path):
@@ -241,11 +227,9 @@ def test_a_missing_file_is_one_line_and_keeps_what_was_begun(site, path):
     assert left(path) == []
     assert len(site.asked) == 1  # 404 is an answer, and not asked for again
     broken(site, path, 5000)
-    monkey = site.do_GET
     site.do_GET = lambda self: self.send_error(503)
     with pytest.raises(DownloadError, match="answers 503"):
         fetch(site.address, path, DIGEST)
-    site.do_GET = monkey
     assert begun(path) == 5000
 
 
