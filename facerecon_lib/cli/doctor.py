@@ -45,24 +45,36 @@ Row = tuple[str, str, str, bool, bool]
 
 def report(console: Console) -> bool:
     """Print the tables; True when everything that fitting needs is here."""
-    table = Table(title=f"facerecon-lib {__version__}, Python {platform.python_version()}")
-    for column in ("what", "state", "what to do"):
-        table.add_column(column, overflow="fold")
-    rows = [_package(*package) for package in PACKAGES]
+    rows, terms = [_package(*package) for package in PACKAGES], []
     try:
-        rows += [*_devices(), *_files()]
-        detectors = _detectors()
+        from ..networks.face_networks import networks
+        from ..photos.landmarks import detectors
+
+        rows += _devices_and_files()
+        terms = [*detectors(), *networks()]
     except Exception as error:  # whatever it is, the tables are printed
-        detectors = ""
         rows.append(("library", one_line(error)[:200], "see above, or reinstall", False, True))
+    table = _table(f"facerecon-lib {__version__}, Python {platform.python_version()}")
     for name, state, todo, works, needed in rows:
         red = not works and (needed or state != "not installed")
         table.add_row(name, f"[red]{escape(state)}[/]" if red else escape(state), todo)
     console.print(table)
-    console.print(detectors)
+    columns = ("name", "for", "state", "terms", "what to do")
+    table = _table("detectors and weights, and the terms they come under", columns)
+    for row in terms:
+        state = "ready" if row["ready"] else "not here"
+        table.add_row(row["name"], row["task"], state, row["licence"], row["todo"])
+    console.print(table)
     good = all(works or not needed for *_, works, needed in rows)
     console.print("Ready to fit photos." if good else "Not ready: see what to do above.")
     return good
+
+
+def _table(title: str, columns: tuple[str, ...] = ("what", "state", "what to do")) -> Table:
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _package(name: str, module: str | None, needed: bool, todo: str) -> Row:
@@ -79,21 +91,18 @@ def _package(name: str, module: str | None, needed: bool, todo: str) -> Row:
     return name, version, "", True, needed
 
 
-def _devices() -> Iterator[Row]:
+def _devices_and_files() -> Iterator[Row]:
+    """The processor and the GPU; the face model, and the two networks that are for it."""
     import torch
+
+    from ..face.morphable_model import MorphableModel
+    from ..networks.encoder import load_encoder
+    from ..networks.unet import load_unet
 
     yield "processor", f"{torch.get_num_threads()} threads", "", True, True
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     todo = "" if gpu else "not needed: everything runs on the processor"
     yield "GPU", gpu or "none", todo, True, False
-
-
-def _files() -> Iterator[Row]:
-    """The face model, and the two networks that are for it."""
-    from ..face.morphable_model import MorphableModel
-    from ..networks.encoder import load_encoder
-    from ..networks.unet import load_unet
-
     model = None
     reconstruct = "facerecon reconstruct needs it, fit does not"
     for name, variable, load, todo in (
@@ -120,16 +129,3 @@ def _files() -> Iterator[Row]:
             facts.append("{} identity, {} expression, {} albedo modes".format(*loaded.sizes))
         title = loaded.metadata.get("name") if needed else loaded.name
         yield name, f"{title}: {', '.join(facts)}", "", True, needed
-
-
-def _detectors() -> Table:
-    from ..networks.face_networks import networks
-    from ..photos.landmarks import detectors
-
-    table = Table(title="detectors and weights, and the terms they come under")
-    for column in ("name", "for", "state", "terms", "what to do"):
-        table.add_column(column, overflow="fold")
-    for row in (*detectors(), *networks()):
-        state = "ready" if row["ready"] else "not here"
-        table.add_row(row["name"], row["task"], state, row["licence"], row["todo"])
-    return table

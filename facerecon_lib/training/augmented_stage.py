@@ -3,9 +3,8 @@
     stage = AugmentedStage(AugmentedSettings(), device)
     faces = stage.predict(stage.network(fabric), batch)  # AugmentedFaces
 
-A step renders the base branch's face without gradients, feeds photo and rendering to the U-Net, and
-compares the face with both offsets with the photo. Only the U-Net may run in bfloat16: the frozen
-encoder's coefficients are millimetres. Notebook 09, Eq. 7 to 12.
+A step renders the base face without gradients, feeds photo and rendering to the U-Net, and compares
+the face with both offsets with the photo. Notebook 09, Eq. 7 to 12.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,11 +39,13 @@ class AugmentedStage(Stage):
     """Its predictions are AugmentedFaces."""
 
     settings: AugmentedSettings
+    load = staticmethod(load_unet)
 
     def __init__(self, settings: AugmentedSettings, device: torch.device):
         super().__init__(settings, device)
         self.settings = s = self.settled(settings)
         encoder = load_encoder(s.encoder, self.model, device)
+        encoder = encoder.to(memory_format=torch.channels_last)
         path = Path(s.encoder) if s.encoder else ENCODER_FILE.default_path()
         self.sources["encoder"] = sha256_of(path)
         if s.albedo != (own := self.scenes.metadata["albedo"]):
@@ -59,13 +60,9 @@ class AugmentedStage(Stage):
             except ModelError as error:
                 raise ModelError(f"{error}; --albedo {own} is its own") from None
             self.model = model.to(device)
-        encoder = encoder.to(memory_format=torch.channels_last)
         self.base_branch = BaseBranch(encoder, self.model, s.illumination)
-        self.facts = {
-            "light": s.illumination,
-            **{name: getattr(s, name) for name in ("albedo", "space", "sampling")},
-            "encoder_sha256": self.sources["encoder"],
-        }
+        self.facts = {name: getattr(s, name) for name in ("albedo", "space", "sampling")}
+        self.facts |= {"light": s.illumination, "encoder_sha256": self.sources["encoder"]}
 
     def settled(self, settings: AugmentedSettings) -> AugmentedSettings:
         return replace(settings, albedo=settings.albedo or self.scenes.metadata["albedo"])
@@ -94,9 +91,6 @@ class AugmentedStage(Stage):
 
     def save(self, path: Path, network: DoubleHeadUNet, metadata: Mapping[str, str] = {}) -> None:
         save_unet(path, network, {**metadata, **self.facts}, "float32")
-
-    def load(self, path: Path) -> DoubleHeadUNet:
-        return load_unet(path)
 
     def predict(self, network: Callable, batch: FaceBatch) -> AugmentedFaces:
         s, base = self.settings, self.base_branch(batch)

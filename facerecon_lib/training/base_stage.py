@@ -32,6 +32,7 @@ class BaseStage(Stage):
 
     settings: TrainSettings
     validation_measure = "vertex_mm"
+    save, load = staticmethod(save_encoder), staticmethod(load_encoder)
 
     def _objective(self, recognition: FaceNetwork | None) -> BaseObjective:
         s = self.settings
@@ -50,12 +51,6 @@ class BaseStage(Stage):
                 raise SettingsError("sync_norm: only on CUDA; use norm 'group' or 'frozen' here")
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         return encoder
-
-    def save(self, path: Path, network: Encoder, metadata: Mapping[str, str] = {}) -> None:
-        save_encoder(path, network, dict(metadata))
-
-    def load(self, path: Path) -> Encoder:
-        return load_encoder(path)
 
     def predict(self, network: Callable, batch: FaceBatch) -> FaceCoefficients:
         return network(batch.image.contiguous(memory_format=torch.channels_last))

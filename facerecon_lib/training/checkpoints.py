@@ -7,9 +7,8 @@
         optimizer.safetensors    Adam's two moments and its step, a tensor per parameter
         state.json               step, settings, where the data stand, the files' SHA-256
 
-A folder is written under another name, flushed to the disk and renamed. What a run killed half-way
-leaves behind is never taken for a checkpoint, and goes with the next one that is written. Serves
-notebooks 06 and 09.
+A folder is written under another name, flushed to the disk and renamed: what a killed run leaves
+half written is never taken for a checkpoint, and goes with the next one. Serves notebooks 06, 09.
 """
 
 import json
@@ -61,7 +60,9 @@ class Checkpoint:
     ) -> None:
         """Put weights and moments where they were. Raises CheckpointError when they do not fit."""
         try:
-            network.load_state_dict(stage.load(self.path / stage.file).state_dict())
+            network.load_state_dict(
+                stage.load(self.path / stage.settings.network_file).state_dict()
+            )
             if average is not None:
                 average.module.load_state_dict(stage.load(self.path / AVERAGE).state_dict())
             _load_moments(network, optimizer, load_file(self.path / MOMENTS))
@@ -145,7 +146,7 @@ def save_checkpoint(
     name = f"step-{state['step']:06d}"
     partial, final = folder / f".{name}", folder / name
     partial.mkdir()
-    stage.save(partial / stage.file, network)
+    stage.save(partial / stage.settings.network_file, network)
     if average is not None:
         stage.save(partial / AVERAGE, average.module)
     save_file(_moments(network, optimizer), partial / MOMENTS)

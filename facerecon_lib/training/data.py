@@ -4,10 +4,9 @@
     batches = data.batches(first_step=0)                 # FaceBatch after FaceBatch, without end
     next(batches), data.state_dict()
 
-Rendered faces follow from their number alone: step s has the numbers from s · batch to those of the
-next step, and each process takes its slice of them. So nothing about them is stored, and the number
-of processes does not matter. Photos come from shards (`data/shards/reader.py`), which store their
-position. Notebooks 06 and 09.
+Rendered faces follow from their number alone: step s has the numbers from s · batch on, and each
+process takes its slice of them, so that nothing about them is stored. Photos come from shards
+(`data/shards/reader.py`), which store their position. Notebooks 06 and 09.
 """
 
 import itertools
@@ -63,7 +62,7 @@ class PhotoData:
             yield from self.photos
 
     def state_dict(self) -> dict:
-        """Behind the last batch that was taken; the same in every process."""
+        """The same in every process."""
         return self.photos.state_dict()
 
     def load_state_dict(self, state: dict) -> None:

@@ -57,15 +57,13 @@ STAGES = {"base": BaseStage, "augmented": AugmentedStage}
 
 @dataclass
 class TrainResult:
-    """network: as trained (its running average where there is one), in eval mode. records: those of
-    log.jsonl. validation: the numbers of the last one. steps: done in all. seconds: of this call.
-    """
+    """What a run leaves, beside its folder."""
 
-    network: nn.Module
-    records: list[dict]
-    validation: dict
-    steps: int
-    seconds: float
+    network: nn.Module  # its running average where there is one, in eval mode
+    records: list[dict]  # of log.jsonl
+    validation: dict  # the numbers of the last one
+    steps: int  # in all
+    seconds: float  # of this call
 
 
 def train(
@@ -77,15 +75,13 @@ def train(
     console: Console | None = None,
     allow_download: bool = False,
 ) -> TrainResult:
-    """Train the network of the settings' stage. Everything is written under `out`, in the end
-    encoder.safetensors or offset_unet.safetensors.
+    """Train the network of the settings' stage; `out` gets its file, checkpoints and logs.
 
     resume: go on from the last good checkpoint as if nothing had happened. fabric: of
     `make_fabric`; None makes one, of one device. console: where progress is shown.
-    allow_download: of weights that are not here.
-    Raises FacereconError for settings and files that cannot be trained with or resumed,
-    NonFiniteError when a loss or gradient stops being a number, and Interrupted after SIGTERM or
-    Ctrl-C; the last checkpoint is then good.
+    allow_download: of weights that are not here. Raises FacereconError for unusable settings and
+    files, NonFiniteError when a loss or gradient stops being a number, and Interrupted after
+    SIGTERM or Ctrl-C; the last checkpoint is then good.
     """
     began = time.perf_counter()
     settings.check()
@@ -95,9 +91,8 @@ def train(
         with stop_signals() as run.signals:
             optimise(run)
         run.finish()
-    seconds = time.perf_counter() - began
-    steps = run.settings.total_steps
-    return TrainResult(run.judged, run.log.records, run.validation, steps, seconds)
+    numbers = (run.validation, run.settings.total_steps, time.perf_counter() - began)
+    return TrainResult(run.judged, run.log.records, *numbers)
 
 
 def optimise(run: TrainingRun) -> None:
@@ -145,20 +140,31 @@ class TrainingRun:
     ):
         self.out, self.fabric, self.main = out, fabric, fabric.global_rank == 0
         self.signals: list[int] = []
-        self.validation: dict = {}
-        self.best: dict = {}
-        self.saved: int | None = None
+        self.validation, self.best, self.saved = {}, {}, None
         console = console if self.main else None
         checkpoint = in_all(fabric, lambda: self._open(settings, resume, console))
         self.first_step = 0 if checkpoint is None else checkpoint.step
         self.stage.prepare(fabric, allow_download)
-        self._make_network(checkpoint, allow_download)
+        s = self.settings
+        torch.manual_seed(s.seed)  # of the weights that no file gives
+        network = self.stage.network(fabric, checkpoint is not None, allow_download)
+        network.to(fabric.device, memory_format=torch.channels_last).train()
+        kind = torch.optim.AdamW if s.weight_decay else torch.optim.Adam
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        sizes = dict(lr=s.learning_rate, eps=s.adam_eps, weight_decay=s.weight_decay)
+        self.bare, self.adam = network, kind(parameters, **sizes, fused=True)
+        self.network, self.optimizer = fabric.setup(network, self.adam)
+        self.average = None
+        if s.ema:
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(s.ema)).eval()
+            self.average.n_averaged.fill_(1)  # of the first weights
+        if checkpoint is not None:
+            checkpoint.load(self.stage, network, self.adam, self.average)
         if self.main:
-            write_settings(out, self.settings)
+            write_settings(out, s)
         self.batches = self.data.batches(self.first_step)
-        steps = self.settings.total_steps
-        self.log = RunLog(out, self.first_step, steps, self.main, console)
-        if checkpoint is None and self.settings.validate_every:
+        self.log = RunLog(out, self.first_step, s.total_steps, self.main, console)
+        if checkpoint is None and s.validate_every:
             with self.log.pause():
                 self.judge(0)
 
@@ -181,23 +187,6 @@ class TrainingRun:
             self.data.load_state_dict(checkpoint.state["data"])
             self.validation, self.best = checkpoint.state["validation"], checkpoint.state["best"]
         return checkpoint
-
-    def _make_network(self, checkpoint: Checkpoint | None, allow_download: bool) -> None:
-        s, fabric = self.settings, self.fabric
-        torch.manual_seed(s.seed)  # of the weights that no file gives
-        network = self.stage.network(fabric, checkpoint is not None, allow_download)
-        network.to(fabric.device, memory_format=torch.channels_last).train()
-        kind = torch.optim.AdamW if s.weight_decay else torch.optim.Adam
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        sizes = dict(lr=s.learning_rate, eps=s.adam_eps, weight_decay=s.weight_decay)
-        self.bare, self.adam = network, kind(parameters, **sizes, fused=True)
-        self.network, self.optimizer = fabric.setup(network, self.adam)
-        self.average = None
-        if s.ema:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(s.ema)).eval()
-            self.average.n_averaged.fill_(1)  # of the first weights
-        if checkpoint is not None:
-            checkpoint.load(self.stage, network, self.adam, self.average)
 
     @property
     def judged(self) -> nn.Module:
@@ -311,7 +300,7 @@ class TrainingRun:
                 "model_sha256": stage.sources["face_model"],
                 "validation": json.dumps(self.validation),
             }
-            stage.save(self.out / stage.file, self.judged, metadata)
+            stage.save(self.out / s.network_file, self.judged, metadata)
         self.fabric.barrier()
 
 

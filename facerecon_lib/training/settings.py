@@ -15,15 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from ..files.errors import FacereconError
-from ..fitting.weights import (
-    AUGMENTED_RENDERED_WEIGHTS,
-    AUGMENTED_REPORT_WEIGHTS,
-    AUGMENTED_WEIGHTS,
-    RECOGNITION_WEIGHTS,
-    RENDERED_WEIGHTS,
-    REPORT_WEIGHTS,
-    TRAIN_WEIGHTS,
-)
+from ..fitting import weights as tables
 
 VERSION = 3  # of a settings' file; 1 did not name it
 RENAMED = {"details": "wrinkles", "light": "illumination"}  # in version 3
@@ -54,14 +46,14 @@ class SettingsError(FacereconError):
 
 LOSSES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "base": {
-        "report": {name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")},
-        "balanced": TRAIN_WEIGHTS,
-        "rendered": RENDERED_WEIGHTS,
+        "report": {k: tables.REPORT_WEIGHTS[k] for k in ("pixel", "landmark", "recognition")},
+        "balanced": tables.TRAIN_WEIGHTS,
+        "rendered": tables.RENDERED_WEIGHTS,
     },
     "augmented": {
-        "report": AUGMENTED_REPORT_WEIGHTS,
-        "balanced": AUGMENTED_WEIGHTS,
-        "rendered": AUGMENTED_RENDERED_WEIGHTS,
+        "report": tables.AUGMENTED_REPORT_WEIGHTS,
+        "balanced": tables.AUGMENTED_WEIGHTS,
+        "rendered": tables.AUGMENTED_RENDERED_WEIGHTS,
     },
 }
 """By stage: Eq. 7 or 12 as printed, for sums; ours for photos; ours for the known truth."""
@@ -73,7 +65,7 @@ def loss_weights(stage: str, losses: str, recognition: str = "none") -> dict[str
     if recognition == "none":
         del weights["recognition"]
     elif losses == "report":
-        weights["recognition"] = RECOGNITION_WEIGHTS[recognition]
+        weights["recognition"] = tables.RECOGNITION_WEIGHTS[recognition]
     return weights
 
 

@@ -31,7 +31,6 @@ class Stage(ABC):
 
     model: of the reconstructions. scenes: the model of rendered faces, of the same mesh.
     sources: SHA-256 of the files that a resumed run has to share with its start.
-    facts: metadata of the network's file, beside the settings.
     """
 
     objective: Callable[..., Objective]
@@ -41,10 +40,9 @@ class Stage(ABC):
     def __init__(self, settings: RunSettings, device: torch.device):
         path = settings.face_model or default_model_path()
         model = MorphableModel.load(path, subdivision=settings.subdivision)
-        self.settings, self.file = settings, settings.network_file
+        self.settings = settings
         self.model = self.scenes = model.to(device)
         self.sources = {"face_model": sha256_of(path)}
-        self.facts: dict[str, str] = {}
 
     def settled(self, settings: RunSettings) -> RunSettings:
         """Settings with the albedo basis filled in, as a run's file holds them."""
@@ -56,9 +54,8 @@ class Stage(ABC):
         if s.recognition != "none":
             try:
                 with fabric.rank_zero_first():  # it may have to be fetched
-                    network = load_network(
-                        s.recognition, device=fabric.device, allow_download=allow_download
-                    )
+                    kind = dict(device=fabric.device, allow_download=allow_download)
+                    network = load_network(s.recognition, **kind)
             except RecognitionError as error:
                 raise SettingsError(f"{error}; here: --download, or --recognition dlib") from error
         try:

@@ -34,9 +34,29 @@ def validate(
     if fabric.world_size > 1:  # each process has running statistics of its own
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
-    shares = gather(fabric, in_all(fabric, lambda: _sums(stage, network, batches, fabric, show)))
+
+    def autocast_network(*images):
+        with fabric.autocast():
+            return network(*images)
+
+    def sums() -> dict[str, float]:
+        """Over the faces of this process, and their number."""
+        share: dict[str, float] = defaultdict(float)
+        for batch in batches:
+            prediction = stage.predict(autocast_network, batch)
+            objective = stage.objective(prediction, batch)
+            if show is not None and not share:
+                show(prediction, batch, objective)
+            means = {"loss": objective.loss, **stage.errors(prediction, batch)}
+            means |= {f"terms/{name}": value for name, value in objective.terms.items()}
+            values = torch.stack([value.mean() for value in means.values()]) * len(batch)
+            for name, value in zip(means, values.tolist(), strict=True):
+                share[name] += value
+            share["faces"] += len(batch)
+        return share
+
     totals: dict[str, float] = defaultdict(float)
-    for share in shares:
+    for share in gather(fabric, in_all(fabric, sums)):
         for name, value in share.items():
             totals[name] += value
     if not totals:
@@ -45,27 +65,3 @@ def validate(
     means = {name: value / count for name, value in totals.items()}
     terms = {k.removeprefix("terms/"): means.pop(k) for k in list(means) if k[:6] == "terms/"}
     return {"faces": int(count), **means, "terms": terms}
-
-
-def _sums(
-    stage: Stage, network: nn.Module, batches: Iterable[FaceBatch], fabric, show: Callable | None
-) -> dict[str, float]:
-    """Over the faces of this process, and their number."""
-
-    def autocast_network(*images):
-        with fabric.autocast():
-            return network(*images)
-
-    sums: dict[str, float] = defaultdict(float)
-    for batch in batches:
-        prediction = stage.predict(autocast_network, batch)
-        objective = stage.objective(prediction, batch)
-        if show is not None and not sums:
-            show(prediction, batch, objective)
-        means = {"loss": objective.loss, **stage.errors(prediction, batch)}
-        means |= {f"terms/{name}": value for name, value in objective.terms.items()}
-        values = torch.stack([value.mean() for value in means.values()]) * len(batch)
-        for name, value in zip(means, values.tolist(), strict=True):
-            sums[name] += value
-        sums["faces"] += len(batch)
-    return sums

@@ -14,40 +14,28 @@ from facerecon_lib.files import atomic
 from facerecon_lib.photos.detection import ASSETS
 from facerecon_lib.reconstruction import reconstruct as results
 
-
-def bad_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
-    blank = folder / "blank.png"
-    Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(blank)
-    text = folder / "text.jpg"
-    text.write_text("I am no picture\n")
-    empty = folder / "empty.png"
-    empty.touch()
-    cut = folder / "cut.jpg"
-    cut.write_bytes(SAMPLE.read_bytes()[:4000])
-    directory = folder / "directory"
-    directory.mkdir()
-    return {
-        "no face": (blank, "no face"),
-        "text called .jpg": (text, "text.jpg"),
-        "empty": (empty, "empty"),
-        "cut off": (cut, "cut.jpg"),
-        "a folder": (directory, "folder"),
-        "missing": (folder / "missing.jpg", "missing.jpg"),
-    }
+BAD = {"blank.png": "no face", "text.jpg": "text.jpg", "empty.png": "empty", "cut.jpg": "cut.jpg"}
+BAD |= {"directory": "folder", "missing.jpg": "missing.jpg"}
+"""Photos that nobody can use, and a word of what is said about each."""
 
 
-BAD = ("no face", "text called .jpg", "empty", "cut off", "a folder", "missing")
+@pytest.fixture
+def bad(tmp_path) -> list[Path]:
+    Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(tmp_path / "blank.png")
+    (tmp_path / "text.jpg").write_text("I am no picture\n")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.jpg").write_bytes(SAMPLE.read_bytes()[:4000])
+    (tmp_path / "directory").mkdir()
+    return [tmp_path / name for name in BAD]
 
 
-def test_reconstruct_refuses_bad_photos_as_fit_does(tmp_path, checkpoint):
-    bad = bad_inputs(tmp_path)
+def test_reconstruct_refuses_bad_photos_as_fit_does(bad, tmp_path, checkpoint):
     out = tmp_path / "out"
-    photos = [photo for photo, _ in bad.values()]
-    result = facerecon("reconstruct", *photos, SAMPLE, "--out", out, "--checkpoint", checkpoint)
+    result = facerecon("reconstruct", *bad, SAMPLE, "--out", out, "--checkpoint", checkpoint)
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
     assert len(lines) == len(bad)
-    for line, (_, word) in zip(lines, bad.values(), strict=True):
+    for line, word in zip(lines, BAD.values(), strict=True):
         assert line.startswith("facerecon: ")
         assert word in line
     assert [p.name for p in out.iterdir()] == ["astronaut"]
@@ -89,12 +77,10 @@ def test_the_command_starts_without_loading_torch():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_a_bad_photo_exits_2_with_one_line_and_writes_nothing(tmp_path, kind):
-    photo, word = bad_inputs(tmp_path)[kind]
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_photo_exits_2_with_one_line_and_writes_nothing(bad, tmp_path, name):
     out = tmp_path / "out"
-    result = facerecon("fit", photo, "--out", out)
-    refused(result, word)
+    refused(facerecon("fit", tmp_path / name, "--out", out), BAD[name])
     assert list(out.iterdir()) == []
 
 
@@ -113,30 +99,16 @@ def test_an_unreadable_photo_exits_2(tmp_path, monkeypatch):
     refused(result, "secret.png")
 
 
-def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path):
-    blocked = tmp_path / "file"
-    blocked.touch()
-    result = facerecon("fit", SAMPLE, "--out", blocked / "out")
-    refused(result, "cannot be written")
+def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    refused(facerecon("fit", SAMPLE, "--out", tmp_path / "file" / "out"), "cannot be written")
 
-
-def test_a_read_only_output_exits_2(tmp_path, monkeypatch):
     def forbidden(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(atomic.tempfile, "TemporaryFile", forbidden)
     result = facerecon("fit", SAMPLE, "--out", tmp_path / "out")
     refused(result, "cannot be written (Permission denied)")
-
-
-@pytest.mark.usefixtures("quick")
-def test_a_bad_photo_among_good_ones_does_not_stop_them(tmp_path):
-    text = tmp_path / "text.jpg"
-    text.write_text("no")
-    out = tmp_path / "out"
-    result = facerecon("fit", text, SAMPLE, "--out", out)
-    assert result.exit_code == 2
-    assert [p.name for p in out.iterdir()] == ["astronaut"]
 
 
 @pytest.mark.usefixtures("quick")

@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -13,14 +12,13 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from training_runs import assert_same_end, train_and_kill, weights, write_grey_photos
 
 from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.photos.crop import align
 from facerecon_lib.training import loop as training
 from facerecon_lib.training.base_stage import BaseStage
 from facerecon_lib.training.checkpoints import CheckpointError, latest_checkpoint
@@ -29,8 +27,9 @@ from facerecon_lib.training.guard import Interrupted, NonFiniteError
 from facerecon_lib.training.logs import RunLog, read_log
 from facerecon_lib.training.loop import train
 from facerecon_lib.training.processes import make_fabric
-from facerecon_lib.training.profiles import PROFILES
+from facerecon_lib.training.profiles import AUGMENTED_PROFILES, PROFILES
 from facerecon_lib.training.settings import (
+    AugmentedSettings,
     SettingsError,
     TrainSettings,
     differences,
@@ -39,8 +38,6 @@ from facerecon_lib.training.settings import (
 
 pytest.importorskip("lightning")
 
-# A fork has all imported that takes seconds; beside a GPU, torch allows none.
-PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
 TINY = TrainSettings(
     backbone="mobilenet_v3_large",
     input_size=112,
@@ -63,23 +60,6 @@ def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole")
     torch.manual_seed(99)  # whatever was drawn before must not matter
     return out, train(TINY, out)
-
-
-def weights(out):
-    return load_encoder(out / "encoder.safetensors").state_dict()
-
-
-def assert_same_end(out, other):
-    ours, theirs = weights(out), weights(other)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    last = [
-        sorted((o / "checkpoints").iterdir())[-1] / "optimizer.safetensors" for o in (out, other)
-    ]
-    assert last[0].read_bytes() == last[1].read_bytes()
-
-
-def losses(out):
-    return [(r["kind"], r["step"], r["loss"], r["terms"]) for r in read_log(out / "log.jsonl")]
 
 
 def test_a_run_leaves_an_encoder_that_says_where_it_comes_from(whole):
@@ -134,29 +114,10 @@ def test_no_file_holds_a_pickle(whole):
     assert kinds == {".json", ".jsonl", ".safetensors"}
 
 
-def train_quietly(out):
-    torch.set_num_threads(1)
-    train(TINY, out)
-
-
 def test_killed_at_a_random_step_and_resumed_it_ends_bit_for_bit_the_same(whole, tmp_path):
-    """SIGKILL: no handler runs, and the log and the checkpoint may be cut anywhere."""
-    child = PROCESSES.Process(target=train_quietly, args=(tmp_path,))
-    child.start()
-    step = random.Random(time.time_ns()).randrange(1, 4)
-    deadline = time.monotonic() + 120
-    while not any(r["step"] >= step for r in read_log(tmp_path / "log.jsonl")):
-        assert child.is_alive(), "the run ended by itself"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(random.Random(time.time_ns()).uniform(0, 0.05))  # a step takes 0.2 s
-    child.kill()
-    child.join()
-    assert child.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "encoder.safetensors").exists()
+    train_and_kill(TINY, tmp_path, random.Random(time.time_ns()).randrange(1, 4))
     train(TINY, tmp_path, resume=True)
     assert_same_end(tmp_path, whole[0])
-    assert losses(tmp_path) == losses(whole[0])
     assert board_steps(tmp_path) == board_steps(whole[0])
 
 
@@ -249,29 +210,19 @@ def test_what_may_change_on_the_way():
     assert differences(TINY, replace(TINY, seed=1)) == ["seed 0, not 1"]
     cosine = replace(TINY, schedule="cosine")  # whose rates depend on how many steps there are
     assert differences(cosine, replace(cosine, steps=9)) == ["steps 4, not 9"]
+    photo = AugmentedSettings(steps=4)
+    assert differences(photo, replace(photo, steps=9, log_every=7)) == []
+    grey = replace(photo, illumination="grey")
+    assert differences(photo, grey) == ['illumination "photo", not "grey"']
 
 
 # Photos -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    """Twelve photos, of nothing: eight to train on, two to validate with."""
-    pytest.importorskip("webdataset")
-    from written_shards import ShardsWriter
-
-    folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
-    with ShardsWriter(folder, photos_per_shard=4) as writer:
-        for i in range(12):
-            photo = np.full((300, 300, 3), 10 * i + 50, np.uint8)
-            crop = align(photo, 40 + rng.uniform(0, 200, (68, 2)))
-            writer.write(f"photo_{i:02d}", crop, "2d", person=f"person {i}", photo="photo.png")
-    return folder
-
-
-def test_photos_are_trained_on_and_resumed_within_an_epoch(shards, tmp_path, monkeypatch):
-    weights = loss_weights("base", "balanced")
-    settings = replace(FAST, data=str(shards), steps=None, epochs=1.5, weights=weights)
+def test_photos_are_trained_on_and_resumed_within_an_epoch(tmp_path, monkeypatch):
+    shards = str(write_grey_photos(tmp_path / "shards"))
+    balanced = loss_weights("base", "balanced")
+    settings = replace(FAST, data=shards, steps=None, epochs=1.5, weights=balanced)
     settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
     taken, agree = [], training.agree
 
@@ -322,10 +273,12 @@ def test_full_is_the_report():
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_a_profile_is_sound_and_survives_its_file(name):
-    settings = PROFILES[name]
+@pytest.mark.parametrize("profiles", [PROFILES, AUGMENTED_PROFILES], ids=["base", "augmented"])
+def test_a_profile_is_sound_and_survives_its_file(profiles, name):
+    settings = profiles[name]
     settings.check()
-    assert TrainSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings
+    assert settings.profile == name
+    assert type(settings).from_json(json.loads(json.dumps(settings.as_json()))) == settings
 
 
 def test_the_learning_rate_rises_and_then_falls_along_a_cosine():
@@ -461,7 +414,6 @@ def test_a_run_whose_last_checkpoint_is_damaged_ends_the_same(copied, whole):
     console = Console(record=True, width=500, file=io.StringIO())
     train(TINY, copied, resume=True, console=console)
     assert_same_end(copied, whole[0])
-    assert losses(copied) == losses(whole[0])
     said = console.export_text()
     assert "encoder.safetensors is damaged; taking the one before it" in said
     assert "going on after step 3 of 4" in said
@@ -499,12 +451,10 @@ def test_a_resumed_log_has_no_step_twice(tmp_path):
 
 
 def test_a_log_begun_again_at_the_start_is_empty(tmp_path):
-    first = RunLog(tmp_path, 0, 6)
-    log_steps(first, 1, 2)
-    first.close()
-    second = RunLog(tmp_path, 0, 6)
-    log_steps(second, 1)
-    second.close()
+    for steps in ((1, 2), (1,)):
+        log = RunLog(tmp_path, 0, 6)
+        log_steps(log, *steps)
+        log.close()
     assert [r["step"] for r in read_log(tmp_path / "log.jsonl")] == [1]
     assert board_steps(tmp_path)["train/loss"] == [1]
 

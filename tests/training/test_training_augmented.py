@@ -6,17 +6,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import save_file
+from training_runs import assert_same_end, train_and_kill, weights, write_grey_photos
 
 from facerecon_lib.augmented.branch import LIGHTS, AugmentedBranch, BaseBranch
 from facerecon_lib.augmented.offsets import SPACES
@@ -32,7 +30,6 @@ from facerecon_lib.networks.backbones import BACKBONES
 from facerecon_lib.networks.backbones import NORMS as BACKBONE_NORMS
 from facerecon_lib.networks.encoder import Encoder, load_encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
-from facerecon_lib.photos.crop import align
 from facerecon_lib.training import loop as training
 from facerecon_lib.training.checkpoints import (
     CheckpointError,
@@ -51,7 +48,6 @@ from facerecon_lib.training.settings import (
     AugmentedSettings,
     SettingsError,
     TrainSettings,
-    differences,
     loss_weights,
 )
 
@@ -92,20 +88,6 @@ def whole(tmp_path_factory, tiny):
     console = Console(record=True, width=500, file=io.StringIO())
     result = train(tiny, out, console=console)
     return out, result, console.export_text()
-
-
-def weights(out):
-    return load_unet(out / "offset_unet.safetensors").state_dict()
-
-
-def assert_same_end(out, other):
-    ours, theirs = weights(out), weights(other)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    last = [max((o / "checkpoints").iterdir()) / "optimizer.safetensors" for o in (out, other)]
-    assert last[0].read_bytes() == last[1].read_bytes()
-    logs = [read_log(o / "log.jsonl") for o in (out, other)]
-    one, two = ([{**r, "photos_per_s": None} for r in log] for log in logs)
-    assert one == two
 
 
 def test_a_run_leaves_a_unet_that_says_what_it_is_for(whole, tiny, encoder_file):
@@ -217,20 +199,7 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, tmp_path, 
 
 @pytest.mark.slow
 def test_killed_outright_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, tmp_path):
-    code = (
-        "import json, sys, torch; from pathlib import Path\n"
-        "from facerecon_lib.training.loop import train\n"
-        "from facerecon_lib.training.settings import AugmentedSettings\n"
-        "torch.set_num_threads(1)\n"
-        "settings = AugmentedSettings.from_json(json.loads(sys.argv[1]))\n"
-        "train(settings, Path(sys.argv[2]))"
-    )
-    command = [sys.executable, "-c", code, json.dumps(tiny.as_json()), str(tmp_path)]
-    child = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while not any(r["step"] >= 2 for r in read_log(tmp_path / "log.jsonl")):
-        assert child.poll() is None, "the run ended by itself"
-    child.kill()
-    child.wait()
+    train_and_kill(tiny, tmp_path, 2)
     train(tiny, tmp_path, resume=True)
     assert_same_end(tmp_path, whole[0])
 
@@ -328,18 +297,9 @@ def test_what_was_trained_is_what_the_branch_shows(whole, tiny, encoder_file):
 
 def test_photos_are_trained_on(tiny, tmp_path):
     """Without truth: its terms and errors are left out, and the best is by the photos' loss."""
-    pytest.importorskip("webdataset")
-    from written_shards import ShardsWriter
-
-    rng = np.random.default_rng(0)
-    with ShardsWriter(tmp_path / "shards", photos_per_shard=4) as writer:
-        for i in range(12):
-            photo = np.full((300, 300, 3), 10 * i + 50, np.uint8)
-            crop = align(photo, 40 + rng.uniform(0, 200, (68, 2)))
-            writer.write(f"photo_{i:02d}", crop, "2d", person=f"person {i}", photo="photo.png")
     settings = replace(
         tiny,
-        data=str(tmp_path / "shards"),
+        data=str(write_grey_photos(tmp_path / "shards")),
         weights=loss_weights("augmented", "balanced"),
         steps=2,
         validation_faces=1,
@@ -537,13 +497,6 @@ def test_the_choices_of_settings_are_those_of_the_library():
     assert get_args(augmented["space"]) == SPACES
 
 
-def test_what_may_change_on_the_way(tiny):
-    assert differences(tiny, replace(tiny, steps=9, log_every=7)) == []
-    assert differences(tiny, replace(tiny, illumination="grey")) == [
-        'illumination "photo", not "grey"'
-    ]
-
-
 # Profiles ---------------------------------------------------------------------------------------
 
 
@@ -562,11 +515,3 @@ def test_where_nobody_looks_there_is_no_recognition_term():
     for stage, losses in itertools.product(LOSSES, ("report", "balanced", "rendered")):
         assert "recognition" not in loss_weights(stage, losses)
         assert loss_weights(stage, losses, "dlib")["recognition"] > 0
-
-
-@pytest.mark.parametrize("name", AUGMENTED_PROFILES)
-def test_a_profile_is_sound_and_survives_its_file(name):
-    settings = AUGMENTED_PROFILES[name]
-    settings.check()
-    assert settings.profile == name
-    assert AugmentedSettings.from_json(json.loads(json.dumps(settings.as_json()))) == settings

@@ -1,6 +1,5 @@
 """Several processes train what one would: losses, weights, stops. Gloo, on the CPU."""
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -10,12 +9,11 @@ import time
 
 import pytest
 import torch
+from training_runs import PROCESSES, weights
 from typer.testing import CliRunner
 
 from facerecon_lib.cli import app as cli
 from facerecon_lib.data.rendered import faces as rendered_faces
-from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.networks.unet import load_unet
 from facerecon_lib.training.checkpoints import latest_checkpoint
 from facerecon_lib.training.logs import read_log
 from facerecon_lib.training.processes import make_fabric
@@ -49,9 +47,15 @@ main()
 """
 
 
-def arguments(out, *more, **other):
-    settings = [f"--set={name}={value}" for name, value in (ONE_STEP_AFTER_ANOTHER | other).items()]
-    return ["train", "base", "--device=cpu", f"--out={out}", *settings, *more]
+STAGES = {"base": ONE_STEP_AFTER_ANOTHER}
+STAGES["augmented"] = ONE_STEP_AFTER_ANOTHER | {"depth": 3, "learning_rate": 1e-3, "adam_eps": 1.0}
+for name in ("backbone", "pretrained"):
+    del STAGES["augmented"][name]
+
+
+def arguments(out, *more, stage="base", **other):
+    settings = [f"--set={name}={value}" for name, value in (STAGES[stage] | other).items()]
+    return ["train", stage, "--device=cpu", f"--out={out}", *settings, *more]
 
 
 def start(launcher, folder, args, more=""):
@@ -86,10 +90,6 @@ def run(launcher, folder, args, more=""):
     return child.returncode, out, err
 
 
-# A fork has all imported that takes seconds; beside a GPU, torch allows none.
-PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
-
-
 def as_torchrun_starts_it(rank, port, folder, args):
     """One of two processes, with the environment that torchrun gives it."""
     torch.set_num_threads(1)
@@ -103,7 +103,7 @@ def as_torchrun_starts_it(rank, port, folder, args):
     os._exit(done.exit_code)
 
 
-def compare(out, other, load=load_encoder, file="encoder.safetensors"):
+def compare(out, other):
     """Largest difference of a loss or term, as a share of it, and of a weight."""
     pairs = zip(read_log(out / "log.jsonl"), read_log(other / "log.jsonl"), strict=True)
     relative = 0.0
@@ -113,8 +113,17 @@ def compare(out, other, load=load_encoder, file="encoder.safetensors"):
         for name in ours:
             scale = max(abs(ours[name]), 1e-3)
             relative = max(relative, abs(ours[name] - theirs[name]) / scale)
-    ours, theirs = (load(o / file).state_dict() for o in (out, other))
-    return relative, max((ours[n] - theirs[n]).abs().max().item() for n in ours)
+    ours, theirs = weights(out), weights(other)
+    largest = max((ours[name] - theirs[name]).abs().max().item() for name in ours)
+    print(f"largest difference: losses {relative:.1e} of them, weights {largest:.1e}")
+    return relative, largest
+
+
+def assert_trained_alike(out, other, largest=5e-5):
+    """Up to rounding; `largest`, of a weight: of a learning rate of 1e-3 per step."""
+    relative, weight = compare(out, other)
+    assert relative < 3e-5
+    assert weight < largest
 
 
 @pytest.fixture(scope="module")
@@ -140,42 +149,28 @@ def test_two_processes_train_what_one_does(alone, tmp_path):
         for name in ("said", "errors")
     )
     assert [process.exitcode for process in two] == [0, 0], errors
-    relative, weight = compare(tmp_path / "run", alone)
-    assert relative < 3e-5
-    assert weight < 5e-5  # of a learning rate of 1e-3 a step
+    assert_trained_alike(tmp_path / "run", alone)
     assert said.count("3 steps in") == 1  # one of them speaks
     assert errors.count("step 3 of 3") == 1
 
 
 @pytest.mark.slow
-def test_two_processes_of_torchrun_train_what_one_does(alone, tmp_path, record_property):
+def test_two_processes_of_torchrun_train_what_one_does(alone, tmp_path):
     code, said, errors = run(TORCHRUN, tmp_path, arguments(tmp_path / "run"))
     assert code == 0, errors
-    relative, weight = compare(tmp_path / "run", alone)
-    record_property("largest_difference", f"losses {relative:.1e}, weights {weight:.1e}")
-    print(f"largest difference: losses {relative:.1e} of them, weights {weight:.1e}")
-    assert relative < 3e-5
-    assert weight < 5e-5  # of a learning rate of 1e-3 a step
+    assert_trained_alike(tmp_path / "run", alone)
     assert said.count("3 steps in") == 1  # one of them speaks
     assert errors.count("step 3 of 3") == 1
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_augmented_branch_as_one_does(tmp_path, record_property):
+def test_two_processes_train_the_augmented_branch_as_one_does(tmp_path):
     outs = tmp_path / "one", tmp_path / "two"
     for launcher, out in zip(([], TORCHRUN), outs, strict=True):
-        settings = ONE_STEP_AFTER_ANOTHER | {"depth": 3, "learning_rate": 1e-3, "adam_eps": 1.0}
-        settings = {k: v for k, v in settings.items() if k not in ("backbone", "pretrained")}
-        chosen = [f"--set={name}={value}" for name, value in settings.items()]
-        args = ["train", "augmented", "--device=cpu", f"--out={out}", *chosen]
-        code, said, errors = run(launcher, tmp_path, args)
+        code, said, errors = run(launcher, tmp_path, arguments(out, stage="augmented"))
         assert code == 0, errors
         assert said.count("3 steps in") == 1
-    relative, weight = compare(*outs, load_unet, "offset_unet.safetensors")
-    record_property("largest_difference", f"losses {relative:.1e}, weights {weight:.1e}")
-    print(f"largest difference: losses {relative:.1e} of them, weights {weight:.1e}")
-    assert relative < 3e-5
-    assert weight < 1e-6  # of steps of some 1e-5
+    assert_trained_alike(*outs, largest=1e-6)  # of steps of some 1e-5
 
 
 @pytest.mark.slow
@@ -187,9 +182,7 @@ def test_other_launchers_train_the_same(alone, tmp_path, launcher):
     else:
         code, _, errors = run([], tmp_path, arguments(tmp_path / "run", "--devices=2"))
     assert code == 0, errors
-    relative, weight = compare(tmp_path / "run", alone)
-    assert relative < 3e-5
-    assert weight < 5e-5
+    assert_trained_alike(tmp_path / "run", alone)
 
 
 @pytest.mark.slow
@@ -241,20 +234,18 @@ def test_sigterm_for_torchrun_leaves_a_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_file_that_no_process_can_use_is_refused_once(tmp_path):
-    args = [*arguments(tmp_path / "run"), "--model=nowhere.safetensors"]
-    code, _, errors = run(TORCHRUN, tmp_path, args)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--model=nowhere.safetensors", "nowhere.safetensors: no such face model"),
+        ("--set=batch=3", "batch 3 does not divide by 2 processes"),
+    ],
+)
+def test_what_no_process_can_use_is_refused_once(tmp_path, option, message):
+    code, _, errors = run(TORCHRUN, tmp_path, arguments(tmp_path / "run", option))
     assert code == 1  # torchrun's own
-    assert errors.count("nowhere.safetensors: no such face model") == 1
+    assert errors.count(message) == 1
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
-def test_a_batch_that_does_not_divide_is_refused_once(tmp_path):
-    code, _, errors = run(TORCHRUN, tmp_path, arguments(tmp_path / "run", batch=3))
-    assert code == 1  # torchrun's own
-    assert errors.count("batch 3 does not divide by 2 processes") == 1
-    assert not (tmp_path / "run" / "settings.json").exists()
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 pytest.importorskip("lightning")
 pytest.importorskip("webdataset")
 
-from test_training_distributed import ONE_STEP_AFTER_ANOTHER, TORCHRUN, compare, run
+from test_training_distributed import STAGES, TORCHRUN, assert_trained_alike, run
+from training_runs import assert_same_end
 from written_shards import ShardsWriter
 
 from facerecon_lib.cli import app as cli
@@ -25,8 +26,6 @@ from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files import downloads
-from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.networks.unet import load_unet
 from facerecon_lib.photos.crop import Crop
 from facerecon_lib.training import data as training_data
 from facerecon_lib.training import loop as training
@@ -139,12 +138,6 @@ def from_disk(shards, tmp_path_factory) -> Path:
     return out
 
 
-def same_end(out: Path, other: Path) -> None:
-    ours, theirs = (load_encoder(o / "encoder.safetensors").state_dict() for o in (out, other))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert losses(out) == losses(other)
-
-
 def test_a_shard_that_fails_in_an_epoch_leaves_a_checkpoint_that_goes_on_as_if_nothing_had(
     store, from_disk, tmp_path
 ):
@@ -166,7 +159,7 @@ def test_a_shard_that_fails_in_an_epoch_leaves_a_checkpoint_that_goes_on_as_if_n
     store.fails = None
     again = CliRunner().invoke(cli.app, resumed("base", out))
     assert again.exit_code == 0, again.output
-    same_end(out, from_disk)
+    assert_same_end(out, from_disk)
 
 
 def test_a_shard_that_fails_in_validation_loses_no_step_either(shards, tmp_path, monkeypatch):
@@ -223,33 +216,20 @@ def open_both(settings, model, rank, processes):
 
 training.open_data = open_both
 """
-STAGES = {
-    "base": (ONE_STEP_AFTER_ANOTHER, load_encoder, "encoder.safetensors"),
-    "augmented": (
-        {k: v for k, v in ONE_STEP_AFTER_ANOTHER.items() if k not in ("backbone", "pretrained")}
-        | {"depth": 3, "learning_rate": 1e-3, "adam_eps": 1.0},
-        load_unet,
-        "offset_unet.safetensors",
-    ),
-}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_two_processes_train_from_shards_what_one_does(shards, tmp_path, stage, record_property):
-    settings, load, file = STAGES[stage]
-    settings = settings | {"steps": 4, "validate_every": 4}
+def test_two_processes_train_from_shards_what_one_does(shards, tmp_path, stage):
+    settings = STAGES[stage] | {"steps": 4, "validate_every": 4}
     light = ["--illumination=free"] * (stage == "augmented")
     for launcher, name, more in (([], "one", THE_SAME_PHOTOS), (TORCHRUN, "two", "")):
         args = arguments(stage, tmp_path / name, shards, **settings) + light
         code, said, errors = run(launcher, tmp_path, args, more)
         assert code == 0, errors
         assert said.count("4 steps in") == 1
-    relative, weight = compare(tmp_path / "one", tmp_path / "two", load, file)
-    record_property("largest_difference", f"losses {relative:.1e}, weights {weight:.1e}")
-    print(f"{stage}: largest difference: losses {relative:.1e} of them, weights {weight:.1e}")
-    assert relative < 3e-5
-    assert weight < (5e-5 if stage == "base" else 1e-6)
+    largest = 5e-5 if stage == "base" else 1e-6
+    assert_trained_alike(tmp_path / "one", tmp_path / "two", largest)
     validated = [
         next(r for r in reversed(read_log(tmp_path / name / "log.jsonl")) if "photos" in r)
         for name in ("one", "two")
@@ -292,7 +272,7 @@ def test_a_shard_that_one_process_cannot_read_stops_both_with_one_line(shards, t
     args = arguments("base", tmp_path / "whole", shards, **settings)
     code, _, errors = run(TORCHRUN, tmp_path, args, failing.replace("BROKEN", "0"))
     assert code == 0, errors
-    same_end(tmp_path / "run", tmp_path / "whole")
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.mark.slow
