@@ -32,18 +32,19 @@ from ..training.settings import (
     TrainSettings,
     loss_weights,
 )
-from .console import error_console, fail, one_thread, out_console
+from .console import error_console, fail, one_thread, say
 from .options import options_of
 
 train_app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 
-STAGES = {
-    "base": (TrainSettings, PROFILES, "held-out faces {vertex_mm:.2f} mm off"),
-    "augmented": (
-        AugmentedSettings,
-        AUGMENTED_PROFILES,
-        "held-out colours {photometric:.4f} off (base {base_photometric:.4f})",
-    ),
+STAGES = {"base": (TrainSettings, PROFILES), "augmented": (AugmentedSettings, AUGMENTED_PROFILES)}
+HELP = {
+    "base": "Train the encoder of the base branch, section 2.1.",
+    "augmented": "Train the U-Net of the augmented branch on a frozen encoder, section 2.2.",
+}
+HELD_OUT = {
+    "base": "held-out faces {vertex_mm:.2f} mm off",
+    "augmented": "held-out colours {photometric:.4f} off (base {base_photometric:.4f})",
 }
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 KINDS |= {type(None): "null"}
@@ -57,11 +58,11 @@ Set = Annotated[
 ]
 
 
-def _add_command(stage: str, help: str) -> None:
+def _add_command(stage: str) -> None:
     """`facerecon train STAGE`, whose options are the settings and these."""
     kind = STAGES[stage][0]
 
-    @train_app.command(stage, help=help)
+    @train_app.command(stage, help=HELP[stage])
     @options_of(kind, unset=True, names={"face_model": "--model"})
     def command(
         out: Annotated[Path, Option(help="Folder of the run: checkpoints, logs, network.")],
@@ -84,11 +85,8 @@ def _add_command(stage: str, help: str) -> None:
         train(settings, out, place, rank, resume=resume, allow_download=download)
 
 
-_add_command("base", "Train the encoder of the base branch, section 2.1 of the report.")
-_add_command(
-    "augmented",
-    "Train the U-Net of the augmented branch on a frozen encoder, section 2.2 of the report.",
-)
+for stage in STAGES:
+    _add_command(stage)
 
 
 def train(settings: RunSettings, out: Path, place: tuple, rank: int, **options) -> None:
@@ -125,13 +123,9 @@ def train(settings: RunSettings, out: Path, place: tuple, rank: int, **options) 
     processes.leave_processes()
     if rank == 0:
         numbers = result.validation
-        judged = f", {STAGES[settings.stage][2].format(**numbers)}" if numbers else ""
-        out_console.print(
-            f"{result.steps} steps in {result.seconds:.0f} s{judged} -> "
-            f"{out / settings.network_file}",
-            markup=False,
-            soft_wrap=True,
-        )
+        judged = f", {HELD_OUT[settings.stage].format(**numbers)}" if numbers else ""
+        file = out / settings.network_file
+        say(f"{result.steps} steps in {result.seconds:.0f} s{judged} -> {file}")
 
 
 def chosen_settings(

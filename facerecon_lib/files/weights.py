@@ -44,13 +44,13 @@ def write_weights(
     """
     if store not in STORES:
         raise ValueError(f"store {store!r}: expected {' or '.join(STORES)}")
-    kept = {}
+    stored = {}
     for name, value in state.items():
         value = value.detach().cpu().contiguous()
         smaller = store == "float16" and value.ndim > 1 and value.is_floating_point()
-        kept[name] = value.half() if smaller else value
+        stored[name] = value.half() if smaller else value
     with write_whole(path) as partial:
-        save_file(kept, partial, metadata)
+        save_file(stored, partial, metadata)
 
 
 def read_weights(
