@@ -30,8 +30,8 @@ TREES = ("solutions", "notebooks")
 NAMES = sorted(path.stem for path in (ROOT / "solutions").glob("*.ipynb"))
 
 
-def read(tree: str, name: str):
-    return nbformat.read(ROOT / tree / f"{name}.ipynb", as_version=4)
+def read(tree: str, name: str, root: Path = ROOT):
+    return nbformat.read(root / tree / f"{name}.ipynb", as_version=4)
 
 
 # --- what is stored
@@ -167,9 +167,11 @@ def another_name(nb):
 
 
 def mark_left_over(nb):
-    nb.cells[4].metadata["nbgrader"] = nb.cells[2].metadata.nbgrader | dict(
-        grade_id="use", solution=False
-    )
+    mark = nb.cells[2].metadata.nbgrader | dict(grade_id="use", solution=False)
+    nb.cells[4].metadata["nbgrader"] = mark
+
+
+THRICE = "exercise thrice is missing in checks/notebook_98.py"
 
 
 @pytest.mark.parametrize(
@@ -177,25 +179,16 @@ def mark_left_over(nb):
     [
         (source(2, "@exercise\ndef twice(x):\n    return 2 * x"), "expected ### BEGIN SOLUTION"),
         (source(2, f"{SOLUTION}\n\n{SOLUTION}"), "expected one function under @exercise"),
-        (
-            lambda nb: nb.cells.insert(3, new_code_cell("1 + 1", id="between")),
-            "the next cell must be check(twice)",
-        ),
+        (lambda nb: nb.cells.insert(3, new_code_cell("1 + 1")), "next cell must be check(twice)"),
         (source(3, "check(twice)\nprint('done')"), "expected check(name) and nothing else"),
         (source(3, "check(thrice)"), "the next cell must be check(twice)"),
         (source(1, rules.setup_of("") + "\nimport torch"), "set-up cell is not the standard one"),
         (mark(3, grade_id="twice"), "Duplicate grade id: twice"),
         (lambda nb: nb.cells[4].update(id="setup"), "id"),
-        (
-            source(4, "### BEGIN SOLUTION\n1\n### END SOLUTION"),
-            "a solution in a cell that is not marked",
-        ),
-        (
-            source(4, "@exercise\ndef thrice(x):\n    raise NotImplementedError"),
-            "exercise thrice is missing in checks/notebook_98.py",
-        ),
+        (source(4, "### BEGIN SOLUTION\n1\n### END SOLUTION"), "a cell that is not marked"),
+        (source(4, "@exercise\ndef thrice(x):\n    raise NotImplementedError"), THRICE),
         (mark_left_over, "mark on a cell that is no exercise"),
-        (another_name, "exercise thrice is missing in checks/notebook_98.py"),
+        (another_name, THRICE),
         (source(4, f"open('{ROOT}/photo.jpg')"), "a path of this machine"),
         (mark(3, points=0), "with points above 0"),
         (mark(3, schema_version=1), "metadata: "),
@@ -387,8 +380,7 @@ def test_a_changed_set_up_cell_is_put_right(course, make):
     notebook.cells[1].source = "print('something else')"
     nbformat.write(notebook, course / "solutions/98_small.ipynb")
     assert make() == []
-    again = nbformat.read(course / "solutions/98_small.ipynb", as_version=4)
-    assert again.cells[1].source == rules.setup_of("")
+    assert read("solutions", "98_small", course).cells[1].source == rules.setup_of("")
 
 
 def test_a_cell_that_fails_is_named_with_its_last_lines(tmp_path):
@@ -457,7 +449,7 @@ def test_the_badge_comes_first_links_to_the_blank_notebook_and_can_be_replaced(c
     for repo in ("someone/course", "another-one/face.course"):
         assert tool.point_at_repository(course, repo, "main") == 2
         for tree in TREES:
-            badge, _, setup = nbformat.read(course / tree / "98_small.ipynb", 4).cells[:3]
+            badge, _, setup = read(tree, "98_small", course).cells[:3]
             assert badge.id == "colab-badge"
             assert f"/github/{repo}/blob/main/notebooks/98_small.ipynb)" in badge.source
             assert f'"https://github.com/{repo}"' in setup.source
@@ -492,10 +484,8 @@ def test_without_the_library_the_set_up_cell_says_what_to_do(monkeypatch):
 
 
 def compare(*drawn: np.ndarray) -> None:
-    expected = [shown(png(smooth()))]
-    importlib.import_module("notebook_runs").compare_pictures(
-        expected, [shown(png(array)) for array in drawn]
-    )
+    runs = importlib.import_module("notebook_runs")
+    runs.compare_pictures([shown(png(smooth()))], [shown(png(array)) for array in drawn])
 
 
 def with_a_hole() -> np.ndarray:

@@ -5,6 +5,7 @@ import datetime
 import io
 import sys
 import types
+from pathlib import Path
 
 import ipywidgets
 import numpy as np
@@ -22,33 +23,30 @@ from facerecon_lib.reconstruction.mesh_export import mesh_file
 SAMPLE = ASSETS / "astronaut.jpg"
 
 
+def stored(image: Image.Image, form: str) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format=form)
+    return out.getvalue()
+
+
 def mirrored() -> bytes:
     """A photo that is not the sample, with a face in it."""
-    out = io.BytesIO()
-    Image.fromarray(sample_photo().pixels[:, ::-1].copy()).save(out, format="JPEG")
-    return out.getvalue()
+    return stored(Image.fromarray(sample_photo().pixels[:, ::-1].copy()), "JPEG")
 
 
-def blank() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (200, 160), "grey").save(out, format="PNG")
-    return out.getvalue()
-
-
-def huge() -> bytes:
-    out = io.BytesIO()
-    Image.new("L", (9000, 8000)).save(out, format="PNG")
-    return out.getvalue()
+def captured() -> str:
+    """It, as the camera hands it over."""
+    return "data:image/jpeg;base64," + base64.b64encode(mirrored()).decode()
 
 
 HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
 
 
 @pytest.fixture
-def shown(monkeypatch):
-    """choose_photo() with the widgets that it makes, by kind."""
-    bundles, made = [], {}
-    monkeypatch.setattr(display, "display", lambda bundle, raw=False: bundles.append(bundle))
+def made(monkeypatch):
+    """The widgets that are made, by kind, and as "shown" what is displayed."""
+    made = {"shown": []}
+    monkeypatch.setattr(display, "display", lambda bundle, raw=False: made["shown"].append(bundle))
     for kind in ("FileUpload", "Button", "Textarea", "Image", "HTML"):
         plain = getattr(ipywidgets, kind)
 
@@ -57,16 +55,11 @@ def shown(monkeypatch):
             return made[_kind][-1]
 
         monkeypatch.setattr(ipywidgets, kind, make)
-
-    def call(source=None):
-        chosen = choose_photo(source)
-        return chosen, made, bundles
-
-    return call
+    return made
 
 
-def test_without_a_person_it_is_the_bundled_photo(shown):
-    chosen, made, [bundle] = shown()
+def test_without_a_person_it_is_the_bundled_photo(made):
+    chosen, [bundle] = choose_photo(), made["shown"]
     assert chosen.photo.name == sample_photo().name
     np.testing.assert_array_equal(chosen.detection.landmarks, sample_detection().landmarks)
     assert chosen.crop.image.shape == (1, 3, 224, 224)
@@ -78,8 +71,8 @@ def test_without_a_person_it_is_the_bundled_photo(shown):
     assert made["FileUpload"][0].accept == "image/*"
 
 
-def test_an_upload_takes_the_samples_place_and_shows(shown):
-    chosen, made, _ = shown()
+def test_an_upload_takes_the_samples_place_and_shows(made):
+    chosen = choose_photo()
     before = made["Image"][0].value
     upload = made["FileUpload"][0]
     file = {"name": "me.jpg", "type": "image/jpeg", "size": 1, "content": memoryview(mirrored())}
@@ -100,10 +93,9 @@ def test_the_upload_of_ipywidgets_7_works_too():
     assert chosen.photo.name == "me.jpg"
 
 
-def test_the_camera_hands_its_picture_over_through_the_field(shown):
-    chosen, made, _ = shown()
-    address = "data:image/jpeg;base64," + base64.b64encode(mirrored()).decode()
-    made["Textarea"][0].value = address
+def test_the_camera_hands_its_picture_over_through_the_field(made):
+    chosen = choose_photo()
+    made["Textarea"][0].value = captured()
     assert chosen.photo.name == "the camera's picture"
     assert made["Textarea"][0].value == "", "ready for the next, and not kept in the notebook"
 
@@ -111,10 +103,7 @@ def test_the_camera_hands_its_picture_over_through_the_field(shown):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (
-            "error: the browser gave no camera (NotAllowedError); upload a picture instead",
-            "gave no",
-        ),
+        ("error: the browser gave no camera (NotAllowedError); upload a picture", "gave no"),
         ("data:image/jpeg;base64,????", "empty"),
         ("data:text/plain;base64,aGVsbG8=", "the camera gave no picture"),
         ("", "the camera gave no picture"),
@@ -127,11 +116,11 @@ def test_a_camera_that_gives_nothing_is_one_line(answer, says):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (blank(), "no face"),
+        (stored(Image.new("RGB", (200, 160), "grey"), "PNG"), "no face"),
         (b"I am no picture", "it holds text"),
         (HEIC, "HEIC"),
         (b"", "empty"),
-        (huge(), "72.0 megapixels, more than the limit"),
+        (stored(Image.new("L", (9000, 8000)), "PNG"), "72.0 megapixels, more than the limit"),
         (mirrored()[:4000], "damaged or cut short"),
     ],
 )
@@ -157,25 +146,23 @@ def test_whatever_goes_wrong_is_said(monkeypatch):
     refused(lambda chosen: chosen.take(mirrored(), "me.jpg"), "RuntimeError: out of memory")
 
 
-def test_a_path_is_taken_and_a_missing_one_is_said(shown, tmp_path):
+def test_a_path_is_taken_and_a_missing_one_is_said(made, tmp_path):
     path = tmp_path / "me.jpg"
     path.write_bytes(mirrored())
-    assert shown(path)[0].photo.name == "me.jpg"
-    missing = shown(tmp_path / "nowhere.jpg")[0]
+    assert choose_photo(path).photo.name == "me.jpg"
+    missing = choose_photo(tmp_path / "nowhere.jpg")
     assert missing.photo.name == sample_photo().name
     assert "no such file" in missing.message
 
 
-def test_markup_in_a_name_stays_text(shown):
-    chosen, made, _ = shown()
-    chosen.take(mirrored(), "<b>me</b>.jpg")
+def test_markup_in_a_name_stays_text(made):
+    choose_photo().take(mirrored(), "<b>me</b>.jpg")
     assert made["HTML"][0].value.startswith("&lt;b&gt;me&lt;/b&gt;.jpg")
 
 
 def test_on_colab_the_camera_is_asked_in_the_cell(monkeypatch, capsys):
-    address = "data:image/jpeg;base64," + base64.b64encode(mirrored()).decode()
     asked = []
-    output = types.SimpleNamespace(eval_js=lambda script: asked.append(script) or address)
+    output = types.SimpleNamespace(eval_js=lambda script: asked.append(script) or captured())
     monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(output=output))
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
     chosen = ChosenPhoto()
@@ -193,66 +180,45 @@ def test_elsewhere_the_camera_is_behind_its_button(capsys):
 # Files out --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def offered(monkeypatch):
-    bundles, buttons, links = [], [], []
-    monkeypatch.setattr(display, "display", lambda bundle, raw: bundles.append(bundle))
-    for kind, kept in (("Button", buttons), ("HTML", links)):
-        plain = getattr(ipywidgets, kind)
-
-        def make(*args, _plain=plain, _kept=kept, **settings):
-            _kept.append(_plain(*args, **settings))
-            return _kept[-1]
-
-        monkeypatch.setattr(ipywidgets, kind, make)
-
-    def call(files):
-        widgets.offer_files(files)
-        return bundles[0], buttons, links
-
-    return call
-
-
-def test_a_file_is_made_at_the_click_and_saved_by_its_link(offered):
-    model = MorphableModel.load(subdivision=0)
-    made = []
+def test_a_file_is_made_at_the_click_and_saved_by_its_link(made):
+    model, files = MorphableModel.load(subdivision=0), []
 
     def glb():
-        made.append(mesh_file("glb", model.mean, model.faces, model.albedo_mean))
-        return made[-1]
+        files.append(mesh_file("glb", model.mean, model.faces, model.albedo_mean))
+        return files[-1]
 
-    bundle, [button, _], [link, other] = offered({"face.glb": glb, "b.ply": lambda: b"ply"})
-    assert bundle["text/plain"] == "files: face.glb, b.ply"
-    assert made == []
+    widgets.offer_files({"face.glb": glb, "b.ply": lambda: b"ply"})
+    [button, _], [link, other] = made["Button"], made["HTML"]
+    assert made["shown"][0]["text/plain"] == "files: face.glb, b.ply"
+    assert files == []
     assert link.value == ""
     button.click()
     data = link.value.split("base64,")[1].split('"')[0]
-    assert base64.b64decode(data) == made[0]
-    assert made[0][:4] == b"glTF"
+    assert base64.b64decode(data) == files[0]
+    assert files[0][:4] == b"glTF"
     assert 'download="face.glb"' in link.value
     assert other.value == ""
 
 
-def test_a_file_that_cannot_be_made_says_why(offered):
+def test_a_file_that_cannot_be_made_says_why(made):
     def broken():
         raise ValueError("no <face>")
 
-    _, [button], [link] = offered({"face.glb": broken})
-    button.click()
-    assert link.value == "<code>ValueError: no &lt;face&gt;</code>"
+    widgets.offer_files({"face.glb": broken})
+    made["Button"][0].click()
+    assert made["HTML"][0].value == "<code>ValueError: no &lt;face&gt;</code>"
 
 
-def test_on_colab_its_own_download_starts(offered, monkeypatch):
+def test_on_colab_its_own_download_starts(made, monkeypatch):
     saved = {}
 
     def download(path):
-        with open(path, "rb") as file:
-            saved[path.rsplit("/", 1)[-1]] = file.read()
+        saved[Path(path).name] = Path(path).read_bytes()
 
     files = types.SimpleNamespace(download=download)
     monkeypatch.setitem(sys.modules, "google", types.SimpleNamespace())
     monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=files))
-    _, [button], [link] = offered({"face.ply": lambda: b"ply"})
-    button.click()
-    assert saved == {"face.ply": b"ply"}, link.value
-    assert "base64" not in link.value
+    widgets.offer_files({"face.ply": lambda: b"ply"})
+    made["Button"][0].click()
+    assert saved == {"face.ply": b"ply"}, made["HTML"][0].value
+    assert "base64" not in made["HTML"][0].value
