@@ -31,8 +31,6 @@ from ...rendering.synthesis import Face, synthesise
 from ..drawing.panels import tone_distances
 from ..drawing.style import BLUE, INK, bare, charts, curves, dots, picture, sized
 
-# The head in motion ---------------------------------------------------------------------------
-
 
 def crop_picture(crop: Crop, size: int = 448) -> Picture:
     """The crop, enlarged smoothly."""
@@ -81,9 +79,6 @@ def marked(crop: Crop, mask: torch.Tensor) -> Picture:
     """The crop, paled outside the mask."""
     paled = crop.image * mask + (0.35 * crop.image + 0.65) * (1 - mask)
     return faces.to_uint8(F.interpolate(paled, (300, 300), mode="bilinear")[0])
-
-
-# The tour -------------------------------------------------------------------------------------
 
 
 def photo_figure(photo: Photo, found: Detection, crop: Crop) -> Figure:
@@ -191,9 +186,6 @@ def verdict_figure(crop: Crop, face: Face, fitted: FitResult) -> Figure:
     return figure
 
 
-# Limits ---------------------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def two_stories(model: MorphableModel, coefficients: FaceCoefficients, factor: float) -> Figure:
     """The same picture from two skins and two lights."""
@@ -232,8 +224,6 @@ def population(model: MorphableModel) -> Figure:
     title = "Nobody: random faces of the model, one for each tone of the Monk scale"
     return gallery(pictures, names, title=title, columns=5, size=2.2)
 
-
-# The map of the course ------------------------------------------------------------------------
 
 BASE, AUGMENTED, LINE = BLUE, "#c25a00", "0.45"
 # left, foot, width, height, words, their size, number of the notebook

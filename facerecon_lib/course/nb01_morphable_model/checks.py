@@ -29,9 +29,6 @@ def _faces(count: int, vertices: int, seed: int) -> Faces:
     return 60 * normal(1, vertices, 3, seed=seed + 2) + offsets.unflatten(1, (vertices, 3))
 
 
-# PCA --------------------------------------------------------------------------------------------
-
-
 class _LargestTensor(TorchFunctionMode):
     """Notes the most numbers that any tensor made while it is on holds, or that numpy held."""
 
@@ -133,9 +130,6 @@ def pca(attempt):
     return "mean, basis and deviations agree, whatever the signs of the modes"
 
 
-# Eq. 1 ------------------------------------------------------------------------------------------
-
-
 def library_face_shape(
     mean: Shape, identity_basis: Modes, expression_basis: Modes, ci: Coefficients, ce: Coefficients
 ) -> Faces:
@@ -161,9 +155,6 @@ def face_shape(attempt):
     options = dict(call=lambda function, *coefficients: function(*model, *coefficients), atol=1e-4)
     attempt.gradients("face_shape", {"identity": ci, "expression": ce}, **options)
     return "Eq. 1 holds for batches, and gradients flow to both sets of coefficients"
-
-
-# Fitting ----------------------------------------------------------------------------------------
 
 
 def library_fit(faces: Faces, mean: Shape, basis: Modes, noise: float = 0.0) -> Coefficients:
@@ -236,9 +227,6 @@ def fit_coefficients(attempt):
     double, basis = (normal(2, 6, 3, seed=seed, dtype=torch.float64) for seed in (9, 8))
     attempt.case("fit_coefficients in float64", (double, double[0], basis, 0.3))
     return "with and without the prior, one face or many"
-
-
-# Generalisation and specificity -----------------------------------------------------------------
 
 
 def gap(faces: Faces, mean: Shape, basis: Modes, modes: int) -> Faces:

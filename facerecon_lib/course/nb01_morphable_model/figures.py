@@ -27,9 +27,6 @@ Vertices, Modes = Float[Tensor, "vertex 3"], Float[Tensor, "mode vertex 3"]
 SIZES = (*BLUES[:2], BLUE)  # fewer to more training faces
 
 
-# Faces as vectors -------------------------------------------------------------------------------
-
-
 def target_rings(model: MorphableModel) -> Vertices:
     """Colours that name a vertex: eight hues around the nose's tip, rings by distance from it."""
     away = model.mean - model.mean[model.landmarks[30]]
@@ -46,9 +43,6 @@ def shaken(
     turn = torch.randn(len(faces), 3, generator=generator) * math.radians(degrees)
     move = torch.randn(len(faces), 1, 3, generator=generator) * mm
     return faces @ axis_angle_to_matrix(turn).transpose(1, 2) + move
-
-
-# Modes ------------------------------------------------------------------------------------------
 
 
 def modes_figure(
@@ -97,9 +91,6 @@ def compactness_figure(
     right.set_ylabel("mode of yours (96 faces)")
     figure.colorbar(image, ax=right, label="|cosine| of their angle")
     return figure
-
-
-# Expressions ------------------------------------------------------------------------------------
 
 
 def jaw_figure(model: MorphableModel) -> Figure:
@@ -170,9 +161,6 @@ def lower_teeth(model: MorphableModel) -> Tensor:
     pieces = [(pieces == i).nonzero()[:, 0] for i in pieces.unique()]
     moving = [p for p in pieces if len(p) >= 8 and move[p].norm(dim=1).mean() >= 5]
     return min(moving, key=bend)
-
-
-# Fits and errors --------------------------------------------------------------------------------
 
 
 def rebuilt_figure(
@@ -277,9 +265,6 @@ def scar_figure(paint: FacePainter, face: Vertices, answer: Vertices, title: str
     row = [paint(face, **look), paint(answer, **look), paint(face, style.heat(error, 2.0), **look)]
     names = ["the face, scarred", "the nearest face the model can say", "what is lost"]
     return upright_rows([row], title=title, columns=names, size=3.1, bar=(2.0, "distance, mm", 0))
-
-
-# Skin -------------------------------------------------------------------------------------------
 
 
 def skin_modes_figure(

@@ -15,8 +15,6 @@ M = camera.MODEL_TO_CAMERA
 QUARTER = math.pi / 2
 IN_MATRIX = ("batch", "row", "column")
 
-# Rotation -------------------------------------------------------------------------------------
-
 TURN = "rotation_matrix([[0, pi/2, 0]])"
 
 
@@ -88,8 +86,6 @@ def _rotation_gradient(attempt, vectors: Tensor, weights: Tensor, of: str) -> No
     same_gradient(what, got, expected, {"v": (mine, ours)}, atol=1e-4, rtol=1e-3)
 
 
-# Pose -----------------------------------------------------------------------------------------
-
 AWAY = "to_camera of a nose tip at (0, 0, 10), unturned, 400 mm away,"
 TURNED = "to_camera of a head turned by the rotation (0, pi/2, 0)"
 
@@ -147,9 +143,6 @@ def to_camera(attempt) -> str:
     inputs = {"vertices": v, "rotation": r, "scale": s, "translation": t}
     attempt.gradients("to_camera(...)", inputs, atol=1e-3)
     return "three heads of different size, turn and place are where they belong"
-
-
-# Perspective ----------------------------------------------------------------------------------
 
 
 def pixels_of(
@@ -241,9 +234,6 @@ def project_to_pixels(attempt) -> str:
     call = "project_to_pixels(v_camera, ...)"
     attempt.gradients(call, {"v_camera": v}, 30.0, (120, 260), atol=1e-4)
     return "square and oblong pictures, fields of view from 12 to 90 degrees"
-
-
-# Pose from landmarks --------------------------------------------------------------------------
 
 
 def orthographic_pose(

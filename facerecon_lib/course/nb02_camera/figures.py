@@ -42,9 +42,6 @@ LOOPS = (RIGHT_EYE, LEFT_EYE, slice(48, 60), slice(60, 68))
 TIP = dict(s=60, color="#ffd400", edgecolors="black", linewidths=0.8, zorder=7)
 
 
-# Through the camera ---------------------------------------------------------------------------
-
-
 def picture(
     model: MorphableModel,
     v_camera: Posed,
@@ -87,9 +84,6 @@ def pose_picture(
     colours = [AXES[2]] * 17 + [FITTED] * 51
     image = picture(model, v_camera, size=360, fine=1)
     return painter.with_points(image, crop_pixels(v_camera[0, index]), colours)
-
-
-# From outside: the scene ----------------------------------------------------------------------
 
 
 def _from_outside(
@@ -223,9 +217,6 @@ def _plane_panel(axis: Axes, shot: Picture, extent, tip: Tensor, reach, words, t
     axis.set(xticks=ticks, yticks=ticks)
 
 
-# What a pose does -----------------------------------------------------------------------------
-
-
 @torch.no_grad()
 def doubling_figure(model: MorphableModel, posed: Mapping[str, Posed]) -> Figure:
     """Posed meshes in the cone of the camera, seen from the side, and the picture of each."""
@@ -297,9 +288,6 @@ def dolly_figure(fovs: Sequence[float], pictures: Sequence[Picture], ratios: Seq
     style.curves(axis, {"": ratios}, fovs, "o-", colours=(style.RED,), **settings)
     axis.set_xlabel("field of view, degrees (the eyes kept equally far apart in the picture)")
     return figure
-
-
-# Landmarks ------------------------------------------------------------------------------------
 
 
 @torch.no_grad()

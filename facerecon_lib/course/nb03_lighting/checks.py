@@ -28,9 +28,6 @@ def unit_vectors(*shape: int, seed: int = 0, front: bool = False) -> Tensor:
     return F.normalize(n, dim=-1)
 
 
-# Normals ----------------------------------------------------------------------------------------
-
-
 def crosses(vertices: Tensor, faces: Tensor) -> Tensor:
     """The cross product of two sides of each triangle: its normal, twice its area long."""
     a, b, c = (vertices[:, faces[:, i]] for i in range(3))
@@ -105,8 +102,6 @@ def bumpy_balls(rings: int = 7, around: int = 10) -> tuple[Tensor, Tensor]:
     bumps = 1 + 0.25 * uniform(2, rings * around, 1, seed=5)
     return 60 * points.reshape(-1, 3) * bumps, faces
 
-
-# The basis --------------------------------------------------------------------------------------
 
 C0, C1, C2, C20 = (math.sqrt(n / (4 * math.pi)) for n in (1, 3, 15, 1.25))
 LOBES = torch.tensor([math.pi] + [2 * math.pi / 3] * 3 + [math.pi / 4] * 5)
@@ -202,9 +197,6 @@ def _wrong_functions(got: Tensor, expected: Tensor, normals: Tensor, picture) ->
     )
 
 
-# Eq. 3 ------------------------------------------------------------------------------------------
-
-
 def clamped(low: float | None, high: float | None):
     """Eq. 3 with its colours cut off."""
     return lambda b, n, light: lighting.shade(b, n, light).clamp(low, high)
@@ -259,9 +251,6 @@ def shade(attempt):
         call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light),
     )
     return "a batch of lights on a batch of faces, with gradients to all three"
-
-
-# Light from colours -----------------------------------------------------------------------------
 
 
 def _light_from_colours(albedo, normals, colours, weights, ridge=1e-3):
@@ -367,9 +356,6 @@ def _lit_faces(front: bool, seed: int) -> tuple[Tensor, ...]:
     light = lighting.ambient_lighting(2, 0.8, dtype=torch.float64)
     light = light + 0.5 * normal(2, 9, 3, seed=seed + 20).double()
     return albedo, normals, lighting.shade(albedo, normals, light), light
-
-
-# The counterfeit --------------------------------------------------------------------------------
 
 
 def _same_picture(albedo, lighting, factor):

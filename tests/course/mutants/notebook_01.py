@@ -18,8 +18,6 @@ from facerecon_lib.course.nb01_morphable_model.checks import library_fit as fit
 from facerecon_lib.course.nb01_morphable_model.checks import library_generalisation as error
 from facerecon_lib.course.nb01_morphable_model.checks import library_pca as right_pca
 
-# pca ------------------------------------------------------------------------------------------
-
 
 def _pca_covariance(samples, modes):
     mean = samples.mean(0)
@@ -76,9 +74,6 @@ def _pca_over_vertices(samples, modes):
     return samples.mean(0), (s[:, None] * v).unflatten(1, samples.shape[1:])[:modes], s[:modes]
 
 
-# face_shape -----------------------------------------------------------------------------------
-
-
 def _shape_loops(mean, ai, ae, ci, ce):
     faces = []
     for a, e in zip(ci, ce, strict=True):
@@ -93,9 +88,6 @@ def _shape_loops(mean, ai, ae, ci, ce):
 def _shape_joined(mean, ai, ae, ci, ce):
     basis = torch.cat([ai, ae]).reshape(len(ai) + len(ae), -1)
     return (mean.reshape(1, -1) + torch.cat([ci, ce], 1) @ basis).reshape(len(ci), -1, 3)
-
-
-# fit_coefficients -----------------------------------------------------------------------------
 
 
 def _fit_normal_equations(faces, mean, basis, noise=0.0):
@@ -125,9 +117,6 @@ def _fit_inverse(faces, mean, basis, noise=0.0):
     return torch.stack([inverse @ (a @ (f - mean).reshape(-1)) for f in faces])
 
 
-# generalisation_error ---------------------------------------------------------------------------
-
-
 def _error_by_pseudo_inverse(faces, mean, basis, modes):
     rows = basis[:modes].flatten(1)
     rebuilt = (faces - mean).flatten(1) @ torch.linalg.pinv(rows) @ rows
@@ -142,9 +131,6 @@ def _error_projected(faces, mean, basis, modes):
             left -= (offset * mode).sum() / (mode * mode).sum() * mode
         errors.append(float(left.pow(2).sum(-1).sqrt().mean()))
     return sum(errors) / len(errors)
-
-
-# specificity_error ------------------------------------------------------------------------------
 
 
 def _specificity_loops(generated, samples):

@@ -15,8 +15,6 @@ from facerecon_lib.course.nb02_camera.checks import (
 )
 from facerecon_lib.face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, pose
 
-# rotation_matrix ------------------------------------------------------------------------------
-
 
 def _cross(v):
     eye = torch.eye(3).to(v).expand(*v.shape, 3)
@@ -70,9 +68,6 @@ def _by_loop(v):
     return torch.stack(each)
 
 
-# to_camera ------------------------------------------------------------------------------------
-
-
 def _scaled_in_place(v, r, s, t):
     turned = torch.einsum("ij,bjk,bvk->bvi", MODEL_TO_CAMERA, axis_angle_to_matrix(r), v)
     turned *= s[..., None]
@@ -86,9 +81,6 @@ def _to_camera_by_loop(v, r, s, t):
         columns = MODEL_TO_CAMERA @ (matrix @ one.T)
         faces.append((scale * columns).T + shift)
     return torch.stack(faces)
-
-
-# project_to_pixels ----------------------------------------------------------------------------
 
 
 def _by_intrinsics(v, fov, size):
@@ -105,9 +97,6 @@ def _by_columns(v, fov, size):
     edge = z * np.tan(np.deg2rad(fov) / 2)
     half = min(size) / 2
     return torch.stack([size[1] / 2 - x / edge * half, size[0] / 2 - y / edge * half], dim=-1)
-
-
-# pose_from_landmarks --------------------------------------------------------------------------
 
 
 def _not_centred(points, pixels):

@@ -23,8 +23,6 @@ from facerecon_lib.course.nb03_lighting.checks import (
 from facerecon_lib.face.lighting import ambient_lighting, sh_basis, shade
 from facerecon_lib.face.mesh import face_normals, vertex_normals
 
-# Normals ----------------------------------------------------------------------------------------
-
 
 def not_unit(vertices, faces):
     return summed(vertices, faces, crosses(vertices, faces))
@@ -90,9 +88,6 @@ def normals_in_place(vertices, faces):
     return F.normalize(total, dim=2)
 
 
-# The basis --------------------------------------------------------------------------------------
-
-
 def changed(index, change):
     def mutant(normals):
         columns = list(sh_basis(normals).unbind(-1))
@@ -122,9 +117,6 @@ def basis_by_filling(normals):
     return out
 
 
-# Eq. 3 ------------------------------------------------------------------------------------------
-
-
 def shade_in_loops(albedo, normals, lighting):
     values = sh_basis(normals)
     return albedo * sum(values[:, :, k, None] * lighting[:, None, k] for k in range(9))
@@ -133,9 +125,6 @@ def shade_in_loops(albedo, normals, lighting):
 def shade_face_by_face(albedo, normals, lighting):
     faces = [a * (sh_basis(n) @ g) for a, n, g in zip(albedo, normals, lighting, strict=True)]
     return torch.stack(faces)
-
-
-# Light from colours -----------------------------------------------------------------------------
 
 
 def one_face_of_all(albedo, normals, colours, weights, ridge=1e-3):
@@ -189,9 +178,6 @@ def light_by_one_system(albedo, normals, colours, weights, ridge=1e-3):
     right = torch.einsum("bv,bvck,bvc->bck", w, rows, colours)
     right[..., 0] += ridge * math.sqrt(4 * math.pi)
     return torch.linalg.solve(left, right[..., None])[..., 0].transpose(1, 2)
-
-
-# The counterfeit --------------------------------------------------------------------------------
 
 
 def picture_in_place(albedo, lighting, factor):
