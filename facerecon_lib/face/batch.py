@@ -21,23 +21,20 @@ from .shapes import expect_fields
 class FaceBatch:
     """Aligned faces.
 
-    image: crops in [0, 1]. valid: 1 where a pixel is of the face or what the face model may cover,
-    0 beyond the photo's edge and, where that is known, on hair, glasses and hands.
-    landmarks: in crop pixels. kind: "2d" or "3d", of the detector that found them.
-    names: one per face, for messages and reports. truth, tone (Monk's, 1 to 10, of the skin without
-    light): of rendered faces. person: of photos, "" where unknown.
-    true_vertices (mm, model frame), true_albedo (sRGB without light): of rendered faces, exact,
-    with the wrinkles and skin details that the bases of `truth` lack.
+    valid: 1 where a pixel is of the face or what the face model may cover, 0 beyond the photo's
+    edge and, where that is known, on hair, glasses and hands.
+    truth, tone, true_vertices, true_albedo: of rendered faces; the last two are exact, with the
+    wrinkles and skin details that the bases of `truth` lack.
     """
 
-    image: Float[Tensor, "batch 3 size size"]
+    image: Float[Tensor, "batch 3 size size"]  # in [0, 1]
     valid: Float[Tensor, "batch 1 size size"]
-    landmarks: Float[Tensor, "batch 68 2"]
-    kind: str
-    names: list[str]
+    landmarks: Float[Tensor, "batch 68 2"]  # crop pixels
+    kind: str  # "2d" or "3d", of the landmarks' detector
+    names: list[str]  # for messages and reports
     truth: FaceCoefficients | None = None
-    tone: Int[Tensor, " batch"] | None = None
-    person: list[str] | None = None
+    tone: Int[Tensor, " batch"] | None = None  # Monk's, 1 to 10, of the skin without light
+    person: list[str] | None = None  # of photos, "" where unknown
     true_vertices: Float[Tensor, "batch vertex 3"] | None = None
     true_albedo: Float[Tensor, "batch vertex 3"] | None = None
 

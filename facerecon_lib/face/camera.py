@@ -98,7 +98,7 @@ def pose(
 ) -> Float[Tensor, "batch vertex 3"]:
     """Model frame to camera frame: scale * MODEL_TO_CAMERA @ R(rotation) @ v + translation, in mm.
 
-    A batch of one on either side is broadcast. The picture fixes only translation / scale.
+    The picture fixes only translation / scale.
     """
     expect("vertices", vertices, "... 3")
     expect("rotation", rotation, "... 3")
@@ -154,8 +154,7 @@ def orthographic_pose(
 ) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, " batch"], Float[Tensor, "batch 2"]]:
     """(rotation, scale, shift) of image_points = scale * (R @ points)[:2] + shift, y up.
 
-    A scaled orthographic camera: the 2 by 3 matrix of least squares, then the rotation nearest to
-    it. Section 2.1.
+    The 2 by 3 matrix of least squares, then the rotation nearest to it. Section 2.1.
     """
     middle, image_middle = points.mean(0), image_points.mean(1, keepdim=True)
     centred = (points - middle).expand(len(image_points), -1, -1)

@@ -76,10 +76,7 @@ class FaceCoefficients:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """The mean face, neutral and frontal, at `DEFAULT_DEPTH` under unit ambient light.
-
-        `FaceCoefficients.mean(batch, *sizes)` takes the `sizes` of another instance or of a model.
-        """
+        """The mean face, neutral and frontal, at `DEFAULT_DEPTH` under unit ambient light."""
         kind = {"device": device, "dtype": dtype}
         bases = [torch.zeros(batch, size, **kind) for size in (identity, expression, albedo)]
         lighting = torch.zeros(batch, 9, 3, **kind)
@@ -95,10 +92,7 @@ class FaceCoefficients:
         return ModelSizes(self.identity.shape[1], self.expression.shape[1], self.albedo.shape[1])
 
     def to_vector(self) -> Float[Tensor, "batch coefficient"]:
-        """Join everything, in the order of the fields: Ki | Ke | Ka | 3 | 3 | 1 | 27.
-
-        Lighting is laid out row by row: (l, m) slowest, colour channel fastest. Units stay.
-        """
+        """Join everything: Ki | Ke | Ka | 3 | 3 | 1 | 27, of lighting the channel fastest."""
         return torch.cat([value.flatten(1) for value in vars(self).values()], dim=1)
 
     @classmethod

@@ -50,9 +50,8 @@ def srgb_to_lab(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 3"]:
 def ita_degrees(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any"]:
     """Individual Typology Angle of an sRGB colour: atan((L* - 50) / b*) in degrees.
 
-    Chardon, Cretois and Hourseau (1991): above 55 very light, below -30 dark. Skin has b* > 0,
-    where atan2 equals the paper's atan; for bluish colours it continues past 90 degrees instead of
-    jumping, and grey lighter than L* = 50 is at 90.
+    Chardon, Cretois and Hourseau (1991): above 55 very light, below -30 dark. For bluish colours
+    atan2 continues past 90 degrees, where the paper's atan jumps.
     """
     lab = srgb_to_lab(rgb)
     return torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 2]))

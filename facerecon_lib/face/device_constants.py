@@ -16,8 +16,5 @@ from torch import Tensor
 @lru_cache(maxsize=1024)
 @torch.inference_mode(False)  # the first call may come from inference, a later one from training
 def constant(values: tuple, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`torch.tensor(values)` of this type on this device; all calls share it: do not change it.
-
-    values: numbers, or tuples of them, which Python can hash.
-    """
+    """`torch.tensor(values)` of this type on this device; all calls share it: do not change it."""
     return torch.tensor(values, dtype=dtype, device=device)

@@ -53,8 +53,7 @@ def shade(
 ) -> Float[Tensor, "batch vertex 3"]:
     """Colour of each vertex, Eq. 3: albedo times the sum over k of lighting_k basis_k(normal).
 
-    Not clamped: what leaves [0, 1] keeps its gradient, and is clamped only for display. A batch of
-    one on any side is broadcast.
+    Not clamped: what leaves [0, 1] keeps its gradient.
     """
     expect("lighting", lighting, "batch 9 3", "one row per harmonic, one column per colour")
     expect("albedo", albedo, "batch vertex 3", vertex=normals.shape[-2])

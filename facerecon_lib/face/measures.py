@@ -26,18 +26,14 @@ from .shapes import expect
 def landmark_error(
     predicted: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], points: str = "all"
 ) -> Float[Tensor, "batch"]:
-    """Mean distance of the 68 points as a share of the target's outer-eye distance (300-W's NME).
-
-    `points` is "all" or "inner": the 51 without the jaw.
-    """
+    """Mean distance of the 68 points as a share of the target's outer-eye distance (NME)."""
     sizes = expect("predicted", predicted, "batch 68 2")
     expect("target", target, "batch 68 2", **sizes)
     if points not in ("all", "inner"):
         raise ValueError(f"points {points!r}: expected 'all' (68) or 'inner' (51, without the jaw)")
-    chosen = INNER if points == "inner" else slice(None)
-    right, left = OUTER_EYES
+    subset, (right, left) = INNER if points == "inner" else slice(None), OUTER_EYES
     scale = (target[:, right] - target[:, left]).norm(dim=-1)
-    return (predicted - target)[:, chosen].norm(dim=-1).mean(1) / scale
+    return (predicted - target)[:, subset].norm(dim=-1).mean(1) / scale
 
 
 def photometric_error(
@@ -45,10 +41,7 @@ def photometric_error(
     photo: Float[Tensor, "batch channel height width"],
     mask: Float[Tensor, "batch 1 height width"],
 ) -> Float[Tensor, "batch"]:
-    """Mean absolute difference of colours in [0, 1] over the pixels that `mask` (0 to 1) covers.
-
-    NaN for a face that covers none.
-    """
+    """Mean absolute difference over the pixels that `mask` (0 to 1) covers; NaN if none."""
     difference = (image - photo).abs().mean(1, keepdim=True)
     return (difference * mask).sum((1, 2, 3)) / mask.to(difference.dtype).sum((1, 2, 3))
 
@@ -104,8 +97,8 @@ def vertex_error_mm(
 ) -> Float[Tensor, "batch vertex"]:
     """Distance of every vertex to its own vertex of the truth, both in mm.
 
-    `align` is "similarity" (the default, since one photo does not fix the size), "rigid" or "none".
-    `region` keeps some vertices, for the alignment and the result.
+    `align` is "similarity" (since one photo does not fix the size), "rigid" or "none". `region`
+    keeps some vertices, for the alignment and the result.
     """
     aligners = {"similarity": similarity_align, "rigid": rigid_align, "none": lambda p, _: p}
     if align not in aligners:
@@ -138,8 +131,7 @@ def by_group(
 ) -> dict[Hashable, dict[str, float]]:
     """Table of one measure: for each group, sorted, its "count", "mean", "median" and "p90".
 
-    NaN values (faces that were not measured) are left out of all four; a group of nothing but NaN
-    has count 0 and NaN for the rest.
+    NaN values (faces that were not measured) are left out; where nothing is left the rest is NaN.
     """
     values = torch.as_tensor(values).detach().cpu().double().numpy()
     keys = groups.tolist() if isinstance(groups, Tensor | np.ndarray) else groups

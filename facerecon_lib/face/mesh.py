@@ -3,9 +3,8 @@
     normals = vertex_normals(vertices, faces)           # (B, V, 3), unit
     smooth = neighbour_mean(vertices, faces)            # (B, V, 3)
 
-Triangles are counter-clockwise seen from outside. Vertices are (batch, V, 3) with one (F, 3) table
-of triangles for the whole batch. What depends on the triangles alone is computed on the first call
-with a `faces` tensor and cached while that tensor lives: pass the same tensor at each step.
+Triangles are counter-clockwise seen from outside, one (F, 3) table for the batch. What depends on
+them alone is cached while the `faces` tensor lives: pass the same tensor at each step.
 Notebook 01, section 2.1.
 """
 
@@ -39,21 +38,20 @@ def sparse_matrix(
 def half_edges(faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Undirected edges, sorted; which one each of the 3F sides is; how many triangles share each.
 
-    Side i of a triangle runs from its vertex i to the next; listed by i, then by triangle.
+    Sides run from vertex i of a triangle to the next, listed by i, then by triangle.
     """
+    check_faces(faces)
     sides = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).long()
     return torch.unique(sides.sort(1).values, dim=0, return_inverse=True, return_counts=True)
 
 
 def edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
     """Every undirected edge once, as (smaller, larger) vertex number, sorted."""
-    check_faces(faces)
     return half_edges(faces)[0]
 
 
 def boundary_edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
     """The edges of one triangle only, as (smaller, larger), sorted; none on a closed mesh."""
-    check_faces(faces)
     pairs, _, counts = half_edges(faces)
     return pairs[counts == 1]
 

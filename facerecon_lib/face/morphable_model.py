@@ -149,9 +149,9 @@ class MorphableModel:
     ) -> Float[Tensor, "1 expression"]:
         """Coefficients of named facial actions, `{"jawOpen": 0.5}`; 0 is rest, 1 the full action.
 
-        A name without a side, `mouthSmile`, stands for both where the model has them apart.
-        stand_in: where the model lacks the k-th name, its k-th expression mode moves instead, by
-        two standard deviations at 1; BFM's modes have no names. Otherwise raises ModelError.
+        A name without a side, `mouthSmile`, stands for both. stand_in: where the model lacks the
+        k-th name, its k-th expression mode moves instead, by two standard deviations at 1, as for
+        BFM, whose modes have no names. Otherwise raises ModelError.
         """
         total = torch.zeros(self.sizes.expression, device=self.device)
         for mode, (name, weight) in enumerate(weights.items()):
@@ -183,8 +183,7 @@ class MorphableModel:
     def actions(
         self, expression: Float[Tensor, "batch expression"]
     ) -> Float[Tensor, "batch control"]:
-        """The facial actions that coefficients stand for, 0 at rest and 1 in full; least squares
-        where controls are fewer than modes."""
+        """The facial actions that coefficients stand for, 0 at rest and 1 in full."""
         return expression @ self._coefficients_to_actions
 
     def landmark_points(

@@ -15,22 +15,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .mesh import check_faces, half_edges, sparse_matrix
+from .mesh import half_edges, sparse_matrix
 
 
 class Subdivision(NamedTuple):
-    """One step of subdivision. Vertices 0 to V - 1 keep their numbers; V + e is new, on edge e.
+    """One step of subdivision. Vertices 0 to V - 1 keep their numbers; V + e is new, on edge e."""
 
-    operator: (V + E, V) sparse COO, rows sum to 1; any vertex attribute may be carried by it.
-    faces: (4 F, 3); the children of triangle f are 4 f to 4 f + 3, corners first.
-    edges: (E, 2) the ends of the edge that each new vertex lies on.
-    creases: (2 C, 2) the given crease edges, halved: pass them to the next step.
-    """
-
-    operator: Tensor
-    faces: Int[Tensor, "face4 3"]
-    edges: Int[Tensor, "edge 2"]
-    creases: Int[Tensor, "crease2 2"]
+    operator: Float[Tensor, "finer vertex"]  # sparse COO; rows sum to 1
+    faces: Int[Tensor, "face4 3"]  # the children of triangle f are 4 f to 4 f + 3, corners first
+    edges: Int[Tensor, "edge 2"]  # the ends of the edge that each new vertex lies on
+    creases: Int[Tensor, "crease2 2"]  # the named creases, halved: pass them to the next step
 
     def apply(
         self, values: Float[Tensor, "*batch vertex channel"]
@@ -68,7 +62,7 @@ def loop_subdivide(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Subdivision:
-    """One step of Loop subdivision as a linear map, so it applies to a mean and to a basis alike.
+    """One step of Loop subdivision as a linear map, for a mean and a basis alike.
 
     Edges: 3/8 of each end and 1/8 of each vertex opposite; the midpoint on a crease.
     Vertices: Loop's weights where at most one crease meets; 6/8 of itself and 1/8 along the crease
@@ -78,13 +72,10 @@ def loop_subdivide(
     Computed in float64; `dtype` is that of the operator. Raises ValueError when a crease is no edge
     of the mesh or a vertex number is out of range.
     """
-    check_faces(faces)
-    if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < n_vertices:
-        low, high = int(faces.min()), int(faces.max())
-        raise ValueError(
-            f"faces: expected vertex numbers in [0, {n_vertices}), got {low} to {high}"
-        )
     pairs, side, shared = half_edges(faces)
+    low, high = (int(v) for v in pairs.aminmax()) if len(pairs) else (0, -1)
+    if low < 0 or high >= n_vertices:
+        raise ValueError(f"faces: expected numbers in [0, {n_vertices}), got {low} to {high}")
     named = torch.zeros(len(pairs), dtype=torch.bool, device=pairs.device)
     if crease_edges is not None and len(crease_edges):
         number, exists = _edge_numbers(pairs, crease_edges.long(), n_vertices)

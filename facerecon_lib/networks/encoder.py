@@ -3,10 +3,9 @@
     encoder = load_encoder()                             # the one that ships, trained on renderings
     coefficients = encoder(crop.image)                   # (B, 3, 224, 224) in [0, 1]
 
-A backbone (`backbones`) and one linear layer. The layer starts at zero: an untrained encoder
-answers every photo with the mean face, frontal, in ambient light. Its outputs are multiplied by
-fixed scales, one per group, so that one learning rate suits degrees, millimetres and light.
-Notebook 06, section 2.1.
+A backbone and one linear layer, which starts at zero: an untrained encoder answers the mean face,
+frontal, in ambient light. Its outputs are multiplied by fixed scales, one per group, so that one
+learning rate suits degrees, millimetres and light. Notebook 06, section 2.1.
 """
 
 import json
@@ -95,10 +94,7 @@ class Encoder(nn.Module):
         return self.decode(self.head(self.pooled(image)))
 
     def pooled(self, image: Float[Tensor, "batch 3 224 224"]) -> Float[Tensor, "batch width"]:
-        """The backbone's last feature maps, averaged over the picture; dlib_resnet29's numbers.
-
-        Raises ValueError for anything but square pictures of floating-point numbers.
-        """
+        """The backbone's last feature maps, averaged over the picture; dlib_resnet29's numbers."""
         expect("image", image, "batch 3 size size")
         if not image.is_floating_point():
             raise ValueError(f"image: expected floating point in [0, 1], got {image.dtype}")
@@ -108,10 +104,7 @@ class Encoder(nn.Module):
         return x.mean((2, 3)) if x.ndim == 4 else x
 
     def take(self, other: Self) -> None:
-        """Take over another encoder's weights; the input_size may differ.
-
-        Raises EncoderError for another backbone, norm or sizes.
-        """
+        """Take over another encoder's weights; only the input_size may differ."""
         for name in ("backbone", "norm", "sizes"):
             if (ours := getattr(self, name)) != (theirs := getattr(other, name)):
                 raise EncoderError(f"its {name} is {theirs}, and {ours} was asked for")
@@ -154,8 +147,7 @@ def load_encoder(
 ) -> Encoder:
     """An encoder from its file, in eval mode; None: $FACERECON_ENCODER, or the one that ships.
 
-    model: the face model that its coefficients are for. Raises EncoderError when the file is
-    missing, damaged, no encoder, or was trained for another face model.
+    Raises EncoderError for a file that is missing, damaged, or of another face model than `model`.
     """
     return ENCODER_FILE.load(path, model, device, _build)
 

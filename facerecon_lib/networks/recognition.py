@@ -75,8 +75,8 @@ def cut_chips(
 ) -> Float[Tensor, "batch 3 size size"]:
     """The chips that `matrix` shows of the images; `colour` where `mask` is 0 and outside.
 
-    Differentiable in the image; the mask is detached. Sampled bilinearly, one sample per pixel, as
-    dlib does: shrink a face that is more than twice as large as its chip first.
+    Differentiable in the image. Sampled bilinearly, one sample per pixel, as dlib does: shrink a
+    face that is more than twice as large as its chip first.
     """
     at = torch.arange(chip.size, device=image.device, dtype=image.dtype) + 0.5
     matrix = matrix.to(image)
@@ -100,9 +100,8 @@ def face_features(
 ) -> Float[Tensor, "batch feature"]:
     """F() of Eq. 6, of images in [0, 1] and their landmarks in pixels.
 
-    For Eq. 6 photo and rendering get the same landmarks, those of the photo, and the same mask (1
-    on the rendered face where the photo has pixels). Gradients reach the image alone. matrix:
-    chip_matrix(landmarks, network.chip), if the caller has it.
+    Photo and rendering get the photo's landmarks and one mask, 1 on the rendered face where the
+    photo has pixels. Gradients reach the image alone. matrix: chip_matrix(landmarks, network.chip).
     """
     sizes = expect("image", image, "batch 3 height width")
     expect("landmarks", landmarks, "batch 68 2", **sizes)

@@ -104,7 +104,7 @@ class DoubleHeadUNet(nn.Module):
     ) -> OffsetMaps:
         """The maps, in float32 whatever precision the network runs in.
 
-        photo, rendering: in [0, 1], of a square size that 2**depth divides, else ValueError.
+        photo, rendering: in [0, 1], of a square size that 2**depth divides.
         """
         size, step = expect("photo", photo, "batch 3 size size")["size"], 2**self.depth
         expect("rendering", rendering, "batch 3 size size", batch=len(photo), size=size)
@@ -181,8 +181,7 @@ def save_unet(
     """Write the U-Net to one .safetensors file, whole or not at all.
 
     metadata: what it was trained for: "model", the face model's name; "albedo", "space", "light".
-    store: of convolutions, "float16" or "float32"; the rest stays in float32. Raises ValueError for
-    another `store`.
+    store: of convolutions, "float16" or "float32"; the rest stays in float32.
     """
     own = {"format": UNET_FILE.format, "norm": unet.norm}
     own |= {"width": str(unet.width), "depth": str(unet.depth)}
@@ -194,8 +193,7 @@ def load_unet(
 ) -> DoubleHeadUNet:
     """A U-Net from its file, in eval mode; None: $FACERECON_UNET, or the one that ships.
 
-    model: the face model that its maps are for. Raises UNetError when the file is missing, damaged,
-    no U-Net, or was trained for another face model or albedo basis.
+    Raises UNetError for a file that is missing, damaged, or of another face model or albedo basis.
     """
     return UNET_FILE.load(path, model, device, _build)
 

@@ -253,7 +253,7 @@ def test_a_lopsided_mesh_has_no_mirror():
 
 WRONG = {
     r"faces: expected \(face, 3\)": lambda: edges(TRIANGLE.T),
-    r"vertex numbers in \[0, 2\), got 0 to 2": lambda: loop_subdivide(TRIANGLE, 2),
+    r"numbers in \[0, 2\), got 0 to 2": lambda: loop_subdivide(TRIANGLE, 2),
     r"crease_edges: expected edges of the mesh, got \[3, 2\]": lambda: loop_subdivide(
         TETRAHEDRON[:2], 4, torch.tensor([[0, 1], [3, 2]])
     ),

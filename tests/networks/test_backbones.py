@@ -104,9 +104,10 @@ def test_what_is_fetched_and_is_not_what_was_published_is_thrown_away(hub, capfd
     assert os.listdir(path.parent) == []
 
 
-def test_what_cannot_be_fetched_says_so_in_one_line(hub, monkeypatch):
+@pytest.mark.parametrize("address", ["file:///nowhere", "no address"])
+def test_what_cannot_be_fetched_says_so_in_one_line(hub, monkeypatch, address):
     path = hub(published()[0])
-    monkeypatch.setattr(backbones, "imagenet_url", lambda name: f"file:///nowhere/{path.name}")
+    monkeypatch.setattr(backbones, "imagenet_url", lambda name: f"{address}/{path.name}")
     refused("put the file at", weights="imagenet", allow_download=True)
 
 

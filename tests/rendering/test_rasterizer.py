@@ -333,19 +333,11 @@ def away_from_jumps(verts, faces, size, **options):
     return kept & (first % 1000 != 999)
 
 
-SWITCHES = [
-    {},
-    {"perspective_correct": True},
-    {"perspective_correct": True, "faces_per_pixel": 3},
-    {"blur_radius": 0.02, "faces_per_pixel": 3},
-    {"blur_radius": 0.02, "faces_per_pixel": 3, "clip_barycentric_coords": True},
-    {
-        "blur_radius": 0.02,
-        "faces_per_pixel": 3,
-        "clip_barycentric_coords": True,
-        "perspective_correct": True,
-    },
-]
+PERSPECTIVE = {"perspective_correct": True}
+BLURRED = {"blur_radius": 0.02, "faces_per_pixel": 3}
+CLIPPED = BLURRED | {"clip_barycentric_coords": True}
+THREE = PERSPECTIVE | {"faces_per_pixel": 3}
+SWITCHES = [{}, PERSPECTIVE, THREE, BLURRED, CLIPPED, CLIPPED | PERSPECTIVE]
 
 
 @pytest.mark.parametrize("options", SWITCHES)
@@ -496,11 +488,7 @@ VERTS, FACES = torch.zeros(1, 4, 3), torch.tensor([[0, 1, 2]])
 
 
 WRONG = [
-    (
-        ValueError,
-        r"expected \(batch, vertex, 3\), got \(3, 4\): transpose it\?",
-        (VERTS[0].T, FACES, 8),
-    ),
+    (ValueError, r"got \(3, 4\): transpose it\?", (VERTS[0].T, FACES, 8)),
     (ValueError, r"got \(1, 3, 4\): transpose it\?", (VERTS.mT, FACES, 8)),
     (ValueError, r"got \(4, 3\): add the batch axis", (VERTS[0], FACES, 8)),
     (ValueError, r"got \(1, 4, 2\)$", (VERTS[..., :2], FACES, 8)),
