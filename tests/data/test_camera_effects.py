@@ -62,8 +62,8 @@ def test_blur_keeps_the_total_light_away_from_the_edges():
     soft = blur(image, each(0.8, 2.2))
     torch.testing.assert_close(soft.sum((1, 2, 3)), image.sum((1, 2, 3)))
     assert (soft.var((1, 2, 3)) < image.var((1, 2, 3))).all()
-    torch.testing.assert_close(blur(torch.full((1, 3, 9, 9), 0.3), each(2.0)).unique().max(),
-                               torch.tensor(0.3))  # fmt: skip
+    even = torch.full((1, 3, 9, 9), 0.3)
+    torch.testing.assert_close(blur(even, each(2.0)).max(), torch.tensor(0.3))
 
 
 def test_blur_leaves_its_argument_alone():
@@ -94,9 +94,7 @@ def test_the_tone_curve_at_rest_and_at_its_ends():
     ends = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
     torch.testing.assert_close(tone_curve(ends, each(0.7), each(1.5)), ends)
     assert torch.equal(image, photo())  # nothing in place
-    beyond = tone_curve(torch.tensor([-0.5, 1.5]).view(1, 1, 1, 2).expand(1, 3, 1, 2), each(0.5),
-                        each(1.0))  # fmt: skip
-    torch.testing.assert_close(beyond, ends)
+    torch.testing.assert_close(tone_curve(2 * ends - 0.5, each(0.5), each(1.0)), ends)  # clamped
 
 
 # JPEG -------------------------------------------------------------------------------------------
@@ -135,10 +133,8 @@ def test_jpeg_keeps_to_its_blocks():
     image = photo().clone()
     image[:, :, 16:24, 40:48] = torch.rand(1, 3, 8, 8)
     changed = (jpeg(image, each(40.0)) != jpeg(photo(), each(40.0))).any(1)[0].nonzero()
-    assert changed[:, 0].min() >= 16
-    assert changed[:, 0].max() < 24
-    assert changed[:, 1].min() >= 40
-    assert changed[:, 1].max() < 48
+    assert (changed // 8 == torch.tensor([2, 5])).all()
+    assert len(changed)
 
 
 def test_a_picture_of_one_colour_keeps_it_to_a_grey_level():
@@ -176,8 +172,7 @@ def test_each_picture_of_a_batch_has_its_own_camera():
         alone = torch.cat([effect(images[i : i + 1], slice(i, i + 1)) for i in range(3)])
         # a coefficient may round the other way; no picture may answer to another's strength
         assert (together - alone).abs().mean() < 1e-4
-        assert together.min() >= 0
-        assert together.max() <= 1 + 1e-6
+        assert 0 <= together.min() <= together.max() <= 1 + 1e-6
 
 
 @pytest.mark.gpu

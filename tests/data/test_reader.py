@@ -5,7 +5,7 @@ import itertools
 import json
 import logging
 import tarfile
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,14 @@ from facerecon_lib.data.splits import part_of
 
 @pytest.mark.parametrize("split", ["random", "person"])
 def test_the_parts_are_disjoint_and_together_everything(shards: Path, split: str):
-    found = {}
+    every = []
     for part in ("train", "validation", "test"):
         photos = PhotoShards(shards, 4, part=part, split=split, complete=True)
-        found[part] = keys(photos)
-        assert photos.photos == len(found[part]) > 0
-        for key in found[part]:
-            assert part_of(key, person(key), split) == part
-    assert sorted(itertools.chain(*found.values())) == KEYS
+        some = keys(photos)
+        assert photos.photos == len(some) > 0
+        assert {part_of(key, person(key), split) for key in some} == {part}
+        every += some
+    assert sorted(every) == KEYS
 
 
 def test_a_part_is_the_same_in_smaller_shards_and_without_an_index(shards: Path, tmp_path: Path):
@@ -108,12 +108,10 @@ def test_reading_leaves_the_random_numbers_of_training_alone(shards: Path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_sees_what_an_uninterrupted_one_would(shards: Path, workers: int):
     def opened() -> PhotoShards:
-        return PhotoShards(
-            shards, 2, part="train", split="person", seed=7, shuffle=5, workers=workers
-        )
+        order = dict(part="train", split="person", seed=7, shuffle=5, workers=workers)
+        return PhotoShards(shards, 2, **order)
 
-    whole, states = [], []
-    photos = opened()
+    whole, states, photos = [], [], opened()
     for _ in range(2):
         for batch in photos:
             whole.append(batch)
@@ -129,13 +127,10 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_would(shards: Path, worker
 
 
 def test_what_was_seen_is_not_decoded_again(shards: Path, monkeypatch: pytest.MonkeyPatch):
-    photos = PhotoShards(shards, 4)
-    state = photos.state_dict() | {"taken": 5}
-    decoded, decode = [], reader.decode_photo
-    monkeypatch.setattr(
-        reader, "decode_photo", lambda photo: (decoded.append(photo.key), decode(photo))[1]
-    )
-    photos.load_state_dict(state)
+    photos, decoded, decode = PhotoShards(shards, 4), [], reader.decode_photo
+    counting = lambda photo: decoded.append(photo.key) or decode(photo)  # noqa: E731
+    monkeypatch.setattr(reader, "decode_photo", counting)
+    photos.load_state_dict(photos.state_dict() | {"taken": 5})
     assert keys(photos) == decoded
     assert len(decoded) == 4
 
@@ -175,6 +170,17 @@ def damage(name: str, data: bytes) -> bytes | None:
     return data
 
 
+def replace_photo_09(folder: Path, change: Callable[[bytes], bytes]) -> None:
+    """Another picture, from a writer that keeps no checksum."""
+
+    def changed(name: str, data: bytes) -> bytes:
+        if name == "photo_09.json":
+            return json.dumps(json.loads(data) | {"crc32": None}).encode()
+        return change(data) if name == "photo_09.jpg" else data
+
+    rewrite(folder / "photos-00001.tar", changed)
+
+
 LEFT = [key for key in KEYS if key not in ("photo_09", "photo_10", "photo_11", "photo_12")]
 
 
@@ -186,10 +192,14 @@ def test_damaged_photos_are_left_out_and_counted(
     photos = PhotoShards(copy, 5, workers=workers, complete=True)
     with caplog.at_level(logging.WARNING):
         assert sorted(keys(photos)) == LEFT
-    assert photos.damaged["photos-00001.tar/photo_09"] == "its jpg is damaged"
-    assert photos.damaged["photos-00001.tar/photo_10"] == "its json is missing"
-    assert photos.damaged["photos-00001.tar/photo_11"].startswith("its json is damaged")
-    assert photos.damaged["photos-00001.tar/photo_12"] == "its landmarks are not 68 finite points"
+    reasons = (
+        "jpg is damaged",
+        "json is missing",
+        "json is damaged",
+        "landmarks are not 68 finite",
+    )
+    for number, reason in enumerate(reasons, 9):
+        assert photos.damaged[f"photos-00001.tar/photo_{number:02d}"].startswith(f"its {reason}")
     assert len(caplog.messages) == 1
     assert "and 3 more left out" in caplog.messages[0]
     assert "\n" not in caplog.messages[0]
@@ -210,18 +220,8 @@ def test_training_goes_on_with_damaged_photos_and_resumes_exactly(copy: Path):
 
 
 def test_a_picture_that_does_not_decode_is_replaced_from_its_batch(copy: Path):
-    def cut(name: str, data: bytes) -> bytes:
-        """Half a picture, from a writer that keeps no checksum."""
-        if name == "photo_09.jpg":
-            return data[: len(data) // 2]
-        if name == "photo_09.json":
-            facts = json.loads(data)
-            del facts["crc32"]
-            return json.dumps(facts).encode()
-        return data
-
     whole = [batch.names for batch in PhotoShards(copy, 4)]
-    rewrite(copy / "photos-00001.tar", cut)
+    replace_photo_09(copy, lambda jpeg: jpeg[: len(jpeg) // 2])
     photos = PhotoShards(copy, 4)
     for names, batch in zip(whole, photos, strict=True):
         left = [name for name in names if not name.endswith("photo_09")]
@@ -231,17 +231,9 @@ def test_a_picture_that_does_not_decode_is_replaced_from_its_batch(copy: Path):
 
 
 def test_a_picture_of_another_size_is_left_out(copy: Path):
-    jpeg = io.BytesIO()
-    Image.new("RGB", (96, 80)).save(jpeg, "JPEG")
-
-    def shrink(name: str, data: bytes) -> bytes:
-        if name == "photo_09.jpg":
-            return jpeg.getvalue()
-        if name == "photo_09.json":
-            return json.dumps(json.loads(data) | {"crc32": zlib.crc32(jpeg.getvalue())}).encode()
-        return data
-
-    rewrite(copy / "photos-00001.tar", shrink)
+    small = io.BytesIO()
+    Image.new("RGB", (96, 80)).save(small, "JPEG")
+    replace_photo_09(copy, lambda jpeg: small.getvalue())
     photos = PhotoShards(copy, 4, complete=True)
     assert "photo_09" not in keys(photos)
     assert list(photos.damaged.values()) == ["its jpg has 96 x 80 pixels, not 224 x 224"]
@@ -284,26 +276,23 @@ def test_two_kinds_of_landmarks_do_not_mix(tmp_path: Path):
 
 
 def test_an_error_in_a_worker_is_one_line_too(shards: Path):
-    photos = PhotoShards(
-        ["pipe:exit 3", f"pipe:cat {shards}/photos-00000.tar"], 4, photos_per_epoch=8, workers=2
-    )
+    sources = ["pipe:exit 3", f"pipe:cat {shards}/photos-00000.tar"]
     with pytest.raises(ShardsError, match="exit 3") as raised:
-        list(photos)
+        list(PhotoShards(sources, 4, photos_per_epoch=8, workers=2))
     assert "\n" not in str(raised.value)
 
 
 def test_what_is_too_little_is_said_before_the_first_batch(shards: Path, tmp_path: Path):
     one = write_folder(tmp_path, KEYS[:1])
-    part = part_of(KEYS[0])
-    other = "test" if part == "train" else "train"
-    with pytest.raises(ShardsError, match=rf"no photo of the part '{other}' \(split='random'\)"):
-        PhotoShards(one, 1, part=other)
-    with pytest.raises(ShardsError, match="3 shards for 4 processes"):
-        PhotoShards(shards, 1, world=4)
-    with pytest.raises(ShardsError, match="24 photos are fewer than one batch of 13 for each of 2"):
-        PhotoShards(shards, 13, world=2)
-    with pytest.raises(ShardsError, match="give photos_per_epoch"):
-        PhotoShards(f"pipe:cat {shards}/photos-00000.tar", 4)
+    other = "test" if part_of(KEYS[0]) == "train" else "train"
+    for source, batch, options, message in (
+        (one, 1, dict(part=other), rf"no photo of the part '{other}' \(split='random'\)"),
+        (shards, 1, dict(world=4), "3 shards for 4 processes"),
+        (shards, 13, dict(world=2), "24 photos are fewer than one batch of 13 for each of 2"),
+        (f"pipe:cat {shards}/photos-00000.tar", 4, {}, "give photos_per_epoch"),
+    ):
+        with pytest.raises(ShardsError, match=message):
+            PhotoShards(source, batch, **options)
     with pytest.raises(ShardsError, match="no usable photo of the part"):
         list(PhotoShards(f"pipe:cat {one}/photos-00000.tar", 1, part=other, photos_per_epoch=1))
 

@@ -1,5 +1,6 @@
 """Rendered faces: always the same ones, cut as photos are cut, with the truth that they claim."""
 
+import math
 import zlib
 
 import pytest
@@ -29,12 +30,11 @@ def batch(model) -> FaceBatch:
 
 def test_a_face_is_the_same_in_any_batch(model, batch):
     again = RenderedFaces(model, seed=3).batch(torch.tensor([17, 2]))
-    torch.testing.assert_close(again.image, batch.image[[17, 2]], atol=2e-2, rtol=0)
+    same = torch.testing.assert_close
+    same(again.image, batch.image[[17, 2]], atol=2e-2, rtol=0)
     assert (again.image - batch.image[[17, 2]]).abs().mean() < 1e-4  # JPEG rounds either way
-    torch.testing.assert_close(again.landmarks, batch.landmarks[[17, 2]], atol=1e-2, rtol=0)
-    torch.testing.assert_close(
-        again.truth.to_vector(), batch.truth.to_vector()[[17, 2]], atol=2e-3, rtol=1e-4
-    )
+    same(again.landmarks, batch.landmarks[[17, 2]], atol=1e-2, rtol=0)
+    same(again.truth.to_vector(), batch.truth.to_vector()[[17, 2]], atol=2e-3, rtol=1e-4)
     assert again.names == ["seed 3 face 17", "seed 3 face 2"]
 
 
@@ -53,13 +53,11 @@ def test_families_share_the_face_and_not_the_light(model, batch):
 def test_shapes_and_ranges(batch):
     assert batch.image.shape == (24, 3, 224, 224)
     assert batch.valid.shape == (24, 1, 224, 224)
-    assert batch.image.min() >= 0
-    assert batch.image.max() <= 1
+    assert 0 <= batch.image.min() <= batch.image.max() <= 1
     assert set(batch.valid.unique().tolist()) <= {0.0, 1.0}
     assert 0.3 < batch.valid.mean() < 1
     assert torch.isfinite(batch.truth.to_vector()).all()
-    assert batch.tone.min() >= 1
-    assert batch.tone.max() <= 10
+    assert 1 <= batch.tone.min() <= batch.tone.max() <= 10
 
 
 def test_cut_as_photos_are(batch):
@@ -76,8 +74,7 @@ def test_cut_as_photos_are(batch):
 
 def test_truth_reprojects_onto_the_landmarks(model):
     """Where the lens is the crop's own, the truth's landmarks are the detector's but for noise."""
-    faces = RenderedFaces(model, seed=5)
-    batch = faces.batch(torch.arange(40))
+    batch = RenderedFaces(model, seed=5).batch(torch.arange(40))
     points = synthesise(model, batch.truth).landmarks("2d")
     error = landmark_error(points, batch.landmarks, points="inner")
     assert (error < 0.035).sum() > 8  # a third of the faces is taken from nearby
@@ -96,8 +93,7 @@ def test_relief_is_kept_or_lost(model):
 
 def test_clean_faces_are_the_truth_itself(model):
     """Without scenes and camera, skin is albedo times light, and the rest is grey."""
-    faces = RenderedFaces(model, seed=6, clean=True)
-    batch = faces.batch(torch.arange(3))
+    batch = RenderedFaces(model, seed=6, clean=True).batch(torch.arange(3))
     assert (batch.image[:, :, 0, 0] == 0.5).all()
     face = synthesise(model, batch.truth)
     image, mask = face.render(224)
@@ -107,10 +103,8 @@ def test_clean_faces_are_the_truth_itself(model):
 
 
 def test_light_is_exposed_and_rarely_absurd(model):
-    faces = RenderedFaces(model, seed=7)
     for family in ("train", "held-out"):
-        faces.family = family
-        truth = faces.batch(torch.arange(32)).truth
+        truth = RenderedFaces(model, seed=7, family=family).batch(torch.arange(32)).truth
         level = light_level(truth.lighting)
         assert 0.6 < level.median() < 0.95
         front = sh_basis(torch.tensor([[0.0, 0.0, 1.0]])) @ truth.lighting
@@ -118,8 +112,7 @@ def test_light_is_exposed_and_rarely_absurd(model):
 
 
 def test_all_skin_tones_and_poses_come(model):
-    faces = RenderedFaces(model, seed=8, clean=True)
-    batch = faces.batch(torch.arange(150))
+    batch = RenderedFaces(model, seed=8, clean=True).batch(torch.arange(150))
     assert len(set(batch.tone.tolist())) >= 7
     assert min((batch.tone <= 4).sum(), (batch.tone >= 7).sum()) > 25
     skin = model.regions["skin"] > 0.5
@@ -135,9 +128,8 @@ def test_all_skin_tones_and_poses_come(model):
 
 
 def test_without_details_the_truth_is_the_coefficients(model, batch):
-    torch.testing.assert_close(
-        batch.true_vertices, model.shape(batch.truth.identity, batch.truth.expression)
-    )
+    vertices = model.shape(batch.truth.identity, batch.truth.expression)
+    torch.testing.assert_close(batch.true_vertices, vertices)
     torch.testing.assert_close(batch.true_albedo, model.albedo(batch.truth.albedo))
 
 
@@ -146,11 +138,12 @@ def test_without_details_the_truth_is_the_coefficients(model, batch):
 
 def test_a_rotation_turns_the_head_and_nothing_else(model, batch):
     faces, indices = RenderedFaces(model, seed=3), torch.arange(6)
-    given = batch.truth.rotation[:6]
-    same = faces.batch(indices, given)
+    rotation = batch.truth.rotation[:6]
+    same = faces.batch(indices, rotation)
     assert (same.image - batch.image[:6]).abs().mean() < 1e-4  # JPEG rounds either way
-    turned = faces.batch(indices, given + torch.tensor([0.0, 0.5, 0.0]))
-    assert torch.equal(turned.truth.rotation, given + torch.tensor([0.0, 0.5, 0.0]))
+    rotation = rotation + torch.tensor([0.0, 0.5, 0.0])
+    turned = faces.batch(indices, rotation)
+    assert torch.equal(turned.truth.rotation, rotation)
     for name in ("identity", "expression", "albedo", "scale", "lighting"):
         assert torch.equal(getattr(turned.truth, name), getattr(same.truth, name)), name
     assert torch.equal(turned.tone, same.tone)
@@ -166,9 +159,8 @@ def test_a_turned_head_is_seen_from_the_side_and_is_still_in_the_middle(model):
         marks = faces.batch(indices, torch.tensor([0.0, yaw, 0.0]).expand(6, 3)).landmarks
         low, high = marks.amin(1), marks.amax(1)
         assert ((low + high) / 2 - 112).abs().max() < 8
-        torch.testing.assert_close(
-            (high - low).amax(1), torch.full((6,), 224 / CROP_MARGIN), rtol=0.1, atol=0
-        )
+        span = torch.full((6,), 224 / CROP_MARGIN)
+        torch.testing.assert_close((high - low).amax(1), span, rtol=0.1, atol=0)
         eyes = (marks[:, 36] - marks[:, 45]).norm(dim=1)
         spans.append(eyes / (high - low)[:, 1])  # foreshortened, beside the face's height
         sides.append(marks[:, 30, 0] - (low + high)[:, 0] / 2)  # the nose points to a side
@@ -221,8 +213,7 @@ def test_details_are_added_to_the_same_faces(batch, detailed):
     assert (stained > 0.005).all()
     difference = (detailed.image - batch.image).abs()
     assert 0.002 < difference.mean() < 0.05
-    corners = difference[:, :, :8, :8].mean((1, 2, 3))
-    assert corners.median() < 0.01
+    assert difference[:, :, :8, :8].mean((1, 2, 3)).median() < 0.01
 
 
 def test_what_is_seen_is_the_true_face(model):
@@ -237,8 +228,7 @@ def test_what_is_seen_is_the_true_face(model):
         error = (mask * (image.clamp(0, 1) - batch.image).abs()).sum((1, 2, 3))
         errors.append(error / mask.sum((1, 2, 3)) / 3)
         marks.append(landmark_error(face.landmarks("2d"), batch.landmarks, points="inner"))
-    nearer = errors[0] < errors[1]
-    assert nearer.float().mean() > 0.85
+    assert (errors[0] < errors[1]).float().mean() > 0.85
     assert errors[0].median() < 0.8 * errors[1].median()
     assert marks[0].mean() < marks[1].mean()
 
@@ -251,11 +241,9 @@ def test_the_tone_is_of_the_true_skin(model, detailed):
 
 def test_no_two_names_share_their_numbers(model, monkeypatch):
     """The hash sees a name's CRC-32."""
-    names = set()
-    draw = CountedRandom._unit
-    monkeypatch.setattr(
-        CountedRandom, "_unit", lambda self, name, shape: names.add(name) or draw(self, name, shape)
-    )
+    names, draw = set(), CountedRandom._unit
+    noting = lambda self, name, shape: names.add(name) or draw(self, name, shape)  # noqa: E731
+    monkeypatch.setattr(CountedRandom, "_unit", noting)
     for family in ("train", "held-out"):
         RenderedFaces(model, seed=3, family=family, wrinkles=True).batch(torch.arange(1))
     assert len(names) > 160
@@ -263,31 +251,29 @@ def test_no_two_names_share_their_numbers(model, monkeypatch):
 
 
 def test_refusals(model):
-    with pytest.raises(ValueError, match="family 'studio': expected train or held-out"):
-        RenderedFaces(model, seed=1, family="studio")
+    for options, message in (
+        (dict(family="studio"), "family 'studio': expected train or held-out"),
+        *((dict(size=s), f"size {s}: expected a multiple of 8") for s in (0, -8, 100)),
+        *((dict(margin=m), f"margin {m}: expected more than 0") for m in (0.0, -1.3, math.nan)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RenderedFaces(model, seed=1, **options)
     for indices in ([], [-1], [3, -2], [[1, 2]]):
         with pytest.raises(ValueError, match="indices: expected one face number or more"):
             RenderedFaces(model, seed=1).batch(torch.tensor(indices, dtype=torch.long))
     with pytest.raises(ValueError, match="indices: expected whole numbers"):
         RenderedFaces(model, seed=1).batch(torch.tensor([1.0]))
-    for size in (0, -8, 100):
-        with pytest.raises(ValueError, match=f"size {size}: expected a multiple of 8"):
-            RenderedFaces(model, seed=1, size=size)
-    for margin in (0.0, -1.3, float("nan")):
-        with pytest.raises(ValueError, match=r"margin .*: expected more than 0"):
-            RenderedFaces(model, seed=1, margin=margin)
     with pytest.raises(ValueError, match=r"rotation: expected \(2, 3\), got \(3,\)"):
         RenderedFaces(model, seed=1).batch(torch.arange(2), torch.zeros(3))
 
 
 @pytest.mark.gpu
 def test_the_same_faces_on_cuda(model, batch):
-    there = RenderedFaces(model.to("cuda"), seed=3).batch(torch.arange(24)).to("cpu")
-    torch.testing.assert_close(
-        there.truth.to_vector(), batch.truth.to_vector(), atol=5e-3, rtol=1e-3
-    )
-    assert (there.image - batch.image).abs().mean() < 5e-3
-    assert (there.landmarks - batch.landmarks).abs().max() < 0.05
+    cuda = RenderedFaces(model.to("cuda"), seed=3).batch(torch.arange(24)).to("cpu")
+    coefficients = cuda.truth.to_vector(), batch.truth.to_vector()
+    torch.testing.assert_close(*coefficients, atol=5e-3, rtol=1e-3)
+    assert (cuda.image - batch.image).abs().mean() < 5e-3
+    assert (cuda.landmarks - batch.landmarks).abs().max() < 0.05
 
 
 @pytest.mark.gpu

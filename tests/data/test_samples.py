@@ -69,17 +69,16 @@ def test_a_crop_that_cannot_come_back_is_not_written():
     holed = crop.valid.clone()
     holed[..., 100, 100] = 0
     for broken, message in (
-        (Crop(crop.image[..., :112], crop.valid, crop.landmarks, crop.matrix), "224, 112"),
-        (Crop(crop.image, holed, crop.landmarks, crop.matrix), "expected a rectangle"),
-        (Crop(crop.image, crop.valid * 0, crop.landmarks, crop.matrix), "expected a rectangle"),
-        (Crop(crop.image, crop.valid, crop.landmarks * torch.nan, crop.matrix), "68 finite points"),
+        (dict(image=crop.image[..., :112]), "224, 112"),
+        (dict(valid=holed), "expected a rectangle"),
+        (dict(valid=crop.valid * 0), "expected a rectangle"),
+        (dict(landmarks=crop.landmarks * torch.nan), "68 finite points"),
     ):
         with pytest.raises(ValueError, match=message):
-            encode_photo("a", broken, "2d", "somebody", "a.jpg")
-    with pytest.raises(ValueError, match="neither 2d nor 3d"):
-        encode_photo("a", crop, "4d", "somebody", "a.jpg")
-    with pytest.raises(ValueError, match="person has no name"):
-        encode_photo("a", crop, "2d", "", "a.jpg")
+            encode_photo("a", Crop(**vars(crop) | broken), "2d", "somebody", "a.jpg")
+    for kind, name, message in (("4d", "A", "neither 2d nor 3d"), ("2d", "", "person has no name")):
+        with pytest.raises(ValueError, match=message):
+            encode_photo("a", crop, kind, name, "a.jpg")
     for key in ("A.J._Cook", "a/b", "__a__", "", "ü", "a" * 81):
         with pytest.raises(ValueError, match="letters, digits"):
             encode_photo(key, crop, "2d", "somebody", "a.jpg")

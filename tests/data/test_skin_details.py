@@ -31,10 +31,8 @@ def details(atlas, numbers) -> FaceDetails:
 
 def test_a_face_has_its_details_in_any_batch(atlas, details):
     again = atlas.draw(CountedRandom(3, torch.tensor([41, 5])))
-    for name in ("height", "stain", "paint", "cover"):
-        torch.testing.assert_close(
-            getattr(again, name), getattr(details, name)[[41, 5]], atol=2e-4, rtol=0
-        )
+    for name, value in vars(again).items():
+        torch.testing.assert_close(value, getattr(details, name)[[41, 5]], atol=2e-4, rtol=0)
     other = atlas.draw(CountedRandom(4, torch.tensor([41, 5])))
     assert (other.stain - again.stain).abs().amax((1, 2)).min() > 0.01
 
@@ -109,8 +107,7 @@ def test_stains_are_relative_to_the_skin(atlas, details, tone):
     coloured = details.colour_skin(albedo)
     change = coloured - albedo
     assert change.abs().max() <= MAX_STAIN + 1e-6
-    assert coloured.min() >= 0
-    assert coloured.max() <= 1
+    assert 0 <= coloured.min() <= coloured.max() <= 1
     bare = details.cover[..., 0] == 0
     assert (change[bare].abs().amax(-1) <= 0.85 * tone).all()
     mean = change[:, atlas.rows].mean(1).abs().amax(1)
