@@ -139,8 +139,6 @@ def known_weights() -> list[Weights]:
     return rows
 
 
-# The commands -----------------------------------------------------------------------------------
-
 COLOURS = {"here": "green", "damaged": "red", "begun": "yellow", "missing": "yellow"}
 
 

@@ -166,9 +166,6 @@ def chain(path: Path, parents: Int[np.ndarray, " joint"], joint: int) -> list[in
     refuse(path, "kintree_table goes round in a circle")
 
 
-# The jaw ---------------------------------------------------------------------------------------
-
-
 def skinned(flame: Flame, angle: float) -> Float[np.ndarray, "vertex 3"]:
     """The mean face, mm, its jaw turned by so many radians about x: linear blend skinning."""
     arm = flame.template - flame.joint
@@ -194,9 +191,6 @@ def add_jaw(path: Path, flame: Flame, source: SourceModel) -> None:
         entries = (Rotation.from_euler("x", OPEN).as_matrix() - np.eye(3)).ravel()
         skin = np.linalg.norm(MM * flame.corrective @ entries, axis=1).max()
         source.notes.append(f"posedirs left out: {skin:.1f} mm at most with the jaw at {OPEN} rad")
-
-
-# Landmarks -------------------------------------------------------------------------------------
 
 
 def read_points(path: Path, faces: Int[np.ndarray, "face 3"], count: int) -> Int[np.ndarray, " 68"]:

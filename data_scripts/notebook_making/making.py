@@ -101,9 +101,6 @@ def write_together(files: dict[Path, NotebookNode]) -> int:
     return max((path.stat().st_size for path in files), default=0)
 
 
-# Running -----------------------------------------------------------------------------------------
-
-
 def run(notebook: NotebookNode, folder: Path) -> list[str]:
     """Execute in place, as in `folder`, and tidy what came out; the faults, if it stopped."""
     environment = {k: v for k, v in os.environ.items() if k not in UNSET} | SET
@@ -158,9 +155,6 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             data["image/png"] = base64.b64encode(png).decode()
         result.append(output)
     return result
-
-
-# What the command asks for ----------------------------------------------------------------------
 
 
 def names(root: Path, only: list[str]) -> list[str]:

@@ -67,8 +67,6 @@ BADGE = (
 )
 REPO_NAME = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 
-# The blank notebook ------------------------------------------------------------------------------
-
 
 def blank_of(solved: NotebookNode) -> NotebookNode:
     """The notebook that students get: nbgrader's own preprocessors, in nbgrader's order.
@@ -113,9 +111,6 @@ def differences(one: NotebookNode, other: NotebookNode) -> list[str]:
     return faults + ["the notebook's metadata differs"] * (one.metadata != other.metadata)
 
 
-# Set-up and badge --------------------------------------------------------------------------------
-
-
 def _found(notebooks: Iterable[NotebookNode], cell_id: str, pattern: str) -> list[str]:
     """What a pattern's group matches in the cells of that id, each once."""
     cells = [cell for notebook in notebooks for cell in notebook.cells if cell.id == cell_id]
@@ -148,9 +143,6 @@ def write_setup(notebook: NotebookNode, name: str, repo: str, branch: str = "mai
     text = BADGE.format(repo=repo, branch=branch, name=name)
     badge = [nbformat.v4.new_markdown_cell(text, id=BADGE_ID)] if repo else []
     notebook.cells = badge + [cell for cell in notebook.cells if cell.id != BADGE_ID]
-
-
-# Rules for sources -------------------------------------------------------------------------------
 
 
 def source_faults(notebook: NotebookNode, name: str) -> list[str]:
@@ -251,9 +243,6 @@ def machine_traces(text: str) -> list[str]:
     places = {str(root), str(Path.home()), sys.prefix, tempfile.gettempdir()}
     pattern = "|".join([*(re.escape(p + "/") for p in places if len(p) > 1), r"/(home|Users)/\w"])
     return [f"a path of this machine: {place[0]}..." for place in re.finditer(pattern, text)]
-
-
-# Rules for stored outputs ------------------------------------------------------------------------
 
 
 def pictures(notebook: NotebookNode) -> list[tuple[str, bytes]]:

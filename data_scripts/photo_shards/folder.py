@@ -112,9 +112,6 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-# CACD2000's own table ---------------------------------------------------------------------------
-
-
 def find_meta(source: Path) -> Path | None:
     """CACD2000's table in the folder of photos or beside it."""
     places = (folder / name for folder in (source, source.absolute().parent) for name in META_NAMES)

@@ -126,9 +126,6 @@ def _broken(rows: list[dict]) -> int:
     return sum(row["status"] == BROKEN for row in rows)
 
 
-# One photo --------------------------------------------------------------------------------------
-
-
 def prepare_photo(
     photo: Photo, settings: Settings, device: str = "cpu"
 ) -> tuple[dict, bytes | None]:
@@ -192,9 +189,6 @@ def _without_path(error: Exception, photo: Photo) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return one_line(str(error).removeprefix(f"{photo.path}: "))
-
-
-# A share of them --------------------------------------------------------------------------------
 
 
 def prepare_share(

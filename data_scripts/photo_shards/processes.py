@@ -91,9 +91,6 @@ def device_of(device: str, number: int) -> str:
     return device
 
 
-# What is seen of it -----------------------------------------------------------------------------
-
-
 @contextmanager
 def progress(before: int, total: int) -> Iterator[Show]:
     """A bar with rate and time left, or a line now and then where there is no terminal.

@@ -56,9 +56,6 @@ def photo_name(number: int) -> str:
     return f"{14 + 7 * number % 49}_{person}_{number % PHOTOS_EACH + 1:04d}.jpg"
 
 
-# Faces ------------------------------------------------------------------------------------------
-
-
 def true_landmarks(faces: RenderedFaces, batch: FaceBatch, numbers: torch.Tensor) -> np.ndarray:
     """(B, 68, 2) in pixels of the rendering, as a 2D detector without any error would mark them."""
     c, model = batch.truth, faces.model
@@ -102,9 +99,6 @@ def cut_out(
     box = (x0, y0, x1, y1)
     photo = picture.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
     return photo, (points - box[:2]) * (size[0] / width, size[1] / height)
-
-
-# Files that are no photos -----------------------------------------------------------------------
 
 
 def _bytes(picture: Image.Image, kind: str) -> bytes:

@@ -1,6 +1,6 @@
 """Fits a small U-Net to three faces again and again, Eq. 12's weights turned up and down.
 
-    write_sweep(Path("sweep.safetensors"), device="cuda", steps=100, rate=1e-2, width=8)
+    tensors, facts = sweep(bench_on("cuda", width=8, steps=100, rate=1e-2, subdivision=1), runs())
 
 The pixel and landmark terms alone, each of Eq. 8 to 11 beside them at weights a decade apart, all
 together, and all but one; as the report's sums and as the library's means. Eq. 6 is left out. The
@@ -55,6 +55,7 @@ EQUATIONS = {
 REGULARISERS = (*MAP_TERMS, *SMOOTH_TERMS)
 TERMS = ("pixel", "landmark", *REGULARISERS)
 NUMBERS, PANELS = tuple(MEASURES), tuple(CAPTIONS)
+PRINTED = ("photometric", "flipped_percent")
 PANEL = 144  # px
 TURN = 35.0  # degrees, of the panel "shape"
 TEXTURE_RANGE, DISPLACEMENT_RANGE = 0.3, 20.0
@@ -332,11 +333,8 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
         pulls.append(gradients(bench, run, faces))
         pictures[f"picture.{i}"] = jpeg(panels(faces.face, faces.maps))
         facts.append({**asdict(run), "name": run.name})
-        error, flipped = (
-            numbers[-1][:, NUMBERS.index(n)] for n in ("photometric", "flipped_percent")
-        )
-        error, worst = float(error.mean()), float(flipped.max())
-        print(f"{run.name:38s} photometric {error:.4f}  flipped {worst:5.2f} %", flush=True)
+        error, flipped = (numbers[-1][:, NUMBERS.index(n)] for n in PRINTED)
+        print(f"{run.name:38s} photometric {error.mean():.4f}  flipped {flipped.max():5.2f} %")
     terms, lengths = map(torch.stack, zip(*pulls, strict=True))
     tensors = {"numbers": torch.stack(numbers), "terms": terms, "gradients": lengths}
     return tensors | {"base_numbers": measures(bench, start), **pictures}, facts
@@ -345,21 +343,20 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
 def write_sweep(
     out: Path,
     device: str,
+    only: str,
     steps: int,
     rate: float,
     width: int,
-    subdivision: int = 1,
-    only: str = "",
-    quick: bool = False,
+    subdivision: int,
+    quick: bool,
 ) -> None:
     """Do the fits whose names hold `only`, and write them; quick: few weights, the coarse mesh."""
     todo = [run for run in runs(quick) if only in run.name]
     if not todo:
         raise SystemExit(f"--only {only!r}: no fit is called so, as 'report alone' is")
-    subdivision = 0 if quick else subdivision
-    bench = bench_on(device, width, steps, rate, subdivision)
+    settings = dict(steps=steps, rate=rate, width=width, subdivision=0 if quick else subdivision)
+    bench = bench_on(device, **settings)
     tensors, facts = sweep(bench, todo)
-    settings = dict(steps=steps, rate=rate, width=width, subdivision=subdivision, quick=quick)
     yaw = torch.rad2deg(bench.rendered.truth.rotation[:, 1])
     lists = {
         "runs": facts,
@@ -370,7 +367,7 @@ def write_sweep(
         "terms": TERMS,
         "panels": PANELS,
         "ranges": {"texture": TEXTURE_RANGE, "displacement_mm": DISPLACEMENT_RANGE},
-        "settings": settings,
+        "settings": settings | {"quick": quick},
         "weights": {name: dict(way.weights) for name, way in WAYS.items()},
     }
     story = {

@@ -65,9 +65,6 @@ def lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-# The table --------------------------------------------------------------------------------------
-
-
 def test_every_place_is_the_one_where_the_library_looks(home):
     known = {one.name: one for one in download_weights.known_weights()}
     for backbone in BACKBONES:
@@ -133,9 +130,6 @@ def test_a_checksum_of_which_little_is_known_says_so():
     assert known["3dfan4"].checksum == "7835d9f11d... (its name ends in it; no more is known)"
     assert known["3dfan4"].megabytes == "about 95 MB"
     assert known["resnet50"].checksum == known["resnet50"].sha256
-
-
-# Fetching ---------------------------------------------------------------------------------------
 
 
 def test_all_is_what_the_library_reads(home, served):
