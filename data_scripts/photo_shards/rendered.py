@@ -70,10 +70,9 @@ def true_landmarks(faces: RenderedFaces, batch: FaceBatch, numbers: torch.Tensor
 def render_photos(count: int, seed: int) -> Iterator[tuple[Image.Image, dict]]:
     """Photos and what is true of them."""
     model = MorphableModel.load(subdivision=0)
-    for start in range(0, count, BATCH):
-        rng = random.Random(f"{seed} {start}")
+    for numbers in torch.arange(count).split(BATCH):
+        rng = random.Random(f"{seed} {numbers[0]}")
         faces = RenderedFaces(model, seed, size=SIZE, margin=rng.uniform(*MARGINS))
-        numbers = torch.arange(start, min(start + BATCH, count))
         batch = faces.batch(numbers)
         points = true_landmarks(faces, batch, numbers)
         ahead = axis_angle_to_matrix(batch.truth.rotation)[:, :, 2]

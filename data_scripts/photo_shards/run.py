@@ -107,12 +107,10 @@ def _place(processes: int) -> tuple[int, int, int]:
 
 def _summary(folder: PhotoFolder, table: Path | None) -> str:
     people = len({photo.person for photo in folder.photos})
+    listed = sum("identity" in photo.about for photo in folder.photos)
     text = f"{len(folder.photos):,} photos of {people:,} people"
-    if table:
-        listed = sum("identity" in photo.about for photo in folder.photos)
-        text += f", {listed:,} of them in {table.name}"
-    if folder.other_files:
-        text += f"; {folder.other_files:,} other files are passed over"
+    text += f", {listed:,} of them in {table.name}" if table else ""
+    text += f"; {folder.other_files:,} other files are passed over" if folder.other_files else ""
     if folder.unread:
         text += f"; {len(folder.unread)} sub-folders cannot be read: {folder.unread[0]}"
     return text

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -57,6 +58,7 @@ TERMS = ("pixel", "landmark", *REGULARISERS)
 NUMBERS, PANELS = tuple(MEASURES), tuple(CAPTIONS)
 PRINTED = ("photometric", "flipped_percent")
 PANEL = 144  # px
+resized = partial(F.interpolate, size=(PANEL, PANEL), mode="area")
 TURN = 35.0  # degrees, of the panel "shape"
 TEXTURE_RANGE, DISPLACEMENT_RANGE = 0.3, 20.0
 
@@ -198,6 +200,12 @@ def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
     cosine = (normals * before).sum(-1)
     a, b = model.faces[:, [0, 1, 2]].flatten(), model.faces[:, [1, 2, 0]].flatten()
     step = (offsets.displacement[:, a] - offsets.displacement[:, b]).square().sum(-1)
+    asymmetry = {
+        name: torch.stack(
+            [mesh_symmetry_loss(one[None], model.mirror, name == "mm") for one in maps]
+        )
+        for name, maps in (("mm", offsets.displacement), ("colour", offsets.texture))
+    }
     rows = {
         # mean absolute difference of colour in [0, 1]; of landmarks, pixels of the crop
         "photometric": photometric_error(image.clamp(0, 1), bench.batch.image, mask),
@@ -210,16 +218,10 @@ def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
         "flipped_percent": 100 * (cosine < 0).float().mean(1),
         "bend_deg": torch.rad2deg(cosine.clamp(-1, 1).acos()).mean(1),
         "rough_mm": step.mean(1).sqrt(),
-        "asymmetry_mm": _asymmetry(offsets.displacement, model, True),
-        "asymmetry_colour": _asymmetry(offsets.texture, model, False),
+        **{f"asymmetry_{name}": values.sqrt() for name, values in asymmetry.items()},
         **truth_errors(bench, faces),
     }
     return torch.stack([rows[name] for name in NUMBERS], 1).cpu()
-
-
-def _asymmetry(offsets: Tensor, model: MorphableModel, displacement: bool) -> Tensor:
-    rows = [mesh_symmetry_loss(one[None], model.mirror, displacement) for one in offsets]
-    return torch.stack(rows).sqrt()
 
 
 def truth_errors(bench: Bench, faces: AugmentedFaces) -> dict[str, Tensor]:
@@ -228,20 +230,18 @@ def truth_errors(bench: Bench, faces: AugmentedFaces) -> dict[str, Tensor]:
     model, truth = bench.model, bench.rendered
     vertices, albedo = truth.true_vertices, truth.true_albedo
     weight = (model.regions["skin"] * (1 - model.regions["border"])) * faces.offsets.seen[1:]
-    weight = weight / weight.sum(1, keepdim=True)
-    face = faces.face
+    weight, face = weight / weight.sum(1, keepdim=True), faces.face
     moved = similarity_align(face.vertices[1:], vertices)
     turned = axis_angle_to_matrix(truth.truth.rotation)
-    normals = vertex_normals(vertices, model.faces) @ turned.transpose(1, 2)
+    normals = vertex_normals(vertices, model.faces) @ turned.mT
     cosine = (face.normals[1:] * normals).sum(-1).clamp(-1, 1)
     rows = {
         "truth_mm": (moved - vertices).norm(dim=-1),
         "truth_normals_deg": torch.rad2deg(cosine.acos()),
         "truth_albedo": (face.albedo[1:] - albedo).abs().mean(-1),
     }
-    return {
-        name: F.pad((weight * value).sum(1), (1, 0), value=math.nan) for name, value in rows.items()
-    }
+    sums = {name: (weight * value).sum(1) for name, value in rows.items()}
+    return {name: F.pad(value, (1, 0), value=math.nan) for name, value in sums.items()}
 
 
 def gradients(bench: Bench, run: Run, faces: AugmentedFaces) -> tuple[Tensor, Tensor]:
@@ -272,8 +272,8 @@ def panels(face: Face, maps: OffsetMaps) -> Tensor:
         _shown(face, face.colours),
         _shown(face, face.albedo),
         turned_shapes(face),
-        _resized(texture),
-        _resized(length.clamp(max=1).sqrt().expand(-1, 3, -1, -1)),
+        resized(texture),
+        resized(length.clamp(max=1).sqrt().expand(-1, 3, -1, -1)),
     ]
     return torch.stack(rows, 1).clamp(0, 1).cpu()
 
@@ -291,15 +291,11 @@ def _shown(face: Face, colours: Tensor) -> Tensor:
     return F.avg_pool2d(image + (1 - mask) * PAPER, 2)
 
 
-def _resized(image: Tensor) -> Tensor:
-    return F.interpolate(image, (PANEL, PANEL), mode="area")
-
-
-def jpeg(rows: Tensor, quality: int = 86) -> Tensor:
+def jpeg(rows: Tensor) -> Tensor:
     """(face, panel, 3, h, w) as one JPEG, its bytes."""
     sheet = torch.cat([torch.cat(list(row), 2) for row in rows], 1)
     out = io.BytesIO()
-    Image.fromarray(to_uint8(sheet)).save(out, "JPEG", quality=quality, optimize=True)
+    Image.fromarray(to_uint8(sheet)).save(out, "JPEG", quality=86, optimize=True)
     return torch.frombuffer(bytearray(out.getvalue()), dtype=torch.uint8)
 
 
@@ -309,7 +305,7 @@ def true_panels(bench: Bench) -> Tensor:
     truth = pose_and_light(bench.model, vertices, albedo, bench.rendered.truth)
     rows = panels(truth, OffsetMaps(*2 * [torch.zeros_like(bench.rendered.image)]))
     rows = torch.cat([torch.full_like(rows[:1], PAPER), rows])
-    rows[:, 0] = _resized(bench.batch.image).cpu()
+    rows[:, 0] = resized(bench.batch.image).cpu()
     return rows
 
 
@@ -319,10 +315,8 @@ def true_panels(bench: Bench) -> Tensor:
 def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]:
     """All fits: tensors of the file, and what each row of them is."""
     start = augment(bench.base, OffsetMaps(*2 * [torch.zeros_like(bench.batch.image)]))
-    pictures = {
-        "picture.wanted": jpeg(true_panels(bench)),
-        "picture.base": jpeg(panels(start.face, start.maps)),
-    }
+    pictures = {"picture.wanted": jpeg(true_panels(bench))}
+    pictures["picture.base"] = jpeg(panels(start.face, start.maps))
     numbers, pulls, facts = [], [], []
     for i, run in enumerate(track(todo, "fits")):
         try:
@@ -340,21 +334,15 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
     return tensors | {"base_numbers": measures(bench, start), **pictures}, facts
 
 
-def write_sweep(
-    out: Path,
-    device: str,
-    only: str,
-    steps: int,
-    rate: float,
-    width: int,
-    subdivision: int,
-    quick: bool,
-) -> None:
-    """Do the fits whose names hold `only`, and write them; quick: few weights, the coarse mesh."""
+def write_sweep(out: Path, device: str, only: str, quick: bool, **settings) -> None:
+    """Do the fits whose names hold `only`, and write them; quick: few weights, the coarse mesh.
+
+    settings: steps, rate, width and subdivision.
+    """
     todo = [run for run in runs(quick) if only in run.name]
     if not todo:
         raise SystemExit(f"--only {only!r}: no fit is called so, as 'report alone' is")
-    settings = dict(steps=steps, rate=rate, width=width, subdivision=0 if quick else subdivision)
+    settings |= {"subdivision": 0} if quick else {}
     bench = bench_on(device, **settings)
     tensors, facts = sweep(bench, todo)
     yaw = torch.rad2deg(bench.rendered.truth.rotation[:, 1])
