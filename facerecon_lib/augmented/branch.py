@@ -5,9 +5,9 @@
     augmented = branch(batch)                            # augmented.face is the detailed one
     augmented.base.face, augmented.maps.texture, augmented.offsets.displacement
 
-The encoder's face is rendered; photo and rendering go into the double-head U-Net; its two maps are
-sampled at the vertices and added, texture to the albedo and displacement to the shape in the model
-frame; normals, light and projection are computed again. Notebook 07, section 2.2.
+The encoder's face is rendered; photo and rendering go into the U-Net; its two maps are sampled at
+the vertices and added, texture to the albedo and displacement to the shape.
+Notebook 07, section 2.2.
 """
 
 from dataclasses import dataclass, replace
@@ -140,6 +140,5 @@ class AugmentedBranch:
 
     @torch.no_grad()
     def detail(self, photo: Float[Tensor, "batch 3 224 224"], base: BaseFaces) -> AugmentedFaces:
-        """Detailed faces from the base branch's."""
         maps = self.unet(*unet_inputs(photo, base, self.space))
         return augment(base, maps, self.sampling, self.space)

@@ -3,8 +3,8 @@
     uv = cylindrical_uv(model)                           # (V, 2) in [0, 1], row and column of a map
     flat = unwrap(photo, face)                           # (B, 3, S, S), zero where nothing is seen
 
-A texel is the same bit of skin in every photo, and flipping the map's width mirrors the face, so
-that Eq. 9's symmetry holds at any pose (Tran and Liu, TPAMI 2019, the report's [12]). Notebook 07.
+A texel is the same bit of skin in every photo, and flipping the map mirrors the face, so that Eq. 9
+holds at any pose (Tran and Liu, TPAMI 2019, the report's [12]). Notebook 07.
 """
 
 import math
@@ -49,10 +49,7 @@ def cylindrical_uv(model: MorphableModel) -> Float[Tensor, "vertex 2"]:
 
 
 def uv_exposed(model: MorphableModel) -> Float[Tensor, " vertex"]:
-    """1 where a vertex lies on top in the map, 0 where another part of the head covers it.
-
-    Covered are the inside of the mouth, the backs of the eyeballs and their sockets.
-    """
+    """1 where a vertex lies on top in the map, 0 where it is covered, as inside the mouth."""
     return _layout(model).exposed
 
 

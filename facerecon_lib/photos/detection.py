@@ -63,9 +63,9 @@ def detect_faces(
     """All faces, largest first, in the coordinates of the photo as it is; empty when there is none.
 
     The photo is searched as it is; unless that finds a certain face, also brightened, turned by
-    quarters, and in finer detail, and the search with the best score counts.
-    quick: for many photos of one person each: a quarter of the size is searched first. The five
-    points differ by 1 % of the box, and faces below 15 % of the photo go unseen beside larger ones.
+    quarters, and in finer detail, and the search with the best score counts. quick: searches a
+    quarter of the size first. The five points differ by 1 % of the box, and faces below 15 % of the
+    photo go unseen beside larger ones.
     """
     coarse, fine = (QUICK_SIZE, SEARCH_SIZES[0]) if quick else SEARCH_SIZES
     stages = [(coarse, (0,), False), (coarse, (0,), True), (coarse, (1, 2, 3), False)]

@@ -4,9 +4,8 @@
     points, kind = find_landmarks(pixels, face.points, detector)  # (68, 2) in photo pixels
     detectors()                                                   # what is installed; the terms
 
-Both see the face upright and of one size, on a patch cut from the photo. Points are in the iBUG
-order and continuous (a pixel's centre is + 0.5). `detection.detect` starts from a photo.
-Notebook 10, section 2.1.
+Points are in the iBUG order and continuous (a pixel's centre is + 0.5). `detection.detect` starts
+from a photo. Notebook 10, section 2.1.
 """
 
 import importlib.util

@@ -24,7 +24,13 @@ def mesh_file(
     faces: Int[Tensor, "face 3"],
     colors: Float[Tensor, "vertex 3"] | None = None,
 ) -> bytes:
-    """What `export_mesh` writes: a file of kind "ply" or "glb"."""
+    """The bytes of a file of kind "ply" or "glb".
+
+    vertices: written as they are, mm in both formats (a viewer that takes a GLB for metres, as its
+    specification has it, shows the face a thousand times larger: scale the node by 0.001 there).
+    colors: sRGB in [0, 1], clamped and stored as uint8. A PLY holds them as sRGB; a GLB as linear
+    light, as its specification demands.
+    """
     import trimesh  # here, so that fitting does not wait for it
 
     check_faces(faces)
@@ -41,24 +47,16 @@ def mesh_file(
     return mesh.export(file_type=kind)
 
 
-def export_mesh(
-    path: str | os.PathLike,
-    vertices: Float[Tensor, "vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    colors: Float[Tensor, "vertex 3"] | None = None,
-) -> Path:
-    """Write a mesh with vertex colours to a .ply or .glb file, whole or not at all.
+def export_mesh(path: str | os.PathLike, *mesh: Tensor) -> Path:
+    """Write a mesh, given as to `mesh_file`, to a .ply or .glb file, whole or not at all.
 
-    vertices: written as they are, mm in both formats (a viewer that takes a GLB for metres, as its
-    specification has it, shows the face a thousand times larger: scale the node by 0.001 there).
-    colors: sRGB in [0, 1], clamped and stored as uint8. A PLY holds them as sRGB; a GLB as linear
-    light, as its specification demands. Raises ValueError on another suffix or shape.
+    Raises ValueError on another suffix or shape.
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
     if kind not in ("ply", "glb"):
         raise ValueError(f"path: expected a name that ends in .ply or .glb, got {path.name!r}")
-    data = mesh_file(kind, vertices, faces, colors)
+    data = mesh_file(kind, *mesh)
     with write_whole(path) as partial:
         partial.write_bytes(data)
     return path

@@ -50,10 +50,10 @@ FRAME = (
 
 
 def write_photo(done: FittedPhoto, folder: Path, started: float | None = None) -> dict:
-    """Write a reconstructed photo into `folder`. Returns what result.json holds.
+    """Write a reconstructed photo into `folder`, over an older result. Returns result.json's dict.
 
-    An older result in `folder` is replaced. started: when the work on this photo began, by
-    `time.perf_counter`. Raises OutputError, one line; `folder` is then as it was.
+    started: when the work on this photo began, by `time.perf_counter`. Raises OutputError, one
+    line; `folder` is then as it was.
     """
     result, writing = result_dict(done), time.perf_counter()
     start = 0.0 if started is None else writing - started - sum(done.seconds.values())
@@ -89,11 +89,7 @@ def result_dict(done: FittedPhoto) -> dict:
             "translation_mm": _numbers(c.translation[0]),
             "scale": float(c.scale[0, 0]),
         },
-        "camera": {
-            "fov_deg": float(fov),
-            "principal_point": [CROP_SIZE / 2, CROP_SIZE / 2],
-            "frame": FRAME,
-        },
+        "camera": {"fov_deg": float(fov), "principal_point": [CROP_SIZE / 2] * 2, "frame": FRAME},
         "crop": {"matrix": _numbers(crop.matrix), "size": CROP_SIZE},
         "lighting": _numbers(c.lighting[0]),
         "detector": {

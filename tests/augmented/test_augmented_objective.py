@@ -80,19 +80,10 @@ def test_as_printed_each_term_is_its_equation():
     assert got == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-4)
 
 
-def test_the_total_is_the_weighted_sum():
-    weights = {"pixel": 2.0, "texture_l2": 3.0, "smooth_shape": 0.5}
-    result = AugmentedObjective(model(), weights)(found(), faces())
-    total = sum(weights[n] * v for n, v in result.terms.items())
-    torch.testing.assert_close(result.loss, total)
-    assert set(result.terms) == set(weights)
-
-
 def test_means_do_not_grow_with_the_map_and_trust_hair_and_eyes_less():
     got = terms({"pixel": 1.0, "texture_l2": 1.0, "displacement_symmetry": 1.0, "landmark": 1.0})
-    assert got["texture_l2"] == pytest.approx(
-        float(losses.offset_l2_loss(found().maps.texture)) / 224**2, rel=1e-5
-    )
+    size = float(losses.offset_l2_loss(found().maps.texture))
+    assert got["texture_l2"] == pytest.approx(size / 224**2, rel=1e-5)
     weights = region_weights(model())[None, :, None].expand(3, -1, 1)
     attributes = torch.cat([found().face.colours, weights], -1)
     shown, mask = found().face.render(224, attributes=attributes)
@@ -128,9 +119,9 @@ def test_a_symmetric_widening_is_symmetric():
     offsets = torch.zeros(3, len(model().mean), 3)
     offsets[..., 0] = 0.02 * model().mean[:, 0]
     wide = replace(found(), offsets=replace(found().offsets, displacement=offsets))
-    assert terms({"displacement_symmetry": 1.0}, None, wide)["displacement_symmetry"] < 1e-6
-    weights = {"displacement_symmetry": 1.0}
-    assert terms(weights, None, wide, reduction="sum")["displacement_symmetry"] < 1e-2
+    for reduction, least in (("mean", 1e-6), ("sum", 1e-2)):
+        cost = terms({"displacement_symmetry": 1.0}, None, wide, reduction=reduction)
+        assert cost["displacement_symmetry"] < least
 
 
 def test_smoothness_is_of_the_face_or_of_what_was_added():
@@ -188,11 +179,6 @@ def test_every_term_moves_the_maps(name):
     ("weights", "choices", "message"),
     [
         ({"pixels": 1.0}, {}, "'pixels' is unknown; there are "),
-        ({"pixel": -1.0}, {}, "expected 0 or more for 'pixel'"),
-        ({"pixel": float("inf")}, {}, "expected 0 or more for 'pixel'"),
-        ({"pixel": 0.0}, {}, "expected one or more above 0"),
-        ({"recognition": 1.0}, {}, "needs a network"),
-        ({"pixel": 1.0}, {"reduction": "median"}, "reduction: expected 'sum' or 'mean'"),
         ({"pixel": 1.0}, {"symmetry": "mirror"}, "symmetry: expected mesh or image"),
         ({"pixel": 1.0}, {"smooth_on": "all"}, "smooth_on: expected offsets or face"),
     ],

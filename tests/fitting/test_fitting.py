@@ -159,11 +159,9 @@ def test_hidden_vertices_take_no_colour_from_the_photo():
     colours, weight = sample_photo_colours(face, image, torch.ones_like(mask))
     assert (weight >= 0).all()
     assert (weight[face.normals[..., 2] < 0] == 0).all()
-    inside = model().regions["mouth_interior"] > 0.9
-    skin = model().regions["skin"] > 0.9
+    inside, skin = (model().regions[name] > 0.9 for name in ("mouth_interior", "skin"))
     assert weight[:, inside].mean() < 0.2 * weight[:, skin].mean()
-    seen = weight[0] > 0.7
-    assert (colours[0] - face.colours[0]).abs()[seen].mean() < 0.05
+    assert (colours[0] - face.colours[0]).abs()[weight[0] > 0.7].mean() < 0.05
 
 
 def test_what_hair_and_mouth_hide_counts_less():
@@ -237,15 +235,12 @@ def test_the_reports_weights_can_be_fitted_with():
 # Eq. 6 ------------------------------------------------------------------------------------------
 
 
-def distance_to_the_photo(coefficients, network, crop) -> float:
-    """Of the rendering, under its own mask."""
-    with torch.no_grad():
-        rendered, mask = synthesise(model(), coefficients).render()
-        a, b = (
-            face_features(network, image, crop.landmarks, mask * crop.valid)
-            for image in (rendered, crop.image)
-        )
-        return feature_distance(a, b).item()
+@torch.no_grad()
+def both_features(coefficients, network, crop) -> list[torch.Tensor]:
+    """Of the rendering and of the photo, under the rendering's mask."""
+    rendered, mask = synthesise(model(), coefficients).render()
+    mask = mask * crop.valid
+    return [face_features(network, x, crop.landmarks, mask) for x in (rendered, crop.image)]
 
 
 @needs_network
@@ -257,8 +252,10 @@ def test_eq_6_brings_the_rendering_nearer_to_who_is_in_the_photo():
     fine = replace(QUICK, coarse_steps=0)
     plain = fit(model(), *photo, settings=fine, init=begun)
     known = fit(model(), *photo, settings=fine, init=begun, recognition=network)
-    before = distance_to_the_photo(plain.coefficients, network, crop)
-    after = distance_to_the_photo(known.coefficients, network, crop)
+    before, after = (
+        feature_distance(*both_features(x.coefficients, network, crop)).item()
+        for x in (plain, known)
+    )
     assert after < 0.95 * before
     assert (known.landmark_error < 1.15 * plain.landmark_error).all()
     assert "recognition" not in plain.losses[0]
@@ -300,11 +297,7 @@ def test_with_eq_6_most_renderings_are_nearest_to_their_own_photo():
         crop = align(photo.pixels, found.landmarks)
         inputs = (crop.image, crop.valid, crop.landmarks)
         c = fit(model(), *inputs, kind=found.kind, recognition=network).coefficients
-        with torch.no_grad():
-            image, mask = synthesise(model(), c).render()
-            mask = mask * crop.valid
-            both = (face_features(network, i, crop.landmarks, mask) for i in (image, crop.image))
-            pairs.append(torch.cat(list(both)))
+        pairs.append(torch.cat(both_features(c, network, crop)))
     renderings, photos = torch.stack(pairs, 1)
     distance = feature_distance(renderings[:, None], photos)
     nearest = distance.argmin(1) == torch.arange(len(paths))

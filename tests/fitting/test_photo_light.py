@@ -17,7 +17,6 @@ from facerecon_lib.fitting.photo_light import (
     SKIN_REACH,
     light_from_photo,
     recolour,
-    sample_photo_colours,
 )
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align
@@ -52,17 +51,6 @@ def test_what_the_photo_does_not_show_leaves_the_light_as_it_was(model):
     nothing = torch.zeros(2, 1, 224, 224)
     found = light_from_photo(model, c, torch.rand(2, 3, 224, 224), nothing)
     torch.testing.assert_close(found, c.lighting)
-
-
-def test_hidden_vertices_have_no_say(model):
-    c = model.neutral()
-    c.rotation = torch.tensor([[0.0, 0.9, 0.0]])
-    face = synthesise(model, c)
-    _, weight = sample_photo_colours(face, torch.rand(1, 3, 224, 224), torch.ones(1, 1, 224, 224))
-    away = face.normals[0, :, 2] <= 0
-    assert away.any()
-    assert (weight[0, away] == 0).all()
-    assert (weight[0] > 0.5).any()
 
 
 def test_a_reconstruction_comes_nearer_to_its_photo(model):

@@ -10,11 +10,6 @@ from facerecon_lib.photos import detection
 from facerecon_lib.photos.crop import align, crop_to_photo, photo_to_crop
 
 
-@pytest.fixture(scope="module")
-def sample():
-    return detection.sample_photo()
-
-
 def coordinate_photo(height, width):
     """Each pixel holds (x, y) of its own centre, as levels of at most 255."""
     y, x = np.mgrid[:height, :width] + 0.5
@@ -27,9 +22,10 @@ def spread_landmarks(low, high):
     return points
 
 
-def test_the_crop_is_the_landmark_box_with_its_margin(sample):
+def test_the_crop_is_the_landmark_box_with_its_margin_and_landmarks_come_back_from_it():
     points = detection.sample_detection().landmarks
-    crop = align(sample.pixels, points)
+    crop = align(detection.sample_photo().pixels, points)
+    np.testing.assert_allclose(crop_to_photo(crop.landmarks[0], crop.matrix), points, atol=1e-3)
     shapes = [tuple(x.shape) for x in (crop.image, crop.valid, crop.matrix)]
     assert shapes == [(1, 3, 224, 224), (1, 1, 224, 224), (2, 3)]
     low, high = crop.landmarks[0].amin(0), crop.landmarks[0].amax(0)
@@ -96,12 +92,6 @@ def test_crop_and_photo_coordinates_undo_each_other(left, top, side, seed):
     points = torch.from_numpy(np.random.default_rng(seed).uniform(-9000, 9000, (5, 2)))
     assert torch.allclose(crop_to_photo(photo_to_crop(points, matrix), matrix), points, atol=1e-6)
     assert crop_to_photo(photo_to_crop(points.float(), matrix), matrix).dtype == torch.float32
-
-
-def test_landmarks_come_back_from_the_crop_to_a_thousandth_of_a_pixel(sample):
-    points = detection.sample_detection().landmarks
-    crop = align(sample.pixels, points)
-    np.testing.assert_allclose(crop_to_photo(crop.landmarks[0], crop.matrix), points, atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])

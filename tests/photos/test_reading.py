@@ -120,14 +120,11 @@ def test_every_colour_mode_becomes_the_same_rgb(mode):
     np.testing.assert_allclose(pixels.astype(int), grey, atol=12 if mode == "YCbCr" else 0)
 
 
-def test_transparency_is_laid_on_white():
+def test_transparency_is_laid_on_white_that_of_a_palette_too():
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 0], rgba[0, :, 3] = 200, (0, 128, 255)
     pixels = load_image(saved(Image.fromarray(rgba), "PNG")).pixels[0].astype(int)
     np.testing.assert_allclose(pixels, [(255,) * 3, (227, 127, 127), (200, 0, 0)], atol=1)
-
-
-def test_a_palette_with_a_transparent_colour_is_laid_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putdata([0, 1])

@@ -80,7 +80,6 @@ def test_details_come_with_both_maps_and_the_base_mesh(detailed, plain):
 
 
 def test_the_base_mesh_is_the_mesh_without_details(detailed, plain):
-    """Vertex by vertex; and the coefficients are the same."""
     base, without = load_mesh(detailed[0] / "base_mesh.ply"), load_mesh(plain[0] / "mesh.ply")
     np.testing.assert_array_equal(base.vertices, without.vertices)
     np.testing.assert_array_equal(base.visual.vertex_colors, without.visual.vertex_colors)
@@ -151,14 +150,15 @@ def test_from_the_file_alone_the_detailed_landmarks_reproject(detailed, plain):
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(tmp_path, options, says):
-    refused(reconstruct(tmp_path / "out", *options.split()), tmp_path, says)
+    refused(tmp_path / "out", says, *options.split())
 
 
-def refused(done, tmp_path: Path, says: str) -> None:
+def refused(out: Path, says: str, *options: str) -> None:
+    done = reconstruct(out, *options)
     assert done.exit_code == 2
     assert says in done.stderr
     assert done.stderr.strip().count("\n") == 0
-    assert not (tmp_path / "out").exists()
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
@@ -170,15 +170,14 @@ def refused(done, tmp_path: Path, says: str) -> None:
 )
 def test_a_unet_of_another_model_is_refused(tmp_path, metadata, says):
     path = write_unet(tmp_path / "other.safetensors", **metadata)
-    done = reconstruct(tmp_path / "out", "--augmented", "--unet", str(path))
-    refused(done, tmp_path, says)
+    refused(tmp_path / "out", says, "--augmented", "--unet", str(path))
 
 
 def test_a_unet_that_is_not_there_is_refused(tmp_path, monkeypatch):
     nowhere = replace(UNET_FILE, shipped=str(tmp_path / "none"))
     monkeypatch.setattr("facerecon_lib.networks.unet.UNET_FILE", nowhere)
     says = "none: there is no such offset U-Net; facerecon train augmented makes one"
-    refused(reconstruct(tmp_path / "out", "--augmented"), tmp_path, says)
+    refused(tmp_path / "out", says, "--augmented")
 
 
 def test_the_base_stands_in_the_light_that_the_unet_knows(tmp_path):

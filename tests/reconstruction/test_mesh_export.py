@@ -1,5 +1,7 @@
 """A mesh is written as PLY or GLB, whole or not at all."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -26,31 +28,20 @@ def test_an_exported_mesh_reads_back_in_millimetres(tmp_path, suffix):
 def test_ply_colours_are_srgb_and_glb_colours_linear_light(tmp_path):
     vertices = torch.eye(3)
     colors = torch.tensor([[0.0, 0.5, 1.0], [0.25, 1.5, -0.5], [0.02, 0.6, 0.8]])
-    stored = {
-        suffix: trimesh.load(
-            export_mesh(tmp_path / f"t.{suffix}", vertices, TRIANGLE, colors),
-            force="mesh",
-            process=False,
-        ).visual.vertex_colors
-        for suffix in ("ply", "glb")
-    }
-    assert stored["ply"].tolist() == [[0, 128, 255, 255], [64, 255, 0, 255], [5, 153, 204, 255]]
-    assert stored["glb"].tolist() == [[0, 55, 255, 255], [13, 255, 0, 255], [0, 81, 154, 255]]
-
-
-def test_a_mesh_without_colours_is_written_too(tmp_path):
-    path = export_mesh(tmp_path / "t.ply", torch.eye(3), TRIANGLE)
-    assert trimesh.load(path, process=False).vertices.shape == (3, 3)
+    for suffix, expected in (
+        ("ply", [[0, 128, 255, 255], [64, 255, 0, 255], [5, 153, 204, 255]]),
+        ("glb", [[0, 55, 255, 255], [13, 255, 0, 255], [0, 81, 154, 255]]),
+    ):
+        path = export_mesh(tmp_path / f"t.{suffix}", vertices, TRIANGLE, colors)
+        mesh = trimesh.load(path, force="mesh", process=False)
+        assert mesh.visual.vertex_colors.tolist() == expected
 
 
 def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = export_mesh(tmp_path / "t.ply", torch.eye(3), TRIANGLE)
+    path = export_mesh(tmp_path / "t.ply", torch.eye(3), TRIANGLE)  # without colours
+    assert trimesh.load(path, process=False).vertices.shape == (3, 3)
     before = path.read_bytes()
-
-    def broken(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(atomic.os, "replace", broken)
+    monkeypatch.setattr(atomic.os, "replace", mock.Mock(side_effect=OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         export_mesh(path, 2 * torch.eye(3), TRIANGLE)
     assert path.read_bytes() == before
