@@ -4,8 +4,7 @@
     python data_scripts/import_bfm.py made_up/01_MorphableModel.mat --expression made_up --out a.safetensors
     python data_scripts/import_bfm.py made_up/model2019_face12.h5 --out b.safetensors
 
-They try the importer where the models themselves are not at hand: what comes out has to be what
-went in. The .h5 needs h5py, and is left out without it.
+They try the importer without the models themselves: what comes out has to be what went in.
 """  # noqa: E501
 
 import json
@@ -50,10 +49,10 @@ class Truth:
         away = np.linalg.norm(self.mean - self.mean[self.landmarks[30]], axis=1)
         rim = np.flatnonzero((away > 95) & (model.regions["border"].numpy() > 0.5))
         around = self.faces[np.isin(self.faces, self.landmarks).any(1)]
-        free = np.setdiff1d(rim, around)
-        self.used = rng.permutation(np.setdiff1d(np.arange(len(away)), free[::3]))
-        near = away < 125  # and the triangles about the landmarks, as in the file that there is
-        near[around] = True
+        left_out = np.setdiff1d(rim, around)[::3]
+        self.used = rng.permutation(np.setdiff1d(np.arange(len(away)), left_out))
+        near = away < 125
+        near[around] = True  # the triangles about the landmarks, as in the real file
         self.front = np.flatnonzero(near[self.used])
 
 
@@ -71,13 +70,13 @@ def parts_2009(truth: Truth) -> dict[str, np.ndarray]:
     shape, shape_deviation = columns(truth.identity, 1000)
     colour, colour_deviation = columns(truth.albedo, 255)
     return {
-        "shapeMU": (1000 * truth.mean).reshape(-1, 1).astype(np.float32),
-        "shapePC": shape.astype(np.float32),
-        "shapeEV": shape_deviation[:, None].astype(np.float32),
-        "texMU": (255 * truth.tone).reshape(-1, 1).astype(np.float32),
-        "texPC": colour.astype(np.float32),
-        "texEV": colour_deviation[:, None].astype(np.float32),
-        "tl": (truth.faces[:, [0, 2, 1]] + 1).astype(np.float64),
+        "shapeMU": np.float32(1000 * truth.mean).reshape(-1, 1),
+        "shapePC": np.float32(shape),
+        "shapeEV": np.float32(shape_deviation[:, None]),
+        "texMU": np.float32(255 * truth.tone).reshape(-1, 1),
+        "texPC": np.float32(colour),
+        "texEV": np.float32(colour_deviation[:, None]),
+        "tl": np.float64(truth.faces[:, [0, 2, 1]] + 1),
         "segbin": np.ones((len(truth.mean), 4), np.uint8),
     }
 
@@ -116,15 +115,14 @@ def write_statismo(
     if landmarks is None:
         places = {n: reference[truth.landmarks[i]] + 0.3 for n, i in NAMED.items()}
         places |= {"center.chin.tip": reference[0], "left.lips.corner": np.full(3, 400.0)}
-        listed = [{"id": n, "coordinates": p.tolist()} for n, p in places.items()]
-        landmarks = json.dumps(listed)
+        landmarks = json.dumps([{"id": n, "coordinates": [*p]} for n, p in places.items()])
     with h5py.File(path, "w") as file:
         for name, (mean, basis) in parts.items():
             unit, deviation = columns(basis)
             model = file.create_group(f"{name}/model")
-            model["mean"] = mean.ravel().astype(np.float32)
-            model["pcaBasis"] = (unit * deviation if scaled else unit).astype(np.float32)
-            model["pcaVariance"] = (deviation**2).astype(np.float32)
+            model["mean"] = np.float32(mean.ravel())
+            model["pcaBasis"] = np.float32(unit * deviation if scaled else unit)
+            model["pcaVariance"] = np.float32(deviation**2)
             model["noiseVariance"] = np.zeros(1, np.float32)
             file[f"{name}/representer/cells"] = truth.faces.T.astype(np.int32)
             file[f"{name}/representer/points"] = reference.T.astype(np.float32)

@@ -3,8 +3,7 @@
     python tests/made_up_models/made_up_flame.py made_up/generic_model.pkl
     python data_scripts/import_flame.py made_up/generic_model.pkl --out flame.safetensors
 
-It tries the importer where FLAME itself is not at hand: what comes out has to be what went in.
-chumpy is not needed: a stand-in class of its name is pickled.
+It tries the importer without FLAME and chumpy themselves: what comes out has to be what went in.
 """
 
 import contextlib
@@ -56,12 +55,9 @@ class Python2Pickler(pickle._Pickler):
 
     def save_text(self, text) -> None:
         data = text.encode("latin1") if isinstance(text, str) else bytes(text)
-        if self.proto == 0:
-            self.write(b"S" + repr(data)[1:].encode() + b"\n")
-        elif len(data) < 256:
-            self.write(b"U" + struct.pack("<B", len(data)) + data)
-        else:
-            self.write(b"T" + struct.pack("<i", len(data)) + data)
+        code, size = (b"U", "<B") if len(data) < 256 else (b"T", "<i")
+        binary = code + struct.pack(size, len(data)) + data
+        self.write(binary if self.proto else b"S" + repr(data)[1:].encode() + b"\n")
         self.memoize(text)
 
     def save_global(self, obj, name=None) -> None:
@@ -72,18 +68,14 @@ class Python2Pickler(pickle._Pickler):
         self.write(f"c{module}\n{name or obj.__name__}\n".encode())
         self.memoize(obj)
 
-    def save_type(self, obj) -> None:
-        self.save_global(obj)
-
     dispatch[str] = dispatch[bytes] = save_text
-    dispatch[type] = save_type
+    dispatch[type] = save_global
 
 
 def python2(value, protocol: int = 2) -> bytes:
     """The pickle of a value as Python 2 wrote it."""
     file = io.BytesIO()
-    pickler = Python2Pickler(file, protocol, fix_imports=True)
-    pickler.dump(value)
+    Python2Pickler(file, protocol, fix_imports=True).dump(value)
     return file.getvalue()
 
 
@@ -125,11 +117,10 @@ def truth() -> dict:
     }
 
 
-def write(path: Path, changes: dict | None = None, protocol: int = 2) -> None:
+def write(path: Path) -> None:
     """generic_model.pkl as Python 2 wrote it, some parts as chumpy's objects."""
     with chumpy_stand_in() as ch:
-        values = truth() | {name: ch(truth()[name]) for name in CHUMPY} | (changes or {})
-        path.write_bytes(python2(values, protocol))
+        path.write_bytes(python2(truth() | {name: ch(truth()[name]) for name in CHUMPY}))
 
 
 def main(out: Annotated[Path, typer.Argument(help="The .pkl file to write.")]) -> None:
