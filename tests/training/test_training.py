@@ -65,8 +65,8 @@ def whole(tmp_path_factory):
 def test_a_run_leaves_an_encoder_that_says_where_it_comes_from(whole):
     out, result = whole
     encoder = load_encoder(out / "encoder.safetensors")
-    found = json.loads(encoder.metadata["settings"])
-    assert TrainSettings.from_json(found) == TINY
+    settings = json.loads(encoder.metadata["settings"])
+    assert TrainSettings.from_json(settings) == TINY
     assert (encoder.metadata["steps"], encoder.metadata["faces"]) == ("4", "8")
     assert json.loads(encoder.metadata["validation"]) == result.validation
     for name, value in result.network.state_dict().items():
@@ -216,9 +216,6 @@ def test_what_may_change_on_the_way():
     assert differences(photo, grey) == ['illumination "photo", not "grey"']
 
 
-# Photos -----------------------------------------------------------------------------------------
-
-
 def test_photos_are_trained_on_and_resumed_within_an_epoch(tmp_path, monkeypatch):
     shards = str(write_grey_photos(tmp_path / "shards"))
     balanced = loss_weights("base", "balanced")
@@ -255,9 +252,6 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(tmp_path, monkeypatch
     train(settings, tmp_path / "again", resume=True)
     assert taken == straight
     assert_same_end(tmp_path / "again", tmp_path / "whole")
-
-
-# Settings ---------------------------------------------------------------------------------------
 
 
 def test_full_is_the_report():
@@ -347,9 +341,6 @@ def test_what_is_not_installed_is_named_in_one_line(monkeypatch, module):
         make_fabric("cpu")
 
 
-# Data -------------------------------------------------------------------------------------------
-
-
 class Numbered:
     """Instead of faces, their numbers."""
 
@@ -366,9 +357,6 @@ def test_the_processes_share_out_what_one_would_take():
 
     assert taken(1) == taken(2) == taken(3) == [[*range(i, i + 6)] for i in (0, 6, 12)]
     assert taken(2, first_step=2)[0] == taken(1)[2]
-
-
-# Checkpoints ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -425,9 +413,6 @@ def test_another_face_model_is_refused(copied):
         file.write_text(json.dumps({**state, "face_model": "0" * 64}))
     with pytest.raises(CheckpointError, match="was trained with another face model"):
         train(TINY, copied, resume=True)
-
-
-# Logs -------------------------------------------------------------------------------------------
 
 
 def log_steps(log, *steps):

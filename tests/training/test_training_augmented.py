@@ -93,14 +93,14 @@ def whole(tmp_path_factory, tiny):
 def test_a_run_leaves_a_unet_that_says_what_it_is_for(whole, tiny, encoder_file):
     out, result, _ = whole
     unet = load_unet(out / "offset_unet.safetensors", MorphableModel.load(subdivision=0))
-    said = unet.metadata
+    metadata = unet.metadata
     settled = replace(tiny, albedo="monk")
-    assert AugmentedSettings.from_json(json.loads(said["settings"])) == settled
-    kind = {name: said[name] for name in ("albedo", "light", "space", "sampling")}
+    assert AugmentedSettings.from_json(json.loads(metadata["settings"])) == settled
+    kind = {name: metadata[name] for name in ("albedo", "light", "space", "sampling")}
     assert kind == dict(albedo="monk", light="photo", space="image", sampling="bilinear")
-    assert said["encoder_sha256"] == sha256_of(encoder_file)
-    assert (said["steps"], said["faces"]) == ("4", "8")
-    assert json.loads(said["validation"]) == result.validation
+    assert metadata["encoder_sha256"] == sha256_of(encoder_file)
+    assert (metadata["steps"], metadata["faces"]) == ("4", "8")
+    assert json.loads(metadata["validation"]) == result.validation
     assert not result.network.training
     for name, value in result.network.state_dict().items():
         assert torch.equal(value, unet.state_dict()[name])
@@ -143,9 +143,9 @@ def test_validation_has_base_and_augmented_which_are_one_before_training(whole):
         assert records[0][name] == records[0][f"base_{name}"] > 0
         assert records[2][name] != records[2][f"base_{name}"]
         assert records[2][f"base_{name}"] == records[0][f"base_{name}"]  # frozen
-    found = records[2]
-    line = f"step 4: held-out colours {found['photometric']:.4f} (base "
-    assert f"{line}{found['base_photometric']:.4f}), landmarks " in whole[2]
+    numbers = records[2]
+    line = f"step 4: held-out colours {numbers['photometric']:.4f} (base "
+    assert f"{line}{numbers['base_photometric']:.4f}), landmarks " in whole[2]
 
 
 def test_tensorboard_shows_faces_and_maps(whole):
@@ -220,9 +220,6 @@ def test_sigterm_says_how_to_go_on(tiny, tmp_path, monkeypatch):
     assert latest_checkpoint(tmp_path / "checkpoints").step == 2
 
 
-# It learns --------------------------------------------------------------------------------------
-
-
 def test_the_same_faces_again_and_again_come_nearer(tiny, tmp_path, monkeypatch):
     """Two faces by heart, on a base whose skin is too light: the texture map makes up for it."""
     dark = replace(tiny, encoder=None, albedo="light", illumination="known", learning_rate=2e-2)
@@ -230,20 +227,17 @@ def test_the_same_faces_again_and_again_come_nearer(tiny, tmp_path, monkeypatch)
     same = next(held_out_faces(dark, stage.scenes, 0, 1))
     monkeypatch.setattr(RenderedData, "batches", lambda self, step: itertools.repeat(same))
     settings = replace(dark, steps=10, clip_norm=300.0, ema=0.0, validate_every=10)
-    found = train(settings, tmp_path).validation
-    assert found["photometric"] < 0.95 * found["base_photometric"]
-    assert found["albedo_rgb"] < 0.85 * found["base_albedo_rgb"]
+    numbers = train(settings, tmp_path).validation
+    assert numbers["photometric"] < 0.95 * numbers["base_photometric"]
+    assert numbers["albedo_rgb"] < 0.85 * numbers["base_albedo_rgb"]
 
 
 @pytest.mark.slow
 def test_smoke_learns(tmp_path):
     result = train(AUGMENTED_PROFILES["smoke"], tmp_path)
-    found = result.validation
-    assert found["photometric"] < 0.8 * found["base_photometric"]
-    assert found["albedo_rgb"] < 0.85 * found["base_albedo_rgb"]
-
-
-# Variants ---------------------------------------------------------------------------------------
+    numbers = result.validation
+    assert numbers["photometric"] < 0.8 * numbers["base_photometric"]
+    assert numbers["albedo_rgb"] < 0.85 * numbers["base_albedo_rgb"]
 
 
 def test_a_light_skinned_basis_under_known_light_is_of_the_base_alone(tiny, tmp_path):
@@ -256,8 +250,8 @@ def test_a_light_skinned_basis_under_known_light_is_of_the_base_alone(tiny, tmp_
     base = stage.base_branch(batch)
     assert torch.equal(base.coefficients.lighting, batch.truth.lighting)
     train(settings, tmp_path)
-    said = load_unet(tmp_path / "offset_unet.safetensors").metadata
-    assert (said["albedo"], said["light"]) == ("light", "known")
+    metadata = load_unet(tmp_path / "offset_unet.safetensors").metadata
+    assert (metadata["albedo"], metadata["light"]) == ("light", "known")
 
 
 @pytest.mark.parametrize(
@@ -267,16 +261,16 @@ def test_other_maps_and_faces_are_trained_too(tiny, tmp_path, change):
     quick = replace(tiny, steps=1, validate_every=0, picture_every=0, ema=0.0, **change)
     result = train(quick, tmp_path)
     assert result.records[0]["loss"] > 0
-    said = load_unet(tmp_path / "offset_unet.safetensors").metadata
-    assert all(said[name] == value for name, value in change.items() if name != "wrinkles")
+    metadata = load_unet(tmp_path / "offset_unet.safetensors").metadata
+    assert all(metadata[name] == value for name, value in change.items() if name != "wrinkles")
 
 
 def test_a_unet_is_gone_on_with(whole, tiny, tmp_path):
     file = whole[0] / "offset_unet.safetensors"
     settings = replace(tiny, pretrained=str(file))
     stage = open_stage(settings, torch.device("cpu"))
-    given = stage.network(make_fabric("cpu")).state_dict()
-    assert all(torch.equal(value, given[name]) for name, value in weights(whole[0]).items())
+    start = stage.network(make_fabric("cpu")).state_dict()
+    assert all(torch.equal(value, start[name]) for name, value in weights(whole[0]).items())
     other = tmp_path / "other.safetensors"
     save_unet(other, DoubleHeadUNet(16, 3))
     with pytest.raises(UNetError, match="its width is 16, and 8 is asked for"):
@@ -291,8 +285,8 @@ def test_what_was_trained_is_what_the_branch_shows(whole, tiny, encoder_file):
         BaseBranch(load_encoder(encoder_file), stage.model, tiny.illumination),
     )
     batch = next(held_out_faces(tiny, stage.scenes, 0, 1))
-    found = stage.errors(branch(batch), batch)["photometric"].mean().item()
-    assert found == pytest.approx(whole[1].validation["photometric"], rel=1e-4)
+    numbers = stage.errors(branch(batch), batch)["photometric"].mean().item()
+    assert numbers == pytest.approx(whole[1].validation["photometric"], rel=1e-4)
 
 
 def test_photos_are_trained_on(tiny, tmp_path):
@@ -313,9 +307,6 @@ def test_photos_are_trained_on(tiny, tmp_path):
     }
     assert set(result.validation["terms"]) == set(settings.weights)
     assert "vertex_mm" in result.validation  # of the rendered ones
-
-
-# Refusals ---------------------------------------------------------------------------------------
 
 
 def test_resuming_with_another_encoder_is_refused(whole, tiny, tmp_path):
@@ -394,9 +385,6 @@ def test_settings_that_cannot_be_are_refused(tiny, tmp_path, change, message):
     assert not (tmp_path / "settings.json").exists()
 
 
-# Albedo bases of other names --------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
     """The model that ships, its bases under other names, and an encoder that is for it."""
@@ -422,9 +410,9 @@ def test_a_run_is_of_the_model_s_own_basis_whatever_it_is_called(imported, tiny,
     assert load_unet(file, model).metadata["albedo"] == "skin"
     with pytest.raises(UNetError, match="was trained on the albedo basis 'skin', not on 'pale'"):
         load_unet(file, MorphableModel.load(imported["face_model"], 0, "pale"))
-    assert found(replace(quick, albedo="skin"), tmp_path).step == 1
+    assert resumed(replace(quick, albedo="skin"), tmp_path).step == 1
     with pytest.raises(CheckpointError, match='albedo "skin", not "pale"'):
-        found(replace(quick, albedo="pale", illumination="free"), tmp_path)
+        resumed(replace(quick, albedo="pale", illumination="free"), tmp_path)
 
 
 def test_any_basis_of_the_model_is_taken_under_a_light_that_solves_for_it(imported, tiny):
@@ -449,13 +437,13 @@ def test_a_basis_that_the_model_lacks_is_refused_with_those_that_it_has(imported
     assert not any(tmp_path.iterdir())
 
 
-def found(settings, out):
+def resumed(settings, out):
     """What a resumed run goes on from."""
     stage = open_stage(settings, torch.device("cpu"))
     return find_run(out, stage.settings, stage, True)
 
 
-def made_old(file):
+def write_as_version_1(file):
     """Settings as they were written when any model's own basis was called "monk"."""
     written = json.loads(file.read_text())
     old = written.get("settings", written)
@@ -470,20 +458,21 @@ def test_runs_from_when_any_model_s_own_basis_was_called_monk_go_on(
     out = tmp_path / "shipped"
     shutil.copytree(whole[0], out)
     for file in (out / "settings.json", *(out / "checkpoints").glob("*/state.json")):
-        made_old(file)
-    for given in ({}, {"albedo": "monk"}):  # as the model that ships has it
-        assert found(chosen_settings(AugmentedSettings, out, given, resume=True), out).step == 4
+        write_as_version_1(file)
+    for values in ({}, {"albedo": "monk"}):  # as the model that ships has it
+        settings = chosen_settings(AugmentedSettings, out, values, resume=True)
+        assert resumed(settings, out).step == 4
     with pytest.raises(CheckpointError, match='albedo "monk", not "light"'):
-        found(replace(tiny, albedo="light", illumination="free"), out)
+        resumed(replace(tiny, albedo="light", illumination="free"), out)
     out = tmp_path / "imported"
     out.mkdir()
     write_settings(out, replace(tiny, **imported))
-    made_old(out / "settings.json")
+    write_as_version_1(out / "settings.json")
     settings = chosen_settings(AugmentedSettings, out, {}, resume=True)
-    assert found(settings, out) is None  # no checkpoint yet, and nothing against one
-    assert found(replace(settings, albedo="skin"), out) is None
+    assert resumed(settings, out) is None  # no checkpoint yet, and nothing against one
+    assert resumed(replace(settings, albedo="skin"), out) is None
     with pytest.raises(CheckpointError, match='albedo "skin", not "pale"'):
-        found(replace(settings, albedo="pale", illumination="free"), out)
+        resumed(replace(settings, albedo="pale", illumination="free"), out)
 
 
 def test_the_choices_of_settings_are_those_of_the_library():
@@ -495,9 +484,6 @@ def test_the_choices_of_settings_are_those_of_the_library():
     assert set(get_args(base["recognition"])) == {"none", *RECOGNITION_WEIGHTS}
     assert set(get_args(augmented["illumination"])) == set(LIGHTS)
     assert get_args(augmented["space"]) == SPACES
-
-
-# Profiles ---------------------------------------------------------------------------------------
 
 
 def test_full_is_the_report():

@@ -87,9 +87,6 @@ def one_line(text: str) -> str:
     return line
 
 
-# An object store --------------------------------------------------------------------------------
-
-
 class Store(http.server.SimpleHTTPRequestHandler):
     """Serves a folder, each answer `delay` seconds late; `fails` names a shard that is refused
     from the `after`-th time on that it is asked for."""
@@ -190,8 +187,6 @@ def test_shards_that_all_fail_leave_no_checkpoint(store, tmp_path):
     assert one_line(done.stderr).endswith("the server answers 403 Expired")
     assert latest_checkpoint(tmp_path / "run" / "checkpoints") is None
 
-
-# Two processes ----------------------------------------------------------------------------------
 
 # One process is given, in each step, the photos that the two would take.
 THE_SAME_PHOTOS = """
