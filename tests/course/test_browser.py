@@ -93,15 +93,10 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    """What the browser takes for its camera: the bundled photo, over and over."""
-    path = tmp_path_factory.mktemp("film") / "face.mjpeg"
-    path.write_bytes((ASSETS / "astronaut.jpg").read_bytes() * 3)
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser(film):
+def browser(tmp_path_factory):
+    """Its camera films the bundled photo, over and over."""
+    film = tmp_path_factory.mktemp("film") / "face.mjpeg"
+    film.write_bytes((ASSETS / "astronaut.jpg").read_bytes() * 3)
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     switches = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
     switches += ["--disable-background-networking", "--disable-component-update", "--disable-quic"]

@@ -115,9 +115,6 @@ def test_a_blank_is_blank(name):
     assert course.judge(blank, EXERCISES[name]).state == "blank"
 
 
-# --- the notebooks' own solutions and stubs
-
-
 @cache
 def solution_cells(tree: str) -> dict[str, tuple[list[str], str]]:
     """For each exercise of a tree: the sources of the code cells before its own, and its own."""

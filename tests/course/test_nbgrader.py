@@ -107,7 +107,6 @@ def test_a_perfect_a_half_right_and_a_blank_submission_get_full_part_and_no_mark
         }
         most = gradebook.find_assignment("03_lighting").max_score
     names = ("check-sh_basis", "check-shade", "hidden")
+    points = dict(perfect=(1, 2, 1), half=(1, 0, 1), blank=(0, 0, 0))
     assert most == 4
-    assert marks["perfect"] == dict(zip(names, (1, 2, 1), strict=True))
-    assert marks["half"] == dict(zip(names, (1, 0, 1), strict=True))
-    assert marks["blank"] == dict(zip(names, (0, 0, 0), strict=True))
+    assert marks == {who: dict(zip(names, got, strict=True)) for who, got in points.items()}

@@ -177,9 +177,6 @@ def test_elsewhere_the_camera_is_behind_its_button(capsys):
     assert "Take a picture" in capsys.readouterr().out
 
 
-# Files out --------------------------------------------------------------------------------------
-
-
 def test_a_file_is_made_at_the_click_and_saved_by_its_link(made):
     model, files = MorphableModel.load(subdivision=0), []
 

@@ -41,9 +41,7 @@ def rotation_matrix(attempt) -> str:
     hint = "It should send the nose, (0, 0, 1), to (1, 0, 0)."
     attempt.case(TURN, (quarter,), hint, expected=expected)
     vectors = 1.5 * normal(7, 3, seed=1)
-    hint = (
-        "Is K made of the unit axis, v divided by the angle, where the formula asks for the axis?"
-    )
+    hint = "Is K made of the unit axis, v / angle, where the formula asks for the axis?"
     attempt.case("rotation_matrix(v) for 7 random vectors", (vectors,), hint)
     far = F.normalize(vectors[:4], dim=-1) * torch.tensor([[3.1], [4.0], [6.0], [9.0]])
     attempt.case("rotation_matrix(v) for angles of 3.1 to 9 radians", (far,))
