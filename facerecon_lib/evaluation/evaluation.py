@@ -48,11 +48,10 @@ class Evaluation:
     """One number per face for every method and measure (MEASURES), in the order of `names`.
 
     NaN: not measured. recipe: the encoder's metadata. tones: Monk's, 1 to 10; tones_source:
-    "labels", or "estimates" from the skin that the encoder sees. light: that of the encoder's face.
-    detail: the augmented branch's U-Net, by name; offsets: its `tables.OFFSETS`. photos: whether a
-    table lists each face. scan_to_mesh: per method, mm over the points of all scans together.
-    recognition: the network F(); same_person: its usual distance of one person's photos; distances:
-    per method, of renderings (rows) to photos (columns). failures: why a photo has no result.
+    "labels", or "estimates" from the skin that the encoder sees. detail: the U-Net, by name;
+    offsets: its `tables.OFFSETS`. photos: whether a table lists each face. scan_to_mesh: per
+    method, mm over all scans together. recognition: F(); same_person: its usual distance of one
+    person's photos; distances: per method, of renderings (rows) to photos (columns).
     figure_batches: photos, and the encoder's faces, the augmented, the true, where there are any.
     """
 
@@ -121,10 +120,7 @@ class Evaluation:
         return _without_nan(content)
 
     def figure(self) -> Figure:
-        """The first FIGURE_FACES faces: photo, the encoder's face on it, its shape, the true shape.
-
-        With detail: the augmented face beside, and its shape.
-        """
+        """The first FIGURE_FACES faces: photo, faces laid on it, their shapes, the true shape."""
         on_photos = 1 if self.detail is None else 2
         rows = [row for batch in self.figure_batches for row in _panels(*batch, on_photos)]
         rows = rows[:FIGURE_FACES]

@@ -29,17 +29,9 @@ from ..networks.backbones import EncoderError
 from ..networks.face_networks import FaceNetwork
 from ..networks.recognition import face_features, feature_distance
 from ..rendering.synthesis import Face, pose_and_light, synthesise
+from . import surface
 from .evaluation import AUGMENTED, ENCODER, FIGURE_FACES, MEAN, POSED, Evaluation
 from .now_protocol import ScanError, now_errors, pooled
-from .surface import (
-    displacement_share_by_region,
-    even_share,
-    normal_error_degrees,
-    relief_error_mm,
-    relief_found,
-    rms_over_skin,
-    skin_area,
-)
 
 SCAN_POINTS = 4000
 
@@ -88,7 +80,7 @@ class Measurer:
             _append(evaluation.offsets, _offset_sizes(offsets, model))
             if truth is not None:
                 normals = vertex_normals(truth.vertices, model.faces)
-                share = relief_found(offsets.displacement, lacking, normals, model)
+                share = surface.relief_found(offsets.displacement, lacking, normals, model)
                 _append(evaluation.offsets, {"relief_found": share})
         for method, values in evaluation.values.items():
             _append(values, self._against_photo(method, faces[method], batch))
@@ -181,11 +173,11 @@ def _append(values: dict[str, list[float]], errors: dict[str, Tensor]) -> None:
 
 def _offset_sizes(offsets: VertexOffsets, model: MorphableModel) -> dict[str, Tensor]:
     """How large the offsets are, what of the texture is one colour, and where the skin moves."""
-    shares = displacement_share_by_region(offsets.displacement, model)
+    shares = surface.displacement_share_by_region(offsets.displacement, model)
     return {
-        "displacement_mm": rms_over_skin(offsets.displacement, model),
-        "texture": rms_over_skin(offsets.texture, model) / 3**0.5,
-        "texture_even": even_share(offsets.texture, model),
+        "displacement_mm": surface.rms_over_skin(offsets.displacement, model),
+        "texture": surface.rms_over_skin(offsets.texture, model) / 3**0.5,
+        "texture_even": surface.even_share(offsets.texture, model),
     } | {f"in {area}": share for area, share in shares.items()}
 
 
@@ -196,10 +188,10 @@ def _against_truth(face: Face, truth: Face) -> dict[str, Float[Tensor, " batch"]
         distance = vertex_error_mm(face.vertices, truth.vertices, align=how)
         errors[name] = distance.median(1).values
     skin = model.regions["skin"]
-    area = skin_area(model) * skin
-    angle = normal_error_degrees(face.vertices, truth.vertices, model.faces)
+    area = surface.skin_area(model) * skin
+    angle = surface.normal_error_degrees(face.vertices, truth.vertices, model.faces)
     errors["normal_deg"] = (angle * area).sum(1) / area.sum()
-    errors["relief_mm"] = relief_error_mm(face.vertices, truth.vertices, model)
+    errors["relief_mm"] = surface.relief_error_mm(face.vertices, truth.vertices, model)
     albedo = albedo_error(face.albedo.clamp(0, 1), truth.albedo.clamp(0, 1), skin)
     ita = albedo["ita"]
     return errors | {"albedo_rgb": albedo["rgb"], "ita_bias": ita, "ita": ita.abs()}

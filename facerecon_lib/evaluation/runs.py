@@ -28,8 +28,7 @@ from ..photos.reading import PhotoError, load_image
 from .evaluation import Evaluation
 from .measurer import Measurer
 
-Progress = Callable[[int], None]
-"""Called with the number of faces done."""
+Progress = Callable[[int], None]  # of the number of faces done
 
 
 def evaluate_rendered(

@@ -61,16 +61,11 @@ def scan_to_mesh_mm(
     faces: Int[Tensor, "face 3"],
     chunk: int = 512,
 ) -> Float[Tensor, "point"]:
-    """Distance of every scan point to the nearest point of the mesh's surface, in mm, as in NoW.
-
-    Exact and brute force: every point against every triangle, `chunk` points at a time.
-    """
-    corners = vertices[faces]
-    return torch.cat([_point_to_triangles(part, corners) for part in scan.split(chunk)])
+    """Distance of every scan point to the mesh's surface, in mm, by brute force, in chunks."""
+    return torch.cat([_point_to_triangles(part, vertices[faces]) for part in scan.split(chunk)])
 
 
 def _point_to_triangles(points: Tensor, corners: Tensor) -> Tensor:
-    """Least distance of each of (P, 3) points to (F, 3, 3) triangles."""
     a, b, c = corners.unbind(1)
     normal = torch.linalg.cross(b - a, c - a)
     area = (normal**2).sum(-1)
@@ -82,9 +77,8 @@ def _point_to_triangles(points: Tensor, corners: Tensor) -> Tensor:
         along = (offset * edge).sum(-1) / (edge**2).sum(-1).clamp_min(1e-30)
         nearest = offset - along.clamp(0, 1)[..., None] * edge
         best = torch.minimum(best, nearest.norm(dim=-1))
-        inside = inside & (
-            (torch.linalg.cross(edge.expand_as(offset), offset) * normal).sum(-1) >= 0
-        )
+        inner = torch.linalg.cross(edge.expand_as(offset), offset)
+        inside = inside & ((inner * normal).sum(-1) >= 0)
     height = ((p - a) * normal).sum(-1).abs() / area.clamp_min(1e-30).sqrt()
     return torch.where(inside, height, best).amin(1)
 
@@ -121,15 +115,13 @@ def test_the_nearest_points_are_those_of_brute_force():
     generator = torch.Generator().manual_seed(1)
     points = scan_of(true, 300) + 8 * torch.randn(300, 3, generator=generator)
     place, triangle = Surface(true, model().faces).nearest(points)
-    found = (points - place).norm(dim=1)
-    known = scan_to_mesh_mm(points, true, model().faces)
-    torch.testing.assert_close(found, known, rtol=0, atol=1e-4)
+    exact = scan_to_mesh_mm(points, true, model().faces)
+    torch.testing.assert_close((points - place).norm(dim=1), exact, rtol=0, atol=1e-4)
     a, b, c = true[model().faces[triangle]].unbind(1)
     area = torch.linalg.cross(b - a, c - a).norm(dim=1)
-    parts = [
-        torch.linalg.cross(x - place, y - place).norm(dim=1) for x, y in ((a, b), (b, c), (c, a))
-    ]
-    torch.testing.assert_close(sum(parts), area, rtol=1e-4, atol=1e-4)  # inside its triangle
+    a, b, c = a - place, b - place, c - place
+    parts = sum(torch.linalg.cross(x, y).norm(dim=1) for x, y in ((a, b), (b, c), (c, a)))
+    torch.testing.assert_close(parts, area, rtol=1e-4, atol=1e-4)  # inside its triangle
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -201,10 +193,8 @@ def test_no_small_turn_shift_or_scale_makes_the_sum_of_squares_less():
 
 
 def test_only_a_ball_around_the_middle_of_the_face_counts():
-    landmarks = torch.zeros(7, 3)
-    landmarks[0], landmarks[3] = torch.tensor([-45.0, 30, 0]), torch.tensor([45.0, 30, 0])
-    landmarks[1], landmarks[2] = torch.tensor([-15.0, 30, 0]), torch.tensor([15.0, 30, 0])
-    landmarks[4] = torch.tensor([0.0, -20, 0])
+    corners = [[-45.0, 30, 0], [-15, 30, 0], [15, 30, 0], [45, 30, 0]]
+    landmarks = torch.tensor([*corners, [0, -20, 0], [0, 0, 0], [0, 0, 0]])
     radius, centre = 1.4 * (90 + 50) / 2, torch.tensor([0.0, -20 + 0.3 * 50, 0])
     direction = torch.nn.functional.normalize(torch.randn(50, 3), dim=1)
     assert face_part(centre + 0.999 * radius * direction, landmarks).all()
@@ -231,12 +221,10 @@ def test_a_scan_is_spread_evenly_over_the_outside():
 
 
 def test_a_batch_gives_an_error_a_face_and_the_points_are_pooled():
-    true = torch.stack([random_face(1), random_face(2)])
-    errors = now_errors(model(), model().mean.double().expand_as(true), true, points=500)
-    alone = now_errors(model(), model().mean.double()[None], true[:1], points=500)
-    assert errors[0].mean == alone[0].mean
-    last = now_errors(model(), model().mean.double()[None], true[1:], points=500)
-    assert errors[1].mean == last[0].mean
+    true, mean = torch.stack([random_face(1), random_face(2)]), model().mean.double()
+    errors = now_errors(model(), mean.expand_as(true), true, points=500)
+    for one, error in zip(true, errors, strict=True):
+        assert error.mean == now_errors(model(), mean[None], one[None], points=500)[0].mean
     distances = torch.cat([e.distances for e in errors]).sort().values
     together = pooled(errors)
     assert together["median"] == distances[(len(distances) - 1) // 2]

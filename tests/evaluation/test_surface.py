@@ -96,8 +96,8 @@ def test_relief_sees_a_hill_and_no_turn_or_size(model):
 def test_what_is_found_of_the_relief_is_its_slope(model):
     normals = vertex_normals(model.mean[None], model.faces)
     wanted, elsewhere = bump(model, 8, 5.0), bump(model, 27, 5.0)
-    found = relief_found(0.4 * wanted + 0.7 * elsewhere, wanted, normals, model)
-    assert float(found) == pytest.approx(0.4, abs=0.02)
+    share = relief_found(0.4 * wanted + 0.7 * elsewhere, wanted, normals, model)
+    assert float(share) == pytest.approx(0.4, abs=0.02)
     assert float(relief_found(-wanted, wanted, normals, model)) == pytest.approx(-1, abs=1e-4)
     broad = 0.4 * wanted + 0.5 * normals  # a face that is larger all over has no relief
     assert float(relief_found(broad, wanted, normals, model)) == pytest.approx(0.4, abs=0.05)
@@ -169,11 +169,10 @@ def test_shares_know_no_size_and_lengths_do(size, seed):
     one, other = (displacement_share_by_region(v, model) for v in (moved, size * moved))
     for area in AREAS:
         torch.testing.assert_close(one[area], other[area], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(
-        rms_over_skin(size * moved, model), size * rms_over_skin(moved, model)
-    )
-    turned = moved @ axis_angle_to_matrix(torch.tensor([[0.1, 2.0, -0.4]])).transpose(1, 2)
-    torch.testing.assert_close(rms_over_skin(turned, model), rms_over_skin(moved, model))
+    length = rms_over_skin(moved, model)
+    torch.testing.assert_close(rms_over_skin(size * moved, model), size * length)
+    turned = moved @ axis_angle_to_matrix(torch.tensor([[0.1, 2.0, -0.4]])).mT
+    torch.testing.assert_close(rms_over_skin(turned, model), length)
 
 
 def test_one_colour_for_all_skin_is_told_from_spots(model):

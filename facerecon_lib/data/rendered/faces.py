@@ -34,18 +34,10 @@ from ...face.morphable_model import MorphableModel
 from ...face.shapes import expect
 from ...rendering.renderer import render
 from ...rendering.synthesis import landmark_vertices
+from . import scenes
 from .camera_effects import blur, jpeg, tone_curve
 from .counted_random import CountedRandom
 from .random_faces import random_coefficients, relief
-from .scenes import (
-    FAMILIES,
-    background,
-    before_face,
-    behind_face,
-    hair_colour,
-    hair_strands,
-    head_frame,
-)
 from .skin_details import DetailAtlas
 
 CROP_MARGIN = 1.3  # of photos.crop.align
@@ -74,8 +66,8 @@ class RenderedFaces:
     margin: float = CROP_MARGIN
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise ValueError(f"family {self.family!r}: expected {' or '.join(FAMILIES)}")
+        if self.family not in scenes.FAMILIES:
+            raise ValueError(f"family {self.family!r}: expected {' or '.join(scenes.FAMILIES)}")
         if self.size < 8 or self.size % 8:
             raise ValueError(f"size {self.size}: expected a multiple of 8, more than 0")
         if not self.margin > 0:
@@ -168,12 +160,14 @@ class RenderedFaces:
             return torch.where(mask > 0, image, 0.5), torch.ones_like(mask), albedo
         skin = (albedo * model.regions["skin"][:, None]).sum(1) / model.regions["skin"].sum()
         level = (sh_basis(numbers.fixed((0.0, 0.0, 1.0))) @ c.lighting)[:, 0]
-        frame = head_frame(c, self.size)
-        scene = background(numbers, self.size, self.family)
-        hair = hair_colour(numbers)[..., None, None] + 0.08 * hair_strands(numbers, frame)
-        scene = behind_face(numbers, frame, scene, (skin * level).clamp(0, 1), hair)
+        frame = scenes.head_frame(c, self.size)
+        scene = scenes.background(numbers, self.size, self.family)
+        hair = scenes.hair_colour(numbers)[..., None, None] + 0.08 * scenes.hair_strands(
+            numbers, frame
+        )
+        scene = scenes.behind_face(numbers, frame, scene, (skin * level).clamp(0, 1), hair)
         soft = blur(mask, torch.full_like(flat, 0.7), reach=2) * mask  # no cut-out edge
-        image, free = before_face(numbers, frame, torch.lerp(scene, image, soft), hair)
+        image, free = scenes.before_face(numbers, frame, torch.lerp(scene, image, soft), hair)
         return self._expose(image, numbers), (free > 0.5).float(), albedo
 
     def _expose(self, image: Tensor, numbers: CountedRandom) -> Tensor:

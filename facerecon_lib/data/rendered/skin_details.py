@@ -113,12 +113,10 @@ class DetailAtlas:
         rising = corner[1] + 2 + 0.9 * (u - corner[0] - 12).clamp(min=0)
         beard = torch.sigmoid((rising - v) / 4) * torch.sigmoid((78 - u) / 4)
         moustache = torch.sigmoid(6 * (spot(33, 0, -7, 13, 5) - 0.5))
-        return (
-            spot(44, -2, 4, 9, 3.5) * self.skin,
-            (spot(47, -1, -10, 11, 4) + 0.5 * spot(42, -2, -3, 4, 5)) * self.skin,
-            spot(54, 16, 30, 13, 12) * self.skin,
-            torch.maximum(beard, moustache) * self.skin,
-        )
+        lid, cheek = spot(44, -2, 4, 9, 3.5), spot(54, 16, 30, 13, 12)
+        below_eye = spot(47, -1, -10, 11, 4) + 0.5 * spot(42, -2, -3, 4, 5)
+        areas = (lid, below_eye, cheek, torch.maximum(beard, moustache))
+        return tuple(area * self.skin for area in areas)
 
     def draw(self, numbers: CountedRandom) -> FaceDetails:
         """The details of these faces."""

@@ -75,7 +75,7 @@ def _shortest(values: Tensor) -> list[list[float]]:
 
 
 class DamagedPhoto(FacereconError):
-    """An unusable photo in a shard. The message says why; the photo's name goes before it."""
+    """Why a photo in a shard is unusable; the photo's name goes before it."""
 
 
 class StoredPhoto(NamedTuple):
