@@ -183,7 +183,7 @@ def drawn_together(
             (expected, "expected", forms[0], GREEN),
             (got, "yours", forms[1], RED),
         ):
-            values = torch.as_tensor(values)
+            values = np.asarray(values)
             row = range(1, len(values) + 1), values
             xy = row if values.ndim == 1 else values.reshape(-1, values.shape[-1]).T[:2]
             axis.plot(*xy, form, color=colour, label=name)
