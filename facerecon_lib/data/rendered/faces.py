@@ -162,9 +162,8 @@ class RenderedFaces:
         level = (sh_basis(numbers.fixed((0.0, 0.0, 1.0))) @ c.lighting)[:, 0]
         frame = scenes.head_frame(c, self.size)
         scene = scenes.background(numbers, self.size, self.family)
-        hair = scenes.hair_colour(numbers)[..., None, None] + 0.08 * scenes.hair_strands(
-            numbers, frame
-        )
+        strands = scenes.hair_strands(numbers, frame)
+        hair = scenes.hair_colour(numbers)[..., None, None] + 0.08 * strands
         scene = scenes.behind_face(numbers, frame, scene, (skin * level).clamp(0, 1), hair)
         soft = blur(mask, torch.full_like(flat, 0.7), reach=2) * mask  # no cut-out edge
         image, free = scenes.before_face(numbers, frame, torch.lerp(scene, image, soft), hair)
