@@ -15,25 +15,12 @@ from torch import Tensor
 from ...face.coefficients import FaceCoefficients
 from ...face.measures import albedo_error
 from ...face.morphable_model import MorphableModel
-from ...pictures.faces import Picture, on_photo, show_face, to_uint8, turned
+from ...pictures.faces import Picture, on_photo, show_face, to_uint8
+from ...pictures.sheets import gallery
 from ...rendering.synthesis import synthesise
+from ..drawing import style
 from ..drawing.panels import error_view, shape_errors, shape_view, three_views
-from ..drawing.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    RED,
-    add_legend,
-    charts,
-    colour_bar,
-    curves,
-    fill,
-    font,
-    median_bar,
-    panels,
-    picture,
-    table,
-)
+from ..drawing.style import BLUE, GREEN, GREY, RED
 from .photo_fits import FaceLoss, PointLoss, Target
 
 Fits = Mapping[str, FaceCoefficients | None]  # None: the mean face
@@ -41,13 +28,14 @@ ERROR_MM = 4.0  # end of the colour scale of maps in mm
 
 
 def fit_rows(model: MorphableModel, image: Tensor, fits: Fits, title: str) -> Figure:
-    """Three views of each fit: in a row, or in a column where there are more than two fits."""
-    few = len(fits) < 3
-    shape = (len(fits), 3, 2.6) if few else (3, len(fits), 2.1)
-    figure, axes = panels(*shape, title=title, head=0.5)
-    for places, (name, c) in zip(axes if few else axes.T, fits.items(), strict=True):
-        names = (name, "its shape", "turned") if few else (name,)
-        fill(places, three_views(model, image, c), names)
+    """Three views of each fit: one fit's in a row, else a column per fit."""
+    one = len(fits) == 1
+    shape, others = (
+        ((1, 3, 2.6), ("its shape", "turned")) if one else ((3, len(fits), 2.1), ("", ""))
+    )
+    figure, axes = style.panels(*shape, title=title, head=0.5)
+    views = [view for c in fits.values() for view in three_views(model, image, c)]
+    style.fill(axes.T, views, [words for name in fits for words in (name, *others)])
     return figure
 
 
@@ -56,10 +44,10 @@ def monster_figure(
 ) -> Figure:
     """A loss that falls, and the face that it falls to."""
     title = "The loss falls, and the face becomes a monster"
-    figure, axes = panels(1, 4, size=2.7, title=title, head=0.6)
+    figure, axes = style.panels(1, 4, size=2.7, title=title, head=0.6)
     labels = dict(xlabel="step", ylabel="landmark loss, px", ylim=(0, None))
-    curves(axes[0, 0], {"loss": history}, colours=(RED,), **labels)
-    fill(axes[0, 1:], three_views(model, image, c), ("on the photo", "its shape", "turned"))
+    style.curves(axes[0, 0], {"loss": history}, colours=(RED,), **labels)
+    style.fill(axes[0, 1:], three_views(model, image, c), ("on the photo", "its shape", "turned"))
     return figure
 
 
@@ -72,8 +60,8 @@ def film_frames(model: MorphableModel, image: Tensor, states: Fits) -> list[Pict
         fit = on_photo(image, synthesise(model, c), size, fine=1)
         views = [to_uint8(photo[0]), fit, shape_view(model, c, 30, size=size)]
         frame = Image.fromarray(np.concatenate(views, 1))
-        style = dict(fill="white", stroke_width=2, stroke_fill="black", font=font(13))
-        ImageDraw.Draw(frame).text((size + 5, 3), name, **style)
+        form = dict(fill="white", stroke_width=2, stroke_fill="black", font=style.font(13))
+        ImageDraw.Draw(frame).text((size + 5, 3), name, **form)
         frames.append(np.asarray(frame))
     return frames + [frames[-1]] * 5
 
@@ -86,21 +74,21 @@ def step_panel(
     step: int,
 ) -> Picture:
     """The fit at one state: on the photo, turned, and where on its loss curves it is."""
-    size, c = 216, states[step]
+    size = 216
     chart = Image.new("RGB", (size, size), "white")
     pen = ImageDraw.Draw(chart)
     rows = (("pixel loss", "/ 1000", 1000, GREEN), ("landmark loss", "px", 1, RED))
     for i, (label, unit, factor, colour) in enumerate(rows):
-        top, height = 26 + i * size // 2, size // 2 - 40
-        losses = np.array([value[i] for value in values])
-        x = 10 + np.arange(len(losses)) / max(len(losses) - 1, 1) * (size - 20)
-        y = top + height * (1 - losses / losses.max())
-        pen.line([*zip(x.tolist(), y.tolist(), strict=True)], fill=colour, width=2)
-        pen.circle((float(x[step]), float(y[step])), 5, fill=colour)
+        losses = np.array(values)[:, i]
+        x = np.linspace(10, size - 10, len(losses))
+        y = 26 + i * size // 2 + (size // 2 - 40) * (1 - losses / losses.max())
+        places = [*zip(x.tolist(), y.tolist(), strict=True)]
+        pen.line(places, fill=colour, width=2)
+        pen.circle(places[step], 5, fill=colour)
         text = f"{label}: {factor * losses[step]:.1f} {unit}"
-        pen.text((10, top - 24), text, fill=colour, font=font(15))
-    fit = on_photo(image, synthesise(model, c), size, fine=1)
-    side = show_face(turned(model, c, 35), "shape", size, fine=1)
+        pen.text((10, 2 + i * size // 2), text, fill=colour, font=style.font(15))
+    fit = on_photo(image, synthesise(model, states[step]), size, fine=1)
+    side = shape_view(model, states[step], 35, size=size)
     return np.concatenate([fit, side, np.asarray(chart)], 1)
 
 
@@ -133,8 +121,7 @@ def ablation_table(
     axis.set_title("Every loss of every fit; 1 standard deviation is ordinary", fontsize=11)
     widths = [3.0 / wide] + [1.55 / wide] * len(columns)
     labels = dict(colLabels=["", *columns], colWidths=widths, loc="upper center")
-    drawn = table(axis, rows, 9.5, 1.55, **labels)
-    for (row, column), cell in drawn.get_celld().items():
+    for (row, column), cell in style.table(axis, rows, 9.5, 1.55, **labels).get_celld().items():
         if row == 0:
             cell.set_facecolor("#e8ecf1")
         if column == 0:
@@ -147,15 +134,14 @@ def truth_figure(model: MorphableModel, truth: FaceCoefficients, fits: Fits) -> 
     """Shape and skin error of each face (dots) and the median over faces (bars), a row per fit."""
     skin, true = model.regions["skin"], model.albedo(truth.albedo).clamp(0, 1)
     form = dict(sharey=True, width_ratios=[1.3, 1])
-    figure, (left, right) = charts(10.5, 0.9 + 0.46 * len(fits), 2, **form)
+    figure, (left, right) = style.charts(10.5, 0.9 + 0.46 * len(fits), 2, **form)
     places = range(len(fits))[::-1]
     for y, c in zip(places, fits.values(), strict=True):
-        mm = shape_errors(model, c, truth).median(1).values
         albedo = model.albedo_mean.expand_as(true) if c is None else model.albedo(c.albedo)
-        colour = GREY if c is None else BLUE
-        median_bar(left, y, mm, "{:.2f}", colour, 0.62)
         rgb = albedo_error(albedo.clamp(0, 1), true, skin)["rgb"]
-        median_bar(right, y, rgb, "{:.3f}", colour, 0.62)
+        mm, colour = shape_errors(model, c, truth).median(1).values, GREY if c is None else BLUE
+        style.median_bar(left, y, mm, "{:.2f}", colour, 0.62)
+        style.median_bar(right, y, rgb, "{:.3f}", colour, 0.62)
     left.set_yticks(places, list(fits))
     left.set(xlabel="vertex error, mm, after similarity alignment", title="Shape: priors buy most")
     right.set(xlabel="error of the skin's colour, of 1", title="Skin: only pixels tell")
@@ -171,37 +157,39 @@ def heat_figure(
     title: str,
 ) -> Figure:
     """The photo, the true shape, and each fit's error painted on it, mm."""
-    figure, axes = panels(len(faces), 2 + len(fits), size=2.15, title=title, head=0.5)
+    figure, axes = style.panels(len(faces), 2 + len(fits), size=2.15, title=title, head=0.5)
     for row, b in zip(axes, faces, strict=True):
         head = b == faces[0]
-        views = [to_uint8(image[b]), shape_view(model, truth[b])]
-        fill(row[:2], views, ("the photo", "the truth") if head else ())
-        for axis, (name, c) in zip(row[2:], fits.items(), strict=True):
+        images, names = [to_uint8(image[b]), shape_view(model, truth[b])], []
+        for name, c in fits.items():
             error = shape_errors(model, None if c is None else c[b], truth[b])[0]
-            words = f"{name}\n" * head + f"median {float(error.median()):.1f} mm"
-            picture(axis, error_view(model, truth[b], error, ERROR_MM), words)
-    colour_bar(figure, ERROR_MM, "distance to the true vertex, mm", ax=axes[:, -1], shrink=0.8)
+            images.append(error_view(model, truth[b], error, ERROR_MM))
+            names.append(f"{name}\n" * head + f"median {float(error.median()):.1f} mm")
+        style.fill(row, images, ["the photo" * head, "the truth" * head, *names])
+    label = "distance to the true vertex, mm"
+    style.colour_bar(figure, ERROR_MM, label, ax=axes[:, -1], shrink=0.8)
     return figure
 
 
 def sweep_figure(strengths: Sequence[float], errors: Tensor, fits: Tensor, mean: Tensor) -> Figure:
     """The priors' strength against millimetres (thin: each face) and against the landmark loss."""
-    figure, (left, right) = charts(9.5, 3.6, 2)
+    figure, (left, right) = style.charts(9.5, 3.6, 2)
     errors, fits = errors.cpu().numpy(), fits.cpu().numpy()
     left.plot(errors, color=BLUE, alpha=0.3, linewidth=1)
     title = "The truth: a valley between monster and mean"
     medians = {"fits, median": np.median(errors, 1)}
-    curves(left, medians, width=2.6, ylabel="vertex error, mm", ylim=(0, None), title=title)
+    labels = dict(ylabel="vertex error, mm", ylim=(0, None), title=title)
+    style.curves(left, medians, width=2.6, **labels)
     mean_mm = float(mean.median(1).values.median())
     left.axhline(mean_mm, color="0.4", linestyle=":", label="the mean face")
     title = "The loss: it only sees that the prior is in its way"
     labels = dict(ylabel="landmark loss, px", ylim=(0, None), title=title)
-    curves(right, {"loss": np.median(fits, 1)}, colours=(RED,), width=2.6, **labels)
+    style.curves(right, {"loss": np.median(fits, 1)}, colours=(RED,), width=2.6, **labels)
     for axis in (left, right):
         axis.set_xticks(range(len(strengths)), [f"{v:g}" for v in strengths])
         axis.set_xlabel("strength of the priors (1 = FIT_WEIGHTS)")
         axis.axvline(list(strengths).index(1), color="0.8", linewidth=1, zorder=0)
-    add_legend(left)
+    style.add_legend(left)
     return figure
 
 
@@ -210,12 +198,12 @@ def skins_figure(
 ) -> Figure:
     """In the picture, and out of its light."""
     title = "Above: nearly one picture. Below: three different people's skin"
-    figure, axes = panels(2, len(faces), size=2.35, title=title, head=0.5)
-    for column, (name, c), value in zip(axes.T, faces.items(), values, strict=True):
-        face = synthesise(model, c)
-        names = f"{name}\nEq. 4: {value:.1f} / 1000", "its skin, without light"
-        fill(column, [on_photo(image, face), show_face(face, "unlit", 220)], names)
-    return figure
+    views = [synthesise(model, c) for c in faces.values()]
+    images = [on_photo(image, face) for face in views]
+    images += [show_face(face, "unlit", 220) for face in views]
+    names = [f"{name}\nEq. 4: {v:.1f} / 1000" for name, v in zip(faces, values, strict=True)]
+    names += ["its skin, without light"] * len(views)
+    return gallery(images, names, title=title, columns=len(views), size=2.35)
 
 
 def disguise_figure(model: MorphableModel, target: Target, behind: Fits, without: Fits) -> Figure:
@@ -225,23 +213,21 @@ def disguise_figure(model: MorphableModel, target: Target, behind: Fits, without
         mm = float(shape_errors(model, c, without[name]).mean())
         images += [show_face(synthesise(model, c), "unlit", 220), shape_view(model, c)]
         names += [f"{name}:\nskin", f"{mm:.1f} mm from its fit\nwithout glasses"]
-    figure, axes = panels(1, len(images), size=2.55, title="Sunglasses are not a face", head=0.5)
-    fill(axes, images, names)
-    return figure
+    return gallery(images, names, title="Sunglasses are not a face", size=2.55)
 
 
 def align_figure(model: MorphableModel, truth: FaceCoefficients, fits: Fits) -> Figure:
     """Median vertex errors with the size free, and with the size as the fit says it is."""
     ways = {"similarity: turned, moved, scaled": BLUE, "rigid: turned and moved": "#b9cfe4"}
-    figure, axis = charts(10, 2.3)
+    figure, axis = style.charts(10, 2.3)
     for j, (label, colour) in enumerate(ways.items()):
         align = label.partition(":")[0]
         medians = [shape_errors(model, c, truth, align).median(1).values for c in fits.values()]
-        places = [-i - 0.38 * j for i in range(len(fits))]
         values = [float(np.median(mm.cpu())) for mm in medians]
+        places = [-i - 0.38 * j for i in range(len(fits))]
         drawn = axis.barh(places, values, 0.34, color=colour, label=label)
         axis.bar_label(drawn, fmt="%.2f", padding=3, fontsize=9)
     axis.set_yticks([-i - 0.19 for i in range(len(fits))], list(fits))
     axis.set(xlabel="median vertex error, mm", title="Whether the size counts makes a difference")
-    add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    style.add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -21,22 +21,10 @@ from ...face.morphable_model import MorphableModel
 from ...photos.crop import Crop
 from ...pictures.faces import on_photo, to_uint8
 from ...rendering.synthesis import synthesise
+from ..drawing import style
 from ..drawing.panels import error_view, shape_errors, shape_view
 from ..drawing.sliders import Curves, Picture, panel_row
-from ..drawing.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    add_legend,
-    charts,
-    colour_bar,
-    curves,
-    fill,
-    median_bar,
-    panels,
-    picture,
-    row_name,
-)
+from ..drawing.style import BLUE, GREEN, GREY
 
 State = tuple[int, FaceCoefficients, float]  # of a fit: steps, and the loss after them
 ERROR_MM = 5.0  # end of the colour scale of maps in mm
@@ -47,7 +35,7 @@ def errors_figure(
     errors: Mapping[str, Float[Tensor, " batch"]], tones: Tensor, title: str
 ) -> Figure:
     """Each face's mean error, one way beside the other, and the medians by skin tone."""
-    figure, (left, right) = charts(10.4, 3.4, 2, title=title, width_ratios=[1, 1.2])
+    figure, (left, right) = style.charts(10.4, 3.4, 2, title=title, width_ratios=[1, 1.2])
     (a, b), (before, after) = errors, errors.values()
     end = 1.08 * float(max(before.max(), after.max()))
     left.plot([0, end], [0, end], color="0.75", linewidth=1)
@@ -67,7 +55,7 @@ def errors_figure(
     right.set_xticks(range(len(groups)), names)
     right.set(ylabel="median error, mm", ylim=(0, 1.2 * right.get_ylim()[1]))
     right.set_title("By skin tone, 1 the lightest to 10", fontsize=10)
-    add_legend(right, loc="upper right", ncols=2)
+    style.add_legend(right, loc="upper right", ncols=2)
     return figure
 
 
@@ -75,17 +63,17 @@ def best_and_worst(model: MorphableModel, batch: FaceBatch, c: FaceCoefficients)
     """The faces with the least and the largest error: photo, answer, map of the error, truth."""
     errors = shape_errors(model, c, batch.truth)
     order = errors.mean(1).argsort().tolist()
-    figure, axes = panels(4, 6, size=1.55, title="The 3 best answers, and the 3 worst")
+    figure, axes = style.panels(4, 6, size=1.55, title="The 3 best answers, and the 3 worst")
     figure.set_size_inches(6 * 1.55 + 1.0, 4 * 1.55 + 0.6)
     for column, i in zip(axes.T, order[:3] + order[-3:], strict=True):
         truth = batch.truth[i]
         answer = on_photo(batch.image[i : i + 1], synthesise(model, c[i]), 200)
         images = [to_uint8(batch.image[i]), answer, shape_view(model, truth, size=200)]
         images.append(error_view(model, truth, errors[i], ERROR_MM, 200))
-        fill(column, images, [f"{float(errors[i].mean()):.1f} mm"])
+        style.fill(column, images, [f"{float(errors[i].mean()):.1f} mm"])
     for axis, name in zip(axes[:, 0], ("photo", "answer", "true shape", "error"), strict=True):
-        row_name(axis, name)
-    colour_bar(figure, ERROR_MM, "error, mm", ax=axes, shrink=0.4, aspect=16)
+        style.row_name(axis, name)
+    style.colour_bar(figure, ERROR_MM, "error, mm", ax=axes, shrink=0.4, aspect=16)
     return figure
 
 
@@ -109,9 +97,11 @@ def yaw_panels(
     def draw(axes) -> None:
         top = 1.15 * max(mean, float(mm.max()))
         title = "error, mm (dots: mean face)"
-        curves(axes[0], {"mm": mm}, yaws, title=title, xlabel="true yaw, °", ylim=(0, top))
+        style.curves(axes[0], {"mm": mm}, yaws, title=title, xlabel="true yaw, °", ylim=(0, top))
         title = "yaw: answer - truth, °"
-        curves(axes[1], {"off": off}, yaws, colours=(GREEN,), title=title, xlabel="true yaw, °")
+        style.curves(
+            axes[1], {"off": off}, yaws, colours=(GREEN,), title=title, xlabel="true yaw, °"
+        )
         for axis, level in zip(axes, (mean, 0), strict=True):
             axis.axhline(level, color=GREY, linestyle=":")
 
@@ -136,13 +126,13 @@ def starts_of_fits(
     """For each way to start a fit, the faces after some numbers of steps."""
     count = max(len(states) for states in runs.values())
     title = "The same descent from two starts: from the encoder, most of it is done"
-    figure, axes = panels(len(runs), count, size=2.1, title=title, head=0.6)
+    figure, axes = style.panels(len(runs), count, size=2.1, title=title, head=0.6)
     for row, (name, states) in zip(axes, runs.items(), strict=True):
         for axis, (steps, c, loss) in zip(row, states, strict=False):
             face = synthesise(model, c)
             error = float(landmark_error(face.landmarks("2d"), crop.landmarks)[0])
             words = f"{name}: {steps} steps\nlandmarks {error:.1%}, loss {loss:.1f}"
-            picture(axis, on_photo(crop.image, face), words)
+            style.picture(axis, on_photo(crop.image, face), words)
     return figure
 
 
@@ -150,14 +140,14 @@ def four_figure(
     model: MorphableModel, batch: FaceBatch, ways: Mapping[str, FaceCoefficients | None]
 ) -> Figure:
     """A dot per face and the median, for each way, in mm; and of the landmarks."""
-    figure, (left, right) = charts(10.4, 2.7, 2)
+    figure, (left, right) = style.charts(10.4, 2.7, 2)
     for i, c in enumerate(ways.values()):
         mm, colour = shape_errors(model, c, batch.truth).mean(1), GREY if c is None else BLUE
-        median_bar(left, i, mm, "{:.2f}", colour)
+        style.median_bar(left, i, mm, "{:.2f}", colour)
         if c is not None:
             points = synthesise(model, c).landmarks("2d")
             share = 100 * landmark_error(points, batch.landmarks)
-            median_bar(right, i, share, "{:.1f} %", colour)
+            style.median_bar(right, i, share, "{:.1f} %", colour)
     left.set_yticks(range(len(ways)), list(ways))
     right.set_yticks([])
     for axis in (left, right):

@@ -37,21 +37,10 @@ from ...pictures.faces import (
     to_uint8,
 )
 from ...rendering.synthesis import synthesise
+from ..drawing import style
 from ..drawing.light_balls import ball, ball_brightness
 from ..drawing.panels import shape_view
-from ..drawing.style import (
-    BLUE,
-    RED,
-    add_legend,
-    bars,
-    charts,
-    curves,
-    dots,
-    fill,
-    panels,
-    picture,
-    signed,
-)
+from ..drawing.style import BLUE, RED
 
 
 def first_screen(
@@ -63,7 +52,7 @@ def first_screen(
 ) -> Figure:
     """The photo; the encoder's face and the fit's, on the photo and turned; errors and times."""
     title = "One photo, two answers: looked at once, and fitted"
-    figure, axes = panels(1, 5, size=2.3, title=title, head=0.75)
+    figure, axes = style.panels(1, 5, size=2.3, title=title, head=0.75)
     ways = {
         f"the encoder\none look, {1000 * seconds['encoder']:.0f} ms": answer,
         f"the fit\n{len(fit.history)} steps, {seconds['fit']:.1f} s": fit.coefficients,
@@ -74,7 +63,7 @@ def first_screen(
         error = float(landmark_error(face.landmarks("2d"), crop.landmarks)[0])
         images += [on_photo(crop.image, face), shape_view(model, c, 35)]
         names += [f"{name}\nlandmarks off by {error:.1%}", "turned\n\n"]
-    fill(axes, images, names)
+    style.fill(axes, images, names)
     return figure
 
 
@@ -86,7 +75,7 @@ def faces_sheet(train: FaceBatch, held_out: FaceBatch) -> Figure:
     columns = 8
     rows = [len(train) // columns, len(held_out) // columns]
     size = columns * 1.2, sum(rows) * 1.2 + 0.8
-    figure, axes = charts(*size, rows=2, height_ratios=rows)
+    figure, axes = style.charts(*size, rows=2, height_ratios=rows)
     titles = (
         "Faces to learn from: lamps in a room, flat patterns behind (family 'train')",
         "Faces to be judged on: sky, ground and sun, checked patterns (family 'held-out')",
@@ -94,14 +83,16 @@ def faces_sheet(train: FaceBatch, held_out: FaceBatch) -> Figure:
     for axis, batch, n, title in zip(axes, (train, held_out), rows, titles, strict=True):
         photos = F.pad(batch.image[: n * columns], (6, 6, 6, 6), value=1.0)
         photos = photos.unflatten(0, (n, columns)).permute(2, 0, 3, 1, 4)
-        picture(axis, to_uint8(photos.flatten(3).flatten(1, 2)), title, 11)
+        style.picture(axis, to_uint8(photos.flatten(3).flatten(1, 2)), title, 11)
     return figure
 
 
 def anatomy(model: MorphableModel, batch: FaceBatch, index: int) -> Figure:
     """One face, and what is known of it."""
     one, truth = batch[index : index + 1], batch.truth[index]
-    figure, axes = panels(1, 6, size=2.0, head=0.5, title=f"All that is known of “{one.names[0]}”")
+    figure, axes = style.panels(
+        1, 6, size=2.0, head=0.5, title=f"All that is known of “{one.names[0]}”"
+    )
     red = one.image.new_tensor([0.9, 0.1, 0.2])[:, None, None]
     hidden = one.image + 0.75 * (1 - one.valid) * (red - one.image)
     images = {
@@ -114,14 +105,14 @@ def anatomy(model: MorphableModel, batch: FaceBatch, index: int) -> Figure:
         ),
         "its light, on a ball": ball(truth.lighting / ball_brightness(truth.lighting), 220),
     }
-    fill(axes, images.values(), images)
-    dots(axes[0, 1], one.landmarks[0], DETECTED, 9)
+    style.fill(axes, images.values(), images)
+    style.dots(axes[0, 1], one.landmarks[0], DETECTED, 9)
     return figure
 
 
 def relief_figure(model: MorphableModel, c: FaceCoefficients, keeps: Sequence[float]) -> Figure:
     """One face under several relief factors: as the crop sees it, and from the side."""
-    figure, axes = panels(2, len(keeps) + 1, size=2.15, head=0.5)
+    figure, axes = style.panels(2, len(keeps) + 1, size=2.15, head=0.5)
     figure.suptitle(
         "One camera, nearly one picture (above), and three very different heads (below)"
     )
@@ -131,10 +122,10 @@ def relief_figure(model: MorphableModel, c: FaceCoefficients, keeps: Sequence[fl
         fronts.append(paint_mesh(flat, model.faces, face.colours, 224))
         lens = "the crop's own 30° camera" if keep == 1 else f"{1 / keep:.0f} times as far away"
         names = f"{lens}\nrelief × {keep:.2f}", "from the side"
-        fill(column, [fronts[-1], _from_the_side(model, flat, c)], names)
+        style.fill(column, [fronts[-1], _from_the_side(model, flat, c)], names)
     apart = np.abs(fronts[0] / 255 - fronts[-1] / 255).mean(-1)
     words = "first minus last:\noutlines move a little"
-    drawn = picture(axes[0, -1], apart, words, cmap="viridis", vmax=0.5)
+    drawn = style.picture(axes[0, -1], apart, words, cmap="viridis", vmax=0.5)
     figure.colorbar(drawn, ax=axes[0, -1], shrink=0.75)
     axes[1, -1].axis("off")
     return figure
@@ -163,13 +154,13 @@ def apart_mm(model: MorphableModel, answer: Tensor, truth: Tensor) -> float:
 def split_figure(leaks: Mapping[str, float], errors: Mapping[str, float], mean: float) -> Figure:
     """How much of the test set's people training has seen, and how a memory does on them."""
     title = "A random split praises a memory that has learned nothing about faces"
-    figure, (left, right) = charts(9.6, 2.9, 2, title=title)
-    bars(left, leaks, "{:.0%}", height=0.55, xlim=(0, 1.2))
+    figure, (left, right) = style.charts(9.6, 2.9, 2, title=title)
+    style.bars(left, leaks, "{:.0%}", height=0.55, xlim=(0, 1.2))
     left.set_title("test photos whose person is in training")
     left.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
     most = 1.25 * max(mean, *errors.values())
     labels = dict(xlim=(0, most), xlabel="error of the shape, mm", yticks=[])
-    bars(right, errors, "{:.2f} mm", height=0.55, **labels)
+    style.bars(right, errors, "{:.2f} mm", height=0.55, **labels)
     right.axvline(mean, color="0.3", linestyle=":")
     right.text(mean, 0.5, "  the mean face, for all", fontsize=9, va="center", color="0.3")
     right.set_title("the memory's answer on test photos")
@@ -184,10 +175,12 @@ def starts_figure(
 ) -> Figure:
     """What untrained encoders answer, a row per encoder."""
     title = "Before the first step: a head of zeros starts at a face, random numbers do not"
-    figure, axes = panels(len(answers) + 1, len(photos), size=1.75, title=title, head=0.3)
-    fill(axes[0], map(to_uint8, photos))
+    figure, axes = style.panels(len(answers) + 1, len(photos), size=1.75, title=title, head=0.3)
+    style.fill(axes[0], map(to_uint8, photos))
     for row, c in zip(axes[1:], answers.values(), strict=True):
-        fill(row, [show_face(synthesise(model, c[i]), "lit", 200) for i in range(len(photos))])
+        style.fill(
+            row, [show_face(synthesise(model, c[i]), "lit", 200) for i in range(len(photos))]
+        )
     for axis, name in zip(axes[:, 0], ("photos", *answers), strict=True):
         axis.set_title(name, fontsize=10, loc="left")
     return figure
@@ -206,7 +199,7 @@ def scales_figure(
     gradients: Mapping[str, Mapping[str, float]], losses: Mapping[str, Sequence[float]]
 ) -> Figure:
     """Gradient lengths of each group, with and without scales; and a descent with either."""
-    figure, (left, right) = charts(10.4, 3.5, 2, width_ratios=[1.25, 1])
+    figure, (left, right) = style.charts(10.4, 3.5, 2, width_ratios=[1.25, 1])
     names = list(OUTPUT_SCALES)
     for i, ((label, values), colour) in enumerate(zip(gradients.items(), (RED, BLUE), strict=True)):
         places = np.arange(len(names)) + 0.4 * i - 0.2
@@ -214,11 +207,11 @@ def scales_figure(
     left.set(yscale="log", ylabel="length of the gradient")
     left.set_xticks(range(len(names)), names, rotation=28, ha="right", fontsize=9)
     left.set_title("How hard the loss pulls at each group of outputs")
-    add_legend(left)
+    style.add_legend(left)
     title = "Adam on the outputs, one learning rate for all"
     top = 1.1 * next(iter(losses.values()))[0]
     labels = dict(xlabel="step", ylabel="loss", ylim=(0, top), title=title)
-    curves(right, losses, colours=(RED, BLUE), width=2.4, **labels)
+    style.curves(right, losses, colours=(RED, BLUE), width=2.4, **labels)
     return figure
 
 
@@ -227,12 +220,12 @@ def scales_figure(
 
 def modes_figure(gram: Float[Tensor, "mode mode"]) -> Figure:
     """How far one standard deviation of each mode moves the face, and the matrix itself."""
-    figure, (left, right) = charts(10.4, 3.2, 2, width_ratios=[1.7, 1])
+    figure, (left, right) = style.charts(10.4, 3.2, 2, width_ratios=[1.7, 1])
     length = gram.diagonal().sqrt().numpy()
     left.bar(range(1, len(length) + 1), length, color=BLUE, width=0.8)
     left.set(xlabel="identity coefficient", ylabel="mm, root mean square over the skin")
     left.set_title("One standard deviation of each: not worth the same")
-    drawn = right.imshow(gram.numpy()[:24, :24], **signed(float(gram[1:, 1:].abs().max())))
+    drawn = right.imshow(gram.numpy()[:24, :24], **style.signed(float(gram[1:, 1:].abs().max())))
     right.set_title("G, its first 24 rows: mostly its diagonal", fontsize=10)
     figure.colorbar(drawn, ax=right, label="mm²", shrink=0.9)
     return figure
@@ -242,13 +235,13 @@ def gram_figure(
     long: Sequence[float], short: Sequence[float], times: Mapping[str, float]
 ) -> Figure:
     """Mean squared distances both ways, and what either costs."""
-    figure, (left, right) = charts(9.6, 3.2, 2)
+    figure, (left, right) = style.charts(9.6, 3.2, 2)
     left.plot([0, max(long)], [0, max(long)], color="0.75", linewidth=1)
     left.scatter(long, short, s=26, color=BLUE)
     left.set(xlabel="over all vertices, mm²", ylabel="through G, mm²")
     left.set_title("The same number, for pairs of faces")
     labels = dict(xscale="log", xlabel="ms for 64 faces, forward and backward")
-    bars(right, {name: 1000 * t for name, t in times.items()}, "{:.2f} ms", **labels)
+    style.bars(right, {name: 1000 * t for name, t in times.items()}, "{:.2f} ms", **labels)
     right.set_xlim(right.get_xlim()[0] / 2, right.get_xlim()[1] * 6)
     right.set_title("What it costs")
     return figure

@@ -22,19 +22,10 @@ from ...face.morphable_model import MorphableModel
 from ...fitting.objective import Objective
 from ...pictures.faces import on_photo, show_face, to_uint8
 from ...rendering.synthesis import synthesise
+from ..drawing import style
 from ..drawing.panels import shape_errors
 from ..drawing.sliders import Curves, Picture, panel_row
-from ..drawing.style import (
-    BLUE,
-    GREY,
-    RED,
-    add_legend,
-    charts,
-    curves,
-    fill,
-    panels,
-    row_name,
-)
+from ..drawing.style import BLUE, GREY, RED
 
 
 @dataclass(eq=False)
@@ -86,14 +77,14 @@ TERM_GROUPS = {
 def learning_figure(diary: Diary) -> Figure:
     """Each part of the weighted loss over the steps, on training faces and on held-out ones."""
     title = "What is learned, and for whom: faces trained on (blue), strangers (red)"
-    figure, axes = charts(10.4, 5.2, 3, 2, title)
+    figure, axes = style.charts(10.4, 5.2, 3, 2, title)
     for axis, (title, names) in zip(axes.flat, TERM_GROUPS.items(), strict=True):
         sums = {
             name: [sum(terms[n] for n in names) for terms in notes]
             for name, notes in diary.terms.items()
         }
         settings = dict(title=title, ylim=(0, None), legend=axis is axes[0, 0])
-        curves(axis, sums, diary.steps, colours=(BLUE, RED), width=2.2, **settings)
+        style.curves(axis, sums, diary.steps, colours=(BLUE, RED), width=2.2, **settings)
     for bottom in axes[-1]:
         bottom.set_xlabel("step")
     for left in axes[:, 0]:
@@ -103,15 +94,15 @@ def learning_figure(diary: Diary) -> Figure:
 
 def memory_figure(diaries: Mapping[str, Diary], mean_mm: float) -> Figure:
     """Loss and millimetres on training and held-out faces; a kind of line per pool of faces."""
-    figure, (left, right) = charts(10.4, 3.3, 2)
+    figure, (left, right) = style.charts(10.4, 3.3, 2)
     for (label, diary), form in zip(diaries.items(), ("--", "-"), strict=True):
         settings = dict(x=diary.steps, form=form, colours=(BLUE, RED), legend=False)
         losses = {f"{name}, {label}": diary.loss(name) for name in diary.sets}
-        curves(left, losses, **settings, title="Loss: the gap is the memory", ylabel="loss")
+        style.curves(left, losses, **settings, title="Loss: the gap is the memory", ylabel="loss")
         mm = {name: diary.mm(name) for name in diary.sets}
         title = "Millimetres: strangers gain nothing"
-        curves(right, mm, **settings, title=title, ylabel="vertex error, mm")
-    add_legend(left, fontsize=8.5)
+        style.curves(right, mm, **settings, title=title, ylabel="vertex error, mm")
+    style.add_legend(left, fontsize=8.5)
     right.axhline(mean_mm, color=GREY, linestyle=":")
     steps = max((diary.steps for diary in diaries.values()), key=max)
     words = "dotted: the mean face, on strangers"
@@ -125,16 +116,16 @@ def strip_figure(diary: Diary, faces: Mapping[str, Sequence[int]], steps: Sequen
     """Photos and the faces answered at some steps, rows of both sets."""
     rows = [(name, i) for name, several in faces.items() for i in several]
     title = "The answer while it learns: faces it trains on, and strangers"
-    figure, axes = panels(len(rows), len(steps) + 2, size=1.72, title=title, head=0.25)
+    figure, axes = style.panels(len(rows), len(steps) + 2, size=1.72, title=title, head=0.25)
     head = ["the photo", *(f"step {step}" for step in steps), "the truth"]
     for row, (name, i) in zip(axes, rows, strict=True):
         batch, states = diary.sets[name], diary.states[name]
         answers = [states[diary.steps.index(step)][i] for step in steps]
         views = [synthesise(diary.model, c) for c in (*answers, batch.truth[i])]
         images = [to_uint8(batch.image[i]), *(show_face(view, "lit", 200) for view in views)]
-        fill(row, images, head)
+        style.fill(row, images, head)
         head = ()
-        row_name(row[0], name)
+        style.row_name(row[0], name)
     return figure
 
 
@@ -144,7 +135,7 @@ def step_panels(diary: Diary, faces: Mapping[str, int]) -> Callable[[int], Pictu
     def draw(axes) -> None:
         losses = {name: diary.loss(name) for name in faces}
         settings = dict(title="loss", xlabel="step", ylim=(0, None), legend=dict(loc="lower left"))
-        curves(axes[0], losses, diary.steps, **settings, colours=(BLUE, RED))
+        style.curves(axes[0], losses, diary.steps, **settings, colours=(BLUE, RED))
 
     plot = Curves(draw, 1, (250, 186))
 
@@ -164,15 +155,15 @@ def step_panels(diary: Diary, faces: Mapping[str, int]) -> Callable[[int], Pictu
 def log_figure(records: Sequence[Mapping], title: str) -> Figure:
     """The loss of a run's log, and the shares of its terms."""
     notes = [r for r in records if r["kind"] == "train"]
-    figure, (left, right) = charts(9.6, 2.9, 2, title=title)
+    figure, (left, right) = style.charts(9.6, 2.9, 2, title=title)
     steps = [r["step"] for r in notes]
     settings = dict(xlabel="step", ylabel="loss", ylim=(0, None), title="log.jsonl: the loss")
-    curves(left, {"loss": [r["loss"] for r in notes]}, steps, "o-", **settings)
+    style.curves(left, {"loss": [r["loss"] for r in notes]}, steps, "o-", **settings)
     names = sorted(notes[-1]["shares"], key=lambda n: -notes[0]["shares"][n])
     names = [n for n in names if max(r["shares"][n] for r in notes) > 0.01]
     heights = [[r["shares"][n] for r in notes] for n in names]
     colours = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.95, len(names)))
     right.stackplot(steps, heights, labels=names, colors=colours)
     right.set(xlabel="step", ylim=(0, 1), title="each term's share of it")
-    add_legend(right, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    style.add_legend(right, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
