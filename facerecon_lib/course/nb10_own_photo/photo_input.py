@@ -11,6 +11,7 @@ Notebook 10.
 """
 
 import base64
+import binascii
 import html
 import sys
 import uuid
@@ -125,7 +126,11 @@ class ChosenPhoto:
             return self._refuse(answer[7:300])
         if not answer.startswith("data:image/"):
             return self._refuse("the camera gave no picture")
-        return self.take(base64.b64decode(answer.partition(",")[2]), "the camera's picture")
+        try:
+            picture = base64.b64decode(answer.partition(",")[2], validate=True)
+        except binascii.Error:
+            picture = b""
+        return self.take(picture, "the camera's picture")
 
     def take_uploaded(self, value: tuple | dict) -> bool:
         """The same of the `value` of an ipywidgets.FileUpload, as version 7 or 8 has it."""
