@@ -8,12 +8,8 @@ from torch import Tensor
 from ...pictures.sheets import gallery
 from ...rendering.rasterizer import rasterize
 from ..checks import exercise_check
-from ..compare import agree, close, same_gradients, same_length, seeded
+from ..compare import same_length, seeded, uniform
 from .figures import face_colours, ndc_maps, pixel_centres, squared_distance
-
-AXES_PF = ("point", "triangle")
-AXES_PFW = ("point", "triangle", "weight")
-
 
 # Barycentric weights ----------------------------------------------------------------------------
 
@@ -37,17 +33,12 @@ def _barycentric(points: Tensor, triangles: Tensor) -> Tensor:
 
 def _triangles(count: int, seed: int) -> Tensor:
     """Random ones in NDC, of either orientation, none of them a sliver."""
-    draw = seeded(seed)
-    found = []
-    while len(found) < count:
-        triangle = torch.rand(3, 2, generator=draw) * 1.8 - 0.9
-        if _area(*triangle).abs() > 0.3:
-            found.append(triangle)
-    return torch.stack(found)
+    some = uniform(20 * count, 3, 2, seed=seed) * 1.8 - 0.9
+    return some[_area(*some.unbind(1)).abs() > 0.3][:count]
 
 
 def _points(count: int, seed: int) -> Tensor:
-    return torch.rand(count, 2, generator=seeded(seed)) * 2 - 1
+    return uniform(count, 2, seed=seed) * 2 - 1
 
 
 def _unsigned(points, triangles):
@@ -58,10 +49,9 @@ def _unsigned(points, triangles):
 @exercise_check(
     stand_in=_barycentric,
     mistakes={
-        "For 3 points and 1 triangle expected shape (3, 1, 3): point, triangle, weight; got "
-        "(3, 3). Keep the axis of triangles even where there is only one.": lambda p, t: (
-            _barycentric(p, t).squeeze(1)
-        ),
+        "For 3 points and 1 triangle expected shape (3, 1, 3): point, triangle, weight; got (3, "
+        "3). Keep the axis of triangles even where there is only "
+        "one.": lambda p, t: _barycentric(p, t).squeeze(1),
         "The point (-1, 0.25) lies outside of the triangle (0, 0), (2, 0), (0, 1), yet all three "
         "of your weights are 0 or more there. Signed areas make one of them negative: that is how "
         "a rasterizer knows. Is there an abs() or a clamp too many?": (
@@ -71,54 +61,30 @@ def _unsigned(points, triangles):
             lambda p, t: _barycentric(p, t).clamp(0, 1),
         ),
     },
+    axes=("point", "triangle", "weight"),
 )
 def barycentric(attempt):
     triangle = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]]])
-    for what, point, corners, expected, hint in (
-        (
-            "a triangle's own corners (one row per corner)",
-            triangle[0],
-            triangle,
-            torch.eye(3)[:, None],
-            "At corner a the weights are (1, 0, 0), at b (0, 1, 0), at c (0, 0, 1).",
-        ),
-        (
-            "the middle (a + b + c) / 3",
-            triangle.mean(1),
-            triangle,
-            torch.full((1, 1, 3), 1 / 3),
-            "The middle weighs all three corners alike, whatever the triangle's size.",
-        ),
-        (
-            "that triangle listed the other way round (clockwise)",
-            torch.tensor([[0.5, 0.25]]),
-            triangle[:, [0, 2, 1]],
-            torch.tensor([[[0.5, 0.25, 0.25]]]),
-            "Inside, weights are positive for either orientation: numerator and denominator "
-            "change sign together, if both are signed.",
-        ),
-    ):
-        got = attempt(point, corners)
-        close(f"barycentric of {what}", got, expected, axes=AXES_PFW, hint=hint)
-    outside, what = torch.tensor([[-1.0, 0.25]]), "barycentric of a point outside"
-    agree(what, attempt, outside, triangle, axes=AXES_PFW)
-    for points, faces, seed in ((7, 4, 0), (3, 9, 1), (4, 4, 2), (1, 2, 3)):
-        p, t = _points(points, seed), _triangles(faces, seed)
-        what = f"barycentric of {points} points and {faces} triangles"
-        agree(what, attempt, p, t, axes=AXES_PFW, atol=1e-4)
-    _same_triangle_gradient("barycentric", attempt, 5)
-    return "weights agree inside, outside and for both orientations, and so do their gradients"
-
-
-def _same_triangle_gradient(name: str, attempt, points: int, *more: float) -> None:
-    p, t = _points(points, points - 1), _triangles(3, points - 1)
-    same_gradients(
-        name,
-        attempt,
-        {"triangles": t},
-        call=lambda function, corners: function(p, corners, *more),
-        atol=1e-4,
+    what = "barycentric of a triangle's own corners (one row per corner)"
+    hint = "At corner a the weights are (1, 0, 0), at b (0, 1, 0), at c (0, 0, 1)."
+    attempt.case(what, (triangle[0], triangle), hint, expected=torch.eye(3)[:, None])
+    what, third = "barycentric of the middle (a + b + c) / 3", torch.full((1, 1, 3), 1 / 3)
+    hint = "The middle weighs all three corners alike, whatever the triangle's size."
+    attempt.case(what, (triangle.mean(1), triangle), hint, expected=third)
+    what = "barycentric of that triangle listed the other way round (clockwise)"
+    hint = (
+        "Inside, weights are positive for either orientation: numerator and denominator "
+        "change sign together, if both are signed."
     )
+    inputs = torch.tensor([[0.5, 0.25]]), triangle[:, [0, 2, 1]]
+    attempt.case(what, inputs, hint, expected=torch.tensor([[[0.5, 0.25, 0.25]]]))
+    attempt.case("barycentric of a point outside", (torch.tensor([[-1.0, 0.25]]), triangle))
+    for points, faces, seed in ((7, 4, 0), (3, 9, 1), (4, 4, 2), (1, 2, 3)):
+        what = f"barycentric of {points} points and {faces} triangles"
+        attempt.case(what, (_points(points, seed), _triangles(faces, seed)), atol=1e-4)
+    p, t = _points(5, 4), _triangles(3, 4)
+    attempt.gradients("barycentric", {"triangles": t}, call=lambda f, t: f(p, t), atol=1e-4)
+    return "weights agree inside, outside and for both orientations, and so do their gradients"
 
 
 # The z-buffer -----------------------------------------------------------------------------------
@@ -128,11 +94,8 @@ def _rasterize_hard(
     verts: Tensor, faces: Tensor, height: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     fragments = rasterize(verts[None], faces, (height, width))
-    return (
-        fragments.pix_to_face[0, ..., 0],
-        fragments.zbuf[0, ..., 0],
-        fragments.bary_coords[0, ..., 0, :],
-    )
+    found = fragments.pix_to_face, fragments.zbuf, fragments.bary_coords
+    return tuple(x[0, :, :, 0] for x in found)
 
 
 def _soup(seed: int, vertices: int, faces: int) -> tuple[Tensor, Tensor]:
@@ -140,24 +103,16 @@ def _soup(seed: int, vertices: int, faces: int) -> tuple[Tensor, Tensor]:
     draw = seeded(seed)
     verts = torch.rand(vertices, 3, generator=draw) * 2.2 - 1.1
     verts[:, 2] = torch.rand(vertices, generator=draw) * 3.5 + 1.5
-    found = []
-    while len(found) < faces:
-        face = torch.randperm(vertices, generator=draw)[:3]
-        if _area(*verts[face][:, :2]).abs() > 0.15:
-            found.append(face)
-    return verts, torch.stack(found)
+    some = torch.stack([torch.randperm(vertices, generator=draw)[:3] for _ in range(20 * faces)])
+    large = _area(*verts[some][..., :2].unbind(1)).abs() > 0.15
+    return verts, some[large][:faces]
 
 
 def _compared(got: Tensor, expected: Tensor):
-    differs = got != expected
-    count = int(expected.max()) + 1
-    shown = torch.where((got >= -1) & (got < count), got, -1)
-    return gallery(
-        [face_colours(expected), face_colours(shown), differs.numpy()],
-        ["expected", "yours", "black: different"],
-        title="pix_to_face, one colour per triangle",
-        cmap="Greys",
-    )
+    shown = torch.where((got >= -1) & (got <= expected.max()), got, -1)
+    sheets = [face_colours(expected), face_colours(shown), (got != expected).numpy()]
+    titles = ["expected", "yours", "black: different"]
+    return gallery(sheets, titles, title="pix_to_face, one colour per triangle", cmap="Greys")
 
 
 def painter(
@@ -217,11 +172,8 @@ def _culled(verts, faces, height, width):
     stand_in=_rasterize_hard,
     mistakes={
         "Your picture is mirrored: +x in NDC is the left of the picture and +y its top, as "
-        "pixel_centres says. Rows and columns follow from it alone.": (
-            stretched(-1, 1, 1),
-            stretched(1, -1, 1),
-            stretched(-1, -1, 1),
-        ),
+        "pixel_centres says. Rows and columns follow from it "
+        "alone.": (stretched(-1, 1, 1), stretched(1, -1, 1), stretched(-1, -1, 1)),
         "Where no triangle is, -1 is expected in all three: pix_to_face, zbuf and bary.": (
             where_empty(zbuf=0.0, bary=0.0),
             where_empty(zbuf=math.inf, bary=math.inf),
@@ -238,46 +190,40 @@ def _culled(verts, faces, height, width):
             painter(nearer=lambda z, old: old > 1e9),
         ),
     },
+    parts={
+        "pix_to_face": dict(axes=("row", "column"), picture=_compared),
+        "zbuf": dict(axes=("row", "column"), atol=1e-4),
+        "bary": dict(axes=("row", "column", "weight"), atol=1e-4),
+    },
 )
 def rasterize_hard(attempt):
     # One triangle in the picture's upper left, counterclockwise for the viewer
     verts = torch.tensor([[0.9, 0.9, 2.0], [0.85, -0.4, 2.0], [-0.4, 0.86, 2.0]])
     face = torch.tensor([[0, 1, 2]])
-    _same_fragments("one triangle, 8 by 8", attempt, verts, face, 8, 8)
+    _same_fragments(attempt, "one triangle, 8 by 8", (verts, face, 8, 8))
     what = "the same triangle, its corners listed the other way round"
-    _same_fragments(what, attempt, verts, face.flip(1), 8, 8)
+    _same_fragments(attempt, what, (verts, face.flip(1), 8, 8))
     # Two that cover one another wholly, the nearer one second, then first
     square = torch.tensor([[0.9, 0.9], [0.9, -1.83], [-1.77, 0.9]])
     near, far = (torch.cat([square, torch.full((3, 1), z)], 1) for z in (2.0, 3.0))
+    faces = torch.tensor([[0, 1, 2], [3, 4, 5]])
     for order, words in (((far, near), "second"), ((near, far), "first")):
-        both, faces = torch.cat(order), torch.tensor([[0, 1, 2], [3, 4, 5]])
-        _same_fragments(f"two triangles, the nearer listed {words}", attempt, both, faces, 6, 6)
-    for seed, vertices, count, size in (
-        (0, 9, 6, (14, 14)),
-        (1, 12, 10, (9, 16)),
-        (2, 8, 7, (15, 8)),
-    ):
-        label = f"{count} triangles that pass through one another, {size[0]} by {size[1]}"
-        _same_fragments(label, attempt, *_soup(seed, vertices, count), *size)
+        what = f"two triangles, the nearer listed {words}"
+        _same_fragments(attempt, what, (torch.cat(order), faces, 6, 6))
+    for seed, vertices, count, h, w in ((0, 9, 6, 14, 14), (1, 12, 10, 9, 16), (2, 8, 7, 15, 8)):
+        what = f"{count} triangles that pass through one another, {h} by {w}"
+        _same_fragments(attempt, what, (*_soup(seed, vertices, count), h, w))
     verts, faces = _soup(3, 8, 5)
     for i, name in ((1, "zbuf"), (2, "bary")):
-        same_gradients(
-            f"rasterize_hard's {name}",
-            attempt,
-            {"verts": verts},
-            call=lambda function, leaf, i=i: function(leaf, faces, 10, 10)[i],
-            atol=1e-3,
-        )
+        one = dict(call=lambda function, *inputs, i=i: function(*inputs)[i], atol=1e-3)
+        attempt.gradients(f"rasterize_hard's {name}", {"verts": verts}, faces, 10, 10, **one)
     return "triangles, depths and weights are the library's, in square and oblong pictures"
 
 
-def _same_fragments(label: str, attempt, *arguments: object) -> None:
-    got, expected = attempt(*arguments), _rasterize_hard(*arguments)
+def _same_fragments(attempt, label: str, inputs: tuple) -> None:
+    got, expected = attempt(*inputs), _rasterize_hard(*inputs)
     same_length(f"rasterize_hard of {label}", got, expected)
-    axes = ("row", "column", "weight")
-    close(f"pix_to_face of {label}", got[0], expected[0], axes=axes[:2], picture=_compared)
-    close(f"zbuf of {label}", got[1], expected[1], axes=axes[:2], atol=1e-4)
-    close(f"bary of {label}", got[2], expected[2], axes=axes, atol=1e-4)
+    attempt.close(label, got, expected)
 
 
 # Coverage ---------------------------------------------------------------------------------------
@@ -317,13 +263,11 @@ def _coverages_compared(triangle: Tensor, attempt, sigma: float):
         "Your coverage is below a half inside of the triangle and above outside of it: the sign is "
         "turned round.": lambda *arguments: 1 - _coverage(*arguments),
         "The same triangle with its corners listed the other way round gets another coverage. "
-        "Clockwise or not must not matter: `barycentric` sees to that.": soft(
-            inside=lambda p, t: (areas(p, t) >= 0).all(-1)
-        ),
+        "Clockwise or not must not matter: `barycentric` sees to "
+        "that.": soft(inside=lambda p, t: (areas(p, t) >= 0).all(-1)),
         "Your coverage never exceeds a half: inside, the distance counts as positive, so that deep "
-        "inside it goes to 1. `barycentric` tells which side a point is on.": soft(
-            inside=lambda p, t: torch.zeros(len(p), len(t), dtype=torch.bool)
-        ),
+        "inside it goes to 1. `barycentric` tells which side a point is "
+        "on.": soft(inside=lambda p, t: torch.zeros(len(p), len(t), dtype=torch.bool)),
         "Your coverage is 0 or 1 everywhere: that is the hard rasterizer.": lambda p, t, sigma: (
             (_barycentric(p, t) >= 0).all(-1).to(p)
         ),
@@ -331,38 +275,31 @@ def _coverages_compared(triangle: Tensor, attempt, sigma: float):
             scaled=lambda squared, sigma: squared.sqrt() / sigma
         ),
     },
+    axes=("point", "triangle"),
 )
 def coverage(attempt):
     triangle = torch.tensor([[[0.8, -0.6], [-0.8, -0.6], [0.0, 0.8]]])
-    drawn = dict(axes=AXES_PF, picture=lambda *_: _coverages_compared(triangle, attempt, 0.02))
+    drawn = dict(picture=lambda *_: _coverages_compared(triangle, attempt, 0.02))
     points = torch.tensor([[0.0, -0.5], [0.0, -0.7], [0.0, -0.6], [0.1, -0.2], [0.9, 0.2]])
     beyond = torch.tensor([[1.2, -0.6], [-1.1, -0.7], [0.0, 1.2], [0.3, 1.0]])
     hint = "0.1 inside of an edge: sigmoid(0.1 ** 2 / 0.2) = 0.512; 0.1 outside: 0.488; on it: 0.5."
     what = "coverage of five points around one triangle, sigma 0.2"
-    agree(what, attempt, points, triangle.flip(1), 0.2, hint=hint, **drawn)
+    attempt.case(what, (points, triangle.flip(1), 0.2), hint, **drawn)
     what += ", its corners listed the other way round"
-    agree(what, attempt, points, triangle, 0.2, hint=hint, **drawn)
-    agree(
-        "coverage of points beyond the corners, sigma 0.1",
-        attempt,
-        beyond,
-        triangle,
-        0.1,
-        hint="Beyond a corner the nearest point of the outline is the corner: distances are to the "
-        "three segments, not to the lines that carry them.",
-        **drawn,
+    attempt.case(what, (points, triangle, 0.2), hint, **drawn)
+    hint = (
+        "Beyond a corner the nearest point of the outline is the corner: distances are to the "
+        "three segments, not to the lines that carry them."
     )
-    for points, faces, sigma, seed in (
-        (8, 3, 0.05, 0),
-        (3, 7, 0.3, 1),
-        (4, 4, 1e-3, 2),
-        (1, 2, 1.0, 3),
+    what = "coverage of points beyond the corners, sigma 0.1"
+    attempt.case(what, (beyond, triangle, 0.1), hint, **drawn)
+    for seed, (points, faces, sigma, atol) in enumerate(
+        ((8, 3, 0.05, 1e-5), (3, 7, 0.3, 1e-5), (4, 4, 1e-3, 2e-4), (1, 2, 1.0, 1e-5))
     ):
-        p, t = _points(points, seed), _triangles(faces, seed)
         what = f"coverage of {points} points by {faces} triangles, sigma {sigma}"
-        atol = 2e-4 if sigma < 0.01 else 1e-5
-        agree(what, attempt, p, t, sigma, axes=AXES_PF, atol=atol)
-    _same_triangle_gradient("coverage", attempt, 6, 0.1)
+        attempt.case(what, (_points(points, seed), _triangles(faces, seed), sigma), atol=atol)
+    p, t = _points(6, 5), _triangles(3, 5)
+    attempt.gradients("coverage", {"triangles": t}, call=lambda f, t: f(p, t, 0.1), atol=1e-4)
     return "inside, outside and beyond the corners, at four sigmas, gradients included"
 
 
@@ -386,20 +323,19 @@ HALVES = "Two triangles cover a pixel with probability 0.5 each"
         f"{HALVES}; you say 0.25, which is both at once (or neither). A silhouette asks for at "
         "least one of them.": (lambda p: p.prod(-1), lambda p: (1 - p).prod(-1)),
     },
+    axes=("pixel",),
 )
 def silhouette(attempt):
     halves = torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 0.3], [0.2, 0.0]])
-    what = "silhouette of two coverages at four pixels"
-    close(what, attempt(halves), torch.tensor([0.75, 0.0, 1.0, 0.2]), axes=("pixel",))
-    draw = seeded(0)
-    for shape in ((5, 3), (4, 4), (2, 6, 7, 3), (7,), (3, 1)):
-        p = torch.rand(shape, generator=draw)
-        names = ("batch", "row", "column") if len(shape) == 4 else ("pixel",) * (len(shape) - 1)
-        hint = "The last axis holds the triangles."
-        agree(f"silhouette of {shape}", attempt, p, axes=names, hint=hint)
-    p = torch.rand(5, 4, generator=draw) * 0.9
+    expected = torch.tensor([0.75, 0.0, 1.0, 0.2])
+    attempt.case("silhouette of two coverages at four pixels", (halves,), expected=expected)
+    hint = "The last axis holds the triangles."
+    for seed, shape in enumerate(((5, 3), (4, 4), (2, 6, 7, 3), (7,), (3, 1))):
+        axes = ("batch", "row", "column") if len(shape) == 4 else ("pixel",) * (len(shape) - 1)
+        attempt.case(f"silhouette of {shape}", (uniform(*shape, seed=seed),), hint, axes=axes)
+    p = uniform(5, 4, seed=5) * 0.9
     p[2, 1] = p[3, :2] = 0.0
-    same_gradients("silhouette", attempt, {"coverages": p})
+    attempt.gradients("silhouette", {"coverages": p})
     return "any number of triangles, any picture, and every triangle gets its gradient"
 
 
@@ -434,10 +370,10 @@ _soft_blend = blended(nearest)
 
 def _blend_case(seed: int, *shape: int, channels: int = 3) -> tuple[Tensor, ...]:
     draw = seeded(seed)
-    coverages = torch.rand(shape, generator=draw) * 0.95 + 0.02
-    nearness = torch.rand(shape, generator=draw) * 0.9 + 0.05
+    coverages, nearness = torch.rand(2, *shape, generator=draw)
     colours = torch.rand(*shape, channels, generator=draw)
-    return coverages, nearness, colours, torch.rand(channels, generator=draw)
+    background = torch.rand(channels, generator=draw)
+    return coverages * 0.95 + 0.02, nearness * 0.9 + 0.05, colours, background
 
 
 @exercise_check(
@@ -452,62 +388,41 @@ def _blend_case(seed: int, *shape: int, channels: int = 3) -> tuple[Tensor, ...]
         "finite: what you subtract from the exponents must be each pixel's own largest, or pixels "
         "far behind it are left with 0 / 0.": blended(lambda nearness: nearness.max()),
     },
+    axes=("pixel", "colour"),
 )
 def soft_blend(attempt):
     colours = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]])
     white, equal, depths = torch.ones(3), torch.ones(1, 2), torch.tensor([[0.8, 0.4]])
-    axes = ("pixel", "colour")
-    agree(
-        "soft_blend of red at nearness 0.8 over blue at 0.4, both of coverage 1, gamma 0.4",
-        attempt,
-        *(equal, depths, colours, 0.4, white),
-        axes=axes,
-        hint="The weights are exp(2) for red, exp(1) for blue and exp(0) for the white background, "
-        "divided by the sum of the three: red is 0.755, green 0.090, blue 0.335.",
+    what = "soft_blend of red at nearness 0.8 over blue at 0.4, both of coverage 1, gamma 0.4"
+    hint = (
+        "The weights are exp(2) for red, exp(1) for blue and exp(0) for the white background, "
+        "divided by the sum of the three: red is 0.755, green 0.090, blue 0.335."
     )
-    agree(
-        "soft_blend of coverages 0.9 and 0.3 at the same nearness 0.5, gamma 0.5",
-        attempt,
-        *(torch.tensor([[0.9, 0.3]]), torch.full((1, 2), 0.5), colours, 0.5, white),
-        axes=axes,
-        hint="At equal depth coverages decide: 0.9 e : 0.3 e : 1 for red, blue and the background.",
-    )
-    close(
-        "soft_blend of a pixel with no triangle (coverage 0, nearness 0 in every slot)",
-        attempt(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2, 3), 0.1, white * 0.7),
-        white[None] * 0.7,
-        axes=axes,
-        hint="Only the background is left: its colour, whole.",
-    )
-    close(
-        "soft_blend with gamma 1e-4, where the nearest takes all",
-        attempt(equal, depths, colours, 1e-4, white),
-        torch.tensor([[1.0, 0.0, 0.0]]),
-        axes=axes,
-    )
+    attempt.case(what, (equal, depths, colours, 0.4, white), hint)
+    what = "soft_blend of coverages 0.9 and 0.3 at the same nearness 0.5, gamma 0.5"
+    hint = "At equal depth coverages decide: 0.9 e : 0.3 e : 1 for red, blue and the background."
+    attempt.case(what, (torch.tensor([[0.9, 0.3]]), equal * 0.5, colours, 0.5, white), hint)
+    what = "soft_blend of a pixel with no triangle (coverage 0, nearness 0 in every slot)"
+    hint, grey = "Only the background is left: its colour, whole.", white * 0.7
+    inputs = torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2, 3), 0.1, grey
+    attempt.case(what, inputs, hint, expected=grey[None])
+    what = "soft_blend with gamma 1e-4, where the nearest takes all"
+    attempt.case(what, (equal, depths, colours, 1e-4, white), expected=colours[:, 0])
     # Near pixels, far pixels and an empty one in a picture, two triangles nearly level: what goes
     # well by luck where all pixels are alike, or where gamma may as well be 0.
     several = torch.tensor([[0.9, 0.89995], [0.3, 0.30005], [0.0, 0.0]])
     solid = torch.tensor([[1.0, 0.5], [1.0, 1.0], [0.0, 0.0]])
-    agree(
-        "soft_blend of a near, a far and an empty pixel, triangles 0.00005 apart, gamma 1e-4",
-        attempt,
-        *(solid, several, colours.expand(3, 2, 3), 1e-4, white * 0.7),
-        axes=axes,
-        atol=2e-3,
-        hint="At gamma 1e-4 a difference of 0.00005 in nearness is a factor of exp(0.5).",
-    )
-    for seed, shape, gamma, channels in (
-        (0, (6, 4), 0.2, 3),
-        (1, (3, 3), 1.0, 3),
-        (2, (2, 4, 5, 3), 0.05, 4),
-        (3, (4, 1), 0.5, 1),
+    what = "soft_blend of a near, a far and an empty pixel, triangles 0.00005 apart, gamma 1e-4"
+    hint = "At gamma 1e-4 a difference of 0.00005 in nearness is a factor of exp(0.5)."
+    attempt.case(what, (solid, several, colours.expand(3, 2, 3), 1e-4, grey), hint, atol=2e-3)
+    hint = "The last axis of coverages and nearness, and the last but one of colours, is K."
+    for seed, (shape, gamma, channels) in enumerate(
+        (((6, 4), 0.2, 3), ((3, 3), 1.0, 3), ((2, 4, 5, 3), 0.05, 4), ((4, 1), 0.5, 1))
     ):
         *tensors, background = _blend_case(seed, *shape, channels=channels)
         what = f"soft_blend of coverages {shape} and {channels} channels, gamma {gamma}"
-        hint = "The last axis of coverages and nearness, and the last but one of colours, is K."
-        agree(what, attempt, *tensors, gamma, background, hint=hint)
+        attempt.case(what, (*tensors, gamma, background), hint)
     *tensors, background = _blend_case(5, 5, 3)
     inputs = dict(zip(("coverages", "nearness", "colours"), tensors, strict=True))
-    same_gradients("soft_blend", attempt, inputs, 0.3, background)
+    attempt.gradients("soft_blend", inputs, 0.3, background)
     return "near beats far, coverage counts, the background has its share, and gamma 1e-4 is safe"
