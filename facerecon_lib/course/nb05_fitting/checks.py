@@ -7,29 +7,15 @@ from torch import Tensor
 
 from ...fitting import losses
 from ..checks import exercise_check
-from ..compare import (
-    Wrong,
-    agree,
-    close,
-    instead_of_raising,
-    like,
-    loss_curves,
-    same_gradients,
-    same_length,
-    seeded,
-)
+from ..compare import Wrong, like, loss_curves, normal, same_length, uniform
 
 
 def _images(*shape: int, seed: int, dtype=torch.float32) -> tuple[Tensor, Tensor, Tensor]:
     """Two random images and a mask of 0 and 1 whose rows of the batch cover unequal shares."""
-    g = seeded(seed)
-    one, two = (torch.rand(shape, generator=g, dtype=dtype) for _ in range(2))
+    one, two = uniform(2, *shape, seed=seed, dtype=dtype)
     share = torch.linspace(0.15, 0.8, shape[0], dtype=dtype)[:, None, None, None]
-    mask = (torch.rand(shape[0], 1, *shape[2:], generator=g, dtype=dtype) < share).to(dtype)
+    mask = (uniform(shape[0], 1, *shape[2:], seed=seed + 100, dtype=dtype) < share).to(dtype)
     return one, two, mask
-
-
-# Eq. 4 ----------------------------------------------------------------------------------------
 
 
 def eq4(
@@ -59,27 +45,24 @@ def eq4(
         "That is a mean; Eq. 4 sums over covered pixels and channels.": lambda *images, **_: (
             losses.pixel_loss(*images[:3], "mean")
         ),
-        "That is a mean over the image; Eq. 4 sums over covered pixels and channels.": (
-            eq4(total=lambda x: x.mean((1, 2, 3)))
+        "That is a mean over the image; Eq. 4 sums over covered pixels and channels.": eq4(
+            total=lambda x: x.mean((1, 2, 3))
         ),
-        "That squares the sum of the channels' differences; each is squared by itself.": (
-            eq4(lambda r, p, m: m * (r - p).sum(1, keepdim=True) ** 2)
+        "That squares the sum of the channels' differences; each is squared by itself.": eq4(
+            lambda r, p, m: m * (r - p).sum(1, keepdim=True) ** 2
         ),
         "A loss is one number for the whole batch.": eq4(over_batch=lambda x: x),
         "That is the sum over the batch; 1/n divides by its size.": eq4(over_batch=torch.sum),
         "That divides by all pixels; the mean is over those that the face covers.": eq4(
             divisor=lambda m: 3 * m[0].numel()
         ),
-        "That is still the sum: is `reduction` used?": lambda r, p, m, reduction="sum": eq4()(
-            r, p, m
-        ),
+        "That is still the sum: is `reduction` used?": lambda *images, **_: eq4()(*images[:3]),
         "Three times too much: a pixel has three channels.": eq4(
             divisor=lambda m: m.sum((1, 2, 3)).clamp(min=1)
         ),
         "All photos' pixels are in one pot there, so a large face outweighs a small one: divide "
-        "each photo's sum by its own pixels, then average.": eq4(
-            divisor=lambda m: 3 * m.sum() / len(m)
-        ),
+        "each photo's sum by its own pixels, then "
+        "average.": eq4(divisor=lambda m: 3 * m.sum() / len(m)),
     },
 )
 def pixel_loss(attempt):
@@ -89,29 +72,26 @@ def pixel_loss(attempt):
     mask = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
     hint = "One pixel counts, its channels differ by 0.3, 0 and 0.4."
     what = "For one covered pixel, pixel_loss(rendered, photo, mask)"
-    close(what, attempt(rendered, photo, mask), torch.tensor(0.25), hint=hint)
-
+    attempt.case(what, (rendered, photo, mask), hint, expected=torch.tensor(0.25))
     # A batch: divided by its size, each photo under its own mask.
     for shape, seed in (((3, 3, 5, 7), 1), ((2, 3, 11, 4), 2), ((1, 3, 6, 9), 3)):
         images, what = _images(*shape, seed=seed), f"pixel_loss of images {shape}"
-        agree(what, attempt, *images)
+        attempt.case(what, images)
         summed = attempt(*images, reduction="sum")
-        close(f"{what}, reduction='sum'", summed, losses.pixel_loss(*images))
+        attempt.close(f"{what}, reduction='sum'", summed, losses.pixel_loss(*images))
     for shape, seed in (((1, 3, 6, 9), 4), ((3, 3, 5, 7), 5)):
         what = f"pixel_loss of images {shape}, reduction='mean'"
-        agree(what, attempt, *_images(*shape, seed=seed), "mean")
-
+        attempt.case(what, (*_images(*shape, seed=seed), "mean"))
     one, two, mask = _images(2, 3, 4, 5, seed=6)
     mask[0] = 0
     for how in ("sum", "mean"):
         what = f"pixel_loss(..., reduction={how!r}) with a face that covers no pixel"
-        agree(what, attempt, one, two, mask, how)
-
+        attempt.case(what, (one, two, mask, how))
     # Gradients: to the rendering, none to the mask.
     one, two, mask = _images(2, 3, 6, 5, seed=7)
     for how in ("sum", "mean"):
         what = f"pixel_loss(..., reduction={how!r})"
-        same_gradients(what, attempt, {"rendered": one}, two, mask, how)
+        attempt.gradients(what, {"rendered": one}, two, mask, how)
         live = mask.clone().requires_grad_()
         got = attempt(one.clone().requires_grad_(), two, live, how)
         (leak,) = torch.autograd.grad(got, [live], allow_unused=True)
@@ -120,11 +100,8 @@ def pixel_loss(attempt):
                 f"{what} passes a gradient to the mask. A face could then lower its loss by "
                 "covering less of the photo, instead of looking more like it: detach the mask."
             )
-    agree("pixel_loss in float64", attempt, *_images(2, 3, 4, 5, seed=8, dtype=torch.float64))
+    attempt.case("pixel_loss in float64", _images(2, 3, 4, 5, seed=8, dtype=torch.float64))
     return "values for six batches, both reductions; a gradient to the rendering, none to the mask"
-
-
-# Eq. 5 ----------------------------------------------------------------------------------------
 
 
 def eq5(
@@ -144,8 +121,8 @@ def eq5(
 @exercise_check(
     stand_in=losses.landmark_loss,
     mistakes={
-        "That is the straight-line distance, 5 pixels; the L1 norm adds |x| and |y|.": (
-            eq5(lambda d: d.norm(dim=-1))
+        "That is the straight-line distance, 5 pixels; the L1 norm adds |x| and |y|.": eq5(
+            lambda d: d.norm(dim=-1)
         ),
         "That squares the distance; Eq. 5 is an L1 norm.": eq5(lambda d: d.square().sum(-1)),
         "The sum is right; Eq. 5 divides it by 68.": eq5(mean=lambda x: x.sum(1).mean()),
@@ -171,19 +148,15 @@ def landmark_loss(attempt):
     points[0, 30] += torch.tensor([3.0, -4.0])
     what = "For one point that is off by (3, -4), landmark_loss(points, landmarks)"
     hint = "One point is off by 3 and 4 pixels, the other 67 by nothing."
-    close(what, attempt(points, landmarks), torch.tensor(7 / 68), hint=hint)
-    g = seeded(0)
+    attempt.case(what, (points, landmarks), hint, expected=torch.tensor(7 / 68))
     for batch in (3, 1, 5):
-        points, landmarks = (224 * torch.rand(batch, 68, 2, generator=g) for _ in range(2))
-        weights = torch.rand(68, generator=g) + 0.1
-        agree(f"landmark_loss of a batch of {batch}", attempt, points, landmarks)
+        points, landmarks = 224 * uniform(2, batch, 68, 2, seed=batch)
+        weights = uniform(68, seed=batch + 10) + 0.1
+        attempt.case(f"landmark_loss of a batch of {batch}", (points, landmarks))
         what = f"landmark_loss(points, landmarks, weights) of a batch of {batch}"
-        agree(what, attempt, points, landmarks, weights)
-        same_gradients("landmark_loss", attempt, {"points": points}, landmarks, weights)
+        attempt.case(what, (points, landmarks, weights))
+        attempt.gradients("landmark_loss", {"points": points}, landmarks, weights)
     return "by hand, and for batches of 1, 3 and 5, with and without weights"
-
-
-# Eq. 6 ----------------------------------------------------------------------------------------
 
 
 def eq6(length=lambda d: d.abs().sum(-1), over_batch=torch.mean):
@@ -208,16 +181,12 @@ def recognition_loss(attempt):
     one, two = torch.tensor([[[0.5, -0.25, 0.0, 1.0]], [[0.0, 0.25, 0.0, 2.0]]])
     what = "For one face of four features, recognition_loss"
     hint = "The four features differ by 0.5, -0.5, 0 and -1."
-    close(what, attempt(one, two), torch.tensor(2.0), hint=hint)
-    g = seeded(0)
+    attempt.case(what, (one, two), hint, expected=torch.tensor(2.0))
     for batch, size in ((3, 128), (1, 512), (7, 5)):
-        one, two = torch.randn(2, batch, size, generator=g)
-        agree(f"recognition_loss of {batch} faces of {size} features", attempt, one, two)
-        same_gradients("recognition_loss", attempt, {"rendered_features": one}, two)
+        one, two = normal(2, batch, size, seed=batch)
+        attempt.case(f"recognition_loss of {batch} faces of {size} features", (one, two))
+        attempt.gradients("recognition_loss", {"rendered_features": one}, two)
     return "by hand, and for three batches of other sizes"
-
-
-# Eq. 7 ----------------------------------------------------------------------------------------
 
 
 @exercise_check(
@@ -239,26 +208,25 @@ def recognition_loss(attempt):
     },
 )
 def base_loss(attempt):
-    terms = {"pixel": torch.tensor(1500.0), "landmark": torch.tensor(4.0)}
-    terms["recognition"] = torch.tensor(6.0)
+    each = {"pixel": 1500.0, "landmark": 4.0, "recognition": 6.0}
+    terms = {name: torch.tensor(value) for name, value in each.items()}
     weights = {"recognition": 20.0, "pixel": 1.0, "landmark": 3.0}  # another order than the terms
     what = f"base_loss of pixel 1500, landmark 4, recognition 6 with weights {weights}"
-    close(what, attempt(terms, weights), torch.tensor(1632.0))
-
+    attempt.case(what, (terms, weights), expected=torch.tensor(1632.0))
     names = ["skin", "shape", "light", "pose"]
-    values = dict(zip(names, torch.rand(4, generator=seeded(0)) + 0.5, strict=True))
+    values = dict(zip(names, uniform(4, seed=0) + 0.5, strict=True))
     weights = {name: 0.25 * 3.0**i for i, name in enumerate(reversed(names))} | {"unused": 1e6}
+
+    def by_name(function, *terms):
+        return function(dict(zip(some, terms, strict=True)), weights)
+
     for some in (names, names[2:], names[:1]):
         what = f"base_loss of the terms {', '.join(some)} (weights has others too)"
-        agree(what, attempt, {name: values[name] for name in some}, weights)
-        same_gradients(
-            what,
-            attempt,
-            {name: values[name] for name in some},
-            call=lambda f, *terms, some=some: f(dict(zip(some, terms, strict=True)), weights),
-        )
+        chosen = {name: values[name] for name in some}
+        attempt.case(what, (chosen, weights))
+        attempt.gradients(what, chosen, call=by_name)
     misspelt = {"landmark": torch.tensor(2.0), "pixle": torch.tensor(3.0)}
-    did = instead_of_raising(KeyError, attempt, misspelt, {"landmark": 1.0, "pixel": 1.0})
+    did = attempt.instead_of_raising(KeyError, misspelt, {"landmark": 1.0, "pixel": 1.0})
     if did:
         raise Wrong(
             f"A term 'pixle' that has no weight should raise KeyError; base_loss {did}. "
@@ -267,12 +235,8 @@ def base_loss(attempt):
     return "terms matched by name, gradients to each, and a KeyError for a term without a weight"
 
 
-# The loop -------------------------------------------------------------------------------------
-
-
 def fitted(
     zero="before",
-    backward=True,
     step=True,
     sign=1.0,
     late=False,
@@ -294,8 +258,7 @@ def fitted(
             loss = loss_of(p)
             if zero == "before":
                 adam.zero_grad()
-            if backward:
-                (sign * loss).backward()
+            (sign * loss).backward()
             if zero == "after":
                 adam.zero_grad()
             if step:
@@ -313,11 +276,8 @@ def fitted(
             late=True
         ),
         "After one step the parameters are where they started. Is there a .backward() and then a "
-        ".step(), is nothing zeroed between the two, and are the new values returned?": (
-            fitted(step=False),
-            fitted(backward=False),
-            fitted(zero="after"),
-        ),
+        ".step(), is nothing zeroed between the two, and are the new values "
+        "returned?": (fitted(step=False), fitted(sign=0.0), fitted(zero="after")),
         "Your step goes up the hill: the loss rises. Descend: minimise it.": fitted(sign=-1.0),
         "It is what comes of gradients that pile up from step to step: backward() adds to what is "
         "there, so zero them before it.": fitted(zero="never"),
@@ -327,9 +287,10 @@ def fitted(
             rates=lambda start, rates: dict.fromkeys(rates, next(iter(rates.values())))
         ),
     },
+    rtol=1e-3,
 )
 def fit_face(attempt):
-    goals = torch.randn(1, 7, generator=seeded(0)).split([4, 3], 1)
+    goals = normal(1, 7, seed=0).split([4, 3], 1)
 
     def bowl(p):
         total = ((p["a"] - goals[0]) ** 2).sum() + 0.3 * ((p["b"] - goals[1]) ** 2).sum()
@@ -348,16 +309,16 @@ def fit_face(attempt):
     ):
         parameters, history = _parts(attempt(loss_of, start, rates, steps), start, steps)
         expected, losses = fitted()(loss_of, start, rates, steps)
-        options = dict(rtol=1e-3, picture=partial(loss_curves, losses, history))
+        options = dict(picture=partial(loss_curves, losses, history))
         options["hint"] = "torch.optim.Adam, with its own defaults but for the learning rates."
+        atol = 1e-4 if steps > 1 else 1e-5
         for name in start:
             rate = f"with a learning rate of {rates[name]}" if name in rates else "which stays"
             what = f"found[{name!r}], {rate}, after {steps} step{'s' if steps > 1 else ''}"
-            close(
-                what, parameters[name], expected[name], atol=1e-4 if steps > 1 else 1e-5, **options
-            )
+            attempt.close(what, parameters[name], expected[name], atol=atol, **options)
         got, losses = (torch.tensor(v, dtype=torch.float64) for v in (history, losses))
-        close(f"the losses, in the order of {steps} steps", got, losses, atol=1e-3, **options)
+        what = f"the losses, in the order of {steps} steps"
+        attempt.close(what, got, losses, atol=1e-3, **options)
     return "after 40 steps your parameters and losses are those of Adam"
 
 
