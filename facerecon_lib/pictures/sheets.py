@@ -42,9 +42,8 @@ def gallery(
         raise ValueError(f"gallery: expected images, got {len(images)} and {len(titles)} titles")
     columns = min(columns or len(images), len(images))
     rows = math.ceil(len(images) / columns)
-    head = 0.35 * bool(title)
-    for row in range(0, len(titles), columns):
-        head += 0.35 + 0.2 * max(name.count("\n") for name in titles[row : row + columns])
+    lines = 1 + max((name.count("\n") for name in titles), default=-1)
+    head = 0.35 * bool(title) + rows * (0.15 * bool(lines) + 0.2 * lines)
     figure = Figure((columns * size, rows * size + head), layout="constrained", facecolor="white")
     if title:
         figure.suptitle(title, fontsize=12, parse_math=False)

@@ -16,7 +16,6 @@ from ...face.coefficients import FaceCoefficients
 from ...face.measures import albedo_error
 from ...face.morphable_model import MorphableModel
 from ...pictures.faces import Picture, on_photo, show_face, to_uint8
-from ...pictures.sheets import gallery
 from ...rendering.synthesis import synthesise
 from ..drawing import style
 from ..drawing.panels import error_view, shape_errors, shape_view, three_views
@@ -203,7 +202,9 @@ def skins_figure(
     images += [show_face(face, "unlit", 220) for face in views]
     names = [f"{name}\nEq. 4: {v:.1f} / 1000" for name, v in zip(faces, values, strict=True)]
     names += ["its skin, without light"] * len(views)
-    return gallery(images, names, title=title, columns=len(views), size=2.35)
+    figure, axes = style.panels(2, len(views), size=2.35, title=title, head=0.5)
+    style.fill(axes, images, names)
+    return figure
 
 
 def disguise_figure(model: MorphableModel, target: Target, behind: Fits, without: Fits) -> Figure:
@@ -213,7 +214,10 @@ def disguise_figure(model: MorphableModel, target: Target, behind: Fits, without
         mm = float(shape_errors(model, c, without[name]).mean())
         images += [show_face(synthesise(model, c), "unlit", 220), shape_view(model, c)]
         names += [f"{name}:\nskin", f"{mm:.1f} mm from its fit\nwithout glasses"]
-    return gallery(images, names, title="Sunglasses are not a face", size=2.55)
+    title = "Sunglasses are not a face"
+    figure, axes = style.panels(1, len(images), size=2.55, title=title, head=0.5)
+    style.fill(axes, images, names)
+    return figure
 
 
 def align_figure(model: MorphableModel, truth: FaceCoefficients, fits: Fits) -> Figure:
