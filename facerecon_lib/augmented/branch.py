@@ -23,7 +23,7 @@ from ..fitting.photo_light import light_from_photo, recolour
 from ..networks.encoder import Encoder
 from ..networks.unet import DoubleHeadUNet, OffsetMaps
 from ..rendering.synthesis import Face, pose_and_light, synthesise
-from .offsets import VertexOffsets, sample_offsets
+from .offsets import SPACES, VertexOffsets, sample_offsets
 from .uv_space import unwrap
 
 LIGHTS = ("photo", "encoder", "free", "grey", "known")
@@ -128,12 +128,17 @@ def unet_inputs(
 
 
 class AugmentedBranch:
-    """A U-Net on a base branch, without gradients: photos in, detailed faces out."""
+    """A U-Net on a base branch, without gradients: photos in, detailed faces out.
+
+    Raises ValueError where the U-Net's file names an unknown space.
+    """
 
     def __init__(self, unet: DoubleHeadUNet, base_branch: BaseBranch):
         self.unet, self.base_branch = unet.eval(), base_branch
         self.sampling = unet.metadata.get("sampling", "bilinear")
         self.space = unet.metadata.get("space", "image")
+        if self.space not in SPACES:
+            raise ValueError(f"space {self.space!r}: expected {' or '.join(SPACES)}")
 
     def __call__(self, batch: FaceBatch) -> AugmentedFaces:
         return self.detail(batch.image, self.base_branch(batch))

@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused():
     unet = DoubleHeadUNet(8, 3)
     unet.metadata = {"space": "sphere"}
     with pytest.raises(ValueError, match="space 'sphere'"):
-        AugmentedBranch(unet, BaseBranch(encoder, model()))(faces())
+        AugmentedBranch(unet, BaseBranch(encoder, model()))
 
 
 def test_in_uv_space_the_network_sees_both_pictures_unrolled():
