@@ -188,7 +188,6 @@ MUTANTS = {
         ),
         "a flat basis": of_pca(1, lambda basis, x, k: basis.flatten(1)),
         "no deviations": lambda x, k: right_pca(x, k)[:2],
-        "nothing": lambda x, k: None,
     },
     "face_shape": {
         "no mean": of_shape(m=lambda x: 0 * x),
@@ -205,7 +204,6 @@ MUTANTS = {
         "coordinates mixed up": lambda m, ai, ae, ci, ce: (
             m + ((ci @ ai.flatten(1)) + (ce @ ae.flatten(1))).reshape(len(ci), 3, -1).mT
         ),
-        "detached": of_shape(ci=torch.detach, ce=torch.detach),
         "expression detached": of_shape(ce=torch.detach),
         "the mean face": lambda m, ai, ae, ci, ce: m.expand(len(ci), *m.shape),
         "divided by the number of modes": of_shape(ci=lambda x: x / x.shape[1]),

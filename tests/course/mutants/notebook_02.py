@@ -163,12 +163,10 @@ MUTANTS = {
         ),
         "only the first order": lambda v: torch.eye(3).to(v) + _cross(v),
         "the first of the batch for all": lambda v: axis_angle_to_matrix(v[:1].expand_as(v)),
-        "detached": lambda v: axis_angle_to_matrix(v.detach()),
         "the angle wrapped to [0, pi]": lambda v: axis_angle_to_matrix(
             v / _eps(v)[0] * _eps(v)[0].clamp(max=math.pi)
         ),
         "float32 always": lambda v: axis_angle_to_matrix(v.float()),
-        "nothing returned": lambda v: None,
     },
     "to_camera": {
         "rows times M R as it is": turned_by(lambda r: (MODEL_TO_CAMERA @ r).mT),
@@ -197,7 +195,6 @@ MUTANTS = {
         "the depth's gradient cut": projected(depth=lambda v: v[..., 2:].detach()),
         "depth returned too": lambda v, f, n: torch.cat([pixels_of(v, f, n), v[..., 2:]], -1),
         "rounded to whole pixels": lambda v, f, n: pixels_of(v, f, n).round(),
-        "detached": lambda v, f, n: pixels_of(v.detach(), f, n),
     },
     "pose_from_landmarks": {
         "points and pixels not centred": _not_centred,

@@ -199,7 +199,6 @@ MUTANTS = {
         "the first mesh's normals for all": lambda v, f: vertex_normals(v[:1], f).expand_as(v),
         "away from the mesh's middle": lambda v, f: F.normalize(v - v.mean(1, True), dim=-1),
         "nan where no triangle is": divided(lambda length: length),
-        "no gradient": lambda v, f: vertex_normals(v.detach(), f),
         "a corner of another triangle": with_wrong_corner,
         "a constant": lambda v, f: torch.tensor([0.0, 0, 1]).expand_as(v),
         "weighted by the corners' angles": by_angle,
@@ -228,7 +227,6 @@ MUTANTS = {
         "two axes only": lambda n: sh_basis(n.reshape(-1, 3)),
         "four functions": lambda n: sh_basis(n)[..., :4],
         "stacked along the wrong axis": lambda n: sh_basis(n).movedim(-1, 0),
-        "no gradient": lambda n: sh_basis(n.detach()),
     },
     "shade": {
         "light laid out colour by colour": lambda a, n, g: shade(a, n, g.reshape(-1, 3, 9).mT),

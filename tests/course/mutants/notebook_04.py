@@ -257,7 +257,6 @@ MUTANTS = {
         "inverse distances to the corners": _inverse_distances,
         "softmax for normalisation": lambda p, t: areas(p, t).softmax(-1),
         "the third weight is 1 plus the others": _two_of_three,
-        "detached": lambda p, t: weights_of(p, t.detach()),
     },
     "rasterize_hard": {
         "one depth per triangle, its mean": painter(depth=lambda w, z: z.mean().expand(len(w))),
@@ -276,7 +275,6 @@ MUTANTS = {
         "triangles counted from one": of_fragments(0, lambda face: face + (face >= 0).long()),
         "weights rolled": of_fragments(2, lambda w: w.roll(1, -1)),
         "only pix_to_face": lambda *arguments: right_fragments(*arguments)[0],
-        "detached": lambda v, *rest: right_fragments(v.detach(), *rest),
         "height and width swapped": lambda v, f, h, w: right_fragments(v, f, w, h),
     },
     "coverage": {
@@ -298,7 +296,6 @@ MUTANTS = {
         "one edge forgotten": soft(reduce=lambda d: d[:2].amin(0)),
         "1 inside, a Gaussian outside": _gaussian,
         "points and triangles swapped": lambda p, t, s: right_coverage(p, t, s).T,
-        "detached": lambda p, t, s: right_coverage(p, t.detach(), s),
     },
     "silhouette": {
         "the first axis": lambda p: 1 - (1 - p).prod(0),
@@ -307,7 +304,6 @@ MUTANTS = {
         "axis kept": lambda p: 1 - (1 - p).prod(-1, keepdim=True),
         "the mean coverage, K times": lambda p: 1 - (1 - p.mean(-1)) ** p.shape[-1],
         "two triangles only": lambda p: 1 - (1 - p[..., :2]).prod(-1),
-        "detached": lambda p: 1 - (1 - p.detach()).prod(-1),
         "hard": lambda p: (p > 0.5).any(-1).to(p),
     },
     "soft_blend": {

@@ -221,7 +221,6 @@ MUTANTS = {
         "the maps are normalised": net(
             ready=lambda x: x, pool=lambda m: ((m - m.mean()) / m.std()).mean((2, 3))
         ),
-        "no gradient": torch.no_grad()(net()),
         "the backbone gets no gradient": net(pool=lambda m: m.mean((2, 3)).detach()),
         "colours from 0 to 255": net(lambda x, n: 255 * shrunk(x, n)),
         "blue first": net(lambda x, n: shrunk(x, n).flip(1)),
@@ -231,8 +230,6 @@ MUTANTS = {
         "expression before identity": reordered(expression_first),
         "translation before rotation": reordered(translation_first),
         "a vector": lambda *arguments: decoded()(*arguments).to_vector(),
-        "nothing returned": lambda outputs, sizes, scales: None,
-        "no gradient": lambda outputs, *rest: decoded()(outputs.detach(), *rest),
         "the first face for all": lambda outputs, *rest: decoded()(
             outputs[:1].expand_as(outputs), *rest
         ),
@@ -250,7 +247,6 @@ MUTANTS = {
         "normalised": lambda b, w: torch.corrcoef(b.flatten(1)),
         "softmax of the weights": lambda b, w: gram_of(b, w.softmax(0)),
         "vertices of weight 0 left out, others alike": lambda b, w: gram_of(b, (w > 0).to(w)),
-        "nothing returned": lambda b, w: None,
     },
     "truth_shape_loss": {
         "once through G": lambda p, t, g: ((p - t) @ g).sum(1).mean(),
@@ -259,7 +255,6 @@ MUTANTS = {
             squared_distance(p, 0 * p, g) - squared_distance(t, 0 * t, g)
         ).mean(),
         "absolute differences": lambda p, t, g: squared_distance((p - t).abs(), 0 * t, g).mean(),
-        "no gradient": lambda p, t, g: squared_distance(p.detach(), t, g).mean(),
         "the first face": lambda p, t, g: squared_distance(p, t, g)[0],
         "half": lambda p, t, g: squared_distance(p, t, g).mean() / 2,
     },
@@ -286,7 +281,6 @@ MUTANTS = {
         ),
         "the loss alone": step_of(answer=lambda r: r.loss.item()),
         "the terms alone": step_of(answer=lambda r: {k: v.item() for k, v in r.terms.items()}),
-        "nothing returned": step_of(answer=lambda r: None),
         "what the loss is after the step": step_then_look,
     },
 }

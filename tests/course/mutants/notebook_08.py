@@ -9,7 +9,6 @@ from facerecon_lib.course.nb08_regularisation.checks import (
     map_apart,
     mesh_apart,
     over_rings,
-    squares,
 )
 from facerecon_lib.face.mesh import face_normals
 
@@ -122,7 +121,6 @@ MUTANTS = {
     },
     "ring_smoothness": {
         "lengths, not squared": over_rings(lambda difference: difference.norm(dim=-1)),
-        "no gradient": over_rings(lambda difference: squares(difference.detach())),
     },
 }
 
