@@ -1,13 +1,13 @@
 """Scan to mesh: nothing for the same surface in any pose, and what is known for known surfaces."""
 
 import math
-from functools import lru_cache
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import Float, Int
+from small_faces import model
 from torch import Tensor
 
 from facerecon_lib.evaluation.now_protocol import (
@@ -21,12 +21,6 @@ from facerecon_lib.evaluation.now_protocol import (
     sample_surface,
 )
 from facerecon_lib.face.camera import axis_angle_to_matrix
-from facerecon_lib.face.morphable_model import MorphableModel
-
-
-@lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
 
 
 def random_face(seed: int) -> torch.Tensor:
@@ -60,7 +54,7 @@ def scan_to_mesh_mm(
     vertices: Float[Tensor, "vertex 3"],
     faces: Int[Tensor, "face 3"],
     chunk: int = 512,
-) -> Float[Tensor, "point"]:
+) -> Float[Tensor, " point"]:
     """Distance of every scan point to the mesh's surface, in mm, by brute force, in chunks."""
     return torch.cat([_point_to_triangles(part, vertices[faces]) for part in scan.split(chunk)])
 

@@ -28,6 +28,7 @@ from pytorch3d.renderer import (
 )
 from pytorch3d.structures import Meshes
 from pytorch3d.utils import ico_sphere
+from small_faces import model
 
 from facerecon_lib.face.camera import project_ndc
 from facerecon_lib.rendering.pytorch3d import WarpMeshRasterizer, rasterize_pytorch3d
@@ -60,14 +61,11 @@ def crossing():
 
 def shipped():
     """The shipped face model's mean, at its native density."""
-    model = pytest.importorskip("facerecon_lib.face.morphable_model").MorphableModel.load(
-        subdivision=0
-    )
-    verts = model.mean * torch.tensor([-1.0, 1, -1])
+    verts = model().mean * torch.tensor([-1.0, 1, -1])
     verts = verts - (verts.amin(0) + verts.amax(0)) / 2
     span = verts[:, :2].abs().max()
     verts = verts + torch.tensor([0.37, 0.11, 4.2]) * torch.tensor([1, 1, span])
-    return project_ndc(verts[None]), model.faces
+    return project_ndc(verts[None]), model().faces
 
 
 def through_the_camera():
@@ -101,6 +99,13 @@ SWITCHES = [
 FIELDS = ("zbuf", "bary_coords", "dists")
 
 
+def assert_equal(ours, theirs, tolerance, where=...):
+    assert torch.equal(ours.pix_to_face[where], theirs.pix_to_face[where])
+    for field in FIELDS:
+        a, b = getattr(ours, field)[where], getattr(theirs, field)[where]
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("options", SWITCHES)
 @pytest.mark.parametrize("mesh", [sphere, bumpy, crossing])
 def test_fragments_are_equal(mesh, options):
@@ -108,11 +113,7 @@ def test_fragments_are_equal(mesh, options):
     ours = rasterize(verts, faces, (40, 52), **options)
     theirs = rasterize_pytorch3d(verts, faces, (40, 52), **options)
     assert (ours.pix_to_face >= 0).sum() > 300
-    assert torch.equal(ours.pix_to_face, theirs.pix_to_face)
-    for field in FIELDS:
-        torch.testing.assert_close(
-            getattr(ours, field), getattr(theirs, field), rtol=1e-6, atol=1e-6
-        )
+    assert_equal(ours, theirs, 1e-6)
 
 
 @pytest.mark.parametrize("options", [SWITCHES[1], SWITCHES[-1]])
@@ -171,9 +172,8 @@ def test_gradients_agree(mesh, options):
     if options.get("perspective_correct"):
         kept &= ~beyond_the_horizon(verts, faces, fragments.pix_to_face)
     assert kept.sum() > 100
-    pulls = {
-        field: torch.randn(getattr(fragments, field).shape, generator=draw) for field in FIELDS
-    }
+    shapes = {field: getattr(fragments, field).shape for field in FIELDS}
+    pulls = {field: torch.randn(shape, generator=draw) for field, shape in shapes.items()}
     for function in (rasterize, rasterize_pytorch3d):
         v = verts.clone().requires_grad_()
         fragments = function(v, faces, size, **options)
@@ -196,11 +196,7 @@ def test_fragments_of_triangles_cut_by_the_near_plane_are_equal(options):
     theirs = rasterize_pytorch3d(verts, faces, (40, 52), z_clip_value=0.3, **options)
     cut = ((verts[..., 2] < 0.3)[:, faces].sum(-1) % 3 > 0).flatten()
     assert cut[ours.pix_to_face[ours.pix_to_face >= 0]].sum() > 300
-    assert torch.equal(ours.pix_to_face, theirs.pix_to_face)
-    for field in FIELDS:
-        torch.testing.assert_close(
-            getattr(ours, field), getattr(theirs, field), rtol=1e-5, atol=1e-5
-        )
+    assert_equal(ours, theirs, 1e-5)
 
 
 def test_frustum_culling_agrees_where_pytorch3d_culls_what_is_out_of_view():
@@ -260,10 +256,7 @@ def test_the_drop_in_resolves_settings_as_mesh_rasterizer_does(cameras, settings
     theirs = MeshRasterizer(cameras, settings)(meshes)
     left_out = (theirs.pix_to_face < 0) & (ours.bary_coords.amin(-1) == 0)
     assert left_out.sum() < 5
-    assert torch.equal(ours.pix_to_face[~left_out], theirs.pix_to_face[~left_out])
-    for field in FIELDS:
-        a, b = getattr(ours, field)[~left_out], getattr(theirs, field)[~left_out]
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    assert_equal(ours, theirs, 1e-5, ~left_out)
 
 
 @pytest.mark.parametrize("shader", [SoftPhongShader, HardPhongShader])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from meshes import soup
+from meshes import TRIANGLE, soup
 
 from facerecon_lib.rendering.pytorch3d import WarpMeshRasterizer, rasterize_pytorch3d
 from facerecon_lib.rendering.rasterizer import rasterize
@@ -97,9 +97,8 @@ def test_a_triangle_covers_the_centres_inside_it(seed, size):
 
 def test_the_first_pixel_is_at_positive_x_and_y():
     verts = torch.tensor([[[0.9, 0.9, 1], [0.6, 0.9, 1], [0.9, 0.6, 1.0]]])
-    rows, cols = (
-        rasterize(verts, torch.tensor([[0, 1, 2]]), 16).pix_to_face[0, ..., 0] >= 0
-    ).nonzero(as_tuple=True)
+    covered = rasterize(verts, TRIANGLE, 16).pix_to_face[0, ..., 0] >= 0
+    rows, cols = covered.nonzero(as_tuple=True)
     assert len(rows)
     assert rows.max() < 4
     assert cols.max() < 4
@@ -107,11 +106,10 @@ def test_the_first_pixel_is_at_positive_x_and_y():
 
 def test_the_longer_side_of_an_image_reaches_beyond_one():
     verts = torch.tensor([[[1.9, 0.5, 1], [1.2, 0.5, 1], [1.5, -0.5, 1.0]]])
-    faces = torch.tensor([[0, 1, 2]])
-    wide = rasterize(verts, faces, (16, 32)).pix_to_face[0, ..., 0] >= 0
+    wide = rasterize(verts, TRIANGLE, (16, 32)).pix_to_face[0, ..., 0] >= 0
     assert wide[:, :8].any()
     assert not wide[:, 8:].any()
-    assert (rasterize(verts, faces, (16, 16)).pix_to_face < 0).all()
+    assert (rasterize(verts, TRIANGLE, (16, 16)).pix_to_face < 0).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -184,20 +182,25 @@ def test_single_and_double_precision_agree(seed):
 # Weights and distances
 
 
+def filled(fragments, verts, faces):
+    """Of one mesh: where fragments are; their weights, their corners, and their pixels' centres."""
+    there = fragments.pix_to_face >= 0
+    corner = verts[0, faces[fragments.pix_to_face[there]]]
+    centre = centres(*there.shape[1:3])[None, :, :, None].expand(*there.shape, 2)
+    return there, fragments.bary_coords[there], corner, centre[there]
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, size=st.sampled_from([(8, 13), (11, 11)]))
 def test_barycentric_coordinates_sum_to_one_and_reproduce_the_pixel_centre(seed, size):
     verts, faces = soup(seed, dtype=torch.float64)
     fragments = rasterize(verts, faces, size, faces_per_pixel=4)
-    there = fragments.pix_to_face >= 0
-    weights = fragments.bary_coords[there]
-    corner = verts[0, faces[fragments.pix_to_face[there]]]
+    _, weights, corner, pixel = filled(fragments, verts, faces)
     flat = corner[..., :2]
     edge = flat[:, 1:] - flat[:, :1]
     area = (edge[:, 0, 0] * edge[:, 1, 1] - edge[:, 0, 1] * edge[:, 1, 0]).abs()
     slack = 1e-8 / area + 1e-12  # PyTorch3D's guard against division by zero, kept
     assert ((weights.sum(-1) - 1).abs() <= 1.01 * slack).all()
-    pixel = centres(*size)[None, :, :, None].expand(*there.shape, 2)[there]
     error = ((weights[..., None] * flat).sum(1) - pixel).norm(dim=-1)
     assert (error <= 4 * slack).all()
     assert (weights >= 0).all()
@@ -208,12 +211,9 @@ def test_barycentric_coordinates_sum_to_one_and_reproduce_the_pixel_centre(seed,
 def test_perspective_weights_give_the_point_in_space_that_projects_to_the_pixel(seed):
     verts, faces = soup(seed, dtype=torch.float64)
     fragments = rasterize(verts, faces, 10, faces_per_pixel=4, perspective_correct=True)
-    there = fragments.pix_to_face >= 0
-    weights = fragments.bary_coords[there]
-    corner = verts[0, faces[fragments.pix_to_face[there]]]
+    there, weights, corner, pixel = filled(fragments, verts, faces)
     space = torch.cat([corner[..., :2] * corner[..., 2:], corner[..., 2:]], -1)
     point = (weights[..., None] * space).sum(1)
-    pixel = centres(10, 10)[None, :, :, None].expand(*there.shape, 2)[there]
     torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)).double())
     torch.testing.assert_close(point[:, :2] / point[:, 2:], pixel, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(point[:, 2], fragments.zbuf[there])
@@ -244,7 +244,7 @@ def test_a_blurred_triangle_counts_wherever_its_distance_is_below_the_blur(seed,
 def test_empty_pixels_hold_minus_one_everywhere():
     verts = torch.tensor([[[0.5, 0.5, 1], [-0.5, 0.5, 1], [0, -0.5, 1.0]]])
     for k, blur in ((1, 0.0), (3, 0.0), (3, 1e-2)):
-        fragments = rasterize(verts, torch.tensor([[0, 1, 2]]), 16, blur, k)
+        fragments = rasterize(verts, TRIANGLE, 16, blur, k)
         empty = fragments.pix_to_face == -1
         assert empty.any()
         assert not empty.all()
@@ -258,15 +258,12 @@ def test_empty_pixels_hold_minus_one_everywhere():
 
 def test_backface_culling_leaves_out_clockwise_triangles():
     verts = torch.tensor([[[0.8, 0.7, 2], [-0.8, 0.7, 2], [0, -0.8, 2.0]]])
-    for faces in (torch.tensor([[0, 1, 2]]), torch.tensor([[0, 2, 1]])):
+    # From the camera +x is left: left, right, bottom runs clockwise for the viewer.
+    for faces, anticlockwise in ((TRIANGLE, False), (TRIANGLE[:, [0, 2, 1]], True)):
         for k in (1, 2):
             assert (rasterize(verts, faces, 8, faces_per_pixel=k).pix_to_face >= 0).any()
-    seen = [
-        bool((rasterize(verts, faces, 8, cull_backfaces=True).pix_to_face >= 0).any())
-        for faces in (torch.tensor([[0, 1, 2]]), torch.tensor([[0, 2, 1]]))
-    ]
-    # From the camera +x is left: left, right, bottom runs clockwise for the viewer.
-    assert seen == [False, True]
+        culled = rasterize(verts, faces, 8, cull_backfaces=True)
+        assert (culled.pix_to_face >= 0).any() == anticlockwise
 
 
 def project(points):
@@ -279,13 +276,10 @@ def test_a_triangle_through_the_near_plane_is_cut_and_reports_in_its_own_weights
     draw = generator(seed)
     points = torch.randn(1, 12, 3, generator=draw, dtype=torch.float64)
     faces = torch.arange(12).reshape(4, 3)
-    fragments = rasterize(
-        project(points), faces, 10, 0.0, k, perspective_correct=True, z_clip_value=0.2
-    )
-    there = fragments.pix_to_face >= 0
-    weights = fragments.bary_coords[there]
-    point = (weights[..., None] * points[0, faces[fragments.pix_to_face[there]]]).sum(1)
-    pixel = centres(10, 10)[None, :, :, None].expand(*there.shape, 2)[there]
+    near = dict(perspective_correct=True, z_clip_value=0.2)
+    fragments = rasterize(project(points), faces, 10, 0.0, k, **near)
+    there, weights, corner, pixel = filled(fragments, points, faces)
+    point = (weights[..., None] * corner).sum(1)
     assert (point[:, 2] >= 0.2 - 1e-9).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)).double())
     torch.testing.assert_close(point[:, 2], fragments.zbuf[there], rtol=1e-6, atol=1e-6)
@@ -302,9 +296,8 @@ def test_a_triangle_through_the_near_plane_is_cut_and_reports_in_its_own_weights
 
 def test_without_a_near_plane_a_triangle_with_a_vertex_behind_the_camera_is_left_out():
     points = torch.tensor([[[1.0, 1, 2], [-1, 1, 2], [0, -1, -1]]])
-    faces = torch.tensor([[0, 1, 2]])
-    assert (rasterize(project(points), faces, 8).pix_to_face < 0).all()
-    cut = rasterize(project(points), faces, 8, perspective_correct=True, z_clip_value=0.1)
+    assert (rasterize(project(points), TRIANGLE, 8).pix_to_face < 0).all()
+    cut = rasterize(project(points), TRIANGLE, 8, perspective_correct=True, z_clip_value=0.1)
     assert (cut.pix_to_face >= 0).any()
 
 
@@ -323,14 +316,23 @@ def test_frustum_culling_changes_no_pixel():
 
 def away_from_jumps(verts, faces, size, **options):
     """Which fragments keep their triangles and the sign of their distance under small moves."""
-    kept = None
+    states = []
     for seed in range(4):
         move = 1e-4 * torch.randn(verts.shape, generator=generator(seed), dtype=verts.dtype)
         fragments = rasterize(verts + move, faces, size, **options)
-        state = fragments.pix_to_face + 1000 * (fragments.dists > 0)
-        first = state if kept is None else first
-        kept = (state == first) & (True if kept is None else kept)
-    return kept & (first % 1000 != 999)
+        states.append(fragments.pix_to_face + 1000 * (fragments.dists > 0))
+    same = torch.stack(states).eq(states[0]).all(0)
+    return same & (states[0] % 1000 != 999)
+
+
+def assert_right_gradients(field, verts, faces, size, **options):
+    kept = away_from_jumps(verts, faces, size, **options)
+    assert kept.sum() > 10
+
+    def values(verts):
+        return getattr(rasterize(verts, faces, size, **options), field)[kept]
+
+    assert torch.autograd.gradcheck(values, verts.requires_grad_(), eps=1e-7, atol=1e-5)
 
 
 PERSPECTIVE = {"perspective_correct": True}
@@ -344,13 +346,7 @@ SWITCHES = [{}, PERSPECTIVE, THREE, BLURRED, CLIPPED, CLIPPED | PERSPECTIVE]
 @pytest.mark.parametrize("field", ["zbuf", "bary_coords", "dists"])
 def test_gradients_are_those_of_finite_differences(options, field):
     verts, faces = soup(11, batch=2, vertices=7, faces=4, dtype=torch.float64)
-    kept = away_from_jumps(verts, faces, 5, **options)
-    assert kept.sum() > 10
-
-    def values(verts):
-        return getattr(rasterize(verts, faces, 5, **options), field)[kept]
-
-    assert torch.autograd.gradcheck(values, verts.requires_grad_(), eps=1e-7, atol=1e-5)
+    assert_right_gradients(field, verts, faces, 5, **options)
 
 
 @pytest.mark.parametrize("perspective", [False, True])
@@ -362,13 +358,7 @@ def test_gradients_through_the_near_plane_are_those_of_finite_differences(perspe
     faces = torch.tensor([[0, 1, 2], [1, 2, 3]])  # one vertex behind the plane, and two
     verts = project(points) if perspective else points
     options = {"z_clip_value": 0.4, "perspective_correct": perspective, "faces_per_pixel": 2}
-    kept = away_from_jumps(verts, faces, 6, **options)
-    assert kept.sum() > 10
-
-    def values(verts):
-        return getattr(rasterize(verts, faces, 6, **options), field)[kept]
-
-    assert torch.autograd.gradcheck(values, verts.requires_grad_(), eps=1e-7, atol=1e-5)
+    assert_right_gradients(field, verts, faces, 6, **options)
 
 
 def test_gradients_of_all_fragments_add_up_at_shared_vertices():
@@ -380,9 +370,8 @@ def test_gradients_of_all_fragments_add_up_at_shared_vertices():
     (together,) = torch.autograd.grad((fragments.zbuf * pull).sum(), verts, retain_graph=True)
     apart = torch.zeros_like(verts)
     for k in range(3):
-        apart += torch.autograd.grad(
-            (fragments.zbuf * pull)[..., k].sum(), verts, retain_graph=True
-        )[0]
+        one = (fragments.zbuf * pull)[..., k].sum()
+        apart += torch.autograd.grad(one, verts, retain_graph=True)[0]
     torch.testing.assert_close(together, apart)
 
 
@@ -484,9 +473,7 @@ def test_degenerate_triangles_are_left_out():
         assert (rasterize(verts, faces, 8, blur, k).pix_to_face < 0).all()
 
 
-VERTS, FACES = torch.zeros(1, 4, 3), torch.tensor([[0, 1, 2]])
-
-
+VERTS, FACES = torch.zeros(1, 4, 3), TRIANGLE
 WRONG = [
     (ValueError, r"got \(3, 4\): transpose it\?", (VERTS[0].T, FACES, 8)),
     (ValueError, r"got \(1, 3, 4\): transpose it\?", (VERTS.mT, FACES, 8)),
@@ -533,7 +520,6 @@ def test_rasterizing_prints_nothing_and_imports_no_pytorch3d():
         rasterize(torch.rand(1, 3, 3) + 1, torch.tensor([[0, 1, 2]]), 8)
         assert "pytorch3d" not in sys.modules
     """
-    run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    run = subprocess.run(command, capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
