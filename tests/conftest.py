@@ -4,10 +4,12 @@ import os
 
 import matplotlib
 import pytest
+import small_faces
 import torch
 from hypothesis import settings
 
 from facerecon_lib.course.exercises import OWN_FILES
+from facerecon_lib.face.morphable_model import MorphableModel
 
 # Examples are drawn alike in every run, and none is failed for a slow machine.
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=50)
@@ -39,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def model() -> MorphableModel:
+    """The shipped face model at its native density."""
+    return small_faces.model()
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from facerecon_lib.rendering.synthesis import Face, synthesise
 
 
 @lru_cache
-def model(subdivision: int = 0) -> MorphableModel:
-    return MorphableModel.load(subdivision=subdivision)
+def model(subdivision: int = 0, albedo: str = "monk") -> MorphableModel:
+    return MorphableModel.load(subdivision=subdivision, albedo=albedo)
 
 
 def turned(*yaws: float, subdivision: int = 0, jaw: float = 0.0) -> Face:

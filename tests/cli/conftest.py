@@ -7,7 +7,6 @@ import sys
 import pytest
 from command_line import SAMPLE, facerecon
 
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import FitSettings
 from facerecon_lib.networks.encoder import OUTPUT_SCALES, Encoder, save_encoder
 from facerecon_lib.reconstruction import reconstruct as results
@@ -42,12 +41,11 @@ def sample(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory, model):
     """An encoder that has learnt nothing: the mean face, whatever the photo, with a turn to it."""
-    sizes = MorphableModel.load(subdivision=0).sizes
-    encoder = Encoder(sizes, "mobilenet_v3_large")
+    encoder = Encoder(model.sizes, "mobilenet_v3_large")
     # a roll of 0.1 rad
-    encoder.head.bias.data[sum(sizes) + 2] = 0.1 / OUTPUT_SCALES["rotation"][2]
+    encoder.head.bias.data[sum(model.sizes) + 2] = 0.1 / OUTPUT_SCALES["rotation"][2]
     path = tmp_path_factory.mktemp("encoder") / "untrained.safetensors"
     save_encoder(path, encoder, {"settings": json.dumps({"seed": 7, "family": "train"})})
     return path

@@ -6,7 +6,6 @@ import pytest
 from command_line import SAMPLE, facerecon, refused
 
 from facerecon_lib.data.splits import part_of
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.networks.encoder import Encoder, save_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet, save_unet
 from facerecon_lib.photos.crop import align
@@ -62,13 +61,12 @@ def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpo
     assert other["values"]["mean face"]["normal_deg"] != found["values"]["mean face"]["normal_deg"]
 
 
-def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path):
+def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path, model):
     pytest.importorskip("dlib")
-    sizes = MorphableModel.load(subdivision=0).sizes
     for teacher, flatters in (("dlib", True), ("facenet", False)):
         path = tmp_path / f"{teacher}.safetensors"
         settings = json.dumps({"recognition": teacher})
-        save_encoder(path, Encoder(sizes, "mobilenet_v3_large"), {"settings": settings})
+        save_encoder(path, Encoder(model.sizes, "mobilenet_v3_large"), {"settings": settings})
         options = ["--rendered", "1", "--scans", "0", "--recognition", "dlib"]
         done = facerecon("evaluate", path, *options)
         assert done.exit_code == 0, done.stderr

@@ -9,7 +9,6 @@ from command_line import SAMPLE, facerecon, refused, result_of
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.fit import FitSettings
 from facerecon_lib.photos.reading import load_image
 from facerecon_lib.reconstruction.reconstruct import fit_face
@@ -108,9 +107,8 @@ def test_a_fit_that_did_not_converge_says_so(tmp_path, fit_with, monkeypatch):
     assert "outer eye distance" in stored["not_converged_because"][0]
 
 
-def test_the_field_of_view_of_the_settings_reaches_the_result():
+def test_the_field_of_view_of_the_settings_reaches_the_result(model):
     few = FitSettings(landmark_steps=60, coarse_steps=10, fine_steps=5, fov_deg=15.0)
-    model = MorphableModel.load(subdivision=0)
     done = fit_face(load_image(SAMPLE), model, settings=few)
     result = result_dict(done)
     assert result["camera"]["fov_deg"] == 15.0

@@ -6,7 +6,6 @@ from command_line import facerecon, refused
 from PIL import Image
 
 from facerecon_lib.cli.model import model_facts
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.pictures.model_sheet import model_sheet
 
 
@@ -27,14 +26,13 @@ def test_model_info_and_show(tmp_path):
         refused(facerecon(*shown[:-1], bad))
 
 
-def test_the_sheet_of_a_model_shows_what_it_has_and_leaves_out_what_it_lacks():
-    whole = MorphableModel.load(subdivision=0)
+def test_the_sheet_of_a_model_shows_what_it_has_and_leaves_out_what_it_lacks(model):
     few = replace(
-        whole,
-        identity_basis=whole.identity_basis[:2],
-        expression_basis=whole.expression_basis[:0],
+        model,
+        identity_basis=model.identity_basis[:2],
+        expression_basis=model.expression_basis[:0],
         controls={},
-        metadata=whole.metadata | {"name": "bare", "notes": '["of a test"]', "mirror": "nearest"},
+        metadata=model.metadata | {"name": "bare", "notes": '["of a test"]', "mirror": "nearest"},
     )
     titles = [axis.get_title() for axis in model_sheet(few).axes]
     assert {"68 landmarks", "mode 2, +2 sd", "mode 4, −1 sd", "face 8"} <= set(titles)

@@ -7,24 +7,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_faces import model
 
 from facerecon_lib.course.nb01_morphable_model.checks import library_fit, library_pca
 from facerecon_lib.course.nb01_morphable_model.face_samples import FaceSamples, load_face_samples
 from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.measures import rigid_align
 from facerecon_lib.face.model_file import ModelError
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.weights import shipped_file
 
 
 @lru_cache
 def samples() -> FaceSamples:
     return load_face_samples()
-
-
-@lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
 
 
 def skin_colour(albedo: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ from PIL import Image
 from facerecon_lib.course import widgets
 from facerecon_lib.course.nb10_own_photo import photo_input
 from facerecon_lib.course.nb10_own_photo.photo_input import ChosenPhoto, choose_photo
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.photos.detection import ASSETS, sample_detection, sample_photo
 from facerecon_lib.reconstruction.mesh_export import mesh_file
 
@@ -177,8 +176,8 @@ def test_elsewhere_the_camera_is_behind_its_button(capsys):
     assert "Take a picture" in capsys.readouterr().out
 
 
-def test_a_file_is_made_at_the_click_and_saved_by_its_link(made):
-    model, files = MorphableModel.load(subdivision=0), []
+def test_a_file_is_made_at_the_click_and_saved_by_its_link(made, model):
+    files = []
 
     def glb():
         files.append(mesh_file("glb", model.mean, model.faces, model.albedo_mean))

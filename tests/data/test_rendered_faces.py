@@ -13,14 +13,8 @@ from facerecon_lib.face.camera import axis_angle_to_matrix
 from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.lighting import light_level, sh_basis
 from facerecon_lib.face.measures import landmark_error
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.photos.crop import align
 from facerecon_lib.rendering.synthesis import pose_and_light, synthesise
-
-
-@pytest.fixture(scope="module")
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
 
 
 @pytest.fixture(scope="module")

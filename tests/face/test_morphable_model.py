@@ -1,7 +1,6 @@
 """The face model that ships: what it is made of, and Eq. 1 and 2."""
 
 from dataclasses import replace
-from functools import lru_cache
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
+from small_faces import model
 
 from facerecon_lib.face.mesh import boundary_edges, half_edges, vertex_normals
 from facerecon_lib.face.model_file import ModelError
@@ -17,11 +17,6 @@ from facerecon_lib.face.subdivision import loop_subdivide
 from facerecon_lib.files.weights import shipped_file
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
-
-
-@lru_cache
-def model(subdivision: int = 0, albedo: str = "monk") -> MorphableModel:
-    return MorphableModel.load(subdivision=subdivision, albedo=albedo)
 
 
 def test_the_shipped_file_is_small_and_says_where_it_comes_from():
@@ -213,17 +208,17 @@ def test_controls_are_exact_and_named_for_their_side():
 
 
 def test_actions_that_a_model_does_not_name_are_its_modes():
-    model, actions = MorphableModel.load(subdivision=0), {"jawOpen": 0.5, "mouthSmile": 1.0}
+    m, actions = model(), {"jawOpen": 0.5, "mouthSmile": 1.0}
 
     def played(**other):
-        return replace(model, **other).expression_from_controls(actions, stand_in=True)
+        return replace(m, **other).expression_from_controls(actions, stand_in=True)
 
-    torch.testing.assert_close(played(), model.expression_from_controls(actions))
+    torch.testing.assert_close(played(), m.expression_from_controls(actions))
     assert played(controls={})[0, :3].tolist() == [1.0, 2.0, 0.0]
-    jaw_alone = played(controls={"jawOpen": model.controls["jawOpen"]})
-    both = jaw_alone - model.expression_from_controls({"jawOpen": 0.5})
+    jaw_alone = played(controls={"jawOpen": m.controls["jawOpen"]})
+    both = jaw_alone - m.expression_from_controls({"jawOpen": 0.5})
     torch.testing.assert_close(both[0, :3], torch.tensor([0.0, 2.0, 0.0]))
-    assert played(controls={}, expression_basis=model.expression_basis[:0]).shape == (1, 0)
+    assert played(controls={}, expression_basis=m.expression_basis[:0]).shape == (1, 0)
 
 
 def test_an_action_named_without_its_side_is_that_of_both():

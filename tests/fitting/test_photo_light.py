@@ -25,11 +25,6 @@ from facerecon_lib.reconstruction.reconstruct import encode_face
 from facerecon_lib.rendering.synthesis import synthesise
 
 
-@pytest.fixture(scope="module")
-def model() -> MorphableModel:
-    return small_faces.model()
-
-
 def test_the_light_of_a_rendered_face_is_found_again(model):
     """Seen from the front, shading is what counts: the nine functions are alike there."""
     batch = RenderedFaces(model, seed=2, clean=True).batch(torch.arange(6))
@@ -72,7 +67,7 @@ def test_a_reconstruction_comes_nearer_to_its_photo(model):
 @pytest.fixture(scope="module")
 def light_skinned() -> MorphableModel:
     """The same faces with a basis of the four lightest tones, as scans of few people would give."""
-    return MorphableModel.load(subdivision=0, albedo="light")
+    return small_faces.model(albedo="light")
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_faces import model
 from torch import nn
 
 from facerecon_lib.face.landmarks68 import MIRROR_68
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting.losses import recognition_loss
 from facerecon_lib.networks.face_networks import CHIPS, FaceNetwork, dlib_file, load_network
 from facerecon_lib.networks.recognition import (
@@ -41,13 +41,12 @@ def network() -> FaceNetwork:
 @lru_cache
 def faces(count: int = 4):
     """Rendered faces: images, masks and their landmarks in crop pixels."""
-    model = MorphableModel.load(subdivision=0)
     generator = torch.Generator().manual_seed(0)
-    c = model.neutral(count)
-    c.identity, c.expression, c.albedo = model.random(count, generator)
+    c = model().neutral(count)
+    c.identity, c.expression, c.albedo = model().random(count, generator)
     c.rotation = 0.2 * torch.randn(count, 3, generator=generator)
     with torch.no_grad():
-        face = synthesise(model, c)
+        face = synthesise(model(), c)
         image, mask = face.render(background=0.4)
     noise = torch.randn(image.shape, generator=generator) / 255  # flat areas have ties
     return (image + noise).clamp(0, 1), mask, face.landmarks("2d")

@@ -3,23 +3,18 @@
 from functools import lru_cache
 
 import torch
+from small_faces import model
 
 from facerecon_lib.augmented.branch import BaseBranch
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.evaluation.evaluation import ENCODER, MEAN, POSED
 from facerecon_lib.evaluation.runs import evaluate_batches, evaluate_rendered
 from facerecon_lib.face.batch import FaceBatch
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.fitting.fit import judge
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import sample_detection, sample_photo
-
-
-@lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
 
 
 @lru_cache

@@ -9,7 +9,6 @@ from PIL import Image, ImageFilter
 
 from facerecon_lib.face.camera import axis_angle_to_matrix
 from facerecon_lib.face.landmarks68 import FIVE
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import FaceBox, sample_detection, sample_photo
 from facerecon_lib.photos.quality import (
@@ -36,9 +35,8 @@ def quality_of(pixels: np.ndarray, landmarks: np.ndarray, faces: list[FaceBox] |
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (35, 0, 0), (-20, 0, 0), (0, 25, 0), (0, 0, -30)])
-def test_angles_of_a_head_are_those_it_was_turned_by(angles):
+def test_angles_of_a_head_are_those_it_was_turned_by(model, angles):
     yaw, pitch, roll = np.radians(angles)
-    model = MorphableModel.load(subdivision=0)
     axis_angle = torch.tensor([[-pitch, yaw, roll]], dtype=torch.float64)
     turned = model.mean[model.landmarks].double() @ axis_angle_to_matrix(axis_angle)[0].T
     pixels = turned[:, :2].numpy() * (1.7, -1.7) + (300, 200)  # y down

@@ -1,18 +1,11 @@
 """Coefficients to a picture."""
 
-from functools import lru_cache
-
 import pytest
 import torch
+from small_faces import model
 
 from facerecon_lib.face.lighting import ambient_lighting
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.rendering.synthesis import landmark_vertices, synthesise
-
-
-@lru_cache
-def model() -> MorphableModel:
-    return MorphableModel.load(subdivision=0)
 
 
 def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0):

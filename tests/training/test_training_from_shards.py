@@ -24,7 +24,6 @@ from facerecon_lib.cli import app as cli
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.data.shards.reader import PhotoShards
-from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files import downloads
 from facerecon_lib.photos.crop import Crop
 from facerecon_lib.training import data as training_data
@@ -55,10 +54,10 @@ SMALL_BUFFER = functools.partial(PhotoShards, shuffle=3)
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory) -> Path:
+def shards(tmp_path_factory, model) -> Path:
     """Six shards of four rendered faces, of twelve people."""
     folder = tmp_path_factory.mktemp("shards")
-    batch = RenderedFaces(MorphableModel.load(subdivision=0), 11).batch(torch.arange(FACES))
+    batch = RenderedFaces(model, 11).batch(torch.arange(FACES))
     with ShardsWriter(folder, photos_per_shard=PER_SHARD) as writer:
         for i in range(FACES):
             image, seen = batch.image[i : i + 1].clamp(0, 1), torch.ones_like(batch.valid[:1])
