@@ -57,7 +57,7 @@ def ita_degrees(rgb: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any"]:
     return torch.rad2deg(torch.atan2(lab[..., 0] - 50, lab[..., 2]))
 
 
-def skin_tone_group(albedo: Float[Tensor, "batch 3"]) -> Int[Tensor, "batch"]:
+def skin_tone_group(albedo: Float[Tensor, "batch 3"]) -> Int[Tensor, " batch"]:
     """Number of the nearest Monk tone, 1 (lightest) to 10, by distance in CIELAB."""
     tones = constant(MONK_TONES, albedo.dtype, albedo.device)
     distance = srgb_to_lab(albedo)[:, None] - srgb_to_lab(tones)

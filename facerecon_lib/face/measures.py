@@ -25,7 +25,7 @@ from .shapes import expect
 
 def landmark_error(
     predicted: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], points: str = "all"
-) -> Float[Tensor, "batch"]:
+) -> Float[Tensor, " batch"]:
     """Mean distance of the 68 points as a share of the target's outer-eye distance (NME)."""
     sizes = expect("predicted", predicted, "batch 68 2")
     expect("target", target, "batch 68 2", **sizes)
@@ -40,7 +40,7 @@ def photometric_error(
     image: Float[Tensor, "batch channel height width"],
     photo: Float[Tensor, "batch channel height width"],
     mask: Float[Tensor, "batch 1 height width"],
-) -> Float[Tensor, "batch"]:
+) -> Float[Tensor, " batch"]:
     """Mean absolute difference over the pixels that `mask` (0 to 1) covers; NaN if none."""
     difference = (image - photo).abs().mean(1, keepdim=True)
     return (difference * mask).sum((1, 2, 3)) / mask.to(difference.dtype).sum((1, 2, 3))
@@ -51,7 +51,7 @@ def umeyama(
     target: Float[Tensor, "batch point 3"],
     with_scale: bool = True,
     weights: Float[Tensor, "batch point"] | None = None,
-) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
     """(scale, rotation, translation) of the least-squares target = scale R source + translation.
 
     Umeyama (1991): the rotation is proper even where a reflection would fit better. Points on one
@@ -93,7 +93,7 @@ def vertex_error_mm(
     predicted: Float[Tensor, "batch vertex 3"],
     target: Float[Tensor, "batch vertex 3"],
     align: str = "similarity",
-    region: Bool[Tensor, "vertex"] | None = None,
+    region: Bool[Tensor, " vertex"] | None = None,
 ) -> Float[Tensor, "batch vertex"]:
     """Distance of every vertex to its own vertex of the truth, both in mm.
 
@@ -111,8 +111,8 @@ def vertex_error_mm(
 def albedo_error(
     predicted: Float[Tensor, "batch vertex 3"],
     target: Float[Tensor, "batch vertex 3"],
-    region: Float[Tensor, "vertex"] | None = None,
-) -> dict[str, Float[Tensor, "batch"]]:
+    region: Float[Tensor, " vertex"] | None = None,
+) -> dict[str, Float[Tensor, " batch"]]:
     """Unlit albedo in [0, 1] against the truth, averaged with the weights of `region` (all: None).
 
     "rgb": mean absolute difference; "ita": predicted minus true ITA in degrees, of the mean colour
@@ -127,7 +127,7 @@ def albedo_error(
 
 
 def by_group(
-    values: Float[Tensor, "batch"] | Sequence[float], groups: Sequence[Hashable]
+    values: Float[Tensor, " batch"] | Sequence[float], groups: Sequence[Hashable]
 ) -> dict[Hashable, dict[str, float]]:
     """Table of one measure: for each group, sorted, its "count", "mean", "median" and "p90".
 
