@@ -41,9 +41,6 @@ class BaseFaces:
     image: Float[Tensor, "batch 3 size size"]  # in [0, 1], 0 outside the mask
     mask: Float[Tensor, "batch 1 size size"]
 
-    def __len__(self) -> int:
-        return len(self.image)
-
 
 @dataclass(eq=False)
 class AugmentedFaces:
@@ -55,9 +52,6 @@ class AugmentedFaces:
     face: Face
     sampling: str = "bilinear"
     space: str = "image"
-
-    def __len__(self) -> int:
-        return len(self.base)
 
 
 class BaseBranch:

@@ -4,8 +4,7 @@ Notebook 10.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +66,7 @@ def fit(
     device: Device = "cpu",
 ) -> None:
     """Fit the face model to the face in each PHOTO by analysis by synthesis."""
-    work = PhotoWork()
+    started = time.perf_counter()
     with refusals():
         check_choice("init", init, ("landmarks", "encoder"))
         if checkpoint is not None and init != "encoder":
@@ -78,21 +77,18 @@ def fit(
         network = network_named(recognition, device)
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
-        from ..photos.reading import load_image
         from ..reconstruction.reconstruct import fit_face
-        from ..reconstruction.result_files import write_photo
 
         one_thread()
         fine = MorphableModel.load(model).to(device)
         coarse = MorphableModel.load(model, subdivision=0).to(device)
         encoder = load_encoder(checkpoint, fine, device) if init == "encoder" else None
         claim_folder(out)
-    for path, folder in work.each(photos, out):
-        with work.on(path) as progress:
-            check_replaceable(folder)
-            photo = load_image(path, readable_name(path))
-            done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
-            work.report(folder, write_photo(done, folder, work.started))
+
+    def fit_one(photo, progress: Callable):
+        return fit_face(photo, fine, coarse, face, None, network, progress, encoder)
+
+    _each_photo(photos, out, started, fit_one)
 
 
 def reconstruct(
@@ -107,7 +103,7 @@ def reconstruct(
     device: Device = "cpu",
 ) -> None:
     """Reconstruct the face in each PHOTO with the encoder, feed-forward."""
-    work = PhotoWork()
+    started = time.perf_counter()
     with refusals():
         check_choice("illumination", illumination, PHOTO_LIGHTS)
         if unet is not None and not augmented:
@@ -117,21 +113,18 @@ def reconstruct(
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
         from ..networks.unet import load_unet
-        from ..photos.reading import load_image
         from ..reconstruction.reconstruct import encode_face
-        from ..reconstruction.result_files import write_photo
 
         one_thread()
         face_model = MorphableModel.load(model).to(device)
         encoder = load_encoder(checkpoint, face_model, device)
         offset_unet = load_unet(unet, face_model, device) if augmented else None
         claim_folder(out)
-    for path, folder in work.each(photos, out):
-        with work.on(path):
-            check_replaceable(folder)
-            photo = load_image(path, readable_name(path))
-            done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
-            work.report(folder, write_photo(done, folder, work.started))
+
+    def encode_one(photo, progress: Callable):
+        return encode_face(photo, face_model, encoder, face, illumination, offset_unet)
+
+    _each_photo(photos, out, started, encode_one)
 
 
 def _check_face(face: int | None) -> None:
@@ -139,69 +132,67 @@ def _check_face(face: int | None) -> None:
         raise OutputError(f"--face {face}: faces count from 1, the largest")
 
 
-class PhotoWork:
-    """One photo after the other: a progress bar, a report, and a line for one that fails.
+def _each_photo(photos: list[Path], out: Path, started: float, work: Callable) -> None:
+    """Each photo into a folder of its name, numbered from the second of that name on.
 
-    started: when the work on the present photo began.
+    started: when the work on the first photo began. work: photo and `progress` to FittedPhoto.
+    Exits with 2 after the last one if any failed.
     """
+    names, failed = [], False
+    for path in photos:
+        stem = path.stem.strip(". ") or "photo"
+        numbered = (f"{stem}-{i}" for i in range(2, len(photos) + 2))
+        names.append(stem if stem not in names else next(n for n in numbered if n not in names))
+        failed |= not _one_photo(path, out / names[-1], started, work)
+        started = time.perf_counter()
+    if failed:
+        raise Exit(2)
 
-    def __init__(self):
-        self.started, self.failed = time.perf_counter(), False
 
-    def each(self, photos: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
-        """Photo and folder: named as the photo, numbered from the second of that name on.
+def _one_photo(path: Path, folder: Path, started: float, work: Callable) -> bool:
+    """A progress bar, then a report in its place; an error becomes a line, and False."""
+    from ..photos.reading import load_image
+    from ..reconstruction.result_files import write_photo
 
-        Exits with 2 after the last one if any failed.
-        """
-        names: list[str] = []
-        for photo in photos:
-            stem = photo.stem.strip(". ") or "photo"
-            numbered = (f"{stem}-{i}" for i in range(2, len(photos) + 2))
-            names.append(stem if stem not in names else next(n for n in numbered if n not in names))
-            yield photo, out / names[-1]
-        if self.failed:
-            raise Exit(2)
+    name = readable_name(path)
+    stage = TextColumn("{task.description:<28}", markup=False)
+    note = TextColumn("{task.fields[note]}", markup=False)
+    columns = (stage, BarColumn(), note, TimeElapsedColumn())
+    quiet = not error_console.is_terminal
+    with Progress(*columns, console=error_console, transient=True, disable=quiet) as bars:
+        task = bars.add_task(f"{name}: finding the face", total=None, note="")
 
-    @contextmanager
-    def on(self, path: Path) -> Iterator[Callable[[str, int, int, float], None]]:
-        """The work on a photo; gives the `progress` of fitting. An error becomes a line."""
-        name = readable_name(path)
-        stage = TextColumn("{task.description:<28}", markup=False)
-        note = TextColumn("{task.fields[note]}", markup=False)
-        columns = (stage, BarColumn(), note, TimeElapsedColumn())
-        quiet = not error_console.is_terminal
-        bars = Progress(*columns, console=error_console, transient=True, disable=quiet)
-        with bars as self._bars:
-            task = bars.add_task(f"{name}: finding the face", total=None, note="")
+        def progress(stage: str, step: int, steps: int, loss: float) -> None:
+            text = dict(description=f"{name}: {stage}", note=f"loss {loss:.2f}")
+            bars.update(task, completed=step, total=steps, **text)
 
-            def progress(stage: str, step: int, steps: int, loss: float) -> None:
-                text = dict(description=f"{name}: {stage}", note=f"loss {loss:.2f}")
-                bars.update(task, completed=step, total=steps, **text)
+        try:
+            check_replaceable(folder)
+            done = work(load_image(path, name), progress)
+            result = write_photo(done, folder, started)
+            bars.stop()
+            _report(folder, result)
+        except Exception as error:  # whatever one photo does, the others are still done
+            bars.stop()
+            text = one_line(error)
+            fail(text if name in text else f"{name}: {text}")
+            return False
+    return True
 
-            try:
-                yield progress
-            except Exception as error:  # whatever one photo does, the others are still done
-                self.failed = True
-                bars.stop()
-                text = one_line(error)
-                fail(text if name in text else f"{name}: {text}")
-        self.started = time.perf_counter()
 
-    def report(self, folder: Path, result: dict) -> None:
-        """Say how it went, in the place of the bar."""
-        self._bars.stop()
-        name, count, losses = result["photo"], result["faces_found"], result["losses"]
-        if count > 1:
-            which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
-            say(f"{name}: {count} faces; took {which} (--face N picks another)")
-        colours = losses["photometric_error"]
-        colours = "not seen" if colours is None else f"{colours:.3f} off"
-        say(
-            f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
-            f"colours {colours}, {result['seconds']['total']:.1f} s"
-            f" -> {one_line(folder / 'figure.png')}"
-        )
-        if not result["converged"]:
-            what = "NOT CONVERGED" if result["method"] == "fit" else "NOT TO BE TRUSTED"
-            reasons = "; ".join(result["not_converged_because"])
-            say(f"{name}: {what}: {reasons}. Do not rely on this mesh.", "bold yellow")
+def _report(folder: Path, result: dict) -> None:
+    name, count, losses = result["photo"], result["faces_found"], result["losses"]
+    if count > 1:
+        which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
+        say(f"{name}: {count} faces; took {which} (--face N picks another)")
+    colours = losses["photometric_error"]
+    colours = "not seen" if colours is None else f"{colours:.3f} off"
+    say(
+        f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
+        f"colours {colours}, {result['seconds']['total']:.1f} s"
+        f" -> {one_line(folder / 'figure.png')}"
+    )
+    if not result["converged"]:
+        what = "NOT CONVERGED" if result["method"] == "fit" else "NOT TO BE TRUSTED"
+        reasons = "; ".join(result["not_converged_because"])
+        say(f"{name}: {what}: {reasons}. Do not rely on this mesh.", "bold yellow")

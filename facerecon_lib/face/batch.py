@@ -50,10 +50,10 @@ class FaceBatch:
     def __len__(self) -> int:
         return len(self.image)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str) -> Self:
         """The same faces on another device."""
         values = {
-            name: value.to(device, non_blocking=non_blocking)
+            name: value.to(device)
             for name, value in vars(self).items()
             if isinstance(value, Tensor | FaceCoefficients)
         }

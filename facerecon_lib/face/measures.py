@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from .colour import ita_degrees
@@ -50,8 +50,7 @@ def umeyama(
     source: Float[Tensor, "batch point 3"],
     target: Float[Tensor, "batch point 3"],
     with_scale: bool = True,
-    weights: Float[Tensor, "batch point"] | None = None,
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
+) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
     """(scale, rotation, translation) of the least-squares target = scale R source + translation.
 
     Umeyama (1991): the rotation is proper even where a reflection would fit better. Points on one
@@ -59,19 +58,17 @@ def umeyama(
     """
     sizes = expect("source", source, "batch point 3")
     expect("target", target, "batch point 3", **sizes)
-    if weights is None:
-        weights = source.new_ones(source.shape[:2])
-    weights = (weights / weights.sum(1, keepdim=True))[..., None]
-    mean_source, mean_target = ((weights * x).sum(1, keepdim=True) for x in (source, target))
+    share = 1 / source.shape[1]
+    mean_source, mean_target = ((share * x).sum(1, keepdim=True) for x in (source, target))
     centred = source - mean_source
-    covariance = (weights * (target - mean_target)).mT @ centred
+    covariance = (share * (target - mean_target)).mT @ centred
     u, spectrum, vt = torch.linalg.svd(covariance)
     sign = torch.ones_like(spectrum)
     sign[:, 2] = torch.sign(torch.linalg.det(u @ vt))
     rotation = (u * sign[:, None]) @ vt
     scale = torch.ones_like(sign[:, 0])
     if with_scale:
-        scale = (spectrum * sign).sum(1) / (weights * centred**2).sum((1, 2))
+        scale = (spectrum * sign).sum(1) / (share * centred**2).sum((1, 2))
     return scale, rotation, (mean_target - scale[:, None, None] * mean_source @ rotation.mT)[:, 0]
 
 
@@ -93,18 +90,14 @@ def vertex_error_mm(
     predicted: Float[Tensor, "batch vertex 3"],
     target: Float[Tensor, "batch vertex 3"],
     align: str = "similarity",
-    region: Bool[Tensor, " vertex"] | None = None,
 ) -> Float[Tensor, "batch vertex"]:
     """Distance of every vertex to its own vertex of the truth, both in mm.
 
-    `align` is "similarity" (since one photo does not fix the size), "rigid" or "none". `region`
-    keeps some vertices, for the alignment and the result.
+    `align` is "similarity" (since one photo does not fix the size), "rigid" or "none".
     """
     aligners = {"similarity": similarity_align, "rigid": rigid_align, "none": lambda p, _: p}
     if align not in aligners:
         raise ValueError(f"align {align!r}: expected one of {', '.join(aligners)}")
-    if region is not None:
-        predicted, target = predicted[:, region], target[:, region]
     return (aligners[align](predicted, target) - target).norm(dim=-1)
 
 

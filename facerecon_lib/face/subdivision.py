@@ -58,7 +58,6 @@ def loop_subdivide(
     faces: Int[Tensor, "face 3"],
     n_vertices: int,
     crease_edges: Int[Tensor, "crease 2"] | None = None,
-    corners: Int[Tensor, " corner"] | None = None,
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Subdivision:
@@ -66,7 +65,7 @@ def loop_subdivide(
 
     Edges: 3/8 of each end and 1/8 of each vertex opposite; the midpoint on a crease.
     Vertices: Loop's weights where at most one crease meets; 6/8 of itself and 1/8 along the crease
-    each way where two do; fixed where three or more do, or where named in `corners`.
+    each way where two do; fixed where three or more do.
     Border edges, and edges of more than two triangles, are creases without being named.
 
     Computed in float64; `dtype` is that of the operator. Raises ValueError when a crease is no edge
@@ -101,12 +100,9 @@ def loop_subdivide(
     add(new[side[smooth_side]], opposite[smooth_side], 0.125)
 
     creases = torch.bincount(pairs[sharp].reshape(-1), minlength=n_vertices)
-    fixed = creases > 2
-    if corners is not None:
-        fixed[corners] = True
     valence = torch.bincount(pairs.reshape(-1), minlength=n_vertices)
-    on_crease = (creases == 2) & ~fixed
-    smooth = (creases < 2) & ~fixed & (valence > 0)
+    on_crease = creases == 2
+    smooth = (creases < 2) & (valence > 0)
     count = valence.clamp_min(1).double()
     beta = (0.625 - (0.375 + 0.25 * torch.cos(2 * torch.pi / count)) ** 2) / count
     every = torch.arange(n_vertices, device=faces.device)

@@ -57,7 +57,7 @@ def render(
     image_size: int | tuple[int, int] = 224,
     fov_deg: float = DEFAULT_FOV,
     soft: SoftSettings | None = None,
-    background: float | Tensor | None = None,
+    background: float = 0.0,
     near: float | None = NEAR,
 ) -> tuple[Float[Tensor, "batch channel height width"], Float[Tensor, "batch 1 height width"]]:
     """Image and mask of a mesh under the perspective camera of section 2.1.
@@ -66,8 +66,7 @@ def render(
     attributes: what to show at each vertex: colours, normals, anything.
     soft: None for a hard image, whose mask is 0 or 1 and has no gradient. A soft mask is
         1 - prod(1 - sigmoid(-d / sigma)) over the pixel's triangles.
-    background: None (zero), a number, one value per channel (channel,), or images
-        (batch, channel, height, width).
+    background: in every channel, where no triangle lies.
     near: depth in mm at which triangles are cut off. None leaves a triangle with a vertex behind
         the camera out whole: the same picture of a face in front of it, and no GPU synchronisation.
     """
@@ -81,7 +80,7 @@ def render(
     fragments = rasterize(project_ndc(v_camera, fov_deg), faces, image_size, **settings)
 
     values = interpolate(fragments, faces, attributes, check=False)
-    behind = _background(background, values)
+    behind = values.new_full((), background)
     if soft is None:
         covered = fragments.pix_to_face >= 0
         image = torch.where(covered, values[..., 0, :], behind)
@@ -170,18 +169,3 @@ def _blend(
     total = weight.sum(-1, keepdim=True) + rest
     image = ((weight[..., None] * values).sum(-2) + rest * behind) / total
     return image, 1 - (1 - coverage).prod(-1, keepdim=True)
-
-
-def _background(background: float | Tensor | None, values: Tensor) -> Tensor:
-    """The background, ready to broadcast against (batch, height, width, channel)."""
-    batch, height, width, _, channel = values.shape
-    if not isinstance(background, Tensor):
-        return values.new_full((), background or 0.0)
-    if background.shape == (channel,):
-        return background.to(values)
-    if background.shape in ((n, channel, height, width) for n in (1, batch)):
-        return background.to(values).permute(0, 2, 3, 1)
-    raise ValueError(
-        f"background: expected ({channel},) or ({batch}, {channel}, {height}, {width}), "
-        f"got {tuple(background.shape)}"
-    )

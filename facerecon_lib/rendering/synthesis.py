@@ -41,7 +41,7 @@ class Face:
         self,
         image_size: int | tuple[int, int] = CROP_SIZE,
         soft: SoftSettings | None = None,
-        background: float | Tensor | None = None,
+        background: float = 0.0,
         attributes: Float[Tensor, "batch vertex channel"] | None = None,
         near: float | None = NEAR,
     ) -> tuple[Tensor, Tensor]:

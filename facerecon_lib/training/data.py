@@ -49,25 +49,18 @@ class RenderedData:
         """Nothing to do."""
 
 
-@dataclass
-class PhotoData:
+class PhotoData(PhotoShards):
     """Photos from shards, epoch after epoch."""
 
-    photos: PhotoShards
-    faces_per_epoch: int  # in whole batches
+    @property
+    def faces_per_epoch(self) -> int:
+        """In whole batches, of all processes."""
+        return len(self) * self.batch_size * self.world
 
     def batches(self, first_step: int) -> Iterator[FaceBatch]:
         """Resumes at the stored position; ignores `first_step`."""
         while True:
-            yield from self.photos
-
-    def state_dict(self) -> dict:
-        """The same in every process."""
-        return self.photos.state_dict()
-
-    def load_state_dict(self, state: dict) -> None:
-        """Raises ShardsError where the photos would come in another order."""
-        self.photos.load_state_dict(state)
+            yield from self
 
 
 def open_data(
@@ -81,8 +74,7 @@ def open_data(
     counted = all(shard.photos is not None for shard in find_shards(s.data))
     order = dict(seed=s.seed, workers=s.workers)
     order["photos_per_epoch"] = None if counted else s.faces_per_epoch
-    photos = _photos(s, model, rank, processes, part="train", **order)
-    return PhotoData(photos, len(photos) * s.batch)
+    return _photos(s, model, rank, processes, part="train", **order)
 
 
 def held_out_faces(
@@ -111,6 +103,6 @@ def held_out_photos(
         left -= len(batch)
 
 
-def _photos(s: RunSettings, model: MorphableModel, rank: int, world: int, **more) -> PhotoShards:
+def _photos(s: RunSettings, model: MorphableModel, rank: int, world: int, **more) -> PhotoData:
     place = dict(rank=rank, world=world, device=model.device)
-    return PhotoShards(s.data, s.share(world), split=s.split, **place, **more)
+    return PhotoData(s.data, s.share(world), split=s.split, **place, **more)

@@ -64,11 +64,6 @@ class RunLog:
         if self.write:
             self._board.flush()
 
-    def say(self, text: str) -> None:
-        """A line for people, above the bar."""
-        if self.console is not None:
-            self.console.print(text, markup=False, soft_wrap=True)
-
     @contextmanager
     def pause(self):
         """Time that does not count in photos/s: validation, checkpoints."""
@@ -97,13 +92,13 @@ class RunLog:
         self._bar.update(self._task, completed=step, note=note)
         if self._bar.disable and (now - self._line > PLAIN_LINE_SECONDS or step == self._steps):
             self._line = now
-            self.say(f"step {step} of {self._steps}: {note}")
+            say(self.console, f"step {step} of {self._steps}: {note}")
 
     def validation(self, step: int, numbers: Mapping, summary: str) -> None:
         """Log the numbers of `validate`; the summary is for people."""
         if self.write:
             self._add({"kind": "validation", "step": step, **numbers})
-            self.say(f"step {step}: {summary}")
+            say(self.console, f"step {step}: {summary}")
 
     def pictures(self, tag: str, step: int, rows: Float[Tensor, "3 rows columns"] | None) -> None:
         """Add a picture to TensorBoard, if there is one."""
@@ -115,6 +110,12 @@ class RunLog:
         self._file.write(json.dumps(record) + "\n")
         for name, value in _flat(record, f"{record['kind']}/"):
             self._board.add_scalar(name, value, record["step"])
+
+
+def say(console: Console | None, text: str) -> None:
+    """A line for people, above a bar if there is one."""
+    if console is not None:
+        console.print(text, markup=False, soft_wrap=True)
 
 
 def tiled(columns: Sequence[Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "3 rows columns"]:

@@ -29,6 +29,7 @@ import signal
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,7 +47,7 @@ from .base_stage import BaseStage
 from .checkpoints import Checkpoint, find_run, save_checkpoint, write_settings
 from .data import held_out_faces, held_out_photos, open_data
 from .guard import Interrupted, agree, stop_signals
-from .logs import RunLog
+from .logs import RunLog, say
 from .processes import in_all, make_fabric
 from .settings import RunSettings
 from .stage import Stage
@@ -130,13 +131,7 @@ class TrainingRun:
     """
 
     def __init__(
-        self,
-        settings: RunSettings,
-        out: Path,
-        fabric,
-        resume: bool,
-        console: Console | None,
-        allow_download: bool,
+        self, settings: RunSettings, out: Path, fabric, resume: bool, console, allow_download: bool
     ):
         self.out, self.fabric, self.main = out, fabric, fabric.global_rank == 0
         self.signals: list[int] = []
@@ -168,21 +163,15 @@ class TrainingRun:
             with self.log.pause():
                 self.judge(0)
 
-    def _open(
-        self, settings: RunSettings, resume: bool, console: Console | None
-    ) -> Checkpoint | None:
+    def _open(self, settings: RunSettings, resume: bool, console) -> Checkpoint | None:
         """Open stage and data; the checkpoint to resume. Raises FacereconError."""
         settings.share(self.fabric.world_size)
         self.stage = open_stage(settings, self.fabric.device)
         self.place = (self.stage.scenes, self.fabric.global_rank, self.fabric.world_size)
         self.data = open_data(settings, *self.place)
         self.settings = replace(self.stage.settings, faces_per_epoch=self.data.faces_per_epoch)
-
-        def say(text: str) -> None:
-            if console is not None:
-                console.print(text, markup=False, soft_wrap=True)
-
-        checkpoint = find_run(self.out, self.settings, self.stage, resume, say)
+        tell = partial(say, console)
+        checkpoint = find_run(self.out, self.settings, self.stage, resume, tell)
         if checkpoint is not None:
             self.data.load_state_dict(checkpoint.state["data"])
             self.validation, self.best = checkpoint.state["validation"], checkpoint.state["best"]

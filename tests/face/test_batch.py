@@ -60,7 +60,7 @@ def test_anything_but_a_slice_is_refused(part):
 
 
 def test_everything_moves_to_the_device():
-    moved = faces().to("meta", non_blocking=True)
+    moved = faces().to("meta")
     for field in fields(moved):
         value = getattr(moved, field.name)
         for tensor in vars(value).values() if field.name == "truth" else [value]:

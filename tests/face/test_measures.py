@@ -169,28 +169,12 @@ def test_a_mirrored_face_is_not_flipped_into_place():
     assert vertex_error_mm(target * torch.tensor([-1.0, 1, 1]), target).mean() > 10
 
 
-def test_points_of_weight_zero_do_not_pull_the_alignment():
-    rng = generator(2)
-    target = faces_mm(rng)
-    source = moved(target, rng, 2.0)
-    weights = torch.ones(3, 30, dtype=torch.float64)
-    weights[:, :5], source[:, :5] = 0, 1e4
-    scale, _, _ = umeyama(source, target, weights=weights)
-    assert torch.allclose(scale, torch.full((3,), 0.5, dtype=torch.float64))
-
-
-def test_unaligned_error_is_the_plain_distance_and_a_region_restricts_it():
+def test_unaligned_error_is_the_plain_distance():
     target = faces_mm(generator(3))
     offset = torch.tensor([0.0, 3.0, 4.0], dtype=torch.float64)
     assert torch.allclose(
         vertex_error_mm(target + offset, target, "none"), torch.tensor(5.0).double()
     )
-    region = torch.zeros(30, dtype=torch.bool)
-    region[:12] = True
-    broken = target.clone()
-    broken[:, 12:] += 99
-    assert vertex_error_mm(broken, target, region=region).shape == (3, 12)
-    assert vertex_error_mm(broken, target, region=region).max() < 1e-7
 
 
 def test_an_unknown_alignment_and_unequal_shapes_are_refused():

@@ -142,17 +142,6 @@ def test_a_crease_that_ends_inside_leaves_its_tip_smooth():
     assert creased[25:].ne(plain[25:]).any(1).sum() == 1
 
 
-def test_named_corners_stay_where_they_are():
-    vertices, faces = grid(4)
-    corners = torch.tensor([0, 3, 12, 15])
-    sharp, dull = (
-        loop_subdivide(faces, 16, corners=c, dtype=torch.float64).apply(vertices)
-        for c in (corners, None)
-    )
-    torch.testing.assert_close(sharp[:, corners], vertices[:, corners])
-    assert (dull[:, corners] - vertices[:, corners]).norm(dim=-1).min() > 0.1
-
-
 def test_a_sharp_fold_stays_sharp_along_its_crease():
     vertices, faces = grid(5)
     folded = vertices.clone()

@@ -21,19 +21,12 @@ from torch import Tensor
 from ...face.device_constants import constant
 
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_MASK = 2**64 - 1
 
 
 def _signed(value: int) -> int:
     """The 64 bits of `value` as torch's int64."""
-    value &= _MASK
+    value %= 2**64
     return value - 2**64 if value >= 2**63 else value
-
-
-def _mix_int(z: int) -> int:
-    z = ((z ^ (z >> 30)) * _MIX_1) & _MASK
-    z = ((z ^ (z >> 27)) * _MIX_2) & _MASK
-    return z ^ (z >> 31)
 
 
 def _mix(z: Tensor) -> Tensor:
@@ -58,12 +51,11 @@ def _layout(
     seed: int, requests: tuple[Request, ...], device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Keys of the requests laid side by side, and each number's request and position."""
-    start = _mix_int(seed & _MASK)
-    keys = [_mix_int(start + zlib.crc32(name.encode()) * _GOLDEN & _MASK) for name, _ in requests]
+    names = torch.tensor([zlib.crc32(name.encode()) for name, _ in requests])
+    keys = _mix(names * _signed(_GOLDEN) + _mix(torch.tensor([_signed(seed)])))
     sizes = [math.prod(shape) for _, shape in requests]
     which = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     counts = torch.cat([torch.arange(size) for size in sizes]) * _signed(_GOLDEN)
-    keys = torch.tensor([_signed(key) for key in keys])
     return keys.to(device), which.to(device), counts.to(device)
 
 

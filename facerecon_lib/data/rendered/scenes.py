@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ...face.camera import DEFAULT_FOV, axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
+from ...face.camera import axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
 from ...face.coefficients import FaceCoefficients
 from ...face.device_constants import constant
 from .counted_random import CountedRandom
@@ -38,12 +38,12 @@ class HeadFrame:
     skull_width: Float[Tensor, " batch"]
 
 
-def head_frame(c: FaceCoefficients, size: int, fov_deg: float = DEFAULT_FOV) -> HeadFrame:
+def head_frame(c: FaceCoefficients, size: int) -> HeadFrame:
     """From the pose: pixels are taken back through a scaled orthographic camera."""
     device = c.rotation.device
     marks = constant(((0.0, 0.0, 10.0), HEAD_CENTRE), torch.float32, device).expand(len(c), -1, -1)
     marks = pose(marks, c.rotation, c.scale, c.translation)
-    points = ndc_to_pixels(project_ndc(marks, fov_deg), size)
+    points = ndc_to_pixels(project_ndc(marks), size)
     turned = axis_angle_to_matrix(c.rotation)
     up = F.normalize(turned[:, :2, 1], dim=-1)  # viewer axes
     beside = c.translation + constant((1.0, 0.0, 0.0), up.dtype, device)
