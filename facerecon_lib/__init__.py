@@ -6,7 +6,7 @@ Each module is one idea and is imported on its own, from the ground up:
     from facerecon_lib.face.lighting import shade
 
 Importing the package itself loads nothing heavy. Units, frames and pixel conventions are those of
-`camera.py`; shapes stand in the signatures.
+`camera.py`; shapes stand in the signatures, frequent ones by the names of `face/shapes.py`.
 """
 
 from importlib import metadata as _metadata

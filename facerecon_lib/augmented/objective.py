@@ -20,8 +20,8 @@ from ..face.camera import CROP_SIZE, axis_angle_to_matrix
 from ..face.measures import similarity_align
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import PerFace
 from ..fitting import losses
-from ..fitting.losses import PerFace
 from ..fitting.objective import Objective, PhotoObjective, Terms
 from ..networks.face_networks import FaceNetwork
 from .branch import AugmentedFaces

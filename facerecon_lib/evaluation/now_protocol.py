@@ -27,7 +27,7 @@ from ..face.camera import axis_angle_to_matrix
 from ..face.landmarks68 import EYE_CORNERS, MOUTH_CORNERS, NOSE_BOTTOM
 from ..face.measures import umeyama
 from ..face.morphable_model import MorphableModel
-from ..face.shapes import expect
+from ..face.shapes import Triangles, Vertices, expect
 from ..rendering.warp.launch import launch, start_warp
 
 # Corners of the eyes from the viewer's left to right, the bottom of the nose, corners of the mouth.
@@ -79,7 +79,7 @@ def now_error(
     scan: Points,
     scan_landmarks: Seven,
     vertices: Float[Tensor, "vertex 3"],
-    faces: Int[Tensor, "face 3"],
+    faces: Triangles,
     landmarks: Seven,
 ) -> ScanError:
     """The error of a mesh, in any unit and pose, against a scan in mm.
@@ -102,10 +102,7 @@ def now_error(
 
 
 def now_errors(
-    model: MorphableModel,
-    predicted: Float[Tensor, "batch vertex 3"],
-    truth: Float[Tensor, "batch vertex 3"],
-    points: int = 10_000,
+    model: MorphableModel, predicted: Vertices, truth: Vertices, points: int = 10_000
 ) -> list[ScanError]:
     """The error of each face of a batch, `truth` (mm) taken as the scan that it would have given.
 
@@ -129,17 +126,14 @@ def face_part(scan: Points, landmarks: Seven) -> Bool[Tensor, " point"]:
     return (scan - centre).norm(dim=-1) <= radius
 
 
-def outer_surface(model: MorphableModel) -> Int[Tensor, "face 3"]:
+def outer_surface(model: MorphableModel) -> Triangles:
     """The triangles that a scanner sees: all but the mouth's inside and the eyeballs."""
     inside = model.regions["mouth_interior"] + model.regions["eyeballs"] > 0.5
     return model.faces[~inside[model.faces].any(1)]
 
 
 def sample_surface(
-    vertices: Float[Tensor, "vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    count: int,
-    generator: torch.Generator,
+    vertices: Float[Tensor, "vertex 3"], faces: Triangles, count: int, generator: torch.Generator
 ) -> Float[Tensor, "count 3"]:
     """Points on the surface, uniform by area."""
     corners = vertices[faces].double()
@@ -174,7 +168,7 @@ class Surface:
     The search is in float32, to 1e-5 mm; places and distances are float64.
     """
 
-    def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]):
+    def __init__(self, vertices: Float[Tensor, "vertex 3"], faces: Triangles):
         start_warp()
         vertices = vertices.detach()
         self.corners = vertices.double()[faces]

@@ -11,24 +11,22 @@ Notebook 09, section 2.3.
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..face.landmarks68 import BROWS, OUTER_EYES
 from ..face.measures import similarity_align, umeyama
 from ..face.mesh import cached, sparse_matrix, vertex_normals
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import PerFace, Triangles, Vertices
 
 AREAS = ("forehead", "eyes and brows", "nose", "cheeks", "mouth", "lower jaw")
 PATCH_MM = 8.0  # standard deviation of the patch that relief is measured against
 LEAST_RELIEF_MM = 0.02
 
-Vertices = Float[Tensor, "batch vertex 3"]
-PerFace = Float[Tensor, " batch"]
-
 
 def normal_error_degrees(
-    vertices: Vertices, truth: Vertices, faces: Int[Tensor, "face 3"]
+    vertices: Vertices, truth: Vertices, faces: Triangles
 ) -> Float[Tensor, "batch vertex"]:
     """Angle between the normals of every vertex and its own of the truth, after alignment."""
     normals, true = vertex_normals(vertices, faces), vertex_normals(truth, faces)
@@ -102,9 +100,7 @@ def _patches(model: MorphableModel) -> tuple[Tensor, Tensor]:
     return gather, sparse_matrix(rows[i], j, weight, (len(area), count))
 
 
-def vertex_area(
-    vertices: Float[Tensor, "vertex 3"], faces: Int[Tensor, "face 3"]
-) -> Float[Tensor, " vertex"]:
+def vertex_area(vertices: Float[Tensor, "vertex 3"], faces: Triangles) -> Float[Tensor, " vertex"]:
     """A third of the area of each triangle around a vertex, mm²."""
     a, b, c = vertices[faces].unbind(1)
     third = (torch.linalg.cross(b - a, c - a).norm(dim=-1) / 6).repeat_interleave(3)

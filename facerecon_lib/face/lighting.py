@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .coefficients import UNIT_AMBIENT
-from .shapes import expect
+from .shapes import PerFace, Vertices, expect
 
 CLAMPED_COSINE = (math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5)
 """The share of each function in max(0, cos) around its axis: Basri and Jacobs, 2003."""
@@ -46,11 +46,7 @@ def sh_basis(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
     return torch.stack([band_0, *band_1, *band_2], dim=-1)
 
 
-def shade(
-    albedo: Float[Tensor, "batch vertex 3"],
-    normals: Float[Tensor, "batch vertex 3"],
-    lighting: Float[Tensor, "batch 9 3"],
-) -> Float[Tensor, "batch vertex 3"]:
+def shade(albedo: Vertices, normals: Vertices, lighting: Float[Tensor, "batch 9 3"]) -> Vertices:
     """Colour of each vertex, Eq. 3: albedo times the sum over k of lighting_k basis_k(normal).
 
     Not clamped: what leaves [0, 1] keeps its gradient.
@@ -69,7 +65,7 @@ def ambient_lighting(
     return lighting
 
 
-def light_level(lighting: Float[Tensor, "batch 9 3"]) -> Float[Tensor, " batch"]:
+def light_level(lighting: Float[Tensor, "batch 9 3"]) -> PerFace:
     """Mean shading of a sphere's visible half by seen area, averaged over channels.
 
     There the mean of n_z is 2/3 and that of 3 n_z² - 1 is 1/2; the other functions cancel.
@@ -79,9 +75,9 @@ def light_level(lighting: Float[Tensor, "batch 9 3"]) -> Float[Tensor, " batch"]
 
 
 def solve_lighting(
-    albedo: Float[Tensor, "batch vertex 3"],
-    normals: Float[Tensor, "batch vertex 3"],
-    colours: Float[Tensor, "batch vertex 3"],
+    albedo: Vertices,
+    normals: Vertices,
+    colours: Vertices,
     weights: Float[Tensor, "batch vertex"] | None = None,
     *,
     prior: Float[Tensor, "batch 9 3"] | None = None,

@@ -20,12 +20,10 @@ from torch import Tensor
 
 from .colour import ita_degrees
 from .landmarks68 import INNER, OUTER_EYES
-from .shapes import expect
+from .shapes import Landmarks, Masks, PerFace, Vertices, expect
 
 
-def landmark_error(
-    predicted: Float[Tensor, "batch 68 2"], target: Float[Tensor, "batch 68 2"], points: str = "all"
-) -> Float[Tensor, " batch"]:
+def landmark_error(predicted: Landmarks, target: Landmarks, points: str = "all") -> PerFace:
     """Mean distance of the 68 points as a share of the target's outer-eye distance (NME)."""
     sizes = expect("predicted", predicted, "batch 68 2")
     expect("target", target, "batch 68 2", **sizes)
@@ -39,8 +37,8 @@ def landmark_error(
 def photometric_error(
     image: Float[Tensor, "batch channel height width"],
     photo: Float[Tensor, "batch channel height width"],
-    mask: Float[Tensor, "batch 1 height width"],
-) -> Float[Tensor, " batch"]:
+    mask: Masks,
+) -> PerFace:
     """Mean absolute difference over the pixels that `mask` (0 to 1) covers; NaN if none."""
     difference = (image - photo).abs().mean(1, keepdim=True)
     return (difference * mask).sum((1, 2, 3)) / mask.to(difference.dtype).sum((1, 2, 3))
@@ -50,7 +48,7 @@ def umeyama(
     source: Float[Tensor, "batch point 3"],
     target: Float[Tensor, "batch point 3"],
     with_scale: bool = True,
-) -> tuple[Float[Tensor, "batch"], Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
+) -> tuple[PerFace, Float[Tensor, "batch 3 3"], Float[Tensor, "batch 3"]]:
     """(scale, rotation, translation) of the least-squares target = scale R source + translation.
 
     Umeyama (1991): the rotation is proper even where a reflection would fit better. Points on one
@@ -87,9 +85,7 @@ rigid_align = partial(similarity_align, with_scale=False)
 
 
 def vertex_error_mm(
-    predicted: Float[Tensor, "batch vertex 3"],
-    target: Float[Tensor, "batch vertex 3"],
-    align: str = "similarity",
+    predicted: Vertices, target: Vertices, align: str = "similarity"
 ) -> Float[Tensor, "batch vertex"]:
     """Distance of every vertex to its own vertex of the truth, both in mm.
 
@@ -102,10 +98,8 @@ def vertex_error_mm(
 
 
 def albedo_error(
-    predicted: Float[Tensor, "batch vertex 3"],
-    target: Float[Tensor, "batch vertex 3"],
-    region: Float[Tensor, " vertex"] | None = None,
-) -> dict[str, Float[Tensor, " batch"]]:
+    predicted: Vertices, target: Vertices, region: Float[Tensor, "vertex"] | None = None
+) -> dict[str, PerFace]:
     """Unlit albedo in [0, 1] against the truth, averaged with the weights of `region` (all: None).
 
     "rgb": mean absolute difference; "ita": predicted minus true ITA in degrees, of the mean colour
@@ -120,7 +114,7 @@ def albedo_error(
 
 
 def by_group(
-    values: Float[Tensor, " batch"] | Sequence[float], groups: Sequence[Hashable]
+    values: PerFace | Sequence[float], groups: Sequence[Hashable]
 ) -> dict[Hashable, dict[str, float]]:
     """Table of one measure: for each group, sorted, its "count", "mean", "median" and "p90".
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .shapes import expect
+from .shapes import Triangles, Vertices, expect
 
 _CACHE: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
@@ -45,12 +45,12 @@ def half_edges(faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.unique(sides.sort(1).values, dim=0, return_inverse=True, return_counts=True)
 
 
-def edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
+def edges(faces: Triangles) -> Int[Tensor, "edge 2"]:
     """Every undirected edge once, as (smaller, larger) vertex number, sorted."""
     return half_edges(faces)[0]
 
 
-def boundary_edges(faces: Int[Tensor, "face 3"]) -> Int[Tensor, "edge 2"]:
+def boundary_edges(faces: Triangles) -> Int[Tensor, "edge 2"]:
     """The edges of one triangle only, as (smaller, larger), sorted; none on a closed mesh."""
     pairs, _, counts = half_edges(faces)
     return pairs[counts == 1]
@@ -149,16 +149,12 @@ def _unit(vectors: Tensor) -> Tensor:
     return torch.where(some, vectors * torch.where(some, squared, 1.0).rsqrt(), 0.0)
 
 
-def face_normals(
-    vertices: Float[Tensor, "batch vertex 3"], faces: Int[Tensor, "face 3"]
-) -> Float[Tensor, "batch face 3"]:
+def face_normals(vertices: Vertices, faces: Triangles) -> Float[Tensor, "batch face 3"]:
     """Unit normal of each triangle, outwards; zero where a triangle has no area."""
     return _unit(_crosses(vertices, faces))
 
 
-def vertex_normals(
-    vertices: Float[Tensor, "batch vertex 3"], faces: Int[Tensor, "face 3"]
-) -> Float[Tensor, "batch vertex 3"]:
+def vertex_normals(vertices: Vertices, faces: Triangles) -> Vertices:
     """Unit normal of each vertex: the mean of its triangles' normals, weighted by their areas.
 
     Zero, with zero gradient, at a vertex whose triangles have no area.
@@ -168,7 +164,7 @@ def vertex_normals(
 
 
 def neighbour_mean(
-    values: Float[Tensor, "batch vertex channel"], faces: Int[Tensor, "face 3"]
+    values: Float[Tensor, "batch vertex channel"], faces: Triangles
 ) -> Float[Tensor, "batch vertex channel"]:
     """Mean of `values` over each vertex's neighbours along edges; its own where it has none."""
     check_faces(faces)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .coefficients import FaceCoefficients, ModelSizes
 from .model_file import ModelError, albedo_names, default_model_path, read_model_file
-from .shapes import expect
+from .shapes import Vertices, expect
 from .subdivision import loop_subdivide
 
 _BASES = ("identity_basis", "expression_basis", "albedo_basis")
@@ -130,16 +130,14 @@ class MorphableModel:
         self,
         identity: Float[Tensor, "batch identity"],
         expression: Float[Tensor, "batch expression"] | None = None,
-    ) -> Float[Tensor, "batch vertex 3"]:
+    ) -> Vertices:
         """Eq. 1: p = mean + A_id a_id + A_exp a_exp, mm, model frame."""
         points = self.mean.reshape(-1) + _combine(identity, self.identity_basis, "identity")
         if expression is not None:
             points = points + _combine(expression, self.expression_basis, "expression")
         return points.unflatten(-1, (-1, 3))
 
-    def albedo(
-        self, coefficients: Float[Tensor, "batch albedo"]
-    ) -> Float[Tensor, "batch vertex 3"]:
+    def albedo(self, coefficients: Float[Tensor, "batch albedo"]) -> Vertices:
         """Eq. 2: b = mean + A_alb a_alb, sRGB. Not clamped: a clamp would cut the gradient."""
         colours = self.albedo_mean.reshape(-1) + _combine(coefficients, self.albedo_basis, "albedo")
         return colours.unflatten(-1, (-1, 3))
@@ -186,9 +184,7 @@ class MorphableModel:
         """The facial actions that coefficients stand for, 0 at rest and 1 in full."""
         return expression @ self._coefficients_to_actions
 
-    def landmark_points(
-        self, vertices: Float[Tensor, "batch vertex 3"]
-    ) -> Float[Tensor, "batch 68 3"]:
+    def landmark_points(self, vertices: Vertices) -> Float[Tensor, "batch 68 3"]:
         """The 68 landmarks, in iBUG's order."""
         return vertices[:, self.landmarks]
 

@@ -1,4 +1,4 @@
-"""The one check of a tensor's shape, for the functions that a user calls.
+"""Names of frequent shapes, and the one check of a tensor's shape, for what a user calls.
 
     sizes = expect("vertices", vertices, "batch vertex 3")       # {"batch": 2, "vertex": 5023}
     expect("colours", colours, "batch vertex 3", **sizes)        # the same batch and vertices
@@ -13,7 +13,15 @@ from dataclasses import fields
 from typing import get_args
 
 import numpy as np
+from jaxtyping import Float, Int
 from torch import Tensor
+
+Vertices = Float[Tensor, "batch vertex 3"]  # their normals and their colours too
+Triangles = Int[Tensor, "face 3"]
+Landmarks = Float[Tensor, "batch 68 2"]  # pixels
+Images = Float[Tensor, "batch 3 height width"]
+Masks = Float[Tensor, "batch 1 height width"]
+PerFace = Float[Tensor, " batch"]
 
 
 def expect(

@@ -18,11 +18,7 @@ from ..face.coefficients import UNIT_AMBIENT
 from ..face.device_constants import constant
 from ..face.lighting import LIGHT_LEVEL, light_level
 from ..face.mesh import cached, edges
-from ..face.shapes import expect
-
-Images = Float[Tensor, "batch 3 height width"]
-Masks = Float[Tensor, "batch 1 height width"]
-PerFace = Float[Tensor, " batch"]
+from ..face.shapes import Images, Landmarks, Masks, PerFace, Triangles, Vertices, expect
 
 
 def averaged(loss: Callable) -> Callable:
@@ -78,9 +74,7 @@ def _expect_images(rendered: Tensor, photo: Tensor) -> None:
 
 @averaged
 def landmark_loss(
-    points: Float[Tensor, "batch 68 2"],
-    landmarks: Float[Tensor, "batch 68 2"],
-    weights: Float[Tensor, " 68"] | None = None,
+    points: Landmarks, landmarks: Landmarks, weights: Float[Tensor, " 68"] | None = None
 ) -> PerFace:
     """Eq. 5: L1 distance of projected and detected landmarks, in pixels of the 224 crop, over 68.
 
@@ -126,7 +120,7 @@ def offset_symmetry_loss(offset_map: Images, displacement: bool) -> PerFace:
 
 @averaged
 def mesh_symmetry_loss(
-    offsets: Float[Tensor, "batch vertex 3"], mirror: Int[Tensor, " vertex"], displacement: bool
+    offsets: Vertices, mirror: Int[Tensor, " vertex"], displacement: bool
 ) -> PerFace:
     """Eq. 9 between mirror vertices: mean over vertices of the squared difference, any pose."""
     mirrored = offsets[:, mirror]
@@ -140,9 +134,7 @@ def _negated_x(like: Tensor) -> Float[Tensor, " 3"]:
 
 
 @averaged
-def smoothness_loss(
-    values: Float[Tensor, "batch vertex channel"], faces: Int[Tensor, "face 3"]
-) -> PerFace:
+def smoothness_loss(values: Float[Tensor, "batch vertex channel"], faces: Triangles) -> PerFace:
     """Eq. 10 on positions (mm²), Eq. 11 on albedos: mean over vertices of the mean over their
     neighbours of the squared difference. On positions it shortens edges as well."""
     pairs, share = cached(faces, ("rings", values.shape[1]), lambda: _rings(faces, values.shape[1]))

@@ -24,11 +24,11 @@ from ..face.coefficients import FaceCoefficients
 from ..face.landmarks68 import JAW
 from ..face.lighting import sh_basis
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import PerFace
 from ..networks.face_networks import FaceNetwork
 from ..networks.recognition import chip_matrix, face_features
 from ..rendering.synthesis import Face, project_landmarks, synthesise
 from . import losses
-from .losses import PerFace
 from .photo_light import region_weights
 from .weights import JAW_WEIGHT, PRIORS
 

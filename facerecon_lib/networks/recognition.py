@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..face.device_constants import constant
-from ..face.shapes import expect
+from ..face.shapes import Images, Landmarks, Masks, expect
 from .face_networks import Chip, FaceNetwork
 
 # The 68 points without jaw, brows and lower lip, and their places in dlib's mean face; its unit is
@@ -35,9 +35,7 @@ _MEAN_FACE = tuple(map(complex, MEAN_X, MEAN_Y))
 
 
 @torch.no_grad()
-def chip_matrix(
-    landmarks: Float[Tensor, "batch 68 2"], chip: Chip, check: bool = True
-) -> Float[Tensor, "batch 2 3"]:
+def chip_matrix(landmarks: Landmarks, chip: Chip, check: bool = True) -> Float[Tensor, "batch 2 3"]:
     """Chip pixels to image pixels, both continuous (the first pixel's centre is 0.5, 0.5).
 
     The similarity from the mean face to the landmarks in least squares, over complex numbers:
@@ -67,11 +65,11 @@ def chip_matrix(
 
 
 def cut_chips(
-    image: Float[Tensor, "batch 3 height width"],
+    image: Images,
     matrix: Float[Tensor, "batch 2 3"],
     chip: Chip,
     colour: Float[Tensor, " 3"],
-    mask: Float[Tensor, "batch 1 height width"] | None = None,
+    mask: Masks | None = None,
 ) -> Float[Tensor, "batch 3 size size"]:
     """The chips that `matrix` shows of the images; `colour` where `mask` is 0 and outside.
 
@@ -93,9 +91,9 @@ def cut_chips(
 
 def face_features(
     network: FaceNetwork,
-    image: Float[Tensor, "batch 3 height width"],
-    landmarks: Float[Tensor, "batch 68 2"],
-    mask: Float[Tensor, "batch 1 height width"] | None = None,
+    image: Images,
+    landmarks: Landmarks,
+    mask: Masks | None = None,
     matrix: Float[Tensor, "batch 2 3"] | None = None,
 ) -> Float[Tensor, "batch feature"]:
     """F() of Eq. 6, of images in [0, 1] and their landmarks in pixels.

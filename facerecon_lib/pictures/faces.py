@@ -28,6 +28,7 @@ from ..face.camera import (
 from ..face.coefficients import FaceCoefficients
 from ..face.lighting import ambient_lighting, shade
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import Vertices
 from ..photos.crop import crop_to_photo
 from ..rendering.rasterizer import rasterize
 from ..rendering.renderer import NEAR, interpolate
@@ -39,7 +40,6 @@ CLAY = 0.78  # grey of shapes
 DETECTED, FITTED = "#00c46a", "#ff3355"
 
 Picture = UInt8[np.ndarray, "height width 3"]
-Vertices = Float[Tensor, "batch vertex 3"]  # and their colours
 Background = float | Float[Tensor, "batch 3 h w"]  # a grey level, or photos of the same view
 
 

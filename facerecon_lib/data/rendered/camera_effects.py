@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...face.device_constants import constant
+from ...face.shapes import Images, PerFace
 
 # JPEG's own tables (ITU-T T.81, annex K) at quality 50: brightness, then colour.
 _BRIGHTNESS = """16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56
@@ -24,7 +25,7 @@ _TO_YCC = (0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 
 
 def blur(
-    image: Float[Tensor, "batch channel height width"], sd: Float[Tensor, " batch"], reach: int = 5
+    image: Float[Tensor, "batch channel height width"], sd: PerFace, reach: int = 5
 ) -> Float[Tensor, "batch channel height width"]:
     """Gaussian blur of standard deviation sd (pixels, up to about reach / 2) per picture."""
     offsets = torch.arange(-reach, reach + 1, device=image.device)
@@ -40,11 +41,7 @@ def blur(
     return image
 
 
-def tone_curve(
-    image: Float[Tensor, "batch 3 height width"],
-    gamma: Float[Tensor, " batch"],
-    saturation: Float[Tensor, " batch"],
-) -> Float[Tensor, "batch 3 height width"]:
+def tone_curve(image: Images, gamma: PerFace, saturation: PerFace) -> Images:
     """image ** gamma, then colours moved from (1) or to (0) grey; in [0, 1]."""
     image = image.clamp(0, 1).pow_(gamma[:, None, None, None])
     shares = constant(_TO_YCC[0], image.dtype, image.device)[:, None, None]
@@ -52,9 +49,7 @@ def tone_curve(
     return torch.lerp(grey, image, saturation[:, None, None, None]).clamp_(0, 1)
 
 
-def jpeg(
-    image: Float[Tensor, "batch 3 height width"], quality: Float[Tensor, " batch"]
-) -> Float[Tensor, "batch 3 height width"]:
+def jpeg(image: Images, quality: PerFace) -> Images:
     """What JPEG compression of quality 1 to 100 leaves of a picture in [0, 1].
 
     Without halving the resolution of colour. Raises ValueError where 8 does not divide the sides.

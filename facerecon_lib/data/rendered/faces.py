@@ -31,7 +31,7 @@ from ...face.colour import skin_tone_group
 from ...face.lighting import sh_basis, shade
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
-from ...face.shapes import expect
+from ...face.shapes import Vertices, expect
 from ...rendering.renderer import render
 from ...rendering.synthesis import landmark_vertices
 from . import scenes
@@ -41,8 +41,6 @@ from .random_faces import random_coefficients, relief
 from .skin_details import DetailAtlas
 
 CROP_MARGIN = 1.3  # of photos.crop.align
-
-Vertices = Float[Tensor, "batch vertex 3"]
 
 
 @dataclass(eq=False)

@@ -22,6 +22,7 @@ from torch import Tensor
 from ...face.device_constants import constant
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
+from ...face.shapes import Vertices
 from .counted_random import CountedRandom
 from .wrinkles import FoldMap, smoothstep
 
@@ -36,8 +37,6 @@ MAKE_UP = {  # colours of lips and of lids
     "lips": ((0.72, 0.12, 0.18), (0.55, 0.08, 0.2), (0.8, 0.35, 0.4), (0.4, 0.12, 0.15)),
     "lids": ((0.25, 0.2, 0.3), (0.3, 0.22, 0.18), (0.35, 0.4, 0.55), (0.55, 0.3, 0.35)),
 }
-
-Vertices = Float[Tensor, "batch vertex 3"]
 
 
 @dataclass(eq=False)
