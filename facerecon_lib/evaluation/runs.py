@@ -7,32 +7,51 @@
 
 An augmented branch is one more method, on the encoder's faces and in their light. The yardstick:
 MEAN, an untrained encoder's answer, and POSED, the mean face in the pose of the landmarks.
-
 Notebook 09, section 2.3.
 """
 
+import math
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ..augmented.branch import AugmentedBranch, BaseBranch
+from ..augmented.branch import AugmentedBranch, AugmentedFaces, BaseBranch, base_faces
+from ..augmented.offsets import VertexOffsets
 from ..data.rendered.faces import RenderedFaces
 from ..face.batch import FaceBatch
+from ..face.camera import CROP_SIZE
+from ..face.coefficients import FaceCoefficients
+from ..face.colour import skin_tone_group
+from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
+from ..face.mesh import vertex_normals
+from ..face.morphable_model import MorphableModel
+from ..face.shapes import PerFace
 from ..files.errors import readable_name
+from ..fitting.pose_start import start_from_landmarks
+from ..networks.backbones import EncoderError
 from ..networks.face_networks import FaceNetwork
+from ..networks.recognition import face_features, feature_distance
 from ..photos.crop import align
 from ..photos.detection import detect
 from ..photos.landmarks import DetectionError
 from ..photos.reading import PhotoError, load_image
-from .evaluation import Evaluation
-from .measurer import Measurer
+from ..rendering.synthesis import Face, pose_and_light, synthesise
+from . import surface
+from .evaluation import AUGMENTED, ENCODER, FIGURE_FACES, MEAN, POSED, Evaluation
+from .now_protocol import ScanError, now_errors, pooled
 
+SCAN_POINTS = 4000
+
+Branch = BaseBranch | AugmentedBranch
 Progress = Callable[[int], None]  # of the number of faces done
 
 
 def evaluate_rendered(
-    branch: BaseBranch | AugmentedBranch,
+    branch: Branch,
     faces: RenderedFaces,
     count: int = 200,
     network: FaceNetwork | None = None,
@@ -53,11 +72,7 @@ def evaluate_rendered(
 
 
 def evaluate_photos(
-    branch: BaseBranch | AugmentedBranch,
-    paths: Sequence[Path],
-    network: FaceNetwork | None = None,
-    *,
-    progress: Progress | None = None,
+    branch: Branch, paths: Sequence[Path], network: FaceNetwork | None = None, *, progress=None
 ) -> Evaluation:
     """The largest face of each photo; `failures` lists the photos without one.
 
@@ -77,7 +92,7 @@ def evaluate_photos(
 
 
 def evaluate_batches(
-    branch: BaseBranch | AugmentedBranch,
+    branch: Branch,
     batches: Iterable[FaceBatch],
     what: str,
     network: FaceNetwork | None = None,
@@ -114,3 +129,162 @@ def _photo_batches(paths: Sequence[Path], failures: dict[str, str]) -> Iterator[
             continue
         crop = align(photo.pixels, detection.landmarks)
         yield FaceBatch(crop.image, crop.valid, crop.landmarks, detection.kind, [name])
+
+
+class Measurer:
+    """Every method on every face, by every measure: fills `evaluation`, batch by batch."""
+
+    def __init__(self, what: str, branch: Branch, network: FaceNetwork | None):
+        self.detail = branch if isinstance(branch, AugmentedBranch) else None
+        self.base = branch if self.detail is None else branch.base_branch
+        self.network, self.encoder, self.model = network, self.base.encoder, self.base.model
+        methods = [ENCODER, *([] if self.detail is None else [AUGMENTED]), MEAN, POSED]
+        recipe, values = dict(self.encoder.metadata), {method: {} for method in methods}
+        self.evaluation = Evaluation(what, self.encoder.name, recipe, self.model, values)
+        self.evaluation.light = self.base.light
+        if self.detail is not None:
+            self.evaluation.detail = self.detail.unet.name
+        if network is not None:
+            self.evaluation.recognition = network.name
+            self.evaluation.same_person = network.same_person
+        self.features: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.scans: dict[str, list[ScanError]] = {}
+        with torch.no_grad():  # the first call is slow: not in `seconds_per_face`
+            self.encoder(torch.zeros(1, 3, CROP_SIZE, CROP_SIZE, device=self.model.device))
+        self.seconds, self.started = Counter(), time.perf_counter()
+
+    @torch.no_grad()
+    def add(self, batch: FaceBatch, scans: int) -> None:
+        """Measure a batch; scan-to-mesh of its first `scans` faces (none where 0 or less)."""
+        model, evaluation = self.model, self.evaluation
+        coefficients = self._encode(batch)
+        faces = {
+            ENCODER: synthesise(model, coefficients),
+            MEAN: synthesise(model, model.neutral(len(batch))),
+            POSED: synthesise(model, start_from_landmarks(model, batch.landmarks)),
+        }
+        truth = lacking = augmented = None
+        if batch.truth is not None:
+            truth = pose_and_light(model, batch.true_vertices, batch.true_albedo, batch.truth)
+            lacking = truth.vertices - model.shape(batch.truth.identity, batch.truth.expression)
+        if self.detail is not None:
+            augmented = self._detail(coefficients, batch)
+            faces[AUGMENTED], offsets = augmented.face, augmented.offsets
+            _append(evaluation.offsets, _offset_sizes(offsets, model))
+            if truth is not None:
+                normals = vertex_normals(truth.vertices, model.faces)
+                share = surface.relief_found(offsets.displacement, lacking, normals, model)
+                _append(evaluation.offsets, {"relief_found": share})
+        for method, values in evaluation.values.items():
+            _append(values, self._against_photo(method, faces[method], batch))
+            if truth is not None:
+                _append(values, _against_truth(faces[method], truth))
+        if truth is not None:
+            shape = model.shape(coefficients.identity)
+            at_rest = {ENCODER: shape, MEAN: model.mean.expand_as(shape)}
+            if augmented is not None:
+                at_rest[AUGMENTED] = shape + offsets.displacement
+            count = max(min(scans, len(batch)), 0)
+            self._scan(at_rest, model.shape(batch.truth.identity) + lacking, count)
+        tone = batch.tone
+        if tone is None:
+            skin = model.regions["skin"] > 0.5
+            albedo = model.albedo(coefficients.albedo)
+            tone = skin_tone_group(albedo[:, skin].mean(1).clamp(0, 1))
+        else:
+            evaluation.tones_source = "labels"
+        if len(evaluation.names) < FIGURE_FACES:
+            drawn = [faces.get(ENCODER), faces.get(AUGMENTED), truth]
+            evaluation.figure_batches.append((batch.image, [f for f in drawn if f is not None]))
+        evaluation.names += batch.names
+        evaluation.tones += tone.tolist()
+
+    def _encode(self, batch: FaceBatch) -> FaceCoefficients:
+        start = time.perf_counter()
+        coefficients = self.base.relight(self.encoder(batch.image), batch)
+        finite = torch.isfinite(coefficients.to_vector()).all(1).tolist()  # waits for a GPU
+        self.seconds["encoder"] += time.perf_counter() - start
+        if not all(finite):
+            name = batch.names[finite.index(False)]
+            raise EncoderError(f"{self.encoder.name}: {name}: the answer is not finite")
+        return coefficients
+
+    def _detail(self, coefficients: FaceCoefficients, batch: FaceBatch) -> AugmentedFaces:
+        start = time.perf_counter()
+        base = base_faces(self.model, coefficients, batch.image.shape[-1])
+        augmented = self.detail.detail(batch.image, base)
+        self.seconds["detail"] += time.perf_counter() - start
+        return augmented
+
+    def _against_photo(self, method: str, face: Face, batch: FaceBatch) -> dict[str, Tensor]:
+        """Landmarks, colours, identity."""
+        points = face.landmarks(batch.kind)
+        image, mask = face.render()
+        image, mask = image.clamp(0, 1), mask * batch.valid
+        errors = {
+            "landmark": landmark_error(points, batch.landmarks),
+            "landmark_inner": landmark_error(points, batch.landmarks, points="inner"),
+            "photometric": photometric_error(image, batch.image, mask),
+        }
+        if self.network is not None:
+            rendered, photo = (
+                face_features(self.network, picture, batch.landmarks, mask)
+                for picture in (image, batch.image)
+            )
+            covered = mask.sum((1, 2, 3)) > 0  # else both are black, and alike
+            errors["identity"] = feature_distance(rendered, photo).where(covered, torch.nan)
+            self.features.setdefault(method, []).append((rendered, photo))
+        return errors
+
+    def _scan(self, meshes: dict[str, Tensor], truth: Tensor, count: int) -> None:
+        """NoW's error of faces at rest, with what the bases lack; NaN beyond `count`."""
+        for method, mesh in meshes.items():
+            errors = now_errors(self.model, mesh[:count], truth[:count], points=SCAN_POINTS)
+            self.scans.setdefault(method, []).extend(errors)
+            medians = [error.median for error in errors] + [math.nan] * (len(mesh) - count)
+            for name in (method, POSED) if method == MEAN else (method,):
+                self.evaluation.values[name].setdefault("scan_mm", []).extend(medians)
+
+    def finish(self, cross: bool) -> Evaluation:
+        """The evaluation. cross: with the distances of all renderings to all photos."""
+        evaluation = self.evaluation
+        self.seconds["everything"] = time.perf_counter() - self.started
+        faces = len(evaluation.names)
+        evaluation.seconds_per_face = {name: s / faces for name, s in self.seconds.items()}
+        if any(self.scans.values()):
+            evaluation.scan_to_mesh = {m: pooled(errors) for m, errors in self.scans.items()}
+        for method, features in self.features.items() if cross else ():
+            rendered, photos = map(torch.cat, zip(*features, strict=True))
+            evaluation.distances[method] = torch.cdist(rendered, photos).cpu().tolist()
+        return evaluation
+
+
+def _append(values: dict[str, list[float]], errors: dict[str, Tensor]) -> None:
+    for name, new in errors.items():
+        values.setdefault(name, []).extend(new.cpu().tolist())
+
+
+def _offset_sizes(offsets: VertexOffsets, model: MorphableModel) -> dict[str, Tensor]:
+    """How large the offsets are, what of the texture is one colour, and where the skin moves."""
+    shares = surface.displacement_share_by_region(offsets.displacement, model)
+    return {
+        "displacement_mm": surface.rms_over_skin(offsets.displacement, model),
+        "texture": surface.rms_over_skin(offsets.texture, model) / 3**0.5,
+        "texture_even": surface.even_share(offsets.texture, model),
+    } | {f"in {area}": share for area, share in shares.items()}
+
+
+def _against_truth(face: Face, truth: Face) -> dict[str, PerFace]:
+    """Millimetres (with expression; medians over vertices), normals, relief, and unlit skin."""
+    model, errors = face.model, {}
+    for name, how in (("vertex_mm", "similarity"), ("vertex_mm_rigid", "rigid")):
+        distance = vertex_error_mm(face.vertices, truth.vertices, align=how)
+        errors[name] = distance.median(1).values
+    skin = model.regions["skin"]
+    area = surface.skin_area(model) * skin
+    angle = surface.normal_error_degrees(face.vertices, truth.vertices, model.faces)
+    errors["normal_deg"] = (angle * area).sum(1) / area.sum()
+    errors["relief_mm"] = surface.relief_error_mm(face.vertices, truth.vertices, model)
+    albedo = albedo_error(face.albedo.clamp(0, 1), truth.albedo.clamp(0, 1), skin)
+    ita = albedo["ita"]
+    return errors | {"albedo_rgb": albedo["rgb"], "ita_bias": ita, "ita": ita.abs()}

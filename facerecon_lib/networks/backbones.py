@@ -72,9 +72,8 @@ def _torchvision(
         path = imagenet_file(name)
         todo = "fetch them with allow_download (facerecon train base --download)"
         digest = path.stem.split("-")[-1]  # the file's name ends in the start of its SHA-256
-        check_file(
-            "ImageNet", path, digest, todo, url=imagenet_url(name) if allow_download else None
-        )
+        url = imagenet_url(name) if allow_download else None
+        check_file("ImageNet", path, digest, todo, url=url)
         state = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(state, strict=True)
     if name == "mobilenet_v3_large":

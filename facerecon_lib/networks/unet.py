@@ -14,6 +14,7 @@ the blocks at full resolution have none. Measured, that is no better:
 docs/model_cards/offset_unet.md. Notebook 07, section 2.2.
 """
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -131,14 +132,14 @@ class _Convolutions(nn.Sequential):
     """Two 3 by 3 convolutions, each normalised, unless norm is "none", and rectified."""
 
     def __init__(self, before: int, after: int, norm: str):
-        layers = []
+        layers, norms = (
+            [],
+            {"group": partial(nn.GroupNorm, after // GROUP), "batch": nn.BatchNorm2d},
+        )
         for channels in (before, after):
             layers.append(nn.Conv2d(channels, after, 3, padding=1, bias=norm == "none"))
             if norm != "none":
-                group = norm == "group"
-                layers.append(
-                    nn.GroupNorm(after // GROUP, after) if group else nn.BatchNorm2d(after)
-                )
+                layers.append(norms[norm](after))
             layers.append(nn.ReLU(inplace=True))
         super().__init__(*layers)
 

@@ -73,11 +73,8 @@ def fit_figure(crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str
     extent = (0, CROP_SIZE, CROP_SIZE, 0)
     figure = gallery([*panels.values()], [*panels], title=title, columns=5, extent=extent)
     detected, fitted = crop.landmarks[0].cpu(), face.landmarks(kind).detach()[0].cpu()
-    for panel, points, colour in (
-        (0, detected, DETECTED),
-        (5, detected, DETECTED),
-        (5, fitted, FITTED),
-    ):
+    marks = (0, detected, DETECTED), (5, detected, DETECTED), (5, fitted, FITTED)
+    for panel, points, colour in marks:
         figure.axes[panel].scatter(*points.numpy().T, s=5, linewidths=0, color=colour)
     return figure
 

@@ -71,8 +71,8 @@ def write_photo(done: FittedPhoto, folder: Path, started: float | None = None) -
 def result_dict(done: FittedPhoto) -> dict:
     """What result.json holds, but for the seconds."""
     c, face, model = done.fitted.coefficients, done.face, done.face.model
-    crop, detection, fov = done.crop, done.detection, done.face.fov_deg
-    index = landmark_vertices(model, face.v_camera, face.rotation, detection.kind, fov)[0]
+    crop, seen, fov = done.crop, done.detection, done.face.fov_deg
+    index = landmark_vertices(model, face.v_camera, face.rotation, seen.kind, fov)[0]
     matrix = MODEL_TO_CAMERA.to(c.rotation) @ axis_angle_to_matrix(c.rotation)[0]
     in_crop = ndc_to_pixels(project_ndc(face.v_camera[:, index], fov), CROP_SIZE)
     target = crop.landmarks.to(in_crop)
@@ -92,14 +92,10 @@ def result_dict(done: FittedPhoto) -> dict:
         "camera": {"fov_deg": float(fov), "principal_point": [CROP_SIZE / 2] * 2, "frame": FRAME},
         "crop": {"matrix": _numbers(crop.matrix), "size": CROP_SIZE},
         "lighting": _numbers(c.lighting[0]),
-        "detector": {
-            "name": detection.detector,
-            "kind": detection.kind,
-            "score": float(detection.score),
-        },
-        **{name: getattr(detection, name) for name in ("faces_found", "face")},
+        "detector": {"name": seen.detector, "kind": seen.kind, "score": float(seen.score)},
+        **{name: getattr(seen, name) for name in ("faces_found", "face")},
         **{name: getattr(done, name) for name in ("method", "init", "checkpoint", "recognition")},
-        "landmarks_px": _numbers(detection.landmarks),
+        "landmarks_px": _numbers(seen.landmarks),
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
         "landmarks_mm": _numbers(face.vertices[0, index]),
         "actions": dict(zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)),

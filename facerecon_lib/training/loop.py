@@ -50,8 +50,7 @@ from .guard import Interrupted, agree, stop_signals
 from .logs import RunLog, say
 from .processes import in_all, make_fabric
 from .settings import RunSettings
-from .stage import Stage
-from .validation import validate
+from .stage import Stage, validate
 
 STAGES = {"base": BaseStage, "augmented": AugmentedStage}
 

@@ -49,7 +49,7 @@ QUICK = {
 }
 
 
-SMALL_BUFFER = functools.partial(PhotoShards, shuffle=3)
+SMALL_BUFFER = functools.partial(training_data.PhotoData, shuffle=3)
 """Shards are read all through an epoch, and not all of them before its first batch."""
 
 
@@ -113,7 +113,7 @@ def store(shards, monkeypatch) -> Iterator[type[Store]]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(downloads, "PAUSES_S", (0, 0))
-    monkeypatch.setattr(training_data, "PhotoShards", SMALL_BUFFER)
+    monkeypatch.setattr(training_data, "PhotoData", SMALL_BUFFER)
     kind = type("ThisStore", (Store,), {})
     handler = functools.partial(kind, directory=str(shards))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -128,7 +128,7 @@ def from_disk(shards, tmp_path_factory) -> Path:
     """A run that nothing interrupts, of one epoch and a half."""
     out = tmp_path_factory.mktemp("disk")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_data, "PhotoShards", SMALL_BUFFER)
+        patch.setattr(training_data, "PhotoData", SMALL_BUFFER)
         done = CliRunner().invoke(cli.app, arguments("base", out, shards, **QUICK))
     assert done.exit_code == 0, done.output
     return out
@@ -239,7 +239,7 @@ def test_a_shard_that_one_process_cannot_read_stops_both_with_one_line(shards, t
         "import functools, os\n"
         "from facerecon_lib.data.shards import reader as photo_shards\n"
         "from facerecon_lib.training import data as training_data\n"
-        "training_data.PhotoShards = functools.partial(photo_shards.PhotoShards, shuffle=3)\n"
+        "training_data.PhotoData = functools.partial(training_data.PhotoData, shuffle=3)\n"
         "read = photo_shards.read_samples\n"
         "opened = []\n"
         "def read_samples(address, note):\n"

@@ -241,30 +241,24 @@ def read_samples(address: str, note: Callable[[str, str], None]) -> Iterator[dic
 @contextlib.contextmanager
 def open_shard(address: str) -> Iterator[BinaryIO]:
     """The bytes at an address, as a file. Raises ShardsError, one line, if they cannot be read."""
-    if not is_local(address):
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
-            _copy(address, file)
-            file.seek(0)
-            yield file
-        return
-    try:
-        file = open(address, "rb")  # noqa: SIM115, closed below
-    except OSError as error:
-        raise ShardsError(f"{address}: cannot be read ({error.strerror})") from error
-    with file:
+    local = is_local(address)
+    with contextlib.ExitStack() as stack:
+        try:
+            if local:
+                file = stack.enter_context(open(address, "rb"))
+            else:
+                file = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY))
+                if address.startswith(("http://", "https://")):
+                    copy(address, file)
+                else:
+                    with webdataset().gopen(address, "rb") as stream:
+                        shutil.copyfileobj(stream, file)
+                file.seek(0)
+        except DownloadError as error:
+            raise ShardsError(str(error)) from error
+        except (OSError, ValueError) as error:  # ValueError: an unknown scheme
+            reason = error.strerror if local else one_line(error)
+            if status := re.search(r"exit \d+", reason):  # of a command, which webdataset repeats
+                reason = f"the command ends with {status[0]}"
+            raise ShardsError(f"{address}: cannot be read ({reason})") from error
         yield file
-
-
-def _copy(address: str, file: BinaryIO) -> None:
-    try:
-        if address.startswith(("http://", "https://")):
-            return copy(address, file)
-        with webdataset().gopen(address, "rb") as source:
-            shutil.copyfileobj(source, file)
-    except DownloadError as error:
-        raise ShardsError(str(error)) from error
-    except (OSError, ValueError) as error:  # ValueError: an unknown scheme
-        reason = one_line(error)
-        if status := re.search(r"exit \d+", reason):  # of a command, which webdataset repeats
-            reason = f"the command ends with {status[0]}"
-        raise ShardsError(f"{address}: cannot be read ({reason})") from error

@@ -116,9 +116,16 @@ class PhotoShards:
 
     def __iter__(self) -> Iterator[FaceBatch]:
         """What is left of the epoch. Raises ShardsError for a shard that cannot be read."""
-        reported = len(self.damaged)
+        reported, first = len(self.damaged), 0 if self.complete else self._taken
+        loader = DataLoader(
+            _Reader(self, self.epoch, first, self._end),
+            batch_size=None,
+            num_workers=self._workers,
+            pin_memory=torch.device(self.device).type == "cuda",
+            generator=torch.Generator(),  # else it draws from the generator that training uses
+        )
         try:
-            for item in self._loader():
+            for item in loader:
                 self.damaged |= item["damaged"]
                 if "error" in item:
                     raise ShardsError(item["error"])
@@ -126,18 +133,11 @@ class PhotoShards:
                     self._taken += not self.complete
                     yield self._batch(item)
         finally:
-            self._warn(list(self.damaged.items())[reported:])
+            if new := list(self.damaged.items())[reported:]:
+                (name, reason), more = new[0], f", and {len(new) - 1} more" * (len(new) > 1)
+                log.warning("%s: %s%s left out: %s", self._source, name, more, reason)
         if not self.complete:
             self.epoch, self._taken = self.epoch + 1, 0
-
-    def _loader(self) -> DataLoader:
-        return DataLoader(
-            _Reader(self, self.epoch, 0 if self.complete else self._taken, self._end),
-            batch_size=None,
-            num_workers=self._workers,
-            pin_memory=torch.device(self.device).type == "cuda",
-            generator=torch.Generator(),  # else it draws from the generator that training uses
-        )
 
     def _batch(self, item: dict) -> FaceBatch:
         image, inside, landmarks, kind, names, person = item["batch"]
@@ -146,11 +146,6 @@ class PhotoShards:
         )
         image = image.float().mul_(1 / 255)  # 255 becomes 1 exactly
         return FaceBatch(image, inside_mask(inside), landmarks, kind, names, person=person)
-
-    def _warn(self, damaged: list[tuple[str, str]]) -> None:
-        if damaged:
-            more = f", and {len(damaged) - 1} more" if len(damaged) > 1 else ""
-            log.warning("%s: %s%s left out: %s", self._source, damaged[0][0], more, damaged[0][1])
 
     def state_dict(self) -> dict:
         """Where reading stands, for JSON, the same on every rank."""

@@ -17,8 +17,7 @@ wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 def rows(faces: Indices, i: int, vertices: int, channels: int):
     """Where the attributes of the three corners begin; i counts triangles through the batch."""
     mesh = i / faces.shape[0]
-    corners = mesh * vertices * wp.vec3i(1, 1, 1) + faces[i - mesh * faces.shape[0]]
-    return corners[0] * channels, corners[1] * channels, corners[2] * channels
+    return (mesh * vertices * wp.vec3i(1, 1, 1) + faces[i - mesh * faces.shape[0]]) * channels
 
 
 @wp.kernel
@@ -38,7 +37,8 @@ def blend(
         for k in range(channels):
             values[n * channels + k] = values.dtype(0.0)
         return
-    a, b, c = rows(faces, i, vertices, channels)
+    at = rows(faces, i, vertices, channels)
+    a, b, c = at[0], at[1], at[2]
     w = bary[n]
     for k in range(channels):
         value = w[0] * attributes[a + k] + w[1] * attributes[b + k] + w[2] * attributes[c + k]
@@ -64,18 +64,15 @@ def blend_gradient(
         if grad_bary.shape[0] > 0:
             grad_bary[n] = bary[n] - bary[n]
         return
-    a, b, c = rows(faces, i, vertices, channels)
+    at = rows(faces, i, vertices, channels)
     w = bary[n]
     gw = w - w
     for k in range(channels):
         g = grad_values[n * channels + k]
-        if grad_bary.shape[0] > 0:
-            gw[0] += g * attributes[a + k]
-            gw[1] += g * attributes[b + k]
-            gw[2] += g * attributes[c + k]
-        if grad_attributes.shape[0] > 0:
-            wp.atomic_add(grad_attributes, a + k, w[0] * g)
-            wp.atomic_add(grad_attributes, b + k, w[1] * g)
-            wp.atomic_add(grad_attributes, c + k, w[2] * g)
+        for j in range(3):
+            if grad_bary.shape[0] > 0:
+                gw[j] += g * attributes[at[j] + k]
+            if grad_attributes.shape[0] > 0:
+                wp.atomic_add(grad_attributes, at[j] + k, w[j] * g)
     if grad_bary.shape[0] > 0:
         grad_bary[n] = gw
