@@ -55,10 +55,9 @@ class AugmentedObjective(PhotoObjective):
         recognition: FaceNetwork | None = None,
         symmetry: str = "mesh",
         smooth_on: str = "offsets",
-        size: int = CROP_SIZE,
     ):
         names = (*PHOTO_TERMS, *MAP_TERMS, *SMOOTH_TERMS, *TRUTH_TERMS)
-        super().__init__(model, weights, names, reduction, recognition, size)
+        super().__init__(model, weights, names, reduction, recognition, CROP_SIZE)
         if symmetry not in ("mesh", "image"):
             raise ValueError(f"symmetry: expected mesh or image, got {symmetry!r}")
         if smooth_on not in ("offsets", "face"):

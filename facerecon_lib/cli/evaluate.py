@@ -71,9 +71,8 @@ def _evaluations(s: EvaluationSettings) -> dict:
     if count := s.rendered_faces:
         faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
         with _counting("rendered faces", count) as progress:
-            evaluation = evaluate_rendered(
-                branch, faces, count, network, scans=s.scans, progress=progress
-            )
+            more = dict(scans=s.scans, progress=progress)
+            evaluation = evaluate_rendered(branch, faces, count, network, **more)
         if [trained.get(key) for key in ("data", "seed", "family")] == [None, s.seed, s.family]:
             note = "these are the rendered faces of its training: take another --seed"
             evaluation.notes.append(note)

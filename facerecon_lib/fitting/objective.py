@@ -147,11 +147,11 @@ class BaseObjective(PhotoObjective):
         super().__init__(model, weights, names, reduction, recognition, size)
         self.fov_deg = fov_deg
         self.landmark_model = model.landmark_model()
-        self.grams = {
-            term: _gram(getattr(model, f"{group}_basis"), model.regions["skin"])
-            for term, group in SKIN_TERMS.items()
-            if term in self.weights
-        }
+        self.grams = {}  # a^T G a: mean over the skin of the squared length of sum a_i basis_i
+        skin = model.regions["skin"] / model.regions["skin"].sum()
+        for term in filter(self.weights.__contains__, SKIN_TERMS):
+            basis = getattr(model, f"{SKIN_TERMS[term]}_basis")
+            self.grams[term] = torch.einsum("ivc,v,jvc->ij", basis, skin, basis)
         self.front = _front_normals().to(model.device)
 
     def __call__(self, coefficients: FaceCoefficients, batch: FaceBatch) -> Objective:
@@ -208,13 +208,6 @@ class BaseObjective(PhotoObjective):
 
         terms = {term: partial(over_skin, term) for term in SKIN_TERMS}
         return terms | {"truth_pose": pose_error, "truth_light": light_error}
-
-
-def _gram(
-    basis: Float[Tensor, "mode vertex 3"], region: Float[Tensor, " vertex"]
-) -> Float[Tensor, "mode mode"]:
-    """a^T G a is the mean over the region of the squared length of sum a_i basis_i."""
-    return torch.einsum("ivc,v,jvc->ij", basis, region / region.sum(), basis)
 
 
 def _front_normals() -> Float[Tensor, "200 9"]:

@@ -195,11 +195,8 @@ def turned_mesh(
 
 @torch.no_grad()
 def overlay_on_photo(
-    pixels: UInt8[np.ndarray, "height width 3"],
-    face: Face,
-    matrix: Float[Tensor, "2 3"],
-    longest: int = 1600,
-) -> UInt8[np.ndarray, "height2 width2 3"]:
+    pixels: Picture, face: Face, matrix: Float[Tensor, "2 3"], longest: int = 1600
+) -> Picture:
     """The photo, its longer side reduced to `longest`, with the lit face. matrix: of the crop."""
     height, width = pixels.shape[:2]
     shrink = min(1.0, longest / max(height, width))

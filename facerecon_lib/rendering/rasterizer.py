@@ -18,7 +18,6 @@ keeps the nearest few, which the soft rasterizer blends (Liu et al. 2019). Noteb
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -52,10 +51,6 @@ class Fragments:
     zbuf: Float[Tensor, "batch height width k"]
     bary_coords: Float[Tensor, "batch height width k 3"]
     dists: Float[Tensor, "batch height width k"]
-
-    def detach(self) -> Self:
-        """The same fragments, cut off from the vertices."""
-        return type(self)(*(value.detach() for value in vars(self).values()))
 
 
 def rasterize(

@@ -74,8 +74,7 @@ def render(
     expect("attributes", attributes, "batch vertex channel", **sizes)
     settings = {"perspective_correct": True, "z_clip_value": near}
     if soft is not None:
-        settings["blur_radius"] = soft.blur_radius
-        settings["faces_per_pixel"] = soft.faces_per_pixel
+        settings |= dict(blur_radius=soft.blur_radius, faces_per_pixel=soft.faces_per_pixel)
         settings["clip_barycentric_coords"] = True
     fragments = rasterize(project_ndc(v_camera, fov_deg), faces, image_size, **settings)
 

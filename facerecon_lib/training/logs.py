@@ -46,8 +46,11 @@ class RunLog:
             return
         from torch.utils.tensorboard import SummaryWriter
 
-        self.records = _cut(out / "log.jsonl", step)
-        self._file = (out / "log.jsonl").open("a", buffering=1)
+        path = out / "log.jsonl"
+        self.records = [record for record in read_log(path) if record["step"] <= step and step]
+        with write_whole(path) as partial:
+            partial.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+        self._file = path.open("a", buffering=1)
         purge = step + 1 if step else 0
         self._board = SummaryWriter(str(out / "tensorboard"), purge_step=purge)
         self._bar.start()
@@ -132,14 +135,6 @@ def read_log(path: Path) -> list[dict]:
             records.append(json.loads(line))
         except json.JSONDecodeError:
             break
-    return records
-
-
-def _cut(path: Path, step: int) -> list[dict]:
-    """Drop the records after `step`, at step 0 all of them; returns the others."""
-    records = [record for record in read_log(path) if record["step"] <= step and step]
-    with write_whole(path) as partial:
-        partial.write_text("".join(json.dumps(record) + "\n" for record in records))
     return records
 
 

@@ -60,7 +60,7 @@ def test_only_the_gradients_that_are_asked_for_are_computed():
     verts = torch.rand(1, 3, 3) + 0.5
     fragments = rasterize(verts.requires_grad_(), FACE, 8)
     colours = torch.rand(1, 3, 3, requires_grad=True)
-    interpolate(fragments.detach(), FACE, colours).sum().backward()
+    interpolate(rasterize(verts.detach(), FACE, 8), FACE, colours).sum().backward()
     assert verts.grad is None
     assert colours.grad is not None
     interpolate(fragments, FACE, colours.detach()).sum().backward()

@@ -77,7 +77,8 @@ class PhotoShards:
         self._source = ", ".join(map(str, self.shards)) if several else str(self.shards)
         self._of_part = f" of the part {self.part!r} (split={self.split!r})" if self.part else ""
         shards = find_shards(self.shards)
-        counts = [self._count(shard) for shard in shards]
+        known = (shard.photos for shard in shards)
+        counts = [None if p is None else sum(self._in_part(*one) for one in p) for p in known]
         self._used = [shard for shard, count in zip(shards, counts, strict=True) if count != 0]
         self.photos = None if None in counts else sum(counts)
         self._workers = min(self.workers, max(len(self._used) // self.world, 1))
@@ -89,10 +90,6 @@ class PhotoShards:
 
     def _in_part(self, key: str, person: str) -> bool:
         return self.part is None or part_of(key, person, self.split) == self.part
-
-    def _count(self, shard: Shard) -> int | None:
-        """How many photos of the part a shard holds, where that is known."""
-        return None if shard.photos is None else sum(self._in_part(*p) for p in shard.photos)
 
     def _shortage(self, shards: int) -> str:
         """Why there are too few photos or shards for an epoch; "" where there are enough."""
