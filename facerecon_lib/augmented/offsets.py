@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..face.camera import ndc_to_pixels, project_ndc
 from ..face.device_constants import constant
-from ..face.mesh import cached, edges, neighbour_mean
+from ..face.mesh import edges, neighbour_mean, once_per_mesh
 from ..face.morphable_model import MorphableModel
 from ..networks.unet import OffsetMaps
 from ..rendering.synthesis import Face
@@ -126,10 +126,8 @@ def _continued(
     return weight * values.transpose(0, 1)
 
 
+@once_per_mesh
 def _rings(model: MorphableModel, width: float) -> int:
     """How many rings of vertices `width` mm are, by the mesh's mean edge."""
-
-    def mean_edge() -> float:
-        return float(model.mean[edges(model.faces)].diff(dim=1).norm(dim=-1).mean())
-
-    return max(1, round(width / cached(model.faces, ("mean edge",), mean_edge)))
+    mean_edge = float(model.mean[edges(model.faces)].diff(dim=1).norm(dim=-1).mean())
+    return max(1, round(width / mean_edge))

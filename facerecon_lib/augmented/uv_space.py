@@ -19,7 +19,7 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ..face.camera import ndc_to_pixels, project_ndc
-from ..face.mesh import cached
+from ..face.mesh import once_per_mesh
 from ..face.morphable_model import MorphableModel
 from ..face.shapes import expect
 from ..rendering.rasterizer import rasterize
@@ -71,13 +71,10 @@ def unwrap(
     return flat.transpose(1, 2).unflatten(2, (size, size))
 
 
-def _layout(model: MorphableModel) -> _Layout:
-    return cached(model.faces, ("uv layout",), lambda: _lay_out(model))
-
-
+@once_per_mesh
 @torch.no_grad()
 @torch.inference_mode(False)  # the first call may come from inference, a later one from training
-def _lay_out(model: MorphableModel) -> _Layout:
+def _layout(model: MorphableModel) -> _Layout:
     mirror, faces = model.mirror.cpu(), model.faces.long().cpu()
     visible = _visible_from_outside(model)
     x, y, z = model.mean.double().cpu().unbind(1)
@@ -177,13 +174,10 @@ def _on_top(uv: Tensor, height: Tensor, faces: Tensor, size: int) -> tuple[Tenso
     return torch.where(face < 0, -1, narrow[face]), fragments.bary_coords[0, ..., 0, :]
 
 
+@once_per_mesh
 def _texels(model: MorphableModel, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """(size², 3) vertices around each texel, their weights, and (size²,) 1 where there is skin."""
-
-    def build() -> tuple[Tensor, Tensor, Tensor]:
-        triangle, weights = _on_top(*_layout(model)[:2], model.faces, size)
-        corners = model.faces[triangle.clamp(min=0)].flatten(0, 1)
-        covered = (triangle >= 0).float().flatten()
-        return corners, weights.flatten(0, 1) * covered[:, None], covered
-
-    return cached(model.faces, ("texels", size), build)
+    triangle, weights = _on_top(*_layout(model)[:2], model.faces, size)
+    corners = model.faces[triangle.clamp(min=0)].flatten(0, 1)
+    covered = (triangle >= 0).float().flatten()
+    return corners, weights.flatten(0, 1) * covered[:, None], covered

@@ -16,18 +16,16 @@ from torch import Tensor
 
 from ..face.landmarks68 import BROWS, OUTER_EYES
 from ..face.measures import similarity_align, umeyama
-from ..face.mesh import cached, sparse_matrix, vertex_normals
+from ..face.mesh import once_per_mesh, sparse_matrix, vertex_normals
 from ..face.morphable_model import MorphableModel
-from ..face.shapes import PerFace, Triangles, Vertices
+from ..face.shapes import PerFace, PerVertex, Triangles, Vertices
 
 AREAS = ("forehead", "eyes and brows", "nose", "cheeks", "mouth", "lower jaw")
 PATCH_MM = 8.0  # standard deviation of the patch that relief is measured against
 LEAST_RELIEF_MM = 0.02
 
 
-def normal_error_degrees(
-    vertices: Vertices, truth: Vertices, faces: Triangles
-) -> Float[Tensor, "batch vertex"]:
+def normal_error_degrees(vertices: Vertices, truth: Vertices, faces: Triangles) -> PerVertex:
     """Angle between the normals of every vertex and its own of the truth, after alignment."""
     normals, true = vertex_normals(vertices, faces), vertex_normals(truth, faces)
     turned = normals @ umeyama(vertices, truth)[1].transpose(1, 2)
@@ -38,15 +36,13 @@ def normal_error_degrees(
 # Relief -----------------------------------------------------------------------------------------
 
 
-def relief_mm(
-    difference: Vertices, normals: Vertices, model: MorphableModel
-) -> Float[Tensor, "batch vertex"]:
+def relief_mm(difference: Vertices, normals: Vertices, model: MorphableModel) -> PerVertex:
     """The fine part of the difference of two surfaces, mm along the normals; 0 off the skin.
 
     Its height less the Gaussian mean of the heights around, weighted by area, distances on the mean
     face. A wave of n times PATCH_MM keeps 1 - exp(-2 (pi / n)²) of its height: 0.71 at n = 4.
     """
-    gather, spread = cached(model.faces, ("patches",), lambda: _patches(model))
+    gather, spread = _patches(model)
     height = (difference * normals).sum(-1)
     return (height - (spread @ (gather @ height.T)).T) * (skin_area(model) > 0)
 
@@ -81,6 +77,7 @@ def _mean_over_skin(values: Tensor, model: MorphableModel) -> PerFace:
     return (weights * values).sum(1) / weights.sum()
 
 
+@once_per_mesh
 def _patches(model: MorphableModel) -> tuple[Tensor, Tensor]:
     """Two matrices: vertices to means of cells, cells to the Gaussian mean around each vertex.
 
@@ -107,19 +104,17 @@ def vertex_area(vertices: Float[Tensor, "vertex 3"], faces: Triangles) -> Float[
     return torch.zeros_like(vertices[:, 0]).index_add_(0, faces.reshape(-1).long(), third)
 
 
+@once_per_mesh
 def skin_area(model: MorphableModel) -> Float[Tensor, " vertex"]:
     """mm² of each vertex on the mean face; 0 on eyeballs and in the mouth. Lips and lids count."""
-
-    def build() -> Tensor:
-        inside = torch.maximum(model.regions["eyeballs"], model.regions["mouth_interior"]) > 0.5
-        return vertex_area(model.mean, model.faces) * ~inside
-
-    return cached(model.faces, ("skin area",), build)
+    inside = torch.maximum(model.regions["eyeballs"], model.regions["mouth_interior"]) > 0.5
+    return vertex_area(model.mean, model.faces) * ~inside
 
 
 # Where it lies ----------------------------------------------------------------------------------
 
 
+@once_per_mesh
 def face_areas(model: MorphableModel) -> dict[str, Bool[Tensor, " vertex"]]:
     """The skin of the face in six areas (AREAS): each of its vertices is in one, others in none.
 
@@ -128,10 +123,6 @@ def face_areas(model: MorphableModel) -> dict[str, Bool[Tensor, " vertex"]]:
     beyond the brows. Of the rest, forehead is above the outer eye corners (temples too), cheeks
     down to the mouth's corners, lower jaw below.
     """
-    return cached(model.faces, ("face areas",), lambda: _face_areas(model))
-
-
-def _face_areas(model: MorphableModel) -> dict[str, Tensor]:
     x, y = model.mean[:, 0].abs(), model.mean[:, 1]
     marks = model.mean[model.landmarks]
     unit = float((marks[45] - marks[36]).norm()) / 88  # 1 mm of the model that ships

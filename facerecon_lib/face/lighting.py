@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .coefficients import UNIT_AMBIENT
-from .shapes import PerFace, Vertices, expect
+from .shapes import PerFace, PerVertex, Vertices, expect
 
 CLAMPED_COSINE = (math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5)
 """The share of each function in max(0, cos) around its axis: Basri and Jacobs, 2003."""
@@ -78,7 +78,7 @@ def solve_lighting(
     albedo: Vertices,
     normals: Vertices,
     colours: Vertices,
-    weights: Float[Tensor, "batch vertex"] | None = None,
+    weights: PerVertex | None = None,
     *,
     prior: Float[Tensor, "batch 9 3"] | None = None,
     ridge: float = 1e-4,

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .colour import ita_degrees
 from .landmarks68 import INNER, OUTER_EYES
-from .shapes import Landmarks, Masks, PerFace, Vertices, expect
+from .shapes import Landmarks, Masks, PerFace, PerVertex, Vertices, expect
 
 
 def landmark_error(predicted: Landmarks, target: Landmarks, points: str = "all") -> PerFace:
@@ -84,9 +84,7 @@ rigid_align = partial(similarity_align, with_scale=False)
 """`source` turned and moved, its size kept, to lie nearest to `target`."""
 
 
-def vertex_error_mm(
-    predicted: Vertices, target: Vertices, align: str = "similarity"
-) -> Float[Tensor, "batch vertex"]:
+def vertex_error_mm(predicted: Vertices, target: Vertices, align: str = "similarity") -> PerVertex:
     """Distance of every vertex to its own vertex of the truth, both in mm.
 
     `align` is "similarity" (since one photo does not fix the size), "rigid" or "none".

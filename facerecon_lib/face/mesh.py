@@ -10,6 +10,7 @@ Notebook 01, section 2.1.
 
 import warnings
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 from jaxtyping import Float, Int
@@ -70,6 +71,16 @@ def cached(faces: Tensor, key: tuple, build: Callable[[], object]):
     if key not in entries:
         entries[key] = build()
     return entries[key]
+
+
+def once_per_mesh(function: Callable) -> Callable:
+    """A function of a model and numbers: `cached` with the model's triangles."""
+
+    @wraps(function)
+    def remembered(model, *numbers):
+        return cached(model.faces, (function, *numbers), lambda: function(model, *numbers))
+
+    return remembered
 
 
 class _Multiply(torch.autograd.Function):

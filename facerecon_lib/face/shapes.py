@@ -22,6 +22,7 @@ Landmarks = Float[Tensor, "batch 68 2"]  # pixels
 Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 PerFace = Float[Tensor, " batch"]
+PerVertex = Float[Tensor, "batch vertex"]
 
 
 def expect(

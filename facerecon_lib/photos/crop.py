@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from ..face.camera import CROP_SIZE
+from .reading import Pixels
 
 
 @dataclass
@@ -28,10 +29,7 @@ class Crop:
 
 
 def align(
-    pixels: UInt8[np.ndarray, "height width 3"],
-    landmarks: Float[np.ndarray, "68 2"],
-    size: int = CROP_SIZE,
-    margin: float = 1.3,
+    pixels: Pixels, landmarks: Float[np.ndarray, "68 2"], size: int = CROP_SIZE, margin: float = 1.3
 ) -> Crop:
     """Square crop of `margin` times the larger side of the landmarks' box, scaled to `size`.
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from PIL import Image
 
 from .landmarks import DetectionError, choose_detector, find_landmarks, stretched
-from .reading import Photo, load_image
+from .reading import Photo, Pixels, load_image
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SEARCH_SIZES = (1280, 2560)  # longest side searched; the second only if the first finds nothing
@@ -57,9 +57,7 @@ class Detection:
     turned: int = 0  # as of FaceBox
 
 
-def detect_faces(
-    pixels: UInt8[np.ndarray, "height width 3"], device: str = "cpu", quick: bool = False
-) -> list[FaceBox]:
+def detect_faces(pixels: Pixels, device: str = "cpu", quick: bool = False) -> list[FaceBox]:
     """All faces, largest first, in the coordinates of the photo as it is; empty when there is none.
 
     The photo is searched as it is; unless that finds a certain face, also brightened, turned by
@@ -145,7 +143,7 @@ def _mtcnn_on(device: str):
 
 
 def detect(
-    photo: Photo | UInt8[np.ndarray, "height width 3"],
+    photo: Photo | Pixels,
     face: int | None = None,
     detector: str | None = None,
     allow_download: bool = False,

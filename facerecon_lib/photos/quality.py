@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from ..face.camera import orthographic_pose
@@ -23,6 +23,7 @@ from ..face.morphable_model import MorphableModel
 from ..files.weights import shipped_file
 from .crop import Crop
 from .detection import FaceBox
+from .reading import Pixels
 
 BLACK, WHITE = 4 / 255, 251 / 255
 
@@ -74,10 +75,7 @@ class Quality:
 
 
 def measure_quality(
-    pixels: UInt8[np.ndarray, "height width 3"],
-    faces: Sequence[FaceBox],
-    landmarks: Float[np.ndarray, "68 2"],
-    crop: Crop,
+    pixels: Pixels, faces: Sequence[FaceBox], landmarks: Float[np.ndarray, "68 2"], crop: Crop
 ) -> Quality:
     """Of the first of `faces`, whose landmarks (photo pixels) and crop these are."""
     face = faces[0]

@@ -27,6 +27,8 @@ PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".g
 PHOTO_SUFFIXES |= {".tiff", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
 
+Pixels = UInt8[np.ndarray, "height width 3"]
+
 
 class PhotoError(FacereconError):
     """An unusable photo. The message is one line: which photo, what is wrong, what to do."""
@@ -36,7 +38,7 @@ class PhotoError(FacereconError):
 class Photo:
     """Upright sRGB `pixels` (H, W, 3) uint8, and the `name` that messages and results give it."""
 
-    pixels: UInt8[np.ndarray, "height width 3"]
+    pixels: Pixels
     name: str = "photo"
     path: Path | None = None
 
@@ -47,10 +49,6 @@ class Photo:
     @property
     def width(self) -> int:
         return self.pixels.shape[1]
-
-    @property
-    def megapixels(self) -> float:
-        return self.height * self.width / 1e6
 
 
 def load_image(

@@ -22,6 +22,7 @@ from ..face.camera import CROP_SIZE
 from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
 from ..face.model_file import ModelError
 from ..face.morphable_model import MorphableModel
+from ..face.shapes import PerFace
 from ..files.downloads import sha256_of
 from ..fitting.objective import Objective
 from ..fitting.photo_light import LIGHTS as SOLVED
@@ -99,9 +100,7 @@ class AugmentedStage(Stage):
         return augment(base, maps, s.sampling, s.space)
 
     @torch.no_grad()
-    def errors(
-        self, prediction: AugmentedFaces, batch: FaceBatch
-    ) -> dict[str, Float[Tensor, " batch"]]:
+    def errors(self, prediction: AugmentedFaces, batch: FaceBatch) -> dict[str, PerFace]:
         """The augmented face's errors, and as base_... those of the base face.
 
         photometric: mean absolute difference of colours, where nothing covers the photo.

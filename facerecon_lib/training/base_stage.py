@@ -15,13 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..face.batch import FaceBatch
-from ..face.camera import pose
 from ..face.coefficients import FaceCoefficients
 from ..face.measures import landmark_error, vertex_error_mm
+from ..face.shapes import PerFace
 from ..fitting.objective import BaseObjective, Objective
 from ..networks.encoder import Encoder, load_encoder, save_encoder
 from ..networks.face_networks import FaceNetwork
-from ..rendering.synthesis import project_landmarks
 from .logs import SHOWN, tiled
 from .settings import SettingsError, TrainSettings
 from .stage import Stage
@@ -56,9 +55,7 @@ class BaseStage(Stage):
         return network(batch.image.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
-    def errors(
-        self, prediction: FaceCoefficients, batch: FaceBatch
-    ) -> dict[str, Float[Tensor, " batch"]]:
+    def errors(self, prediction: FaceCoefficients, batch: FaceBatch) -> dict[str, PerFace]:
         """vertex_mm: mean distance of the vertices after similarity alignment. mean_face_mm: of the
         neutral mean face. landmark_error: as a share of the outer eye distance."""
         model, c, errors = self.model, prediction, {}
@@ -67,9 +64,7 @@ class BaseStage(Stage):
             shape = model.shape(c.identity, c.expression)
             errors["vertex_mm"] = vertex_error_mm(shape, truth).mean(1)
             errors["mean_face_mm"] = vertex_error_mm(model.mean.expand_as(truth), truth).mean(1)
-        few = model.landmark_model()
-        v_camera = pose(few.shape(c.identity, c.expression), c.rotation, c.scale, c.translation)
-        points = project_landmarks(few, v_camera, c.rotation, batch.kind)
+        points = self.objective.landmarks(c, batch.kind)
         errors["landmark_error"] = landmark_error(points, batch.landmarks)
         return errors
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..face.batch import FaceBatch
 from ..face.morphable_model import MorphableModel, default_model_path
+from ..face.shapes import PerFace
 from ..files.downloads import sha256_of
 from ..fitting.objective import Objective
 from ..networks.face_networks import FaceNetwork, RecognitionError, load_network
@@ -87,7 +88,7 @@ class Stage(ABC):
         """What the objective takes. The network alone may run in bfloat16."""
 
     @abstractmethod
-    def errors(self, prediction, batch: FaceBatch) -> dict[str, Float[Tensor, " batch"]]:
+    def errors(self, prediction, batch: FaceBatch) -> dict[str, PerFace]:
         """Of each face against its truth, beside the terms of the objective."""
 
     @abstractmethod
