@@ -96,7 +96,7 @@ def vertex_error_mm(predicted: Vertices, target: Vertices, align: str = "similar
 
 
 def albedo_error(
-    predicted: Vertices, target: Vertices, region: Float[Tensor, "vertex"] | None = None
+    predicted: Vertices, target: Vertices, region: Float[Tensor, " vertex"] | None = None
 ) -> dict[str, PerFace]:
     """Unlit albedo in [0, 1] against the truth, averaged with the weights of `region` (all: None).
 
