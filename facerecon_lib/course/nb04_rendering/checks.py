@@ -8,41 +8,38 @@ from torch import Tensor
 from ...pictures.sheets import gallery
 from ...rendering.rasterizer import rasterize
 from ..checks import exercise_check
-from ..compare import same_length, seeded, uniform
-from .figures import face_colours, ndc_maps, pixel_centres, squared_distance
+from ..compare import seeded, uniform
+from .figures import (
+    areas,
+    doubled_area,
+    face_colours,
+    ndc_maps,
+    outline_distances,
+    pixel_centres,
+    squared_distance,
+    weights_at,
+)
 
 # Barycentric weights ----------------------------------------------------------------------------
 
 
-def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Doubled signed area of the triangle a, b, c."""
-    (ax, ay), (bx, by), (cx, cy) = a.unbind(-1), b.unbind(-1), c.unbind(-1)
-    return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-
-
-def areas(points: Tensor, triangles: Tensor) -> Tensor:
-    """Doubled signed areas of the triangles that each point makes with two corners."""
-    p = points[:, None]
-    a, b, c = triangles.unbind(1)
-    return torch.stack([_area(p, b, c), _area(a, p, c), _area(a, b, p)], -1)
-
-
 def _barycentric(points: Tensor, triangles: Tensor) -> Tensor:
-    return areas(points, triangles) / _area(*triangles.unbind(1))[..., None]
+    return weights_at(points[:, None], triangles)
 
 
-def _triangles(count: int, seed: int) -> Tensor:
-    """Random ones in NDC, of either orientation, none of them a sliver."""
-    some = uniform(20 * count, 3, 2, seed=seed) * 1.8 - 0.9
-    return some[_area(*some.unbind(1)).abs() > 0.3][:count]
+def _inside(points: Tensor, triangles: Tensor) -> Tensor:
+    return (_barycentric(points, triangles) >= 0).all(-1)
 
 
-def _points(count: int, seed: int) -> Tensor:
-    return uniform(count, 2, seed=seed) * 2 - 1
+def _scene(points: int, triangles: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random points and triangles in NDC: of either orientation, none of them a sliver."""
+    some = uniform(20 * triangles, 3, 2, seed=seed) * 1.8 - 0.9
+    large = doubled_area(*some.unbind(1)).abs() > 0.3
+    return uniform(points, 2, seed=seed) * 2 - 1, some[large][:triangles]
 
 
 def _unsigned(points, triangles):
-    parts = areas(points, triangles).abs()
+    parts = _barycentric(points, triangles).abs()
     return parts / parts.sum(-1, keepdim=True)
 
 
@@ -81,8 +78,8 @@ def barycentric(attempt):
     attempt.case("barycentric of a point outside", (torch.tensor([[-1.0, 0.25]]), triangle))
     for points, faces, seed in ((7, 4, 0), (3, 9, 1), (4, 4, 2), (1, 2, 3)):
         what = f"barycentric of {points} points and {faces} triangles"
-        attempt.case(what, (_points(points, seed), _triangles(faces, seed)), atol=1e-4)
-    p, t = _points(5, 4), _triangles(3, 4)
+        attempt.case(what, _scene(points, faces, seed), atol=1e-4)
+    p, t = _scene(5, 3, seed=4)
     attempt.gradients("barycentric", {"triangles": t}, call=lambda f, t: f(p, t), atol=1e-4)
     return "weights agree inside, outside and for both orientations, and so do their gradients"
 
@@ -93,8 +90,7 @@ def barycentric(attempt):
 def _rasterize_hard(
     verts: Tensor, faces: Tensor, height: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    fragments = rasterize(verts[None], faces, (height, width))
-    found = fragments.pix_to_face, fragments.zbuf, fragments.bary_coords
+    *found, _dists = vars(rasterize(verts[None], faces, (height, width))).values()
     return tuple(x[0, :, :, 0] for x in found)
 
 
@@ -104,7 +100,7 @@ def _soup(seed: int, vertices: int, faces: int) -> tuple[Tensor, Tensor]:
     verts = torch.rand(vertices, 3, generator=draw) * 2.2 - 1.1
     verts[:, 2] = torch.rand(vertices, generator=draw) * 3.5 + 1.5
     some = torch.stack([torch.randperm(vertices, generator=draw)[:3] for _ in range(20 * faces)])
-    large = _area(*verts[some][..., :2].unbind(1)).abs() > 0.15
+    large = doubled_area(*verts[some][..., :2].unbind(1)).abs() > 0.15
     return verts, some[large][:faces]
 
 
@@ -122,37 +118,27 @@ def painter(
     depth=lambda w, z: w @ z,
     centres=pixel_centres,
     start=math.inf,
+    empty=(-1, -1.0, -1.0),
 ):
-    """A rasterizer that paints triangle after triangle, with one thing done otherwise."""
+    """A rasterizer that paints triangle after triangle, with one thing done otherwise.
+
+    empty: the three values where no triangle is.
+    """
 
     def rasterize_hard(verts, faces, height, width):
         points = centres(height, width).reshape(-1, 2).to(verts)
-        pix_to_face = torch.full((len(points),), -1)
+        pix_to_face = torch.full((len(points),), empty[0])
         zbuf = torch.full((len(points),), start).to(verts)
-        bary = torch.full((len(points), 3), -1.0).to(verts)
+        bary = torch.full((len(points), 3), empty[2]).to(verts)
         for f, face in enumerate(faces):
             corners = verts[face]
             w = _barycentric(points, corners[None, :, :2])[:, 0]
             z = depth(w, corners[:, 2])
             wins = inside(w) & nearer(z, zbuf)
             pix_to_face[wins], zbuf[wins], bary[wins] = f, z[wins], w[wins]
-        zbuf[pix_to_face < 0] = -1.0
+        zbuf[zbuf == start] = empty[1]
         shape = (height, width)
         return pix_to_face.reshape(shape), zbuf.reshape(shape), bary.reshape(*shape, 3)
-
-    return rasterize_hard
-
-
-def where_empty(pix_to_face=-1, zbuf=-1.0, bary=-1.0):
-    """The rasterizer with other values where no triangle is."""
-
-    def rasterize_hard(*arguments):
-        fragments, fills = _rasterize_hard(*arguments), (pix_to_face, zbuf, bary)
-        empty = fragments[0] < 0
-        return tuple(
-            x.masked_fill(empty.view(*empty.shape, *[1] * (x.ndim - 2)), value)
-            for x, value in zip(fragments, fills, strict=True)
-        )
 
     return rasterize_hard
 
@@ -163,9 +149,8 @@ def stretched(*factors: float):
 
 
 def _culled(verts, faces, height, width):
-    a, b, c = verts[faces][..., :2].unbind(1)
-    turned = torch.where((_area(a, b, c) > 0)[:, None], faces, faces[:, :1])
-    return painter()(verts, turned, height, width)
+    front = doubled_area(*verts[faces][..., :2].unbind(1)) > 0
+    return painter()(verts, torch.where(front[:, None], faces, faces[:, :1]), height, width)
 
 
 @exercise_check(
@@ -175,10 +160,10 @@ def _culled(verts, faces, height, width):
         "pixel_centres says. Rows and columns follow from it "
         "alone.": (stretched(-1, 1, 1), stretched(1, -1, 1), stretched(-1, -1, 1)),
         "Where no triangle is, -1 is expected in all three: pix_to_face, zbuf and bary.": (
-            where_empty(zbuf=0.0, bary=0.0),
-            where_empty(zbuf=math.inf, bary=math.inf),
-            where_empty(zbuf=math.inf),
-            where_empty(bary=0.0),
+            painter(empty=(-1, 0.0, 0.0)),
+            painter(empty=(-1, math.inf, math.inf)),
+            painter(empty=(-1, math.inf, -1.0)),
+            painter(empty=(-1, -1.0, 0.0)),
         ),
         "A triangle that lists its corners clockwise has disappeared. Here it is to be drawn as "
         "well: no culling of back faces.": _culled,
@@ -200,30 +185,26 @@ def rasterize_hard(attempt):
     # One triangle in the picture's upper left, counterclockwise for the viewer
     verts = torch.tensor([[0.9, 0.9, 2.0], [0.85, -0.4, 2.0], [-0.4, 0.86, 2.0]])
     face = torch.tensor([[0, 1, 2]])
-    _same_fragments(attempt, "one triangle, 8 by 8", (verts, face, 8, 8))
-    what = "the same triangle, its corners listed the other way round"
-    _same_fragments(attempt, what, (verts, face.flip(1), 8, 8))
-    # Two that cover one another wholly, the nearer one second, then first
+    # Two that cover one another wholly
     square = torch.tensor([[0.9, 0.9], [0.9, -1.83], [-1.77, 0.9]])
     near, far = (torch.cat([square, torch.full((3, 1), z)], 1) for z in (2.0, 3.0))
-    faces = torch.tensor([[0, 1, 2], [3, 4, 5]])
-    for order, words in (((far, near), "second"), ((near, far), "first")):
-        what = f"two triangles, the nearer listed {words}"
-        _same_fragments(attempt, what, (torch.cat(order), faces, 6, 6))
+    two = torch.arange(6).view(2, 3)
+    scenes = {
+        "one triangle, 8 by 8": (verts, face, 8, 8),
+        "the same triangle, its corners listed the other way round": (verts, face.flip(1), 8, 8),
+        "two triangles, the nearer listed second": (torch.cat([far, near]), two, 6, 6),
+        "two triangles, the nearer listed first": (torch.cat([near, far]), two, 6, 6),
+    }
     for seed, vertices, count, h, w in ((0, 9, 6, 14, 14), (1, 12, 10, 9, 16), (2, 8, 7, 15, 8)):
         what = f"{count} triangles that pass through one another, {h} by {w}"
-        _same_fragments(attempt, what, (*_soup(seed, vertices, count), h, w))
+        scenes[what] = (*_soup(seed, vertices, count), h, w)
+    for what, inputs in scenes.items():
+        attempt.case(f"rasterize_hard({what})", inputs)
     verts, faces = _soup(3, 8, 5)
     for i, name in ((1, "zbuf"), (2, "bary")):
         one = dict(call=lambda function, *inputs, i=i: function(*inputs)[i], atol=1e-3)
         attempt.gradients(f"rasterize_hard's {name}", {"verts": verts}, faces, 10, 10, **one)
     return "triangles, depths and weights are the library's, in square and oblong pictures"
-
-
-def _same_fragments(attempt, label: str, inputs: tuple) -> None:
-    got, expected = attempt(*inputs), _rasterize_hard(*inputs)
-    same_length(f"rasterize_hard of {label}", got, expected)
-    attempt.close(label, got, expected)
 
 
 # Coverage ---------------------------------------------------------------------------------------
@@ -233,14 +214,13 @@ def soft(
     *,
     distance=squared_distance,
     reduce=lambda squared: squared.amin(0),
-    inside=lambda points, triangles: (_barycentric(points, triangles) >= 0).all(-1),
+    inside=_inside,
     scaled=lambda squared, sigma: squared / sigma,
 ):
     """SoftRas' coverage, or with one thing done otherwise."""
 
     def coverage(points: Tensor, triangles: Tensor, sigma: float) -> Tensor:
-        p, (a, b, c) = points[:, None], triangles.unbind(1)
-        squared = reduce(torch.stack([distance(p, a, b), distance(p, b, c), distance(p, c, a)]))
+        squared = reduce(outline_distances(points[:, None], triangles, distance))
         sign = torch.where(inside(points, triangles), 1.0, -1.0).to(points)
         return torch.sigmoid(sign * scaled(squared, sigma))
 
@@ -250,13 +230,6 @@ def soft(
 _coverage = soft()
 
 
-def _coverages_compared(triangle: Tensor, attempt, sigma: float):
-    centres = pixel_centres(40, 40).reshape(-1, 2)
-    maps = [f(centres, triangle, sigma)[:, 0] for f in (_coverage, attempt)]
-    maps = [m.detach().reshape(40, 40) for m in maps]
-    return ndc_maps(maps, ["expected", "yours"], triangle, vmin=0, vmax=1, bar="coverage")
-
-
 @exercise_check(
     stand_in=_coverage,
     mistakes={
@@ -264,13 +237,13 @@ def _coverages_compared(triangle: Tensor, attempt, sigma: float):
         "turned round.": lambda *arguments: 1 - _coverage(*arguments),
         "The same triangle with its corners listed the other way round gets another coverage. "
         "Clockwise or not must not matter: `barycentric` sees to "
-        "that.": soft(inside=lambda p, t: (areas(p, t) >= 0).all(-1)),
+        "that.": soft(inside=lambda p, t: (areas(p[:, None], t) >= 0).all(-1)),
         "Your coverage never exceeds a half: inside, the distance counts as positive, so that deep "
         "inside it goes to 1. `barycentric` tells which side a point is "
-        "on.": soft(inside=lambda p, t: torch.zeros(len(p), len(t), dtype=torch.bool)),
-        "Your coverage is 0 or 1 everywhere: that is the hard rasterizer.": lambda p, t, sigma: (
-            (_barycentric(p, t) >= 0).all(-1).to(p)
-        ),
+        "on.": soft(inside=lambda p, t: torch.zeros_like(_inside(p, t))),
+        "Your coverage is 0 or 1 everywhere: that is the hard rasterizer.": lambda p, t, _: _inside(
+            p, t
+        ).to(p),
         "You divide the distance by sigma; SoftRas divides the squared distance.": soft(
             scaled=lambda squared, sigma: squared.sqrt() / sigma
         ),
@@ -279,26 +252,31 @@ def _coverages_compared(triangle: Tensor, attempt, sigma: float):
 )
 def coverage(attempt):
     triangle = torch.tensor([[[0.8, -0.6], [-0.8, -0.6], [0.0, 0.8]]])
-    drawn = dict(picture=lambda *_: _coverages_compared(triangle, attempt, 0.02))
+
+    def picture(*_):
+        centres = pixel_centres(40, 40).reshape(-1, 2)
+        maps = [f(centres, triangle, 0.02).reshape(40, 40) for f in (_coverage, attempt)]
+        return ndc_maps(maps, ["expected", "yours"], triangle, vmin=0, vmax=1, bar="coverage")
+
     points = torch.tensor([[0.0, -0.5], [0.0, -0.7], [0.0, -0.6], [0.1, -0.2], [0.9, 0.2]])
     beyond = torch.tensor([[1.2, -0.6], [-1.1, -0.7], [0.0, 1.2], [0.3, 1.0]])
     hint = "0.1 inside of an edge: sigmoid(0.1 ** 2 / 0.2) = 0.512; 0.1 outside: 0.488; on it: 0.5."
     what = "coverage of five points around one triangle, sigma 0.2"
-    attempt.case(what, (points, triangle.flip(1), 0.2), hint, **drawn)
+    attempt.case(what, (points, triangle.flip(1), 0.2), hint, picture=picture)
     what += ", its corners listed the other way round"
-    attempt.case(what, (points, triangle, 0.2), hint, **drawn)
+    attempt.case(what, (points, triangle, 0.2), hint, picture=picture)
     hint = (
         "Beyond a corner the nearest point of the outline is the corner: distances are to the "
         "three segments, not to the lines that carry them."
     )
     what = "coverage of points beyond the corners, sigma 0.1"
-    attempt.case(what, (beyond, triangle, 0.1), hint, **drawn)
+    attempt.case(what, (beyond, triangle, 0.1), hint, picture=picture)
     for seed, (points, faces, sigma, atol) in enumerate(
         ((8, 3, 0.05, 1e-5), (3, 7, 0.3, 1e-5), (4, 4, 1e-3, 2e-4), (1, 2, 1.0, 1e-5))
     ):
         what = f"coverage of {points} points by {faces} triangles, sigma {sigma}"
-        attempt.case(what, (_points(points, seed), _triangles(faces, seed), sigma), atol=atol)
-    p, t = _points(6, 5), _triangles(3, 5)
+        attempt.case(what, (*_scene(points, faces, seed), sigma), atol=atol)
+    p, t = _scene(6, 3, seed=5)
     attempt.gradients("coverage", {"triangles": t}, call=lambda f, t: f(p, t, 0.1), atol=1e-4)
     return "inside, outside and beyond the corners, at four sigmas, gradients included"
 

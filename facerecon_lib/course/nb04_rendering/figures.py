@@ -6,28 +6,47 @@ animation(hunt_frames(target, {"hard": path, "soft": other}))  # two triangles h
 Section 2.1.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
+from scipy.stats import binned_statistic_2d
 from torch import Tensor
 
 from ...face.camera import ndc_to_pixels, pixels_to_ndc, project_ndc
 from ...pictures.faces import Picture, to_uint8
 from ...rendering.rasterizer import Fragments, rasterize
 from ...rendering.renderer import SoftSettings
-from ..drawing.style import BLUE, BLUES, GREEN, GREY, RED, add_legend, charts, font, picture, signed
+from ..drawing.style import (
+    BLUE,
+    BLUES,
+    GREEN,
+    GREY,
+    RED,
+    add_legend,
+    charts,
+    curves,
+    font,
+    picture,
+    signed,
+)
 
 HARD, SOFT, TARGET = RED, BLUE, GREEN
 WARM = "#c9a227"
 SHARP = dict(interpolation="nearest")
-FRAME = dict(visible=True, color="#dddddd")
+NDC = dict(xlim=(1, -1), ylim=(-1, 1))  # of a square picture
+CLOSED = [0, 1, 2, 0]  # the outline of a triangle
+panel = partial(picture, fontsize=11, **SHARP)
 
-# Geometry ---------------------------------------------------------------------------------------
+# Geometry: leading axes are broadcast -----------------------------------------------------------
+
+Points = Float[Tensor, "*batch 2"]
+Triangles = Float[Tensor, "*batch 3 2"]
 
 
 def pixel_centres(height: int, width: int) -> Float[Tensor, "height width 2"]:
@@ -36,13 +55,35 @@ def pixel_centres(height: int, width: int) -> Float[Tensor, "height width 2"]:
     return pixels_to_ndc(torch.stack([columns, rows], -1) + 0.5, (height, width))
 
 
-def squared_distance(
-    points: Float[Tensor, "*batch 2"], a: Float[Tensor, "*batch 2"], b: Float[Tensor, "*batch 2"]
-) -> Float[Tensor, "*batch"]:
-    """From points to the segment from a to b; the leading axes are broadcast."""
+def squared_distance(points: Points, a: Points, b: Points) -> Float[Tensor, "*batch"]:
+    """From points to the segment from a to b."""
     ab = b - a
     along = ((points - a) * ab).sum(-1, keepdim=True) / ab.square().sum(-1, keepdim=True)
     return (a + along.clamp(0, 1) * ab - points).square().sum(-1)
+
+
+def outline_distances(points: Points, triangles: Triangles, distance=squared_distance) -> Tensor:
+    """From points to each of the triangles' three sides, the sides first."""
+    a, b, c = triangles.unbind(-2)
+    return torch.stack([distance(points, *side) for side in ((a, b), (b, c), (c, a))])
+
+
+def doubled_area(a: Points, b: Points, c: Points) -> Float[Tensor, "*batch"]:
+    """Twice the signed area of the triangles a, b, c."""
+    (ax, ay), (bx, by), (cx, cy) = a.unbind(-1), b.unbind(-1), c.unbind(-1)
+    return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+
+
+def areas(points: Points, triangles: Triangles) -> Float[Tensor, "*batch 3"]:
+    """Doubled signed areas of the triangles that points make with two corners."""
+    a, b, c = triangles.unbind(-2)
+    corners = (points, b, c), (a, points, c), (a, b, points)
+    return torch.stack([doubled_area(*three) for three in corners], -1)
+
+
+def weights_at(points: Points, triangles: Triangles) -> Float[Tensor, "*batch 3"]:
+    """Barycentric weights of points in triangles."""
+    return areas(points, triangles) / doubled_area(*triangles.unbind(-2))[..., None]
 
 
 def crossing_triangles() -> tuple[Float[Tensor, "9 3"], Int[Tensor, "3 3"]]:
@@ -79,34 +120,23 @@ def image_derivative(
     colours at them (1, H, W, K, 3) to (1, H, W, 3). Every pixel is given a mesh that moves for it
     alone, so that one backward pass tells all pixels' derivatives apart.
     """
-    k, blur = (1, 0.0) if soft is None else (soft.faces_per_pixel, soft.blur_radius)
-    settings = dict(blur_radius=blur, faces_per_pixel=k, perspective_correct=True)
+    settings = dict(perspective_correct=True)
+    if soft is not None:
+        settings |= dict(blur_radius=soft.blur_radius, faces_per_pixel=soft.faces_per_pixel)
     listed = rasterize(project_ndc(v_camera), faces, size, **settings).pix_to_face
     corner = faces[listed.clamp(min=0)]
     steps = torch.zeros(1, size, size, 1, 1, 1, requires_grad=True)
     ndc = project_ndc(v_camera[0][corner] + steps * move)
-    a, b, c = ndc[..., :2].unbind(-2)
-    p = pixel_centres(size, size)[None, :, :, None]
-    weights = torch.stack([_area(p, b, c), _area(a, p, c), _area(a, b, p)], -1)
-    weights = weights / _area(a, b, c)[..., None]
-    inside = (weights >= 0).all(-1)
-    weights = weights / ndc[..., 2]
+    centres, triangles, depth = pixel_centres(size, size)[:, :, None], ndc[..., :2], ndc[..., 2]
+    flat = weights_at(centres, triangles)
+    weights = (flat / depth).clamp(min=0)
     weights = weights / weights.sum(-1, keepdim=True)
-    if soft is not None:
-        weights = weights.clamp(min=0)
-        weights = weights / weights.sum(-1, keepdim=True)
-    edges = ((a, b), (b, c), (c, a))
-    outline = torch.stack([squared_distance(p, *edge) for edge in edges]).amin(0)
-    dists = torch.where(inside, -outline, outline)
-    fragments = Fragments(listed, (weights * ndc[..., 2]).sum(-1), weights, dists)
+    outline = outline_distances(centres, triangles).amin(0)
+    dists = torch.where((flat >= 0).all(-1), -outline, outline)
+    fragments = Fragments(listed, (weights * depth).sum(-1), weights, dists)
     shown = (weights[..., None] * colours[0][corner]).sum(-2) * (listed >= 0)[..., None]
     grey = picture(fragments, shown).mean(-1)
     return torch.autograd.grad(grey.sum(), steps)[0].reshape(size, size)
-
-
-def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    (ax, ay), (bx, by), (cx, cy) = a.unbind(-1), b.unbind(-1), c.unbind(-1)
-    return (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
 
 
 # Maps over the image plane ----------------------------------------------------------------------
@@ -114,42 +144,36 @@ def _area(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 def ndc_maps(
     maps: Sequence[Tensor],
-    titles: Sequence[str] = (),
-    triangles: Float[Tensor, "triangle 3 2"] | None = None,
+    titles: Sequence[str],
+    triangles: Iterable[Float[Tensor, "3 2"]] = (),
     *,
     title: str = "",
-    columns: int | None = None,
     size: float = 2.7,
     outline: str = "white",
     bar: str = "",
     **imshow,
 ) -> Figure:
-    """Maps (H, W) or pictures (H, W, 3) over NDC, with the triangles' outlines.
+    """Square maps (H, H) or pictures (H, H, 3) over NDC, with the triangles' outlines.
 
     bar: what a colour bar beside the last map is labelled with.
     """
-    columns = columns or len(maps)
-    rows = -(-len(maps) // columns)
-    shape = (columns * size + bool(bar) * 0.8, rows * (size + 0.3) + 0.35 * bool(title))
-    figure, axes = charts(*shape, columns, rows, title, squeeze=False)
-    for axis in axes.flat[len(maps) :]:
-        axis.axis("off")
-    for i, (axis, values) in enumerate(zip(axes.flat, maps, strict=False)):
-        right, top = (side / min(values.shape[:2]) for side in (values.shape[1], values.shape[0]))
-        settings = SHARP | dict(extent=(right, -right, -top, top)) | imshow
-        drawn = axis.imshow(values.detach().numpy(), **settings)
-        axis.set_title(titles[i] if i < len(titles) else "", fontsize=10)
-        for triangle in () if triangles is None else triangles.detach():
-            _outline(axis, triangle, color=outline, linewidth=1.6)
-        axis.set(xlim=(right, -right), ylim=(-top, top), xticks=(), yticks=())
-        axis.spines[:].set(**FRAME)
+    shape = len(maps) * size + 0.8 * bool(bar), size + 0.3 + 0.35 * bool(title)
+    figure, axes = charts(*shape, len(maps), title=title)
+    for axis, values, name in zip(axes, maps, titles, strict=True):
+        drawn = axis.imshow(values.detach().numpy(), extent=(1, -1, -1, 1), **SHARP | imshow)
+        axis.set_title(name, fontsize=10)
+        for triangle in triangles:
+            axis.plot(*triangle[CLOSED].T, color=outline, linewidth=1.6)
+        axis.set(**NDC)
+        _frame(axis)
     if bar:
         figure.colorbar(drawn, ax=axes, label=bar, shrink=0.85)
     return figure
 
 
-def _outline(axis: Axes, triangle: Float[Tensor, "3 2"], **style) -> None:
-    axis.plot(*torch.cat([triangle, triangle[:1]]).T, **style)
+def _frame(axis: Axes) -> None:
+    axis.set(xticks=(), yticks=())
+    axis.spines[:].set(visible=True, color="#dddddd")
 
 
 def question_figure(triangle: Float[Tensor, "3 2"], covered: Tensor) -> Figure:
@@ -159,16 +183,17 @@ def question_figure(triangle: Float[Tensor, "3 2"], covered: Tensor) -> Figure:
     figure, axes = charts(8.2, 4.4, 2, title=title)
     points, inside = pixel_centres(height, width).reshape(-1, 2), covered.flatten()
     axes[1].imshow(covered, extent=(1, -1, -1, 1), cmap="Blues", vmax=2.2, vmin=0)
+    labels = dict(xlabel="NDC x (grows to the left)", ylabel="NDC y")
+    ticks = dict(xticks=(1, 0, -1), yticks=(-1, 0, 1), aspect="equal")
     for axis in axes:
         axis.plot(*points[~inside].T, "+", color="#aaaaaa", markersize=5)
         axis.plot(*points[inside].T, "s", color=SOFT, markersize=4)
-        _outline(axis, triangle, color=HARD, linewidth=2)
+        axis.plot(*triangle[CLOSED].T, color=HARD, linewidth=2)
         axis.set_xticks(np.linspace(-1, 1, width + 1), minor=True)
         axis.set_yticks(np.linspace(-1, 1, height + 1), minor=True)
         axis.grid(which="minor", color="#dddddd", linewidth=0.7)
         axis.tick_params(which="minor", length=0)
-        axis.set(xlim=(1, -1), ylim=(-1, 1), xticks=(1, 0, -1), yticks=(-1, 0, 1), aspect="equal")
-        axis.set(xlabel="NDC x (grows to the left)", ylabel="NDC y")
+        axis.set(**NDC, **ticks, **labels)
     axes[0].set_title("the question: 256 centres, 3 edges")
     axes[1].set_title("the answer: a staircase")
     return figure
@@ -185,45 +210,40 @@ def fragments_figure(
     """Which triangle, how deep, what colour."""
     depth = zbuf.detach().masked_fill(pix_to_face < 0, torch.nan)
     figure, axes = charts(9.2, 3.4, 3, title=title)
-    picture(axes[0], face_colours(pix_to_face), "pix_to_face: one colour a triangle", 11, **SHARP)
-    drawn = picture(axes[1], depth, "zbuf: near is bright", 11, **SHARP, cmap="viridis_r")
+    panel(axes[0], face_colours(pix_to_face), "pix_to_face: one colour a triangle")
+    drawn = panel(axes[1], depth, "zbuf: near is bright", cmap="viridis_r")
     figure.colorbar(drawn, ax=axes[1], label=depth_label, shrink=0.75)
-    picture(axes[2], image.detach().clamp(0, 1), picture_label, 11, **SHARP)
+    panel(axes[2], image.detach().clamp(0, 1), picture_label)
     return figure
 
 
 def face_colours(pix_to_face: Int[Tensor, "height width"]) -> Picture:
     """A colour for every triangle, the same each time; nothing is near white."""
-    count = max(int(pix_to_face.max()) + 1, 1)
-    table = np.array(
-        [[232, 119, 78], [72, 133, 190], [92, 168, 104], [196, 78, 82], [129, 114, 178]]
-        + [[204, 185, 116], [100, 181, 205], [140, 97, 60], [220, 126, 192], [60, 80, 110]],
-        np.uint8,
-    )
+    colours = [[232, 119, 78], [72, 133, 190], [92, 168, 104], [196, 78, 82], [129, 114, 178]]
+    colours += [[204, 185, 116], [100, 181, 205], [140, 97, 60], [220, 126, 192], [60, 80, 110]]
+    count = int(pix_to_face.max()) + 1
     if count > 3:  # neighbours in the list are neighbours on the mesh
-        table = table[np.random.default_rng(4).integers(0, len(table), count)]
-    table = np.concatenate([table, np.full((1, 3), 245, np.uint8)])
-    return table[pix_to_face.numpy()]  # -1 is the last row, empty
+        colours = np.take(colours, np.random.default_rng(4).integers(0, 10, count), 0)
+    return np.uint8([*colours, [245, 245, 245]])[pix_to_face.numpy()]  # -1 is the last, empty
 
 
 def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
     """Which triangle each pixel shows: ours, PyTorch3D's, and where the two part."""
     figure, axes = charts(10.0, 3.8, 3)
     shown = ours.pix_to_face[0, ..., 0]
-    picture(axes[0], face_colours(shown), "facerecon_lib", 11, **SHARP)
-    for axis in axes[1:]:
-        axis.axis("off")
+    panel(axes[0], face_colours(shown), "facerecon_lib")
     if theirs is None:
+        for axis in axes[1:]:
+            axis.axis("off")
         axes[1].text(0.5, 0.5, "PyTorch3D\nis not installed", ha="center", va="center")
         return figure
     other = theirs.pix_to_face[0, ..., 0]
-    picture(axes[1], face_colours(other), "PyTorch3D", 11, **SHARP)
     differs = shown != other
+    panel(axes[1], face_colours(other), "PyTorch3D")
     words = f"pixels that differ: {int(differs.sum())} of {differs.numel():,}"
-    picture(axes[2], differs, words, 11, **SHARP, cmap="Greys", vmin=0, vmax=1)
-    axes[2].set(xticks=(), yticks=())
+    panel(axes[2], differs, words, cmap="Greys", vmin=0, vmax=1)
     axes[2].axis("on")
-    axes[2].spines[:].set(**FRAME)
+    _frame(axes[2])
     return figure
 
 
@@ -231,15 +251,17 @@ def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
 
 
 def slide_figure(
-    x: Tensor, curves: Mapping[str, tuple[Tensor, Tensor]], *, xlabel: str, title: str
+    x: Tensor, lines: Mapping[str, tuple[Tensor, Tensor]], *, xlabel: str, title: str
 ) -> Figure:
-    """A pixel's value above, its gradient below. curves: label: (value, gradient)."""
+    """A pixel's value above, its gradient below. lines: label: (value, gradient)."""
     figure, (above, below) = charts(8.0, 4.5, rows=2, title=title, sharex=True)
     blues = [*BLUES[::-1]]
-    for label, (value, gradient) in curves.items():
-        hard, ideal = label.startswith("hard"), label.startswith("area")
-        colour = HARD if hard else GREY if ideal else blues.pop(0)
-        style = dict(color=colour, linestyle="--" if ideal else "-", linewidth=2.4 if hard else 1.8)
+    styles = {
+        "hard": dict(color=HARD, linewidth=2.4),
+        "area covered": dict(color=GREY, linestyle="--", linewidth=1.8),
+    }
+    for label, (value, gradient) in lines.items():
+        style = styles.get(label) or dict(color=blues.pop(0), linewidth=1.8)
         above.plot(x.detach(), value.detach(), label=label, **style)
         below.plot(x.detach(), gradient.detach(), **style)
     above.set_ylabel("value")
@@ -252,28 +274,25 @@ def slide_figure(
 def hunt_curves(scores: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Overlap with the target against the step, one line per setting; labels beside them."""
     figure, axis = charts(9.0, 3.8)
-    for (label, score), colour in zip(
-        scores.items(), (*BLUES[::-1], WARM, HARD, GREEN), strict=False
-    ):
-        thick = 3 if label.startswith("cool") else 1.8
-        axis.plot(score, label=label, color=colour, linewidth=thick)
-    axis.set(xlabel="step of the optimiser", ylabel="overlap with the target (IoU)", title=title)
-    axis.set_ylim(-0.03, 1)
+    labels = dict(xlabel="step of the optimiser", ylabel="overlap with the target (IoU)")
+    style = dict(colours=(*BLUES[::-1], WARM), width=1.8, legend=False)
+    curves(axis, scores, ylim=(-0.03, 1), title=title, **labels, **style)
+    axis.lines[-1].set_linewidth(3)  # the sigma that cools
     add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
-def trap_figure(x: Tensor, curves: Mapping[str, Tensor], reach: float, title: str) -> Figure:
+def trap_figure(x: Tensor, lines: Mapping[str, Tensor], reach: float, title: str) -> Figure:
     """Colour along a line that leaves a triangle; reach: how far the blur goes."""
     figure, axis = charts(9.0, 3.8)
-    for (label, value), colour in zip(curves.items(), (HARD, WARM, BLUES[1], TARGET), strict=False):
-        form = "--" if colour == TARGET else "-"
-        axis.plot(x, value, form, color=colour, label=label, linewidth=2.2)
+    labels = dict(xlabel="NDC distance from the edge (left: inside the triangle)")
+    labels |= dict(ylabel="grey value (triangle 0, background 1)", title=title)
+    style = dict(colours=(HARD, WARM, BLUES[1], TARGET), width=2.2, legend=False)
+    curves(axis, lines, x, ylim=(-0.05, 1.08), **labels, **style)
+    axis.lines[-1].set_linestyle("--")
     axis.axvspan(-reach, 0, color="#f3f3f3", zorder=0)
     axis.axvspan(0, reach, color="#e9eff6", zorder=0)
     axis.axvline(0, color="#999999", linewidth=1)
-    axis.set(xlabel="NDC distance from the edge (left: inside the triangle)", ylim=(-0.05, 1.08))
-    axis.set(ylabel="grey value (triangle 0, background 1)", title=title)
     add_legend(axis)
     return figure
 
@@ -286,31 +305,25 @@ def hunt_frames(
 ) -> list[Picture]:
     """Panels side by side, one a path; a path is a list of (triangle (3, 2), picture (H, W, 3))."""
     length = len(next(iter(paths.values())))
-    moments = [*range(0, length, 8), *[length - 1] * 4]  # the end is held
-    return [
-        _beside(
-            [
-                _hunt_panel(target, *path[moment], f"{label}: step {moment}")
-                for label, path in paths.items()
-            ],
-            12,
-        )
-        for moment in moments
-    ]
+    frames = []
+    for moment in [*range(0, length, 8), *[length - 1] * 4]:  # the end is held
+        panels = [
+            _hunt_panel(target, *path[moment], f"{label}: step {moment}")
+            for label, path in paths.items()
+        ]
+        frames.append(_beside(panels, 12))
+    return frames
 
 
 def _hunt_panel(target: Tensor, triangle: Tensor, image: Tensor, words: str) -> Picture:
     """One path at one step: the picture, the target's and the triangle's outline."""
-    side = image.shape[0] * 6
-    sheet = Image.new("RGB", (side, side + 30), "white")
-    sheet.paste(Image.fromarray(_enlarged(image, 6)), (0, 30))
-    pen = ImageDraw.Draw(sheet)
+    drawn = Image.fromarray(_enlarged(image, 6))
+    pen = ImageDraw.Draw(drawn)
     for corners, colour, width in ((target, TARGET, 4), (triangle, "#222222", 2)):
-        points = ndc_to_pixels(corners.detach(), side) + torch.tensor([0.0, 30.0])
-        points = [tuple(p) for p in points.tolist()]
-        pen.line([*points, points[0]], fill=colour, width=width)
-    pen.rectangle((0, 0, side, 29), fill="white")
-    pen.text((4, 6), words, fill="#222222", font=font(15))
+        points = ndc_to_pixels(corners[CLOSED], drawn.width)
+        pen.line(points.flatten().tolist(), fill=colour, width=width)
+    sheet = ImageOps.expand(drawn, (0, 30, 0, 0), "white")
+    ImageDraw.Draw(sheet).text((4, 6), words, fill="#222222", font=font(15))
     return np.asarray(sheet)
 
 
@@ -319,8 +332,8 @@ def _enlarged(image: Float[Tensor, "height width 3"], zoom: int) -> Picture:
 
 
 def _beside(pictures: Sequence[Picture], gap: int) -> Picture:
-    white = np.full((len(pictures[0]), gap, 3), 255, np.uint8)
-    return np.concatenate([part for p in pictures for part in (p, white)][:-1], 1)
+    wide = [np.pad(p, ((0, 0), (0, gap), (0, 0)), constant_values=255) for p in pictures]
+    return np.hstack(wide)[:, :-gap]
 
 
 def side_by_side(*pictures: Float[Tensor, "height width 3"], zoom: int = 8) -> Picture:
@@ -335,7 +348,7 @@ def derivative_figure(maps: Mapping[str, Tensor], title: str) -> Figure:
     """Signed maps of how the picture changes; red brighter, blue darker."""
     figure, axes = charts(4.1 * len(maps) + 0.9, 4.8, len(maps), title=title)
     for axis, (label, values) in zip(axes, maps.items(), strict=True):
-        drawn = picture(axis, values.detach(), label, 11, **SHARP, **signed(0.3))
+        drawn = panel(axis, values.detach(), label, **signed(0.3))
     figure.colorbar(drawn, ax=list(axes), label="change of the grey value", shrink=0.8)
     return figure
 
@@ -351,24 +364,20 @@ def push_figure(
     arrows have the length of their longest in common.
     """
     cells = 16
+    style = dict(color="#111111", width=0.006, angles="xy", scale_units="xy")
     figure, axes = charts(5.0 * len(panels), 5.4, len(panels), title=title)
     for axis, (label, (image, gradient)) in zip(axes, panels.items(), strict=True):
-        side = image.shape[0]
-        pixels = ndc_to_pixels(project_ndc(v_camera), side)
-        index = (pixels / side * cells).long().clamp(0, cells - 1)
-        index = index[:, 1] * cells + index[:, 0]
-
-        def summed(values: Tensor, index=index) -> Tensor:
-            return torch.zeros(cells**2, 2).index_add(0, index, values)
-
-        places = summed(pixels) / summed(torch.ones_like(pixels)).clamp(min=1)
-        push = summed(gradient[:, :2])  # downhill: both axes of the picture are turned round
-        longest = push.norm(dim=1).max().clamp(min=1e-12)
-        large = push.norm(dim=1) > 0.03 * longest
+        side = len(image)
+        x, y = ndc_to_pixels(project_ndc(v_camera), side).T
+        # downhill is along the gradient's x and y: both axes of the picture are turned round
+        numbers = [x, y, torch.ones_like(x), *gradient[:, :2].T]
+        sums = binned_statistic_2d(x, y, numbers, "sum", cells, [(0, side)] * 2).statistic
+        sums = sums.reshape(5, -1)
+        push = np.hypot(*sums[3:])
+        x, y, count, right, down = sums[:, push > 0.03 * push.max()]
         axis.imshow(0.45 + 0.55 * image.detach().clamp(0, 1), **SHARP)
         axis.set_title(label, fontsize=11)
         axis.axis("off")
-        style = dict(color="#111111", width=0.006, angles="xy", scale_units="xy")
-        arrows = (*places[large].T, *(push[large] / longest).T)
-        axis.quiver(*arrows, scale=0.5 * cells / side, **style)
+        scale = 0.5 * cells / side * push.max()
+        axis.quiver(x / count, y / count, right, down, scale=scale, **style)
     return figure

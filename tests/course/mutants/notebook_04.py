@@ -6,21 +6,19 @@ from operator import mul
 
 import torch
 
-from facerecon_lib.course.nb04_rendering.checks import _area as area
 from facerecon_lib.course.nb04_rendering.checks import _barycentric as weights_of
 from facerecon_lib.course.nb04_rendering.checks import _coverage as right_coverage
 from facerecon_lib.course.nb04_rendering.checks import _rasterize_hard as right_fragments
 from facerecon_lib.course.nb04_rendering.checks import _soft_blend as right_blend
 from facerecon_lib.course.nb04_rendering.checks import (
-    areas,
     blended,
     nearest,
     nothing,
     painter,
     soft,
-    where_empty,
 )
-from facerecon_lib.course.nb04_rendering.figures import pixel_centres, squared_distance
+from facerecon_lib.course.nb04_rendering.figures import areas, pixel_centres, squared_distance
+from facerecon_lib.course.nb04_rendering.figures import doubled_area as area
 
 # barycentric ----------------------------------------------------------------------------------
 
@@ -134,9 +132,9 @@ def _without_a_dtype(verts, faces, height, width):
 # coverage -------------------------------------------------------------------------------------
 
 
-def _distances(points, triangles, distance=squared_distance):
+def _distances(points, triangles):
     p, (a, b, c) = points[:, None], triangles.unbind(1)
-    return torch.stack([distance(p, a, b), distance(p, b, c), distance(p, c, a)])
+    return torch.stack([squared_distance(p, *side) for side in ((a, b), (b, c), (c, a))])
 
 
 def _gaussian(points, triangles, sigma):
@@ -157,7 +155,7 @@ def _coverage_in_a_loop(points, triangles, sigma):
         squared = torch.stack(
             [squared_distance(points, t[i], t[(i + 1) % 3]) for i in range(3)], -1
         ).amin(-1)
-        inside = (areas(points, t[None])[:, 0] * area(*t).sign() > 0).all(-1)
+        inside = (areas(points, t) * area(*t).sign() > 0).all(-1)
         signed = squared * (2 * inside.to(points) - 1)
         columns.append((signed / sigma).sigmoid())
     return torch.stack(columns, 1)
@@ -246,16 +244,16 @@ def of_fragments(index, change):
 MUTANTS = {
     "barycentric": {
         "the whole triangle's area without its sign: clockwise ones come out negative": (
-            lambda p, t: areas(p, t) / area(*t.unbind(1)).abs()[..., None]
+            lambda p, t: areas(p[:, None], t) / area(*t.unbind(1)).abs()[..., None]
         ),
-        "no division by the whole": areas,
+        "no division by the whole": lambda p, t: areas(p[:, None], t),
         "half of it: one area halved, the other not": lambda p, t: weights_of(p, t) / 2,
         "weights one corner further": lambda p, t: weights_of(p, t).roll(1, -1),
         "the last two weights swapped": lambda p, t: weights_of(p, t)[..., [0, 2, 1]],
         "triangles before points": lambda p, t: weights_of(p, t).transpose(0, 1),
         "only the first triangle counts": lambda p, t: weights_of(p, t[:1].expand_as(t)),
         "inverse distances to the corners": _inverse_distances,
-        "softmax for normalisation": lambda p, t: areas(p, t).softmax(-1),
+        "softmax for normalisation": lambda p, t: areas(p[:, None], t).softmax(-1),
         "the third weight is 1 plus the others": _two_of_three,
     },
     "rasterize_hard": {
@@ -271,7 +269,7 @@ MUTANTS = {
             centres=lambda h, w: pixel_centres(h, w) * min(h, w) / torch.tensor([w, h])
         ),
         "x and y swapped": painter(centres=lambda h, w: pixel_centres(h, w).flip(-1)),
-        "triangle 0 where empty": where_empty(pix_to_face=0),
+        "triangle 0 where empty": painter(empty=(0, -1.0, -1.0)),
         "triangles counted from one": of_fragments(0, lambda face: face + (face >= 0).long()),
         "weights rolled": of_fragments(2, lambda w: w.roll(1, -1)),
         "only pix_to_face": lambda *arguments: right_fragments(*arguments)[0],
