@@ -36,10 +36,8 @@ def crosses(vertices: Tensor, faces: Tensor) -> Tensor:
 
 def summed(vertices: Tensor, faces: Tensor, values: Tensor) -> Tensor:
     """For each vertex the sum of its triangles' values."""
-    total = torch.zeros_like(vertices)
-    for i in range(3):
-        total = total.index_add(1, faces[:, i], values)
-    return total
+    corners = values.repeat_interleave(3, 1)
+    return torch.zeros_like(vertices).index_add(1, faces.flatten(), corners)
 
 
 def _last_triangle_only(vertices, faces):
@@ -104,7 +102,7 @@ def bumpy_balls(rings: int = 7, around: int = 10) -> tuple[Tensor, Tensor]:
 
 
 C0, C1, C2, C20 = (math.sqrt(n / (4 * math.pi)) for n in (1, 3, 15, 1.25))
-LOBES = torch.tensor([math.pi] + [2 * math.pi / 3] * 3 + [math.pi / 4] * 5)
+LOBES = torch.tensor(lighting.CLAMPED_COSINE)
 
 
 def basis(normals, c0=C0, c1=C1, c2=C2, c20=C20):
@@ -253,10 +251,6 @@ def shade(attempt):
     return "a batch of lights on a batch of faces, with gradients to all three"
 
 
-def _light_from_colours(albedo, normals, colours, weights, ridge=1e-3):
-    return lighting.solve_lighting(albedo, normals, colours, weights, ridge=ridge)
-
-
 def solved(**arguments):
     """The least squares with other arguments: each a value, or a function of those that came."""
 
@@ -268,17 +262,12 @@ def solved(**arguments):
     return light
 
 
+_light_from_colours = solved()
+
+
 def ridge_times(factor):
-    """The least squares face by face, with the ridge times factor(weights of the face)."""
-
-    def light(albedo, normals, colours, weights, ridge=1e-3):
-        each = [
-            lighting.solve_lighting(*(x[None] for x in one), ridge=ridge * float(factor(one[3])))
-            for one in zip(albedo, normals, colours, weights, strict=True)
-        ]
-        return torch.cat(each)
-
-    return light
+    """The least squares with each face's ridge times factor(weights)."""
+    return solved(ridge=lambda came: came["ridge"] * factor(came["weights"])[..., None, None, None])
 
 
 def plus_ambient(factor: float, **arguments):
@@ -300,10 +289,10 @@ def plus_ambient(factor: float, **arguments):
         "face's colours.": solved(weights=None),
         "The squared errors are summed, so that the ridge fades as vertices are added. Divide the "
         "weights by their sum: then it weighs the same on any "
-        "mesh.": ridge_times(lambda weights: 1 / weights.sum()),
+        "mesh.": ridge_times(lambda weights: 1 / weights.sum(-1)),
         "You divide by the number of vertices. Divide by the sum of the weights: hidden vertices "
         "would otherwise strengthen the "
-        "ridge.": ridge_times(lambda weights: len(weights) / weights.sum()),
+        "ridge.": ridge_times(lambda weights: weights.shape[-1] / weights.sum(-1)),
         "The weights come in twice, squared: once on either side of the square.": solved(
             weights=lambda came: came["weights"] ** 2
         ),
@@ -330,17 +319,13 @@ def light_from_colours(attempt):
     weights = 1.2 * uniform(2, 300, seed=10).to(albedo).round()
     spoilt = torch.where(weights[..., None] > 0, colours, 50.0)
     uneven = weights * uniform(2, 300, seed=11).to(albedo) * 40
-    channels = albedo * albedo.new_tensor([1.0, 0.5, 0.2])
+    tinted = albedo * albedo.new_tensor([1.0, 0.5, 0.2])
     for words, (skin, *rest) in {
         "with weights and a ridge of 0.02": (albedo, weights, 0.02),
         "with uneven weights (relative to their sum, each face by itself)": (albedo, uneven, 0.02),
         "with a ridge of 0.3 (the stronger, the nearer to ambient light)": (albedo, weights, 0.3),
         "with a ridge of 3.0": (albedo, weights, 3.0),
-        "where the channels' albedo differs (each has its own equations)": (
-            channels,
-            weights,
-            0.02,
-        ),
+        "where the channels' albedo differs (each has its own equations)": (tinted, weights, 0.02),
         "without saying the ridge (which is 0.001 then)": (albedo, weights),
     }.items():
         attempt.case(f"light_from_colours {words}", (skin, normals, spoilt, *rest), atol=2e-4)
@@ -358,8 +343,8 @@ def _lit_faces(front: bool, seed: int) -> tuple[Tensor, ...]:
     return albedo, normals, lighting.shade(albedo, normals, light), light
 
 
-def _same_picture(albedo, lighting, factor):
-    return albedo * factor[:, None], lighting / factor[:, None]
+def _same_picture(albedo, light, factor):
+    return albedo * factor[:, None], light / factor[:, None]
 
 
 def factors(of):

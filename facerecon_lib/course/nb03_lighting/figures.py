@@ -165,11 +165,11 @@ def room_figure(light: Float[Tensor, "9 3"]) -> Figure:
     return value_panels(shown, names, title, limit=0.1, label="nine minus all", width=8.0)
 
 
-def band_coefficients(bands: int = 8) -> np.ndarray:
-    """Of the clamped cosine: integral of max(0, c) P_l(c) over the sphere, one per band."""
+def band_coefficients() -> np.ndarray:
+    """Of the clamped cosine: integral of max(0, c) P_l(c) over the sphere, for eight bands."""
     nodes, weights = np.polynomial.legendre.leggauss(64)
     c, w = (nodes + 1) / 2, weights / 2  # the half where the cosine is positive
-    return 2 * np.pi * (w * c) @ np.polynomial.legendre.legvander(c, bands - 1)
+    return 2 * np.pi * (w * c) @ np.polynomial.legendre.legvander(c, 7)
 
 
 def lamp_figure(values: dict[int, Tensor], angles: Tensor) -> Figure:
@@ -189,8 +189,8 @@ def lamp_figure(values: dict[int, Tensor], angles: Tensor) -> Figure:
     left.text(2, -0.13, "less than no light", color=RED, fontsize=9)
     a = band_coefficients()
     right.bar(range(len(a)), a, color=[BLUES[1]] * 3 + ["0.7"] * (len(a) - 3))
-    right.set(xlabel="band l", ylabel="$A_l$: how much of the lamp")
-    right.set_title("Above band 2: little left")
+    title = "Above band 2: little left"
+    right.set(xlabel="band l", ylabel="$A_l$: how much of the lamp", title=title)
     right.axhline(0, color="0.6", lw=0.8)
     for band, value in enumerate(a):
         number = f"{value:.2f}" if abs(value) > 1e-6 else "0"
@@ -241,16 +241,17 @@ def ridge_figure(
     """The face and the part of it that was seen; then lights as balls, front and behind."""
     grey = torch.full_like(colours, 0.85)
     part = torch.lerp(grey, colours, (4 * seen).clamp(0, 1)[..., None])
-    rows = [[paint(face, colours)], [paint(face, part)]]
-    names = [["the truth"], ["what is seen of it"]]
-    for name, light in lights.items():
-        g = light.reshape(9, 3).mean(-1)
-        for row, behind in enumerate((False, True)):
-            rows[row].append(ball_values(lambda n, g=g: sh_basis(n) @ g, 240, behind))
-            names[row].append("the same, from behind" if behind else name)
+    greys = [light.reshape(9, 3).mean(-1) for light in lights.values()]
+
+    def balls(behind: bool) -> list:
+        return [ball_values(lambda n, g=g: sh_basis(n) @ g, 240, behind) for g in greys]
+
+    shown = [paint(face, colours), *balls(False), paint(face, part), *balls(True)]
+    behind = ["the same, from behind"] * len(greys)
+    names = ["the truth", *lights, "what is seen of it", *behind]
     title = "A forehead says little about the light from behind: there the ridge decides"
     settings = dict(limit=3.0, label="shading of a white ball", width=10.0, rows=2)
-    return value_panels(rows[0] + rows[1], names[0] + names[1], title, **settings)
+    return value_panels(shown, names, title, **settings)
 
 
 def limits_figure(face: Face, truth: Tensor, best: Tensor) -> Figure:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...face.camera import MODEL_TO_CAMERA
-from ...face.lighting import ambient_lighting, sh_basis
+from ...face.lighting import sh_basis
 from ...photos.crop import Crop
 from ...pictures.faces import Picture, to_uint8
 from ...rendering.rasterizer import rasterize
@@ -32,7 +32,7 @@ def _unshadowed(points: Tensor, faces: Tensor, towards: Tensor) -> Bool[Tensor, 
 
 
 @torch.no_grad()
-def physical_lamp(face: Face, towards: Tensor, gloss: float = 0.0) -> Float[Tensor, "1 vertex 3"]:
+def physical_lamp(face: Face, towards: Tensor, gloss: float) -> Float[Tensor, "1 vertex 3"]:
     """Colours under a real lamp: clamped cosine, cast shadows (a lamp 6 degrees wide), highlights.
 
     gloss: strength of a Blinn-Phong highlight of exponent 40.
@@ -79,7 +79,3 @@ class Relighter:
     def __call__(self, light: Tensor) -> Picture:
         ratio = (self.shading(light).clamp(min=0) / self.old).clamp(max=2.2)
         return to_uint8(self.photo * (1 + self.blend * (ratio - 1)))
-
-    def albedo(self) -> Picture:
-        """The photo with its light divided out."""
-        return self(ambient_lighting(1))

@@ -16,6 +16,8 @@ from ..drawing.light_balls import ball, with_ball
 from ..drawing.panels import tone_distances
 from ..drawing.style import BLUE, RED, bare, curves, page
 
+RIDGE = 3e-4  # of `albedo_from_colours`
+
 
 def monk_ladder(model: MorphableModel) -> Float[Tensor, "10 albedo"]:
     """Albedo coefficients of a typical skin near each of the ten Monk tones, lightest first.
@@ -31,20 +33,18 @@ def albedo_from_colours(
     shading: Float[Tensor, "b vertex 3"],
     colours: Float[Tensor, "b vertex 3"],
     weights: Float[Tensor, "b vertex"],
-    ridge: float = 3e-4,
 ) -> Float[Tensor, "b albedo"]:
     """The coefficients of Eq. 2 whose albedo, times this shading, looks most like the colours.
 
-    ridge: on their squares. They are in standard deviations, so this is the prior N(0, 1) beside
+    They are in standard deviations, so that RIDGE on their squares is the prior N(0, 1) beside
     pixel errors of the ridge's square root.
     """
-    w = (weights / weights.sum(-1, keepdim=True))[:, None, :, None]
-    rows = model.albedo_basis[None] * shading[:, None]  # (b, K, V, 3)
-    rest = colours - shading * model.albedo_mean
-    normal = ((rows * w).flatten(2) @ rows.flatten(2).transpose(1, 2)).double()
-    right = ((rows * w).flatten(2) @ rest.flatten(1)[..., None]).double()
-    eye = torch.eye(normal.shape[-1], dtype=torch.float64)
-    return torch.linalg.solve(normal + ridge * eye, right)[..., 0].float()
+    root = (weights / weights.sum(-1, keepdim=True)).sqrt()[:, None, :, None]
+    rows = (model.albedo_basis * shading[:, None] * root).flatten(2)  # (b, K, 3 V)
+    rest = ((colours - shading * model.albedo_mean)[:, None] * root).flatten(2)  # (b, 1, 3 V)
+    normal, right = (rows @ rows.mT).double(), (rows @ rest.mT).double()
+    normal = normal + RIDGE * torch.eye(normal.shape[-1], dtype=torch.float64)
+    return torch.linalg.solve(normal, right)[..., 0].float()
 
 
 def tone_figure(
@@ -58,26 +58,22 @@ def tone_figure(
     title = "With free light every picture fits, and the skin under it is wrong"
     figure = page(10.5, 5.3, title)
     top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
-    tones = range(1, 11)
-    rgb = dict(ylabel="RGB, 0 to 1", ylim=(-0.02, 0.72))
+    left, middle, right = top.subplots(1, 3)
     errors = {name: (skin - truth).abs().mean(-1) for name, skin in found.items()}
-    for axis, lines, name, settings in zip(
-        top.subplots(1, 3),
-        (picture, errors, away),
-        ("error of the picture", "error of the unlit skin", "distance from the mean skin"),
-        (rgb | dict(legend=True), rgb, dict(ylabel="standard deviations", ylim=(-0.7, None))),
-        strict=True,
-    ):
-        form = dict(colours=(BLUE, RED), width=1.5, legend=False)
-        labels = dict(title=name, xlabel="Monk tone", xticks=tones)
-        curves(axis, lines, tones, "o-", **form | labels | settings)
+    tones = range(1, 11)
+    form = dict(colours=(BLUE, RED), width=1.5, xlabel="Monk tone", xticks=tones)
+    rgb = form | dict(ylabel="RGB, 0 to 1", ylim=(-0.02, 0.72))
+    curves(left, picture, tones, "o-", title="error of the picture", **rgb)
+    curves(middle, errors, tones, "o-", title="error of the unlit skin", legend=False, **rgb)
+    form |= dict(ylabel="standard deviations", ylim=(-0.7, None), legend=False)
+    curves(right, away, tones, "o-", title="distance from the mean skin", **form)
     axis = bottom.subplots()
     rows = torch.stack([truth, *found.values()]).clamp(0, 1)
     axis.imshow(rows.numpy(), aspect="auto")
     bare(axis)
     axis.set_yticks(range(len(rows)), ["truth", *found])
     axis.set_xticks(range(10), tones)
-    axis.set(xlabel="Monk tone")
+    axis.set_xlabel("Monk tone")
     axis.set_title("the skin that each reading finds", fontsize=11)
     axis.tick_params(length=0)
     return figure
@@ -87,8 +83,8 @@ def counterfeit_figure(face: Face, readings: Sequence[tuple[Tensor, Tensor]]) ->
     """For each (albedo, light): the skin, the light's ball, and the picture that they make."""
     pictures = []
     for albedo, light in readings:
-        n = face.normals
-        pictures += [paint(face, albedo), ball(light, 300), paint(face, shade(albedo, n, light))]
+        lit = shade(albedo, face.normals, light)
+        pictures += [paint(face, albedo), ball(light, 300), paint(face, lit)]
     names = ["its skin (unlit)", "its light", "the picture"]
     title = "Dark skin in bright light, light skin in dim light: the same picture"
     return gallery(pictures, names * 2, title=title, columns=3, size=2.5)

@@ -248,7 +248,7 @@ MUTANTS = {
         "ridge squared": solved(ridge=lambda came: came["ridge"] ** 2),
         "ridge towards a first row of 1": solved(prior=torch.eye(9, 3)[:, :1].expand(1, 9, 3)),
         "weights divided by their sum over the batch": lambda a, n, c, w, ridge=1e-3: ridge_times(
-            lambda own: w.sum() / own.sum()
+            lambda own: w.sum() / own.sum(-1)
         )(a, n, c, w, ridge),
         "colours divided by the albedo": solved(  # dark vertices get too large a say
             albedo=lambda came: torch.ones_like(came["albedo"]),
