@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...face import camera
 from ..checks import exercise_check
-from ..compare import Wrong, drawn_together, like, normal, same_gradient, same_length
+from ..compare import Wrong, drawn_together, like, normal, same_length
 
 M = camera.MODEL_TO_CAMERA
 QUARTER = math.pi / 2
@@ -56,32 +56,24 @@ def rotation_matrix(attempt) -> str:
     attempt.close(what, got, camera.axis_angle_to_matrix(mixed))
     double = normal(3, 3, seed=2, dtype=torch.float64)
     attempt.case("rotation_matrix(v) in float64", (double,), atol=1e-7, rtol=1e-6)
-    weights = normal(5, 3, 3, seed=3)
-    _rotation_gradient(attempt, mixed[2:], weights[2:], "random vectors")
-    _rotation_gradient(attempt, mixed, weights, "vectors that include zero")
+    attempt.gradients("rotation_matrix(v), for random vectors,", {"v": mixed[2:]}, atol=1e-4)
+    vectors, weights = mixed.clone().requires_grad_(), normal(5, 3, 3, seed=3)
+    [gradient] = torch.autograd.grad(attempt(vectors), vectors, weights, materialize_grads=True)
+    if not gradient[0].any():
+        raise Wrong(
+            "rotation_matrix(v) is right at v = 0, but its gradient there is zero, as if no "
+            "small step away from zero could turn anything: an optimiser that starts there "
+            "never moves. Near zero R is I plus the cross-product matrix of v itself."
+        )
+    if gradient.isnan().any():
+        raise Wrong(
+            "rotation_matrix(v) is right at v = 0, but its gradient there is nan: the branch "
+            "that torch.where drops still divides by zero, and nan times 0 is nan. Give the "
+            "dropped branch a harmless angle before you divide."
+        )
+    what = "rotation_matrix(v), for vectors that include zero,"
+    attempt.gradients(what, {"v": mixed}, atol=1e-4)
     return "values and gradients agree, at zero as well"
-
-
-def _rotation_gradient(attempt, vectors: Tensor, weights: Tensor, of: str) -> None:
-    mine, ours = (vectors.clone().requires_grad_() for _ in range(2))
-    got, expected = (attempt(mine) * weights).sum(), (attempt.stand_in(ours) * weights).sum()
-    if got.requires_grad:
-        [gradient] = torch.autograd.grad(got, mine, retain_graph=True, materialize_grads=True)
-        still = gradient[(vectors == 0).all(-1)]
-        if len(still) and not still.any():
-            raise Wrong(
-                "rotation_matrix(v) is right at v = 0, but its gradient there is zero, as if no "
-                "small step away from zero could turn anything: an optimiser that starts there "
-                "never moves. Near zero R is I plus the cross-product matrix of v itself."
-            )
-        if torch.isnan(gradient).any():
-            raise Wrong(
-                "rotation_matrix(v) is right at v = 0, but its gradient there is nan: the branch "
-                "that torch.where drops still divides by zero, and nan times 0 is nan. Give the "
-                "dropped branch a harmless angle before you divide."
-            )
-    what = f"a weighted sum of rotation_matrix(v), for {of},"
-    same_gradient(what, got, expected, {"v": (mine, ours)}, atol=1e-4, rtol=1e-3)
 
 
 AWAY = "to_camera of a nose tip at (0, 0, 10), unturned, 400 mm away,"
@@ -234,52 +226,49 @@ def project_to_pixels(attempt) -> str:
     return "square and oblong pictures, fields of view from 12 to 90 degrees"
 
 
+Rotations = Float[Tensor, "batch 3 3"]
+Scales, Pixels = Float[Tensor, " batch"], Float[Tensor, "batch 2"]
+DOWN = torch.tensor([1.0, -1.0])  # from x and y, upwards, to u and v, downwards
+
+
 def orthographic_pose(
-    points: Float[Tensor, "point 3"],
-    pixels: Float[Tensor, "batch point 2"],
-    upwards: bool = True,
-    nearest: bool = True,
-    scale=lambda s: s.mean(1),
-) -> tuple[Float[Tensor, "batch 3 3"], Float[Tensor, " batch"], Float[Tensor, "batch 2"]]:
-    """Rotation, pixels a mm, and the pixel of the model's origin, in closed form.
+    points: Float[Tensor, "point 3"], pixels: Float[Tensor, "batch point 2"]
+) -> tuple[Rotations, Scales, Pixels]:
+    """Rotation, pixels a mm, and the pixel of the model's origin."""
+    rotation, per_mm, shift = camera.orthographic_pose(points, pixels * DOWN)
+    return rotation, per_mm, shift * DOWN
 
-    The library's answer to `pose_from_landmarks`; `start_from_landmarks` does the same for
-    its 51 points. The last three arguments are for mistakes: whether v is turned upwards, whether
-    the nearest rotation is taken, and the scale from the two singular values.
+
+def flat_pixels(
+    points: Float[Tensor, "point 3"], rotation: Rotations, per_mm: Scales, shift: Pixels
+) -> Float[Tensor, "batch point 2"]:
+    """The scaled orthographic camera."""
+    return per_mm[:, None, None] * (points @ rotation.mT)[..., :2] * DOWN + shift[:, None]
+
+
+def pose_but(*, shift_follows: bool = False, **change):
+    """The closed form with parts changed: change(the three, points, pixels).
+
+    shift_follows: the shift is the one that belongs to the changed parts.
     """
-    signs = pixels.new_tensor([1.0, -1.0 if upwards else 1.0])
-    middle, seen = points.mean(0), pixels * signs
-    seen_middle = seen.mean(1, keepdim=True)
-    spread = (points - middle).expand(len(seen), -1, -1)
-    affine = torch.linalg.lstsq(spread, seen - seen_middle).solution.mT
-    u, s, vh = torch.linalg.svd(affine, full_matrices=False)
-    per_mm = scale(s)
-    rows = u @ vh if nearest else affine / per_mm[:, None, None]
-    rotation = torch.cat([rows, torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]], 1)
-    shift = seen_middle[:, 0] - per_mm[:, None] * (rows @ middle)
-    return rotation, per_mm, shift * signs
-
-
-def pose_but(**change):
-    """The closed form with one of its three parts changed: change(the three, points, pixels)."""
 
     def pose_from_landmarks(points, pixels):
-        names, parts = ("rotation", "per_mm", "shift"), orthographic_pose(points, pixels)
-        changed = {name: new(parts, points, pixels) for name, new in change.items()}
-        return tuple(changed.get(name, part) for name, part in zip(names, parts, strict=True))
+        parts = orthographic_pose(points, pixels)
+        pose = dict(zip(("rotation", "per_mm", "shift"), parts, strict=True))
+        pose |= {name: new(parts, points, pixels) for name, new in change.items()}
+        if shift_follows:
+            pose["shift"] += (pixels - flat_pixels(points, **pose)).mean(1)
+        return tuple(pose.values())
 
     return pose_from_landmarks
 
 
-def flat_pixels(
-    points: Float[Tensor, "point 3"],
-    rotation: Float[Tensor, "batch 3 3"],
-    per_mm: Float[Tensor, " batch"],
-    shift: Float[Tensor, "batch 2"],
-) -> Float[Tensor, "batch point 2"]:
-    """The scaled orthographic camera: x and y of the turned points, y flipped, scaled, moved."""
-    flat = (points @ rotation.mT)[..., :2] * points.new_tensor([1.0, -1.0])
-    return per_mm[:, None, None] * flat + shift[:, None]
+def least_squares(pose, points, pixels) -> Rotations:
+    """The fitted rows as they are, not the rotation nearest to them."""
+    centred, seen = points - points.mean(0), pixels - pixels.mean(1, keepdim=True)
+    rows = torch.linalg.lstsq(centred.expand(len(seen), -1, -1), seen * DOWN).solution.mT
+    rows = rows / pose[1][:, None, None]
+    return torch.cat([rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])], 1)
 
 
 @exercise_check(
@@ -288,28 +277,28 @@ def flat_pixels(
         "rotation is transposed: its first two ROWS are what the camera sees as right and "
         "up.": pose_but(rotation=lambda pose, p, x: pose[0].mT),
         "The second row has its sign flipped: v counts down and the model's y up. Turn the pixels' "
-        "v around before you fit.": lambda p, x: orthographic_pose(p, x, upwards=False),
+        "v around before you fit.": camera.orthographic_pose,
         "The third row points into the head (determinant -1: a mirror). It is the first row cross "
         "the second, in this order.": pose_but(
             rotation=lambda pose, p, x: pose[0] * torch.tensor([[1.0], [1.0], [-1.0]])
         ),
         "per_mm is twice what it should be: the MEAN of the two singular values, not their sum.": (
-            lambda p, x: orthographic_pose(p, x, scale=lambda s: s.sum(1)),
+            pose_but(per_mm=lambda pose, p, x: 2 * pose[1], shift_follows=True),
             pose_but(per_mm=lambda pose, p, x: 2 * pose[1]),
         ),
         "per_mm is upside down: mm per pixel. Expected pixels per mm.": (
-            lambda p, x: orthographic_pose(p, x, scale=lambda s: 1 / s.mean(1)),
+            pose_but(per_mm=lambda pose, p, x: 1 / pose[1], shift_follows=True),
             pose_but(per_mm=lambda pose, p, x: 1 / pose[1]),
         ),
         "shift is the mean pixel. The points' own mean is not the origin, so the mean pixel is "
         "where that mean is seen: take the turned, scaled, flipped mean of the points off "
         "it.": pose_but(shift=lambda pose, p, x: x.mean(1)),
         "shift is measured upwards: v counts down. Turn its sign back.": pose_but(
-            shift=lambda pose, p, x: pose[2] * torch.tensor([1.0, -1.0])
+            shift=lambda pose, p, x: pose[2] * DOWN
         ),
         "With noise of 3 pixels on the landmarks, rotation is no rotation any more: R times its "
         "transpose is not the identity. Take the nearest rotation, by the "
-        "SVD.": lambda p, x: orthographic_pose(p, x, nearest=False),
+        "SVD.": pose_but(rotation=least_squares, shift_follows=True),
     },
     parts={
         "rotation": dict(axes=IN_MATRIX, atol=1e-3),

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from facerecon_lib.course.nb02_camera.checks import (
+    least_squares,
     orthographic_pose,
     pixels_of,
     pose_but,
@@ -198,7 +199,12 @@ MUTANTS = {
     },
     "pose_from_landmarks": {
         "points and pixels not centred": _not_centred,
-        "the larger singular value": lambda p, x: orthographic_pose(p, x, scale=lambda s: s[:, 0]),
+        "the larger singular value": pose_but(
+            per_mm=lambda pose, p, x: (
+                pose[1] * torch.linalg.matrix_norm(least_squares(pose, p, x)[:, :2], 2)
+            ),
+            shift_follows=True,
+        ),
         "the third row zero": pose_but(
             rotation=lambda pose, p, x: pose[0] * torch.tensor([[1.0], [1.0], [0.0]])
         ),
