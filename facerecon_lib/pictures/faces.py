@@ -48,6 +48,11 @@ def to_uint8(image: Float[Tensor, "3 height width"]) -> Picture:
     return (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
+def enlarged(image: Float[Tensor, "batch 3 height width"], size: int) -> Picture:
+    """The first square picture of a batch, smoothly."""
+    return to_uint8(F.interpolate(image[:1], (size, size), mode="bicubic")[0])
+
+
 def studio_light() -> Float[Tensor, "1 9 3"]:
     """White light from above and the viewer's left: shows shape well."""
     lighting = ambient_lighting(1, 0.72)

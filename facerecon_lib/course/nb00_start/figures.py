@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.path import Path
 from PIL import Image
 
 from ...face.coefficients import FaceCoefficients
@@ -25,23 +25,18 @@ from ...photos.crop import Crop, crop_to_photo
 from ...photos.detection import Detection
 from ...photos.reading import Photo
 from ...pictures import faces
-from ...pictures.faces import DETECTED, FITTED, Picture, show_face, turned
+from ...pictures.faces import DETECTED, FITTED, Picture, enlarged, show_face, turned
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face, synthesise
 from ..drawing.panels import tone_distances
 from ..drawing.style import BLUE, INK, bare, charts, curves, dots, picture, sized
 
 
-def crop_picture(crop: Crop, size: int = 448) -> Picture:
-    """The crop, enlarged smoothly."""
-    return faces.to_uint8(F.interpolate(crop.image, (size, size), mode="bicubic")[0])
-
-
 def turning(
     model: MorphableModel, coefficients: FaceCoefficients, crop: Crop, size: int = 300
 ) -> list[Picture]:
     """The photo with the head turning beside it, there and back: frames of an animation."""
-    photo = crop_picture(crop, size)
+    photo = enlarged(crop.image, size)
     views = [
         turned(model, coefficients, yaw, 4 * math.cos(math.radians(1.6 * yaw)))
         for yaw in range(-56, 57, 14)
@@ -77,8 +72,7 @@ def relit(
 
 def marked(crop: Crop, mask: torch.Tensor) -> Picture:
     """The crop, paled outside the mask."""
-    paled = crop.image * mask + (0.35 * crop.image + 0.65) * (1 - mask)
-    return faces.to_uint8(F.interpolate(paled, (300, 300), mode="bilinear")[0])
+    return enlarged(crop.image * mask + (0.35 * crop.image + 0.65) * (1 - mask), 300)
 
 
 def photo_figure(photo: Photo, found: Detection, crop: Crop) -> Figure:
@@ -95,66 +89,55 @@ def photo_figure(photo: Photo, found: Detection, crop: Crop) -> Figure:
     left.set_title(f"the photo, {photo.width} x {photo.height}: box (yellow), cut (white)")
     left.axis("off")
     words = f"the crop, {side} x {side}: what the rest of the course works on"
-    picture(right, crop_picture(crop, 448), words, 11)
+    picture(right, enlarged(crop.image, 448), words, 11)
     dots(right, crop.landmarks[0], DETECTED, 14)
     return figure
 
 
-def stages(model: MorphableModel, coefficients: FaceCoefficients) -> dict[str, FaceCoefficients]:
-    """The mean face, then the same with one more group of the fitted coefficients each time."""
+@torch.no_grad()
+def forming(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop) -> Figure:
+    """The face on the photo, as each group of coefficients is added; and the photo."""
     current = model.neutral()
     current.lighting = ambient_lighting(1, LIGHT_LEVEL).to(coefficients.lighting)
-    steps = {"the mean face": current}
+    pictures = {}
     for name, groups in {
+        "the mean face": (),
         "+ pose": ("rotation", "translation", "scale"),
         "+ identity": ("identity",),
         "+ expression": ("expression",),
         "+ albedo": ("albedo",),
         "+ light": ("lighting",),
     }.items():
-        steps[name] = current = replace(current, **{g: getattr(coefficients, g) for g in groups})
-    return steps
-
-
-@torch.no_grad()
-def forming(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop) -> Figure:
-    """The face on the photo, as each group of coefficients is added; and the photo."""
-    steps = stages(model, coefficients)
-    pictures = [faces.on_photo(crop.image, synthesise(model, c), 360) for c in steps.values()]
-    pictures += [show_face(synthesise(model, coefficients), "lit", 360), crop_picture(crop, 360)]
-    names = [*steps, "the same, without the photo", "the photo"]
+        current = replace(current, **{g: getattr(coefficients, g) for g in groups})
+        pictures[name] = faces.on_photo(crop.image, synthesise(model, current), 360)
+    pictures["the same, without the photo"] = show_face(synthesise(model, current), "lit", 360)
+    pictures["the photo"] = enlarged(crop.image, 360)
     title = "The face forms: every group of numbers adds what the others cannot say"
-    return gallery(pictures, names, title=title, columns=4, size=2.9)
+    return gallery([*pictures.values()], [*pictures], title=title, columns=4, size=2.9)
 
 
 @torch.no_grad()
 def dials(model: MorphableModel, coefficients: FaceCoefficients) -> Figure:
     """One number of each group turned from left to right, all others left as fitted."""
-
-    def added(group: str, change: float | torch.Tensor, index: int = 0) -> FaceCoefficients:
-        c = coefficients.clone()
-        getattr(c, group)[:, index] += change
-        return c
-
-    def opened(value: float) -> FaceCoefficients:
-        jaw = model.expression_from_controls({"jawOpen": value}, True)
-        return added("expression", jaw, slice(None))
-
-    jaw = "jawOpen" if "jawOpen" in model.controls else "mode 1"
-    rows = (
-        ("identity\nmode 1", (-3, -1.5, 0, 1.5, 3), " sd", lambda v: added("identity", v)),
-        (f"expression\n{jaw}", (-0.2, 0, 0.15, 0.3, 0.45), "", opened),
-        ("albedo\nmode 1", (-1.5, -1, -0.5, 0, 0.5), " sd", lambda v: added("albedo", v)),
-        ("light\nleft to right", (-0.8, -0.4, 0, 0.4, 0.8), "", lambda v: added("lighting", v, 3)),
-        ("pose\nyaw", (-60, -30, 0, 30, 60), "°", lambda v: coefficients),
+    jaw = model.expression_from_controls({"jawOpen": 1.0}, True)[0]
+    mode = "jawOpen" if "jawOpen" in model.controls else "mode 1"
+    rows = (  # name, values, unit, what changes, by how much at 1
+        ("identity\nmode 1", (-3, -1.5, 0, 1.5, 3), " sd", "identity", 0, 1.0),
+        (f"expression\n{mode}", (-0.2, 0, 0.15, 0.3, 0.45), "", "expression", slice(None), jaw),
+        ("albedo\nmode 1", (-1.5, -1, -0.5, 0, 0.5), " sd", "albedo", 0, 1.0),
+        ("light\nleft to right", (-0.8, -0.4, 0, 0.4, 0.8), "", "lighting", 3, 1.0),
+        ("pose\nyaw", (-60, -30, 0, 30, 60), "°", None, None, None),
     )
     title = "What each group of numbers does: one dial a row"
     figure, axes = charts(9.2, 9.6, 5, len(rows), title, 14)
-    for line, (name, values, unit, change) in zip(axes, rows, strict=True):
+    for line, (name, values, unit, group, index, step) in zip(axes, rows, strict=True):
         for axis, value in zip(line, values, strict=True):
-            face = turned(model, change(value), value if unit == "°" else 0.0)
+            changed = coefficients.clone()
+            if group:
+                getattr(changed, group)[:, index] += value * step
+            face = turned(model, changed, 0.0 if group else value)
             axis.imshow(show_face(face, "lit", 160))
-            unchanged = "frontal" if unit == "°" else "as fitted"
+            unchanged = "as fitted" if group else "frontal"
             axis.set_title(f"{value:+g}{unit}" if value else unchanged, fontsize=9)
             bare(axis)
         line[0].set_ylabel(name, fontsize=11, fontweight="bold")
@@ -173,7 +156,7 @@ def verdict_figure(crop: Crop, face: Face, fitted: FitResult) -> Figure:
         start = names.index(stage)
         axes[0].axvline(start, color="0.8", lw=1, zorder=0)
         axes[0].annotate(f" {stage}", (start, max(losses)), color="0.35", va="top")
-    picture(axes[1], crop_picture(crop, 384), "68 landmarks, found and fitted", 11)
+    picture(axes[1], enlarged(crop.image, 384), "68 landmarks, found and fitted", 11)
     dots(axes[1], crop.landmarks[0], DETECTED, 12, label="detected")
     dots(axes[1], face.landmarks("2d")[0], FITTED, 12, label="fitted")
     axes[1].legend(loc="lower left", fontsize=8)
@@ -243,28 +226,23 @@ AUGMENTED_BOXES = (
     (11.25, 1.3, 2.2, 1.2, "regularisation\nEq. 8 to 12", 10.5, "08"),
     (14.1, 1.3, 2.1, 1.2, "base beside\naugmented:\nwho gains?", 9.5, "09"),
 )
-FLOWS = (  # from, to, colour; the gradients' is bent
-    ((2.6, 6.65), (3.2, 6.65), LINE),
-    *(((5.5, y), (5.97, y), LINE) for y in (7.85, 6.85, 5.85, 4.85)),
-    *(((10.15, y), (10.75, 6.6), LINE) for y in (7.85, 6.85, 5.85, 4.85)),
-    ((12.6, 6.6), (13.05, 6.6), LINE),
-    ((14.15, 7.75), (14.15, 8.0), LINE),
-    ((13.05, 8.6), (4.4, 8.25), BASE),
-    ((1.5, 5.15), (1.5, 2.75), AUGMENTED),
-    ((14.15, 5.2), (14.15, 4.25), AUGMENTED),
-    ((2.6, 4.2), (2.6, 2.75), AUGMENTED),
-    ((3.65, 2.3), (4.35, 2.55), AUGMENTED),
-    ((3.65, 1.5), (4.35, 1.25), AUGMENTED),
-    ((7.35, 2.55), (8.0, 2.1), AUGMENTED),
-    ((7.35, 1.25), (8.0, 1.7), AUGMENTED),
-    ((10.6, 1.9), (11.2, 1.9), AUGMENTED),
-    ((13.5, 1.9), (14.05, 1.9), AUGMENTED),
-)
-LINES = (  # without a head: either of the two finds all four groups
-    ((5.55, 5.55), (4.85, 7.85), LINE),
-    ((5.27, 5.55), (5.77, 5.77), LINE),
-    ((5.27, 5.55), (7.57, 7.57), LINE),
-    ((14.15, 2.6), (4.2, 4.2), AUGMENTED),
+ROWS = (7.85, 6.85, 5.85, 4.85)  # the middles of the four groups of coefficients
+FLOWS = (  # colour, and the corners of an arrow; the gradients' are of a curve
+    (LINE, (2.6, 6.65), (3.2, 6.65)),
+    *((LINE, (5.27, 7.57), (5.55, 7.57), (5.55, y), (5.92, y)) for y in ROWS),
+    (LINE, (5.27, 5.77), (5.55, 5.77), (5.55, 4.85), (5.92, 4.85)),
+    *((LINE, (10.15, y), (10.72, 6.6)) for y in ROWS),
+    (LINE, (12.6, 6.6), (13.05, 6.6)),
+    (LINE, (14.15, 7.75), (14.15, 8.0)),
+    (BASE, (13.05, 8.6), (8.68, 9.46), (4.4, 8.25)),
+    (AUGMENTED, (1.5, 5.15), (1.5, 2.75)),
+    (AUGMENTED, (14.15, 5.2), (14.15, 4.2), (2.6, 4.2), (2.6, 2.75)),
+    (AUGMENTED, (3.65, 2.3), (4.35, 2.55)),
+    (AUGMENTED, (3.65, 1.5), (4.35, 1.25)),
+    (AUGMENTED, (7.35, 2.55), (8.0, 2.1)),
+    (AUGMENTED, (7.35, 1.25), (8.0, 1.7)),
+    (AUGMENTED, (10.6, 1.9), (11.2, 1.9)),
+    (AUGMENTED, (13.5, 1.9), (14.05, 1.9)),
 )
 
 
@@ -283,13 +261,10 @@ def course_map(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop
     for boxes, colour in ((BASE_BOXES, BASE), (AUGMENTED_BOXES, AUGMENTED)):
         for box in boxes:
             _box(axis, *box, colour)
-    for start, end, colour in FLOWS:
-        bend = 0.12 if colour == BASE else 0
-        style = dict(arrowstyle="-|>", mutation_scale=15, connectionstyle=f"arc3,rad={bend}")
-        style |= dict(lw=1.8, color=colour, shrinkA=2, shrinkB=2, zorder=1)
-        axis.add_patch(FancyArrowPatch(start, end, **style))
-    for x, y, colour in LINES:
-        axis.plot(x, y, color=colour, lw=1.8, zorder=1)
+    for colour, *corners in FLOWS:
+        codes = [Path.MOVETO, Path.CURVE3, Path.CURVE3] if colour == BASE else None
+        style = dict(arrowstyle="-|>", mutation_scale=15, lw=1.8, color=colour, zorder=1)
+        axis.add_patch(FancyArrowPatch(path=Path(corners, codes), **style))
     axis.text(8.9, 8.68, "gradients", color=BASE, fontsize=10, ha="center", style="italic")
     frontal = turned(model, coefficients, 0)
     mean, side = turned(model, model.neutral(), 0), turned(model, coefficients, 38, 6)
@@ -300,11 +275,10 @@ def course_map(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop
         ("pose 7: turn, place, scale", "camera", "02", show_face(side, "shape", 200)),
         ("light 27: 9 a colour", "Eq. 3", "03", show_face(frontal, "lit", 200)),
     )
-    for i, (words, equation, number, image) in enumerate(groups):
-        y = 7.85 - i
+    for y, (words, equation, number, image) in zip(ROWS, groups, strict=True):
         _box(axis, 5.95, y - 0.36, 3.15, 0.72, f"{words}\n{equation}", 9, number, BASE)
         _thumb(axis, image, 9.2, y - 0.45, 0.9)
-    _thumb(axis, crop_picture(crop, 256), 0.45, 5.6, 2.1, "photo: crop, landmarks")
+    _thumb(axis, enlarged(crop.image, 256), 0.45, 5.6, 2.1, "photo: crop, landmarks")
     _badge(axis, 0.45, 7.7, "10", BASE)
     rendering = show_face(synthesise(model, coefficients), "lit", 256)
     _thumb(axis, rendering, 13.1, 5.6, 2.1, "the rendering")

@@ -70,16 +70,15 @@ def compactness_figure(
     """Variance held by the first modes of some models; |cosine| between the modes of two."""
     figure, (left, right) = charts(11.5, 4.2, 2, width_ratios=(1.35, 1))
     for (name, deviation), colour in zip(deviations.items(), (*SIZES, RED), strict=True):
-        share = deviation.square().cumsum(0) / deviation.square().sum()
-        needed = int((share < 0.9).sum()) + 1
+        share = 100 * deviation.square().cumsum(0) / deviation.square().sum()
+        needed = int((share < 90).sum()) + 1
         label = f"{name}: {needed} modes hold 90 %"
-        left.plot(range(1, len(share) + 1), 100 * share, color=colour, label=label, lw=2)
-        left.plot(needed, 100 * share[needed - 1], "o", color=colour)
+        left.plot(range(1, len(share) + 1), share, color=colour, label=label, lw=2)
+        left.plot(needed, share[needed - 1], "o", color=colour)
     left.axhline(90, color="#999999", lw=0.8, ls=":")
     log_ticks(left, [1, 2, 5, 10, 20, 40, 80])
-    left.set(xlabel="modes kept", ylabel="variance held, %", ylim=(40, 102))
     title = "Compactness: a dozen numbers hold most of a face,\nand few samples flatter the model"
-    left.set_title(title)
+    left.set(xlabel="modes kept", ylabel="variance held, %", ylim=(40, 102), title=title)
     left.legend(frameon=False, loc="lower right")
     left.grid(alpha=0.25)
 
@@ -98,7 +97,7 @@ def jaw_figure(model: MorphableModel) -> Figure:
     rest = model.mean
     opened = model.expression_from_controls({"jawOpen": 1.0})
     wide = model.shape(torch.zeros(1, model.sizes.identity), opened)[0]
-    teeth = lower_teeth(model)
+    teeth = lower_teeth(model, (wide - rest).norm(dim=1))
     _, rotation, move = umeyama(rest[teeth][None], wide[teeth][None], with_scale=False)
     turn = rotation[0, 1:, 1:]  # about the axis from ear to ear: y and z alone
     hinge = torch.linalg.solve(torch.eye(2) - turn, move[0, 1:])
@@ -144,23 +143,13 @@ def jaw_figure(model: MorphableModel) -> Figure:
     return figure
 
 
-def lower_teeth(model: MorphableModel) -> Tensor:
-    """Their vertices: the piece of the mesh that moves most on `jawOpen` as one rigid body."""
+def lower_teeth(model: MorphableModel, distance: Float[Tensor, " vertex"]) -> Tensor:
+    """Their vertices: the piece of the mesh that moves furthest on `jawOpen`. distance: moved."""
     pairs = edges(model.faces).T
     graph = coo_matrix((torch.ones(len(pairs[0])), pairs), shape=(len(model.mean),) * 2)
-    pieces = torch.from_numpy(connected_components(graph, directed=False)[1])
-    step = model.expression_from_controls({"jawOpen": 1.0})
-    move = (step @ model.expression_basis.flatten(1)).reshape(-1, 3)
-
-    def bend(piece: Tensor) -> float:
-        points = model.mean[piece][None]
-        moved = points + move[piece]
-        _, turn, shift = umeyama(points, moved, with_scale=False)
-        return float((points @ turn.transpose(1, 2) + shift - moved).norm(dim=-1).mean())
-
-    pieces = [(pieces == i).nonzero()[:, 0] for i in pieces.unique()]
-    moving = [p for p in pieces if len(p) >= 8 and move[p].norm(dim=1).mean() >= 5]
-    return min(moving, key=bend)
+    piece = torch.from_numpy(connected_components(graph, directed=False)[1]).long()
+    furthest = (piece.bincount(distance) / piece.bincount()).argmax()
+    return (piece == furthest).nonzero()[:, 0]
 
 
 def rebuilt_figure(
@@ -239,22 +228,20 @@ def finer(model: MorphableModel) -> Subdivision:
 def scar(model: MorphableModel, vertices: Vertices) -> Vertices:
     """A raised scar across one cheek and three furrows in the brow: offsets in mm along the
     normals of `vertices`, on a model subdivided once."""
-    x, normal = vertices, vertex_normals(vertices[None], model.faces)[0]
+    normal, at = vertex_normals(vertices[None], model.faces)[0], vertices[:, :2]
     front = (normal[:, 2] > 0) & (model.regions["mouth_interior"] < 0.5)
     front = front & (model.regions["eyeballs"] < 0.5)
-    marks = x[model.landmarks]
-    start, end = marks[45] + torch.tensor([4.0, -14, 0]), marks[54] + torch.tensor([10.0, -2, 0])
-    brow = marks[[21, 22]].mean(0)
-    lines = [(start, end, 2.5, 2.2)]
-    for up, half in ((19.0, 20.0), (28.0, 25.0), (37.0, 20.0)):
-        left, right = (brow + torch.tensor([sign * half, up, 0.0]) for sign in (-1, 1))
+    eye, mouth, brow = (at[model.landmarks[i]].mean(0) for i in ([45], [54], [21, 22]))
+    lines = [(eye + torch.tensor([4, -14]), mouth + torch.tensor([10, -2]), 2.5, 2.2)]
+    for up, half in ((19, 20), (28, 25), (37, 20)):
+        left, right = (brow + torch.tensor([sign * half, up]) for sign in (-1, 1))
         lines.append((left, right, -1.75, 1.9))
-    bump = torch.zeros(len(x))
-    for a, b, high, width in lines:
-        along = (b - a)[:2]
-        t = (((x - a)[:, :2] @ along) / along.square().sum()).clamp(0, 1)
-        distance = (x[:, :2] - a[:2] - t[:, None] * along).norm(dim=1)
-        bump = bump + high * torch.exp(-((distance / width) ** 2))
+    bump = torch.zeros(len(at))
+    for start, end, high, width in lines:
+        along = end - start
+        share = ((at - start) @ along / along.square().sum()).clamp(0, 1)
+        distance = (at - start - share[:, None] * along).norm(dim=1)
+        bump += high * torch.exp(-((distance / width) ** 2))
     return (bump * front)[:, None] * normal
 
 

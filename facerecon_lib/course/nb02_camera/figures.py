@@ -10,18 +10,16 @@ Everything takes points that a reader's own functions computed, so the figures s
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.transforms import Affine2D
 from torch import Tensor
 
 from ...face import camera
-from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
 from ...face.landmarks68 import BROWS, EYES, JAW, LEFT_EYE, MOUTH, NOSE, NOSE_TIP, RIGHT_EYE
 from ...face.mesh import vertex_normals
@@ -29,7 +27,7 @@ from ...face.morphable_model import MorphableModel
 from ...photos.crop import Crop
 from ...pictures import faces as painter
 from ...pictures.faces import DETECTED, FITTED, PAPER, Picture, in_studio
-from ...rendering.synthesis import landmark_vertices
+from ...rendering.synthesis import Face, project_landmarks, synthesise
 from ..drawing import style
 
 Posed = Float[Tensor, "1 vertex 3"]  # in the camera frame, mm
@@ -72,137 +70,129 @@ def _normals(v_camera: Tensor, model: MorphableModel) -> Tensor:
     return torch.sign((normals * outward).sum()) * normals @ camera.MODEL_TO_CAMERA.to(normals)
 
 
-def crop_pixels(v_camera: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 2"]:
-    return camera.ndc_to_pixels(camera.project_ndc(v_camera), CROP_SIZE)
-
-
 def pose_picture(
     model: MorphableModel, v_camera: Posed, rotation: Float[Tensor, "1 3"], kind: str
 ) -> Picture:
     """The face with its 68 landmarks on it, quick enough for a slider; the jaw's in blue."""
-    index = landmark_vertices(model, v_camera, rotation, kind)[0]
+    points = project_landmarks(model, v_camera, rotation, kind)[0]
     colours = [AXES[2]] * 17 + [FITTED] * 51
-    image = picture(model, v_camera, size=360, fine=1)
-    return painter.with_points(image, crop_pixels(v_camera[0, index]), colours)
+    return painter.with_points(picture(model, v_camera, size=360, fine=1), points, colours)
 
 
-def _from_outside(
-    points: Float[Tensor, "*any 3"], azimuth_deg: float, elevation_deg: float
-) -> Float[Tensor, "*any 3"]:
-    """Points of a y-up, z-to-the-viewer frame, as an onlooker sees them from aside and above."""
-    around, over = camera.axis_angle_to_matrix(
-        torch.deg2rad(torch.tensor([[0.0, -azimuth_deg, 0.0], [elevation_deg, 0.0, 0.0]]))
-    )
-    return points @ (over @ around).T
+class _Onlooker:
+    """Draws what is in a frame, mm and y up, as seen from afar.
+
+    azimuth: about +y, from +z. elevation: above the plane of x and z.
+    """
+
+    def __init__(self, axis: Axes, azimuth_deg: float, elevation_deg: float):
+        angles = torch.tensor([[0.0, -azimuth_deg, 0.0], [elevation_deg, 0.0, 0.0]])
+        around, over = camera.axis_angle_to_matrix(angles.deg2rad())
+        self.axis, self.turn = axis, (over @ around).T
+
+    def places(self, points: Float[Tensor, "*any 3"]) -> Float[np.ndarray, "*any 2"]:
+        """Where points lie on the axes."""
+        return (points @ self.turn)[..., :2].numpy()
+
+    def mesh(self, model: MorphableModel, vertices: Float[Tensor, "vertex 3"]) -> None:
+        """The shape, grey."""
+        seen = vertices @ self.turn
+        low, high = seen.amin(0), seen.amax(0)
+        middle, half = (low + high) / 2, float((high - low)[:2].max()) / 2 * 1.02
+        across = (seen - middle) * torch.tensor([-1.0, 1.0, 0.0]) / half
+        ndc = torch.cat([across[:, :2], high[2] + 100 - seen[:, 2:]], 1)[None]
+        colours = in_studio(vertex_normals(seen[None], model.faces))
+        image = painter.layer(ndc, model.faces, colours, 320, perspective_correct=False)
+        image[:3] /= image[3:].clamp(min=1e-6)  # imshow wants colours without their coverage
+        x, y = middle[:2].tolist()
+        extent = (x - half, x + half, y - half, y + half)
+        self.axis.imshow(image.clamp(0, 1).permute(1, 2, 0), extent=extent, zorder=2)
+
+    def line(self, *points: Tensor, **style) -> None:
+        self.axis.plot(*self.places(torch.stack(points)).T, **style)
+
+    def dot(self, point: Tensor, **style) -> None:
+        self.axis.scatter(*self.places(point), **TIP | style)
+
+    def triad(self, origin: Tensor, directions: Tensor, length: float, labels: Sequence) -> None:
+        """The axes of a frame as arrows. directions: one a row."""
+        ends = origin + length * directions
+        for end, colour, label in zip(self.places(ends), AXES, labels, strict=True):
+            _arrow(self.axis, self.places(origin), end, colour, label)
 
 
-def _draw_mesh(axis: Axes, model: MorphableModel, seen: Float[Tensor, "vertex 3"]) -> None:
-    """The shape as an onlooker at infinity sees it, on axes in mm."""
-    low, high = seen.amin(0), seen.amax(0)
-    middle, half = (low + high) / 2, float((high - low)[:2].max()) / 2 * 1.02
-    across = (seen - middle) * torch.tensor([-1.0, 1.0, 0.0]) / half
-    ndc = torch.cat([across[:, :2], high[2] + 100 - seen[:, 2:]], 1)[None]
-    colours = in_studio(vertex_normals(seen[None], model.faces))
-    image = painter.layer(ndc, model.faces, colours, 320, perspective_correct=False)
-    image[:3] /= image[3:].clamp(min=1e-6)  # imshow wants colours without their coverage
-    x, y = middle[:2].tolist()
-    extent = (x - half, x + half, y - half, y + half)
-    axis.imshow(image.clamp(0, 1).permute(1, 2, 0).numpy(), extent=extent, zorder=2)
-
-
-def _arrow(axis: Axes, start: Sequence, end: Sequence, colour: str, label: str = "") -> None:
-    start, end = np.array(start, float)[:2], np.array(end, float)[:2]
+def _arrow(axis: Axes, start, end, colour: str, label: str = "") -> None:
     head = dict(arrowstyle="-|>", color=colour, lw=2.4, shrinkA=0, shrinkB=0)
     axis.annotate("", end, start, arrowprops=head, zorder=5)
-    x, y = away = 11 * (end - start) / max(np.linalg.norm(end - start), 1e-6)
+    x, y = away = 11 * np.subtract(end, start) / np.linalg.norm(np.subtract(end, start))
     ha = "center" if abs(x) < 7 else "left" if x > 0 else "right"
     va = "center" if abs(y) < 7 else "bottom" if y > 0 else "top"
     words = dict(color=colour, fontsize=10, fontweight="bold", ha=ha, va=va, zorder=6)
     axis.annotate(label, end, away, textcoords="offset points", **words)
 
 
-def _triad(axis: Axes, look: Callable, origin, directions, length: float, labels) -> None:
-    for direction, colour, label in zip(directions, AXES, labels, strict=True):
-        _arrow(axis, look(origin), look(origin + length * direction), colour, label)
-
-
-def _polyline(axis: Axes, look: Callable, points, **line) -> None:
-    axis.plot(*look(torch.tensor(points, dtype=torch.float32))[:, :2].T, **line)
-
-
 @torch.no_grad()
 def frames_figure(model: MorphableModel) -> Figure:
     """The four frames, and the tip of the nose followed through them."""
     start = neutral_at(model, yaw_deg=25, distance=450)
-    place = start.translation + torch.tensor([[0.0, -14.0, 0.0]])
-    v_camera = camera.pose(model.mean[None], start.rotation, start.scale, place)
-    axes = camera.MODEL_TO_CAMERA @ camera.axis_angle_to_matrix(start.rotation[0])
-    tip = model.landmarks[NOSE_TIP]
-    tip_ndc = camera.project_ndc(v_camera[0, tip])[:2]
-    tip_pixels = camera.ndc_to_pixels(tip_ndc, 224)
-    shot = picture(model, v_camera, size=448)
+    start.translation[:, 1] = -14
+    face = synthesise(model, start)
+    shot = painter.show_face(face, "studio", 448)
+    model_tip, tip = (v[model.landmarks[NOSE_TIP]] for v in (model.mean, face.v_camera[0]))
+    ndc = camera.project_ndc(tip)[:2]
+    pixels = camera.ndc_to_pixels(ndc)
     title = "Four frames: follow the tip of the nose (the yellow dot) from millimetres to pixels"
     figure = style.page(12, 10.6, title, 14)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
-    left, right = upper.subplots(1, 2, width_ratios=[1, 1.55])
-    _model_panel(left, model, model.mean[tip])
-    _camera_panel(right, model, v_camera[0], shot, place[0], axes, v_camera[0, tip])
+    model_axis, camera_axis = upper.subplots(1, 2, width_ratios=[1, 1.55])
+    scene = _Onlooker(model_axis, -32, 14)
+    scene.mesh(model, model.mean)
+    labels = ("+x  viewer's right", "+y  up", "+z  out of the face")
+    scene.triad(torch.zeros(3), torch.eye(3), 150, labels)
+    scene.dot(model_tip)
+    model_axis.set(xlim=(-135, 185), ylim=(-120, 170))
+    model_axis.axis("off")
+    _camera_panel(camera_axis, face, start.translation[0], tip, shot)
     left, right = lower.subplots(1, 2)
     words = (("+x left", (0.88, 0.05)), ("+y up", (-0.04, 0.88)))
-    _plane_panel(left, shot, (1, -1, -1, 1), tip_ndc, 0.9, words, [-1, -0.5, 0, 0.5, 1])
-    left.set_title(f"3. NDC: no unit, the middle is (0, 0)\nnose tip {_digits(tip_ndc, 3, '')}")
+    _plane_panel(left, shot, (1, -1, -1, 1), ndc, 0.9, words, [-1, -0.5, 0, 0.5, 1])
     words = (("column u", (94, 10)), ("row v", (5, 104)))
-    _plane_panel(right, shot, (0, 224, 224, 0), tip_pixels, 90, words, [0, 56, 112, 168, 224])
-    right.set_title(f"4. Pixels: from the top left corner\nnose tip {_digits(tip_pixels, 1, 'px')}")
+    _plane_panel(right, shot, (0, 224, 224, 0), pixels, 90, words, [0, 56, 112, 168, 224])
+    for axis, title, point, digits, unit in (
+        (model_axis, "1. Model frame: mm, fixed to the head", model_tip, 1, "mm"),
+        (camera_axis, "2. Camera frame: mm, +X left, +Y up, +Z into the screen", tip, 1, "mm"),
+        (left, "3. NDC: no unit, the middle is (0, 0)", ndc, 3, ""),
+        (right, "4. Pixels: from the top left corner", pixels, 1, "px"),
+    ):
+        numbers = ", ".join(f"{v:z.{digits}f}" for v in point.tolist())
+        axis.set_title(f"{title}\nnose tip ({numbers}) {unit}")
     return figure
 
 
-def _digits(point: Tensor, digits: int, unit: str) -> str:
-    return f"({', '.join(f'{round(float(v), digits) + 0.0:.{digits}f}' for v in point)}) {unit}"
-
-
-def _model_panel(axis: Axes, model: MorphableModel, tip: Tensor) -> None:
-    def look(points):
-        return _from_outside(points, -32, 14)
-
-    _draw_mesh(axis, model, look(model.mean))
-    labels = ("+x  viewer's right", "+y  up", "+z  out of the face")
-    _triad(axis, look, torch.zeros(3), torch.eye(3), 150.0, labels)
-    axis.scatter(*look(tip)[:2].tolist(), **TIP)
-    axis.set_title(f"1. Model frame: mm, fixed to the head\nnose tip {_digits(tip, 1, 'mm')}")
-    axis.set(xlim=(-135, 185), ylim=(-120, 170), aspect="equal")
-    axis.axis("off")
-
-
-def _camera_panel(axis, model, v_camera, shot, translation, model_axes, tip) -> None:
-    plane = 190.0
-
-    def look(points):  # camera frame, seen from behind the camera's right shoulder
-        return _from_outside(points @ camera.MODEL_TO_CAMERA, 60, 20)
-
-    _draw_mesh(axis, model, look(v_camera))
+def _camera_panel(axis: Axes, face: Face, place: Tensor, tip: Tensor, shot: Picture) -> None:
+    """Camera, picture and head, from behind the camera's right shoulder."""
+    scene, origin, plane = _Onlooker(axis, -120, 20), torch.zeros(3), 190.0
+    scene.mesh(face.model, face.v_camera[0])
     half = plane * math.tan(math.radians(camera.DEFAULT_FOV / 2))
-    quad = [(x * half, y * half, plane) for x, y in ((1, 1), (-1, 1), (-1, -1), (1, -1))]
-    for corner in quad:  # from the top left
-        ray = [(0, 0, 0), [float(translation[2]) / plane * v for v in corner]]
-        _polyline(axis, look, ray, color="0.7", lw=0.8, zorder=1)
-    top_left, top_right, _, bottom_left = look(torch.tensor(quad)).numpy()[:, :2]
-    size = shot.shape[0]
-    across, down = (top_right - top_left) / size, (bottom_left - top_left) / size
+    signs = torch.tensor([[1.0, 1], [-1, 1], [-1, -1], [1, -1]])  # from the top left
+    corners = torch.cat([half * signs, torch.full((4, 1), plane)], 1)
+    for corner in corners:
+        scene.line(origin, corner * (place[2] / plane), color="0.7", lw=0.8, zorder=1)
+    top_left, top_right, _, bottom_left = scene.places(corners)
+    across, down = (top_right - top_left) / len(shot), (bottom_left - top_left) / len(shot)
     placed = Affine2D.from_values(*across, *down, *top_left) + axis.transData
-    axis.imshow(shot, extent=(0, size, size, 0), transform=placed, zorder=3, alpha=0.93)
-    _polyline(axis, look, [*quad, quad[0]], color="0.2", lw=1.2, zorder=4)
-    _polyline(axis, look, [(0, 0, 0), tip.tolist()], color="#d9a900", lw=1.4, ls="--", zorder=5)
-    _triad(axis, look, torch.zeros(3), torch.eye(3), 105.0, ("+X", "+Y", "+Z"))
-    _triad(axis, look, translation, model_axes.T, 150.0, ("+x", "+y", "+z"))
-    axis.scatter(*look(tip)[:2].tolist(), **TIP)
-    axis.scatter(*look(tip * (plane / tip[2]))[:2].tolist(), **(TIP | dict(s=28)))
-    axis.scatter(0, 0, s=70, color="black", zorder=6)
+    extent = (0, len(shot), len(shot), 0)
+    axis.imshow(shot, extent=extent, transform=placed, zorder=3, alpha=0.93)
+    scene.line(*corners, corners[0], color="0.2", lw=1.2, zorder=4)
+    scene.line(origin, tip, color="#d9a900", lw=1.4, ls="--", zorder=5)
+    scene.triad(origin, torch.eye(3), 105, ("+X", "+Y", "+Z"))
+    turn = camera.MODEL_TO_CAMERA @ camera.axis_angle_to_matrix(face.rotation[0])
+    scene.triad(place, turn.T, 150, ("+x", "+y", "+z"))
+    scene.dot(tip)
+    scene.dot(tip * (plane / tip[2]), s=28)
+    scene.dot(origin, s=70, color="black", zorder=6)
     axis.annotate("camera", (0, 0), (0, -16), textcoords="offset points", ha="center")
     axis.annotate("picture", bottom_left, (12, -30), textcoords="offset points", ha="center")
-    axis.set_title(
-        f"2. Camera frame: mm, +X left, +Y up, +Z into the screen\nnose tip {_digits(tip, 1, 'mm')}"
-    )
     axis.set(xlim=(-100, 530), ylim=(-95, 300), aspect="equal")
     axis.axis("off")
 
@@ -222,30 +212,29 @@ def doubling_figure(model: MorphableModel, posed: Mapping[str, Posed]) -> Figure
     """Posed meshes in the cone of the camera, seen from the side, and the picture of each."""
     title = "Half the size at half the distance: a camera cannot tell these heads apart"
     figure = style.page(12, 9.4, title, 14)
-    grid = figure.add_gridspec(2, len(posed) + 1, height_ratios=[1.75, 1])
-    side = figure.add_subplot(grid[0, :])
+    layout = [["side"] * (len(posed) + 1), [*posed, "change"]]
+    axes = figure.subplot_mosaic(layout, height_ratios=[1.75, 1])
+    side, shots = axes["side"], []
     far = max(float(v[0, :, 2].max()) for v in posed.values()) * 1.03
     reach = far * math.tan(math.radians(camera.DEFAULT_FOV / 2))
     side.plot([far, 0, far], [-reach, 0, reach], color="0.6", lw=1)
+    scene = _Onlooker(side, -90, 0)
     for name, v_camera in posed.items():
-        seen = _from_outside(v_camera[0] @ camera.MODEL_TO_CAMERA, 90, 0)
-        _draw_mesh(side, model, seen)
-        place = (float(seen[:, 0].mean()), float(seen[:, 1].min()))
+        scene.mesh(model, v_camera[0])
+        x, y = scene.places(v_camera[0]).T
         words = dict(ha="center", fontsize=11, bbox=dict(fc="white", ec="none", pad=1))
-        side.annotate(name, place, (0, -14), textcoords="offset points", **words)
+        side.annotate(name, (x.mean(), y.min()), (0, -14), textcoords="offset points", **words)
+        shots.append(picture(model, v_camera, size=256))
+        style.picture(axes[name], shots[-1], name, 11)
     side.scatter(0, 0, s=80, color="black", zorder=5)
     side.annotate("camera", (0, 0), (0, 10), textcoords="offset points", ha="center")
     side.set(xlim=(-20, far), ylim=(-1.02 * reach, 1.02 * reach), aspect="equal", yticks=[])
     side.set_xlabel("distance from the camera, mm")
     side.spines[["left", "top", "right"]].set_visible(False)
-    shots = [picture(model, v, size=256) for v in posed.values()]
-    axes = [figure.add_subplot(grid[1, i]) for i in range(len(posed) + 1)]
-    for axis, name, shot in zip(axes, posed, shots, strict=False):
-        style.picture(axis, shot, name, 11)
     change = np.abs(shots[0].astype(float) - shots[-1]).max(-1) / 255
     words = f"first minus last: {change.max():.3g} at most"
-    drawn = style.picture(axes[-1], change, words, 11, **style.sized(0.1))
-    figure.colorbar(drawn, ax=axes[-1], shrink=0.8)
+    drawn = style.picture(axes["change"], change, words, 11, **style.sized(0.1))
+    figure.colorbar(drawn, ax=axes["change"], shrink=0.8)
     return figure
 
 
@@ -256,16 +245,16 @@ def conditioning_figure(rotation_matrix: Callable[[Tensor], Tensor]) -> Figure:
         pitch, yaw, roll = rotation_matrix(angles.diag())
         return roll @ yaw @ pitch
 
-    def axis_angle(vector: Tensor) -> Tensor:
-        return rotation_matrix(vector[None])
-
     def weakest(function: Callable[[Tensor], Tensor], yaw: float) -> float:
         at = torch.tensor([0.0, math.radians(yaw), 0.0])
         jacobian = torch.autograd.functional.jacobian(function, at)
         return float(torch.linalg.svdvals(jacobian.reshape(9, 3))[-1]) / math.sqrt(2)
 
     yaws = range(0, 181, 10)
-    ways = {"pitch, yaw, roll (Euler angles)": euler, "axis-angle": axis_angle}
+    ways = {
+        "pitch, yaw, roll (Euler angles)": euler,
+        "axis-angle": lambda vector: rotation_matrix(vector[None]),
+    }
     lines = {name: [weakest(way, yaw) for yaw in yaws] for name, way in ways.items()}
     figure, axis = style.charts(8, 3.6)
     title = "At a yaw of 90° Euler angles lose a direction: gimbal lock"
@@ -280,32 +269,31 @@ def conditioning_figure(rotation_matrix: Callable[[Tensor], Tensor]) -> Figure:
 def dolly_figure(fovs: Sequence[float], pictures: Sequence[Picture], ratios: Sequence) -> Figure:
     """Faces of one size under growing fields of view, and how wide the nose is beside the eyes."""
     figure = style.page(13, 5.2, "The same head, the same size: step closer and the nose grows", 14)
-    grid = figure.add_gridspec(2, len(fovs), height_ratios=[1.35, 1])
-    for i, (fov, image) in enumerate(zip(fovs, pictures, strict=True)):
-        style.picture(figure.add_subplot(grid[0, i]), image, f"{fov:g}°", 11)
-    axis = figure.add_subplot(grid[1, :])
+    axes = figure.subplot_mosaic([fovs, ["nose"] * len(fovs)], height_ratios=[1.35, 1])
+    for fov, image in zip(fovs, pictures, strict=True):
+        style.picture(axes[fov], image, f"{fov:g}°", 11)
     settings = dict(ylabel="nose width /\nouter eye distance", xticks=list(fovs))
-    style.curves(axis, {"": ratios}, fovs, "o-", colours=(style.RED,), **settings)
-    axis.set_xlabel("field of view, degrees (the eyes kept equally far apart in the picture)")
+    settings["xlabel"] = "field of view, degrees (the eyes kept equally far apart in the picture)"
+    style.curves(axes["nose"], {"": ratios}, fovs, "o-", colours=(style.RED,), **settings)
     return figure
 
 
 @torch.no_grad()
 def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
     """The 68 points in their order, on the mean face and on the photo."""
-    face = neutral_at(model, distance=340)
-    face.translation[:, 1] = 13.0
-    v_camera = camera.pose(model.mean[None], face.rotation, face.scale, face.translation)
-    on_model = crop_pixels(v_camera[0, model.landmarks])
-    photo = F.interpolate(crop.image, (512, 512), mode="bicubic", align_corners=False)
+    start = neutral_at(model, distance=340)
+    start.translation[:, 1] = 13.0
+    face = synthesise(model, start)
     title = (
         "68 points in the iBUG order: the viewer's left first, the jaw, then from the brows down"
     )
     figure, sides = style.charts(11.6, 6.5, 2, title=title, fontsize=14)
-    shape = picture(model, v_camera, size=512, look="shape")
+    shape = painter.show_face(face, "shape", 512)
     style.picture(sides[0], shape, "on the mean face: vertices", 11)
-    style.picture(sides[1], painter.to_uint8(photo[0]), "on the photo: what a detector marked", 11)
-    for axis, points in zip(sides, (on_model.numpy(), crop.landmarks[0].numpy()), strict=True):
+    photo = painter.enlarged(crop.image, 512)
+    style.picture(sides[1], photo, "on the photo: what a detector marked", 11)
+    marked = face.landmarks()[0].numpy(), crop.landmarks[0].numpy()
+    for axis, points in zip(sides, marked, strict=True):
         lines = [points[part] for part in STROKES]
         for line in lines + [points[[*range(68)[ring], ring.start]] for ring in LOOPS]:
             axis.plot(*line.T, color="white", lw=0.8, alpha=0.7)
@@ -350,10 +338,8 @@ def sliding_jaw(model: MorphableModel, posed: Mapping[str, tuple[Posed, Tensor]]
     figure, axes = style.charts(*size, title=title, fontsize=14, squeeze=False)
     for axis, (name, (v_camera, rotation)) in zip(axes[0], posed.items(), strict=True):
         style.picture(axis, picture(model, v_camera, size=400, look="shape"), name, 11)
-        fixed, sliding = (
-            crop_pixels(v_camera[0, landmark_vertices(model, v_camera, rotation, k)[0, JAW]])
-            for k in ("3d", "2d")
-        )
+        at = model, v_camera, rotation
+        fixed, sliding = (project_landmarks(*at, kind)[0, JAW] for kind in ("3d", "2d"))
         axis.plot(*torch.stack([fixed, sliding]).permute(2, 0, 1), color="0.35", lw=1)
         hidden = _normals(v_camera, model)[0, model.landmarks[JAW], 2] < 0
         dots = dict(facecolors=np.where(hidden, "none", AXES[2]), edgecolors=AXES[2], zorder=5)
@@ -373,18 +359,17 @@ def residual_figure(
 
     fits: title: (picture of the crop with the face on it, projected points in crop pixels or None).
     """
-    most = 12.0
-    shape = (size * len(fits) + 1, size + 0.8, len(fits))
+    most, shape = 12.0, (size * len(fits) + 1, size + 0.8, len(fits))
     figure, axes = style.charts(*shape, title=title, fontsize=14, squeeze=False)
-    detected, shades = crop.landmarks[0], matplotlib.colormaps[style.SIZE]
+    detected = crop.landmarks[0]
     for axis, (name, (image, points)) in zip(axes[0], fits.items(), strict=True):
         style.picture(axis, image, name, 11)
         axis.scatter(*detected.T, s=12, color=DETECTED, label="detected in the photo", zorder=3)
         if points is not None:
             points = points.detach().cpu().reshape(-1, 2)
-            lengths = (detected - points).norm(dim=1)
-            for *ends, length in zip(detected, points, lengths / most, strict=True):
-                axis.plot(*torch.stack(ends).T, color=shades(min(float(length), 1.0)), lw=2.4)
+            colours = dict(array=(detected - points).norm(dim=1), cmap=style.SIZE, clim=(0, most))
+            joined = torch.stack([detected, points], 1)
+            axis.add_collection(LineCollection(joined, linewidths=2.4, **colours))
             axis.scatter(*points.T, s=12, color=FITTED, label="projected from the model", zorder=4)
     style.legend_below(figure, axis, 2)
     place = dict(ax=list(axes[0]), shrink=0.75, extend="max")
