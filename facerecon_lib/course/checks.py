@@ -51,7 +51,7 @@ from torch import Tensor
 
 from facerecon_lib import course
 
-from .compare import Wrong, close, reproduces, same, same_gradients
+from .compare import Wrong, close, normal, reproduces, same, same_gradient
 
 Mistakes = dict[str, Callable | tuple[Callable, ...]]
 
@@ -92,24 +92,20 @@ class ExerciseCheck:
                 raise
             raise Wrong(sentence, getattr(error, "picture", None)) from None
 
-    def _explain(self, calls: list[tuple[tuple, object]]) -> str | None:
+    def _explain(self, calls: list[tuple[Callable, object]]) -> str | None:
         """The sentence of the first mistake that gives the student's answers, if one does.
 
-        calls: (arguments, answer) of all calls, of which the last answer is wrong.
+        calls: (ask, answer) of all calls as in `Attempt`, of which the last answer is wrong.
         """
-
-        def answer(function: Callable, arguments: tuple) -> object:
-            return self.compared(_answer(function, arguments))
-
         try:
-            *earlier, (arguments, got) = [(inputs, self.compared(out)) for inputs, out in calls]
-            right = answer(self.stand_in, arguments)
+            *earlier, (ask, got) = [(ask, self.compared(answer)) for ask, answer in calls]
+            right = self.compared(ask(self.stand_in))
         except Exception:  # no call, or an answer that has not the parts that are compared
             return None
         for sentence, function in self.wrong_functions():
             try:
-                if reproduces(got, answer(function, arguments), right) and all(
-                    same(one, answer(function, before)) for before, one in earlier
+                if reproduces(got, self.compared(ask(function)), right) and all(
+                    same(one, self.compared(before(function))) for before, one in earlier
                 ):
                     return sentence
             except Exception:  # a mistake that breaks on these arguments is not this one
@@ -120,17 +116,22 @@ class ExerciseCheck:
 class Attempt:
     """A student's function under judgement: called on copies of its arguments, and compared.
 
-    calls: ((positional, named) arguments, answer) of every call, for the mistake to be named.
+    calls: (ask, answer) of every call, for the mistake to be named: ask(function) calls any
+    function in the same way.
     """
 
     def __init__(self, student: Callable, definition: ExerciseCheck):
         self.student, self.stand_in = student, definition.stand_in
         self.options = definition.options
-        self.calls: list[tuple[tuple, object]] = []
+        self.calls: list[tuple[Callable, object]] = []
 
     def __call__(self, *args, **kwargs):
+        return self.through(lambda function: _answer(function, (args, kwargs)))
+
+    def through(self, ask: Callable[[Callable], object]) -> object:
+        """ask(student): for a function that changes what it is called with, made anew by ask."""
         try:
-            answer = _answer(self.student, (args, kwargs))
+            answer = ask(self.student)
         except Wrong:
             raise
         except (Exception, SystemExit) as error:
@@ -138,7 +139,7 @@ class Attempt:
             if own and isinstance(error, NotImplementedError):
                 raise Blank from None
             raise Raised(_own_line(error, self.student)) from None
-        self.calls.append(((args, kwargs), answer))
+        self.calls.append((ask, answer))
         return answer
 
     def case(
@@ -163,12 +164,27 @@ class Attempt:
         """`compare.close` with the exercise's options."""
         close(what, got, expected, **self.options | options)
 
-    def gradients(self, what: str, inputs: dict[str, Tensor], *more: object, **options) -> None:
-        """Raise `Wrong` unless a weighted sum of the answer has the library's gradients.
+    def gradients(
+        self,
+        what: str,
+        inputs: dict[str, Tensor],
+        *more: object,
+        call: Callable = lambda function, *arguments: function(*arguments),
+        **tolerance: float,
+    ) -> None:
+        """Raise `Wrong` unless a randomly weighted sum of the answer has the library's gradients.
 
-        inputs, more, options: see `compare.same_gradients`.
+        inputs: the arguments, by name, that need a gradient; then those that do not. call: how a
+        function is called with them, and which tensor of its answer is looked at.
         """
-        same_gradients(what, self, inputs, *more, **options)
+        tensors = inputs.values()
+        mine, ours = ([x.detach().clone().requires_grad_() for x in tensors] for _ in range(2))
+        got, expected = call(self, *mine, *more), call(self.stand_in, *ours, *more)
+        close(what, got, expected, atol=1e-3, rtol=1e-3)
+        weights = normal(*expected.shape, seed=0).to(expected)
+        what = f"a weighted sum of {what}" if weights.ndim else what
+        leaves = dict(zip(inputs, zip(mine, ours, strict=True), strict=True))
+        same_gradient(what, (got * weights).sum(), (expected * weights).sum(), leaves, **tolerance)
 
     def instead_of_raising(self, error: type[Exception], *inputs: object) -> str:
         """What the function did where it should have raised error; "" where it raised it."""

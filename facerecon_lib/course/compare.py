@@ -54,11 +54,6 @@ def like(got: object, expected: Tensor) -> bool:
     )
 
 
-def agree(what: str, attempt: Callable, *arguments: object, **options) -> None:
-    """`close` for the student's and the library's answer to the same arguments."""
-    close(what, attempt(*arguments), attempt.stand_in(*arguments), **options)
-
-
 def close(
     what: str,
     got: object,
@@ -92,13 +87,13 @@ def close(
     else:
         got, expected = _as_number(what, got), torch.tensor(float(expected), dtype=torch.float64)
     drawing = None if picture is None else lambda: picture(got.detach(), expected.detach())
-    if expected.is_floating_point():
-        lost = ~torch.isfinite(got) & torch.isfinite(expected)
+    lost = ~torch.isfinite(got) & torch.isfinite(expected)
+    if lost.any():
         bad = lost
-        if not lost.any():
-            bad = ~torch.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
+    elif expected.is_floating_point():
+        bad = ~torch.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
     else:
-        bad, lost = got != expected, torch.tensor(False)
+        bad = got != expected
     if not bad.any():
         return
     first = tuple(bad.nonzero()[0].tolist())
@@ -144,28 +139,6 @@ def same_gradient(
             raise Wrong(f"{what} passes no gradient to {name}: is it detached on the way?")
 
 
-def same_gradients(
-    what: str,
-    attempt: Callable,
-    inputs: dict[str, Tensor],
-    *more: object,
-    call: Callable = lambda function, *arguments: function(*arguments),
-    **tolerance: float,
-) -> None:
-    """Raise `Wrong` unless a randomly weighted sum of the answer has the library's gradients.
-
-    inputs: the arguments, by name, that need a gradient; then those that do not. call: how a
-    function is called with them, and which tensor of its answer is looked at.
-    """
-    mine, ours = ([x.detach().clone().requires_grad_() for x in inputs.values()] for _ in range(2))
-    got, expected = call(attempt, *mine, *more), call(attempt.stand_in, *ours, *more)
-    close(what, got, expected, atol=1e-3, rtol=1e-3)
-    weights = normal(*expected.shape, seed=0).to(expected)
-    what = f"a weighted sum of {what}" if weights.ndim else what
-    leaves = dict(zip(inputs, zip(mine, ours, strict=True), strict=True))
-    same_gradient(what, (got * weights).sum(), (expected * weights).sum(), leaves, **tolerance)
-
-
 def drawn_together(
     title: str, forms: tuple[str, str] = ("o-", "x--"), downwards: bool = False, **settings
 ) -> Callable[[Tensor, Tensor], Figure]:
@@ -199,17 +172,6 @@ def loss_curves(expected: Sequence[float], got: Sequence[float], *_: object) -> 
     """The losses of a check's small problem, step by step."""
     title = "The loss on the check's small problem"
     return drawn_together(title, ("-", "--"), xlabel="step", ylabel="loss")(got, expected)
-
-
-def instead_of_raising(error: type[Exception], attempt: Callable, *arguments: object) -> str:
-    """What the student's function did where it should have raised error; "" where it raised it."""
-    try:
-        answer = attempt(*arguments)
-    except Exception as raised:
-        if type(raised).__name__ == "Blank":  # not attempted yet: that is for `judge` to say
-            raise
-        return "" if error.__name__ in str(raised) else "raised another error"
-    return f"returned {answer}"
 
 
 def reproduces(got: object, wrong: object, right: object) -> bool:
@@ -345,9 +307,8 @@ KNOWN_FACTORS = (
 
 def _diagnose(got: Tensor, expected: Tensor, rtol: float, atol: float) -> str | None:
     """What simple mistake would explain all of the difference, if one does."""
-    if not expected.is_floating_point() or not torch.isfinite(expected).all():
-        return None
-    if expected.abs().max() <= 10 * atol:
+    known = expected.is_floating_point() and torch.isfinite(expected).all()
+    if not known or expected.abs().max() <= 10 * atol:
         return None
     if got.abs().max() <= atol:
         return "Yours is zero everywhere."

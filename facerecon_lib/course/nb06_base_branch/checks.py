@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter, itemgetter
 from types import SimpleNamespace
 
 import torch
@@ -16,21 +17,17 @@ from ...networks.backbones import IMAGENET_MEAN, IMAGENET_SD
 from ...networks.encoder import OUTPUT_SCALES
 from ...pictures.sheets import gallery
 from ..checks import exercise_check
-from ..compare import (
-    Wrong,
-    agree,
-    close,
-    instead_of_raising,
-    loss_curves,
-    normal,
-    reproduces,
-    same_gradient,
-    same_gradients,
-    uniform,
-)
+from ..compare import Wrong, close, loss_curves, normal, same_gradient, seeded, uniform
 
 GROUPS = tuple(OUTPUT_SCALES)
 MEAN, SD = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_SD))
+
+
+def _with_weights(module: nn.Module, seed: int, sd: float = 1.0) -> nn.Module:
+    """The module, its weights and biases random numbers that are the same for one seed."""
+    for i, p in enumerate(module.parameters()):
+        nn.init.normal_(p, std=sd, generator=seeded(seed + i))
+    return module
 
 
 # From a photo to the head's outputs -------------------------------------------------------------
@@ -48,20 +45,6 @@ def net(
 ):
     """As `Encoder.pooled` and its head; each part can be exchanged for a mistake."""
     return lambda image, features, head, size: end(head, pool(features(ready(shrink(image, size)))))
-
-
-class _SmallBackbone(nn.Module):
-    """Three maps in, five out, of unequal height and width; each photo by itself."""
-
-    def __init__(self):
-        super().__init__()
-        self.mix = nn.Conv2d(3, 5, (1, 2))
-        with torch.no_grad():
-            self.mix.weight.copy_(normal(5, 3, 1, 2, seed=1))
-            self.mix.bias.copy_(normal(5, seed=2))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.mix(image).tanh() + 0.1 * self.mix(image) ** 2
 
 
 @exercise_check(
@@ -93,22 +76,21 @@ class _SmallBackbone(nn.Module):
         "That adds each map up; take its average.": net(pool=lambda m: m.sum((2, 3))),
         "Those are the pooled features: the head is missing.": net(end=lambda head, x: x),
     },
+    axes=("photo", "output"),
 )
 def network_outputs(attempt):
-    features = _SmallBackbone()
+    mix = _with_weights(nn.Conv2d(3, 5, (1, 2)), seed=1)
+    features = nn.Sequential(mix, nn.SiLU())  # five maps of unequal height and width
     cases = (2, 12, 4, 7, 3), (3, 10, 10, 5, 4), (1, 9, 6, 4, 5), (4, 8, 2, 3, 6)
     for batch, side, size, outputs, seed in cases:
         image = uniform(batch, 3, side, side, seed=seed)
         image = image ** torch.tensor([0.5, 1.0, 2.0])[:, None, None]
-        head = nn.Linear(5, outputs)
-        with torch.no_grad():
-            head.weight.copy_(normal(outputs, 5, seed=seed + 10))
-            head.bias.copy_(normal(outputs, seed=seed + 20))
+        head = _with_weights(nn.Linear(5, outputs), seed + 10)
         got, expected = (f(image, features, head, size) for f in (attempt, net()))
         what = f"network_outputs of {batch} photos of {side} px, shrunk to {size}"
-        close(what, got, expected, axes=("photo", "output"))
+        attempt.close(what, got, expected)
         goal = normal(batch, outputs, seed=seed + 30)
-        weights = {"the head": (head.weight,) * 2, "the backbone": (features.mix.weight,) * 2}
+        weights = {"the head": (head.weight,) * 2, "the backbone": (mix.weight,) * 2}
         same_gradient(what, (got * goal).sum(), (expected * goal).sum(), weights)
     return "four batches of other sizes, and gradients to the head and the backbone"
 
@@ -188,6 +170,7 @@ def lit_from(start: Tensor):
             decoded(scales=lambda table: {name: (1.0,) * len(s) for name, s in table.items()}),
         ),
     },
+    parts={name: {} for name in GROUPS},
 )
 def decode_outputs(attempt):
     sizes = (4, 2, 3)
@@ -211,18 +194,17 @@ def decode_outputs(attempt):
     ):
         outputs = normal(batch, sum(sizes) + 34, seed=seed)
         cases[f"a batch of {batch} with sizes {sizes}"] = (outputs, sizes, scales)
-    for words, (outputs, sizes, scales) in cases.items():
-        got, expected = (f(outputs, sizes, dict(scales)) for f in (attempt, decoded()))
-        expected = expected if outputs.any() else FaceCoefficients.mean(len(outputs), *sizes)
+    groups_of = attrgetter(*GROUPS)
+    for words, inputs in cases.items():
+        got, expected = attempt(*inputs), decoded()(*inputs)
         if not isinstance(got, FaceCoefficients):
             raise Wrong(
                 f"decode_outputs: expected FaceCoefficients, got {type(got).__name__}. Return "
                 "the seven groups: FaceCoefficients(identity=..., expression=..., ...)."
             )
-        for name in GROUPS:
-            close(f"{name} of {words}", getattr(got, name), getattr(expected, name))
+        attempt.close(words, groups_of(got), groups_of(expected))
     options = dict(call=lambda function, *arguments: function(*arguments).to_vector())
-    same_gradients("decode_outputs", attempt, {"outputs": outputs}, sizes, scales, **options)
+    attempt.gradients("decode_outputs", {"outputs": outputs}, sizes, scales, **options)
     return "the start, each group by itself, and batches with other sizes and scales"
 
 
@@ -261,28 +243,27 @@ def gram_of(basis, weights, product="ivc,v,jvc->ij"):
         "Only the diagonal is there. Two modes that move a vertex the same way help each other: "
         "that is what G[i, j] is for.": lambda b, w: torch.diag(gram_of(b, w).diagonal()),
     },
+    axes=("mode i", "mode j"),
 )
 def shape_gram(attempt):
     # By hand: one mode, two vertices, moved by 5 mm and by 2 mm.
     basis = torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]]])
     what = "shape_gram of one mode that moves two vertices"
     hint = "The squared lengths are 25 and 4 mm², and the second vertex counts three times."
-    close(what, attempt(basis, torch.tensor([1.0, 3.0])), torch.tensor([[9.25]]), hint=hint)
+    attempt.case(what, (basis, torch.tensor([1.0, 3.0])), hint, expected=torch.tensor([[9.25]]))
+    hint = "G[i, j] is of modes i and j: the weighted mean of their product at each vertex."
     for modes, vertices, seed in ((4, 6, 1), (3, 11, 2), (7, 5, 3)):
         basis = normal(modes, vertices, 3, seed=seed)
         weights = normal(vertices, seed=seed + 10).abs() * 3
         weights[0] = 0
         what = f"shape_gram of {modes} modes and {vertices} vertices"
-        hint = "G[i, j] is of modes i and j: the weighted mean of their product at each vertex."
-        options = dict(axes=("mode i", "mode j"), hint=hint, picture=_two_matrices)
-        agree(what, attempt, basis, weights, **options)
-    basis, weights = normal(5, 9, 3, seed=4), torch.rand(9)
-    a = normal(5, seed=5)
+        attempt.case(what, (basis, weights), hint, picture=_two_matrices)
+    basis, weights, a = normal(5, 9, 3, seed=4), uniform(9, seed=4), normal(5, seed=5)
     moved = torch.einsum("i,ivc->vc", a, basis).square().sum(-1)
     expected = (moved * weights).sum() / weights.sum()
-    close("a @ shape_gram(basis, weights) @ a", a @ attempt(basis, weights) @ a, expected)
+    attempt.close("a @ shape_gram(basis, weights) @ a", a @ attempt(basis, weights) @ a, expected)
     exact = dict(atol=1e-10, rtol=1e-9)
-    agree("shape_gram in float64", attempt, basis.double(), weights.double(), **exact)
+    attempt.case("shape_gram in float64", (basis.double(), weights.double()), **exact)
     return "by hand, for three random bases, and a @ G @ a is the mean squared distance"
 
 
@@ -330,14 +311,15 @@ def truth_shape_loss(attempt):
     # off (1, 1): 4 + 2 + 2 = 8; off (-2, 0): 16
     hint = "The two faces are off by (1, 1) and (-2, 0): 8 mm² and 16 mm²."
     what = "truth_shape_loss of two faces of two modes"
-    close(what, attempt(predicted, truth, gram), torch.tensor(12.0), hint=hint)
+    attempt.case(what, (predicted, truth, gram), hint, expected=torch.tensor(12.0))
     for batch, modes, seed in ((3, 5, 1), (1, 8, 2), (6, 4, 3)):
         gram = gram_of(normal(modes, 12, 3, seed=seed), torch.ones(12))
         predicted, truth = (normal(batch, modes, seed=seed + i) for i in (5, 9))
         what = f"truth_shape_loss of {batch} faces of {modes} modes"
-        agree(what, attempt, predicted, truth, gram)
-        same_gradients(what, attempt, {"predicted": predicted}, truth, gram)
-    close("truth_shape_loss of a face and itself", attempt(truth, truth, gram), torch.tensor(0.0))
+        attempt.case(what, (predicted, truth, gram))
+        attempt.gradients(what, {"predicted": predicted}, truth, gram)
+    what = "truth_shape_loss of a face and itself"
+    attempt.case(what, (truth, truth, gram), expected=torch.tensor(0.0))
     return "by hand, and for three batches, with its gradient"
 
 
@@ -380,25 +362,6 @@ def step_of(
     return train_step
 
 
-STEP_MISTAKES = {
-    "After train_step the weights are what they were. Is there a .backward(), then a .step(), and "
-    "is nothing zeroed in between?": (
-        step_of("zero backward clip guard"),
-        step_of("zero clip guard step"),
-        step_of("backward zero clip guard step"),
-    ),
-    "Your step goes uphill: the loss rises.": (step_of(sign=-1),),
-    "The gradient is longer than clip_norm here, and your step is as long as without clipping. "
-    "Shorten it after backward() has made it and before step() uses it.": (
-        step_of("zero backward guard step"),
-        step_of("zero clip backward guard step"),
-        step_of("zero backward guard step clip"),
-    ),
-    "It is what comes of gradients that pile up: backward() adds to what is there from the step "
-    "before, so zero them first.": (step_of("backward clip guard step"),),
-}
-"""The check itself looks for these: a call changes its network, so none can be repeated."""
-
 BROKEN = {
     "is nan or infinite": lambda light, off: light / 0,
     "is infinite": lambda light, off: light * torch.inf,
@@ -424,10 +387,8 @@ def _objective(spoil: Callable = lambda light, off: light) -> Callable:
 
 def _small_problem(seed: int, optimiser: type[torch.optim.Optimizer], rate: float):
     """(network, optimizer, batch of 3), the same for one seed."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 5))
-    with torch.no_grad():
-        for i, p in enumerate(network.parameters()):
-            p.copy_(0.3 * normal(*p.shape, seed=100 * seed + i))
+    layers = nn.Flatten(), nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 5)
+    network = _with_weights(nn.Sequential(*layers), 100 * seed, sd=0.3)
     image = uniform(3, 3, 4, 4, seed=seed)
     landmarks = 2 * normal(3, 68, 2, seed=seed + 1)
     names = [f"seed {seed} face {i}" for i in range(3)]
@@ -435,11 +396,11 @@ def _small_problem(seed: int, optimiser: type[torch.optim.Optimizer], rate: floa
     return network, optimiser(network.parameters(), lr=rate), faces
 
 
-def _weights(network: nn.Module) -> list[Tensor]:
-    return [p.detach().clone() for p in network.parameters()]
+def _weights(network: nn.Module) -> tuple[Tensor, ...]:
+    return tuple(p.detach().clone() for p in network.parameters())
 
 
-def _after(step, seed, optimiser, rate, limit, count) -> tuple[list[Tensor], list[dict]]:
+def _after(seed, optimiser, rate, limit, count, step) -> tuple[tuple[Tensor, ...], list[dict]]:
     """The weights after so many steps, and what each step returned."""
     network, optimizer, faces = _small_problem(seed, optimiser, rate)
     answers = [  # batches of 3 and 2, in turn
@@ -448,7 +409,29 @@ def _after(step, seed, optimiser, rate, limit, count) -> tuple[list[Tensor], lis
     return _weights(network), answers
 
 
-@exercise_check(stand_in=step_of(), mistakes=STEP_MISTAKES)
+@exercise_check(
+    stand_in=step_of(),
+    mistakes={
+        "After train_step the weights are what they were. Is there a .backward(), then a .step(), "
+        "and is nothing zeroed in between?": (
+            step_of("zero backward clip guard"),
+            step_of("zero clip guard step"),
+            step_of("backward zero clip guard step"),
+        ),
+        "Your step goes uphill: the loss rises.": step_of(sign=-1),
+        "The gradient is longer than clip_norm here, and your step is as long as without clipping. "
+        "Shorten it after backward() has made it and before step() uses it.": (
+            step_of("zero backward guard step"),
+            step_of("zero clip backward guard step"),
+            step_of("zero backward guard step clip"),
+        ),
+        "It is what comes of gradients that pile up: backward() adds to what is there from the "
+        "step before, so zero them first.": step_of("backward clip guard step"),
+    },
+    compared=itemgetter(0),
+    hint="It is the gradient of all weights together that is to be no longer than clip_norm.",
+    parts={f"the {part} of layer {n}": {} for n in (1, 2) for part in ("weights", "bias")},
+)
 def train_step(attempt):
     sgd, adam = torch.optim.SGD, torch.optim.Adam
     for words, *problem in (
@@ -458,18 +441,12 @@ def train_step(attempt):
         ("of SGD", 3, sgd, 0.05, 0.8, 7),
         ("of Adam", 3, adam, 0.02, 0.8, 20),
     ):
-        (weights, got), (right, expected) = (_after(f, *problem) for f in (attempt, step_of()))
+        ask = partial(_after, *problem)
+        (weights, got), (right, expected) = attempt.through(ask), ask(step_of())
         _check_numbers(got[0], expected[0])
         curves = ([step["loss"] for step in run] for run in (expected, got))
-        picture = partial(loss_curves, *curves)
-        try:
-            _same_weights(f"after {problem[-1]} step(s) {words}", weights, right)
-        except Wrong as wrong:
-            for sentence, functions in STEP_MISTAKES.items():
-                for function in functions:
-                    if reproduces(weights, _after(function, *problem)[0], right):
-                        raise Wrong(sentence, picture) from None
-            raise Wrong(str(wrong), picture) from None
+        what = f"a network after {problem[-1]} step(s) {words}"
+        attempt.close(what, weights, right, picture=partial(loss_curves, *curves))
         for one, other in zip(got, expected, strict=True):
             _check_numbers(one, other)
 
@@ -477,7 +454,7 @@ def train_step(attempt):
         network, optimizer, faces = _small_problem(4, adam, 0.02)
         before = _weights(network)
         arguments = (network, _objective(spoil), faces, optimizer, 1.0)
-        did = instead_of_raising(FloatingPointError, attempt, *arguments)
+        did = attempt.instead_of_raising(FloatingPointError, *arguments)
         if not all(map(torch.equal, _weights(network), before)):
             raise Wrong(
                 f"Where the loss {words}, the weights changed all the same, and one such step "
@@ -506,10 +483,3 @@ def _check_numbers(got: object, expected: dict[str, float]) -> None:
             )
         hint = "What is returned is of before the step, as the objective gave it."
         close(what, value, expected[name], rtol=1e-3, atol=1e-4, hint=hint)
-
-
-def _same_weights(what: str, got: list[Tensor], expected: list[Tensor]) -> None:
-    hint = "It is the gradient of all weights together that is to be no longer than clip_norm."
-    names = ("weights of layer 1", "bias of layer 1", "weights of layer 2", "bias of layer 2")
-    for name, one, other in zip(names, got, expected, strict=True):
-        close(f"the {name} {what}", one, other, rtol=1e-4, hint=hint)
