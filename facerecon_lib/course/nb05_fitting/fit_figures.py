@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ...face.batch import FaceBatch
 from ...face.coefficients import FaceCoefficients
 from ...face.measures import albedo_error
 from ...face.morphable_model import MorphableModel
@@ -20,7 +21,7 @@ from ...rendering.synthesis import synthesise
 from ..drawing import style
 from ..drawing.panels import error_view, shape_errors, shape_view, three_views
 from ..drawing.style import BLUE, GREEN, GREY, RED
-from .photo_fits import FaceLoss, PointLoss, Target
+from .photo_fits import FaceLoss, PointLoss
 
 Fits = Mapping[str, FaceCoefficients | None]  # None: the mean face
 ERROR_MM = 4.0  # end of the colour scale of maps in mm
@@ -94,7 +95,7 @@ def step_panel(
 @torch.no_grad()
 def ablation_table(
     model: MorphableModel,
-    target: Target,
+    target: FaceBatch,
     fits: Fits,
     pixel_term: FaceLoss,
     landmark_term: PointLoss,
@@ -207,7 +208,9 @@ def skins_figure(
     return figure
 
 
-def disguise_figure(model: MorphableModel, target: Target, behind: Fits, without: Fits) -> Figure:
+def disguise_figure(
+    model: MorphableModel, target: FaceBatch, behind: Fits, without: Fits
+) -> Figure:
     """The disguised photo, and what the glasses did to each fit."""
     images, names = [to_uint8(target.image[0])], ["the disguised photo\n"]
     for name, c in behind.items():

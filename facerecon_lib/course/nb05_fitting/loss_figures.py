@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ...face.batch import FaceBatch
 from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
 from ...face.morphable_model import MorphableModel
@@ -23,7 +24,7 @@ from ...pictures.faces import DETECTED, FITTED, PAPER, Picture, on_photo, to_uin
 from ...rendering.synthesis import Face, synthesise
 from ..drawing import style
 from ..drawing.style import BLUE, GREEN, ORANGE, RED
-from .photo_fits import SIZE, PointLoss, Target, at_distance
+from .photo_fits import SIZE, PointLoss, at_distance
 
 Losses, Photo = Mapping[str, Sequence[float]], Float[Tensor, "1 3 h w"]
 YELLOW = "#ffd21f"
@@ -136,7 +137,7 @@ def outlier_figure(
 
 @torch.no_grad()
 def optimiser_panel(
-    image: Photo, face: Face, rendered: Photo, mask: Tensor, target: Target, lines: Sequence[str]
+    image: Photo, face: Face, rendered: Photo, mask: Tensor, target: FaceBatch, lines: Sequence[str]
 ) -> Picture:
     """The face on the photo with both sets of points, the squared difference, and lines of text."""
     size = 252
@@ -157,7 +158,7 @@ def optimiser_panel(
 @torch.no_grad()
 def chips_figure(
     network: FaceNetwork,
-    target: Target,
+    target: FaceBatch,
     mask: Tensor,
     rendered: Mapping[str, Tensor],
     features_of: Callable,
@@ -213,7 +214,7 @@ def two_digits(value: float) -> str:
 
 
 def robust_figure(
-    model: MorphableModel, c: FaceCoefficients, target: Target, trust: Tensor, sigma: float
+    model: MorphableModel, c: FaceCoefficients, target: FaceBatch, trust: Tensor, sigma: float
 ) -> Figure:
     """Geman and McClure's function, what it leaves of a fit's residuals, and the region weights."""
     face = synthesise(model, c)

@@ -9,7 +9,7 @@ Notebook 05, Eq. 7.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,47 +18,40 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ...face.camera import CROP_SIZE, pose
+from ...face.batch import FaceBatch
+from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
-from ...face.landmarks68 import LEFT_EYE, OUTER_EYES, RIGHT_EYE
+from ...face.landmarks68 import JAW, LEFT_EYE, OUTER_EYES, RIGHT_EYE
 from ...face.lighting import LIGHT_LEVEL, ambient_lighting, solve_lighting
 from ...face.morphable_model import MorphableModel
 from ...fitting import losses
 from ...fitting.fit import LANDMARK_STAGE, LEARNING_RATES
-from ...fitting.photo_light import sample_photo_colours
+from ...fitting.objective import BaseObjective
+from ...fitting.photo_light import DARKEST, sample_photo_colours
 from ...fitting.pose_start import start_from_landmarks
 from ...fitting.weights import FIT_WEIGHTS, JAW_WEIGHT
 from ...photos.crop import Crop
 from ...rendering.renderer import SoftSettings
-from ...rendering.synthesis import Face, project_landmarks, synthesise
+from ...rendering.synthesis import Face, synthesise
 from ..drawing.panels import shape_errors
 
 SIZE = 112  # px at which the notebook renders: a quarter of the pixels of the crop
 
 
-@dataclass(eq=False)
-class Target:
-    """What a fit is compared with: photos at `SIZE`, where they are valid, and landmarks."""
-
-    image: Float[Tensor, "batch 3 size size"]
-    valid: Float[Tensor, "batch 1 size size"]
-    landmarks: Float[Tensor, "batch 68 2"]
-
-
-FaceLoss = Callable[[Face, Target], Tensor]
+FaceLoss = Callable[[Face, FaceBatch], Tensor]
 PointLoss = Callable[[Tensor, Tensor], Tensor]  # of points and landmarks; or of features
 
 
-def target_of(crop: Crop, size: int = SIZE) -> Target:
+def target_of(crop: Crop, size: int = SIZE) -> FaceBatch:
     """The crop, averaged to `size` pixels per side; landmarks stay in pixels of the 224 crop."""
     small = [F.interpolate(v, (size, size), mode="area") for v in (crop.image, crop.valid)]
-    return Target(*small, crop.landmarks)
+    return FaceBatch(*small, crop.landmarks, "2d", ["the photo"])
 
 
 def point_weights() -> Float[Tensor, " 68"]:
     """1 for each landmark, 0.3 for the jaw's 17: a 2D detector marks an outline there."""
     weights = torch.ones(68)
-    weights[:17] = JAW_WEIGHT
+    weights[JAW] = JAW_WEIGHT
     return weights
 
 
@@ -74,21 +67,19 @@ def coefficients(p: Mapping[str, Tensor]) -> FaceCoefficients:
     return FaceCoefficients(scale=p.pop("log_scale").exp(), **p)
 
 
-def first_guess(model: MorphableModel, target: Target) -> FaceCoefficients:
+def first_guess(model: MorphableModel, target: FaceBatch) -> FaceCoefficients:
     """The mean face in the pose of the 68 landmarks, in the light that explains the photo best."""
     return lit_by_photo(model, start_from_landmarks(model, target.landmarks), target)
 
 
-def lit_by_photo(model: MorphableModel, c: FaceCoefficients, target: Target) -> FaceCoefficients:
+def lit_by_photo(model: MorphableModel, c: FaceCoefficients, target: FaceBatch) -> FaceCoefficients:
     """The same face under the least-squares light of notebook 03, its skin kept."""
-    c = c.detach().clone()
+    c = c.detach()
     face = synthesise(model, c)
     seen, weight = sample_photo_colours(face, target.image, target.valid)
     prior = ambient_lighting(len(c), LIGHT_LEVEL, device=model.device)
-    weight = weight * model.regions["skin"]
-    albedo = face.albedo.clamp(0.02, 1)
-    c.lighting = solve_lighting(albedo, face.normals, seen, weight, prior=prior, ridge=3e-3)
-    return c
+    skin = face.albedo.clamp(DARKEST, 1), face.normals, seen, weight * model.regions["skin"]
+    return replace(c, lighting=solve_lighting(*skin, prior=prior, ridge=3e-3))
 
 
 class Film:
@@ -105,7 +96,7 @@ class Film:
 
 def film_values(
     model: MorphableModel,
-    target: Target,
+    target: FaceBatch,
     states: Sequence[FaceCoefficients],
     pixel_term: FaceLoss,
     landmark_term: PointLoss,
@@ -119,7 +110,9 @@ def film_values(
     return values
 
 
-def random_faces(model: MorphableModel, count: int, seed: int) -> tuple[FaceCoefficients, Target]:
+def random_faces(
+    model: MorphableModel, count: int, seed: int
+) -> tuple[FaceCoefficients, FaceBatch]:
     """Faces whose truth is known, rendered, with half a pixel of noise on their landmarks."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -137,18 +130,18 @@ def random_faces(model: MorphableModel, count: int, seed: int) -> tuple[FaceCoef
     image, _ = face.render(2 * SIZE, background=0.6)
     image = F.avg_pool2d(image.clamp(0, 1), 2)
     jitter = 0.5 * torch.randn(count, 68, 2, generator=generator).to(model.device)
-    return c, Target(image, torch.ones_like(image[:, :1]), face.landmarks("2d") + jitter)
+    landmarks, names = face.landmarks("2d") + jitter, [f"face {i}" for i in range(count)]
+    return c, FaceBatch(image, torch.ones_like(image[:, :1]), landmarks, "2d", names)
 
 
 def at_distance(c: FaceCoefficients, mm: float | Tensor) -> FaceCoefficients:
     """The same face moved along its line of sight, so that it stays where it is in the picture."""
-    moved = c.detach().clone()
-    moved.translation = c.translation.detach() * (mm / c.translation[:, 2:].detach())
-    return moved
+    c = c.detach()
+    return replace(c, translation=c.translation * (mm / c.translation[:, 2:]))
 
 
 def walk(
-    model: MorphableModel, c: FaceCoefficients, target: Target, loss_of: Callable
+    model: MorphableModel, c: FaceCoefficients, target: FaceBatch, loss_of: Callable
 ) -> list[FaceCoefficients]:
     """Lets Adam choose the distance alone, under a soft renderer, whose mask has a gradient.
 
@@ -172,12 +165,6 @@ def _descend(adam: torch.optim.Adam, loss: Tensor) -> None:
     adam.step()
 
 
-def landmark_points(few: MorphableModel, c: FaceCoefficients) -> Float[Tensor, "batch 68 2"]:
-    """The landmarks of a `landmark_model`, in crop pixels."""
-    v_camera = pose(few.shape(c.identity, c.expression), c.rotation, c.scale, c.translation)
-    return project_landmarks(few, v_camera, c.rotation, "2d")
-
-
 def shape_prior(model: MorphableModel, c: FaceCoefficients) -> Float[Tensor, " batch"]:
     """The shape's priors at FIT_WEIGHTS, a number per face."""
     actions = model.actions(c.expression)
@@ -197,12 +184,12 @@ def fit_points(
     loss_of: Callable,
 ) -> FaceCoefficients:
     """Pose and shape of 68 landmarks with priors, under a landmark loss of one's own."""
-    few, weights = model.landmark_model(), point_weights()
+    landmarks_of, weights = BaseObjective(model, FIT_WEIGHTS).landmarks, point_weights()
     p = {name: value.requires_grad_() for name, value in parameters(start).items()}
     adam = torch.optim.Adam([{"params": [p[n]], "lr": LEARNING_RATES[n]} for n in LANDMARK_STAGE])
     for _ in range(40):
         c = coefficients(p)
-        loss = FIT_WEIGHTS["landmark"] * loss_of(landmark_points(few, c), landmarks, weights)
+        loss = FIT_WEIGHTS["landmark"] * loss_of(landmarks_of(c, "2d"), landmarks, weights)
         _descend(adam, loss + shape_prior(model, c).mean())
     return coefficients(p).detach()
 
@@ -210,7 +197,7 @@ def fit_points(
 def prior_sweep(
     model: MorphableModel,
     truth: FaceCoefficients,
-    target: Target,
+    target: FaceBatch,
     strengths: Sequence[float],
     fit_face: Callable,
 ) -> tuple[Tensor, Tensor]:
@@ -219,13 +206,14 @@ def prior_sweep(
     Adam treats each number by itself, so the rows do not disturb each other. Returns the median
     vertex errors in mm and the landmark losses in px, (strength, face) both.
     """
-    count, few, weights = len(truth), model.landmark_model(), point_weights()
+    count, landmarks_of = len(truth), BaseObjective(model, FIT_WEIGHTS).landmarks
     landmarks = target.landmarks.repeat(len(strengths), 1, 1)
     strength = torch.tensor(strengths, dtype=torch.float32).repeat_interleave(count)
     start = FaceCoefficients.cat([start_from_landmarks(model, target.landmarks)] * len(strengths))
 
     def landmark(c: FaceCoefficients) -> Tensor:
-        return losses.landmark_loss(landmark_points(few, c), landmarks, weights, per_face=True)
+        points = landmarks_of(c, "2d")
+        return losses.landmark_loss(points, landmarks, point_weights(), per_face=True)
 
     def loss_of(p: Mapping[str, Tensor]) -> Tensor:
         c = coefficients(p)
@@ -241,7 +229,7 @@ def prior_sweep(
         return errors.view(-1, count), landmark(c).view(-1, count)
 
 
-def with_sunglasses(target: Target) -> Target:
+def with_sunglasses(target: FaceBatch) -> FaceBatch:
     """The same photo with dark glasses painted over the eyes; its landmarks stay."""
     size = target.image.shape[-1]
     layer = Image.new("L", (4 * size, 4 * size))
@@ -251,16 +239,13 @@ def with_sunglasses(target: Target) -> Target:
     right, left = OUTER_EYES
     reach = float((xy[left] - xy[right]).norm())
 
-    def bar(start: Tensor, end: Tensor) -> None:
-        pen.line((*start.tolist(), *end.tolist()), fill=255, width=int(0.05 * reach))
-
     for x, y in eyes.tolist():
         w, h = 0.29 * reach, 0.22 * reach
         pen.rounded_rectangle((x - w, y - 0.75 * h, x + w, y + 1.25 * h), 0.12 * reach, fill=255)
     up = torch.tensor([0.0, reach])
-    bar(eyes[0] - 0.06 * up, eyes[1] - 0.06 * up)
-    for eye, ear in zip(eyes, (xy[0], xy[16]), strict=True):
-        bar(eye - 0.04 * up, ear)
+    ends = [*(eyes - 0.06 * up), eyes[0] - 0.04 * up, xy[0], eyes[1] - 0.04 * up, xy[16]]
+    for bar in torch.stack(ends).view(3, 4).tolist():
+        pen.line(bar, fill=255, width=int(0.05 * reach))
     layer = layer.resize((size, size), Image.Resampling.BOX)
     alpha = torch.from_numpy(np.asarray(layer).astype(np.float32) / 255).to(target.image)
     dark = target.image.new_tensor([0.05, 0.05, 0.07])[:, None, None]
@@ -272,11 +257,9 @@ def other_skin(model: MorphableModel, c: FaceCoefficients, factor: float) -> Fac
 
     The albedo is the basis' nearest to factor times the old one; the light is divided by factor.
     """
-    changed = c.detach().clone()
-    basis = model.albedo_basis.reshape(len(model.albedo_basis), -1)
-    skin = (factor * model.albedo(c.albedo)[0] - model.albedo_mean).reshape(-1)
-    weight = model.regions["skin"][:, None].expand(-1, 3).reshape(-1)
-    normal = (basis * weight) @ basis.T + 1e-3 * torch.eye(len(basis))
-    changed.albedo = torch.linalg.solve(normal, (basis * weight) @ skin)[None]
-    changed.lighting = c.lighting / factor
-    return changed
+    basis = model.albedo_basis.flatten(1)
+    skin = (factor * model.albedo(c.albedo)[0] - model.albedo_mean).flatten()
+    rows = basis * model.regions["skin"].repeat_interleave(3)
+    normal = rows @ basis.T + 1e-3 * torch.eye(len(basis))
+    albedo = torch.linalg.solve(normal, rows @ skin)[None]
+    return replace(c.detach(), albedo=albedo, lighting=c.lighting / factor)
