@@ -29,7 +29,8 @@ To add an exercise:
    When the check raises, the student's answers so far are compared with what these return for
    the same arguments, and the student reads the sentence of the first that agrees. Functions that
    deserve one sentence stand in a tuple. Where two mistakes give the same answers until the check
-   raises, choose cases that tell them apart.
+   raises, choose cases that tell them apart. A function that changes its arguments is called by
+   `attempt.through`, which makes them anew for each mistake.
 4. Write in tests/course/mutants/notebook_NN.py what else may go wrong (MUTANTS, which the check
    need not name) and right answers written another way (ALTERNATIVES). The tests judge both, and
    see to it that every mistake of the table gets its own sentence.
@@ -129,7 +130,7 @@ class Attempt:
         return self.through(lambda function: _answer(function, (args, kwargs)))
 
     def through(self, ask: Callable[[Callable], object]) -> object:
-        """ask(student): for a function that changes what it is called with, made anew by ask."""
+        """ask(student); the mistakes are asked in the same way. ask makes the arguments itself."""
         try:
             answer = ask(self.student)
         except Wrong:

@@ -18,6 +18,7 @@ from ...networks.encoder import OUTPUT_SCALES
 from ...pictures.sheets import gallery
 from ..checks import exercise_check
 from ..compare import Wrong, close, loss_curves, normal, same_gradient, seeded, uniform
+from ..drawing.style import signed
 
 GROUPS = tuple(OUTPUT_SCALES)
 MEAN, SD = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_SD))
@@ -268,8 +269,7 @@ def shape_gram(attempt):
 
 
 def _two_matrices(got: Tensor, expected: Tensor) -> Figure:
-    limit = float(expected.abs().max())
-    colours = dict(cmap="RdBu_r", vmin=-limit, vmax=limit)
+    colours = signed(float(expected.abs().max()))
     images = [expected.numpy(), got.numpy()]
     return gallery(images, ["expected", "yours"], title="G, mode i by mode j", **colours)
 

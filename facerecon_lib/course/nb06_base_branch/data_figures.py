@@ -6,7 +6,6 @@ figures.anatomy(model, pool, 5)
 Notebook 06, section 2.1.
 """
 
-import math
 import timeit
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,23 +18,14 @@ from torch import Tensor
 
 from ...data.rendered.faces import flattened
 from ...face.batch import FaceBatch
-from ...face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix
+from ...face.camera import MODEL_TO_CAMERA
 from ...face.coefficients import FaceCoefficients
 from ...face.measures import landmark_error
-from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...fitting.fit import FitResult
 from ...networks.encoder import OUTPUT_SCALES
 from ...photos.crop import Crop
-from ...pictures.faces import (
-    DETECTED,
-    Picture,
-    in_studio,
-    on_photo,
-    paint_mesh,
-    show_face,
-    to_uint8,
-)
+from ...pictures.faces import DETECTED, on_photo, paint_mesh, show_face, to_uint8, turned_mesh
 from ...rendering.synthesis import synthesise
 from ..drawing import style
 from ..drawing.light_balls import ball, ball_brightness
@@ -112,32 +102,23 @@ def anatomy(model: MorphableModel, batch: FaceBatch, index: int) -> Figure:
 
 def relief_figure(model: MorphableModel, c: FaceCoefficients, keeps: Sequence[float]) -> Figure:
     """One face under several relief factors: as the crop sees it, and from the side."""
-    figure, axes = style.panels(2, len(keeps) + 1, size=2.15, head=0.5)
-    figure.suptitle(
-        "One camera, nearly one picture (above), and three very different heads (below)"
-    )
+    title = "One camera, nearly one picture (above), and three very different heads (below)"
+    figure, axes = style.panels(2, len(keeps) + 1, size=2.15, head=0.15, title=title)
     face, fronts = synthesise(model, c), []
     for column, keep in zip(axes.T, keeps, strict=False):
         flat = flattened(face.v_camera, c, torch.tensor([keep]))
         fronts.append(paint_mesh(flat, model.faces, face.colours, 224))
         lens = "the crop's own 30° camera" if keep == 1 else f"{1 / keep:.0f} times as far away"
         names = f"{lens}\nrelief × {keep:.2f}", "from the side"
-        style.fill(column, [fronts[-1], _from_the_side(model, flat, c)], names)
+        vertices = (flat - c.translation[:, None]) @ MODEL_TO_CAMERA
+        side = turned_mesh(model, vertices, face.albedo, 80.0)
+        style.fill(column, [fronts[-1], show_face(side, "shape", 224)], names)
     apart = np.abs(fronts[0] / 255 - fronts[-1] / 255).mean(-1)
     words = "first minus last:\noutlines move a little"
     drawn = style.picture(axes[0, -1], apart, words, cmap="viridis", vmax=0.5)
     figure.colorbar(drawn, ax=axes[0, -1], shrink=0.75)
     axes[1, -1].axis("off")
     return figure
-
-
-def _from_the_side(model: MorphableModel, v_camera: Tensor, c: FaceCoefficients) -> Picture:
-    """Posed vertices turned by 80 degrees about the middle of the head, in studio light."""
-    turn = axis_angle_to_matrix(torch.tensor([0.0, math.radians(80.0), 0.0]))
-    away = v_camera.new_tensor([0.0, 0.0, 450.0])
-    turned = (v_camera - c.translation[:, None]) @ turn.T + away
-    normals = vertex_normals(turned @ MODEL_TO_CAMERA, model.faces)
-    return paint_mesh(turned, model.faces, in_studio(normals), 224)
 
 
 # Splits -----------------------------------------------------------------------------------------
@@ -188,11 +169,9 @@ def starts_figure(
 
 def group_lengths(vector: Float[Tensor, "batch coefficient"], sizes) -> dict[str, float]:
     """Length of each group's part of a gradient, the root mean square over the batch."""
-    parts = vector.detach().split([*sizes, 3, 3, 1, 27], dim=1)
-    return {
-        name: float(part.square().sum(1).mean().sqrt())
-        for name, part in zip(OUTPUT_SCALES, parts, strict=True)
-    }
+    parts = vars(FaceCoefficients.from_vector(vector.detach(), sizes))
+    squares = {name: part.flatten(1).square().sum(1) for name, part in parts.items()}
+    return {name: float(squared.mean().sqrt()) for name, squared in squares.items()}
 
 
 def scales_figure(
