@@ -16,14 +16,10 @@ def _table(**weights: float) -> Mapping[str, float]:
 JAW_WEIGHT = 0.3
 """Of the 17 jaw points in Eq. 5: a 2D detector marks an outline there, not a place on the face."""
 
+_EQ_7 = dict(pixel=1.0, landmark=1.0, recognition=20.0)
+
 REPORT_WEIGHTS = _table(
-    pixel=1.0,
-    landmark=1.0,
-    recognition=20.0,
-    offset_l2=1e-4,
-    offset_symmetry=1e-4,
-    smooth_shape=0.08,
-    smooth_albedo=0.1,
+    **_EQ_7, offset_l2=1e-4, offset_symmetry=1e-4, smooth_shape=0.08, smooth_albedo=0.1
 )
 """Eq. 7 and Eq. 12 as printed. They belong to `reduction="sum"`: pixel is then in the thousands."""
 
@@ -36,17 +32,10 @@ L1 distance of 25.5. dlib's 128 numbers of two people differ by 7.9: 20 · 25.5 
 
 _PHOTO = dict(pixel=300.0, landmark=0.8)  # robust pixel term as a mean; landmarks in crop pixels
 
-FIT_WEIGHTS = _table(
-    **_PHOTO,
-    identity=0.006,
-    expression=0.005,
-    action_range=0.6,
-    albedo=0.004,
-    scale=0.02,
-    light_grey=0.5,
-    light_level=0.5,
-    light_bands=0.03,
-)
+_FACE = dict(identity=0.006, expression=0.005, action_range=0.6, albedo=0.004, scale=0.02)
+_LIGHT = dict(light_grey=0.5, light_level=0.5, light_bands=0.03)
+
+FIT_WEIGHTS = _table(**_PHOTO, **_FACE, **_LIGHT)
 """Analysis by synthesis on one photo: priors summed over modes."""
 
 FIT_RECOGNITION_WEIGHTS = _table(facenet=0.08, dlib=0.25)
@@ -57,7 +46,7 @@ error grows from 1.76 to 1.83 % of the eye distance (with 1.0: 0.40 and 2.16 %, 
 rendered faces converge). facenet's follows from RECOGNITION_WEIGHTS, untried.
 """
 
-PRIORS = tuple(name for name in FIT_WEIGHTS if name not in _PHOTO)
+PRIORS = (*_FACE, *_LIGHT)
 """Ours; a weight of 0 gives the report back."""
 
 TRAIN_WEIGHTS = _table(**FIT_WEIGHTS, recognition=0.25)
@@ -65,14 +54,9 @@ TRAIN_WEIGHTS = _table(**FIT_WEIGHTS, recognition=0.25)
 
 RENDERED_WEIGHTS = _table(
     **_PHOTO,
-    recognition=0.5,
-    action_range=0.6,
-    scale=0.02,
-    truth_shape=1.0,
-    truth_expression=1.0,
-    truth_albedo=50.0,
-    truth_pose=30.0,
-    truth_light=10.0,
+    **dict(recognition=0.5, action_range=0.6, scale=0.02),
+    **dict(truth_shape=1.0, truth_expression=1.0, truth_albedo=50.0),
+    **dict(truth_pose=30.0, truth_light=10.0),
 )
 """Training it on rendered faces: the known truth replaces the priors that stand for it."""
 
@@ -89,10 +73,7 @@ def _offset_terms(texture: float, displacement: float, shape: float, albedo: flo
     )
 
 
-AUGMENTED_REPORT_WEIGHTS = _table(
-    **{name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")},
-    **_offset_terms(1e-4, 1e-4, 0.08, 0.1),
-)
+AUGMENTED_REPORT_WEIGHTS = _table(**_EQ_7, **_offset_terms(1e-4, 1e-4, 0.08, 0.1))
 """Eq. 12 with a name for either map: for sums, facenet's features and the final mesh."""
 
 AUGMENTED_WEIGHTS = _table(**_PHOTO, recognition=0.25, **_offset_terms(3.0, 0.3, 3.0, 100.0))
@@ -102,8 +83,6 @@ AUGMENTED_RENDERED_WEIGHTS = _table(
     **_PHOTO,
     recognition=0.25,
     **_offset_terms(0.1, 0.01, 0.3, 10.0),
-    truth_texture=300.0,
-    truth_normals=100.0,
-    truth_vertices=1.0,
+    **dict(truth_texture=300.0, truth_normals=100.0, truth_vertices=1.0),
 )
 """Ours for rendered faces: the truth tells texture from shape; the rest can be weak."""
