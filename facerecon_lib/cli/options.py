@@ -40,15 +40,10 @@ def options_of(
         about = typer.Option(option, help=f"{text}.")
         if field.name in arguments:
             about = typer.Argument(help=f"{text}.")
-        optional = unset or field.default is None
-        parameters.append(
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None if unset else field.default,
-                annotation=Annotated[kind | None if optional else kind, about],
-            )
-        )
+        default = None if unset else field.default
+        kind = kind | None if default is None else kind
+        more = dict(default=default, annotation=Annotated[kind, about])
+        parameters.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, **more))
 
     def decorate(command: Callable) -> Callable:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[:-1]  # **settings

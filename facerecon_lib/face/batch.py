@@ -52,12 +52,8 @@ class FaceBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same faces on another device."""
-        values = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor | FaceCoefficients)
-        }
-        return replace(self, **values)
+        moved = {k: v.to(device) for k, v in vars(self).items() if hasattr(v, "to")}
+        return replace(self, **moved)
 
     def __getitem__(self, part: slice) -> Self:
         """Some faces of the batch. Raises TypeError for anything but a slice."""

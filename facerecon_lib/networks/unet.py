@@ -132,10 +132,8 @@ class _Convolutions(nn.Sequential):
     """Two 3 by 3 convolutions, each normalised, unless norm is "none", and rectified."""
 
     def __init__(self, before: int, after: int, norm: str):
-        layers, norms = (
-            [],
-            {"group": partial(nn.GroupNorm, after // GROUP), "batch": nn.BatchNorm2d},
-        )
+        layers = []
+        norms = {"group": partial(nn.GroupNorm, after // GROUP), "batch": nn.BatchNorm2d}
         for channels in (before, after):
             layers.append(nn.Conv2d(channels, after, 3, padding=1, bias=norm == "none"))
             if norm != "none":
