@@ -22,7 +22,7 @@ from ..networks.unet import OffsetMaps
 from ..rendering.synthesis import Face
 from ..rendering.visibility import texel_depth, visible_vertices
 from .map_sampling import sample_bilinear, sample_hyperbolic
-from .uv_space import cylindrical_uv, uv_exposed
+from .uv_space import uv_layout
 
 SPACES = ("image", "uv")
 """The plane of a map: the photo's pixels, or the face's surface unrolled (the report's [12])."""
@@ -51,7 +51,7 @@ def sample_offsets(
     offset fades to zero along the surface.
 
     sampling: "bilinear", or "hyperbolic" with the depth before the camera, which the report gave
-    up. space: in "uv" a vertex reads its place in `cylindrical_uv`, visible in the photo or not,
+    up. space: in "uv" a vertex reads its place in `uv_layout`, visible in the photo or not,
     and counts as hidden if another part of the head covers it in that map.
     Raises ValueError for another sampling or space, and for hyperbolic sampling in uv space.
     """
@@ -65,8 +65,8 @@ def sample_offsets(
     both = torch.cat([maps.texture, maps.displacement], 1)
     with torch.no_grad():
         if space == "uv":
-            points = (size * cylindrical_uv(model)).expand(len(both), -1, -1)
-            seen = uv_exposed(model).expand(len(both), -1)
+            points = (size * uv_layout(model).uv).expand(len(both), -1, -1)
+            seen = uv_layout(model).exposed.expand(len(both), -1)
         else:
             points = ndc_to_pixels(project_ndc(face.v_camera, face.fov_deg), size)
             seen = visible_vertices(face, size)

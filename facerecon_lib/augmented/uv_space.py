@@ -1,6 +1,6 @@
 """A symmetric flat map of the head, and pictures unwrapped onto it: maps in uv space.
 
-    uv = cylindrical_uv(model)                           # (V, 2) in [0, 1], row and column of a map
+    uv = uv_layout(model).uv                             # (V, 2) in [0, 1], row and column of a map
     flat = unwrap(photo, face)                           # (B, 3, S, S), zero where nothing is seen
 
 A texel is the same bit of skin in every photo, and flipping the map mirrors the face, so that Eq. 9
@@ -33,24 +33,36 @@ MOST_ROUNDS = 10  # of unfolding; the shipped model needs three, subdivided once
 _VIEWS = [(pitch, yaw) for pitch in (-30, 0, 30) for yaw in (-60, -30, 0, 30, 60)]  # degrees
 
 
-class _Layout(NamedTuple):
-    uv: Float[Tensor, "vertex 2"]
-    height: Float[Tensor, " vertex"]  # the greater lies on top in the map
-    exposed: Float[Tensor, " vertex"]
+class UVLayout(NamedTuple):
+    """Where vertices lie on a cylinder around the head, unrolled.
 
-
-def cylindrical_uv(model: MorphableModel) -> Float[Tensor, "vertex 2"]:
-    """Each vertex's place on a cylinder around the head: u to the viewer's right, v down.
-
-    In a map of `size` texels it is at size · (u, v), in pixels from the top left. Mirror vertices
-    are mirrored to the last bit: uv[mirror] = (1 - u, v). Computed once per model.
+    In a map of `size` texels a vertex is at size · uv, in pixels from the top left. Mirror vertices
+    are mirrored to the last bit: uv[mirror] = (1 - u, v).
     """
-    return _layout(model).uv
+
+    uv: Float[Tensor, "vertex 2"]  # u to the viewer's right, v down
+    height: Float[Tensor, " vertex"]  # the greater lies on top in the map
+    exposed: Float[Tensor, " vertex"]  # 1 on top, 0 where it is covered, as inside the mouth
 
 
-def uv_exposed(model: MorphableModel) -> Float[Tensor, " vertex"]:
-    """1 where a vertex lies on top in the map, 0 where it is covered, as inside the mouth."""
-    return _layout(model).exposed
+@once_per_mesh
+@torch.no_grad()
+@torch.inference_mode(False)  # the first call may come from inference, a later one from training
+def uv_layout(model: MorphableModel) -> UVLayout:
+    """Of the mean face; computed once per mesh."""
+    mirror, faces = model.mirror.cpu(), model.faces.long().cpu()
+    visible = _visible_from_outside(model)
+    x, y, z = model.mean.double().cpu().unbind(1)
+    depth = z - z[x.abs().argmax()]  # the axis stands where the head is widest
+    angle, radius = torch.atan2(x, depth), torch.hypot(x, depth)
+    on_cylinder = [0.5 + angle / (2 * angle.abs().max()), (y.max() - y) / (y.max() - y.min())]
+    flat = _symmetric(MARGIN + (1 - 2 * MARGIN) * torch.stack(on_cylinder, 1), mirror)
+    uv = _unfolded(flat, faces, visible, mirror).to(model.device, torch.float32)
+    height = (radius + visible * radius.max()).to(uv)
+    top, _ = _on_top(uv, height, model.faces, FINE_SIZE)
+    exposed = torch.zeros_like(height)
+    exposed[model.faces[top[top >= 0]]] = 1
+    return UVLayout(uv, height, torch.maximum(exposed, exposed[model.mirror]))
 
 
 @torch.no_grad()
@@ -69,25 +81,6 @@ def unwrap(
     seen = visible_vertices(face, image.shape[-1])[:, corners].amin(2) * covered
     flat = sample_bilinear(image, points) * seen[..., None]
     return flat.transpose(1, 2).unflatten(2, (size, size))
-
-
-@once_per_mesh
-@torch.no_grad()
-@torch.inference_mode(False)  # the first call may come from inference, a later one from training
-def _layout(model: MorphableModel) -> _Layout:
-    mirror, faces = model.mirror.cpu(), model.faces.long().cpu()
-    visible = _visible_from_outside(model)
-    x, y, z = model.mean.double().cpu().unbind(1)
-    depth = z - z[x.abs().argmax()]  # the axis stands where the head is widest
-    angle, radius = torch.atan2(x, depth), torch.hypot(x, depth)
-    on_cylinder = [0.5 + angle / (2 * angle.abs().max()), (y.max() - y) / (y.max() - y.min())]
-    flat = _symmetric(MARGIN + (1 - 2 * MARGIN) * torch.stack(on_cylinder, 1), mirror)
-    uv = _unfolded(flat, faces, visible, mirror).to(model.device, torch.float32)
-    height = (radius + visible * radius.max()).to(uv)
-    top, _ = _on_top(uv, height, model.faces, FINE_SIZE)
-    exposed = torch.zeros_like(height)
-    exposed[model.faces[top[top >= 0]]] = 1
-    return _Layout(uv, height, torch.maximum(exposed, exposed[model.mirror]))
 
 
 def _visible_from_outside(model: MorphableModel) -> Tensor:
@@ -177,7 +170,7 @@ def _on_top(uv: Tensor, height: Tensor, faces: Tensor, size: int) -> tuple[Tenso
 @once_per_mesh
 def _texels(model: MorphableModel, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """(size², 3) vertices around each texel, their weights, and (size²,) 1 where there is skin."""
-    triangle, weights = _on_top(*_layout(model)[:2], model.faces, size)
+    triangle, weights = _on_top(*uv_layout(model)[:2], model.faces, size)
     corners = model.faces[triangle.clamp(min=0)].flatten(0, 1)
     covered = (triangle >= 0).float().flatten()
     return corners, weights.flatten(0, 1) * covered[:, None], covered

@@ -35,6 +35,7 @@ from .stage import Stage
 FORMAT = "facerecon-checkpoint-1"
 AVERAGE = "ema.safetensors"
 MOMENTS = "optimizer.safetensors"
+Say = Callable[[str], None]
 KEEP = 2
 """The last ones that stay, beside the best one."""
 
@@ -72,11 +73,7 @@ class Checkpoint:
 
 
 def find_run(
-    out: Path,
-    settings: RunSettings,
-    stage: Stage,
-    resume: bool,
-    say: Callable[[str], None] = lambda _: None,
+    out: Path, settings: RunSettings, stage: Stage, resume: bool, say: Say = lambda _: None
 ) -> Checkpoint | None:
     """The checkpoint of out that a run with these settings resumes; None for a new run.
 
@@ -164,9 +161,7 @@ def save_checkpoint(
             shutil.rmtree(path, ignore_errors=True)
 
 
-def latest_checkpoint(
-    folder: Path, say: Callable[[str], None] = lambda _: None
-) -> Checkpoint | None:
+def latest_checkpoint(folder: Path, say: Say = lambda _: None) -> Checkpoint | None:
     """The last undamaged one of folder, None where there is none; `say` is told what is skipped."""
     for path in reversed(_paths(folder)):
         try:

@@ -8,7 +8,7 @@ from small_faces import model, pixels, turned
 
 from facerecon_lib.augmented.map_sampling import sample_bilinear
 from facerecon_lib.augmented.offsets import VertexOffsets, sample_offsets
-from facerecon_lib.augmented.uv_space import cylindrical_uv, unwrap, uv_exposed
+from facerecon_lib.augmented.uv_space import unwrap, uv_layout
 from facerecon_lib.face.mesh import edges, neighbour_mean
 from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.rendering.synthesis import Face, synthesise
@@ -230,14 +230,14 @@ def test_maps_of_another_size_are_read_at_the_same_places():
 
 def test_in_uv_space_every_vertex_reads_its_own_place_in_any_pose():
     maps = waves()
-    read = sample_bilinear(maps.displacement, 224 * cylindrical_uv(model())[None])[0]
-    well = inner(uv_exposed(model())[None])[0]
+    read = sample_bilinear(maps.displacement, 224 * uv_layout(model()).uv[None])[0]
+    well = inner(uv_layout(model()).exposed[None])[0]
     assert well.sum() > 800
     for yaw in (0.0, 60.0):
         offsets = sample_offsets(maps, turned(yaw), space="uv")
         torch.testing.assert_close(offsets.displacement[0, well], read[well])
-        assert torch.equal(offsets.seen[0], uv_exposed(model()))
-    deep = beyond(uv_exposed(model())[None], 8)
+        assert torch.equal(offsets.seen[0], uv_layout(model()).exposed)
+    deep = beyond(uv_layout(model()).exposed[None], 8)
     assert deep.sum() > 50
     assert not offsets.displacement[deep].any()
 

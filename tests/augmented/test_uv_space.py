@@ -6,7 +6,7 @@ from small_faces import model, pixels, turned
 
 from facerecon_lib.augmented import uv_space
 from facerecon_lib.augmented.map_sampling import sample_bilinear
-from facerecon_lib.augmented.uv_space import cylindrical_uv, unwrap, uv_exposed
+from facerecon_lib.augmented.uv_space import unwrap, uv_layout
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.rendering.rasterizer import rasterize
 from facerecon_lib.rendering.visibility import visible_vertices
@@ -14,14 +14,14 @@ from facerecon_lib.rendering.visibility import visible_vertices
 
 @pytest.mark.parametrize("subdivision", [0, 1])
 def test_mirror_vertices_are_mirrored_to_the_last_bit(subdivision):
-    uv, mirror = cylindrical_uv(model(subdivision)), model(subdivision).mirror
+    uv, mirror = uv_layout(model(subdivision)).uv, model(subdivision).mirror
     assert 0 <= uv.min() < uv.max() <= 1
     assert torch.equal(uv[mirror, 0], 1 - uv[:, 0])
     assert torch.equal(uv[mirror, 1], uv[:, 1])
 
 
 def test_u_runs_to_the_viewers_right_and_v_down():
-    uv, points = cylindrical_uv(model()), model().landmarks
+    uv, points = uv_layout(model()).uv, model().landmarks
     chin, brow, eyes, lips = uv[points[8]], uv[points[21]], uv[points[36:48]], uv[points[51]]
     assert brow[1] < eyes[:, 1].min() < eyes[:, 1].max() < lips[1] < chin[1]
     assert chin[0] == lips[0] == 0.5
@@ -44,7 +44,7 @@ def turns(uv: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("subdivision", [0, 1])
 def test_no_skin_that_shows_lies_over_other_skin_that_shows(subdivision):
     m = model(subdivision)
-    uv, shown = cylindrical_uv(m), skin_that_shows(m)
+    uv, shown = uv_layout(m).uv, skin_that_shows(m)
     assert len(shown) > 0.4 * len(m.faces)
     places = torch.cat([1 - 2 * uv, torch.ones(len(uv), 1)], 1)
     depth = rasterize(places[None], shown, 512, faces_per_pixel=2).pix_to_face >= 0
@@ -58,15 +58,15 @@ def test_a_plain_cylinder_would_fold(monkeypatch):
     """What the unfolding is for."""
     monkeypatch.setattr(uv_space, "MOST_ROUNDS", 0)
     m = MorphableModel.load(subdivision=0)
-    plain = cylindrical_uv(m)
+    plain = uv_layout(m).uv
     assert (turns(plain, skin_that_shows(m)) > 0).sum() > 20
-    moved = (plain - cylindrical_uv(model())).abs().amax(1)
+    moved = (plain - uv_layout(model()).uv).abs().amax(1)
     assert (moved > 0).float().mean() < 0.2  # elsewhere it is the cylinder's
     assert moved.max() < 0.05
 
 
 def test_what_shows_is_on_top_and_what_lies_under_it_is_covered():
-    exposed, regions = uv_exposed(model()) > 0, model().regions
+    exposed, regions = uv_layout(model()).exposed > 0, model().regions
     seen = uv_space._visible_from_outside(model())
     assert exposed[seen].float().mean() > 0.98
     for name in ("cheeks", "forehead", "brows"):
@@ -83,10 +83,10 @@ def test_what_shows_is_on_top_and_what_lies_under_it_is_covered():
 def test_it_is_worked_out_once_and_serves_training_after_inference():
     m = MorphableModel.load(subdivision=0)
     with torch.inference_mode():
-        uv = cylindrical_uv(m)
-    assert cylindrical_uv(m) is uv
+        uv = uv_layout(m).uv
+    assert uv_layout(m).uv is uv
     assert not uv.is_inference()
-    torch.testing.assert_close(uv, cylindrical_uv(model()))
+    torch.testing.assert_close(uv, uv_layout(model()).uv)
 
 
 def test_triangles_around_the_back_of_a_whole_head_are_left_out():
@@ -103,7 +103,7 @@ def test_triangles_around_the_back_of_a_whole_head_are_left_out():
 @pytest.mark.parametrize("yaw", [0, 30])
 def test_an_unwrapped_picture_shows_each_bit_of_skin_at_its_place(yaw):
     """A picture of where each vertex is in the map, unwrapped, shows the map's own coordinates."""
-    face, uv = turned(yaw), cylindrical_uv(model())
+    face, uv = turned(yaw), uv_layout(model()).uv
     places = face.render(224, attributes=torch.cat([uv, torch.ones(len(uv), 1)], 1)[None])[0]
     flat = unwrap(places, face)
     assert flat.shape == (1, 3, 224, 224)
@@ -122,9 +122,9 @@ def test_it_is_zero_where_the_photo_does_not_show_the_skin():
     torch.testing.assert_close(flat, flat.round())
     outside = flat[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert not outside.any()
-    points = (224 * cylindrical_uv(model())).expand(2, -1, -1)
+    points = (224 * uv_layout(model()).uv).expand(2, -1, -1)
     read = sample_bilinear(flat[:, None], points)[..., 0]
-    hidden = (visible_vertices(face) == 0) & (uv_exposed(model()) > 0)
+    hidden = (visible_vertices(face) == 0) & (uv_layout(model()).exposed > 0)
     assert read[hidden].mean() < 0.15
     left, right = flat[1, :, :112].sum(), flat[1, :, 112:].sum()
     assert left > 1.5 * right
@@ -148,7 +148,7 @@ def test_it_reads_the_photo_at_the_skins_projection():
     face = turned(15)
     y, x = torch.meshgrid(torch.arange(224) + 0.5, torch.arange(224) + 0.5, indexing="ij")
     flat = unwrap(torch.stack([x, y, torch.ones_like(x)])[None], face, 448)
-    read = sample_bilinear(flat, 448 * cylindrical_uv(model())[None])[0]
+    read = sample_bilinear(flat, 448 * uv_layout(model()).uv[None])[0]
     points = pixels(face)[0]
     sure = (read[:, 2] > 0.999) & (visible_vertices(face)[0] > 0)
     assert sure.sum() > 500

@@ -182,13 +182,7 @@ class DetailAtlas:
         return torch.sin(k @ self.mean.T + phase)
 
     def _spots(
-        self,
-        numbers: CountedRandom,
-        name: str,
-        count: int,
-        radius: tuple,
-        wide=(38.0, 48.0),
-        up=0.0,
+        self, numbers: CountedRandom, name: str, count: int, radius, wide=(38.0, 48.0), up=0.0
     ) -> Float[Tensor, "batch count vertex"]:
         """Round spots of height 1; wide, up: of the cloud of their centres, mm from the nose."""
         spread = numbers.normal(f"{name} place", count, 2) * numbers.fixed(*wide)

@@ -14,6 +14,7 @@ from typing import Any
 import warp as wp
 
 from . import triangle as tri
+from .triangle import Indices, Ints, Reals, View, Words
 
 # Without fused multiply-adds an edge walked from either end gives the same number, sign apart.
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
@@ -23,14 +24,7 @@ LOW_WORD = wp.constant(wp.uint64(2**32 - 1))
 
 
 @wp.kernel
-def draw(
-    verts: tri.Reals,
-    faces: tri.Indices,
-    first: tri.Ints,
-    centres: tri.Reals,
-    view: tri.View,
-    nearest: tri.Words,
-):
+def draw(verts: Reals, faces: Indices, first: Ints, centres: Reals, view: View, nearest: Words):
     """Hard case, one thread per triangle: each pixel keeps the least (float32 depth, triangle)."""
     mesh, j = wp.tid()
     i = first[mesh] + j
@@ -55,7 +49,7 @@ def draw(
 
 
 @wp.func
-def sample(t: tri.Triangle, e: wp.vec3d, px: Any, py: Any, a: Any, b: Any, c: Any, view: tri.View):
+def sample(t: tri.Triangle, e: wp.vec3d, px: Any, py: Any, a: Any, b: Any, c: Any, view: View):
     """Whether a triangle covers a pixel centre or its blur does; its depth and squared distance."""
     distance = tri.to_outline(px, py, a, b, c)
     depth = tri.depth_at(px, py, a, b, c, view)
@@ -65,15 +59,15 @@ def sample(t: tri.Triangle, e: wp.vec3d, px: Any, py: Any, a: Any, b: Any, c: An
 
 @wp.kernel
 def gather(
-    verts: tri.Reals,
-    faces: tri.Indices,
-    first: tri.Ints,
-    centres: tri.Reals,
-    view: tri.View,
-    twin: tri.Ints,
-    cursor: tri.Ints,
-    depths: tri.Reals,
-    triangles: tri.Ints,
+    verts: Reals,
+    faces: Indices,
+    first: Ints,
+    centres: Reals,
+    view: View,
+    twin: Ints,
+    cursor: Ints,
+    depths: Reals,
+    triangles: Ints,
 ):
     """Soft case, one thread per triangle: advances the cursor of each pixel that it may count in.
 
@@ -125,13 +119,13 @@ def gather(
 
 @wp.kernel
 def keep_nearest(
-    starts: tri.Ints,
-    ends: tri.Ints,
-    depths: tri.Reals,
-    triangles: tri.Ints,
-    view: tri.View,
-    nearest: tri.Words,
-    nearest_depths: tri.Reals,
+    starts: Ints,
+    ends: Ints,
+    depths: Reals,
+    triangles: Ints,
+    view: View,
+    nearest: Words,
+    nearest_depths: Reals,
 ):
     """One thread per pixel: insert its list into the few nearest, by depth, ties by triangle."""
     pixel = wp.tid()
@@ -158,14 +152,14 @@ def keep_nearest(
 
 @wp.kernel
 def fill_fragments(
-    verts: tri.Reals,
-    faces: tri.Indices,
-    centres: tri.Reals,
-    view: tri.View,
-    pix_to_face: tri.Words,
-    zbuf: tri.Reals,
-    bary: tri.Reals,
-    dists: tri.Reals,
+    verts: Reals,
+    faces: Indices,
+    centres: Reals,
+    view: View,
+    pix_to_face: Words,
+    zbuf: Reals,
+    bary: Reals,
+    dists: Reals,
 ):
     """One thread per fragment: depth, barycentric coordinates and signed squared distance."""
     n = wp.tid()
