@@ -10,7 +10,6 @@ of Eq. 12 asks for, since what the losses leave free goes wrong at once.
 Notebooks 07 and 08, Eq. 12.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,15 +18,17 @@ from torch import Tensor
 from ..augmented.branch import AugmentedFaces, BaseFaces, augment, unet_inputs
 from ..augmented.objective import AugmentedObjective
 from ..face.batch import FaceBatch
-from ..networks.unet import DoubleHeadUNet
+from ..networks.unet import DoubleHeadUNet, OffsetMaps
 
 
 @dataclass(eq=False)
 class UNetFit:
-    """found: the faces after the last step. terms: each term's value per step, and "loss"."""
+    """found: the faces after the last step. terms: each term's value per step, and "loss". maps:
+    before each step."""
 
     found: AugmentedFaces
     terms: dict[str, list[float]]
+    maps: list[OffsetMaps]
 
 
 def fit_unet(
@@ -37,12 +38,11 @@ def fit_unet(
     objective: AugmentedObjective,
     steps: int = 60,
     learning_rate: float = 2e-3,
-    on_step: Callable[[int, AugmentedFaces], None] | None = None,
 ) -> UNetFit:
     """Adam on these faces alone, the rate falling to a tenth along a cosine.
 
-    on_step: is given each step's faces before it. Raises FloatingPointError, with the step, when
-    the loss is no number, and ValueError for less than one step.
+    Raises FloatingPointError, with the step, when the loss is no number, and ValueError for less
+    than one step.
     """
     if steps < 1:
         raise ValueError(f"steps: expected 1 or more, got {steps}")
@@ -50,12 +50,11 @@ def fit_unet(
     unet.train()
     adam = torch.optim.Adam(unet.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps, learning_rate / 10)
-    terms: dict[str, list[float]] = {}
+    terms, maps = {}, []
     for step in range(steps):
-        augmented = augment(base, unet(*inputs))
-        if on_step is not None:
-            on_step(step, augmented)
-        result = objective(augmented, batch)
+        drawn = unet(*inputs)
+        maps.append(OffsetMaps(*(m.detach() for m in drawn)))
+        result = objective(augment(base, drawn), batch)
         for name, value in {"loss": result.loss, **result.terms}.items():
             terms.setdefault(name, []).append(float(value.detach()))
         if not terms["loss"][-1] < float("inf"):
@@ -66,7 +65,7 @@ def fit_unet(
         schedule.step()
     unet.eval()
     with torch.no_grad():
-        return UNetFit(augment(base, unet(*inputs)), terms)
+        return UNetFit(augment(base, unet(*inputs)), terms, maps)
 
 
 def gradient_lengths(

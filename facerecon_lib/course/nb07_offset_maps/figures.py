@@ -15,19 +15,20 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
 from torch import Tensor, nn
 
-from ...augmented.branch import AugmentedFaces, BaseFaces
+from ...augmented.branch import AugmentedFaces, BaseFaces, augment
 from ...face.batch import FaceBatch
 from ...face.camera import CROP_SIZE, ndc_to_pixels, project_ndc
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...networks.unet import DoubleHeadUNet, OffsetMaps
 from ...photos.crop import Crop
-from ...pictures.faces import PAPER, on_photo, show_face, to_uint8, turned_mesh, value_map
+from ...pictures.faces import PAPER, Picture, on_photo, show_face, to_uint8, turned_mesh, value_map
 from ...pictures.offset_maps import shown_maps
 from ...rendering.synthesis import Face, pose_and_light
 from ..drawing import style
 from ..drawing.palettes import in_palette
 from ..drawing.style import BLUE, GREY, RED, charts, fill, panels, picture, signed
+from ..unet_fit import UNetFit
 
 READERS = {  # who a vertex' offset is from, and its colour
     "own reading": (0.20, 0.50, 0.75),
@@ -83,19 +84,16 @@ def _pictures_and_numbers(title: str, columns: Mapping, most: float, label: str)
     return in_palette(figure)
 
 
-def beyond_figure(model: MorphableModel, batch: FaceBatch, i: int) -> Image.Image:
-    """A rendered face with details: all of it, what the bases say of it, and the rest."""
-    c, true_vertices, true_albedo = (
-        batch.truth[[i]],
-        batch.true_vertices[[i]],
-        batch.true_albedo[[i]],
-    )
+def beyond_figure(model: MorphableModel, batch: FaceBatch) -> Image.Image:
+    """The first rendered face with details: all of it, what the bases say of it, and the rest."""
+    one = batch[:1]
+    c, true_vertices, true_albedo = one.truth, one.true_vertices, one.true_albedo
     vertices, albedo = model.shape(c.identity, c.expression), model.albedo(c.albedo)
     whole = turned_mesh(model, true_vertices, true_albedo, 0.0)
     part = turned_mesh(model, vertices, albedo, 0.0)
     title = f"What {model.sizes.vector} numbers cannot say"
     figure, axes = panels(2, 4, size=2.6, title=title, head=0.3)
-    picture(axes[0, 0], to_uint8(batch.image[i]), "the picture")
+    picture(axes[0, 0], to_uint8(batch.image[0]), "the picture")
     axes[1, 0].axis("off")
     outward = ((true_vertices - vertices) * vertex_normals(vertices, model.faces)).sum(-1)
     brightness = (true_albedo - albedo) @ LUMA
@@ -289,25 +287,18 @@ def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Ima
     return in_palette(figure, colours=80)
 
 
-class Growth:
-    """Keeps what `fit_unet(on_step=...)` makes of the first face; `frames` draws it."""
-
-    def __init__(self, photo: Tensor):
-        self.photo, self.rows = photo, []
-
-    @torch.no_grad()
-    def __call__(self, _step: int, augmented: AugmentedFaces) -> None:
-        mask, maps = augmented.base.mask[0], augmented.maps
+def growth_frames(photo: Tensor, fit: UNetFit) -> list[Picture]:
+    """The first face, its texture map and z of its displacement, every third step and the last."""
+    base, frames = fit.found.base, []
+    mask = base.mask[0]
+    for maps in fit.maps[::3] + fit.maps[-1:]:
         z = style.heat(0.5 + 0.5 * maps.displacement[0, 2] / MM, cmap=style.SIGNED)
         displacement = to_uint8(torch.where(mask > 0.5, z.permute(2, 0, 1), 1.0))
-        face = on_photo(self.photo, augmented.face, CROP_SIZE, 1)
+        face = on_photo(photo, augment(base, maps).face, CROP_SIZE, 1)
         panels = [face, as_colours(maps.texture[0], mask, 0.15), displacement]
         row = Image.fromarray(np.concatenate(panels, 1))
-        self.rows.append(np.asarray(row.resize((3 * 190, 190), Image.Resampling.BILINEAR)))
-
-    @property
-    def frames(self) -> list[np.ndarray]:
-        return [*self.rows[::3], *self.rows[-1:] * 3]
+        frames.append(np.asarray(row.resize((3 * 190, 190), Image.Resampling.BILINEAR)))
+    return frames + 2 * frames[-1:]
 
 
 def loss_figure(terms: Mapping[str, Sequence[float]], names: Mapping[str, str]) -> Figure:

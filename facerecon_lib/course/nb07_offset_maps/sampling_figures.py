@@ -4,27 +4,26 @@ Notebook 07, section 2.2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ...augmented.branch import BaseFaces
 from ...face.batch import FaceBatch
 from ...face.camera import CROP_SIZE
+from ...fitting.losses import pixel_loss
 from ...pictures.faces import FITTED, Picture
 from ...rendering.renderer import DEPTH_MARGIN
 from ...rendering.synthesis import Face, pose_and_light
-from ..drawing.style import BLUE, RED, Lines, add_legend, charts, curves, font, heat, table
+from ..drawing.palettes import pixels
+from ..drawing.style import BLUE, RED, Lines, add_legend, charts, curves, sized, table
 
-TEXEL = 78  # px
-NUMBERS = ((1, 2, 6, 3), (4, 8, 0, 5), (7, 3, 9, 2), (0, 6, 4, 1))  # to read between
-MOST = 9  # of them
-DARK = (90, 90, 90)
+NUMBERS = np.array([(1, 2, 6, 3), (4, 8, 0, 5), (7, 3, 9, 2), (0, 6, 4, 1)])  # to read between
+COLOURS = sized(9)
 
 Reader = Callable[[Tensor, Tensor], Tensor]
 
@@ -32,83 +31,66 @@ Reader = Callable[[Tensor, Tensor], Tensor]
 def texel_panels(read: Reader) -> Callable[..., Picture]:
     """draw(x, y): a vertex over a map of 4 by 4, its four texels, their weights, the reading."""
     maps = torch.tensor(NUMBERS, dtype=torch.float32)[None, None]
-
-    def rgb(value: float) -> tuple[int, ...]:
-        return tuple((255 * heat(torch.tensor([float(value)]), MOST)[0]).int().tolist())
+    figure, (left, right) = charts(9.3, 4.15, 2)
+    left.imshow(NUMBERS, extent=(0, 4, 4, 0), **COLOURS)
+    for (j, i), value in np.ndenumerate(NUMBERS):
+        ink = "white" if value < 6 else "black"
+        left.text(i + 0.1, j + 0.08, value, color=ink, fontsize=13, va="top")
+    square = left.add_patch(Rectangle((0, 0), 1, 1, fill=False, edgecolor="white", linewidth=3))
+    look = dict(color=FITTED, markersize=12, markeredgecolor="white", markeredgewidth=2)
+    [vertex] = left.plot([], [], "o", clip_on=False, in_layout=False, **look)
+    left.axis("off")
 
     def draw(x: float, y: float) -> Picture:
-        sheet = Image.new("RGB", (4 * TEXEL + 430, 4 * TEXEL + 20), "white")
-        pen, margin = ImageDraw.Draw(sheet), 10
-        for (j, i), value in np.ndenumerate(NUMBERS):
-            left, top = margin + i * TEXEL, margin + j * TEXEL
-            pen.rectangle((left, top, left + TEXEL, top + TEXEL), fill=rgb(value))
-            ink = "white" if value < 6 else "black"
-            pen.text((left + 8, top + 6), str(value), fill=ink, font=font(17))
-        cx, cy = (min(max(v, 0.5), 3.5) for v in (x, y))
-        square = [margin + TEXEL * v for v in (cx - 0.5, cy - 0.5, cx + 0.5, cy + 0.5)]
-        pen.rectangle(square, outline="white", width=3)
-        place = margin + x * TEXEL, margin + y * TEXEL
-        pen.circle(place, 7, fill=FITTED, outline="white", width=2)
-        left = 4 * TEXEL + 40
-        pen.text((left, 14), f"the vertex is at ({x:.2f}, {y:.2f})", fill="black", font=font(17))
+        cx, cy = (min(max(v, 0.5), 3.5) - 0.5 for v in (x, y))
+        square.set_xy((cx, cy))
+        vertex.set_data([x], [y])
+        i, j = min(int(cx), 2), min(int(cy), 2)
+        s, t = cx - i, cy - j
+        weights = np.outer((1 - t, t), (1 - s, s)).flatten()
+        values = NUMBERS[j : j + 2, i : i + 2].flatten()
+        reading = float(read(maps, torch.tensor([[[x, y]]]))[0, 0, 0])
+        right.clear()
+        right.scatter([0] * 5, range(5), [500] * 4 + [1000], [*values, reading], "s", **COLOURS)
+        right.barh(range(4), weights, 0.45, left=1.3, color="#888")
+        for row, (weight, value) in enumerate(zip(weights, values, strict=True)):
+            right.text(0.2, row, f"{weight:.2f}  of  {value}", va="center", fontsize=14)
+        right.text(0.2, 4, f"reading: {reading:.2f}", va="center", fontsize=18)
         words = "each texel counts by its part of the white square"
-        pen.text((left, 40), words, fill=DARK, font=font(14))
-        i, j = min(int(cx - 0.5), 2), min(int(cy - 0.5), 2)
-        for k, (a, b) in enumerate(((i, j), (i + 1, j), (i, j + 1), (i + 1, j + 1))):
-            weight = (1 - abs(cx - 0.5 - a)) * (1 - abs(cy - 0.5 - b))
-            value, top = NUMBERS[b][a], 74 + 40 * k
-            pen.rectangle((left, top, left + 26, top + 26), fill=rgb(value))
-            pen.rectangle((left + 200, top + 4, left + 200 + 180 * weight, top + 22), fill="#888")
-            text = f"{weight:.2f}  of  {value}"
-            pen.text((left + 40, top + 4), text, fill="black", font=font(17))
-        result = float(read(maps, torch.tensor([[[x, y]]]))[0, 0, 0])
-        pen.rectangle((left, 250, left + 44, 294), fill=rgb(result))
-        pen.text((left + 58, 260), f"reading: {result:.2f}", fill="black", font=font(21))
-        return np.asarray(sheet)
+        right.set_title(f"the vertex is at ({x:.2f}, {y:.2f})\n{words}")
+        right.set(xlim=(-0.2, 2.4), ylim=(4.5, -0.5))
+        right.axis("off")
+        return pixels(figure)
 
     return draw
 
 
 VALUES = (-0.4, 0.2, 0.5, -0.1, 0.6, 0.3)  # mm
 DEPTHS = (352.0, 347.0, 343.0, 338.0, 333.0, 329.0)  # mm before the camera: a nose's flank
-REACH = 2.0  # mm, end of the axis
 
 
 def row_panels(read: Reader, read_hyperbolic: Callable) -> Callable[[int], Picture]:
     """draw(zero): both readings along a row of six texels, depth counted from `zero` mm."""
     maps, depth = (torch.tensor(row)[None, None, None] for row in (VALUES, DEPTHS))
-    x = torch.linspace(0.5, 5.5, 401)
+    x, centres = torch.linspace(0.5, 5.5, 401), np.arange(0.5, 6)
     points = torch.stack([x, torch.full_like(x, 0.5)], -1)[None]
-    straight = read(maps, points)[0, :, 0]
-    width, height, margin = 640, 300, 54
-
-    def place(at: float, value: float) -> tuple[float, float]:
-        left = margin + (at - 0.5) / 5 * (width - margin - 20)
-        return left, 24 + (REACH - value) / (2 * REACH) * (height - 90)
+    lines = {"hyperbolic": x, "bilinear": read(maps, points)[0, :, 0]}
+    figure, axis = charts(8, 3.75)
+    axis.set(xlabel="depth of each texel as it is counted, mm", ylim=(-2, 2), yticks=range(-2, 3))
+    axis.yaxis.set_major_formatter("{x:+.0f} mm")
+    axis.grid(axis="y", color="0.85")
+    curves(axis, lines, x, colours=(RED, BLUE), legend=dict(loc="upper left", ncols=2))
+    axis.plot(centres, VALUES, "o", color="black")
 
     def draw(zero: int) -> Picture:
         counted = depth - zero - 0.01  # never just 0
         curve = read_hyperbolic(maps, points, counted)[0, :, 0]
-        sheet = Image.new("RGB", (width, height), "white")
-        pen = ImageDraw.Draw(sheet)
-        for value in (-2, -1, 0, 1, 2):
-            left, top = place(0.5, value)
-            pen.line((left, top, width - 20, top), fill=(215, 215, 215), width=1)
-            pen.text((left - 8, top), f"{value:+d} mm", fill="black", font=font(12), anchor="rm")
-        for i, (value, w) in enumerate(zip(VALUES, counted.flatten().tolist(), strict=True)):
-            at, ink = place(i + 0.5, value), BLUE if w > 0 else RED
-            pen.circle(at, 5, fill="black")
-            pen.text((at[0], height - 58), f"{w:+.0f}", fill=ink, font=font(14), anchor="mt")
-        words = "depth of each texel as it is counted, mm"
-        pen.text((margin, height - 36), words, fill=DARK, font=font(13))
-        pen.text((margin + 74, 4), "hyperbolic", fill=RED, font=font(14))
-        pen.text((margin + 4, 4), "bilinear", fill=BLUE, font=font(14))
-        for readings, colour, thick in ((curve, RED, 3), (straight, BLUE, 2)):
-            for one, other in pairwise(zip(x.tolist(), readings.tolist(), strict=True)):
-                start, end = place(*one), place(*other)
-                if max(abs(one[1]), abs(other[1])) <= REACH and abs(start[1] - end[1]) <= 60:
-                    pen.line((*start, *end), fill=colour, width=thick)
-        return np.asarray(sheet)
+        leaps = curve.diff(append=curve[-1:]).abs() > 1  # from one end of the axis to the other
+        axis.lines[0].set_ydata(curve.masked_fill(leaps, torch.nan))
+        axis.set_xticks(centres, [f"{w:+.0f}" for w in counted.flatten()])
+        for label, w in zip(axis.get_xticklabels(), counted.flatten(), strict=True):
+            label.set_color(BLUE if w > 0 else RED)
+        return pixels(figure)
 
     return draw
 
@@ -121,18 +103,13 @@ def pull_of_photo(
     vertices, albedo = base.face.vertices + read[..., 3:], base.face.albedo + read[..., :3]
     face = pose_and_light(base.face.model, vertices, albedo, base.coefficients)
     image, mask = face.render(CROP_SIZE, near=None)
-    loss = (mask.detach() * batch.valid * (image - batch.image)).abs().sum() / len(batch.image)
+    loss = pixel_loss(image, batch.image, mask * batch.valid)
     return torch.autograd.grad(loss, read)[0] * seen[..., None]
 
 
 def never_zero(depth: Tensor) -> Tensor:
     """The same, with a tiny depth where it happens to be exactly 0: 1 / 0 would be no number."""
     return torch.where(depth == 0, 1e-6, depth)
-
-
-def clip_symmetric(clip: Tensor) -> Tensor:
-    """Depth from -1 to 1 (OpenGL's) of one from 0 to 1."""
-    return never_zero(2 * clip - 1)
 
 
 def in_head(face: Face, depth: Tensor, places: Sequence[float]) -> list[Tensor]:
@@ -190,10 +167,8 @@ def sweep_figure(places: Sequence[float], lengths: Lines, marks: Mapping[str, fl
     title = "What makes the gradient explode is not a small depth, but one that changes its sign"
     figure, axis = charts(11.4, 4.0)
     axis.axvspan(0, 1, color="#f3e6d8", label="the head, nose to rim")
-    labels = dict(title=f"{title} on the face", ylabel="times bilinear's")
-    labels["xlabel"] = (
-        "where depth is zero: 0 at the vertex nearest to the camera, 1 at the farthest"
-    )
+    where = "where depth is zero: 0 at the vertex nearest to the camera, 1 at the farthest"
+    labels = dict(title=f"{title} on the face", xlabel=where, ylabel="times bilinear's")
     curves(axis, lengths, places, "o-", legend=False, yscale="log", **labels)
     for name, s in marks.items():
         axis.axvline(s, color="0.3", linestyle=":", linewidth=1)

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from ...augmented.branch import AugmentedFaces
+from ...augmented.branch import AugmentedFaces, augment
 from ...augmented.map_sampling import sample_bilinear
+from ...augmented.offsets import sample_offsets
 from ...face.camera import CROP_SIZE, ndc_to_pixels, project_ndc
 from ...face.morphable_model import MorphableModel
 from ...pictures.faces import VIEW_DISTANCE, Picture, show_face, to_uint8, turned_mesh
@@ -44,28 +45,19 @@ def _views(face: Face, yaw_deg: float, size: int = 448) -> list[Picture]:
     return [lit, unlit, show_face(side, "shape", size)]
 
 
-class Watch:
-    """Keeps the faces of each step, for `fit_unet(on_step=...)`; `frames` draws some."""
-
-    def __init__(self) -> None:
-        self.faces: list[Face] = []
-
-    def __call__(self, _step: int, augmented: AugmentedFaces) -> None:
-        parts = {k: v for k, v in vars(augmented.face).items() if isinstance(v, Tensor)}
-        self.faces.append(replace(augmented.face, **{k: v.detach() for k, v in parts.items()}))
-
-    @property
-    def frames(self) -> list[Picture]:
-        """Rendering and skin as in the photo, and turned shape, of every fifth step."""
-        return [np.concatenate(_views(face, 50, 150), 1) for face in self.faces[::5]]
+def runaway_frames(fit: UNetFit) -> list[Picture]:
+    """Rendering and skin as in the photo, and turned shape, of every fifth step."""
+    faces = [augment(fit.found.base, maps).face for maps in fit.maps[::5]]
+    return [np.concatenate(_views(face, 50, 150), 1) for face in faces]
 
 
-def runaway_figure(watch: Watch, fit: UNetFit, flipped_share: Callable) -> Figure:
+def runaway_figure(fit: UNetFit, flipped_share: Callable) -> Figure:
     """The loss falls; displacement and flipped triangles rise."""
-    faces = watch.faces[0].model.faces
-    start, *_ = steps = [face.vertices[:1] for face in watch.faces]
-    flipped = [float(flipped_share(start, vertices, faces)[0]) for vertices in steps]
-    largest = [float((vertices - start).norm(dim=-1).max()) for vertices in steps]
+    base = fit.found.base.face
+    moves = [sample_offsets(maps, base).displacement[:1] for maps in fit.maps]
+    largest = [float(move.norm(dim=-1).max()) for move in moves]
+    before, triangles = base.vertices[:1], base.model.faces
+    flipped = [float(flipped_share(before, before + move, triangles)[0]) for move in moves]
     figure, axes = charts(12, 3.3, 3)
     for axis, values, colour, title, unit in (
         (axes[0], fit.terms["pixel"], BLUE, "What the photo terms see: better and better", "Eq. 4"),
