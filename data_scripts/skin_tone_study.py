@@ -58,12 +58,11 @@ def main(
 
 def study(runs: Path) -> dict:
     """The file's content. Raises StudyError."""
-    from facerecon_lib.course.nb09_comparison.tone_study import ALBEDOS, FORMAT, LIGHTS
+    from facerecon_lib.course.nb09_comparison.tone_study import FORMAT, RUNS
 
-    names = [f"{albedo}-{light}" for albedo in ALBEDOS for light in LIGHTS]
-    folders = {n: runs / n for n in names if (runs / n / "eval.json").is_file()}
+    folders = {n: runs / n for n in RUNS if (runs / n / "eval.json").is_file()}
     if not folders:
-        raise StudyError(f"{runs}: holds none of {', '.join(names)} with an eval.json in it")
+        raise StudyError(f"{runs}: holds none of {', '.join(RUNS)} with an eval.json in it")
     content: dict = {"format": FORMAT, "runs": {}}
     for name, folder in folders.items():
         trained, facts = _trained(folder / "offset_unet.safetensors", name)

@@ -22,7 +22,7 @@ from ...rendering.synthesis import Face, pose_and_light
 from ..drawing import style
 from ..drawing.palettes import fewer_colours, in_palette
 from ..drawing.style import GREY, RED, add_legend, charts, curves, fill, panels
-from .tone_study import BASES, ToneStudy, places_by_tone, run_line, run_words, tone_ticks
+from .tone_study import RUNS, ToneStudy, places_by_tone, run_line, run_words, tone_ticks
 
 SIZE = 150  # px of a face in a row
 TEXTURE_GAIN = 2.0  # of maps as pictures: grey is nothing
@@ -44,8 +44,7 @@ class Person:
 
 def one_of(face: Face, i: int) -> Face:
     """One face of a batch of them."""
-    names = ("vertices", "normals", "v_camera", "albedo", "colours", "rotation")
-    return replace(face, **{name: getattr(face, name)[[i]] for name in names})
+    return replace(face, **{k: v[[i]] for k, v in vars(face).items() if isinstance(v, Tensor)})
 
 
 def people(
@@ -54,13 +53,12 @@ def people(
     """Some faces of a batch, named after their tone where they have no name."""
     persons = []
     for i in which:
-        photo, mask, base = batch.image[[i]], augmented.base.mask[[i]], augmented.base.face
-        base, detailed = one_of(base, i), one_of(augmented.face, i)
+        one, mask = batch[i : i + 1], augmented.base.mask[[i]]
+        base, detailed = one_of(augmented.base.face, i), one_of(augmented.face, i)
         maps = OffsetMaps(*(m[[i]] for m in augmented.maps))
-        skin = batch.true_albedo
-        true = None if skin is None else replace(base, albedo=skin[[i]])
-        title = name or f"tone {int(batch.tone[i])}"
-        persons.append(Person(title, photo, base, detailed, maps, mask, true))
+        true = None if one.true_albedo is None else replace(base, albedo=one.true_albedo)
+        title = name or f"tone {int(one.tone)}"
+        persons.append(Person(title, one.image, base, detailed, maps, mask, true))
     return persons
 
 
@@ -138,7 +136,7 @@ def gains_figure(gains: Mapping[str, Float[Tensor, " group"]], title: str) -> Fi
     its own figures."""
     figure, axis = charts(7.4, 3.4)
     for name, values in gains.items():
-        stored = name.partition("-")[0] in BASES
+        stored = name in RUNS
         line = run_line(name) if stored else dict(color=RED, linewidth=2, marker="o", markersize=5)
         axis.plot(100 * values, label=run_words(name) if stored else name, **line)
     axis.axhline(0, color="0.6", linewidth=1)
@@ -160,8 +158,7 @@ def blame_figure(
     true = show_face(replace(faces[0], albedo=truth), "unlit", SIZE)
     fill(axes[:, 0], [to_uint8(photo[0]), true], ["\nthe photo", "its true skin"])
     for column, name, face in zip(axes.T[1:], bases, faces, strict=True):
-        albedo, _, light = name.partition("-")
-        words = f"{BASES[albedo].replace('basis of ', '')}\nlight {light}"
+        words = run_words(name, "\nlight ").removeprefix("basis of ")
         fill(column, [on_photo(photo, face, SIZE), show_face(face, "unlit", SIZE)], [words])
     return in_palette(figure, 80, 112)
 
@@ -172,7 +169,7 @@ def agreement_figure(
     """The base's error computed in the notebook, against the stored number of the same face."""
     figure, axis = charts(4.6, 4.2)
     for run in study.runs:
-        stored = study.values(*run.split("-"), "base", "ita_bias")[list(numbers)]
+        stored = study.values(run, "base", "ita_bias")[list(numbers)]
         form = dict(color=run_line(run)["color"], marker="^" if "monk" in run else "o", s=30)
         axis.scatter(stored, live[run], label=run_words(run), zorder=3, **form)
     axis.axline((0, 0), slope=1, color="0.7", linewidth=1)

@@ -29,7 +29,9 @@ from ...files.weights import shipped_file
 from ..drawing.style import GREY, RED, add_legend, charts, curves, legend_below, number_grid
 
 FORMAT = "facerecon-tone-study-1"
-ALBEDOS, LIGHTS = ("monk", "light"), ("free", "grey", "known")
+BASES = {"monk": "basis of all tones", "light": "basis of tones 1 to 4"}
+LIGHTS = ("free", "grey", "known")
+RUNS = tuple(f"{albedo}-{light}" for albedo, light in product(BASES, LIGHTS))
 METHODS = {"base": "encoder", "augmented": "augmented"}  # ours: what an evaluation calls it
 MEASURES = {
     "photometric": "colour error on the photo, of 1",
@@ -39,7 +41,6 @@ MEASURES = {
 }
 OFFSETS = ("displacement_mm", "texture", "texture_even", *(f"in {area}" for area in AREAS))
 GROUPS = ("1-2", "3-4", "5-6", "7-8", "9-10")
-BASES = {"monk": "basis of all tones", "light": "basis of tones 1 to 4"}
 
 
 class StudyFileError(FacereconError):
@@ -75,16 +76,11 @@ class ToneStudy:
     def groups(self) -> Int[Tensor, " face"]:
         return tone_groups(self.tones)
 
-    def has(self, albedo: str, light: str) -> bool:
-        """Whether a U-Net was trained so."""
-        return f"{albedo}-{light}" in self.runs
-
-    def values(self, albedo: str, light: str, method: str, measure: str) -> Float[Tensor, " face"]:
+    def values(self, run: str, method: str, measure: str) -> Float[Tensor, " face"]:
         """method: "base", "augmented", or "offsets". Raises StudyFileError for an unknown run."""
-        name = f"{albedo}-{light}"
-        if name not in self.runs:
-            raise StudyFileError(f"no run {name} in the study; there are {', '.join(self.runs)}")
-        numbers = self.runs[name][method][measure]
+        if run not in self.runs:
+            raise StudyFileError(f"no run {run} in the study; there are {', '.join(self.runs)}")
+        numbers = self.runs[run][method][measure]
         return torch.tensor([torch.nan if v is None else v for v in numbers])
 
 
@@ -104,7 +100,7 @@ def load_study(path: Path | None = None) -> ToneStudy:
     try:
         study = ToneStudy(**data | dict(tones=torch.tensor(data["tones"])))
         for run, column in product(study.runs, columns):
-            count = len(study.values(*run.split("-"), *column))
+            count = len(study.values(run, *column))
             if count != len(study.tones):
                 raise ValueError(f"{count} numbers for {len(study.tones)} faces")
     except (KeyError, TypeError, ValueError) as problem:
@@ -134,12 +130,11 @@ def tone_table(
     )
 
 
-def each_run(study: ToneStudy, method: str, measure: str, factor: float = 1.0) -> dict[str, Tensor]:
-    """What a table takes, of every run that is there."""
+def offsets_of_runs(study: ToneStudy, measure: str, factor: float = 1.0) -> dict[str, Tensor]:
+    """What a table takes, one of OFFSETS of every run that is there."""
     return {
-        f"{BASES[albedo]}, light {light}": factor * study.values(albedo, light, method, measure)
-        for albedo, light in product(ALBEDOS, LIGHTS)
-        if study.has(albedo, light)
+        run_words(run, ", light "): factor * study.values(run, "offsets", measure)
+        for run in study.runs
     }
 
 
@@ -149,15 +144,15 @@ def tone_ticks(axis: Axes) -> None:
     axis.set(xlim=(-0.5, len(GROUPS) - 0.5), ylim=axis.get_ylim())
     for i, tone in enumerate(MONK_TONES):
         corner = (i // 2 + 0.2 + 0.3 * (i % 2)) / len(GROUPS), -0.035
-        form = dict(facecolor=tone, edgecolor="0.5", linewidth=0.4, clip_on=False)
-        form["transform"] = axis.transAxes
-        axis.add_artist(Rectangle(corner, 0.3 / len(GROUPS), 0.03, **form))
+        form = dict(facecolor=tone, edgecolor="0.5", linewidth=0.4, transform=axis.transAxes)
+        axis.add_artist(Rectangle(corner, 0.3 / len(GROUPS), 0.03, clip_on=False, **form))
     axis.tick_params(axis="x", length=0, pad=8)
 
 
-def run_words(run: str) -> str:
+def run_words(run: str, between: str = ", ") -> str:
+    """Its basis and its light."""
     albedo, light = run.split("-")
-    return f"{BASES[albedo]}, {light}"
+    return BASES[albedo] + between + light
 
 
 def run_line(run: str) -> dict:
@@ -171,8 +166,8 @@ def run_line(run: str) -> dict:
 def _run_lines(axis: Axes, study: ToneStudy, measure: str, method: str, less: str = "") -> None:
     """Medians by tone, a line per run; `less` the same measure of another method."""
     for run in study.runs:
-        values = study.values(*run.split("-"), method, measure)
-        values = values - study.values(*run.split("-"), less, measure) if less else values
+        values = study.values(run, method, measure)
+        values = values - study.values(run, less, measure) if less else values
         axis.plot(medians(values, study.groups), label=run_words(run), **run_line(run))
 
 
@@ -196,20 +191,19 @@ def conditions_figure(
     """
     figure, axes = charts(10.6, 5.9, 3, 2, title, sharey=True)
     tops = [values.abs().max() for values in (live or {}).values()]
-    for (albedo, light), axis in zip(product(ALBEDOS, LIGHTS), axes.flat, strict=True):
+    for run, axis in zip(RUNS, axes.flat, strict=True):
         if live:
             form = dict(s=16, color="0.6", label="base, computed here", zorder=2)
-            values = live[f"{albedo}-{light}"].abs()
-            axis.scatter(places_by_tone(live_tones, 0.12), values, **form)
-        if study.has(albedo, light):
-            tops.append(_stored_medians(axis, study, albedo, light, measure))
+            axis.scatter(places_by_tone(live_tones, 0.12), live[run].abs(), **form)
+        if run in study.runs:
+            tops.append(_stored_medians(axis, study, run, measure))
         else:
             words = dict(transform=axis.transAxes, ha="center", fontsize=9, color="0.4")
             axis.text(0.5, 0.9, "no U-Net trained yet", **words)
-        if axis in axes[0]:
-            axis.set_title(f"light: {light}", fontsize=11)
-        if axis in axes[:, 0]:
-            axis.set_ylabel(BASES[albedo], fontsize=10)
+    for axis, light in zip(axes[0], LIGHTS, strict=True):
+        axis.set_title(f"light: {light}", fontsize=11)
+    for axis, basis in zip(axes[:, 0], BASES.values(), strict=True):
+        axis.set_ylabel(basis, fontsize=10)
     for axis in axes.flat:
         axis.set_ylim(0, 1.06 * float(max(tops)))
         tone_ticks(axis)
@@ -218,12 +212,12 @@ def conditions_figure(
     return figure
 
 
-def _stored_medians(axis: Axes, study: ToneStudy, albedo: str, light: str, measure: str) -> float:
+def _stored_medians(axis: Axes, study: ToneStudy, run: str, measure: str) -> float:
     """Medians of both methods and how far they are sure; returns the base's highest bound."""
     forms = {"base": (GREY, "0.25", -0.08), "augmented": (RED, RED, 0.08)}
     tops = []
     for method, (pale, colour, shift) in forms.items():
-        values = study.values(albedo, light, method, measure).abs()
+        values = study.values(run, method, measure).abs()
         bounds, x = np.array(spread(values, study.groups)).T, np.arange(len(GROUPS)) + shift
         axis.vlines(x, *bounds, color=pale, linewidth=5, alpha=0.35)
         line = {f"{method}, median of the study": medians(values, study.groups)}
@@ -238,7 +232,7 @@ def size_figure(study: ToneStudy) -> Figure:
     figure, (left, right) = charts(10.2, 3.5, 2, title=title)
     _run_lines(left, study, "displacement_mm", "offsets")
     _run_lines(right, study, "vertex_mm", "augmented", less="base")
-    error = study.values(*next(iter(study.runs)).split("-"), "base", "vertex_mm")
+    error = study.values(next(iter(study.runs)), "base", "vertex_mm")
     left.plot(medians(error, study.groups), "k:", label="shape error of the base", linewidth=2)
     left.set(ylim=(0, None), title="root mean square displacement, mm")
     add_legend(left, fontsize=8, handlelength=3, loc="center left", bbox_to_anchor=(0, 0.62))
@@ -259,14 +253,13 @@ def areas_figure(study: ToneStudy) -> Figure:
     for axis in axes.flat[len(study.runs) :]:
         axis.axis("off")
     for axis, run in zip(axes.flat, study.runs, strict=False):
-        albedo, light = run.split("-")
-        shares = [study.values(albedo, light, "offsets", f"in {area}") for area in AREAS]
+        shares = [study.values(run, "offsets", f"in {area}") for area in AREAS]
         shares = np.array([medians(share, study.groups) for share in shares])
         rows = shares / [[study.area_shares[area]] for area in AREAS]
         number_grid(axis, np.log2(rows), [[f"{v:.1f}" for v in row] for row in rows], 2.2)
         axis.set_xticks(range(len(GROUPS)), GROUPS, fontsize=8)
         axis.set_yticks(range(len(AREAS)), AREAS if axis in axes[:, 0] else [""] * len(AREAS))
-        axis.set_title(f"{BASES[albedo]}\nlight {light}", fontsize=9)
+        axis.set_title(run_words(run, "\nlight "), fontsize=9)
         axis.set_xlabel("tones", fontsize=9)
     return figure
 
