@@ -6,6 +6,7 @@ Notebook 10, sections 2.1 and 2.2.
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -18,8 +19,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ...augmented.branch import AugmentedFaces, BaseFaces
-from ...face.batch import FaceBatch
-from ...face.camera import CROP_SIZE, ndc_to_pixels, pose, project_ndc
+from ...face.camera import CROP_SIZE, ndc_to_pixels, project_ndc
 from ...face.coefficients import FaceCoefficients
 from ...face.landmarks68 import EYES, LEFT_EYE, RIGHT_EYE
 from ...face.lighting import ambient_lighting, light_level
@@ -80,14 +80,8 @@ def _colours_off(mine: ChosenPhoto, face: Face) -> str:
 
 def warnings_of(mine: ChosenPhoto, coefficients: FaceCoefficients, model: MorphableModel) -> str:
     """Why the result is not to be trusted, in a line; or that nothing speaks against it."""
-    reasons = _verdict(mine, coefficients, model).reasons[0]
+    reasons = judge(model, mine.batch, coefficients).reasons[0]
     return "; ".join(reasons) or "nothing speaks against it"
-
-
-def _verdict(mine: ChosenPhoto, c: FaceCoefficients, model: MorphableModel) -> FitResult:
-    crop = mine.crop
-    batch = FaceBatch(crop.image, crop.valid, crop.landmarks, mine.detection.kind, [""])
-    return judge(model, batch, c)
 
 
 def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
@@ -111,7 +105,7 @@ def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
 
 def result_of(mine: ChosenPhoto, augmented: AugmentedFaces) -> dict:
     """What result.json would hold, through text and back, as another program would read it."""
-    fit = _verdict(mine, augmented.base.coefficients, augmented.face.model)
+    fit = judge(augmented.face.model, mine.batch, augmented.base.coefficients)
     parts = mine.photo, mine.detection, mine.crop, fit, augmented.face
     fitted = FittedPhoto(*parts, method="encoder", seconds={}, detail=augmented)
     return json.loads(json.dumps(result_dict(fitted)))
@@ -140,23 +134,19 @@ def glasses_figure(
 ) -> Figure:
     """The lines on the photo, whole and close, without what the head hides; and on it turned."""
     figure, axes = charts(10.5, 4.1, 3)
-    face, c = augmented.face, augmented.base.coefficients
+    face = augmented.face
     for axis, width in zip(axes[:2], (1.2, 3.0), strict=True):
         axis.imshow(mine.photo.pixels)
         axis.autoscale(False)
         for line, points in zip(lines, pixels, strict=True):
-            _draw(axis, points, _projected(line, face, c)[1], width)
+            _draw(axis, points, _projected(line, face)[1], width)
     (x, y), side = _crop_square(mine)
     axes[1].set(xlim=(x, x + side), ylim=(y + side, y))
 
-    turned, c = turned_mesh(face.model, face.vertices[:1], face.albedo[:1], -38.0), c.clone()
-    c.rotation, c.scale = turned.rotation, torch.ones_like(c.scale)
-    # the translation of that view, from any vertex
-    posed = pose(face.vertices[:1, :1], c.rotation, c.scale, torch.zeros_like(c.translation))
-    c.translation = (turned.v_camera[:, :1] - posed)[:, 0]
+    turned = turned_mesh(face.model, face.vertices[:1], face.albedo[:1], -38.0)
     picture(axes[2], show_face(turned, "studio", LARGE))
     for line in lines:
-        _draw(axes[2], *_projected(line, turned, c), 3.0)
+        _draw(axes[2], *_projected(line, turned), 3.0)
     titles = ("on the photo", "closer", "the same lines, the head turned")
     for axis, title in zip(axes, titles, strict=True):
         axis.axis("off")
@@ -170,10 +160,12 @@ def _draw(axis: Axes, points: Tensor, hidden: Bool[Tensor, " point"], width: flo
 
 
 def _projected(
-    line: Float[Tensor, "point 3"], face: Face, c: FaceCoefficients
+    line: Float[Tensor, "point 3"], face: Face
 ) -> tuple[Float[Tensor, "point 2"], Bool[Tensor, " point"]]:
-    """Where points of the model frame appear in the crop in the pose of c; which the face hides."""
-    posed = pose(line[None], c.rotation, c.scale, c.translation)
+    """Where points of the model frame appear in the face's crop, and which of them it hides."""
+    # a pose is an affine map: the face's own vertices tell which
+    vertices, line = (F.pad(points, (0, 1), value=1.0) for points in (face.vertices[0], line))
+    posed = (line @ torch.linalg.lstsq(vertices, face.v_camera[0]).solution)[None]
     points = ndc_to_pixels(project_ndc(posed, face.fov_deg), CROP_SIZE)[0]
     surface, mask = face.render(attributes=face.v_camera[..., 2:], near=None)
     x, y = points.long().clamp(0, CROP_SIZE - 1).T
@@ -196,20 +188,12 @@ def lamp(
     return light * (light_level(like) / light_level(light)) * torch.tensor(colour)
 
 
-def relit_figure(pictures: Mapping[str, Float[Tensor, "1 3 height width"]]) -> Figure:
-    """Pictures of one face under several lights."""
-    return gallery([to_uint8(p[0]) for p in pictures.values()], list(pictures), size=3.0)
-
-
-def moved(
-    augmented: AugmentedFaces, expression=None, albedo=None, yaw_deg: float = 0.0, vertices=None
-) -> Face:
+def moved(augmented: AugmentedFaces, expression=None, albedo=None, yaw_deg: float = 0.0) -> Face:
     """The detailed face with other coefficients of expression (1, Ke) or albedo (1, Ka) under the
-    same two offsets, or with other vertices (1, V, 3)."""
+    same two offsets."""
     model, c, offsets = augmented.face.model, augmented.base.coefficients, augmented.offsets
-    if vertices is None:
-        expression = c.expression if expression is None else expression
-        vertices = model.shape(c.identity, expression) + offsets.displacement
+    expression = c.expression if expression is None else expression
+    vertices = model.shape(c.identity, expression) + offsets.displacement
     skin = model.albedo(c.albedo if albedo is None else albedo) + offsets.texture
     return turned_mesh(model, vertices, skin, yaw_deg)
 
@@ -231,15 +215,15 @@ def caricature_figure(augmented: AugmentedFaces, shapes: Mapping[float, Tensor])
     words = {0.0: ": nobody", 1.0: ": as it is", -1.0: ": the opposite"}
     names = [f"k = {factor:g}{words.get(factor, '')}" for factor in shapes]
     views = product((0.0, -40.0), shapes.values())
-    faces = [moved(augmented, yaw_deg=yaw, vertices=vertices) for yaw, vertices in views]
+    model, skin = augmented.face.model, augmented.face.albedo
+    faces = [turned_mesh(model, vertices, skin, yaw) for yaw, vertices in views]
     images = [show_face(face, "studio", 360) for face in faces]
     return gallery(images, names, columns=len(shapes), size=2.1)
 
 
 def size_figure(mine: ChosenPhoto, model: MorphableModel, c: FaceCoefficients) -> Figure:
     """The same face, and one a fifth larger and further away: one picture."""
-    larger = c.clone()
-    larger.scale, larger.translation = 1.2 * c.scale, 1.2 * c.translation
+    larger = replace(c, scale=1.2 * c.scale, translation=1.2 * c.translation)
     images, titles = [], []
     for coefficients in (c, larger):
         face, away = synthesise(model, coefficients), float(coefficients.translation[0, 2])

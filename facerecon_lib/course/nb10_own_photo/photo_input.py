@@ -17,6 +17,7 @@ import sys
 import uuid
 from pathlib import Path
 
+from ...face.batch import FaceBatch
 from ...files.errors import one_line
 from ...photos.crop import Crop, align
 from ...photos.detection import Detection, detect, sample_detection, sample_photo
@@ -98,6 +99,12 @@ class ChosenPhoto:
         crop = align(photo.pixels, detection.landmarks)
         self.photo, self.detection, self.crop, self.message = photo, detection, crop, message
         self._say()
+
+    @property
+    def batch(self) -> FaceBatch:
+        """The crop as networks and fits take it."""
+        crop, kind = self.crop, self.detection.kind
+        return FaceBatch(crop.image, crop.valid, crop.landmarks, kind, [self.photo.name])
 
     def take(self, source: str | Path | bytes, name: str | None = None) -> bool:
         """Look for a face in a file, or in the bytes of one; True where the photo is now this one.
