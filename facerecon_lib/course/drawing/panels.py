@@ -26,7 +26,7 @@ from ...face.morphable_model import MorphableModel
 from ...pictures.faces import CLAY, Picture, in_studio, on_photo, paint, paint_mesh, show_face
 from ...pictures.faces import turned as turned_face
 from ...rendering.synthesis import synthesise
-from .style import colour_bar, heat
+from .style import colour_bar, heat, row_name
 
 Vertices = Float[Tensor, "vertex 3"]
 WIDTH = 0.8  # of an upright picture, as a share of its height
@@ -108,41 +108,34 @@ def upright_rows(
     rows. below: lines under pictures, by (row, column). bar: of viridis from 0: its top, its label
     and its row."""
     # placed by hand, since a layout engine takes longer than the renderer
-    shape = next(p.shape for row in rows for p in row if p is not None)
-    tall, across = size * shape[0] / shape[1], max(map(len, rows)) * (size + GAP)
+    shape, count = next(p.shape for row in rows for p in row if p is not None), max(map(len, rows))
+    tall, across = size * shape[0] / shape[1], count * (size + GAP)
     left, right = 0.3 * bool(names), 0.85 * (bar is not None)
     top = HEAD + LINE * (1 + max((c.count("\n") for c in columns), default=-1))
-    step = tall + GAP + 0.22 * bool(below)
-    wide, high = left + across + right, top + len(rows) * step
+    under = GAP + 0.22 * bool(below)
+    wide, high = left + across + right, top + len(rows) * (tall + under)
     figure = Figure((wide, high), facecolor="white", layout="none")
     middle = (left + across / 2) / wide
     figure.text(middle, 1 - 0.08 / high, title, fontsize=12, ha="center", va="top")
 
-    def place(x: float, i: int, width: float):
-        y = high - top - i * step - tall
-        return figure.add_axes((x / wide, y / high, width / wide, tall / high))
-
-    for i, row in enumerate(rows):
-        for j, image in enumerate(row):
-            axis = place(left + j * (size + GAP), i, size)
-            axis.axis("off")
-            if image is not None:
-                axis.imshow(image, aspect="auto")
-            axis.text(
-                0.5,
-                -0.02,
-                (below or {}).get((i, j), ""),
-                ha="center",
-                va="top",
-                transform=axis.transAxes,
-            )
-    for axis, name in zip(figure.axes, columns, strict=False):
+    grid = dict(left=left / wide, right=1 - (right + GAP) / wide, wspace=GAP / size)
+    grid |= dict(bottom=under / high, top=1 - top / high, hspace=under / tall)
+    axes = figure.subplots(len(rows), count, squeeze=False, gridspec_kw=grid)
+    words = dict(ha="center", va="top")
+    for (i, j), axis in np.ndenumerate(axes):
+        axis.axis("off")
+        axis.text(0.5, -0.02, (below or {}).get((i, j), ""), transform=axis.transAxes, **words)
+        if j < len(rows[i]) and rows[i][j] is not None:
+            axis.imshow(rows[i][j], aspect="auto")
+    for axis, name in zip(axes[0], columns, strict=False):
         axis.set_title(name, fontsize=10, pad=4)
-    for i, name in enumerate(names):
-        y = high - top - i * step - tall / 2
-        figure.text(0.12 / wide, y / high, name, rotation=90, va="center", ha="center")
+    for axis, name in zip(axes[:, 0], names, strict=False):
+        row_name(axis, name, (0.12 - left) / size, ha="center")
     if bar is not None:
-        colour_bar(figure, bar[0], bar[1], cax=place(wide - right + 0.08, bar[2], 0.12))
+        most, label, row = bar
+        _, low, _, height = axes[row, 0].get_position().bounds
+        place = 1 - (right - 0.08) / wide, low, 0.12 / wide, height
+        colour_bar(figure, most, label, cax=figure.add_axes(place))
     return figure
 
 
