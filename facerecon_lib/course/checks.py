@@ -45,7 +45,6 @@ import traceback
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 from torch import Tensor
@@ -143,15 +142,7 @@ class Attempt:
         self.calls.append((ask, answer))
         return answer
 
-    def case(
-        self,
-        what: str,
-        inputs: tuple,
-        hint: str | None = None,
-        *,
-        expected: object = None,
-        **options,
-    ) -> None:
+    def case(self, what: str, inputs: tuple, hint=None, *, expected=None, **options) -> None:
         """Raise `Wrong` unless the answer to inputs is the library's, or `expected`.
 
         what: the call in words. hint: a sentence to add when values differ. options: of `close`,
@@ -277,16 +268,11 @@ def exercise_check(
     return register
 
 
-@cache
-def _load_all() -> None:
+def exercises() -> dict[str, ExerciseCheck]:
+    """All exercises by name, in the order of the course."""
     for module in pkgutil.iter_modules(course.__path__):
         if module.name.startswith("nb"):
             importlib.import_module(f"{course.__name__}.{module.name}.checks")
-
-
-def exercises() -> dict[str, ExerciseCheck]:
-    """All exercises by name, in the order of the course."""
-    _load_all()
     return dict(sorted(_REGISTERED.items(), key=lambda item: item[1].notebook))
 
 

@@ -65,7 +65,7 @@ def explore(
         try:
             image.value, trouble.value = current(), ""
         except Exception as error:  # a traceback would go to a log that no one sees
-            trouble.value = f"<code>{type(error).__name__}: {error}</code>"
+            trouble.value = f"<code>{type(error).__name__}: {html.escape(str(error))}</code>"
 
     for control in moving.values():
         control.observe(redraw, names="value")

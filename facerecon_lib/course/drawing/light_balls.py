@@ -99,13 +99,12 @@ def with_ball(image: Picture, light: Tensor | Callable, share: float = 0.24) -> 
 
 def beside(*pictures: Picture) -> Picture:
     """Pictures side by side on paper, centred in height."""
-    height, width = max(map(len, pictures)), sum(p.shape[1] + 16 for p in pictures)
-    sheet, left = np.full((height, width, 3), round(255 * PAPER), np.uint8), 0
+    height, columns = max(map(len, pictures)), []
     for p in pictures:
         top = (height - len(p)) // 2
-        sheet[top : top + len(p), left : left + p.shape[1]] = p
-        left += p.shape[1] + 16
-    return sheet
+        margins = (top, height - len(p) - top), (0, 16), (0, 0)
+        columns.append(np.pad(p, margins, constant_values=round(255 * PAPER)))
+    return np.concatenate(columns, 1)
 
 
 def paint_flat(face: Face, colours: Float[Tensor, "1 face 3"], size: int) -> Picture:

@@ -134,11 +134,9 @@ def curves(
         add_legend(axis, **({} if legend is True else legend))
 
 
-def bars(
-    axis: Axes, values: Mapping[str, float], form: str, colours=(RED, BLUE), height=0.8, **settings
-) -> None:
+def bars(axis: Axes, values: Mapping[str, float], form: str, height=0.8, **settings) -> None:
     """Horizontal bars from top to bottom, their numbers behind them."""
-    rows = axis.barh(list(values), list(values.values()), height, color=colours)
+    rows = axis.barh(list(values), list(values.values()), height, color=(RED, BLUE))
     axis.bar_label(rows, map(form.format, values.values()), padding=4)
     axis.invert_yaxis()
     axis.set(**settings)
