@@ -138,7 +138,7 @@ def bars(axis: Axes, values: Mapping[str, float], form: str, height=0.8, **setti
     """Horizontal bars from top to bottom, their numbers behind them."""
     rows = axis.barh(list(values), list(values.values()), height, color=(RED, BLUE))
     axis.bar_label(rows, map(form.format, values.values()), padding=4)
-    axis.invert_yaxis()
+    axis.yaxis.set_inverted(True)
     axis.set(**settings)
 
 

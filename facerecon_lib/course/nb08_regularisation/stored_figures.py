@@ -87,25 +87,20 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
 def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
     """Image and mesh symmetry on a turned face, weight by weight."""
     face, ways = 2, {"flip the map": "image", "compare mirror vertices": ""}
-    places = {name: sweep.multiples("balanced", "Eq. 9", way) for name, way in ways.items()}
-    common = [m for m in places["flip the map"] if m in places["compare mirror vertices"]][-4:]
-
-    def runs(name: str, multiples: list[float]) -> list[int]:
-        return [sweep.find("balanced", "term", "Eq. 9", m, ways[name]) for m in multiples]
-
+    fits = {name: sweep.at_weights("balanced", "Eq. 9", way) for name, way in ways.items()}
+    heavy = list(fits["flip the map"])[-4:]
     title = "Heavy symmetry on a face turned aside: flipping the map costs more of the likeness"
     figure = page(12.5, 5.2, title)
     left, right = figure.subfigures(1, 2, width_ratios=[2.2, 1])
-    names = [f"rendering\nweight × {common[-2]:g}"]
-    names += [f"texture map\nweight × {m:g}" for m in common]
-    for row, name in zip(left.subplots(2, 1 + len(common)), ways, strict=True):
-        several = runs(name, common)
-        images = [sweep.panel(several[-2], face, "rendering")]
-        fill(row, images + [sweep.panel(run, face, "texture") for run in several], names, name)
+    names = [f"rendering\nweight × {heavy[-2]:g}"]
+    names += [f"texture map\nweight × {m:g}" for m in heavy]
+    for row, (name, runs) in zip(left.subplots(2, len(names)), fits.items(), strict=True):
+        images = [sweep.panel(runs[m], face, "texture") for m in heavy]
+        fill(row, [sweep.panel(runs[heavy[-2]], face, "rendering"), *images], names, name)
     for axis, at in zip(right.subplots(2, 1), (face, 1), strict=True):
-        for (name, multiples), colour in zip(places.items(), (RED, BLUE), strict=True):
-            values = [sweep.number(run, "photometric", at) for run in runs(name, multiples)]
-            axis.semilogx(multiples, values, "o-", color=colour, label=name, markersize=4)
+        for (name, runs), colour in zip(fits.items(), (RED, BLUE), strict=True):
+            values = [sweep.number(run, "photometric", at) for run in runs.values()]
+            axis.semilogx(list(runs), values, "o-", color=colour, label=name, markersize=4)
         axis.axhline(sweep.number(None, "photometric", at), color=GREY, ls=":", label="base")
         axis.set(title=f"photometric error, {sweep.faces[at]}", ylim=(0, None))
     axis.set_xlabel("weight of Eq. 9, times ours")
@@ -115,26 +110,16 @@ def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
 
 def pulls(sweep: OffsetSweep) -> Figure:
     """How hard each term pulls at the maps, where the photo terms alone have led."""
-    title = (
-        "How hard each term pulls at the maps of the runaway faces, as a share of the pixel term"
-    )
+    title = "Each term's pull at the maps of the runaway faces, as a share of the pixel term's"
     figure, axes = charts(11.5, 4.2, 2, title=title, sharey=True)
-    pixel = sweep.term_names.index("pixel")
+    names = [TERMS[name] for name in sweep.term_names]
     for axis, (way, words) in zip(axes, WAYS.items(), strict=True):
         lengths = sweep.gradients[sweep.find(way, "alone")]
-        shares = (lengths / lengths[pixel]).tolist()
+        shares = (lengths / lengths[sweep.term_names.index("pixel")]).tolist()
         colours = [GREY] * 2 + [WAY_COLOURS[way]] * 6  # of the photo, and of Eq. 12's other terms
-        rows = axis.barh(range(len(shares)), shares, color=colours)
-        axis.bar_label(rows, map(_share, shares), padding=3, fontsize=9)
-        axis.set(xscale="log", xlim=(1e-8, 200), title=words)
-        axis.set_yticks(range(len(shares)), [TERMS[n] for n in sweep.term_names])
-    axes[0].invert_yaxis()
+        labels = dict(xscale="log", xlim=(1e-8, 200), title=words)
+        style.bars(axis, dict(zip(names, shares, strict=True)), "{:.2g}", colours, **labels)
     return figure
-
-
-def _share(share: float) -> str:
-    small = f"{share:.0e}".replace("e-0", "e-")
-    return "1" if share == 1 else small if share < 0.01 else f"{share:.2f}"
 
 
 def ablation_faces(sweep: OffsetSweep) -> Image.Image:
@@ -157,9 +142,8 @@ def _left_out(sweep: OffsetSweep, way: str) -> list[int]:
 def luck(sweep: OffsetSweep) -> Figure:
     """Fits that differ in next to nothing, as dots: how far results scatter by themselves."""
 
-    weak = [("report", e, m) for e in EQUATIONS[2:] for m in sweep.multiples("report", e)]
-    faint = [("balanced", e, sweep.multiples("balanced", e)[0]) for e in EQUATIONS]
-    weak, faint = ([sweep.find(w, "term", e, m) for w, e, m in runs] for runs in (weak, faint))
+    weak = [run for e in EQUATIONS[2:] for run in sweep.at_weights("report", e).values()]
+    faint = [next(iter(sweep.at_weights("balanced", e).values())) for e in EQUATIONS]
     groups = {
         "report: photo terms, and\none term of next to no pull": weak,
         "report: all four,\nor one left out": _left_out(sweep, "report"),

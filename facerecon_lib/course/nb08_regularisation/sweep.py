@@ -1,7 +1,7 @@
 """Fits that are stored: the weights of Eq. 12 turned up and down.
 
 sweep = load_sweep()
-run = sweep.find("report", "alone")
+run = sweep.find("report", "alone")          # or sweep.at_weights("report", "Eq. 8")[100.0]
 sweep.number(run, "flipped_percent", face=0), sweep.panel(run, face=0, name="shape")
 
 Notebook 08, Eq. 8 to 12.
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from matplotlib.axes import Axes
 from PIL import Image
 from torch import Tensor
 
@@ -81,20 +82,19 @@ class OffsetSweep:
     pictures: dict[str, Tensor] = field(repr=False)
     opened: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
-    def find(self, way: str, kind: str, equation="", multiple=1.0, symmetry="") -> int:
-        """The run's number. Raises SweepError where there is none."""
-        for i in self._runs(way, kind, equation, symmetry):
-            if math.isclose(self.runs[i]["multiple"], multiple, rel_tol=1e-6):
-                return i
-        raise SweepError(f"no stored fit {way} {kind} {equation} {symmetry} x {multiple:g}")
+    def find(self, way: str, kind: str, equation: str = "") -> int:
+        """The first such run's number. Raises SweepError where there is none."""
+        runs = self._runs(way=way, kind=kind, equation=equation)
+        if not runs:
+            raise SweepError(f"no stored fit {way} {kind} {equation}")
+        return runs[0]
 
-    def multiples(self, way: str, equation: str, symmetry: str = "") -> list[float]:
-        """At which multiples of the way's weight an equation was tried alone."""
-        runs = self._runs(way, "term", equation, symmetry)
-        return sorted(self.runs[i]["multiple"] for i in runs)
+    def at_weights(self, way: str, equation: str, symmetry: str = "") -> dict[float, int]:
+        """The runs of an equation alone, by multiples of the way's weight, the smallest first."""
+        runs = self._runs(way=way, kind="term", equation=equation, symmetry=symmetry)
+        return dict(sorted((self.runs[i]["multiple"], i) for i in runs))
 
-    def _runs(self, way: str, kind: str, equation: str, symmetry: str) -> list[int]:
-        parts = dict(way=way, kind=kind, equation=equation, symmetry=symmetry)
+    def _runs(self, **parts: str) -> list[int]:
         return [i for i, run in enumerate(self.runs) if run.items() >= parts.items()]
 
     def number(self, run: int | None, name: str, face: int) -> float:
@@ -153,41 +153,35 @@ def weight_panels(
 
     @functools.cache
     def charts(way: str, face: int) -> Curves:
-        draw = functools.partial(_measured, sweep, way, equation, measures, face)
+        draw = functools.partial(plot, way, face)
         return Curves(draw, len(measures), (195 * len(measures), SLIDER_PANEL + CAPTION))
+
+    def plot(way: str, face: int, axes: Sequence[Axes]) -> None:
+        """Each measure over all weights of the equation, and without it."""
+        alone, runs = sweep.find(way, "alone"), sweep.at_weights(way, equation)
+        for axis, name in zip(axes, measures, strict=True):
+            axis.axhline(sweep.number(alone, name, face), color=RED, lw=1, label="without it")
+            base = sweep.number(None, name, face)
+            if not math.isnan(base):
+                axis.axhline(base, color=GREY, ls=":", label="base")
+            values = [sweep.number(run, name, face) for run in runs.values()]
+            axis.semilogx(list(runs), values, "o-", color=BLUE, markersize=4)
+            axis.set_ylim(0, None)
+            axis.set_xlabel("weight, times its unit", fontsize=8)
+            axis.tick_params(labelsize=7)
+            axis.set_title(MEASURES[name], fontsize=9)
+        add_legend(axes[0], fontsize=7)
 
     def draw(place: int, way: str, face: str) -> Picture:
         way, at = way.split()[0], sweep.faces.index(face)
-        multiples = sweep.multiples(way, equation)
-        multiple = multiples[min(place, len(multiples) - 1)]
-        run = sweep.find(way, "term", equation, multiple)
+        runs = list(sweep.at_weights(way, equation).items())
+        multiple, run = runs[min(place, len(runs) - 1)]
         captions = {**CAPTIONS, "rendering": f"rendering, weight {multiple:,g}"}
         panels = {}
         for name in names:
             panel = Image.fromarray(sweep.panel(run, at, name))
             large = panel.resize((SLIDER_PANEL, SLIDER_PANEL), Image.Resampling.BICUBIC)
             panels[captions[name]] = fewer_colours(np.asarray(large), 48)
-        marks = [math.log10(multiple)] * len(measures)
-        return panel_row(panels, charts(way, at).marked(marks))
+        return panel_row(panels, charts(way, at).marked([multiple] * len(measures)))
 
     return draw
-
-
-def _measured(sweep: OffsetSweep, way: str, equation: str, measures, face: int, axes) -> None:
-    """Each measure over all weights of an equation, and without it."""
-    alone, multiples = sweep.find(way, "alone"), sweep.multiples(way, equation)
-    runs = [sweep.find(way, "term", equation, m) for m in multiples]
-    x = [math.log10(m) for m in multiples]
-    powers = [f"{10**v:g}" if -3 < v < 3 else f"1e{v:.0f}" for v in x]
-    for axis, name in zip(axes, measures, strict=True):
-        axis.axhline(sweep.number(alone, name, face), color=RED, linewidth=1, label="without it")
-        base = sweep.number(None, name, face)
-        if not math.isnan(base):
-            axis.axhline(base, color=GREY, ls=":", label="base")
-        axis.plot(x, [sweep.number(r, name, face) for r in runs], "o-", color=BLUE, markersize=4)
-        axis.set_ylim(0, None)
-        axis.set_xlabel("weight, times its unit", fontsize=8)
-        axis.set_xticks(x, powers, fontsize=7)
-        axis.tick_params(axis="y", labelsize=7)
-        axis.set_title(MEASURES[name], fontsize=9)
-    add_legend(axes[0], fontsize=7)
