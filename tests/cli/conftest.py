@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from command_line import SAMPLE, facerecon
+from command_line import SAMPLE, works
 
 from facerecon_lib.fitting.fit import FitSettings
 from facerecon_lib.networks.encoder import OUTPUT_SCALES, Encoder, save_encoder
@@ -55,6 +55,5 @@ def checkpoint(tmp_path_factory, model):
 def encoded(checkpoint, tmp_path_factory):
     """The bundled photo, reconstructed feed-forward."""
     out = tmp_path_factory.mktemp("encoded")
-    done = facerecon("reconstruct", SAMPLE, "--out", out, "--checkpoint", checkpoint)
-    assert done.exit_code == 0, done.stderr
+    done = works("reconstruct", SAMPLE, "--out", out, "--checkpoint", checkpoint)
     return out / "astronaut", done

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from command_line import SAMPLE, facerecon, refused
+from command_line import SAMPLE, facerecon, refused, works
 
 from facerecon_lib.data.splits import part_of
 from facerecon_lib.networks.encoder import Encoder, save_encoder
@@ -21,8 +21,7 @@ def test_evaluate_prints_tables_and_writes_every_number_and_a_figure(tmp_path, c
     (photos / "notes.txt").write_text("no photo, and not meant to be one")
     options = ["--rendered", "3", "--scans", "1", "--photos", str(photos), "--recognition", "none"]
     options += ["--json", numbers, "--figure", figure]
-    done = facerecon("evaluate", checkpoint, *options)
-    assert done.exit_code == 0, done.stderr
+    done = works("evaluate", checkpoint, *options)
     for words in ("3 rendered faces, seed 1000, family held-out", "1 photos", "torn.jpg: left out"):
         assert words in done.stdout
     found = json.loads(numbers.read_text())
@@ -42,20 +41,19 @@ def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpo
     save_unet(unet, DoubleHeadUNet(8, 3), {"light": "grey", "albedo": "light"})
     options = ["--rendered", "2", "--scans", "0", "--recognition", "none", "--wrinkles"]
     options += ["--augmented", "--unet", unet, "--json", numbers, "--figure", figure]
-    done = facerecon("evaluate", checkpoint, *options)
-    assert done.exit_code == 0, done.stderr
+    done = works("evaluate", checkpoint, *options)
     assert "what the augmented branch adds" in done.stdout
     found = json.loads(numbers.read_text())["rendered"]
     assert (found["detail"], found["light"]) == ("u.safetensors", "grey")
     ours, base = (found["values"][m]["albedo_rgb"] for m in ("augmented", "encoder"))
     assert ours == pytest.approx(base)  # untrained, it adds nothing
     assert figure.is_file()
-    done = facerecon("evaluate", checkpoint, *options, "--illumination", "known")
+    works("evaluate", checkpoint, *options, "--illumination", "known")
     assert json.loads(numbers.read_text())["rendered"]["light"] == "known"
     done = facerecon("evaluate", checkpoint, *options, "--illumination", "photo")
     refused(done, "take free, grey or known")
     plain = [o for o in options if o not in ("--augmented", "--unet", unet, "--wrinkles")]
-    done = facerecon("evaluate", checkpoint, *plain)
+    works("evaluate", checkpoint, *plain)
     other = json.loads(numbers.read_text())["rendered"]
     assert (other["detail"], other["light"]) == (None, "encoder")
     assert other["values"]["mean face"]["normal_deg"] != found["values"]["mean face"]["normal_deg"]
@@ -68,8 +66,7 @@ def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path, mode
         settings = json.dumps({"recognition": teacher})
         save_encoder(path, Encoder(model.sizes, "mobilenet_v3_large"), {"settings": settings})
         options = ["--rendered", "1", "--scans", "0", "--recognition", "dlib"]
-        done = facerecon("evaluate", path, *options)
-        assert done.exit_code == 0, done.stderr
+        done = works("evaluate", path, *options)
         assert ("expect it to flatter" in done.stdout) == flatters
 
 
@@ -85,8 +82,7 @@ def test_evaluate_takes_the_test_part_of_shards_and_no_other(tmp_path, checkpoin
     numbers = tmp_path / "found.json"
     options = ["--data", str(tmp_path / "shards"), "--recognition", "none", "--json", numbers]
     for split in ("random", "person"):
-        done = facerecon("evaluate", checkpoint, *options, "--split", split)
-        assert done.exit_code == 0, done.stderr
+        works("evaluate", checkpoint, *options, "--split", split)
         found = json.loads(numbers.read_text())["data"]
         test = {key for key in keys if part_of(key, f"person {key}", split) == "test"}
         assert {name.rpartition("/")[2] for name in found["faces"]} == test
@@ -99,8 +95,7 @@ def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_miss
 ):
     monkeypatch.setattr("facerecon_lib.networks.face_networks.dlib_file", lambda: None)
     options = ["--rendered", "1", "--scans", "0", "--seed", "7", "--family", "train"]
-    done = facerecon("evaluate", checkpoint, *options)
-    assert done.exit_code == 0, done.stderr
+    done = works("evaluate", checkpoint, *options)
     assert "these are the rendered faces of its training" in done.stdout
     assert "identity was not measured" in done.stdout
     done = facerecon("evaluate", checkpoint, *options, "--recognition", "dlib")
@@ -132,6 +127,5 @@ def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_miss
 )
 def test_evaluate_refuses_with_one_line(tmp_path, checkpoint, monkeypatch, options, says):
     monkeypatch.chdir(tmp_path)
-    done = facerecon("evaluate", checkpoint, *options)
-    refused(done, says)
+    refused(facerecon("evaluate", checkpoint, *options), says)
     assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,9 @@
 """`facerecon fit`, from photo to folder."""
 
-import math
-
 import numpy as np
 import pytest
 import trimesh
-from command_line import SAMPLE, facerecon, refused, result_of
+from command_line import SAMPLE, assert_landmarks_reproject, facerecon, refused, result_of, works
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -47,16 +45,7 @@ def test_the_result_holds_what_is_promised(sample):
 
 @pytest.mark.parametrize("made_by", ["sample", "encoded"])
 def test_from_the_file_alone_landmarks_reproject_to_a_tenth_of_a_pixel(made_by, request):
-    sample = request.getfixturevalue(made_by)
-    r = result_of(sample[0])
-    v = np.array(r["landmarks_mm"])
-    pose, size = r["pose"], r["crop"]["size"]
-    x = pose["scale"] * v @ np.array(pose["rotation_matrix"]).T + np.array(pose["translation_mm"])
-    focal = size / 2 / math.tan(math.radians(r["camera"]["fov_deg"]) / 2)
-    crop = np.array(r["camera"]["principal_point"]) - focal * x[:, :2] / x[:, 2:]
-    matrix = np.array(r["crop"]["matrix"])
-    photo = np.linalg.solve(matrix[:, :2], (crop - matrix[:, 2]).T).T
-    assert np.abs(photo - np.array(r["landmarks_model_px"])).max() < 0.1
+    assert_landmarks_reproject(result_of(request.getfixturevalue(made_by)[0]))
 
 
 def test_axis_angle_and_matrix_of_the_result_agree(sample):
@@ -85,10 +74,8 @@ def test_the_overlay_is_the_photo_outside_the_face(sample):
 
 def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, fit_with):
     fit_with(landmark_steps=0, coarse_steps=0, fine_steps=0)
-    done = facerecon(
-        "fit", SAMPLE, "--out", tmp_path, "--init", "encoder", "--checkpoint", checkpoint
-    )
-    assert done.exit_code == 0, done.stderr
+    start = ["--init", "encoder", "--checkpoint", checkpoint]
+    done = works("fit", SAMPLE, "--out", tmp_path, *start)
     result = result_of(tmp_path / "astronaut")
     assert result["pose"]["rotation"] == pytest.approx([0, 0, 0.1], abs=1e-6)
     assert (result["method"], result["init"]) == ("fit", "encoder")
@@ -99,9 +86,7 @@ def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, 
 def test_a_fit_that_did_not_converge_says_so(tmp_path, fit_with, monkeypatch):
     fit_with(landmark_steps=1, coarse_steps=0, fine_steps=0)
     monkeypatch.setattr("facerecon_lib.fitting.fit.MAX_LANDMARK_ERROR", 0.01)
-    result = facerecon("fit", SAMPLE, "--out", tmp_path)
-    assert result.exit_code == 0
-    assert "NOT CONVERGED" in result.stdout
+    assert "NOT CONVERGED" in works("fit", SAMPLE, "--out", tmp_path).stdout
     stored = result_of(tmp_path / "astronaut")
     assert stored["converged"] is False
     assert "outer eye distance" in stored["not_converged_because"][0]
@@ -134,14 +119,12 @@ def test_of_several_faces_the_largest_is_taken_and_it_is_said(tmp_path):
     assert "took number 2 by size" in result.stdout
     second = result_of(out / "two")
     assert np.mean(second["landmarks_px"], 0)[0] > photo.width
-    result = facerecon("fit", path, "--out", out, "--face", "3")
-    refused(result, "no face 3")
+    refused(facerecon("fit", path, "--out", out, "--face", "3"), "no face 3")
 
 
 def test_a_fit_can_be_told_to_know_the_face(tmp_path, quick):
     pytest.importorskip("dlib")
-    result = facerecon("fit", SAMPLE, "--out", tmp_path, "--recognition", "dlib")
-    assert result.exit_code == 0, result.stderr
+    works("fit", SAMPLE, "--out", tmp_path, "--recognition", "dlib")
     written = result_of(tmp_path / "astronaut")
     assert written["recognition"] == "dlib"
     assert 0 < written["losses"]["recognition"] < 15

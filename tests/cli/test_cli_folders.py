@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from command_line import SAMPLE, facerecon, refused, result_of
+from command_line import SAMPLE, facerecon, refused, result_of, works
 from PIL import Image
 
 from facerecon_lib.reconstruction import output_folder, result_files
@@ -16,8 +16,7 @@ def test_photos_of_one_name_get_folders_of_their_own_and_old_results_are_replace
     out = tmp_path / "out"
     (out / "astronaut").mkdir(parents=True)
     (out / "astronaut" / "result.json").write_text("old")
-    result = facerecon("fit", SAMPLE, other, "--out", out)
-    assert result.exit_code == 0, result.stderr
+    works("fit", SAMPLE, other, "--out", out)
     assert sorted(p.name for p in out.iterdir()) == ["astronaut", "astronaut-2"]
     assert result_of(out / "astronaut")["converged"] in (True, False)
 
@@ -32,8 +31,7 @@ def test_a_folder_with_other_peoples_files_is_left_alone(tmp_path):
     refused(result, "holds me.jpg, which facerecon did not write")
     assert photo.read_bytes() == SAMPLE.read_bytes()
     (tmp_path / "astronaut").write_text("a file")
-    result = facerecon("fit", SAMPLE, "--out", tmp_path)
-    refused(result, "is no folder")
+    refused(facerecon("fit", SAMPLE, "--out", tmp_path), "is no folder")
 
 
 @pytest.mark.usefixtures("quick")
@@ -48,8 +46,7 @@ def test_odd_names_stay_inside_the_output_folder(tmp_path, name):
     out.mkdir(parents=True)
     for precious in (out / "precious.txt", tmp_path / "a" / "precious.txt"):
         precious.write_text("keep")
-    result = facerecon("fit", photo, "--out", out)
-    assert result.exit_code == 0, result.stderr
+    result = works("fit", photo, "--out", out)
     assert name in result.stdout.replace("\n", "")
     assert (out / "precious.txt").read_text() == "keep"
     assert (tmp_path / "a" / "precious.txt").read_text() == "keep"
@@ -64,8 +61,7 @@ def test_a_name_that_is_no_utf8_is_no_reason_to_fail(tmp_path):
     with open(photo, "wb") as file:
         file.write(SAMPLE.read_bytes())
     out = tmp_path / "out"
-    result = facerecon("fit", os.fsdecode(photo), "--out", out)
-    assert result.exit_code == 0, result.output
+    works("fit", os.fsdecode(photo), "--out", out)
     assert len(list(out.iterdir())) == 1
 
 

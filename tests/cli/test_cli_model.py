@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from command_line import facerecon, refused
+from command_line import facerecon, refused, works
 from PIL import Image
 
 from facerecon_lib.cli.model import model_facts
@@ -10,15 +10,14 @@ from facerecon_lib.pictures.model_sheet import model_sheet
 
 
 def test_model_info_and_show(tmp_path):
-    result = facerecon("model", "info")
-    assert result.exit_code == 0
+    result = works("model", "info")
     for word in ("CC0-1.0", "80 identity, 43 expression, 25 albedo", "jawOpen", "mm"):
         assert word in result.stdout
     assert "light, monk; by default monk" in result.stdout
     assert "88.3 mm between the outer eye corners" in result.stdout
     path = tmp_path / "model.png"
     shown = ["model", "show", "--subdivision", "0", "--out", path]
-    assert facerecon(*shown).exit_code == 0
+    works(*shown)
     assert Image.open(path).size[0] > 1000
     refused(facerecon("model", "info", "nowhere"))
     (tmp_path / "file").touch()

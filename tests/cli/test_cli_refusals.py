@@ -66,8 +66,7 @@ def test_reconstruct_refuses_bad_photos_as_fit_does(bad, tmp_path, checkpoint):
 )
 def test_what_cannot_be_done_is_said_before_any_work(tmp_path, command, options, says):
     out = tmp_path / "out"
-    result = facerecon(command, SAMPLE, "--out", out, *options)
-    refused(result, says)
+    refused(facerecon(command, SAMPLE, "--out", out, *options), says)
     assert not out.exists()
 
 
@@ -95,8 +94,7 @@ def test_an_unreadable_photo_exits_2(tmp_path, monkeypatch):
         return whole(path)
 
     monkeypatch.setattr(Path, "read_bytes", forbidden)
-    result = facerecon("fit", photo, "--out", tmp_path / "out")
-    refused(result, "secret.png")
+    refused(facerecon("fit", photo, "--out", tmp_path / "out"), "secret.png")
 
 
 def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path, monkeypatch):

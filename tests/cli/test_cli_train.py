@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from command_line import facerecon, refused
+from command_line import facerecon, refused, works
 
 from facerecon_lib.cli.train import chosen_settings, with_setting
 from facerecon_lib.training import loop as training
@@ -38,8 +38,8 @@ def asked(monkeypatch):
     return calls
 
 
-def invoke(*args, stage="base"):
-    return facerecon("train", stage, "--device", "cpu", *args)
+def invoke(*args, stage="base", run=facerecon):
+    return run("train", stage, "--device", "cpu", *args)
 
 
 KINDS = {"base": TrainSettings, "augmented": AugmentedSettings}
@@ -58,8 +58,7 @@ SMOKES = {stage: profiles["smoke"] for stage, profiles in PROFILES_OF.items()}
     ],
 )
 def test_without_options_it_is_the_smoke_profile(asked, tmp_path, stage, says):
-    done = invoke("--out", tmp_path, stage=stage)
-    assert done.exit_code == 0, done.output
+    done = invoke("--out", tmp_path, stage=stage, run=works)
     assert asked[0].settings == SMOKES[stage]
     assert (asked[0].out, asked[0].resume, asked[0].allow_download) == (tmp_path, False, False)
     assert f"7 steps in 3 s, {says.format(tmp_path)}" in done.stdout
@@ -93,7 +92,7 @@ def test_without_options_it_is_the_smoke_profile(asked, tmp_path, stage, says):
 )
 def test_options_replace_what_the_profile_says(asked, tmp_path, stage, options, changes, weights):
     words = ["--profile", "colab", "--download", *options.split()]
-    assert invoke("--out", tmp_path, *words, stage=stage).exit_code == 0
+    invoke("--out", tmp_path, *words, stage=stage, run=works)
     colab = PROFILES_OF[stage]["colab"]
     assert asked[0].settings == replace(colab, **changes, weights={**colab.weights, **weights})
     assert asked[0].allow_download
@@ -112,8 +111,7 @@ def test_every_setting_but_the_weights_is_an_option(kind):
 )
 def test_a_resumed_run_has_the_settings_of_its_start(asked, tmp_path, stage, changes):
     write_settings(tmp_path, replace(SMOKES[stage], steps=50, **changes))
-    done = invoke("--out", tmp_path, "--resume", "--steps", 60, stage=stage)
-    assert done.exit_code == 0
+    invoke("--out", tmp_path, "--resume", "--steps", 60, stage=stage, run=works)
     assert asked[0].settings == replace(SMOKES[stage], steps=60, **changes)
     assert asked[0].resume
 
@@ -272,10 +270,8 @@ def test_the_same_command_again_resumes_with_the_same_settings(tmp_path):
 
 def test_the_settings_of_another_version_are_refused(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps({"batch": 3}))
-    refused(
-        invoke("--out", tmp_path, "--resume"),
-        "settings of another version: adam_eps, backbone, checkpoint_every and",
-    )
+    says = "settings of another version: adam_eps, backbone, checkpoint_every and"
+    refused(invoke("--out", tmp_path, "--resume"), says)
     for text, message in (("{", "remove it, and say all of the run's settings again"),
                           ("[]", "not the settings of a run")):  # fmt: skip
         (tmp_path / "settings.json").write_text(text)
@@ -284,7 +280,5 @@ def test_the_settings_of_another_version_are_refused(tmp_path):
 
 def test_a_run_of_one_stage_is_not_resumed_as_the_other(tmp_path):
     write_settings(tmp_path, SMOKES["base"])
-    refused(
-        invoke("--out", tmp_path, "--resume", stage="augmented"),
-        "a run of facerecon train base, not",
-    )
+    done = invoke("--out", tmp_path, "--resume", stage="augmented")
+    refused(done, "a run of facerecon train base, not")

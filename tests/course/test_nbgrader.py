@@ -10,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from notebook_making import rules
+from test_notebooks import marked
 from traitlets.config.loader import PyFileConfigLoader
 
 ROOT = Path(__file__).parents[2]
@@ -21,28 +22,18 @@ NOISY = f"    import sys\n    print('a word', file=sys.stderr)\n{RIGHT}"
 WRONG = "    return 0"
 
 
-def cell(source: str, grade_id: str, **mark):
-    made = new_code_cell(source)
-    made["id"] = grade_id.replace("_", "-")
-    if mark:
-        defaults = dict(schema_version=3, grade_id=grade_id, task=False)
-        defaults |= dict(grade=False, solution=False, locked=False)
-        made.metadata["nbgrader"] = defaults | mark
-    return made
-
-
 def notebook(first: str, second: str):
     """Two exercises of notebook 03 and an instructor's hidden test; 1, 2 and 1 points."""
-    cells = [cell(rules.setup_of(""), "setup")]
+    cells = [new_code_cell(rules.setup_of(""), id="setup")]
     for name, body, points in (("sh_basis", first, 1), ("shade", second, 2)):
         lines = ["@exercise", f"def {name}(*given, **named):"]
         lines += ["    ### BEGIN SOLUTION", body.format(name=name), "    ### END SOLUTION"]
-        cells.append(cell("\n".join(lines), name, solution=True))
+        cells.append(marked("\n".join(lines), name, solution=True))
         graded = dict(grade=True, locked=True, points=points)
-        cells.append(cell(f"check({name})", f"check-{name}", **graded))
+        cells.append(marked(f"check({name})", f"check-{name}", **graded))
     hidden = "import torch\n\nassert sh_basis.student(torch.eye(3)).shape == (3, 9)"
     hidden = f"### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
-    cells.append(cell(hidden, "hidden", grade=True, locked=True, points=1))
+    cells.append(marked(hidden, "hidden", grade=True, locked=True, points=1))
     return rules.tidy(new_notebook(cells=cells))
 
 
@@ -67,7 +58,7 @@ def hand_in(folder: Path, student: str, first: str, second: str, edit_check: boo
     released = folder / "release/03_lighting/03_lighting.ipynb"
     book = nbformat.read(released, as_version=4)
     for each in book.cells:
-        body = {"sh-basis": first, "shade": second}.get(each.id)
+        body = {"sh_basis": first, "shade": second}.get(each.id)
         if body is not None and body != "blank":
             head = each.source.partition("    # YOUR CODE HERE")[0]
             each.source = head + body.format(name=each.metadata.nbgrader.grade_id)
@@ -85,8 +76,8 @@ def test_a_perfect_a_half_right_and_a_blank_submission_get_full_part_and_no_mark
     assert made["success"], made["log"]
     released = nbformat.read(folder / "release/03_lighting/03_lighting.ipynb", as_version=4)
     sources = {each.id: each.source for each in released.cells}
-    assert "stand_in" not in sources["sh-basis"]
-    assert sources["sh-basis"].endswith("    # YOUR CODE HERE\n    raise NotImplementedError")
+    assert "stand_in" not in sources["sh_basis"]
+    assert sources["sh_basis"].endswith("    # YOUR CODE HERE\n    raise NotImplementedError")
     assert sources["hidden"] == ""
     ours = rules.blank_of(notebook(RIGHT, RIGHT))  # as `make notebooks` makes them
     assert rules.differences(ours, rules.tidy(released)) == []

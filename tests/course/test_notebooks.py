@@ -99,19 +99,16 @@ def twice(x):
 
 
 def marked(source: str, grade_id: str, **mark):
-    cell = new_code_cell(source)
     defaults = dict(schema_version=3, grade_id=grade_id, grade=False, solution=False, locked=False)
-    cell.metadata["nbgrader"] = {**defaults, "task": False, **mark}
-    cell["id"] = grade_id
-    return cell
+    return new_code_cell(
+        source, id=grade_id, metadata={"nbgrader": defaults | {"task": False} | mark}
+    )
 
 
 def small():
-    setup = new_code_cell(rules.setup_of(""))
-    setup["id"] = "setup"
     cells = [
         new_markdown_cell("# Small", id="title"),
-        setup,
+        new_code_cell(rules.setup_of(""), id="setup"),
         marked(SOLUTION, "twice", solution=True),
         marked("check(twice)", "check-twice", grade=True, locked=True, points=2),
         new_code_cell("twice(4)", id="use"),

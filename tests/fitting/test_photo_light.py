@@ -78,7 +78,7 @@ def faces(model):
 
 
 @pytest.fixture(scope="module")
-def recoloured(model, light_skinned, faces):
+def recoloured(faces):
     """The coefficients found; of each face how wrong its unlit skin is, and its lit picture."""
 
     @functools.cache

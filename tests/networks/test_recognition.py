@@ -52,11 +52,6 @@ def faces(count: int = 4):
     return (image + noise).clamp(0, 1), mask, face.landmarks("2d")
 
 
-@lru_cache
-def sample_crop():
-    return align(sample_photo().pixels, sample_detection().landmarks)
-
-
 class Means(nn.Module):
     """A network that is quick and sees everything: means of chips over squares of 10 pixels."""
 

@@ -1,7 +1,5 @@
 """`facerecon reconstruct --augmented`: the detailed mesh, both maps, and what result.json says."""
 
-import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,24 +7,20 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from command_line import SAMPLE, assert_landmarks_reproject, facerecon, refused, result_of, works
 from PIL import Image
 from safetensors.torch import load_file
 from small_faces import model
-from typer.testing import CliRunner
 
 from facerecon_lib.augmented.branch import augment, base_faces
-from facerecon_lib.cli import app as cli
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import UNET_FILE, DoubleHeadUNet, OffsetMaps, load_unet, save_unet
-from facerecon_lib.photos.detection import ASSETS, sample_photo
+from facerecon_lib.photos.detection import sample_photo
 from facerecon_lib.pictures.offset_maps import shown_maps
 from facerecon_lib.reconstruction import output_folder
 from facerecon_lib.reconstruction.reconstruct import encode_face, usual_light
 from facerecon_lib.reconstruction.result_files import result_dict
-
-SAMPLE = ASSETS / "astronaut.jpg"
-runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +39,14 @@ def write_unet(path: Path, **metadata: str) -> Path:
     return path
 
 
-def reconstruct(out: Path, *options: str):
-    return runner.invoke(cli.app, ["reconstruct", str(SAMPLE), "--out", str(out), *options])
-
-
-def results(out: Path, *options: str) -> tuple[Path, dict]:
-    done = reconstruct(out, *options)
-    assert done.exit_code == 0, done.stderr
-    return out / "astronaut", json.loads((out / "astronaut" / "result.json").read_text())
+def results(out: Path, *options) -> tuple[Path, dict]:
+    works("reconstruct", SAMPLE, "--out", out, *options)
+    return out / "astronaut", result_of(out / "astronaut")
 
 
 @pytest.fixture(scope="module")
 def detailed(unet_file, tmp_path_factory):
-    return results(tmp_path_factory.mktemp("out"), "--augmented", "--unet", str(unet_file))
+    return results(tmp_path_factory.mktemp("out"), "--augmented", "--unet", unet_file)
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +114,8 @@ def test_the_maps_are_what_the_vertices_read(detailed):
 
 
 def test_from_the_file_alone_the_detailed_landmarks_reproject(detailed, plain):
-    r = detailed[1]
-    v = np.array(r["landmarks_mm"])
-    pose, size = r["pose"], r["crop"]["size"]
-    x = pose["scale"] * v @ np.array(pose["rotation_matrix"]).T + np.array(pose["translation_mm"])
-    focal = size / 2 / math.tan(math.radians(r["camera"]["fov_deg"]) / 2)
-    crop = np.array(r["camera"]["principal_point"]) - focal * x[:, :2] / x[:, 2:]
-    matrix = np.array(r["crop"]["matrix"])
-    photo = np.linalg.solve(matrix[:, :2], (crop - matrix[:, 2]).T).T
-    assert np.abs(photo - np.array(r["landmarks_model_px"])).max() < 0.1
+    assert_landmarks_reproject(detailed[1])
+    v = np.array(detailed[1]["landmarks_mm"])
     mesh = load_mesh(detailed[0] / "mesh.ply")
     distance = np.linalg.norm(mesh.vertices[None] - v[:, None], axis=-1).min(1)
     assert distance.max() < 1e-2
@@ -150,14 +132,11 @@ def test_from_the_file_alone_the_detailed_landmarks_reproject(detailed, plain):
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(tmp_path, options, says):
-    refused(tmp_path / "out", says, *options.split())
+    nothing_is_made(tmp_path / "out", says, *options.split())
 
 
-def refused(out: Path, says: str, *options: str) -> None:
-    done = reconstruct(out, *options)
-    assert done.exit_code == 2
-    assert says in done.stderr
-    assert done.stderr.strip().count("\n") == 0
+def nothing_is_made(out: Path, says: str, *options) -> None:
+    refused(facerecon("reconstruct", SAMPLE, "--out", out, *options), says)
     assert not out.exists()
 
 
@@ -170,14 +149,14 @@ def refused(out: Path, says: str, *options: str) -> None:
 )
 def test_a_unet_of_another_model_is_refused(tmp_path, metadata, says):
     path = write_unet(tmp_path / "other.safetensors", **metadata)
-    refused(tmp_path / "out", says, "--augmented", "--unet", str(path))
+    nothing_is_made(tmp_path / "out", says, "--augmented", "--unet", path)
 
 
 def test_a_unet_that_is_not_there_is_refused(tmp_path, monkeypatch):
     nowhere = replace(UNET_FILE, shipped=str(tmp_path / "none"))
     monkeypatch.setattr("facerecon_lib.networks.unet.UNET_FILE", nowhere)
     says = "none: there is no such offset U-Net; facerecon train augmented makes one"
-    refused(tmp_path / "out", says, "--augmented")
+    nothing_is_made(tmp_path / "out", says, "--augmented")
 
 
 def test_the_base_stands_in_the_light_that_the_unet_knows(tmp_path):

@@ -77,7 +77,7 @@ def through_the_camera():
     return project_ndc(verts, 60.0), corners
 
 
-def on_an_edge(verts, faces, ours, theirs):
+def on_an_edge(ours, theirs):
     """Pixels that we give to a triangle whose edge runs exactly through the centre."""
     return (ours.pix_to_face >= 0) & (theirs.pix_to_face < 0) & (ours.bary_coords.amin(-1) == 0)
 
@@ -121,7 +121,7 @@ def test_fragments_of_the_shipped_face_are_equal(options):
     verts, faces = shipped()
     ours = rasterize(verts, faces, 64, **options)
     theirs = rasterize_pytorch3d(verts, faces, 64, **options)
-    left_out = on_an_edge(verts, faces, ours, theirs)
+    left_out = on_an_edge(ours, theirs)
     same = (ours.pix_to_face == theirs.pix_to_face) | left_out
     assert (ours.pix_to_face[..., 0] >= 0).sum() > 1000
     assert same.double().mean() >= 0.999
@@ -134,7 +134,7 @@ def test_a_pixel_centre_on_a_shared_edge_is_empty_there_and_ours_here():
     verts = torch.tensor([[[0.5, 0.5, 1], [-0.5, 0.5, 1], [-0.5, -0.5, 1], [0.5, -0.5, 1.0]]])
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
     ours, theirs = rasterize(verts, faces, 16), rasterize_pytorch3d(verts, faces, 16)
-    left_out = on_an_edge(verts, faces, ours, theirs)
+    left_out = on_an_edge(ours, theirs)
     assert torch.equal(left_out[0, ..., 0].nonzero(), torch.arange(4, 12)[:, None].expand(8, 2))
     assert torch.equal(ours.pix_to_face[~left_out], theirs.pix_to_face[~left_out])
 

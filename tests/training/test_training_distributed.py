@@ -9,10 +9,9 @@ import time
 
 import pytest
 import torch
+from command_line import facerecon, works
 from training_runs import PROCESSES, weights
-from typer.testing import CliRunner
 
-from facerecon_lib.cli import app as cli
 from facerecon_lib.data.rendered import faces as rendered_faces
 from facerecon_lib.training.checkpoints import latest_checkpoint
 from facerecon_lib.training.logs import read_log
@@ -24,19 +23,11 @@ pytest.importorskip("lightning")
 # Rounding differs with the size of a batch, and two things make a step of it. JPEG's quantisation
 # does, so it is left out. And Adam's first steps go by the sign of a gradient, also of one that is
 # nothing but rounding: a larger eps leaves such weights where they are.
-ONE_STEP_AFTER_ANOTHER = {
-    "backbone": "mobilenet_v3_large",
-    "pretrained": "none",
-    "norm": "group",
-    "schedule": "constant",
-    "batch": 4,
-    "steps": 3,
-    "adam_eps": 0.1,
-    "log_every": 1,
-    "validate_every": 3,
-    "validation_faces": 3,
-    "checkpoint_every": 0,
-    "picture_every": 0,
+STEPS = dict(norm="group", schedule="constant", batch=4, steps=3, log_every=1)
+STEPS |= dict(validate_every=3, validation_faces=3, checkpoint_every=0, picture_every=0)
+STAGES = {
+    "base": STEPS | dict(backbone="mobilenet_v3_large", pretrained="none", adam_eps=0.1),
+    "augmented": STEPS | dict(depth=3, learning_rate=1e-3, adam_eps=1.0),
 }
 SCRIPT = """
 from facerecon_lib.data.rendered import faces as rendered_faces
@@ -45,12 +36,6 @@ rendered_faces.jpeg = lambda image, quality: image
 from facerecon_lib.cli.app import main
 main()
 """
-
-
-STAGES = {"base": ONE_STEP_AFTER_ANOTHER}
-STAGES["augmented"] = ONE_STEP_AFTER_ANOTHER | {"depth": 3, "learning_rate": 1e-3, "adam_eps": 1.0}
-for name in ("backbone", "pretrained"):
-    del STAGES["augmented"][name]
 
 
 def arguments(out, *more, stage="base", **other):
@@ -90,6 +75,12 @@ def run(launcher, folder, args, more=""):
     return child.returncode, out, err
 
 
+def run_to_its_end(launcher, folder, args, more=""):
+    code, said, errors = run(launcher, folder, args, more)
+    assert code == 0, errors
+    return said, errors
+
+
 def as_torchrun_starts_it(rank, port, folder, args):
     """One of two processes, with the environment that torchrun gives it."""
     torch.set_num_threads(1)
@@ -97,7 +88,7 @@ def as_torchrun_starts_it(rank, port, folder, args):
     places |= dict(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="tests")
     os.environ.update({name: str(value) for name, value in places.items()})
     rendered_faces.jpeg = lambda image, quality: image
-    done = CliRunner().invoke(cli.app, args)
+    done = facerecon(*args)
     (folder / f"said{rank}").write_text(done.stdout)
     (folder / f"errors{rank}").write_text(done.stderr)
     os._exit(done.exit_code)
@@ -132,8 +123,7 @@ def alone(tmp_path_factory):
     out = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendered_faces, "jpeg", lambda image, quality: image)
-        done = CliRunner().invoke(cli.app, arguments(out))
-    assert done.exit_code == 0, done.output
+        works(*arguments(out))
     return out
 
 
@@ -156,8 +146,7 @@ def test_two_processes_train_what_one_does(alone, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_of_torchrun_train_what_one_does(alone, tmp_path):
-    code, said, errors = run(TORCHRUN, tmp_path, arguments(tmp_path / "run"))
-    assert code == 0, errors
+    said, errors = run_to_its_end(TORCHRUN, tmp_path, arguments(tmp_path / "run"))
     assert_trained_alike(tmp_path / "run", alone)
     assert said.count("3 steps in") == 1  # one of them speaks
     assert errors.count("step 3 of 3") == 1
@@ -167,8 +156,7 @@ def test_two_processes_of_torchrun_train_what_one_does(alone, tmp_path):
 def test_two_processes_train_the_augmented_branch_as_one_does(tmp_path):
     outs = tmp_path / "one", tmp_path / "two"
     for launcher, out in zip(([], TORCHRUN), outs, strict=True):
-        code, said, errors = run(launcher, tmp_path, arguments(out, stage="augmented"))
-        assert code == 0, errors
+        said, _ = run_to_its_end(launcher, tmp_path, arguments(out, stage="augmented"))
         assert said.count("3 steps in") == 1
     assert_trained_alike(*outs, largest=1e-6)  # of steps of some 1e-5
 
@@ -176,12 +164,11 @@ def test_two_processes_train_the_augmented_branch_as_one_does(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["fabric run", "its own"])
 def test_other_launchers_train_the_same(alone, tmp_path, launcher):
+    out = tmp_path / "run"
     if launcher == "fabric run":
-        port = str(free_port())
-        code, _, errors = run(["-c", FABRIC_RUN, port], tmp_path, arguments(tmp_path / "run"))
+        run_to_its_end(["-c", FABRIC_RUN, str(free_port())], tmp_path, arguments(out))
     else:
-        code, _, errors = run([], tmp_path, arguments(tmp_path / "run", "--devices=2"))
-    assert code == 0, errors
+        run_to_its_end([], tmp_path, arguments(out, "--devices=2"))
     assert_trained_alike(tmp_path / "run", alone)
 
 
@@ -190,8 +177,7 @@ def test_ordinary_batch_normalisation_is_another_run(alone, tmp_path):
     """As the docs say: each process normalises by its own faces."""
     outs = tmp_path / "one", tmp_path / "two"
     for launcher, out in zip(([], TORCHRUN), outs, strict=True):
-        code, _, errors = run(launcher, tmp_path, arguments(out, norm="batch"))
-        assert code == 0, errors
+        run_to_its_end(launcher, tmp_path, arguments(out, norm="batch"))
     assert compare(*outs)[0] > 1e-3
 
 

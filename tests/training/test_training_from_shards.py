@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 pytest.importorskip("lightning")
 pytest.importorskip("webdataset")
 
-from test_training_distributed import STAGES, TORCHRUN, assert_trained_alike, run
+from command_line import facerecon, works
+from test_training_distributed import STAGES, TORCHRUN, assert_trained_alike, run, run_to_its_end
 from training_runs import assert_same_end
 from written_shards import ShardsWriter
 
-from facerecon_lib.cli import app as cli
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.data.shards.reader import PhotoShards
@@ -32,21 +31,8 @@ from facerecon_lib.training.checkpoints import latest_checkpoint
 from facerecon_lib.training.logs import read_log
 
 FACES, PER_SHARD = 24, 4
-QUICK = {
-    "backbone": "mobilenet_v3_large",
-    "pretrained": "none",
-    "norm": "batch",
-    "input_size": 64,
-    "render_size": 64,
-    "batch": 4,
-    "steps": 7,
-    "schedule": "constant",
-    "log_every": 1,
-    "validate_every": 0,
-    "validation_faces": 2,
-    "checkpoint_every": 100,
-    "picture_every": 0,
-}
+QUICK = STAGES["base"] | dict(norm="batch", input_size=64, render_size=64, steps=7)
+QUICK |= dict(adam_eps=1e-8, validate_every=0, validation_faces=2, checkpoint_every=100)
 
 
 SMALL_BUFFER = functools.partial(training_data.PhotoData, shuffle=3)
@@ -129,8 +115,7 @@ def from_disk(shards, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("disk")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_data, "PhotoData", SMALL_BUFFER)
-        done = CliRunner().invoke(cli.app, arguments("base", out, shards, **QUICK))
-    assert done.exit_code == 0, done.output
+        works(*arguments("base", out, shards, **QUICK))
     return out
 
 
@@ -141,7 +126,7 @@ def test_a_shard_that_fails_in_an_epoch_leaves_a_checkpoint_that_goes_on_as_if_n
     never begun."""
     out = tmp_path / "net"
     store.fails, store.after = "photos-00003.tar", 1
-    done = CliRunner().invoke(cli.app, arguments("base", out, store.address, **QUICK))
+    done = facerecon(*arguments("base", out, store.address, **QUICK))
     assert done.exit_code == 2
     line = one_line(done.stderr)
     assert "photos-00003.tar: the server answers 403 Expired" in line
@@ -153,8 +138,7 @@ def test_a_shard_that_fails_in_an_epoch_leaves_a_checkpoint_that_goes_on_as_if_n
     assert len(losses(out)) == steps
 
     store.fails = None
-    again = CliRunner().invoke(cli.app, resumed("base", out))
-    assert again.exit_code == 0, again.output
+    works(*resumed("base", out))
     assert_same_end(out, from_disk)
 
 
@@ -170,18 +154,17 @@ def test_a_shard_that_fails_in_validation_loses_no_step_either(shards, tmp_path,
     held_out_photos = training.held_out_photos
     monkeypatch.setattr(training, "held_out_photos", failing)
     out, settings = tmp_path / "run", QUICK | {"steps": 2, "validate_every": 1}
-    done = CliRunner().invoke(cli.app, arguments("base", out, shards, **settings))
+    done = facerecon(*arguments("base", out, shards, **settings))
     assert done.exit_code == 2
     assert "cannot be read (gone); stopped after step 1 of 2; go on" in one_line(done.stderr)
     monkeypatch.undo()
-    again = CliRunner().invoke(cli.app, resumed("base", out))
-    assert again.exit_code == 0, again.output
+    works(*resumed("base", out))
     assert [step for step, _ in losses(out)] == [1, 2]
 
 
 def test_shards_that_all_fail_leave_no_checkpoint(store, tmp_path):
     store.fails = ".tar"
-    done = CliRunner().invoke(cli.app, arguments("base", tmp_path / "run", store.address, **QUICK))
+    done = facerecon(*arguments("base", tmp_path / "run", store.address, **QUICK))
     assert done.exit_code == 2
     assert one_line(done.stderr).endswith("the server answers 403 Expired")
     assert latest_checkpoint(tmp_path / "run" / "checkpoints") is None
@@ -219,8 +202,7 @@ def test_two_processes_train_from_shards_what_one_does(shards, tmp_path, stage):
     light = ["--illumination=free"] * (stage == "augmented")
     for launcher, name, more in (([], "one", THE_SAME_PHOTOS), (TORCHRUN, "two", "")):
         args = arguments(stage, tmp_path / name, shards, **settings) + light
-        code, said, errors = run(launcher, tmp_path, args, more)
-        assert code == 0, errors
+        said, _ = run_to_its_end(launcher, tmp_path, args, more)
         assert said.count("4 steps in") == 1
     largest = 5e-5 if stage == "base" else 1e-6
     assert_trained_alike(tmp_path / "one", tmp_path / "two", largest)
@@ -259,13 +241,10 @@ def test_a_shard_that_one_process_cannot_read_stops_both_with_one_line(shards, t
     assert line.startswith("facerecon: process 1: ")
     assert f"cannot be read (gone); stopped after step {steps} of 8; go on with" in line
     assert "rank0]: Traceback" not in errors
-    code, _, errors = run(
-        TORCHRUN, tmp_path, resumed("base", tmp_path / "run"), failing.replace("BROKEN", "0")
-    )
-    assert code == 0, errors
+    whole = failing.replace("BROKEN", "0")
+    run_to_its_end(TORCHRUN, tmp_path, resumed("base", tmp_path / "run"), whole)
     args = arguments("base", tmp_path / "whole", shards, **settings)
-    code, _, errors = run(TORCHRUN, tmp_path, args, failing.replace("BROKEN", "0"))
-    assert code == 0, errors
+    run_to_its_end(TORCHRUN, tmp_path, args, whole)
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 

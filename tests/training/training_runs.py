@@ -12,7 +12,11 @@ from safetensors.torch import load_file
 
 from facerecon_lib.photos.crop import align
 from facerecon_lib.training.logs import read_log
-from facerecon_lib.training.loop import train
+from facerecon_lib.training.loop import TrainingRun, train
+
+SHORT = dict(batch=2, steps=4, log_every=1, checkpoint_every=2, ema=0.5)
+SHORT |= dict(validate_every=3, validation_faces=2, picture_every=3)
+"""Of either stage: a run of four steps that does all that a run does."""
 
 # A fork has all imported that takes seconds; beside a GPU, torch allows none.
 PROCESSES = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
@@ -50,11 +54,47 @@ def records(out):
     return [{**record, "photos_per_s": None} for record in read_log(out / "log.jsonl")]
 
 
+def same_tensors(some, others):
+    """Of two dictionaries of tensors."""
+    return some.keys() == others.keys() and all(torch.equal(some[n], others[n]) for n in others)
+
+
+def assert_log_is_whole(out, result, weights):
+    """Each of SHORT's steps with its terms and their shares; returns the records of training."""
+    records = read_log(out / "log.jsonl")
+    assert records == result.records
+    train = [r for r in records if r["kind"] == "train"]
+    assert [r["step"] for r in train] == [1, 2, 3, 4]
+    assert [r["step"] for r in records if r["kind"] == "validation"] == [0, 3, 4]
+    for r in train:
+        assert set(r["terms"]) == {name for name, weight in weights.items() if weight}
+        assert sum(r["shares"].values()) == pytest.approx(1, abs=1e-4)
+        assert sum(weights[n] * v for n, v in r["terms"].items()) == pytest.approx(r["loss"])
+    return train
+
+
+def board(out):
+    """What TensorBoard shows of a run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(str(out / "tensorboard")).Reload()
+
+
+def stop_after(monkeypatch, step, stop):
+    """Calls stop() when a run has done that step, its log and checkpoint included."""
+    after = TrainingRun.after
+
+    def stopping(run, done, *rest):
+        after(run, done, *rest)
+        if done == step:
+            stop()
+
+    monkeypatch.setattr(TrainingRun, "after", stopping)
+
+
 def assert_same_end(out, other):
     """Bit for bit: the weights, the optimizer and the log."""
-    ours, theirs = weights(out), weights(other)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert same_tensors(weights(out), weights(other))
     last = [max((o / "checkpoints").iterdir()) / "optimizer.safetensors" for o in (out, other)]
     assert last[0].read_bytes() == last[1].read_bytes()
     assert records(out) == records(other)

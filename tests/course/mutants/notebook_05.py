@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from facerecon_lib.course.nb05_fitting.checks import eq4, eq5, eq6, fitted
 from facerecon_lib.fitting.losses import weighted_sum
 
-# Eq. 4 ----------------------------------------------------------------------------------------
-
 
 def pixel_looped(rendered, photo, mask, reduction="sum"):
     total = 0
@@ -39,9 +37,6 @@ def pixel_in_place(rendered, photo, mask, reduction="sum"):
     return norm.mean()
 
 
-# Eq. 5 ----------------------------------------------------------------------------------------
-
-
 def landmark_einsum(points, landmarks, weights=None):
     if weights is None:
         weights = points.new_ones(points.shape[1])
@@ -62,15 +57,9 @@ def landmark_looped(points, landmarks, weights=None):
     return total / len(points) / 68
 
 
-# Eq. 6 ----------------------------------------------------------------------------------------
-
-
 def features_looped(rendered_features, photo_features):
     each = [(a - b).abs().sum() for a, b in zip(rendered_features, photo_features, strict=True)]
     return sum(each) / len(each)
-
-
-# Eq. 7 ----------------------------------------------------------------------------------------
 
 
 def sum_or_value_error(terms, weights):
@@ -91,9 +80,6 @@ def sum_looped(terms, weights):
 def sum_stacked(terms, weights):
     values = torch.stack([terms[name] for name in sorted(terms)])
     return values @ torch.tensor([float(weights[name]) for name in sorted(terms)])
-
-
-# The loop -------------------------------------------------------------------------------------
 
 
 def ended(finish):

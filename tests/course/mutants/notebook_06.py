@@ -21,8 +21,6 @@ from facerecon_lib.course.nb06_base_branch.checks import (
 from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.networks.backbones import IMAGENET_MEAN, IMAGENET_SD
 
-# The network ----------------------------------------------------------------------------------
-
 
 def network_a_photo_at_a_time(image, features, head, size):
     rows = []
@@ -47,9 +45,6 @@ def network_pooled_by_torch(image, features, head, size):
     small -= MEAN
     small /= SD
     return head(F.adaptive_avg_pool2d(features(small), 1).flatten(1))
-
-
-# The coefficients -------------------------------------------------------------------------------
 
 
 def reordered(order):
@@ -106,9 +101,6 @@ def decode_in_place(outputs, sizes, scales):
     return c
 
 
-# Gram's matrix ----------------------------------------------------------------------------------
-
-
 def gram_flattened(basis, weights):
     flat = basis.reshape(len(basis), -1)
     return (flat * weights.repeat_interleave(3)) @ flat.T / weights.sum()
@@ -131,9 +123,6 @@ def gram_by_vertex(basis, weights):
     return total / weights.sum()
 
 
-# The loss ---------------------------------------------------------------------------------------
-
-
 def loss_looped(predicted, truth, gram):
     values = [(p - t) @ gram @ (p - t) for p, t in zip(predicted, truth, strict=True)]
     return sum(values) / len(values)
@@ -143,9 +132,6 @@ def loss_by_factor(predicted, truth, gram):
     values, vectors = torch.linalg.eigh(gram)
     off = (predicted - truth) @ vectors
     return (off**2 * values).sum() / len(off)
-
-
-# The step ---------------------------------------------------------------------------------------
 
 
 def clip_each(parameters, limit):
