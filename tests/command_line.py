@@ -18,6 +18,7 @@ def facerecon(*words) -> Result:
 
 
 def works(*words) -> Result:
+    """Of a command that must exit with 0."""
     done = facerecon(*words)
     assert done.exit_code == 0, done.output
     return done
