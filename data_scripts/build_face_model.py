@@ -20,17 +20,10 @@ def main(
     seed: int = 0,
 ) -> None:
     """Build the face model and write it to OUT."""
-    import numpy as np
     from makehuman.model import build
-    from safetensors.numpy import save_file
+    from makehuman.samples import write_file
 
-    from facerecon_lib.files.atomic import write_whole
-
-    tensors, metadata = build(samples, albedo_samples, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(out) as partial:
-        save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    write_file(out, *build(samples, albedo_samples, seed))
 
 
 if __name__ == "__main__":

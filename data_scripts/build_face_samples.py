@@ -20,15 +20,9 @@ def main(
     seed: int = 101,
 ) -> None:
     """Build the face samples and write them to OUT."""
-    from makehuman.samples import build, file_bytes
+    from makehuman.samples import build, write_file
 
-    from facerecon_lib.files.atomic import write_whole
-
-    tensors, metadata = build(training, held_out, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with write_whole(out) as partial:
-        partial.write_bytes(file_bytes(tensors, metadata))
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    write_file(out, *build(training, held_out, seed))
 
 
 if __name__ == "__main__":

@@ -49,11 +49,8 @@ def installed() -> dict[str, str]:
 def locked() -> dict[str, str]:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
-    return {
-        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
-        for pin in pins
-        if pin.marker is None or pin.marker.evaluate()
-    }
+    pins = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    return {canonicalize_name(p.name): str(p.specifier).removeprefix("==") for p in pins}
 
 
 def missing() -> list[str]:
@@ -65,11 +62,10 @@ def missing() -> list[str]:
         if version and requirement.specifier.contains(version, prereleases=True):
             continue
         if name in KEPT:
-            raise RuntimeError(
-                f"{name} {version or 'is not installed'}: expected {requirement.specifier}. "
-                "Take a newer runtime (Runtime > Change runtime type), or run the course with "
-                "`make lab` on your own machine"
-            )
+            todo = "Take a newer runtime (Runtime > Change runtime type), or run the course with"
+            todo += " `make lab` on your own machine"
+            state = f"{name} {version or 'is not installed'}: expected {requirement.specifier}"
+            raise RuntimeError(f"{state}. {todo}")
         needed.append(name)
     return [f"{name}=={pins[name]}" for name in needed]
 

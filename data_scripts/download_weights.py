@@ -11,6 +11,7 @@ The notebooks need none of them. Serves docs/FULL_TRAINING.md.
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Weights:
     size: int
     sha256: str
     purpose: str
-    without: str
+    without: str = "everything"  # what works
     used: bool = True
 
     @property
@@ -99,19 +100,16 @@ FANS = {
         95_498_752,
         "11f355bf0693120222f5955ce3f9dc8fb5763ebb30a47d7906e509490d32e4aa",
         "the package's 2d landmarks; nothing here reads it",
-        "everything",
     ),
     "s3fd-619a316812.pth": (
         89_843_225,
         "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
         "the package's face detector; nothing here reads it: MTCNN finds the faces",
-        "everything",
     ),
     "depth-2a464da4ea.pth.tar": (
         234_592_488,
         "2a464da4ea",
         "the depth of the package's landmarks; a pickle, which nothing here loads",
-        "everything",
     ),
 }
 
@@ -173,25 +171,22 @@ def chosen(names: Sequence[str], weights: Sequence[Weights]) -> list[Weights]:
 
 def check_room(missing: Sequence[Weights]) -> None:
     """Raises DownloadError where a folder or a disk cannot take what is to come."""
-    needed: dict[int, int] = {}
-    folders: dict[int, Path] = {}
+    needed, folders = Counter(), {}
     for one in missing:
         folder = next(parent for parent in one.path.parents if parent.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
-            raise DownloadError(
-                f"{folder}: cannot be written; set TORCH_HOME to a folder that can be"
-            )
+            todo = "set TORCH_HOME to a folder that can be"
+            raise DownloadError(f"{folder}: cannot be written; {todo}")
         disk = os.stat(folder).st_dev
         folders[disk] = folder
-        needed[disk] = needed.get(disk, 0) + one.size - begun(one.path)
+        needed[disk] += one.size - begun(one.path)
     for disk, folder in folders.items():
         free = shutil.disk_usage(folder).free
         if free < needed[disk] + ROOM:
-            raise DownloadError(
-                f"{folder}: {free / 1e6:.0f} MB of the disk are free, and "
-                f"{needed[disk] / 1e6:.0f} MB are to come, with {ROOM / 1e6:.0f} MB to spare; make "
-                "room, or set TORCH_HOME to a folder elsewhere"
-            )
+            room = f"{free / 1e6:.0f} MB of the disk are free"
+            coming = f"{needed[disk] / 1e6:.0f} MB are to come, with {ROOM / 1e6:.0f} MB to spare"
+            todo = "make room, or set TORCH_HOME to a folder elsewhere"
+            raise DownloadError(f"{folder}: {room}, and {coming}; {todo}")
 
 
 def main(
@@ -215,8 +210,7 @@ def main(
 
     weights = known_weights()
     if show_list:
-        wide = Console(highlight=False, width=max(out.width, 110))
-        wide.print(table(weights))
+        Console(highlight=False, width=max(out.width, 110)).print(table(weights))
         return
     try:
         if not names:
@@ -227,7 +221,7 @@ def main(
     except DownloadError as error:
         fail(error)
         raise typer.Exit(2) from None
-    failed = 0
+    failed = False
     for one in selection:
         if one not in missing:
             message = f"is here: {one.path}"
@@ -243,7 +237,7 @@ def main(
                 raise typer.Exit(130) from None
             except DownloadError as error:
                 fail(f"{one.name}: {error}; or fetch it elsewhere and put it at {one.path}")
-                failed += 1
+                failed = True
                 continue
         out.print(f"{one.name}: {message}", markup=False, soft_wrap=True)
     if failed:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+LANDMARKS = "flame_static_embedding.pkl, landmark_embedding.npy or 68 vertex numbers."
+
 
 def main(
     model: Annotated[Path, typer.Argument(help="generic_model.pkl, flame2023.pkl and the like.")],
@@ -20,12 +22,7 @@ def main(
         Path | None, typer.Option(help="albedoModel2020_FLAME_albedoPart.npz, for skin colours.")
     ] = None,
     crop: Annotated[bool, typer.Option(help="Cut the head to the face.")] = True,
-    landmarks: Annotated[
-        Path | None,
-        typer.Option(
-            help="flame_static_embedding.pkl, landmark_embedding.npy or 68 vertex numbers."
-        ),
-    ] = None,
+    landmarks: Annotated[Path | None, typer.Option(help=LANDMARKS)] = None,
     jaw: Annotated[
         bool | None,
         typer.Option("--jaw/--no-jaw", help="A mode for the jaw; not for *no_jaw*.pkl if unsaid."),

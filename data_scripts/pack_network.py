@@ -94,11 +94,9 @@ def _unet(run: Path, out: Path, store: str | None, first: Path | None) -> str:
     last = latest_checkpoint(run / "checkpoints")
     if last is None or last.state["settings"].get("stage") != "augmented":
         raise CheckpointError(f"{run}: holds no checkpoint of facerecon train augmented")
-    average = last.path / "ema.safetensors"
+    state, average = last.state, last.path / "ema.safetensors"
     whole = load_unet(average if average.exists() else last.path / "offset_unet.safetensors")
-    albedo = whole.metadata.get("albedo", "monk")
-    model = MorphableModel.load(subdivision=0, albedo=albedo)
-    state = last.state
+    model = MorphableModel.load(subdivision=0, albedo=whole.metadata.get("albedo", "monk"))
     whole.metadata |= {
         "settings": json.dumps(state["settings"]),
         "steps": str(state["step"]),
@@ -123,10 +121,8 @@ def _without_folders(metadata: dict[str, str]) -> dict[str, str]:
     """The story with its files by name alone; changes it in place."""
     if "settings" in metadata:
         settings = json.loads(metadata["settings"])
-        for name in NAMES_FILES:
-            if settings.get(name):
-                settings[name] = Path(settings[name]).name
-        metadata["settings"] = json.dumps(settings)
+        files = {name: Path(settings[name]).name for name in NAMES_FILES if settings.get(name)}
+        metadata["settings"] = json.dumps(settings | files)
     return metadata
 
 

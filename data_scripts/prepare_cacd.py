@@ -39,8 +39,7 @@ def main(
         list[str] | None, typer.Option(help=f"Leave out what has this flag: {', '.join(FLAGS)}.")
     ] = None,
     retry: Annotated[
-        bool,
-        typer.Option("--retry", help="Look at the broken photos of a finished run again."),
+        bool, typer.Option("--retry", help="Look at the broken photos of a finished run again.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count, try a few, say what would be written.")

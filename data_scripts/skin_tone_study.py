@@ -69,10 +69,9 @@ def study(runs: Path) -> dict:
         shared, run = _evaluated(folder / "eval.json", name)
         for key, value in {"trained": trained, **shared}.items():
             if content.setdefault(key, value) != value:
-                raise StudyError(
-                    f"{folder}: its {key} differ from those of {next(iter(folders))}; a comparison "
-                    "takes one and the same for all"
-                )
+                others = f"its {key} differ from those of {next(iter(folders))}"
+                same = "a comparison takes one and the same for all"
+                raise StudyError(f"{folder}: {others}; {same}")
         content["runs"][name] = facts | run
     return content
 
@@ -86,11 +85,9 @@ def _trained(path: Path, name: str) -> tuple[dict, dict]:
         shared = {key: settings[key] for key in TRAINED}
         albedo, light, steps = (metadata[key] for key in ("albedo", "light", "steps"))
     except (OSError, SafetensorError, KeyError, ValueError) as problem:
-        reason = one_line(problem)[:120]
-        raise StudyError(
-            f"{path}: no U-Net that says how it was trained ({reason}); take the one that "
-            "facerecon train augmented wrote"
-        ) from None
+        reason = f"no U-Net that says how it was trained ({one_line(problem)[:120]})"
+        todo = "take the one that facerecon train augmented wrote"
+        raise StudyError(f"{path}: {reason}; {todo}") from None
     if (trained := f"{albedo}-{light}") != name:
         raise StudyError(f"{path}: was trained as {trained}, in a folder {name}; rename one")
     validation = json.loads(metadata.get("validation", "{}"))
@@ -116,17 +113,16 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
         run["offsets"] = {key: _numbers(offsets[key]) for key in OFFSETS}
     except (OSError, KeyError, TypeError, ValueError) as problem:
         reason = f"{type(problem).__name__}: {one_line(problem)[:120]}"
-        raise StudyError(
-            f"{path}: not what facerecon evaluate --augmented --rendered writes ({reason})"
-        ) from None
+        other = "not what facerecon evaluate --augmented --rendered writes"
+        raise StudyError(f"{path}: {other} ({reason})") from None
     if light != name.partition("-")[2]:
         raise StudyError(f"{path}: was evaluated under light {light!r}; give --illumination")
     faces = len(shared["tones"])
-    for where, measure, count in ((w, m, len(row)) for w, t in run.items() for m, row in t.items()):
-        if count != faces:
-            raise StudyError(
-                f"{path}: {where} {measure} has {count} numbers for {faces} faces; evaluate again"
-            )
+    rows = {f"{where} {m}": row for where, table in run.items() for m, row in table.items()}
+    for name, row in rows.items():
+        if len(row) != faces:
+            numbers = f"{name} has {len(row)} numbers for {faces} faces"
+            raise StudyError(f"{path}: {numbers}; evaluate again")
     return shared, run
 
 

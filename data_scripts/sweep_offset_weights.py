@@ -13,16 +13,15 @@ from pathlib import Path
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--steps", type=int, default=100, help="of each fit")
-    parser.add_argument("--rate", type=float, default=1e-2, help="Adam's, at the start")
-    parser.add_argument("--width", type=int, default=8, help="channels of the U-Net")
-    parser.add_argument("--subdivision", type=int, default=1, help="of the mesh: 0 or 1")
-    parser.add_argument("--only", default="", help="fits whose name holds this, for a try")
-    parser.add_argument(
-        "--quick", action="store_true", help="every kind of fit, few weights, coarse mesh"
-    )
+    option = parser.add_argument
+    option("--out", type=Path, required=True, help="the .safetensors file to write")
+    option("--device", default="cpu", help="cpu or cuda")
+    option("--steps", type=int, default=100, help="of each fit")
+    option("--rate", type=float, default=1e-2, help="Adam's, at the start")
+    option("--width", type=int, default=8, help="channels of the U-Net")
+    option("--subdivision", type=int, default=1, help="of the mesh: 0 or 1")
+    option("--only", default="", help="fits whose name holds this, for a try")
+    option("--quick", action="store_true", help="every kind of fit, few weights, coarse mesh")
     chosen = parser.parse_args(arguments)
     if not chosen.out.parent.is_dir():
         sys.exit(f"--out {chosen.out}: there is no folder {chosen.out.parent}")

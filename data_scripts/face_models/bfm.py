@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from face_models import Landmarks
 from face_models.landmarks import read_landmarks
 from face_models.source_model import SourceModel
 from face_models.statismo import read_statismo
@@ -73,10 +74,9 @@ def read_2009(
     """01_MorphableModel.mat, and where each of the file's vertices went: -1 nowhere."""
     lacking = [x for x in EXPRESSION_FILES if folder is not None and not (folder / x).is_file()]
     if lacking:
-        raise ImportModelError(
-            f"--expression {folder}: lacks {', '.join(lacking)}; it needs all of"
-            f" {', '.join(EXPRESSION_FILES)} (Deep3DFaceReconstruction says where from)"
-        )
+        lacks = f"--expression {folder}: lacks {', '.join(lacking)}"
+        todo = f"{', '.join(EXPRESSION_FILES)} (Deep3DFaceReconstruction says where from)"
+        raise ImportModelError(f"{lacks}; it needs all of {todo}")
     data = read_mat(path, PARTS)
     if missing := [name for name in PARTS if name not in data]:
         refuse(path, f"lacks {', '.join(missing)}; give BFM 2009's 01_MorphableModel.mat, whole")
@@ -113,10 +113,9 @@ def read_2009(
     if folder is not None:
         source.name += " + Guo et al.'s expressions"
         source.licence += "; the expressions, made from FaceWarehouse, under terms of their own"
-        source.notes.append(
-            f"expressions: Exp_Pca.bin times std_exp.txt, on {len(used)} of {count} vertices;"
-            " its mean expression is left out: zero coefficients are neutral"
-        )
+        product = f"Exp_Pca.bin times std_exp.txt, on {len(used)} of {count} vertices"
+        left_out = "its mean expression is left out: zero coefficients are neutral"
+        source.notes.append(f"expressions: {product}; {left_out}")
     return source, place
 
 
@@ -162,7 +161,7 @@ def vertex_list(path: Path, name: str, count: int) -> Int[np.ndarray, " listed"]
     return numbers
 
 
-def key_points(folder: Path, front: Int[np.ndarray, " front"]) -> Int[np.ndarray, " 68"] | None:
+def key_points(folder: Path, front: Int[np.ndarray, " front"]) -> Landmarks | None:
     """The 68 landmarks on the face, where the folder has Deep3D's facemodel_info.mat."""
     path = folder / "facemodel_info.mat"
     if not path.is_file():

@@ -20,18 +20,12 @@ from jaxtyping import Float, Int
 from scipy.sparse import issparse
 from scipy.spatial.transform import Rotation
 
+from face_models import Faces, Landmarks, PerVertex, Vertices
 from face_models.flame_albedo import read_albedo
 from face_models.landmarks import read_landmarks
-from face_models.pickles import ArrayPickleError, read_pickle
+from face_models.pickles import read_pickle
 from face_models.source_model import SourceModel
-from face_models.tables import (
-    ImportModelError,
-    check_kind,
-    outwards,
-    read_npz,
-    refuse,
-    triangles,
-)
+from face_models.tables import check_kind, outwards, read_npz, refuse, triangles
 
 MM = 1000.0  # of a metre
 IDENTITY, EXPRESSION = 300, 100
@@ -54,11 +48,11 @@ EMBEDDINGS = (
 class Flame:
     """What is used of FLAME's pickle, in metres."""
 
-    template: Float[np.ndarray, "vertex 3"]
+    template: Vertices
     directions: Float[np.ndarray, "vertex 3 400"]
-    faces: Int[np.ndarray, "face 3"]
+    faces: Faces
     joint: Float[np.ndarray, " 3"]  # the jaw's
-    weight: Float[np.ndarray, " vertex"]  # of the jaw, and of what hangs on it
+    weight: PerVertex  # of the jaw, and of what hangs on it
     corrective: Float[np.ndarray, "vertex 3 9"] | None  # posedirs' columns of the jaw
 
 
@@ -74,18 +68,16 @@ def read_flame(
     albedo: AlbedoMM's .npz. landmarks: an embedding (.pkl, .npy, .npz), or vertex numbers. jaw: a
     mode for it; None: unless the file's name says no_jaw. modes: of each basis, 0 all.
     """
-    flame = read_parts(path)
+    flame, first = read_parts(path), slice(modes or None)
     mean = MM * flame.template
     directions = MM * np.moveaxis(flame.directions, 2, 0)
-    first = slice(modes or None)
-    identity, expression = directions[:IDENTITY][first], directions[IDENTITY:][first]
     source = SourceModel(
         name=f"FLAME ({path.stem})",
         licence=LICENCE,
         provenance=f"{path.name}; posedirs, neck and eyeballs' rotation left out",
         mean=mean,
-        identity=identity,
-        expression=expression,
+        identity=directions[:IDENTITY][first],
+        expression=directions[IDENTITY:][first],
         faces=outwards(path, mean, flame.faces),
     )
     if jaw or (jaw is None and "no_jaw" not in path.stem.lower()):
@@ -138,10 +130,7 @@ def read_parts(path: Path) -> Flame:
 
 def unpickled(path: Path) -> dict:
     check_kind(path)
-    try:
-        return read_pickle(path)
-    except ArrayPickleError as error:
-        raise ImportModelError(str(error)) from error
+    return read_pickle(path)
 
 
 def numbers(path: Path, name: str, value) -> np.ndarray:
@@ -158,15 +147,14 @@ def numbers(path: Path, name: str, value) -> np.ndarray:
 def chain(path: Path, parents: Int[np.ndarray, " joint"], joint: int) -> list[int]:
     """A joint and those that it hangs on. The root's parent is -1, or 2**32 - 1."""
     links = [joint]
-    while len(links) <= JOINTS:
-        parent = int(parents[links[-1]])
-        if not 0 <= parent < JOINTS:
-            return links
+    while 0 <= (parent := int(parents[links[-1]])) < JOINTS:
+        if parent in links:
+            refuse(path, "kintree_table goes round in a circle")
         links.append(parent)
-    refuse(path, "kintree_table goes round in a circle")
+    return links
 
 
-def skinned(flame: Flame, angle: float) -> Float[np.ndarray, "vertex 3"]:
+def skinned(flame: Flame, angle: float) -> Vertices:
     """The mean face, mm, its jaw turned by so many radians about x: linear blend skinning."""
     arm = flame.template - flame.joint
     turned = arm @ Rotation.from_euler("x", angle).as_matrix().T
@@ -183,17 +171,16 @@ def add_jaw(path: Path, flame: Flame, source: SourceModel) -> None:
     source.controls = {"jawOpen": np.eye(len(source.expression))[-1] * OPEN / STEP}
     arcs = (skinned(flame, a) - source.mean - a / STEP * mode for a in (STEP, OPEN))
     lost = [np.linalg.norm(arc, axis=1).max() for arc in arcs]
-    source.notes.append(
-        f"jaw: a linear mode, one SD for {STEP} rad ({far:.1f} mm at most), jawOpen for {OPEN} rad;"
-        f" the joint's arc differs by at most {lost[0]:.1f} mm there, {lost[1]:.1f} mm in full"
-    )
+    mode_is = f"one SD for {STEP} rad ({far:.1f} mm at most), jawOpen for {OPEN} rad"
+    arc = "the joint's arc differs by at most {:.1f} mm there, {:.1f} mm in full".format(*lost)
+    source.notes.append(f"jaw: a linear mode, {mode_is}; {arc}")
     if flame.corrective is not None:
         entries = (Rotation.from_euler("x", OPEN).as_matrix() - np.eye(3)).ravel()
         skin = np.linalg.norm(MM * flame.corrective @ entries, axis=1).max()
         source.notes.append(f"posedirs left out: {skin:.1f} mm at most with the jaw at {OPEN} rad")
 
 
-def read_points(path: Path, faces: Int[np.ndarray, "face 3"], count: int) -> Int[np.ndarray, " 68"]:
+def read_points(path: Path, faces: Faces, count: int) -> Landmarks:
     """68 vertices of an embedding: of each point's triangle the corner that is nearest to it.
 
     51 points are 18 to 68; the jaw's are then -1, to be detected. FLAME's flame_static_embedding

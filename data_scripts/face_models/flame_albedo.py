@@ -1,7 +1,5 @@
 """Skin colours for FLAME: the diffuse albedo model of Smith et al., read at the vertices.
 
-    mean, basis, uv = read_albedo(Path("albedoModel2020_FLAME_albedoPart.npz"), faces, count)
-
 AlbedoMM (Smith et al., "A morphable face albedo model", CVPR 2020) holds MU (512, 512, 3) and PC
 (512, 512, 3, 145), per standard deviation, as images in linear light, blue first; vt and ft lay
 them on FLAME's triangles, v upwards. Its specular part is left out: Eq. 3 has no highlights.
@@ -13,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.interpolate import interpn
 
+from face_models import Faces, Vertices
 from face_models.tables import read_npz, refuse
 from facerecon_lib.face.colour import linear_to_srgb
 
@@ -24,12 +23,8 @@ WANTED = "give albedoModel2020_FLAME_albedoPart.npz"
 
 
 def read_albedo(
-    path: Path, faces: Int[np.ndarray, "face 3"], count: int
-) -> tuple[
-    Float[np.ndarray, "vertex 3"],
-    Float[np.ndarray, "albedo vertex 3"],
-    Float[np.ndarray, "vertex 2"],
-]:
+    path: Path, faces: Faces, count: int
+) -> tuple[Vertices, Float[np.ndarray, "albedo vertex 3"], Float[np.ndarray, "vertex 2"]]:
     """sRGB mean (V, 3), basis (K, V, 3) per standard deviation, and uv (V, 2) in [0, 1].
 
     The basis follows sRGB's curve by its slope at the mean. A vertex on a seam of the texture takes
@@ -53,9 +48,9 @@ def read_albedo(
         colour, change = colour[:, ::-1], change[:, :, ::-1]
     if not (0 <= np.median(colour) <= 1):
         refuse(path, f"MU goes to {mean.max():.3g}, expected linear light in [0, 1]; {WANTED}")
-    colour = colour.clip(0, 1)
-    seen = linear_to_srgb(torch.from_numpy(colour)).numpy()
-    return seen, change * srgb_slope(colour), uv.clip(0, 1)
+    light = torch.from_numpy(colour.clip(0, 1))
+    seen, slope = torch.func.jvp(linear_to_srgb, (light,), (torch.ones_like(light),))
+    return seen.numpy(), change * slope.numpy(), uv.clip(0, 1)
 
 
 def at_uv(
@@ -66,9 +61,3 @@ def at_uv(
     row = np.clip((1 - uv[:, 1]) * height - 0.5, 0, height - 1)
     column = np.clip(uv[:, 0] * width - 0.5, 0, width - 1)
     return interpn((np.arange(height), np.arange(width)), image, np.stack([row, column], 1))
-
-
-def srgb_slope(linear: np.ndarray) -> np.ndarray:
-    """The derivative of `linear_to_srgb`."""
-    bright = 1.055 / 2.4 * np.maximum(linear, 0.0031308) ** (1 / 2.4 - 1)
-    return np.where(linear <= 0.0031308, 12.92, bright)

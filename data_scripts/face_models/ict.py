@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from rich.progress import track
 from scipy.spatial import cKDTree
 
-from face_models.mesh_mirror import FLIP
+from face_models import Faces, Landmarks, Mask, Modes, Numbers, Vertices
+from face_models.mesh_cut import FLIP
 from face_models.source_model import SourceModel, errors
 from face_models.tables import ImportModelError, refuse
 
@@ -60,7 +61,7 @@ def part(name: str) -> slice:
 class Obj(NamedTuple):
     """What counts of an .obj file: places, texture coordinates, and the polygons as written."""
 
-    vertices: Float[np.ndarray, "vertex 3"]
+    vertices: Vertices
     texture: Float[np.ndarray, "corner 2"]
     polygons: list[str]
 
@@ -105,7 +106,7 @@ def corners(path: Path, obj: Obj) -> list[Int[np.ndarray, "polygon corner 2"]]:
     return tables
 
 
-def mirror_of(mean: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, " vertex"]:
+def mirror_of(mean: Vertices) -> Numbers:
     """The vertex at each one's mirror image, part by part: lids and lips have two layers."""
     mirror = np.arange(len(mean))
     for name in PARTS:
@@ -114,9 +115,7 @@ def mirror_of(mean: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, " vertex"]
     return mirror
 
 
-def triangles(
-    tables: list[Int[np.ndarray, "polygon corner 2"]], mirror: Int[np.ndarray, " vertex"]
-) -> Int[np.ndarray, "face 3"]:
+def triangles(tables: list[Int[np.ndarray, "polygon corner 2"]], mirror: Numbers) -> Faces:
     """Quads are cut from the corner whose number, or its mirror vertex's, is least: both alike."""
     key = np.minimum(mirror, np.arange(len(mirror)))
     three, four = (table[..., 0] for table in tables)
@@ -141,7 +140,7 @@ def one_uv(
     return uv
 
 
-def face_region(mean: Float[np.ndarray, "vertex 3"], wide: bool) -> Bool[np.ndarray, " vertex"]:
+def face_region(mean: Vertices, wide: bool) -> Mask:
     """The face, and what its openings show: the eyeballs' fronts, the mouth's inside, teeth."""
     keep = np.zeros(len(mean), bool)
     for rows in (part("face") if wide else slice(NARROW), part("mouth_socket"), *FRONT_TEETH):
@@ -152,7 +151,7 @@ def face_region(mean: Float[np.ndarray, "vertex 3"], wide: bool) -> Bool[np.ndar
     return keep
 
 
-def check_side(path: Path, offset: Float[np.ndarray, "vertex 3"], x: np.ndarray) -> None:
+def check_side(path: Path, offset: Vertices, x: np.ndarray) -> None:
     """Refuse an action on the other side of the face; the subject's left is +x."""
     weight = (offset**2).sum(1)
     on_left = weight[x > 0].sum() / max(weight.sum(), 1e-12)
@@ -161,7 +160,7 @@ def check_side(path: Path, offset: Float[np.ndarray, "vertex 3"], x: np.ndarray)
         refuse(path, "moves the other side of the face; left and right are mixed up: get it again")
 
 
-def read_indices(folder: Path) -> tuple[list[str], Int[np.ndarray, " 68"]]:
+def read_indices(folder: Path) -> tuple[list[str], Landmarks]:
     """The names of the expressions and the vertices of the landmarks, from vertex_indices.json."""
     path = folder / "vertex_indices.json"
     try:
@@ -180,7 +179,7 @@ def read_indices(folder: Path) -> tuple[list[str], Int[np.ndarray, " 68"]]:
     return names, landmarks
 
 
-def offsets(folder: Path, names: list[str], neutral: Obj) -> Float[np.ndarray, "mode vertex 3"]:
+def offsets(folder: Path, names: list[str], neutral: Obj) -> Modes:
     """Each named mesh less the neutral one, mm."""
     result = np.zeros((len(names), VERTICES, 3))
     bar = dict(console=errors, transient=True, disable=not errors.is_terminal)
@@ -221,11 +220,9 @@ def read_ict(folder: Path, wide: bool = False, modes: int = 0) -> SourceModel:
     mirror = mirror_of(mean)
     missing = [name for name in listed if name not in present]
     more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
-    notes = [
-        f"identity: {len(identity)} of ICT's {MODES} modes",
-        f"expressions: {len(expressions)} of the {len(listed)} in vertex_indices.json"
-        + (f"; not in the folder: {', '.join(missing[:4])}{more}" if missing else ""),
-    ]
+    notes = [f"identity: {len(identity)} of ICT's {MODES} modes"]
+    notes += [f"expressions: {len(expressions)} of the {len(listed)} in vertex_indices.json"]
+    notes[1] += f"; not in the folder: {', '.join(missing[:4])}{more}" if missing else ""
     if strange := {*present} - {*every, *listed, "generic_neutral_mesh"}:
         notes.append(f"left out, not named there: {', '.join(sorted(strange))}")
     number, faces = np.arange(VERTICES), triangles(tables, mirror)

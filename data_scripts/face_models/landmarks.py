@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial import cKDTree
-from torch import Tensor
 
+from face_models import Faces, Landmarks, Triangles, Vertices
 from face_models.mesh_views import MeshView, pieces, seen_from_around
 from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
 from face_models.tables import ImportModelError
@@ -35,7 +35,7 @@ SURE = np.arange(27, 68)  # nose, eyes and mouth: what a face without brows has
 NONE_GIVEN = np.full(68, -1)
 
 
-def read_landmarks(path: Path, count: int) -> Int[np.ndarray, " 68"]:
+def read_landmarks(path: Path, count: int) -> Landmarks:
     """68 of the source's vertex numbers, counted from 0: a .json list, or numbers in a text."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -56,11 +56,8 @@ def read_landmarks(path: Path, count: int) -> Int[np.ndarray, " 68"]:
 
 
 def find_landmarks(
-    mean: Float[np.ndarray, "vertex 3"],
-    faces: Int[np.ndarray, "face 3"],
-    colours: Float[np.ndarray, "vertex 3"] | None = None,
-    given: Int[np.ndarray, " 68"] = NONE_GIVEN,
-) -> Int[np.ndarray, " 68"]:
+    mean: Vertices, faces: Faces, colours: Vertices | None = None, given: Landmarks = NONE_GIVEN
+) -> Landmarks:
     """The 68 landmarks as vertices of the mesh that show, none on an eyeball or a tooth.
 
     mean: mm, +y up, +z out of the face. colours: sRGB in [0, 1]; None: plain skin. given: landmarks
@@ -92,11 +89,7 @@ def habits(plain: bool) -> Float[np.ndarray, "68 3"]:
     return places - mean[shipped.landmarks]
 
 
-def marked(
-    mean: Float[np.ndarray, "vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    colours: Float[np.ndarray, "vertex 3"] | None,
-) -> Float[np.ndarray, "68 3"]:
+def marked(mean: Vertices, faces: Triangles, colours: Vertices | None) -> Float[np.ndarray, "68 3"]:
     """Where the detector's points lie on the mesh, mm: the median of the views, symmetric."""
     skin = np.tile(PLAIN_SKIN, (len(mean), 1)) if colours is None else colours
     views = []
@@ -107,10 +100,9 @@ def marked(
         except DetectionError as error:
             if "no face" not in str(error):
                 raise
-            raise ImportModelError(
-                f"no face is found on a rendering of the mean at {yaw} degrees: is it upright (+y "
-                "up), looking along +z, in millimetres? If so, name the points: --landmarks FILE"
-            ) from None
+            fault = f"no face is found on a rendering of the mean at {yaw} degrees"
+            todo = "is it upright (+y up), looking along +z, in millimetres? If so, name the points"
+            raise ImportModelError(f"{fault}: {todo}: --landmarks FILE") from None
         views.append(view.surface_at(points))
     return _symmetric(np.median(views, 0))
 

@@ -11,12 +11,12 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from scipy.ndimage import distance_transform_edt
-from torch import Tensor
 from trimesh.geometry import faces_to_edges
 from trimesh.graph import connected_component_labels
 
+from face_models import Mask, Numbers, Triangles, Vertices
 from facerecon_lib.face.camera import DEFAULT_FOV, axis_angle_to_matrix, pose, project_ndc
 from facerecon_lib.face.mesh import vertex_normals
 from facerecon_lib.pictures.faces import PAPER, in_studio, to_uint8
@@ -30,7 +30,7 @@ ROOM = 1.25  # of the head's extent across the picture
 AROUND = [(pitch, yaw) for pitch in (-25, 0, 25) for yaw in (-60, -30, 0, 30, 60)]  # degrees
 
 
-def pieces(sides: Int[np.ndarray, "polygon corner"], count: int) -> Int[np.ndarray, " vertex"]:
+def pieces(sides: Int[np.ndarray, "polygon corner"], count: int) -> Numbers:
     """Which connected piece each of `count` vertices is in, by triangles or by edges."""
     edges = np.concatenate([sides[:, :2], sides[:, -2:]])
     return connected_component_labels(edges, count)
@@ -41,8 +41,8 @@ class MeshView:
 
     def __init__(
         self,
-        vertices: Float[np.ndarray, "vertex 3"],
-        faces: Int[Tensor, "face 3"],
+        vertices: Vertices,
+        faces: Triangles,
         yaw_deg: float = 0.0,
         pitch_deg: float = 0.0,
         size: int = SIZE,
@@ -60,7 +60,7 @@ class MeshView:
         self.fragments = rasterize(project_ndc(v_camera), faces, size, perspective_correct=True)
         self.triangle = self.fragments.pix_to_face[0, ..., 0].numpy()
 
-    def picture(self, colours: Float[np.ndarray, "vertex 3"]) -> UInt8[np.ndarray, "size size 3"]:
+    def picture(self, colours: Vertices) -> UInt8[np.ndarray, "size size 3"]:
         """The mesh in these sRGB colours under white light from above."""
         normals = vertex_normals(self.vertices, self.faces) @ self.turn.transpose(1, 2)
         albedo = torch.as_tensor(np.array(colours, np.float32))[None]
@@ -79,9 +79,7 @@ class MeshView:
         return np.einsum("pk,pkc->pc", weights, corners)
 
 
-def seen_from_around(
-    vertices: Float[np.ndarray, "vertex 3"], faces: Int[Tensor, "face 3"]
-) -> Bool[np.ndarray, " vertex"]:
+def seen_from_around(vertices: Vertices, faces: Triangles) -> Mask:
     """The vertices of triangles whose outsides show in some view, up to 60 degrees of yaw.
 
     Insides do not count (from below one looks into a cropped face), nor islands smaller than ISLAND

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from facerecon_lib.files.errors import FacereconError
+from face_models.tables import ImportModelError
 
 MAX_BYTES, MAX_OPCODES = 2**30, 20_000
 NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 
 
-class ArrayPickleError(FacereconError):
+class ArrayPickleError(ImportModelError):
     """A pickle that is damaged or asks for more than arrays: one line, and nothing of it ran."""
 
 
@@ -77,8 +77,7 @@ class Unpickler(pickle.Unpickler):
     """The standard reader; the names that it finds are records."""
 
     def find_class(self, module: str, name: str) -> type[Record]:
-        full = f"{module}.{name}"
-        if full not in KNOWN:
+        if (full := f"{module}.{name}") not in KNOWN:
             raise ArrayPickleError(f"refused: it asks for {_shown(full)}, which arrays do not need")
         return KNOWN[full]
 

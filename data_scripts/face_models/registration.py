@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
+from face_models import Landmarks, Mask, PerVertex, Triangles, Vertices
 from face_models.mesh_views import seen_from_around
 from facerecon_lib.face.landmarks68 import INNER
 from facerecon_lib.face.measures import umeyama
@@ -34,7 +34,7 @@ BEND_MM = 20.0  # how far around a landmark the mesh is bent to it
 CLOSE, LOOSE = 0.02, 10.0  # variance of what is not followed, a share: given landmarks, detected
 
 
-def normals_of(points: np.ndarray, faces: Tensor) -> Float[np.ndarray, "vertex 3"]:
+def normals_of(points: np.ndarray, faces: Triangles) -> Vertices:
     """Unit vertex normals."""
     return vertex_normals(torch.as_tensor(points)[None], faces)[0].numpy()
 
@@ -70,11 +70,11 @@ class LaidOn:
 
     def __init__(
         self,
-        mean: Float[np.ndarray, "vertex 3"],
-        faces: Int[Tensor, "face 3"],
-        landmarks: Int[np.ndarray, " 68"],
+        mean: Vertices,
+        faces: Triangles,
+        landmarks: Landmarks,
         used: Int[np.ndarray, " used"] = INNER_POINTS,
-        seen: Bool[np.ndarray, " vertex"] | None = None,
+        seen: Mask | None = None,
         smoothing: float = CLOSE,
     ):
         self.mean, self.faces = np.array(mean, float), faces
@@ -99,10 +99,8 @@ class LaidOn:
         coarse = shipped_model(0)
         mean, basis = coarse.mean.double().numpy(), coarse.identity_basis.double().numpy()
         landmarks = coarse.landmarks.numpy()[used]
-        hidden = (
-            sum(coarse.regions[name] for name in ("mouth_interior", "eyeballs", "border")) > 0.5
-        )
-        skin = np.flatnonzero(self.shipped_seen[: len(mean)] & ~hidden.numpy())
+        not_skin = sum(coarse.regions[name] for name in ("mouth_interior", "eyeballs", "border"))
+        skin = np.flatnonzero(self.shipped_seen[: len(mean)] & (not_skin <= 0.5).numpy())
         visible = np.flatnonzero(self.seen)
         tree = cKDTree(np.c_[self.mean, NORMAL_MM * self.normals][visible])
         pair = (torch.as_tensor(points)[None] for points in (mean[landmarks], target[used]))
@@ -144,7 +142,7 @@ class LaidOn:
     def shipped_region(self, name: str) -> Bool[np.ndarray, " shipped"]:
         return self.shipped.regions[name].numpy() > 0.5
 
-    def beyond_border(self) -> Float[np.ndarray, " vertex"]:
+    def beyond_border(self) -> PerVertex:
         """Degrees beyond the shipped face's outline, seen from inside the head; negative within."""
         pairs = boundary_edges(self.shipped.faces).unique().numpy()
         outline = self.points[pairs[self.shipped_region("border")[pairs]]]

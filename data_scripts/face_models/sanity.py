@@ -12,7 +12,7 @@ import numpy as np
 
 from face_models.registration import INNER_POINTS
 from face_models.tables import ImportModelError
-from facerecon_lib.face.shapes import expect
+from facerecon_lib.face.shapes import expect, expect_fields
 
 EXTENT_MM = (100.0, 1000.0)  # a cropped face to a bust
 EYES_MM = (60.0, 130.0)  # between the outer corners; people: about 80 to 100
@@ -20,68 +20,50 @@ MOVES_MM = (0.01, 30.0)  # the furthest that one standard deviation moves a vert
 ACTION_MM = 80.0  # the same of a full action, such as an open jaw
 FAR_OFF_MM = 25.0  # ICT-FaceKit's own are 8 at most; on a wrong vertex, 50 and more
 UPRIGHT = 0.8  # least cosine between the face's axes and the frame's: about 37 degrees
-
-
-SHAPES = {
-    "mean": "vertex 3",
-    "identity": "identity vertex 3",
-    "expression": "expression vertex 3",
-    "faces": "face 3",
-    "landmarks": "68",
-    "albedo_mean": "vertex 3",
-    "albedo": "albedo vertex 3",
-    "uv": "vertex 2",
-    "creases": "crease 2",
-    **dict.fromkeys(("mirror", "keep", "teeth"), "vertex"),
-}
+NUMBERS = ("faces", "landmarks", "mirror", "creases")  # of vertices
 
 
 def check_arrays(source) -> None:
     """Every part has the shape that the others ask for, is finite, and the mean spans a head."""
-    parts = {name: getattr(source, name) for name in SHAPES}
-    parts = {name: np.asarray(value) for name, value in parts.items() if value is not None}
-    sizes: dict[str, int] = {}
     try:
-        for name, value in parts.items():
-            sizes = expect(name, value, SHAPES[name], **sizes)
+        expect_fields(source)
         for name, row in source.controls.items():
-            expect(f"control {name!r}", np.asarray(row), "expression", **sizes)
+            expect(f"control {name!r}", row, "expression", expression=len(source.expression))
     except ValueError as error:
         raise ImportModelError(str(error)) from None
+    count = len(source.mean)
+    parts = {name: value for name, value in vars(source).items() if isinstance(value, np.ndarray)}
     for name, value in parts.items():
         if not np.isfinite(value).all():
             raise ImportModelError(f"{name} holds numbers that are not finite: is the file whole?")
-        if name in ("faces", "landmarks", "mirror", "creases") and value.size:
+        if name in NUMBERS and value.size:
             if value.dtype.kind not in "iu":
                 raise ImportModelError(f"{name} holds {value.dtype}, expected whole numbers")
             least = -1 if name == "landmarks" else 0  # -1: to be detected
-            if value.min() < least or value.max() >= sizes["vertex"]:
-                raise ImportModelError(
-                    f"{name} names vertices {value.min()} to {value.max()}, but there are 0 to "
-                    f"{sizes['vertex'] - 1}: is it of another mesh, or counted from 1?"
-                )
+            if value.min() < least or value.max() >= count:
+                names = f"{name} names vertices {value.min()} to {value.max()}"
+                todo = "is it of another mesh, or counted from 1?"
+                raise ImportModelError(f"{names}, but there are 0 to {count - 1}: {todo}")
     if "albedo" in parts and "albedo_mean" not in parts:
         raise ImportModelError("there are albedo modes without a mean: give albedo_mean too")
-    if not sizes["identity"] or not sizes["face"]:
+    if not len(source.identity) or not len(source.faces):
         raise ImportModelError("there are no identity modes, or no triangles")
-    extent = float(np.ptp(parts["mean"][np.unique(parts["faces"])], axis=0).max())
+    extent = float(np.ptp(source.mean[np.unique(source.faces)], axis=0).max())
     if not EXTENT_MM[0] <= extent <= EXTENT_MM[1]:
-        raise ImportModelError(
-            f"the mean is {extent:.4g} mm across, expected {EXTENT_MM[0]:.0f} to "
-            f"{EXTENT_MM[1]:.0f}: are its units what the importer takes them for?"
-        )
+        expected = "expected {:.0f} to {:.0f}".format(*EXTENT_MM)
+        todo = "are its units what the importer takes them for?"
+        raise ImportModelError(f"the mean is {extent:.4g} mm across, {expected}: {todo}")
 
 
 def check_face(mean: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> None:
     """The landmarks make a face of plausible size that stands upright and looks along +z."""
-    p = np.asarray(mean)[landmarks]
+    p = mean[landmarks]
     across, up = p[45] - p[36], (p[36] + p[45]) / 2 - p[8]
     eyes = float(np.linalg.norm(across))
     if not EYES_MM[0] <= eyes <= EYES_MM[1]:
-        raise ImportModelError(
-            f"the outer eye corners are {eyes:.4g} mm apart, expected {EYES_MM[0]:.0f} to "
-            f"{EYES_MM[1]:.0f}: check the units and the landmarks (iBUG points 37 and 46)"
-        )
+        expected = "expected {:.0f} to {:.0f}".format(*EYES_MM)
+        todo = "check the units and the landmarks (iBUG points 37 and 46)"
+        raise ImportModelError(f"the outer eye corners are {eyes:.4g} mm apart, {expected}: {todo}")
     cosine = across[0] / eyes, up[1] / max(float(np.linalg.norm(up)), 1e-9)
     out = p[30, 2] - p[[36, 45], 2].mean()
     if min(cosine) < UPRIGHT or out < 0:
@@ -90,10 +72,9 @@ def check_face(mean: np.ndarray, faces: np.ndarray, landmarks: np.ndarray) -> No
             f"cosine {cosine[0]:.2f}, up from the chin is +y with {cosine[1]:.2f}, the nose is "
             f"{out:.0f} mm before the eyes): check the axes and the landmarks' order"
         )
-    a, b, c = (np.asarray(mean)[faces[:, i]] for i in range(3))
-    near = np.linalg.norm((a + b + c) / 3 - p[30], axis=1) < eyes / 2
-    outward = np.cross(b - a, c - a)[near, 2].sum()
-    if outward <= 0:
+    near = np.linalg.norm(mean[faces].mean(1) - p[30], axis=1) < eyes / 2
+    a, b, c = np.moveaxis(mean[faces[near]], 1, 0)
+    if np.cross(b - a, c - a)[:, 2].sum() <= 0:
         raise ImportModelError("the triangles around the nose face inwards: wound clockwise")
 
 
@@ -101,10 +82,9 @@ def check_places(missed: np.ndarray) -> None:
     """No landmark but the jaw's is far (missed: mm) from where the shipped face, fitted, has it."""
     worst = INNER_POINTS[np.argmax(missed[INNER_POINTS])]
     if missed[worst] > FAR_OFF_MM:
-        raise ImportModelError(
-            f"landmark {worst + 1} (of 68) lies {missed[worst]:.0f} mm from where a face has it: "
-            "is its vertex the right one, and counted from 0? --landmarks FILE names others"
-        )
+        place = f"{missed[worst]:.0f} mm from where a face has it"
+        todo = "is its vertex the right one, and counted from 0? --landmarks FILE names others"
+        raise ImportModelError(f"landmark {worst + 1} (of 68) lies {place}: {todo}")
 
 
 def check_motion(identity: np.ndarray, expression: np.ndarray, named: bool) -> None:
@@ -116,8 +96,7 @@ def check_motion(identity: np.ndarray, expression: np.ndarray, named: bool) -> N
     for name, basis in (("identity", identity), ("expression", expression)):
         moves = np.linalg.norm(basis, axis=-1).max(1)
         if len(basis) and not MOVES_MM[0] <= moves.max() <= most[name]:
-            raise ImportModelError(
-                f"one unit of {name} mode {moves.argmax() + 1} moves a vertex by "
-                f"{moves.max():.3g} mm, expected {MOVES_MM[0]:g} to {most[name]:g}: check the "
-                "units, and whether the basis is scaled by its standard deviations"
-            )
+            unit = f"one unit of {name} mode {moves.argmax() + 1} moves a vertex by"
+            sizes = f"{moves.max():.3g} mm, expected {MOVES_MM[0]:g} to {most[name]:g}"
+            todo = "check the units, and whether the basis is scaled by its standard deviations"
+            raise ImportModelError(f"{unit} {sizes}: {todo}")

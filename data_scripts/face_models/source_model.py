@@ -10,6 +10,7 @@ Notebook 01, Eq. 1 and 2.
 """
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,21 +18,24 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from makehuman.landmarks import contour_bands
 from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 from torch import Tensor
 
+from face_models import Faces, Landmarks, Mask, Numbers, Vertices
 from face_models.landmarks import MIDLINE, NONE_GIVEN, find_landmarks, read_landmarks
-from face_models.mesh_cut import Part, cut_at_zero, keep_vertices
-from face_models.mesh_mirror import find_mirror
+from face_models.mesh_cut import Part, cut_at_zero, find_mirror, keep_vertices
 from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
 from face_models.sanity import check_arrays, check_face, check_motion, check_places
 from face_models.tables import ImportModelError
 from face_models.transfer import CarriedOver, outline
-from face_models.writing import claim, write_model
 from facerecon_lib.face.model_file import FORMAT
+from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.face.subdivision import loop_subdivide
+from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.errors import FacereconError, one_line
 
 DENSE = 8000  # vertices: a finer mesh is not subdivided unless asked for
@@ -54,19 +58,19 @@ class SourceModel:
     name: str
     licence: str
     provenance: str
-    mean: Float[np.ndarray, "vertex 3"]
+    mean: Vertices
     identity: Float[np.ndarray, "identity vertex 3"]
     expression: Float[np.ndarray, "expression vertex 3"]
-    faces: Int[np.ndarray, "face 3"]
-    albedo_mean: Float[np.ndarray, "vertex 3"] | None = None  # sRGB in [0, 1]; None: the shipped
+    faces: Faces
+    albedo_mean: Vertices | None = None  # sRGB in [0, 1]; None: the shipped
     albedo: Float[np.ndarray, "albedo vertex 3"] | None = None  # None: a mean alone, no modes
-    landmarks: Int[np.ndarray, " 68"] | None = None  # iBUG order; -1 or None: detected
+    landmarks: Landmarks | None = None  # iBUG order; -1 or None: detected
     uv: Float[np.ndarray, "vertex 2"] | None = None  # (0, 0) bottom left; None: a cylinder
-    mirror: Int[np.ndarray, " vertex"] | None = None  # the vertex opposite; None: by place
-    keep: Bool[np.ndarray, " vertex"] | None = None  # for --crop; None: what the shipped covers
+    mirror: Numbers | None = None  # the vertex opposite; None: by place
+    keep: Mask | None = None  # for --crop; None: what the shipped covers
     creases: Int[np.ndarray, "crease 2"] | None = None  # edges that subdivision keeps sharp
-    teeth: Bool[np.ndarray, " vertex"] | None = None  # None: found by place
-    controls: dict[str, Float[np.ndarray, " expression"]] = field(default_factory=dict)
+    teeth: Mask | None = None  # None: found by place
+    controls: dict[str, np.ndarray] = field(default_factory=dict)  # (expression,) each
     notes: list[str] = field(default_factory=list)  # lines of `facerecon model info`
 
 
@@ -93,6 +97,39 @@ def run(
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
+def claim(path: Path) -> None:
+    """Make sure that the file can be written. Raises ImportModelError."""
+    if path.suffix != ".safetensors":
+        raise ImportModelError(f"--out {path}: expected a name that ends in .safetensors")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):  # missing folders are made for the file alone
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ImportModelError(f"--out {path}: cannot be written ({reason})") from None
+
+
+def write_model(
+    path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]
+) -> MorphableModel:
+    """Write the file, if it loads; the model as it loads by default.
+
+    Raises ImportModelError where it cannot be written, ModelError where it would not load.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_whole(path) as partial:
+            save_file({k: np.ascontiguousarray(t) for k, t in tensors.items()}, partial, metadata)
+            model = MorphableModel.load(partial)
+    except (OSError, SafetensorError) as error:
+        raise ImportModelError(f"--out {path}: cannot be written ({error})") from None
+    model.metadata["file"] = path.name
+    return model
+
+
 def finish(
     source: SourceModel, crop: bool = True, landmarks: Path | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -105,12 +142,11 @@ def finish(
     check_arrays(source)
     points, smoothing = _landmarks(source, crop, landmarks, notes)
     check_face(source.mean, source.faces, points)
-    faces = np.array(source.faces, np.int64)
     moved, offset = _centred(source.mean, points)
-    opposite = np.full(len(moved), -1) if source.mirror is None else np.asarray(source.mirror)
-    nearest, symmetric = find_mirror(moved, faces, opposite)
+    opposite = np.full(len(moved), -1) if source.mirror is None else source.mirror
+    nearest, symmetric = find_mirror(moved, source.faces, opposite)
     opposite = nearest if symmetric else opposite
-    part = _part(source, faces, points, smoothing, crop, nearest if symmetric else None)
+    part = _part(source, points, smoothing, crop, nearest if symmetric else None)
     mean, landmarks = part.apply(moved), part.number[points]
     steps = 0 if len(mean) > DENSE else 1
     creases = np.zeros((0, 2), int) if source.creases is None else part.edges(source.creases)
@@ -129,7 +165,7 @@ def finish(
     inside = regions["mouth_interior"] + regions["eyeballs"] > 0.5
     controls = np.array(list(source.controls.values()))
     whole = {"faces": part.faces, "creases": creases, "mirror": mirror, "landmarks": landmarks}
-    whole["contour_bands"] = _bands(mean, landmarks, skin & ~inside)
+    whole["contour_bands"] = contour_bands(mean, landmarks, skin & ~inside, most=BAND)
     single = {"mean": mean, "controls": controls.reshape(len(controls), len(expression))}
     single["uv"] = _cylinder(mean) if source.uv is None else part.apply(source.uv)
     half = {"identity_basis": identity, "expression_basis": expression}
@@ -157,15 +193,15 @@ def finish(
 
 def _landmarks(
     source: SourceModel, crop: bool, file: Path | None, notes: list[str]
-) -> tuple[Int[np.ndarray, " 68"], float]:
+) -> tuple[Landmarks, float]:
     """Of the file, of the source, or found; and how closely the shipped model is to follow them."""
     if file is not None:
         notes.append("landmarks: from a file of vertex numbers")
         return read_landmarks(file, len(source.mean)), CLOSE
-    named = NONE_GIVEN if source.landmarks is None else np.asarray(source.landmarks)
+    named = NONE_GIVEN if source.landmarks is None else source.landmarks
     if (named >= 0).all():
         return named, CLOSE
-    faces = np.asarray(source.faces)
+    faces = source.faces
     if crop and source.keep is not None:  # they have to be on what is kept
         faces = faces[source.keep[faces].all(1)]
     points = find_landmarks(source.mean, faces, source.albedo_mean, named)
@@ -177,28 +213,22 @@ def _landmarks(
 
 
 def _part(
-    source: SourceModel,
-    faces: Int[np.ndarray, "face 3"],
-    points: Int[np.ndarray, " 68"],
-    smoothing: float,
-    crop: bool,
-    mirror: Int[np.ndarray, " vertex"] | None,
+    source: SourceModel, points: Landmarks, smoothing: float, crop: bool, mirror: Numbers | None
 ) -> Part:
     """The face alone, or all vertices of triangles; with a mirror, symmetric as the mesh is."""
+    faces = source.faces
     if not crop:
         return keep_vertices(faces, np.ones(len(source.mean), bool))
     if source.keep is not None:
         part = keep_vertices(faces, source.keep)
         if (lost := part.number[points] < 0).any():
-            raise ImportModelError(
-                f"the crop leaves out landmark {lost.argmax() + 1} (of 68); try --no-crop, or name "
-                "other vertices with --landmarks FILE"
-            )
+            todo = "try --no-crop, or name other vertices with --landmarks FILE"
+            number = lost.argmax() + 1
+            raise ImportModelError(f"the crop leaves out landmark {number} (of 68); {todo}")
         return part
-    beyond = LaidOn(
-        source.mean, torch.as_tensor(faces), points, smoothing=smoothing
-    ).beyond_border()
-    beyond, fixed = beyond - max(0.0, beyond[points].max() + OUTSIDE_DEG), points
+    laid_on = LaidOn(source.mean, torch.as_tensor(faces), points, smoothing=smoothing)
+    beyond, fixed = laid_on.beyond_border(), points
+    beyond = beyond - max(0.0, beyond[points].max() + OUTSIDE_DEG)
     if mirror is not None:
         beyond = (beyond + beyond[mirror]) / 2
         fixed = np.r_[fixed, mirror[points], np.flatnonzero(mirror == np.arange(len(mirror)))]
@@ -206,7 +236,7 @@ def _part(
 
 
 def _as_it_loads(
-    mean: Float[np.ndarray, "vertex 3"], faces: np.ndarray, creases: np.ndarray, steps: int
+    mean: Vertices, faces: np.ndarray, creases: np.ndarray, steps: int
 ) -> tuple[Float[np.ndarray, "finer 3"], Int[Tensor, "finer_face 3"]]:
     """The mesh after so many Loop steps, which move vertices too: a coarse brow by a millimetre."""
     points, triangles = (torch.as_tensor(x) for x in (mean, faces))
@@ -217,9 +247,7 @@ def _as_it_loads(
     return points.numpy(), triangles
 
 
-def _centred(
-    mean: Float[np.ndarray, "vertex 3"], points: Int[np.ndarray, " 68"]
-) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, " 3"]]:
+def _centred(mean: Vertices, points: Landmarks) -> tuple[Vertices, Float[np.ndarray, " 3"]]:
     """The mean moved to the shipped one's place, and by how many mm; a middle at x = 0 stays."""
     shipped, _ = shipped_face()
     target = shipped.mean[shipped.landmarks[17:]].double().numpy().mean(0)
@@ -227,13 +255,6 @@ def _centred(
     aside = mean[points[MIDLINE], 0].mean()
     offset[0] = 0.0 if abs(aside) < 0.5 else -aside
     return mean + offset, offset
-
-
-def _bands(mean: np.ndarray, points: np.ndarray, skin: np.ndarray) -> np.ndarray:
-    """For each of points 1 to 17 where its outline may be, (17, at most BAND), padded by itself."""
-    thin = [b[:1] + b[1 :: -(-len(b) // BAND)] for b in contour_bands(mean, points, skin)]
-    width = max(map(len, thin))
-    return np.array([b + b[:1] * (width - len(b)) for b in thin])
 
 
 def _cylinder(mean: np.ndarray) -> Float[np.ndarray, "vertex 2"]:

@@ -1,7 +1,5 @@
 """BFM 2017 and 2019: HDF5 files of the statismo library, through h5py.
 
-    source = read_statismo(Path("model2019_face12.h5"))
-
 /shape, /color and /expression each hold model/mean (3V,), model/pcaBasis (3V, K) and
 model/pcaVariance (K,); /shape/representer holds points (3, V) and cells (3, F), counted from 0;
 /metadata/landmarks/json some sixty named places on those points. Millimetres, +x to the subject's
@@ -14,9 +12,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial import cKDTree
 
+from face_models import Landmarks, Modes, Vertices
 from face_models.source_model import SourceModel
 from face_models.tables import (
     in_unit_range,
@@ -72,10 +71,9 @@ def read_statismo(path: Path, licence: str, modes: int = 0) -> SourceModel:
     notes = ["standard deviations: the roots of pcaVariance"]
     if expression is not actions[1]:
         far = np.linalg.norm(actions[0], axis=1).max()
-        notes.append(
-            f"expressions: about the neutral face, with the file's mean expression ({far:.1f} mm at"
-            " most) joined to the modes, so that their coefficients are not the file's"
-        )
+        joined = "joined to the modes, so that their coefficients are not the file's"
+        mean = f"with the file's mean expression ({far:.1f} mm at most)"
+        notes.append(f"expressions: about the neutral face, {mean} {joined}")
     return SourceModel(
         name=f"BFM {year} ({path.stem})",
         licence=licence.format(year),
@@ -104,9 +102,7 @@ def _part(path: Path, file, name: str, modes: int) -> tuple[np.ndarray, np.ndarr
     return linear_model(path, name, mean, basis, np.sqrt(variance) / length, modes)
 
 
-def about_neutral(
-    mean: Float[np.ndarray, "vertex 3"], basis: Float[np.ndarray, "mode vertex 3"]
-) -> Float[np.ndarray, "mode_2 vertex 3"]:
+def about_neutral(mean: Vertices, basis: Modes) -> Float[np.ndarray, "mode_2 vertex 3"]:
     """Modes per standard deviation about the neutral face, instead of about the mean expression.
 
     The expressions are N(mean, basisᵀ basis), their mean several mm from neutral, which Eq. 1 has
@@ -123,13 +119,11 @@ def about_neutral(
     return (turn.T @ rows).reshape(-1, *mean.shape)
 
 
-def named_landmarks(file, points: Float[np.ndarray, "vertex 3"]) -> Int[np.ndarray, " 68"]:
+def named_landmarks(file, points: Vertices) -> Landmarks:
     """The vertex of each of the 68 that the file names and that is on the mesh; else -1."""
     landmarks = np.full(68, -1)
     try:
-        raw = file["metadata/landmarks/json"][()]
-        raw = raw if isinstance(raw, bytes | str) else np.asarray(raw).tobytes()
-        text = raw if isinstance(raw, str) else raw.decode()
+        text = np.asarray(file["metadata/landmarks/json"][()]).tobytes().decode()
         listed = json.loads(text.rstrip("\0"))
         places = {str(x["id"]): np.array(x["coordinates"], float) for x in listed}
     except (KeyError, TypeError, ValueError):

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-from jaxtyping import Float, Int
 from scipy.io import loadmat
 
+from face_models import Faces, Modes, Vertices
 from facerecon_lib.files.errors import FacereconError
 
 
@@ -98,7 +98,7 @@ def read_array(path: Path, file, name: str) -> np.ndarray:
 
 def linear_model(
     path: Path, name: str, mean: np.ndarray, basis: np.ndarray, deviation: np.ndarray, modes: int
-) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, "mode vertex 3"]]:
+) -> tuple[Vertices, Modes]:
     """Mean, and basis per standard deviation, of (3V,) with x, y, z in turn, (3V, K) and (K,)."""
     mean, deviation = mean.astype(np.float64).ravel(), deviation.astype(np.float64).ravel()
     if not len(mean) or len(mean) % 3 or basis.shape != (len(mean), len(deviation)):
@@ -111,7 +111,7 @@ def linear_model(
     return mean.reshape(-1, 3), scaled.reshape(len(scaled), -1, 3)
 
 
-def triangles(path: Path, table: np.ndarray, count: int, first: int) -> Int[np.ndarray, "face 3"]:
+def triangles(path: Path, table: np.ndarray, count: int, first: int) -> Faces:
     """A table of the numbers of `count` vertices that begin at `first`; from 0."""
     if table.ndim != 2 or table.shape[1] != 3 or not len(table):
         refuse(path, f"triangles are a table of shape {table.shape}, expected (any, 3)")
@@ -120,9 +120,7 @@ def triangles(path: Path, table: np.ndarray, count: int, first: int) -> Int[np.n
     return table.astype(np.int64) - first
 
 
-def outwards(
-    path: Path, mean: Float[np.ndarray, "vertex 3"], faces: Int[np.ndarray, "face 3"]
-) -> Int[np.ndarray, "face 3"]:
+def outwards(path: Path, mean: Vertices, faces: Faces) -> Faces:
     """The triangles wound counter-clockwise seen from outside, whichever way they came.
 
     The volume between them and a point far back on the midline has the sign of the winding, for a
@@ -136,9 +134,7 @@ def outwards(
     return faces if volume.sum() > 0 else faces[:, [0, 2, 1]]
 
 
-def in_unit_range(
-    mean: Float[np.ndarray, "vertex 3"], basis: Float[np.ndarray, "mode vertex 3"]
-) -> tuple[Float[np.ndarray, "vertex 3"], Float[np.ndarray, "mode vertex 3"]]:
+def in_unit_range(mean: Vertices, basis: Modes) -> tuple[Vertices, Modes]:
     """Colours, and their basis, in [0, 1], of such or of some in 0 to 255."""
     scale = 255.0 if mean.max() > 2 else 1.0
     return mean / scale, basis / scale

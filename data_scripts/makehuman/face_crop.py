@@ -37,8 +37,6 @@ INNER_GROUPS = ("helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
 TEETH_DOWN = {"helper-upper-teeth": 0.07, "helper-lower-teeth": 0.05}
 NOSE_BRIDGE, NOSE_BASE = 136, 317
 EYE_VERTICES = {"left": (14598, 14670), "right": (14670, 14742)}  # ranges in MakeHuman's mesh
-
-
 PARTS = ("skin", "eye_socket", "mouth_cavity", "eye", "teeth", "tongue")
 LABELS = {"head": 0, "body": 0, "mouth_cavity": 2, "eye_cavity.L": 1, "eye_cavity.R": 1}
 """The segmentation's labels that are used, and the part of each."""
@@ -79,9 +77,8 @@ def read_obj(path: Path) -> tuple[dict[str, list], np.ndarray, dict[str, list]]:
 def read_mirror(path: Path, count: int) -> np.ndarray:
     """The body's mirror permutation, from MakeHuman's list of `vertex mirror side` lines."""
     mirror = np.arange(count)
-    for line in path.read_text().splitlines():
-        a, b, _ = line.split()
-        mirror[int(a)], mirror[int(b)] = int(b), int(a)
+    one, other = np.loadtxt(path, int, usecols=(0, 1)).T
+    mirror[one], mirror[other] = other, one
     return mirror
 
 
@@ -142,12 +139,11 @@ def sides_of(polygon: list[int]) -> list[tuple[int, int]]:
     return list(zip(polygon, polygon[1:] + polygon[:1], strict=True))
 
 
-def triangulate(polygon: list[int], points: np.ndarray) -> list[list[int]]:
-    """Fans out from the corner whose diagonals are the shortest: the same on both sides."""
+def triangulate(polygon: list[int], p: np.ndarray) -> list[list[int]]:
+    """Fans out from the corner (at p) whose diagonals are the shortest: the same on both sides."""
     n = len(polygon)
     if n == 3:
         return [polygon]
-    p = points[polygon]
     cost = [sum(np.linalg.norm(p[i] - p[(i + k) % n]) for k in range(2, n - 1)) for i in range(n)]
     start = int(np.argmin(np.round(cost, 4)))
     p = polygon[start:] + polygon[:start]
@@ -184,10 +180,9 @@ def clip_skin(quads, labels, distance, neutral, rows: _Rows):
                 a, b = sorted((i, j))
                 t = moved[a] / (moved[a] - moved[b])
                 polygon.append(rows.get((a, b), {a: 1 - t, b: t}))
-        place = rows.places(polygon, neutral)
-        for triangle in triangulate(list(range(len(polygon))), place):
-            triangles.append([polygon[k] for k in triangle])
-            triangle_labels.append(label)
+        fan = triangulate(polygon, rows.places(polygon, neutral))
+        triangles += fan
+        triangle_labels += [label] * len(fan)
     return triangles, triangle_labels
 
 
@@ -248,10 +243,10 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
     triangles, tri_labels = clip_skin(chosen, labels[keep], distance, neutral, rows)
 
     cap_mouth(triangles, tri_labels, rows)
+    tri_parts = [LABELS[label] for label in tri_labels]
     part = np.full(len(rows.rows), 99)
-    for t, label in zip(triangles, tri_labels, strict=True):
-        part[t] = np.minimum(part[t], LABELS[label])
-    crease = label_borders(triangles, [LABELS[label] for label in tri_labels])
+    np.minimum.at(part, np.array(triangles), np.array(tri_parts)[:, None])
+    crease = label_borders(triangles, tri_parts)
     shrink_cavity(rows, part, crease, neutral)
     keys = list(rows.index)
     cut = {key for key in keys if isinstance(key, tuple)}
@@ -260,8 +255,7 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
     new_mirror = [rows.index[opposite[k] if k in opposite else int(mirror[k])] for k in keys]
     key_uv = list(rows.places(range(len(rows.rows)), vertex_uv))
     body_vertex = [k if isinstance(k, (int, np.integer)) else -1 for k in keys]
-    operator_rows = list(rows.rows)
-    part = list(part)
+    operator_rows, part = list(rows.rows), list(part)
 
     for group in INNER_GROUPS:
         quads[group] = [q for q in quads[group] if (neutral[q, 2] > MOUTH_DEPTH).all()]
@@ -274,8 +268,7 @@ def crop_face(neutral: np.ndarray, data: Path) -> FaceCrop:
         body_vertex += list(used)
         part += [PARTS.index(group.rpartition("-")[2])] * len(used)
         for q in quads[group]:
-            for t in triangulate(list(range(len(q))), neutral[q]):
-                triangles.append([local[q[k]] for k in t])
+            triangles += triangulate([local[vertex] for vertex in q], neutral[q])
 
     start, (ring, phi) = {}, ring_angles().T
     polar = (ring / EYE_RINGS[-1] * [np.cos(phi), np.sin(phi)]).T
@@ -335,10 +328,10 @@ def shrink_cavity(rows: _Rows, part: np.ndarray, crease: np.ndarray, neutral: np
 
 def label_borders(triangles, labels) -> np.ndarray:
     """Edges between triangles of different labels: the rims of the lids, the line of the lips."""
-    seen: dict[tuple[int, int], set] = {}
+    seen = defaultdict(set)
     for t, label in zip(triangles, labels, strict=True):
         for side in sides_of(t):
-            seen.setdefault(tuple(sorted(side)), set()).add(label)
+            seen[tuple(sorted(side))].add(label)
     return np.array([edge for edge, kinds in seen.items() if len(kinds) > 1])
 
 

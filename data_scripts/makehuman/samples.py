@@ -1,7 +1,5 @@
 """The sampled faces of notebook 01: what a face model is learned from.
 
-    tensors, metadata = build(training=96, held_out=18, seed=101)
-
 They are drawn as the model's own faces are, with other seeds: none is a sum of the model's modes,
 and no held-out face is among the training faces. They are stored as offsets from the model's mean.
 
@@ -10,11 +8,13 @@ Notebook 01, Eq. 1.
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save
 
+from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.weights import shipped_file
 from makehuman import skin_albedo
 from makehuman.body import Body, expression_basis, rigid_align, skin_masks
@@ -43,7 +43,7 @@ def build(training: int, held_out: int, seed: int) -> tuple[dict, dict]:
     """The tensors of the file and its metadata."""
     origin = load_file(shipped_file("face_model.safetensors"))["mean"]
     body = Body()
-    crop = crop_face(body.vertices(body.middle(1))[0], body.data)
+    crop = crop_face(body.neutral, body.data)
     exact = origin.astype(np.float64)
     shapes = sample_shapes(body, crop, exact, training, seed)
     others = sample_shapes(body, crop, exact, held_out, seed + 1)
@@ -66,6 +66,14 @@ def build(training: int, held_out: int, seed: int) -> tuple[dict, dict]:
         f" {held_out} held-out faces, seed {seed}",
     }
     return tensors, metadata
+
+
+def write_file(out: Path, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """The file, whole, in a folder that is made if need be; says how large it is."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with write_whole(out) as partial:
+        partial.write_bytes(file_bytes(tensors, metadata))
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
 
 
 def file_bytes(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:

@@ -1,7 +1,5 @@
 """A notebook of both trees from its source: solutions taken out, both run, outputs stored.
 
-    result = make(Path("."), "03_lighting", repo="", branch="main")
-
 Serves `make notebooks`.
 """
 
@@ -20,21 +18,8 @@ from nbformat import NotebookNode
 
 from facerecon_lib.course.exercises import OWN_FILES
 from facerecon_lib.files.atomic import write_whole
+from notebook_making import rules
 from notebook_making.pictures import smaller_png
-from notebook_making.rules import (
-    LEAST_FIGURES,
-    REPO_NAME,
-    WIDGET_VIEW,
-    blank_of,
-    branch_of,
-    differences,
-    output_faults,
-    pictures,
-    repository_of,
-    source_faults,
-    tidy,
-    write_setup,
-)
 
 TREES = ("solutions", "notebooks")
 CELL_TIMEOUT_S = 600
@@ -56,36 +41,33 @@ class Result:
     def __str__(self) -> str:
         if self.faults:
             return f"{self.name:32} not written"
-        solved, blank = self.seconds
-        return (
-            f"{self.name:32} solved {solved:5.1f} s, blank {blank:5.1f} s, "
-            f"{self.figures:2d} pictures, {self.size / 1e6:.2f} MB"
-        )
+        times = "solved {:5.1f} s, blank {:5.1f} s".format(*self.seconds)
+        return f"{self.name:32} {times}, {self.figures:2d} pictures, {self.size / 1e6:.2f} MB"
 
 
 def make(
-    root: Path, name: str, repo: str, branch: str, least_figures: int = LEAST_FIGURES
+    root: Path, name: str, repo: str, branch: str, least_figures: int = rules.LEAST_FIGURES
 ) -> Result:
     """Check, blank and run one notebook, and write it to both trees if all went well."""
     solved_at, blank_at = (root / tree / f"{name}.ipynb" for tree in TREES)
     try:
-        solved = tidy(nbformat.read(solved_at, as_version=4))
+        solved = rules.tidy(nbformat.read(solved_at, as_version=4))
     except Exception as error:
         return Result(name, [f"solutions/{name}.ipynb cannot be read: {error}"])
-    write_setup(solved, name, repo, branch)
-    faults = source_faults(solved, name)
+    rules.write_setup(solved, name, repo, branch)
+    faults = rules.source_faults(solved, name)
     if faults:
         return Result(name, [f"solutions/{name}.ipynb: {fault}" for fault in faults])
-    blank = blank_of(solved)
+    blank = rules.blank_of(solved)
     blank_at.parent.mkdir(exist_ok=True)
     seconds = []
     for notebook, path in ((solved, solved_at), (blank, blank_at)):
         started = time.perf_counter()
-        faults = run(notebook, path.parent) or output_faults(notebook, least_figures)
+        faults = run(notebook, path.parent) or rules.output_faults(notebook, least_figures)
         seconds.append(time.perf_counter() - started)
         if faults:
             return Result(name, [f"{path.parent.name}/{name}.ipynb: {fault}" for fault in faults])
-    figures, blanks = len(pictures(solved)), len(pictures(blank))
+    figures, blanks = len(rules.pictures(solved)), len(rules.pictures(blank))
     if figures != blanks:
         return Result(name, [f"{name}: {figures} pictures when solved, {blanks} when blank"])
     size = write_together({solved_at: solved, blank_at: blank})
@@ -122,7 +104,7 @@ def run(notebook: NotebookNode, folder: Path) -> list[str]:
         return ["the kernel died (out of memory?)"]
     except CellExecutionError as error:
         return [_where_it_failed(notebook, error)]
-    tidy(notebook)
+    rules.tidy(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count = cell.execution_count if cell.source.strip() else None
@@ -150,7 +132,7 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             continue
         data = output.get("data", {})
         if "image/png" in data:
-            data.pop(WIDGET_VIEW, None)
+            data.pop(rules.WIDGET_VIEW, None)
             png = smaller_png(base64.b64decode(data["image/png"]))
             data["image/png"] = base64.b64encode(png).decode()
         result.append(output)
@@ -166,21 +148,22 @@ def names(root: Path, only: list[str]) -> list[str]:
     return [name for name in every if not only or name.startswith(tuple(only))]
 
 
-def check(root: Path, chosen: list[str], least_figures: int = LEAST_FIGURES) -> list[str]:
+def check(root: Path, chosen: list[str], least_figures: int = rules.LEAST_FIGURES) -> list[str]:
     """What keeps the trees from being in step, or breaks a rule; runs nothing."""
     faults = []
     for name in chosen:
         solved = nbformat.read(root / "solutions" / f"{name}.ipynb", as_version=4)
-        more = source_faults(solved, name) + output_faults(solved, least_figures)
+        more = rules.source_faults(solved, name) + rules.output_faults(solved, least_figures)
         faults += [f"solutions/{name}.ipynb: {fault}" for fault in more]
         path = root / "notebooks" / f"{name}.ipynb"
         if not path.exists():
             faults.append(f"notebooks/{name}.ipynb is missing: run make notebooks")
             continue
         blank = nbformat.read(path, as_version=4)
-        more = differences(blank, blank_of(solved)) + output_faults(blank, least_figures)
+        more = rules.differences(blank, rules.blank_of(solved))
+        more += rules.output_faults(blank, least_figures)
         faults += [f"notebooks/{name}.ipynb: {fault}" for fault in more]
-        if len(pictures(solved)) != len(pictures(blank)):
+        if len(rules.pictures(solved)) != len(rules.pictures(blank)):
             faults.append(f"{name}: the two trees show different numbers of pictures")
     blanks = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
     lost = sorted(blanks - {*names(root, [])})
@@ -194,18 +177,17 @@ def _files(root: Path) -> list[Path]:
 def in_use(root: Path) -> tuple[str, str]:
     """The repository and branch that the notebooks' badges name; ("", "main") without one."""
     notebooks = [nbformat.read(path, as_version=4) for path in _files(root)]
-    return repository_of(notebooks), branch_of(notebooks)
+    return rules.repository_of(notebooks), rules.branch_of(notebooks)
 
 
 def point_at_repository(root: Path, repo: str, branch: str) -> int:
     """Write badge and address into every notebook of both trees; how many. Raises ValueError."""
     repo = repo.strip().removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
-    if not REPO_NAME.fullmatch(repo):
-        raise ValueError(
-            f"REPO: expected owner/name as on GitHub, got {repo!r}: make colab REPO=owner/name"
-        )
+    if not rules.REPO_NAME.fullmatch(repo):
+        expected = "expected owner/name as on GitHub"
+        raise ValueError(f"REPO: {expected}, got {repo!r}: make colab REPO=owner/name")
     files = {path: nbformat.read(path, as_version=4) for path in _files(root)}
     for path, notebook in files.items():
-        write_setup(notebook, path.stem, repo, branch)
+        rules.write_setup(notebook, path.stem, repo, branch)
     write_together(files)
     return len(files)

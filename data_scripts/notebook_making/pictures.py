@@ -1,7 +1,5 @@
 """Makes the pictures of a notebook small: 256 colours where the eye sees no difference.
 
-    png = smaller_png(png)
-
 Serves `make notebooks`.
 """
 

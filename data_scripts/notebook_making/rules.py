@@ -86,7 +86,7 @@ def blank_of(solved: NotebookNode) -> NotebookNode:
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
     """The same metadata everywhere, so that files are equal byte for byte when made again."""
-    notebook.metadata = nbformat.from_dict(copy.deepcopy(METADATA))
+    notebook.metadata = nbformat.from_dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for cell in notebook.cells:
         for key in cell.metadata.keys() - CELL_METADATA:
@@ -96,11 +96,9 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 def differences(one: NotebookNode, other: NotebookNode) -> list[str]:
     """Where the cells' ids, kinds, sources or metadata part; outputs do not count."""
-    faults = []
     ids, others = ([cell.id for cell in nb.cells] for nb in (one, other))
-    if ids != others:
-        odd = ", ".join(sorted({*ids} ^ {*others})) or "another order"
-        faults.append(f"the cells differ: {odd}")
+    odd = ", ".join(sorted({*ids} ^ {*others})) or "another order"
+    faults = [f"the cells differ: {odd}"] * (ids != others)
     by_id = {cell.id: cell for cell in other.cells}
     faults += [
         f"cell {cell.id}: its {field.replace('_', ' ')} differs"
@@ -226,10 +224,9 @@ def _check_faults(cell: NotebookNode, before: NotebookNode | None) -> list[str]:
     mark = cell.metadata.nbgrader
     name = re.fullmatch(r"check\((\w+)\)", cell.source)
     grade_id = f"check-{name[1]}" if name else mark.grade_id
+    follows = before is not None and _marked(before, "solution")
     faults = {
-        "it does not follow its solution cell directly": not (
-            before and _marked(before, "solution")
-        ),
+        "it does not follow its solution cell directly": not follows,
         f"expected check(name) and nothing else: {cell.source!r}": name is None,
         f"expected grade_id {grade_id}, got {mark.grade_id}": mark.grade_id != grade_id,
         "expected locked, with points above 0": not (mark.get("locked") and mark.get("points")),
@@ -265,9 +262,8 @@ def output_faults(notebook: NotebookNode, least_figures: int = LEAST_FIGURES) ->
         faults.append(f"its cells did not run once each, in order: execution counts {counts}")
     if "widgets" in notebook.metadata:
         faults.append("its metadata holds the state of widgets")
-    for cell in run:
-        for output in cell.outputs:
-            faults += [f"cell {cell.id}: {what}" for what in _output_faults(output)]
+    outputs = [(cell.id, output) for cell in run for output in cell.outputs]
+    faults += [f"cell {cell}: {what}" for cell, out in outputs for what in _output_faults(out)]
     drawn = pictures(notebook)
     faults += [f"cell {cell}: {what}" for cell, data in drawn if (what := picture_fault(data))]
     if len(drawn) < least_figures:

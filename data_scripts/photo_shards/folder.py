@@ -14,6 +14,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,7 @@ CACD_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<person>.+)_(?P<number>\d{4})")
 META_NAMES = ("celebrity2000_meta.mat", "celebrity2000.mat")
 IMAGES, PEOPLE = "celebrityImageData", "celebrityData"  # structs of the table
 ABOUT = ("age", "identity", "year", "rank")
+COLUMNS = ("name", *ABOUT)
 
 Meta = dict[str, tuple[str, dict[str, int]]]
 """By a photo's file name: who is on it ("" where the table does not say), and some of ABOUT."""
@@ -70,8 +72,7 @@ def list_photos(source: Path, meta: Meta | None = None) -> PhotoFolder:
     if not source.is_dir():
         what = "is no folder" if source.exists() else "there is no such folder"
         raise FolderError(f"{source}: {what}; name the folder that holds the photos")
-    paths: list[Path] = []
-    others, unread = 0, []
+    paths, others, unread = [], 0, []
     for place, folders, files in os.walk(source, onerror=lambda e: unread.append(str(e.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
@@ -125,8 +126,9 @@ def read_meta(path: Path) -> Meta:
             head = file.read(128)
         read = _read_hdf5 if b"MATLAB 7.3" in head or head[:4] == b"\x89HDF" else _read_matlab5
         images, people = read(path)
-        names = {int(i): str(name) for i, name in zip(*people, strict=True)}
-        file_names, columns = images.pop("name"), [np.ravel(x) for x in images.values()]
+        pairs = zip(people["identity"], people["name"], strict=True)
+        names = {int(identity): str(name) for identity, name in pairs}
+        file_names, columns = images.pop("name"), images.values()
         table = {}
         if len({len(file_names), *map(len, columns)}) > 1:
             raise ValueError("its columns are of several lengths")
@@ -140,30 +142,23 @@ def read_meta(path: Path) -> Meta:
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # of a damaged file the readers raise types of every kind
-        lacks = "it lacks " * isinstance(error, KeyError)
-        reason = lacks + one_line(error)[:120]
-        raise FolderError(
-            f"{path}: is not CACD2000's table ({reason}); get it again, or give --meta none"
-        ) from None
+        reason = "it lacks " * isinstance(error, KeyError) + one_line(error)[:120]
+        todo = "get it again, or give --meta none"
+        raise FolderError(f"{path}: is not CACD2000's table ({reason}); {todo}") from None
 
 
-def _read_matlab5(path: Path) -> tuple[dict, tuple]:
-    """Columns of IMAGES; identities and names of PEOPLE."""
+def _read_matlab5(path: Path) -> Iterator[dict]:
+    """The COLUMNS of IMAGES, and of PEOPLE."""
     from scipy.io import loadmat
 
-    file = loadmat(path, variable_names=[IMAGES, PEOPLE], squeeze_me=True)
-
-    def column(struct: str, name: str) -> np.ndarray:
-        return np.atleast_1d(file[struct][name].item())
-
-    fields = file[IMAGES].dtype.names
-    if fields is None:
+    file = loadmat(path, variable_names=[IMAGES, PEOPLE], simplify_cells=True)
+    if not isinstance(file[IMAGES], dict):
         raise FolderError(f"{path}: its {IMAGES} is no struct; get the file again")
-    images = {name: column(IMAGES, name) for name in ("name", *ABOUT) if name in fields}
-    return images, (column(PEOPLE, "identity"), column(PEOPLE, "name"))
+    for struct in (file[IMAGES], file[PEOPLE]):
+        yield {name: np.atleast_1d(struct[name]) for name in COLUMNS if name in struct}
 
 
-def _read_hdf5(path: Path) -> tuple[dict, tuple]:
+def _read_hdf5(path: Path) -> Iterator[dict]:
     """The same; a cell array is one of references there, and text one of 16-bit characters."""
     try:
         import h5py
@@ -172,12 +167,10 @@ def _read_hdf5(path: Path) -> tuple[dict, tuple]:
 
     with h5py.File(path, "r") as file:
 
-        def column(struct: str, name: str) -> list:
-            data = file[struct][name]
-            if data.dtype != h5py.ref_dtype:
-                return data[()].ravel().tolist()
-            texts = (np.asarray(file[reference]).ravel() for reference in data[()].ravel())
-            return ["".join(map(chr, text)) for text in texts]
+        def text(reference) -> str:
+            return "".join(map(chr, np.asarray(file[reference]).ravel()))
 
-        images = {n: column(IMAGES, n) for n in ("name", *ABOUT) if n in file[IMAGES]}
-        return images, (column(PEOPLE, "identity"), column(PEOPLE, "name"))
+        for struct in (file[IMAGES], file[PEOPLE]):
+            columns = {name: struct[name][()].ravel() for name in COLUMNS if name in struct}
+            columns["name"] = [text(reference) for reference in columns["name"]]
+            yield columns

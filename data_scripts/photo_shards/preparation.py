@@ -94,9 +94,8 @@ class Job:
             for row in rows:
                 row["photo"], row["status"]  # or KeyError, TypeError
         except (ValueError, TypeError, KeyError):
-            raise ShardsError(
-                f"{path}: is damaged; remove it, and the same command makes its shard again"
-            ) from None
+            todo = "remove it, and the same command makes its shard again"
+            raise ShardsError(f"{path}: is damaged; {todo}") from None
         end = max((row.get("end", 0) for row in rows), default=0)
         whole = end == 0 or (tar.is_file() and tar.stat().st_size == finished_size(end))
         return rows if whole else None
@@ -105,10 +104,8 @@ class Job:
         """How many photos are broken. Raises ShardsError where a shard is not finished."""
         shards = [self.rows(shard) for shard in self.shards()]
         if left := shards.count(None):
-            raise ShardsError(
-                f"{self.out}: {left} of {len(shards)} shards are not done yet; run the same "
-                "command without --retry first"
-            )
+            undone = f"{left} of {len(shards)} shards are not done yet"
+            raise ShardsError(f"{self.out}: {undone}; run the same command without --retry first")
         return sum(map(_broken, shards))
 
     def looked_at(self, rank: int, world: int) -> tuple[int, int]:
@@ -157,9 +154,8 @@ def prepare_photo(
     except Exception as error:  # one photo in 160,000 may be one that nobody thought of
         if device != "cpu" and isinstance(error, RuntimeError) and not _works(device, error):
             why = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ShardsError(
-                f"--device {device}: failed ({why}); the same command resumes"
-            ) from error
+            message = f"--device {device}: failed ({why}); the same command resumes"
+            raise ShardsError(message) from error
         return row | {"reason": f"{type(error).__name__}: {_without_path(error, photo)}"}, None
 
 
@@ -210,19 +206,14 @@ def prepare_share(
                 if rows is None or (job.retry and _broken(rows)):
                     _prepare_shard(job, shard, rows, counts, tell)
     except OSError as error:
-        raise ShardsError(
-            f"{job.out}: cannot be written ({error.strerror or error}); once it can, the same "
-            "command resumes"
-        ) from error
+        reason = f"cannot be written ({error.strerror or error})"
+        todo = "once it can, the same command resumes"
+        raise ShardsError(f"{job.out}: {reason}; {todo}") from error
     return counts
 
 
 def _prepare_shard(
-    job: Job,
-    shard: int,
-    before: list[dict] | None,
-    counts: Counter,
-    tell: Callable[[Counter], None],
+    job: Job, shard: int, before: list[dict] | None, counts: Counter, tell: Callable
 ) -> None:
     """Write a shard, then its rows. before: the rows of a retry; the good ones stay."""
     path, photos, rows = job.shard_path(shard), job.photos_of(shard), []
@@ -266,9 +257,8 @@ def _alone(out: Path, rank: int, world: int) -> Iterator[None]:
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ShardsError(
-                f"{out}: another process is at it; wait for that run, or stop it first"
-            ) from None
+            busy = "another process is at it; wait for that run, or stop it first"
+            raise ShardsError(f"{out}: {busy}") from None
         except (ImportError, OSError):  # Windows, or a file system without locks: nobody is warned
             pass
         yield

@@ -38,10 +38,8 @@ def in_processes(job: Job, count: int, show: Show) -> Counter:
     context = multiprocessing.get_context("spawn")  # torch and CUDA do not like a fork
     tallies = [context.Array("q", len(STATUSES), lock=False) for _ in range(count)]
     messages = context.SimpleQueue()
-    workers = [
-        context.Process(target=_worker, args=(job, rank, count, tally, messages), daemon=True)
-        for rank, tally in enumerate(tallies)
-    ]
+    shares = [(job, rank, count, tally, messages) for rank, tally in enumerate(tallies)]
+    workers = [context.Process(target=_worker, args=share, daemon=True) for share in shares]
 
     def counts() -> Counter:
         return Counter({s: sum(t[i] for t in tallies) for i, s in enumerate(STATUSES)})
@@ -60,10 +58,8 @@ def in_processes(job: Job, count: int, show: Show) -> Counter:
         raise ShardsError(messages.get())
     if failed := [w for w in workers if w.exitcode]:
         how = "was killed" if failed[0].exitcode < 0 else "failed"
-        raise ShardsError(
-            f"{job.out}: {len(failed)} of {count} processes {how} ({failed[0].exitcode}); the same "
-            "command resumes"
-        )
+        which = f"{len(failed)} of {count} processes {how} ({failed[0].exitcode})"
+        raise ShardsError(f"{job.out}: {which}; the same command resumes")
     return counts()
 
 

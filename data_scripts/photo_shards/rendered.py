@@ -1,7 +1,5 @@
 """Rendered faces as a folder of photos that is laid out as CACD2000, with its truth.
 
-    write_folder(Path("rendered"), photos=2000, broken=40, seed=0)
-
 Faces lie somewhere in pictures of many sizes. `truth.json` beside the photos holds each one's true
 landmarks in its pixels, its pose and skin tone, and what is wrong with a broken file.
 `celebrity2000_meta.mat` has the layout of the real one. The same seed writes the same folder.
@@ -34,6 +32,7 @@ from facerecon_lib.face.camera import axis_angle_to_matrix, ndc_to_pixels, pose,
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.pictures.faces import to_uint8
 from facerecon_lib.rendering.synthesis import landmark_vertices
+from photo_shards.folder import IMAGES, PEOPLE
 
 SIZE, BATCH = 384, 8  # px rendered; faces at a time, of one margin
 MARGINS = (1.5, 3.0)  # picture over face
@@ -126,21 +125,14 @@ def write_meta(path: Path, names: list[str]) -> None:
     """The columns of CACD2000's table that are used, as its own file has them."""
     from scipy.io import savemat
 
-    number = np.arange(len(names))[:, None]
+    number = np.arange(len(names))
     identity = number // PHOTOS_EACH + 1
-    people = np.unique(identity)[:, None]
-
-    def cells(values: list[str]) -> np.ndarray:
-        return np.array([[value] for value in values], dtype=object)
-
-    images = {"age": np.array([[int(name.split("_")[0])] for name in names])}
+    people = np.unique(identity)
+    images = {"age": np.array([int(name.split("_")[0]) for name in names])}
     images |= {"identity": identity, "year": 2004 + number % 10}
-    images |= {"rank": identity % 50 + 1, "name": cells(names)}
-    celebrities = {
-        "name": cells([person_of(i - 1) for i in people[:, 0].tolist()]),
-        "identity": people,
-    }
-    savemat(path, {"celebrityImageData": images, "celebrityData": celebrities})
+    images |= {"rank": identity % 50 + 1, "name": np.array(names, object)}
+    known = {"name": np.array([person_of(i - 1) for i in people.tolist()], object)}
+    savemat(path, {IMAGES: images, PEOPLE: known | {"identity": people}}, oned_as="column")
 
 
 def write_folder(out: Path, photos: int, broken: int, seed: int) -> None:

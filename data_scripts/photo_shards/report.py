@@ -124,10 +124,8 @@ def write_report(job: Job, unread: list[str]) -> dict | None:
     }
     with writing(job.out):
         write_index(job.out)
-        with (
-            write_whole(job.out / "report.csv") as partial,
-            partial.open("w", encoding="utf-8", newline="") as file,
-        ):
+        how = dict(encoding="utf-8", newline="")
+        with write_whole(job.out / "report.csv") as partial, partial.open("w", **how) as file:
             table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
             table.writeheader()
             for row in rows:

@@ -1,7 +1,5 @@
 """A preparation from its options to its report: checks, work, and what a person is told.
 
-    run(source, out, detector=None, photos_per_shard=1000, min_score=0, min_face=0, skip=())
-
 Notebook 06, section 2.3.
 """
 
@@ -80,10 +78,9 @@ def run(
         say(f"process {rank + 1} of {world} is done; the last one writes index and report")
         return
     nothing = "" if done else f"nothing to do, all {len(job.photos):,} photos are prepared; "
-    say(
-        f"{nothing}{out}: {report[FACE]:,} faces of {report['people']:,} people in "
-        f"{report['shards']} shards, {report['bytes'] / 1e6:,.1f} MB; report.csv lists every photo"
-    )
+    faces = f"{report[FACE]:,} faces of {report['people']:,} people"
+    shards = f"{report['shards']} shards, {report['bytes'] / 1e6:,.1f} MB"
+    say(f"{nothing}{out}: {faces} in {shards}; report.csv lists every photo")
 
 
 def _sums(counts: Counter) -> str:
@@ -134,13 +131,10 @@ def _dry_run(job: Job) -> None:
     say(f"tried {tried}: {_sums(counts)}; {1 / each:.1f} photos/s")
     place = next(folder for folder in (job.out, *job.out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
-    say(
-        f"{job.out}: would hold {len(job.shards())} shards of up to "
-        f"{job.settings.photos_per_shard:,} photos, about {total * mean / 1e6:,.1f} MB; "
-        f"{free / 1e6:,.0f} MB are free there"
-    )
+    shards = f"{len(job.shards())} shards of up to {job.settings.photos_per_shard:,} photos"
+    room = f"about {total * mean / 1e6:,.1f} MB; {free / 1e6:,.0f} MB are free there"
+    say(f"{job.out}: would hold {shards}, {room}")
     left = total - before
-    say(
-        f"{before:,} photos are done and {left:,} left: about {duration(left * each)} with one "
-        f"process, {duration(left * each / 8)} with eight on as many cores; nothing was written"
-    )
+    one, eight = duration(left * each), duration(left * each / 8)
+    times = f"about {one} with one process, {eight} with eight on as many cores"
+    say(f"{before:,} photos are done and {left:,} left: {times}; nothing was written")

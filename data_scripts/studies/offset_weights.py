@@ -79,21 +79,14 @@ def decades(first: int) -> tuple[float, ...]:
     return tuple(10.0**n for n in range(first, first + 6))
 
 
+REPORT, BALANCED = (
+    {name: weights[name] for name in TERMS}
+    for weights in (AUGMENTED_REPORT_WEIGHTS, AUGMENTED_WEIGHTS)
+)
+UP = dict.fromkeys(EQUATIONS, decades(0)) | {"Eq. 10": decades(-2)}
 WAYS = {
-    "report": Way(
-        "sum",
-        "image",
-        "face",
-        {name: AUGMENTED_REPORT_WEIGHTS[name] for name in TERMS},
-        {"Eq. 8": decades(0), "Eq. 9": decades(0), "Eq. 10": decades(-2), "Eq. 11": decades(0)},
-    ),
-    "balanced": Way(
-        "mean",
-        "mesh",
-        "offsets",
-        {name: AUGMENTED_WEIGHTS[name] for name in TERMS},
-        {name: decades(-2) for name in EQUATIONS},
-    ),
+    "report": Way("sum", "image", "face", REPORT, UP),
+    "balanced": Way("mean", "mesh", "offsets", BALANCED, dict.fromkeys(EQUATIONS, decades(-2))),
 }
 
 
@@ -174,9 +167,8 @@ class Bench:
 
 
 def bench_on(device: str, width: int, steps: int, rate: float, subdivision: int) -> Bench:
-    """The encoder's faces on `device`. They are made on the CPU, to be the same everywhere."""
-    shipped_model = shipped_file("face_model.safetensors")  # whatever the variables name
-    model = MorphableModel.load(shipped_model, subdivision)
+    """What ships, on `device`. The faces are made on the CPU, to be the same everywhere."""
+    model = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision)
     batch, rendered = three_faces(model)
     encoder = load_encoder(shipped_file("base_encoder.safetensors"), model)
     base = BaseBranch(encoder, model, light="photo")(batch)
@@ -200,12 +192,11 @@ def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
     cosine = (normals * before).sum(-1)
     a, b = model.faces[:, [0, 1, 2]].flatten(), model.faces[:, [1, 2, 0]].flatten()
     step = (offsets.displacement[:, a] - offsets.displacement[:, b]).square().sum(-1)
-    asymmetry = {
-        name: torch.stack(
-            [mesh_symmetry_loss(one[None], model.mirror, name == "mm") for one in maps]
-        )
-        for name, maps in (("mm", offsets.displacement), ("colour", offsets.texture))
-    }
+
+    def asymmetry(maps: Tensor, of_shape: bool) -> Tensor:
+        losses = [mesh_symmetry_loss(one[None], model.mirror, of_shape) for one in maps]
+        return torch.stack(losses).sqrt()
+
     rows = {
         # mean absolute difference of colour in [0, 1]; of landmarks, pixels of the crop
         "photometric": photometric_error(image.clamp(0, 1), bench.batch.image, mask),
@@ -218,7 +209,8 @@ def measures(bench: Bench, faces: AugmentedFaces) -> Tensor:
         "flipped_percent": 100 * (cosine < 0).float().mean(1),
         "bend_deg": torch.rad2deg(cosine.clamp(-1, 1).acos()).mean(1),
         "rough_mm": step.mean(1).sqrt(),
-        **{f"asymmetry_{name}": values.sqrt() for name, values in asymmetry.items()},
+        "asymmetry_mm": asymmetry(offsets.displacement, True),
+        "asymmetry_colour": asymmetry(offsets.texture, False),
         **truth_errors(bench, faces),
     }
     return torch.stack([rows[name] for name in NUMBERS], 1).cpu()

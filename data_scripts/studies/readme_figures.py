@@ -1,7 +1,4 @@
-"""The pictures of README.md: a photo made 3D, and faces of the shipped model.
-
-pictures = {"front": front(model), "faces": faces(model)}
-"""
+"""The pictures of README.md: a photo made 3D, and faces of the shipped model."""
 
 import numpy as np
 import torch

@@ -36,7 +36,7 @@ def test_an_eyeball_cap_lies_on_the_sphere_and_moves_with_it():
 def test_polygons_are_cut_into_triangles_alike_on_both_sides():
     points = np.array([[0.0, 0, 0], [2, 0, 0], [3, 1, 0], [0, 1, 0]])
     triangles = face_crop.triangulate([0, 1, 2, 3], points)
-    mirrored = face_crop.triangulate([3, 2, 1, 0], points * [-1, 1, 1])
+    mirrored = face_crop.triangulate([3, 2, 1, 0], points[::-1] * [-1, 1, 1])
     assert {frozenset(t) for t in triangles} == {frozenset(t) for t in mirrored}
 
 

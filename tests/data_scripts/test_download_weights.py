@@ -57,8 +57,14 @@ def served(home, tmp_path, monkeypatch):
         server.shutdown()
 
 
-def call(*arguments: str):
-    return run_script(download_weights.main, *arguments)
+def call(*arguments: str, code: int = 0):
+    done = run_script(download_weights.main, *arguments)
+    assert done.exit_code == code, done.output
+    return done
+
+
+def known_by_name() -> dict[str, download_weights.Weights]:
+    return {one.name: one for one in download_weights.known_weights()}
 
 
 def lines(text: str) -> list[str]:
@@ -66,11 +72,10 @@ def lines(text: str) -> list[str]:
 
 
 def test_every_place_is_the_one_where_the_library_looks(home):
-    known = {one.name: one for one in download_weights.known_weights()}
-    for backbone in BACKBONES:
-        if backbone != "dlib_resnet29":
-            assert known[backbone].path == imagenet_file(backbone)
-            assert known[backbone].url.endswith(known[backbone].path.name)
+    known = known_by_name()
+    for backbone in {*BACKBONES} - {"dlib_resnet29"}:
+        assert known[backbone].path == imagenet_file(backbone)
+        assert known[backbone].url.endswith(known[backbone].path.name)
     assert known["facenet"].path == recognition_networks.facenet_file()
     for one in known.values():
         assert one.path.is_relative_to(home)
@@ -95,38 +100,31 @@ def test_every_checksum_agrees_with_the_name_of_its_file():
             digits = one.path.name.partition(".")[0].rpartition("-")[2]
             assert one.sha256.startswith(digits), one.name
         assert len(one.sha256) in (10, 64)
-        assert one.terms
-        assert one.purpose
-        assert one.without
+        assert all((one.terms, one.purpose, one.without))
         assert one.size > 20e6
 
 
 def test_the_list_says_all_and_what_state_each_is_in(home, served):
-    known = {one.name: one for one in download_weights.known_weights()}
+    known = known_by_name()
     call("resnet50")
-    for name, content in (("facenet", b"damaged"), ("s3fd", None)):
-        known[name].path.parent.mkdir(parents=True, exist_ok=True)
-        if content:
-            known[name].path.write_bytes(content)
+    known["facenet"].path.parent.mkdir(parents=True, exist_ok=True)
+    known["facenet"].path.write_bytes(b"damaged")
     part = known["s3fd"].path.with_name(f".{known['s3fd'].path.name}.part")
     part.write_bytes(b"x" * 2_000_000)
     part.with_name(f"{part.name}.json").write_text("{}")
-    done = call("--list")
-    assert done.exit_code == 0
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines()]
-    columns = [" ".join(column) for column in zip(*[c for c in cells if len(c) == 3], strict=True)]
-    assert "resnet50 0 MB here" in " ".join(columns[0].split())
-    assert "facenet 0 MB damaged" in " ".join(columns[0].split())
-    assert "s3fd 0 MB begun, 2 MB are here" in " ".join(columns[0].split())
-    assert columns[1].count("without it:") == 3
+    rows = [line.split("│")[1:-1] for line in call("--list").stdout.splitlines()]
+    columns = zip(*[cells for cells in rows if len(cells) == 3], strict=True)
+    states, uses, facts = (" ".join(" ".join(column).split()) for column in columns)
+    for state in ("resnet50 0 MB here", "facenet 0 MB damaged", "s3fd 0 MB begun, 2 MB are here"):
+        assert state in states
+    assert uses.count("without it:") == 3
     for one in known.values():
-        assert one.sha256 in columns[2].replace(" ", "")
-        assert one.terms.replace(" ", "") in columns[2].replace(" ", "")
-        assert str(one.path.relative_to(home)) in columns[2].replace(" ", "")
+        for fact in (one.sha256, one.terms, one.path.relative_to(home)):
+            assert str(fact).replace(" ", "") in facts.replace(" ", "")
 
 
 def test_a_checksum_of_which_little_is_known_says_so():
-    known = {one.name: one for one in download_weights.known_weights()}
+    known = known_by_name()
     assert known["3dfan4"].checksum == "7835d9f11d... (its name ends in it; no more is known)"
     assert known["3dfan4"].megabytes == "about 95 MB"
     assert known["resnet50"].checksum == known["resnet50"].sha256
@@ -134,26 +132,22 @@ def test_a_checksum_of_which_little_is_known_says_so():
 
 def test_all_is_what_the_library_reads(home, served):
     done = call("all")
-    assert done.exit_code == 0, done.output
     found = sorted(path.name for path in home.rglob("*") if path.is_file())
     assert found == ["20180402-114759-vggface2.pt", "resnet50-0676ba61.pth"]
     assert [line.partition(":")[0] for line in lines(done.stdout)] == ["resnet50", "facenet"]
-    again = call("all")
-    assert again.exit_code == 0
-    assert again.stdout.count("is here") == 2
+    assert call("all").stdout.count("is here") == 2
 
 
 def test_one_that_is_damaged_is_fetched_again(home, served):
     [one, *_] = download_weights.known_weights()
     one.path.parent.mkdir(parents=True)
     one.path.write_bytes(b"damaged")
-    assert call("resnet50").exit_code == 0
+    call("resnet50")
     assert one.state() == "here"
 
 
 def test_a_dry_run_writes_nothing(home, served):
     done = call("resnet50", "s3fd", "--dry-run")
-    assert done.exit_code == 0
     assert len(lines(done.stdout)) == 2
     for one in download_weights.known_weights():
         if one.name != "facenet":
@@ -164,8 +158,7 @@ def test_a_dry_run_writes_nothing(home, served):
 def test_one_that_fails_does_not_keep_the_others_from_coming(home, served):
     (served / "resnet50-0676ba61.pth").write_bytes(b"<html>")
     (served / "s3fd-619a316812.pth").unlink()
-    done = call("resnet50", "s3fd", "facenet")
-    assert done.exit_code == 2
+    done = call("resnet50", "s3fd", "facenet", code=2)
     wrong, missing = (line for line in lines(done.stderr) if line.startswith("download_weights: "))
     assert wrong.startswith("download_weights: resnet50: http")
     assert "thrown away; or fetch it elsewhere and put it at" in wrong
@@ -180,15 +173,11 @@ def test_what_is_wrong_is_one_line(home, served, monkeypatch):
         ((), "name what to fetch, or all; --list shows what there is"),
         (("resnet50", "vgg16"), "vgg16: is unknown; choose all, resnet50, facenet, s3fd"),
     ):
-        done = call(*arguments)
-        assert done.exit_code == 2
-        assert done.stderr == f"download_weights: {message}\n"
+        assert call(*arguments, code=2).stderr == f"download_weights: {message}\n"
     usage = download_weights.shutil.disk_usage(home.parent)._replace(free=ROOM + 1)
     monkeypatch.setattr(download_weights.shutil, "disk_usage", lambda _: usage)
-    done = call("all")
-    assert done.exit_code == 2
-    assert len(lines(done.stderr)) == 1
-    assert "make room, or set TORCH_HOME" in done.stderr
+    [line] = lines(call("all", code=2).stderr)
+    assert "make room, or set TORCH_HOME" in line
     assert not home.exists()
 
 
@@ -196,13 +185,11 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_fetched(
     home, served, monkeypatch
 ):
     home.write_text("a file, and no folder")
-    done = call("resnet50")
-    assert done.exit_code == 2
     said = f"download_weights: {home}: cannot be written; set TORCH_HOME to a folder that can be\n"
-    assert done.stderr == said
+    assert call("resnet50", code=2).stderr == said
     home.unlink()
     monkeypatch.setattr(download_weights.os, "access", lambda folder, mode: False)
-    assert call("resnet50").stderr == said.replace(str(home), str(home.parent))
+    assert call("resnet50", code=2).stderr == said.replace(str(home), str(home.parent))
 
 
 def test_ctrl_c_is_a_line_and_exit_130(home, served, monkeypatch):
@@ -210,9 +197,8 @@ def test_ctrl_c_is_a_line_and_exit_130(home, served, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(download_weights, "fetch", stopped)
-    done = call("resnet50")
-    assert done.exit_code == 130
-    assert done.stderr == "download_weights: resnet50: stopped; the same command resumes\n"
+    said = call("resnet50", code=130).stderr
+    assert said == "download_weights: resnet50: stopped; the same command resumes\n"
 
 
 def test_disks_are_counted_apart(home, served, monkeypatch):

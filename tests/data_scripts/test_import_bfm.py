@@ -6,6 +6,7 @@ The content is the shipped model, so that the truth is known in millimetres.
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import import_bfm
@@ -15,7 +16,7 @@ import torch
 from face_models import bfm
 from made_up_models.made_up_bfm import H5, MAT, NAMED, Truth, parts_2009, write_2009, write_statismo
 from model_fits import fits_its_own_samples
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 from script_runs import run_script
 
 from facerecon_lib.face.morphable_model import MorphableModel
@@ -193,48 +194,53 @@ def test_deep3d_key_points_are_taken_where_they_are_there(truth, tmp_path):
     np.testing.assert_array_equal(truth.used[source.landmarks], truth.landmarks)
 
 
-def cut_short(name, part=0.6):
-    def damage(folder):
-        path = folder / name
-        path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
-
-    return damage
+def on_a_folder(change):
+    """The change with its arguments, still to be done to a folder."""
+    return lambda *which, **how: lambda folder: change(folder, *which, **how)
 
 
-def change_mat(name, **changes):
-    def damage(folder):
-        from scipy.io import loadmat
-
-        data = {k: v for k, v in loadmat(folder / name).items() if not k.startswith("__")}
-        for key, change in changes.items():
-            data[key] = change(data[key])
-        savemat(folder / name, {k: v for k, v in data.items() if v is not None})
-
-    return damage
+@on_a_folder
+def cut_short(folder, name):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(0.6 * len(content))])
 
 
-def change_h5(name, change):
-    def damage(folder):
-        with h5py.File(folder / H5, "r+") as file:
-            value = change(file[name][()])
-            del file[name]
-            if value is not None:
-                file[name] = value
+@on_a_folder
+def rewrite(folder, name, text):
+    (folder / name).write_text(text)
 
-    return damage
+
+@on_a_folder
+def change_mat(folder, name, **changes):
+    data = loadmat(folder / name)
+    data |= {key: change(data[key]) for key, change in changes.items()}
+    held = {k: v for k, v in data.items() if v is not None and not k.startswith("__")}
+    savemat(folder / name, held)
+
+
+@on_a_folder
+def change_h5(folder, name, change):
+    with h5py.File(folder / H5, "r+") as file:
+        value = change(file[name][()])
+        del file[name]
+        if value is not None:
+            file[name] = value
 
 
 def spoilt(values):
-    values = values.copy()
-    values.flat[3] = np.nan
-    return values
+    return np.where(np.arange(values.size).reshape(values.shape) == 3, np.nan, values)
 
 
-def rewrite(name, text):
-    return lambda folder: (folder / name).write_text(text)
+def gone(values):
+    return None
 
 
-CELLS = "shape/representer/cells"
+def fewer(values):
+    return values[:-3]
+
+
+CELLS, VARIANCE = "shape/representer/cells", "shape/model/pcaVariance"
+mat, index = partial(change_mat, MAT), partial(change_mat, "BFM_exp_idx.mat")
 REFUSED = {  # what is done to the folder, and what the line says
     MAT: {
         "cut": (cut_short(MAT), "not a readable .mat file|lacks"),
@@ -246,30 +252,27 @@ REFUSED = {  # what is done to the folder, and what the line says
             lambda folder: savemat(folder / MAT, {"meanshape": np.ones(3)}),
             "lacks shapeMU, .*give BFM 2009's 01_MorphableModel.mat",
         ),
-        "no colours": (change_mat(MAT, texMU=lambda x: None), "lacks texMU;"),
-        "text for numbers": (change_mat(MAT, texMU=lambda x: "x"), "texMU holds no numbers"),
-        "other sizes": (change_mat(MAT, shapePC=lambda x: x[:-3]), "shape: sizes do not fit"),
-        "fewer colours": (
-            change_mat(MAT, texMU=lambda x: x[:-3], texPC=lambda x: x[:-3]),
-            "texMU has .* vertices and shapeMU",
-        ),
-        "not finite": (change_mat(MAT, shapePC=spoilt), "shape: numbers that are not finite"),
-        "from 0": (change_mat(MAT, tl=lambda x: x - 1), "triangles name vertices outside 1 to"),
-        "quads": (change_mat(MAT, tl=lambda x: x[:, [0, 1, 2, 2]]), "triangles are a table"),
+        "no colours": (mat(texMU=gone), "lacks texMU;"),
+        "text for numbers": (mat(texMU=lambda x: "x"), "texMU holds no numbers"),
+        "other sizes": (mat(shapePC=fewer), "shape: sizes do not fit"),
+        "fewer colours": (mat(texMU=fewer, texPC=fewer), "texMU has .* vertices and shapeMU"),
+        "not finite": (mat(shapePC=spoilt), "shape: numbers that are not finite"),
+        "from 0": (mat(tl=lambda x: x - 1), "triangles name vertices outside 1 to"),
+        "quads": (mat(tl=lambda x: x[:, [0, 1, 2, 2]]), "triangles are a table"),
         "no index files": (
             lambda folder: [(folder / f"BFM_{x}_idx.mat").unlink() for x in ("exp", "front")],
             "lacks BFM_exp_idx.mat, BFM_front_idx.mat; it needs all of Exp_Pca.bin",
         ),
         "index of another": (
-            change_mat("BFM_exp_idx.mat", trimIndex=lambda x: x + np.uint16(500)),
+            index(trimIndex=lambda x: x + np.uint16(500)),
             "trimIndex names vertices outside 1 to",
         ),
         "twice": (
-            change_mat("BFM_exp_idx.mat", trimIndex=lambda x: np.r_[x[:1], x[:-1]]),
+            index(trimIndex=lambda x: np.r_[x[:1], x[:-1]]),
             "trimIndex names a vertex twice",
         ),
         "shorter index": (
-            change_mat("BFM_exp_idx.mat", trimIndex=lambda x: x[:-300]),
+            index(trimIndex=lambda x: x[:-300]),
             "BFM_front_idx.mat: idx names|Exp_Pca.bin: 6 modes on .* .BFM_exp_idx.mat. make",
         ),
         "cut Exp_Pca.bin": (cut_short("Exp_Pca.bin"), "Exp_Pca.bin: 6 modes .* cut short"),
@@ -279,21 +282,15 @@ REFUSED = {  # what is done to the folder, and what the line says
     },
     H5: {
         "cut": (cut_short(H5), "not a readable HDF5 file"),
-        "no cells": (change_h5(CELLS, lambda x: None), f"lacks {CELLS}"),
-        "no expressions": (
-            change_h5("expression/model/mean", lambda x: None),
-            "lacks expression/model/mean",
-        ),
+        "no cells": (change_h5(CELLS, gone), f"lacks {CELLS}"),
+        "no expressions": (change_h5("expression/model/mean", gone), "lacks expression/model/mean"),
         "negative variance": (
-            change_h5("shape/model/pcaVariance", lambda x: -x),
+            change_h5(VARIANCE, np.negative),
             "pcaVariance holds numbers below zero",
         ),
-        "other variances": (
-            change_h5("shape/model/pcaVariance", lambda x: x[:-1]),
-            "shape: pcaBasis is .*, pcaVariance",
-        ),
+        "other variances": (change_h5(VARIANCE, fewer), "shape: pcaBasis is .*, pcaVariance"),
         "not finite": (change_h5("color/model/mean", spoilt), "color: numbers that are not"),
-        "cells turned": (change_h5(CELLS, lambda x: x.T), "triangles are a table"),
+        "cells turned": (change_h5(CELLS, np.transpose), "triangles are a table"),
         "cells from 1": (change_h5(CELLS, lambda x: x + 1), "triangles name vertices outside 0 to"),
     },
 }
@@ -365,9 +362,8 @@ def test_2019_is_imported_without_any_landmarks_given(truth, made, tmp_path):
     out = tmp_path / "bfm2019.safetensors"
     assert run_script(import_bfm.main, made / H5, "--out", out).exit_code == 0
     model = MorphableModel.load(out, subdivision=0)
-    at = model.landmark_points(model.mean[None])[0].numpy() - json.loads(
-        model.metadata["offset_mm"]
-    )
+    offset = json.loads(model.metadata["offset_mm"])
+    at = model.landmark_points(model.mean[None])[0].numpy() - offset
     away = np.linalg.norm(at - truth.mean[truth.landmarks], axis=1)
     assert away.mean() < 1
     fits_its_own_samples(model)
@@ -398,9 +394,10 @@ def test_without_h5py_one_line_says_what_to_install(made, tmp_path, monkeypatch)
 
 
 def test_expressions_of_2009_are_refused_for_a_file_that_has_its_own(made):
-    with pytest.raises(bfm.ImportModelError, match="has expressions of its own"):
-        bfm.read_bfm(made / H5, expression=made)
-    with pytest.raises(bfm.ImportModelError, match="is a folder"):
-        bfm.read_bfm(made)
-    with pytest.raises(bfm.ImportModelError, match="no such file"):
-        bfm.read_bfm(made / "nothing.mat")
+    for arguments, message in (
+        ((made / H5, made), "has expressions of its own"),
+        ((made,), "is a folder"),
+        ((made / "nothing.mat",), "no such file"),
+    ):
+        with pytest.raises(bfm.ImportModelError, match=message):
+            bfm.read_bfm(*arguments)

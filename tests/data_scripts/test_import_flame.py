@@ -11,6 +11,7 @@ import import_flame
 import numpy as np
 import pytest
 from face_models import flame
+from face_models.tables import ImportModelError
 from made_up_models import made_up_flame
 from made_up_models.made_up_flame import truth
 from model_fits import fits_its_own_samples
@@ -218,7 +219,7 @@ def test_decas_embedding_of_68_points_is_read_beside_its_torch_tensors(folder, s
 )
 def test_another_embedding_is_refused(folder, tmp_path, held, says):
     points = pickled(tmp_path, held, "points.pkl")
-    with pytest.raises(flame.ImportModelError, match=says):
+    with pytest.raises(ImportModelError, match=says):
         flame.read_flame(folder / "generic_model.pkl", landmarks=points)
 
 
@@ -302,12 +303,12 @@ def test_other_textures_are_refused(folder, textures, tmp_path):
     ]
     for held, says in cases:
         np.savez(path, **held)
-        with pytest.raises(flame.ImportModelError, match=says):
+        with pytest.raises(ImportModelError, match=says):
             flame.read_flame(folder / "generic_model.pkl", albedo=path)
     assert not canary.exists()
     for content in (path.read_bytes()[:-30], b"PK\x03\x04 and then nothing", b""):
         path.write_bytes(content)
-        with pytest.raises(flame.ImportModelError, match=r"not a readable \.npz"):
+        with pytest.raises(ImportModelError, match=r"not a readable \.npz"):
             flame.read_flame(folder / "generic_model.pkl", albedo=path)
 
 
@@ -343,7 +344,7 @@ def small() -> dict:
     ],
 )
 def test_parts_that_do_not_fit_are_refused(tmp_path, changes, says):
-    with pytest.raises(flame.ImportModelError, match=says):
+    with pytest.raises(ImportModelError, match=says):
         flame.read_flame(pickled(tmp_path, small() | changes))
 
 
@@ -354,9 +355,8 @@ def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(tmp_path
     assert "no whole pickle" in refusal(tmp_path, pickle.dumps(small())[:-200])
     assert "is a web page" in refusal(tmp_path, b"<!DOCTYPE html><title>Log in</title>")
     assert "unpack it" in refusal(tmp_path, b"PK\x03\x04 and more")
-    folder = tmp_path / "a folder.npy"
-    folder.mkdir()
-    assert "is a folder" in refusal(tmp_path, small(), "--landmarks", folder)
+    (tmp_path / "a.npy").mkdir()
+    assert "is a folder" in refusal(tmp_path, small(), "--landmarks", tmp_path / "a.npy")
     assert "no such file" in refusal(tmp_path, small(), "--landmarks", "no.npy")
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +57,9 @@ def quads_and_triangles(faces, mirror):
             if len(four) == 4 and not four & done:
                 done |= four
                 for one, other in ((i, j), (twin[i], twin[j])):
-                    a, b, c = next(
-                        (x, y, z)
-                        for x, y, z in (np.roll(faces[one], r).tolist() for r in range(3))
-                        if {x, y} < set(faces[other])
-                    )
-                    quads[one] = [a, (set(faces[other]) - {a, b}).pop(), b, c]
+                    turns = (np.roll(faces[one], r).tolist() for r in range(3))
+                    a, b, c = next(t for t in turns if {*t[:2]} < {*faces[other]})
+                    quads[one] = [a, ({*faces[other]} - {a, b}).pop(), b, c]
     return [*quads.values(), *(t for i, t in enumerate(faces) if i not in done)]
 
 
@@ -71,10 +69,8 @@ def made_up(shipped, slots, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ict") / "FaceXModel"
     folder.mkdir()
     mean = shipped.mean.numpy()
-    polygons = [
-        [int(slots[c]) for c in p]
-        for p in quads_and_triangles(shipped.faces.tolist(), shipped.mirror.tolist())
-    ]
+    polygons = quads_and_triangles(shipped.faces.tolist(), shipped.mirror.tolist())
+    polygons = [slots[polygon].tolist() for polygon in polygons]
     assert {len(p) for p in polygons} == {3, 4}
     texture = np.zeros((26719, 2))
     texture[slots] = shipped.uv.numpy().clip(0.001, 0.999)
@@ -86,10 +82,8 @@ def made_up(shipped, slots, tmp_path_factory):
         faces[ict] = shipped.shape(torch.zeros(1, 80), coefficients)[0].numpy()
     for name, points in faces.items():
         written(folder / f"{name}.obj", points, slots, texture, polygons)
-    table = {
-        "expressions": ["browDown_L", *ACTIONS],
-        "idx_to_landmark_verts": slots[shipped.landmarks].tolist(),
-    }
+    table = {"expressions": ["browDown_L", *ACTIONS]}
+    table["idx_to_landmark_verts"] = slots[shipped.landmarks].tolist()
     (folder / "vertex_indices.json").write_text(json.dumps(table))
     return folder
 
@@ -145,13 +139,11 @@ def test_what_is_missing_is_said(source):
 
 def damaged(folder, tmp_path, name=None, change=None):
     """The folder again, with one file changed, or without it."""
-    copy = tmp_path / "FaceXModel"
-    shutil.copytree(folder, copy)
-    if name is not None:
-        text = (copy / name).read_text()
+    copy = shutil.copytree(folder, tmp_path / "FaceXModel")
+    if change is not None:
+        (copy / name).write_text(change((copy / name).read_text()))
+    elif name is not None:
         (copy / name).unlink()
-        if change is not None:
-            (copy / name).write_text(change(text))
     return copy
 
 
@@ -159,6 +151,8 @@ def other_landmarks(text):
     return json.dumps(json.loads(text) | {"idx_to_landmark_verts": [1, 2, 3]})
 
 
+NEUTRAL, INDICES = "generic_neutral_mesh.obj", "vertex_indices.json"
+OUT_OF_RANGE = partial(re.sub, r"\nf \d+/", "\nf 99999/", count=1)
 REFUSALS = {
     "cut off in the vertices": ("identity001.obj", lambda t: t[: len(t) // 4], "vertices"),
     "cut off in the polygons": ("identity001.obj", lambda t: t[:-40], "cut off"),
@@ -166,21 +160,13 @@ REFUSALS = {
     "one vertex more": ("identity000.obj", lambda t: t + "v 0 0 0\n", "26720 vertices"),
     "no number": ("identity000.obj", lambda t: t.replace("v ", "v x", 1), "3 numbers"),
     "not a finite number": ("identity000.obj", lambda t: t.replace("v ", "v nan ", 1), "3 numbers"),
-    "a neutral face with a polygon out of range": (
-        "generic_neutral_mesh.obj",
-        lambda t: re.sub(r"\nf \d+/", "\nf 99999/", t, count=1),
-        "outside 1 to 26719",
-    ),
-    "a neutral face with a line that is no polygon": (
-        "generic_neutral_mesh.obj",
-        lambda t: t.replace("\nf ", "\nf a/b ", 1),
-        "no triangle or quad",
-    ),
-    "no neutral face": ("generic_neutral_mesh.obj", None, "cannot be read"),
-    "no vertex_indices.json": ("vertex_indices.json", None, "names the landmarks"),
-    "vertex_indices.json is no JSON": ("vertex_indices.json", lambda t: t[:20], "lacks a readable"),
-    "vertex_indices.json without names": ("vertex_indices.json", lambda t: "{}", "expressions"),
-    "three landmarks": ("vertex_indices.json", other_landmarks, "expected 68"),
+    "a polygon out of range": (NEUTRAL, OUT_OF_RANGE, "outside 1 to 26719"),
+    "no polygon": (NEUTRAL, lambda t: t.replace("\nf ", "\nf a/b ", 1), "no triangle or quad"),
+    "no neutral face": (NEUTRAL, None, "cannot be read"),
+    "no vertex_indices.json": (INDICES, None, "names the landmarks"),
+    "vertex_indices.json is no JSON": (INDICES, lambda t: t[:20], "lacks a readable"),
+    "vertex_indices.json without names": (INDICES, lambda t: "{}", "expressions"),
+    "three landmarks": (INDICES, other_landmarks, "expected 68"),
 }
 
 

@@ -1,6 +1,7 @@
 """The stored fits of notebook 08: the script that makes them, and what reads them."""
 
 import json
+from itertools import product
 
 import pytest
 import sweep_offset_weights
@@ -26,11 +27,10 @@ def made(tmp_path_factory):
 
 
 def test_a_quick_sweep_is_read_back(made, capsys):
+    assert [path.name for path in made.parent.iterdir()] == [made.name]
     sweep = load_sweep(made)
-    assert [run["name"] for run in sweep.runs] == [
-        "report term Eq. 8 x 10",
-        "report term Eq. 8 x 1000",
-    ]
+    names = [run["name"] for run in sweep.runs]
+    assert names == ["report term Eq. 8 x 10", "report term Eq. 8 x 1000"]
     assert sweep.at_weights("report", "Eq. 8") == {10: 0, 1000: 1}
     run = 1
     assert set(sweep.number_names) == set(MEASURES)
@@ -38,19 +38,12 @@ def test_a_quick_sweep_is_read_back(made, capsys):
     assert sweep.number(None, "displacement_max_mm", 1) == 0  # the base has no offsets
     assert sweep.number(None, "truth_mm", 0) != sweep.number(None, "truth_mm", 0)  # nan: a photo
     assert 0.3 < sweep.number(None, "truth_mm", 1) < 5
-    for which in ("wanted", "base", run):
-        for face in range(3):
-            for name in sweep.panel_names:
-                panel = sweep.panel(which, face, name)
-                assert panel.shape == (script.PANEL, script.PANEL, 3)
+    for which, face, name in product(("wanted", "base", run), range(3), sweep.panel_names):
+        assert sweep.panel(which, face, name).shape == (script.PANEL, script.PANEL, 3)
     shown = sweep.panel("base", 0, "rendering").astype(float)
     assert shown.std() > 20  # a face, and paper around it
     with pytest.raises(SweepError, match="no stored fit balanced full"):
         sweep.find("balanced", "full")
-
-
-def test_nothing_is_left_beside_the_file(made):
-    assert [path.name for path in made.parent.iterdir()] == [made.name]
 
 
 def test_the_fits_cover_every_equation_in_both_ways():
@@ -89,33 +82,33 @@ def test_the_chosen_faces_are_what_they_are_called():
     assert (moved.norm(dim=-1).amax(1) > 0.3).all()  # details that no basis has
 
 
-@pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--steps", "0"]])
-def test_bad_arguments_are_refused(arguments, tmp_path):
-    out = tmp_path / "sweep.safetensors"
-    with pytest.raises(SystemExit, match=r"expected 1 or more|no fit is called so"):
-        sweep_offset_weights.main(["--quick", *arguments, "--out", str(out)])
-    assert not out.exists()
-
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(SystemExit, match="there is no folder"):
-        sweep_offset_weights.main(["--quick", "--out", str(tmp_path / "no" / "sweep.safetensors")])
+@pytest.mark.parametrize(
+    ("arguments", "out", "message"),
+    [
+        (["--only", "nothing"], "sweep.safetensors", "no fit is called so"),
+        (["--steps", "0"], "sweep.safetensors", "expected 1 or more"),
+        ([], "no/sweep.safetensors", "there is no folder"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, out, message, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        sweep_offset_weights.main(["--quick", *arguments, "--out", str(tmp_path / out)])
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_files_are_refused_in_one_line(made, tmp_path):
-    with pytest.raises(SweepError, match="there is no such file"):
-        load_sweep(tmp_path / "missing.safetensors")
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(made.read_bytes()[:1000])
-    with pytest.raises(SweepError, match="not a readable safetensors file"):
-        load_sweep(damaged)
-    other = tmp_path / "other.safetensors"
-    save_file(load_file(made), other, {"format": "something"})
-    with pytest.raises(SweepError, match="format 'something'"):
-        load_sweep(other)
-    save_file(load_file(made), other, {"format": script.FORMAT, "runs": "[]"})
-    with pytest.raises(SweepError, match="its parts do not fit"):
-        load_sweep(other)
+    tensors = load_file(made)
+    (tmp_path / "damaged").write_bytes(made.read_bytes()[:1000])
+    save_file(tensors, tmp_path / "other", {"format": "something"})
+    save_file(tensors, tmp_path / "parts", {"format": script.FORMAT, "runs": "[]"})
+    for name, message in {
+        "missing": "there is no such file",
+        "damaged": "not a readable safetensors file",
+        "other": "format 'something'",
+        "parts": "its parts do not fit",
+    }.items():
+        with pytest.raises(SweepError, match=message):
+            load_sweep(tmp_path / name)
 
 
 def test_what_ships_is_whole_and_small():

@@ -10,19 +10,7 @@ from safetensors.torch import save_file
 from script_runs import run_script
 
 from facerecon_lib.course.nb09_comparison import tone_study
-from facerecon_lib.course.nb09_comparison.tone_study import (
-    GROUPS,
-    MEASURES,
-    METHODS,
-    OFFSETS,
-    StudyFileError,
-    conditions_figure,
-    load_study,
-    medians,
-    spread,
-    tone_groups,
-    tone_table,
-)
+from facerecon_lib.course.nb09_comparison.tone_study import MEASURES, METHODS, OFFSETS, load_study
 from facerecon_lib.evaluation.surface import AREAS
 from facerecon_lib.files.weights import shipped_file
 
@@ -76,7 +64,7 @@ def test_the_runs_that_are_there_are_read_back(tmp_path, names):
         moved = study.values(name, "offsets", "in lower jaw")
         assert torch.allclose(moved, torch.tensor(found["offsets"]["in lower jaw"]), rtol=5e-4)
     assert study.groups.tolist() == [0, 0, 2, 3, 4, 4]
-    with pytest.raises(StudyFileError, match="no run monk-known"):
+    with pytest.raises(tone_study.StudyFileError, match="no run monk-known"):
         study.values("monk-known", "base", "ita_bias")
 
 
@@ -149,9 +137,9 @@ def test_a_folder_by_the_wrong_name_or_without_its_unet_is_refused(tmp_path):
 def test_a_file_that_is_no_study_is_refused(tmp_path, text, words):
     path = tmp_path / "study.json"
     path.write_text(text)
-    with pytest.raises(StudyFileError, match=words):
+    with pytest.raises(tone_study.StudyFileError, match=words):
         load_study(path)
-    with pytest.raises(StudyFileError, match="no such file"):
+    with pytest.raises(tone_study.StudyFileError, match="no such file"):
         load_study(tmp_path / "nothing.json")
 
 
@@ -159,7 +147,7 @@ def test_the_shipped_study_is_small_whole_and_of_every_tone():
     study = load_study()
     assert shipped_file("skin_tone_study.json").stat().st_size < 300_000
     assert len(study.tones) == 240
-    assert study.groups.bincount(minlength=len(GROUPS)).min() > 10
+    assert study.groups.bincount(minlength=len(tone_study.GROUPS)).min() > 10
     assert {"light-known", "light-free", "monk-known"} <= set(study.runs)
     for name in study.runs:
         shares = sum(study.values(name, "offsets", f"in {area}") for area in AREAS)
@@ -172,20 +160,23 @@ def test_the_shipped_study_is_small_whole_and_of_every_tone():
 def test_medians_and_their_spread_are_of_each_group_alone():
     tones = torch.tensor([1, 2, 2, 9, 10, 10, 10])
     values = torch.tensor([1.0, 2, 9, 5, torch.nan, 7, 6])
-    groups = tone_groups(tones)
-    found = medians(values, groups)
+    groups = tone_study.tone_groups(tones)
+    found = tone_study.medians(values, groups)
     assert [found[0], found[4]] == [2.0, 6.0]
     assert all(value != value for value in found[1:4])
-    low, high = spread(torch.tensor([1.0, 2, 9, 5, 5, 5, 5]), groups)[0]
+    spread = tone_study.spread(torch.tensor([1.0, 2, 9, 5, 5, 5, 5]), groups)
+    low, high = spread[0]
     assert 1 <= low < high <= 9
-    assert spread(torch.tensor([1.0, 2, 9, 5, 5, 5, 5]), groups)[4] == (5.0, 5.0)
+    assert spread[4] == (5.0, 5.0)
 
 
 def test_the_table_has_a_column_a_group_and_a_dash_for_nobody():
-    groups = tone_groups(torch.tensor([1, 1, 10]))
-    text = tone_table({"one": torch.tensor([1.0, 3.0, 5.0]), "given": [1, 2, 3, 4, 5]}, groups, 1)
+    groups = tone_study.tone_groups(torch.tensor([1, 1, 10]))
+    text = tone_study.tone_table(
+        {"one": torch.tensor([1.0, 3.0, 5.0]), "given": [1, 2, 3, 4, 5]}, groups, 1
+    )
     head, counts, one, given = text.splitlines()
-    assert [f"tones {g}" in head for g in GROUPS] == [True] * 5
+    assert [f"tones {g}" in head for g in tone_study.GROUPS] == [True] * 5
     assert counts.split() == ["(2)", "(0)", "(0)", "(0)", "(1)"]
     assert one.split()[1:] == ["2.0", "–", "–", "–", "5.0"]
     assert given.split()[1:] == ["1.0", "2.0", "3.0", "4.0", "5.0"]
@@ -194,6 +185,6 @@ def test_the_table_has_a_column_a_group_and_a_dash_for_nobody():
 def test_a_figure_says_which_runs_are_missing(tmp_path):
     a_run(tmp_path / "runs", "light-known")
     make(tmp_path / "runs", tmp_path / "study.json")
-    figure = conditions_figure(load_study(tmp_path / "study.json"), "ita_bias", "title")
+    figure = tone_study.conditions_figure(load_study(tmp_path / "study.json"), "ita_bias", "title")
     words = [text.get_text() for axis in figure.axes for text in axis.texts]
     assert sum("no U-Net" in text for text in words) == 5

@@ -3,25 +3,23 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
 import torch
 import typer
 from face_models import landmarks as imported_landmarks
-from face_models import mesh_cut, mesh_mirror, mesh_views
+from face_models import mesh_cut, mesh_views
 from face_models import registration as laid_on
 from face_models import source_model as imported_model
 from face_models.sanity import check_motion
-from face_models.source_model import SourceModel, finish, run
+from face_models.source_model import SourceModel, finish, run, write_model
 from face_models.tables import ImportModelError
-from face_models.writing import write_model
 from model_fits import fits_its_own_samples
 
 from facerecon_lib.face.mesh import boundary_edges
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.photos.landmarks import DetectionError, choose_detector
 
 MOVED = np.array([0.0, -30.0, 55.0])
@@ -32,9 +30,7 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(a - b, axis=-1)
 
 
-@lru_cache
-def shipped() -> MorphableModel:
-    return MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
+shipped = partial(laid_on.shipped_model, 0)
 
 
 @lru_cache
@@ -227,7 +223,7 @@ def test_a_mask_is_cut_along_the_meshs_own_edges_and_must_hold_the_landmarks():
     keep = height > chin - 5
 
     def cut(source, crop):
-        return imported_model._part(source, source.faces, source.landmarks, 0.02, crop, None)
+        return imported_model._part(source, source.landmarks, 0.02, crop, None)
 
     part = cut(replace(source, keep=keep), True)
     assert len(part.faces) == keep[source.faces].all(1).sum()
@@ -276,7 +272,7 @@ def test_a_symmetric_mesh_is_cut_symmetrically():
     part = mesh_cut.cut_at_zero(faces, points[:, 1] + points[:, 0] ** 2 - 0.4, middle)
     cut = part.apply(points)
     known = np.full(len(cut), -1)
-    mirror, exact = mesh_mirror.find_mirror(cut, part.faces, known)
+    mirror, exact = mesh_cut.find_mirror(cut, part.faces, known)
     assert exact
     np.testing.assert_allclose(cut[mirror] * [-1, 1, 1], cut, atol=1e-9)
 
