@@ -11,12 +11,13 @@ Notebook 01, Eq. 1.
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from scipy import sparse
 from scipy.spatial import cKDTree
 from trimesh.geometry import faces_to_edges
 
-from face_models import Faces, Mask, Numbers, PerVertex
+from face_models import Faces, Mask, Numbers, PerVertex, Vertices
 from face_models.registration import normals_of
 
 FLIP = np.array([-1.0, 1.0, 1.0])
