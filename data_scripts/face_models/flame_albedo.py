@@ -48,9 +48,10 @@ def read_albedo(
         colour, change = colour[:, ::-1], change[:, :, ::-1]
     if not (0 <= np.median(colour) <= 1):
         refuse(path, f"MU goes to {mean.max():.3g}, expected linear light in [0, 1]; {WANTED}")
-    light = torch.from_numpy(colour.clip(0, 1))
-    seen, slope = torch.func.jvp(linear_to_srgb, (light,), (torch.ones_like(light),))
-    return seen.numpy(), change * slope.numpy(), uv.clip(0, 1)
+    light = torch.from_numpy(colour.clip(0, 1)).requires_grad_()
+    seen = linear_to_srgb(light)
+    [slope] = torch.autograd.grad(seen.sum(), light)
+    return seen.detach().numpy(), change * slope.numpy(), uv.clip(0, 1)
 
 
 def at_uv(
