@@ -38,6 +38,8 @@ class Stage(ABC):
     """
 
     objective: Callable[..., Objective]
+    save: Callable[..., None]  # (path, network, metadata={}): in float32, whole or not at all
+    load: Callable[[Path], nn.Module]  # raises ValueError for an unusable file
     validation_measure = "loss"
     """Of held-out rendered faces: the checkpoint with the lowest one is kept."""
 
@@ -74,14 +76,6 @@ class Stage(ABC):
     @abstractmethod
     def network(self, fabric, resumed: bool = False, allow_download: bool = False) -> nn.Module:
         """Before the first step; the weights of a resumed run come from its checkpoint."""
-
-    @abstractmethod
-    def save(self, path: Path, network: nn.Module, metadata: Mapping[str, str] = {}) -> None:
-        """Write the network's file, in float32, whole or not at all."""
-
-    @abstractmethod
-    def load(self, path: Path) -> nn.Module:
-        """The network of a file. Raises ValueError for an unusable one."""
 
     @abstractmethod
     def predict(self, network: Callable, batch: FaceBatch):
