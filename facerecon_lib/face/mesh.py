@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .shapes import Triangles, Vertices, expect
+from .shapes import Triangles, VertexValues, Vertices, expect
 
 _CACHE: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
@@ -174,9 +174,7 @@ def vertex_normals(vertices: Vertices, faces: Triangles) -> Vertices:
     return _unit(_multiply(_incidence_entries, faces, vertices.shape[1], crosses))
 
 
-def neighbour_mean(
-    values: Float[Tensor, "batch vertex channel"], faces: Triangles
-) -> Float[Tensor, "batch vertex channel"]:
+def neighbour_mean(values: VertexValues, faces: Triangles) -> VertexValues:
     """Mean of `values` over each vertex's neighbours along edges; its own where it has none."""
     check_faces(faces)
     expect("values", values, "batch vertex channel")

@@ -23,6 +23,7 @@ Images = Float[Tensor, "batch 3 height width"]
 Masks = Float[Tensor, "batch 1 height width"]
 PerFace = Float[Tensor, " batch"]
 PerVertex = Float[Tensor, "batch vertex"]
+VertexValues = Float[Tensor, "batch vertex channel"]
 
 
 def expect(

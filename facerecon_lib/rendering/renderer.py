@@ -14,12 +14,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..face.camera import DEFAULT_FOV, project_ndc
-from ..face.shapes import expect
+from ..face.shapes import Triangles, VertexValues, Vertices, expect
 from .rasterizer import Fragments, checked_indices, rasterize
 from .warp.interpolate import blend, blend_gradient
 from .warp.launch import launch
@@ -51,9 +51,9 @@ class SoftSettings:
 
 
 def render(
-    v_camera: Float[Tensor, "batch vertex 3"],
-    faces: Int[Tensor, "face 3"],
-    attributes: Float[Tensor, "batch vertex channel"],
+    v_camera: Vertices,
+    faces: Triangles,
+    attributes: VertexValues,
     image_size: int | tuple[int, int] = 224,
     fov_deg: float = DEFAULT_FOV,
     soft: SoftSettings | None = None,
@@ -90,10 +90,7 @@ def render(
 
 
 def interpolate(
-    fragments: Fragments,
-    faces: Int[Tensor, "face 3"],
-    attributes: Float[Tensor, "batch vertex channel"],
-    check: bool = True,
+    fragments: Fragments, faces: Triangles, attributes: VertexValues, check: bool = True
 ) -> Float[Tensor, "batch height width k channel"]:
     """Vertex attributes at each fragment, weighted by its barycentric coordinates; 0 where empty.
 
