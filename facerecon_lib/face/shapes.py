@@ -46,11 +46,8 @@ def expect(
         hint = "transpose it?"
     elif not hint and _match(unbatched, got, sizes) is not None:
         hint = "add the batch axis with [None]"
-    expected = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
-    comma = "," if len(axes) == 1 else ""
-    raise ValueError(
-        f"{name}: expected ({expected}{comma}), got {got}" + (f": {hint}" if hint else "")
-    )
+    expected = ", ".join(str(sizes.get(axis, axis)) for axis in axes) + "," * (len(axes) == 1)
+    raise ValueError(f"{name}: expected ({expected}), got {got}" + (f": {hint}" if hint else ""))
 
 
 def expect_fields(instance) -> None:

@@ -79,10 +79,8 @@ def loop_subdivide(
     if crease_edges is not None and len(crease_edges):
         number, exists = _edge_numbers(pairs, crease_edges.long(), n_vertices)
         if not exists.all():
-            first = crease_edges[~exists][0].tolist()
-            raise ValueError(
-                f"crease_edges: expected edges of the mesh, got {first}: no triangle has it"
-            )
+            first = f"{crease_edges[~exists][0].tolist()}: no triangle has it"
+            raise ValueError(f"crease_edges: expected edges of the mesh, got {first}")
         named[number] = True
     sharp = named | (shared != 2)
     a, b = pairs.unbind(1)

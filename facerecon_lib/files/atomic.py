@@ -24,10 +24,8 @@ def claim_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = error.strerror or error
-        raise FacereconError(
-            f"{folder}: cannot be written ({reason}); choose another folder"
-        ) from error
+        reason = f"cannot be written ({error.strerror or error})"
+        raise FacereconError(f"{folder}: {reason}; choose another folder") from error
 
 
 @contextlib.contextmanager

@@ -57,10 +57,8 @@ class NetworkFile:
             with torch.random.fork_rng([]):  # loading draws no random numbers
                 network = build(state, metadata)
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            reason = one_line(error)[:200]
-            raise self.error(
-                f"{path.name}: its parts do not fit ({reason}); train it again"
-            ) from None
+            reason = f"its parts do not fit ({one_line(error)[:200]})"
+            raise self.error(f"{path.name}: {reason}; train it again") from None
         if model is not None:
             hint = f" and name it: ${self.variable}" if path == shipped_file(self.shipped) else ""
             if mismatch := self._mismatch(metadata, model):

@@ -94,10 +94,8 @@ def find_run(
         stored = json.loads(file.read_text()) if last is None else last.state["settings"]
         changed = differences(stage.settled(type(settings).from_json(stored)), settings)
     except (OSError, ValueError) as error:
-        reason = one_line(error)
-        raise CheckpointError(
-            f"{out}: its settings cannot be used ({reason}); choose another folder"
-        ) from error
+        reason = f"its settings cannot be used ({one_line(error)})"
+        raise CheckpointError(f"{out}: {reason}; choose another folder") from error
     if changed:
         raise CheckpointError(
             f"{out}: its run has other settings: {'; '.join(changed)}; resume with the same ones, "
@@ -108,10 +106,8 @@ def find_run(
         return None
     for name, digest in stage.sources.items():
         if last.state.get(name) != digest:
-            what = name.replace("_", " ")
-            raise CheckpointError(
-                f"{out}: was trained with another {what}; resume with the same file"
-            )
+            problem = f"was trained with another {name.replace('_', ' ')}"
+            raise CheckpointError(f"{out}: {problem}; resume with the same file")
     if last.step > settings.total_steps:
         raise CheckpointError(f"{out}: {last.step} steps are done already; ask for more (--steps)")
     more = "; for more of them: --steps" * (last.step == settings.total_steps)
