@@ -85,7 +85,7 @@ class Body:
 def rigid_align(x: np.ndarray, target: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Each of x (N, V, 3) turned and moved onto target, least squares over `used`."""
     x = torch.as_tensor(x)
-    goal = torch.as_tensor(target[used]).expand(len(x), -1, -1)
+    goal = torch.as_tensor(target[used] - target[used].mean(0)).expand(len(x), -1, -1)
     _, turn, shift = umeyama(x[:, used], goal, with_scale=False)
     return (x @ turn.mT + shift[:, None]).numpy()
 
