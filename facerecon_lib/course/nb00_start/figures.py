@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
-from PIL import Image
 
 from ...face.coefficients import FaceCoefficients
 from ...face.colour import MONK_TONES
@@ -301,8 +300,7 @@ def _badge(axis: Axes, x, y, number: str, colour: str) -> None:
 
 
 def _thumb(axis: Axes, image: Picture, x, y, side, caption: str = "") -> None:
-    small = np.asarray(Image.fromarray(image).resize((200, 200), Image.Resampling.LANCZOS))
-    axis.imshow(small, extent=(x, x + side, y, y + side), zorder=3)
+    axis.imshow(image, extent=(x, x + side, y, y + side), zorder=3)
     axis.add_patch(Rectangle((x, y), side, side, fill=False, ec="0.75", lw=1.4, zorder=4))
     axis.text(x + side / 2, y - 0.1, caption, ha="center", va="top", fontsize=9.5, color=INK)
 

@@ -111,17 +111,15 @@ def jaw_figure(model: MorphableModel) -> Figure:
     figure, (side, size) = charts(11, 4.2, 2, width_ratios=(1, 1.1))
     outline = rest[(rest[:, 0].abs() < 2.5) & (model.regions["mouth_interior"] < 0.5)]
     side.plot(outline[:, 2], outline[:, 1], ".", color="#c9cdd3", ms=4, label="profile, at rest")
-    ends = swung(torch.tensor([0.0, 1.0]))
+    start, end = swung(torch.tensor([0.0, 1.0]))
     arc = swung(torch.linspace(-0.3, 1.9, 60))
-    chord = ends[0] + torch.tensor([[-0.3], [1.9]]) * (ends[1] - ends[0])
+    chord = torch.stack([start.lerp(end, share) for share in (-0.3, 1.9)])
     side.plot(arc[:, 1], arc[:, 0], color=BLUE, lw=2, label="a jaw turns: an arc")
     side.plot(chord[:, 1], chord[:, 0], "--", color=RED, lw=2, label="Eq. 1: a straight line")
-    points = [("hinge", hinge, INK)]
-    points += [(f"{s:g}", ends[0] + s * (ends[1] - ends[0]), RED) for s in (0.0, 0.5, 1.0)]
-    for name, at, colour in points:
+    steps = [(f"{share:g}", start.lerp(end, share), RED) for share in (0, 0.5, 1)]
+    for name, at, colour in [("hinge", hinge, INK), *steps]:
         side.plot(*at.flip(0), "o", color=colour)
-        words = dict(textcoords="offset points", xytext=(7, 3), color=colour)
-        side.annotate(name, at.flip(0), **words)
+        side.annotate(name, at.flip(0), (7, 3), textcoords="offset points", color=colour)
     side.set(xlabel="z, mm (the face looks right)", ylabel="y, mm", aspect="equal")
     title = f"The lower teeth swing by {math.degrees(abs(angle)):.0f}° about a hinge"
     side.set(title=title, ylim=(-125, 15))
@@ -276,8 +274,8 @@ def skin_cloud_figure(
     titles = "The samples lie on a bent line ...", "... which N(0, 1) knows nothing about"
     clouds = (coefficients, colours), (drawn, drawn_colours)
     for axis, (points, shades), title in zip(axes, clouds, titles, strict=True):
-        style = dict(s=70, color=shades.clamp(0, 1).numpy(), lw=0.5, ec="#777777")
-        axis.scatter(points[:, 0], points[:, 1], **style)
+        look = dict(s=70, color=shades.clamp(0, 1).numpy(), lw=0.5, ec="#777777")
+        axis.scatter(*points[:, :2].T, **look)
         axis.set(xlabel="albedo coefficient 1, sd", title=title)
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("albedo coefficient 2, sd")

@@ -47,20 +47,19 @@ def picture(
     size: int = 320,
     *,
     look: str = "studio",
-    behind: Float[Tensor, "1 3 height width"] | None = None,
+    behind: painter.Background = PAPER,
     opacity: float = 1.0,
     fine: int = 2,
 ) -> Picture:
     """The mean skin at camera-frame positions (mm), under the studio light.
 
-    look: "studio" or "shape". behind: a picture to lay it on, instead of paper. opacity: 0 to 1.
+    look: "studio" or "shape". behind: a picture to lay it on. opacity: 0 to 1.
     fine: samples per pixel and axis; 1 is quick.
     """
     v_camera = v_camera[:1].detach().to(model.mean)
     skin = None if look == "shape" else model.albedo_mean[None]
     mesh = v_camera, model.faces, in_studio(_normals(v_camera, model), skin)
-    on = PAPER if behind is None else behind
-    return painter.paint_mesh(*mesh, size, fov_deg, on=on, opacity=opacity, fine=fine)
+    return painter.paint_mesh(*mesh, size, fov_deg, on=behind, opacity=opacity, fine=fine)
 
 
 def _normals(v_camera: Tensor, model: MorphableModel) -> Tensor:
@@ -400,10 +399,10 @@ def neutral_at(
 ) -> FaceCoefficients:
     """The mean face turned: pitch first, then yaw, then roll; composed as rotations."""
     start = model.neutral()
-    angles = torch.deg2rad(torch.tensor([pitch_deg, yaw_deg, roll_deg], dtype=torch.float32))
+    angles = torch.tensor([pitch_deg, yaw_deg, roll_deg]).deg2rad()
     pitch, yaw, roll = camera.axis_angle_to_matrix(angles.diag())
     start.rotation = camera.matrix_to_axis_angle(roll @ yaw @ pitch)[None]
-    start.translation = torch.tensor([[0.0, 0.0, float(distance)]])
+    start.translation = torch.tensor([[0.0, 0.0, distance]])
     return start
 
 
