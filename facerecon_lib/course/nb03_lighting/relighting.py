@@ -18,15 +18,14 @@ from ...rendering.synthesis import Face
 def _unshadowed(points: Tensor, faces: Tensor, towards: Tensor) -> Bool[Tensor, " vertex"]:
     """Which points see a lamp at infinity: a depth map from the lamp, read at each point."""
     d = F.normalize(towards, dim=0)
-    right = F.normalize(torch.linalg.cross(d.new_tensor([0.0, 1.0, 0.01]), d), dim=0)
-    up = torch.linalg.cross(d, right)
-    flat = torch.stack([points @ right, points @ up], -1)
+    left = F.normalize(torch.linalg.cross(d, d.new_tensor([0.0, 1.0, 0.01])), dim=0)
+    flat = points @ torch.stack([left, torch.linalg.cross(left, d)], -1)  # left and up, as NDC
     low, high = flat.amin(0), flat.amax(0)
-    flat = (flat - (low + high) / 2) / ((high - low).max() / 2) * 0.98
+    flat = 0.98 * (2 * flat - low - high) / (high - low).max()
     depth = 1000 - points @ d
-    ndc = torch.cat([-flat[:, :1], flat[:, 1:], depth[:, None]], -1)[None]
+    ndc = torch.cat([flat, depth[:, None]], -1)[None]
     zbuf = rasterize(ndc, faces, 400).zbuf[..., 0][:, None]
-    grid = torch.stack([flat[:, 0], -flat[:, 1]], -1)[None, None]
+    grid = -ndc[:, None, :, :2]
     nearest = F.grid_sample(zbuf, grid, mode="nearest", align_corners=False)[0, 0, 0]
     return (depth < nearest + 3.0) | (nearest < 0)
 
