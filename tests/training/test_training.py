@@ -14,8 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import training_runs as runs
 from rich.console import Console
-from training_runs import assert_same_end, train_and_kill, weights, write_grey_photos
 
 from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder
@@ -38,19 +38,7 @@ from facerecon_lib.training.settings import (
 
 pytest.importorskip("lightning")
 
-TINY = TrainSettings(
-    backbone="mobilenet_v3_large",
-    input_size=112,
-    render_size=112,
-    batch=2,
-    steps=4,
-    log_every=1,
-    checkpoint_every=2,
-    validate_every=3,
-    validation_faces=2,
-    picture_every=3,
-    ema=0.5,
-)
+TINY = TrainSettings(backbone="mobilenet_v3_large", input_size=112, render_size=112, **runs.SHORT)
 FAST = replace(TINY, checkpoint_every=1, validate_every=0, picture_every=0, ema=0.0)
 
 
@@ -69,21 +57,12 @@ def test_a_run_leaves_an_encoder_that_says_where_it_comes_from(whole):
     assert TrainSettings.from_json(settings) == TINY
     assert (encoder.metadata["steps"], encoder.metadata["faces"]) == ("4", "8")
     assert json.loads(encoder.metadata["validation"]) == result.validation
-    for name, value in result.network.state_dict().items():
-        assert torch.equal(value, encoder.state_dict()[name])
+    assert runs.same_tensors(result.network.state_dict(), encoder.state_dict())
     assert not result.network.training
 
 
 def test_the_log_holds_every_step_and_term(whole):
-    records = read_log(whole[0] / "log.jsonl")
-    assert records == whole[1].records
-    train = [r for r in records if r["kind"] == "train"]
-    assert [r["step"] for r in train] == [1, 2, 3, 4]
-    assert [r["step"] for r in records if r["kind"] == "validation"] == [0, 3, 4]
-    for r in train:
-        assert set(r["terms"]) == {name for name, weight in TINY.weights.items() if weight}
-        assert sum(r["shares"].values()) == pytest.approx(1, abs=1e-4)
-        assert sum(TINY.weights[n] * v for n, v in r["terms"].items()) == pytest.approx(r["loss"])
+    for r in runs.assert_log_is_whole(*whole, TINY.weights):
         assert r["photos_per_s"] > 0
         assert r["rate"] == TINY.rate(r["step"] - 1)
 
@@ -98,8 +77,7 @@ def test_the_encoder_in_the_end_is_the_running_average(whole):
     last = latest_checkpoint(whole[0] / "checkpoints")
     average = load_encoder(last.path / "ema.safetensors").state_dict()
     now = load_encoder(last.path / "encoder.safetensors").state_dict()
-    final = weights(whole[0])
-    assert all(torch.equal(final[name], average[name]) for name in final)
+    assert runs.same_tensors(runs.weights(whole[0]), average)
     assert not torch.equal(now["head.weight"], average["head.weight"])
 
 
@@ -115,29 +93,20 @@ def test_no_file_holds_a_pickle(whole):
 
 
 def test_killed_at_a_random_step_and_resumed_it_ends_bit_for_bit_the_same(whole, tmp_path):
-    train_and_kill(TINY, tmp_path, random.Random(time.time_ns()).randrange(1, 4))
+    runs.train_and_kill(TINY, tmp_path, random.Random(time.time_ns()).randrange(1, 4))
     train(TINY, tmp_path, resume=True)
-    assert_same_end(tmp_path, whole[0])
+    runs.assert_same_end(tmp_path, whole[0])
     assert board_steps(tmp_path) == board_steps(whole[0])
 
 
 def board_steps(out):
     """Steps that TensorBoard shows, a tag each."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    board = EventAccumulator(str(out / "tensorboard")).Reload()
-    return {tag: [e.step for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]}
+    shown = runs.board(out)
+    return {tag: [e.step for e in shown.Scalars(tag)] for tag in shown.Tags()["scalars"]}
 
 
 def test_sigterm_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(whole, tmp_path, monkeypatch):
-    after = training.TrainingRun.after
-
-    def killed(run, done, *rest):
-        after(run, done, *rest)
-        if done == 1:
-            os.kill(os.getpid(), signal.SIGTERM)  # in the middle of the second step
-
-    monkeypatch.setattr(training.TrainingRun, "after", killed)
+    runs.stop_after(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     first = replace(TINY, steps=3, checkpoint_every=100)
     with pytest.raises(Interrupted, match=r"SIGTERM after step 2 of 3; .* --resume") as stopped:
@@ -148,13 +117,13 @@ def test_sigterm_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(whole, tmp_
     assert not (tmp_path / "encoder.safetensors").exists()
     monkeypatch.undo()
     train(TINY, tmp_path, resume=True)  # and one step more than was asked for at first
-    assert_same_end(tmp_path, whole[0])
+    runs.assert_same_end(tmp_path, whole[0])
     assert json.loads((tmp_path / "settings.json").read_text())["steps"] == 4
 
 
 @pytest.mark.parametrize("broken", ["pixel", "weight", "gradient"])
 def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, monkeypatch, broken):
-    batches, agree, settings, runs = RenderedData.batches, training.agree, FAST, []
+    batches, agree, settings, seen = RenderedData.batches, training.agree, FAST, []
 
     def broken_batches(self, first_step):
         for step, batch in enumerate(batches(self, first_step)):
@@ -163,7 +132,7 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
             yield batch
 
     def watched(run, step, batch, objective, norm):
-        runs.append(run)
+        seen.append(run)
         factor = torch.inf if step == 1 and broken == "gradient" else 1
         return agree(run, step, batch, objective, norm * factor)
 
@@ -185,9 +154,8 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
         assert last is None
         return
     assert last.step == 1
-    good = dict(load_encoder(last.path / "encoder.safetensors").named_parameters())
-    for name, value in runs[-1].bare.named_parameters():
-        assert torch.equal(value, good[name])
+    good = load_encoder(last.path / "encoder.safetensors")
+    assert runs.same_tensors(*(dict(n.named_parameters()) for n in (seen[-1].bare, good)))
 
 
 def test_a_folder_with_a_run_is_not_trained_into_again(whole):
@@ -217,7 +185,7 @@ def test_what_may_change_on_the_way():
 
 
 def test_photos_are_trained_on_and_resumed_within_an_epoch(tmp_path, monkeypatch):
-    shards = str(write_grey_photos(tmp_path / "shards"))
+    shards = str(runs.write_grey_photos(tmp_path / "shards"))
     balanced = loss_weights("base", "balanced")
     settings = replace(FAST, data=shards, steps=None, epochs=1.5, weights=balanced)
     settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
@@ -238,20 +206,16 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(tmp_path, monkeypatch
     straight = taken.copy()
     taken.clear()
 
-    after = training.TrainingRun.after
+    def interrupt():
+        raise KeyboardInterrupt
 
-    def stopped(run, done, *rest):
-        after(run, done, *rest)
-        if done == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training.TrainingRun, "after", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        train(settings, tmp_path / "again")
-    monkeypatch.setattr(training.TrainingRun, "after", after)
+    with monkeypatch.context() as patch:
+        runs.stop_after(patch, 2, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, tmp_path / "again")
     train(settings, tmp_path / "again", resume=True)
     assert taken == straight
-    assert_same_end(tmp_path / "again", tmp_path / "whole")
+    runs.assert_same_end(tmp_path / "again", tmp_path / "whole")
 
 
 def test_full_is_the_report():
@@ -401,7 +365,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_ends_the_same(copied, whole):
     (copied / "encoder.safetensors").unlink()
     console = Console(record=True, width=500, file=io.StringIO())
     train(TINY, copied, resume=True, console=console)
-    assert_same_end(copied, whole[0])
+    runs.assert_same_end(copied, whole[0])
     said = console.export_text()
     assert "encoder.safetensors is damaged; taking the one before it" in said
     assert "going on after step 3 of 4" in said

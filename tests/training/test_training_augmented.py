@@ -12,9 +12,9 @@ from typing import get_args, get_type_hints
 
 import pytest
 import torch
+import training_runs as runs
 from rich.console import Console
 from safetensors.torch import save_file
-from training_runs import assert_same_end, train_and_kill, weights, write_grey_photos
 
 from facerecon_lib.augmented.branch import LIGHTS, AugmentedBranch, BaseBranch
 from facerecon_lib.augmented.offsets import SPACES
@@ -39,7 +39,7 @@ from facerecon_lib.training.checkpoints import (
 )
 from facerecon_lib.training.data import RenderedData, held_out_faces
 from facerecon_lib.training.guard import Interrupted
-from facerecon_lib.training.logs import SHOWN, read_log
+from facerecon_lib.training.logs import SHOWN
 from facerecon_lib.training.loop import open_stage, train
 from facerecon_lib.training.processes import make_fabric
 from facerecon_lib.training.profiles import AUGMENTED_PROFILES
@@ -55,29 +55,16 @@ pytest.importorskip("lightning")
 
 
 @pytest.fixture(scope="module")
-def encoder_file(tmp_path_factory):
+def encoder_file(tmp_path_factory, model):
     """An encoder that is quick, and answers every photo with the mean face."""
     path = tmp_path_factory.mktemp("encoder") / "encoder.safetensors"
-    model = MorphableModel.load(subdivision=0)
     save_encoder(path, Encoder(model.sizes, "mobilenet_v3_large", input_size=64))
     return path
 
 
 @pytest.fixture(scope="module")
 def tiny(encoder_file):
-    return AugmentedSettings(
-        encoder=str(encoder_file),
-        width=8,
-        depth=3,
-        batch=2,
-        steps=4,
-        log_every=1,
-        checkpoint_every=2,
-        validate_every=3,
-        validation_faces=2,
-        picture_every=3,
-        ema=0.5,
-    )
+    return AugmentedSettings(encoder=str(encoder_file), width=8, depth=3, **runs.SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +77,9 @@ def whole(tmp_path_factory, tiny):
     return out, result, console.export_text()
 
 
-def test_a_run_leaves_a_unet_that_says_what_it_is_for(whole, tiny, encoder_file):
+def test_a_run_leaves_a_unet_that_says_what_it_is_for(whole, tiny, encoder_file, model):
     out, result, _ = whole
-    unet = load_unet(out / "offset_unet.safetensors", MorphableModel.load(subdivision=0))
+    unet = load_unet(out / "offset_unet.safetensors", model)
     metadata = unet.metadata
     settled = replace(tiny, albedo="monk")
     assert AugmentedSettings.from_json(json.loads(metadata["settings"])) == settled
@@ -102,12 +89,11 @@ def test_a_run_leaves_a_unet_that_says_what_it_is_for(whole, tiny, encoder_file)
     assert (metadata["steps"], metadata["faces"]) == ("4", "8")
     assert json.loads(metadata["validation"]) == result.validation
     assert not result.network.training
-    for name, value in result.network.state_dict().items():
-        assert torch.equal(value, unet.state_dict()[name])
+    assert runs.same_tensors(result.network.state_dict(), unet.state_dict())
 
 
 def test_both_heads_have_learned_and_the_encoder_has_not(whole, tiny, encoder_file):
-    now = weights(whole[0])
+    now = runs.weights(whole[0])
     for head in ("texture", "displacement"):
         assert now[f"{head}.last.weight"].abs().max() > 0
     stage = open_stage(tiny, torch.device("cpu"))
@@ -118,26 +104,19 @@ def test_both_heads_have_learned_and_the_encoder_has_not(whole, tiny, encoder_fi
     stage.objective(stage.predict(unet, batch), batch).loss.backward()
     encoder, stored = stage.base_branch.encoder, load_encoder(encoder_file).state_dict()
     assert all(p.grad is None for p in encoder.parameters())
-    assert all(torch.equal(value, stored[name]) for name, value in encoder.state_dict().items())
+    assert runs.same_tensors(encoder.state_dict(), stored)
     assert unet.texture.last.weight.grad.abs().max() > 0
     assert unet.displacement.last.weight.grad.abs().max() > 0
 
 
 def test_every_term_is_logged_with_its_share(whole, tiny):
-    records = read_log(whole[0] / "log.jsonl")
-    assert records == whole[1].records
-    train = [r for r in records if r["kind"] == "train"]
-    assert [r["step"] for r in train] == [1, 2, 3, 4]
-    for r in train:
+    for r in runs.assert_log_is_whole(*whole[:2], tiny.weights):
         assert set(r["terms"]) == set(tiny.weights)
-        assert sum(r["shares"].values()) == pytest.approx(1, abs=1e-4)
-        assert sum(tiny.weights[n] * v for n, v in r["terms"].items()) == pytest.approx(r["loss"])
         assert 0 < r["photos_per_s"] < 100  # the pauses for validation are left out once, not twice
 
 
 def test_validation_has_base_and_augmented_which_are_one_before_training(whole):
     records = [r for r in whole[1].records if r["kind"] == "validation"]
-    assert [r["step"] for r in records] == [0, 3, 4]
     measures = ("photometric", "landmark_error", "vertex_mm", "albedo_rgb")
     for name in measures:
         assert records[0][name] == records[0][f"base_{name}"] > 0
@@ -149,14 +128,12 @@ def test_validation_has_base_and_augmented_which_are_one_before_training(whole):
 
 
 def test_tensorboard_shows_faces_and_maps(whole):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    board = EventAccumulator(str(whole[0] / "tensorboard")).Reload()
-    assert set(board.Tags()["images"]) == {"train", "held-out"}
-    shown = board.Images("held-out")
-    assert [image.step for image in shown] == [0, 3, 4]
-    assert (shown[0].width, shown[0].height) == (5 * 224, 2 * 224)
-    assert "train/shares/truth_texture" in board.Tags()["scalars"]
+    shown = runs.board(whole[0])
+    assert set(shown.Tags()["images"]) == {"train", "held-out"}
+    images = shown.Images("held-out")
+    assert [image.step for image in images] == [0, 3, 4]
+    assert (images[0].width, images[0].height) == (5 * 224, 2 * 224)
+    assert "train/shares/truth_texture" in shown.Tags()["scalars"]
 
 
 def test_maps_are_shown_around_grey(tiny):
@@ -194,24 +171,18 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, tmp_path, 
     assert latest_checkpoint(tmp_path / "checkpoints").step == 2
     torch.manual_seed(7)
     train(tiny, tmp_path, resume=True)
-    assert_same_end(tmp_path, whole[0])
+    runs.assert_same_end(tmp_path, whole[0])
 
 
 @pytest.mark.slow
 def test_killed_outright_and_resumed_it_ends_bit_for_bit_the_same(whole, tiny, tmp_path):
-    train_and_kill(tiny, tmp_path, 2)
+    runs.train_and_kill(tiny, tmp_path, 2)
     train(tiny, tmp_path, resume=True)
-    assert_same_end(tmp_path, whole[0])
+    runs.assert_same_end(tmp_path, whole[0])
 
 
 def test_sigterm_says_how_to_go_on(tiny, tmp_path, monkeypatch):
-    after = training.TrainingRun.after
-
-    def killed(run, done, *rest):
-        after(run, done, *rest)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(training.TrainingRun, "after", killed)
+    runs.stop_after(monkeypatch, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
     quick = replace(tiny, validate_every=0, picture_every=0)
     hint = f"after step 2 of 4; go on with facerecon train augmented --out {tmp_path} --resume"
     with pytest.raises(Interrupted) as stopped:
@@ -270,7 +241,7 @@ def test_a_unet_is_gone_on_with(whole, tiny, tmp_path):
     settings = replace(tiny, pretrained=str(file))
     stage = open_stage(settings, torch.device("cpu"))
     start = stage.network(make_fabric("cpu")).state_dict()
-    assert all(torch.equal(value, start[name]) for name, value in weights(whole[0]).items())
+    assert runs.same_tensors(runs.weights(whole[0]), start)
     other = tmp_path / "other.safetensors"
     save_unet(other, DoubleHeadUNet(16, 3))
     with pytest.raises(UNetError, match="its width is 16, and 8 is asked for"):
@@ -293,7 +264,7 @@ def test_photos_are_trained_on(tiny, tmp_path):
     """Without truth: its terms and errors are left out, and the best is by the photos' loss."""
     settings = replace(
         tiny,
-        data=str(write_grey_photos(tmp_path / "shards")),
+        data=str(runs.write_grey_photos(tmp_path / "shards")),
         weights=loss_weights("augmented", "balanced"),
         steps=2,
         validation_faces=1,
