@@ -80,8 +80,8 @@ def gradient_lengths(
         if not value.requires_grad:
             return 0.0
         pulls = torch.autograd.grad(
-            value, list(augmented.maps), retain_graph=True, allow_unused=True
+            value, augmented.maps, retain_graph=True, materialize_grads=True
         )
-        return float(sum(pull.square().sum() for pull in pulls if pull is not None)) ** 0.5
+        return float(sum(pull.square().sum() for pull in pulls)) ** 0.5
 
     return {name: weights[name] * length(value) for name, value in terms.items()}

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from scipy.spatial import Delaunay
 from torch import Tensor
 
 from ...augmented.map_sampling import sample_bilinear, sample_hyperbolic
@@ -202,19 +203,16 @@ def added(
 
 def _case(batch: int, seed: int, turned: float) -> tuple[Face, FaceCoefficients]:
     """Small bumpy sheets, posed and lit: no face, but all that one has."""
-    rows, columns = 4, 5
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    flat = torch.stack([20.0 * x, 20.0 * y, 0.0 * x], -1).reshape(1, -1, 3)
-    vertices = flat + 5 * normal(batch, rows * columns, 3, seed=seed)
-    i = (columns * y + x)[:-1, :-1].reshape(-1)
-    halves = (i, i + 1, i + columns), (i + 1, i + columns + 1, i + columns)
-    faces = torch.cat([torch.stack(corners, 1) for corners in halves])
+    y, x = torch.cartesian_prod(torch.arange(4), torch.arange(5)).T
+    flat = torch.stack([20.0 * x, 20.0 * y, 0.0 * x], -1)
+    vertices = flat + 5 * normal(batch, len(flat), 3, seed=seed)
+    faces = torch.tensor(Delaunay(flat[:, :2]).simplices).long()
     c = FaceCoefficients.mean(batch, 1, 1, 1)
     c.rotation = turned * 0.6 * normal(batch, 3, seed=seed + 1)
     c.scale = 1 + turned * 0.2 * uniform(batch, 1, seed=seed + 2)
     c.translation = c.translation + 10 * turned * normal(batch, 3, seed=seed + 3)
     c.lighting = c.lighting + 0.4 * normal(batch, 9, 3, seed=seed + 4)
-    albedo = uniform(batch, rows * columns, 3, seed=seed + 5)
+    albedo = uniform(batch, len(flat), 3, seed=seed + 5)
     return pose_and_light(SimpleNamespace(faces=faces), vertices, albedo, c), c
 
 
@@ -305,9 +303,8 @@ def read_hyperbolic(attempt):
     middle = torch.tensor([[[1.0, 0.5]]])
     hint = "Half way: (3/1 + 9/2) / (1/1 + 1/2), since both halves cancel."
     attempt.case("the reading between 3 at depth 1 and 9 at depth 2", (two, middle, depth), hint)
-    attempt.case(
-        "the same in another unit of depth", (two, middle, depth / 1e3), "The unit cancels."
-    )
+    what = "the same in another unit of depth"
+    attempt.case(what, (two, middle, depth / 1e3), "The unit cancels.")
     hint = "Half way: (3/1 - 9/2) / (1/1 - 1/2). Keep the sign of the depth."
     what, signs = "the reading between 3 at depth 1 and 9 at depth -2", torch.tensor([1.0, -1.0])
     attempt.case(what, (two, middle, depth * signs), hint)

@@ -4,6 +4,7 @@ from functools import partial
 
 import torch
 from matplotlib.figure import Figure
+from scipy.spatial import Delaunay
 from torch import Tensor
 
 from ...face.camera import axis_angle_to_matrix
@@ -16,13 +17,9 @@ from ..compare import normal, seeded
 
 def _strip(count: int, seed: int) -> tuple[Tensor, Tensor]:
     """A wavy strip of triangles: (V, 3) and (F, 3), consistently turned."""
-    n = count + 1
-    x, z = torch.arange(n).float(), 0.2 * normal(2, n, seed=seed)
-    top = torch.stack([x, torch.ones(n), z[0]], 1)
-    bottom = torch.stack([x + 0.3, torch.zeros(n), z[1]], 1)
-    i = torch.arange(count)
-    halves = (i, n + i, n + i + 1), (i, n + i + 1, i + 1)
-    return torch.cat([top, bottom]), torch.cat([torch.stack(half, 1) for half in halves])
+    x, y = torch.cartesian_prod(torch.arange(count + 1.0), torch.arange(2.0)).T
+    vertices = torch.stack([x + 0.3 * y, y, 0.2 * normal(len(x), seed=seed)], 1)
+    return vertices, torch.tensor(Delaunay(vertices[:, :2]).simplices).long()
 
 
 def flipped(
@@ -118,10 +115,8 @@ def _two_maps(offset_map: Tensor, displacement: bool, *_: Tensor) -> Figure:
             map_apart(end=lambda d: d[..., : d.shape[-1] // 2].square().sum((1, 2, 3)).mean())
         ),
         "That is ||M||²: the map is compared with nothing there.": map_apart(lambda m: 0 * m),
-        "That flips another axis; left and right are the last one.": (
-            map_apart(lambda m: m.flip(-2)),
-            map_apart(lambda m: m.flip(0)),
-            map_apart(lambda m: m.flip(1)),
+        "That flips another axis; left and right are the last one.": tuple(
+            map_apart(partial(torch.flip, dims=[axis])) for axis in range(3)
         ),
         "That is the mean over pixels and channels; Eq. 9 sums over the map, and averages over "
         "the batch alone.": map_apart(end=lambda d: d.square().mean()),
@@ -147,12 +142,8 @@ def map_symmetry(attempt):
     small = torch.zeros(1, 3, 1, 4)
     small[0, 0, 0] = torch.tensor([1.0, 3.0, 0.0, 2.0])
     hint = "M - flip(M) is (-1, 3, -3, 1): its squares add up to 20."
-    attempt.case(
-        "map_symmetry of a row (1, 3, 0, 2) of red",
-        (small, False),
-        hint,
-        expected=torch.tensor(20.0),
-    )
+    what = "map_symmetry of a row (1, 3, 0, 2) of red"
+    attempt.case(what, (small, False), hint, expected=torch.tensor(20.0))
     for shape in ((2, 3, 4, 6), (3, 3, 5, 5), (1, 3, 7, 3)):
         m = normal(*shape, seed=sum(shape))
         for displacement in (False, True):
