@@ -134,9 +134,11 @@ def curves(
         add_legend(axis, **({} if legend is True else legend))
 
 
-def bars(axis: Axes, values: Mapping[str, float], form: str, height=0.8, **settings) -> None:
+def bars(
+    axis: Axes, values: Mapping[str, float], form: str, height=0.8, colours=(RED, BLUE), **settings
+) -> None:
     """Horizontal bars from top to bottom, their numbers behind them."""
-    rows = axis.barh(list(values), list(values.values()), height, color=(RED, BLUE))
+    rows = axis.barh(list(values), list(values.values()), height, color=colours)
     axis.bar_label(rows, map(form.format, values.values()), padding=4)
     axis.yaxis.set_inverted(True)
     axis.set(**settings)

@@ -117,8 +117,8 @@ def pulls(sweep: OffsetSweep) -> Figure:
         lengths = sweep.gradients[sweep.find(way, "alone")]
         shares = (lengths / lengths[sweep.term_names.index("pixel")]).tolist()
         colours = [GREY] * 2 + [WAY_COLOURS[way]] * 6  # of the photo, and of Eq. 12's other terms
-        labels = dict(xscale="log", xlim=(1e-8, 200), title=words)
-        style.bars(axis, dict(zip(names, shares, strict=True)), "{:.2g}", colours, **labels)
+        labels = dict(colours=colours, xscale="log", xlim=(1e-8, 200), title=words)
+        style.bars(axis, dict(zip(names, shares, strict=True)), "{:.2g}", **labels)
     return figure
 
 
