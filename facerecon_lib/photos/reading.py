@@ -4,8 +4,8 @@
     photo.pixels                                 # uint8 (H, W, 3)
 
 The EXIF orientation is applied; an embedded colour profile (Display P3 of phones, CMYK of print) is
-converted to sRGB; transparency is laid on white; 16-bit samples keep their high byte; an animation
-or a stack of pages gives its first. Notebook 10, section 2.1.
+converted to sRGB; transparency is laid on white; 16-bit samples keep the high ones of the bits that
+they use; an animation gives its first picture, a TIFF its largest. Notebook 10, section 2.1.
 """
 
 import io
@@ -20,18 +20,16 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from ..files.errors import FacereconError, one_line
+from ..files.errors import one_line
+from .decoding import PhotoError, eight_bits, largest_page, load_samples
 
 MAX_MEGAPIXELS = 50.0
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif"}
 PHOTO_SUFFIXES |= {".tiff", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
+RAW_STARTS = {b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"\0MRM", b"FOVb"}
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
 
 Pixels = UInt8[np.ndarray, "height width 3"]
-
-
-class PhotoError(FacereconError):
-    """An unusable photo. The message is one line: which photo, what is wrong, what to do."""
 
 
 @dataclass
@@ -41,6 +39,7 @@ class Photo:
     pixels: Pixels
     name: str = "photo"
     path: Path | None = None
+    note: str = ""  # on a choice that reading made, for the user; part of a line
 
     @property
     def height(self) -> int:
@@ -69,7 +68,8 @@ def load_image(
         raise PhotoError(f"{label}: the file is empty (0 bytes); save the photo again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
-        return Photo(_decode(data, label, max_megapixels), name, path)
+        pixels, note = _decode(data, label, max_megapixels)
+        return Photo(pixels, name, path, note)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -89,14 +89,16 @@ def _read_bytes(path: Path) -> bytes:
     raise PhotoError(f"{path}: {problem}")
 
 
-def _decode(data: bytes, name: str, max_megapixels: float) -> np.ndarray:
+def _decode(data: bytes, name: str, max_megapixels: float) -> tuple[Pixels, str]:
     try:
-        image = Image.open(io.BytesIO(data))
+        data, image, page = largest_page(data, Image.open(io.BytesIO(data)), name)
         size, pixels = f"{image.width} x {image.height}, ", image.width * image.height
     except Image.DecompressionBombError as error:  # Pillow's own, higher limit comes first
         image, size, pixels = None, "", int(re.search(r"\d+", str(error)).group())
     except UnidentifiedImageError:
         raise PhotoError(f"{name}: is not an image that can be read{_hint(data)}") from None
+    except PhotoError:
+        raise
     except Exception as error:  # decoders of broken headers raise types of every kind
         raise PhotoError(f"{name}: is not a readable image ({one_line(error)})") from None
     if image is None or pixels > max_megapixels * 1e6:
@@ -105,8 +107,9 @@ def _decode(data: bytes, name: str, max_megapixels: float) -> np.ndarray:
             f"{max_megapixels:g}; make it smaller first"
         )
     try:
-        image.load()
-        return _to_rgb(image, name)
+        image, samples = load_samples(data, image)
+        pixels, grey = _to_rgb(image, name)
+        return pixels, "; ".join(filter(None, (page, samples, grey)))
     except PhotoError:
         raise
     except Exception as error:
@@ -118,6 +121,8 @@ def _decode(data: bytes, name: str, max_megapixels: float) -> np.ndarray:
 
 def _hint(data: bytes) -> str:
     """The kind of a file that Pillow cannot open, from its first bytes."""
+    if data[:4] in RAW_STARTS or data[4:11] == b"ftypcrx" or data[:8] == b"FUJIFILM":
+        return ": it is a camera's RAW file; save it as JPEG or PNG"
     if data[4:8] == b"ftyp":
         return ": it is a HEIC photo or a video; save it as JPEG or PNG"
     if data[:4] == b"%PDF":
@@ -127,9 +132,9 @@ def _hint(data: bytes) -> str:
     return "; give a JPEG or PNG photo"
 
 
-def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    """Decoded picture of any mode -> upright uint8 RGB (H, W, 3)."""
-    profile = image.info.get("icc_profile")
+def _to_rgb(image: Image.Image, name: str) -> tuple[Pixels, str]:
+    """Decoded picture of any mode -> upright uint8 RGB (H, W, 3), and a note."""
+    note, profile = "", image.info.get("icc_profile")
     tags = image.tag_v2 if image.format == "TIFF" else {}
     wide = max(tags.get(BITS_PER_SAMPLE, (8,))) > 8
     if wide and tags.get(PLANAR_CONFIGURATION) == 2 and len(image.getbands()) > 1:
@@ -138,7 +143,7 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     with suppress(Exception):  # a photo whose EXIF block is broken is still a photo, as it lies
         image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        image = _grey_from_wide(image, name)
+        image, note = _grey_from_wide(image, name)
         if wide and tags.get(PHOTOMETRIC_INTERPRETATION) == 0:  # white is zero
             image = ImageOps.invert(image)
     if image.mode in ("La", "RGBa"):  # premultiplied alpha
@@ -156,11 +161,11 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     image = image.convert("RGB")
     if alpha is not None:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
-    return np.array(image)
+    return np.array(image), note
 
 
-def _grey_from_wide(image: Image.Image, name: str) -> Image.Image:
-    """Grey with 16-bit (or 32-bit, within 16-bit range) samples -> 8 bits, keeping the high byte.
+def _grey_from_wide(image: Image.Image, name: str) -> tuple[Image.Image, str]:
+    """Grey with 16-bit (or 32-bit, within 16-bit range) samples -> 8 bits, and a note.
 
     Pillow's own conversion clips at 255 instead, which turns almost every pixel white.
     """
@@ -170,4 +175,5 @@ def _grey_from_wide(image: Image.Image, name: str) -> Image.Image:
             f"{name}: has 32-bit samples from {values.min():g} to {values.max():g}, whose white is "
             "unknown; save it with 8 or 16 bits"
         )
-    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    grey, note = eight_bits(values)
+    return Image.fromarray(grey), note

@@ -155,6 +155,86 @@ def test_an_animated_gif_gives_its_first_frame():
     np.testing.assert_array_equal(load_image(data).pixels, np.asarray(frames[0]))
 
 
+NOISE = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
+
+
+def with_preview(**tags):
+    """A TIFF whose first page is a preview of its second."""
+    photo = Image.fromarray(NOISE)
+    return saved(photo.resize((14, 10)), "TIFF", save_all=True, append_images=[photo], **tags)
+
+
+@pytest.mark.parametrize(
+    "tags", [dict(tiffinfo={254: 1}), dict(compression="tiff_lzw"), dict(big_tiff=True)]
+)
+def test_the_largest_page_of_a_tiff_is_taken_and_said(tags):
+    photo = load_image(with_preview(**tags))
+    np.testing.assert_array_equal(photo.pixels, NOISE)
+    assert photo.note == "took its largest picture, 56 x 40; the first is a preview of 14 x 10"
+
+
+def test_the_largest_page_may_lie_below_the_first_as_in_raw_files_and_be_turned_as_that_is():
+    tifffile = pytest.importorskip("tifffile")
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer, byteorder=">") as file:
+        small = dict(subfiletype=1, subifds=1, extratags=[(274, "H", 1, 3)])
+        file.write(np.ascontiguousarray(NOISE[::4, ::4]), photometric="rgb", **small)
+        file.write(NOISE, photometric="rgb")
+    np.testing.assert_array_equal(load_image(buffer.getvalue()).pixels, NOISE[::-1, ::-1])
+
+
+def test_a_tiff_whose_largest_page_cannot_be_read_is_refused():
+    tifffile = pytest.importorskip("tifffile")
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(np.ascontiguousarray(NOISE[::4, ::4]), photometric="rgb", subifds=1)
+        file.write(NOISE[..., 0].astype(np.uint16), photometric="cfa")
+    with pytest.raises(PhotoError, match=r"56 x 40, cannot be read .*RAW.*preview of 14 x 10"):
+        load_image(buffer.getvalue(), "me.nef")
+
+
+def test_pages_of_one_size_give_the_first_and_no_note():
+    pages = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    photo = load_image(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    np.testing.assert_array_equal(photo.pixels, np.asarray(pages[0]))
+    assert photo.note == ""
+
+
+@pytest.mark.parametrize("kind", [{}, dict(progressive=True), dict(subsampling=0, quality=95)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_read(kind, mode):
+    data = saved(Image.fromarray(NOISE).convert(mode), "JPEG", **kind)
+    whole = load_image(data).pixels
+    for short in (data[:-2], data[:-1], data[:-2] + bytes(700)):
+        np.testing.assert_array_equal(load_image(short).pixels, whole)
+    for size in (len(data) - 200, len(data) * 3 // 4, len(data) // 2):
+        with pytest.raises(PhotoError, match=r"cut short.*\(rows at its end are missing\)"):
+            load_image(data[:size])
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+@pytest.mark.parametrize(("colour_type", "planes"), [(0, "r"), (2, "rgb"), (4, "ra"), (6, "rgba")])
+def test_samples_of_few_bits_in_16_are_read_as_of_these(bits, colour_type, planes):
+    ramp = RAMP >> (16 - bits)
+    layers = {"r": ramp, "g": ramp // 2, "b": ramp[:, ::-1], "a": np.full_like(RAMP, 65535)}
+    samples = np.stack([layers[plane] for plane in planes], -1)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    photo = load_image(png(6, 4, 16, colour_type, rows))
+    expected = [layers[plane] >> (bits - 8) for plane in (planes[:3] if "g" in planes else "rrr")]
+    np.testing.assert_array_equal(photo.pixels, np.stack(expected, -1))
+    assert photo.note == f"its 16-bit samples never pass {2**bits - 1}: read as of {bits} bits"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_12_bits_in_a_16_bit_tiff_of_colours_are_read_as_such(order, compression):
+    tifffile = pytest.importorskip("tifffile")
+    samples = np.stack([RAMP, RAMP // 2, RAMP[:, ::-1]], -1) >> 4
+    buffer, options = io.BytesIO(), dict(compression=compression, byteorder=order)
+    tifffile.imwrite(buffer, samples, photometric="rgb", **options)
+    np.testing.assert_array_equal(load_image(buffer.getvalue()).pixels, samples >> 4)
+
+
 # Refusing ---------------------------------------------------------------------------------------
 
 
@@ -170,6 +250,8 @@ def bad_inputs(folder):
         "head.png": (png[:20], "not a readable image"),
         "none.gif": (b"GIF89a\0\0\0\0\0\0\0;", "is not an image"),
         "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        "camera.cr3": (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "RAW"),
+        "camera.raf": (b"FUJIFILMCCD-RAW 0201FF", "RAW"),
         "paper.pdf": (b"%PDF-1.7\n", "PDF"),
     }
     for name, (data, message) in files.items():
