@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from facerecon_lib.files.errors import FacereconError, one_line
-from facerecon_lib.photos.reading import PHOTO_SUFFIXES
+from facerecon_lib.photos.folders import Listing, list_folder
 
 CACD_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<person>.+)_(?P<number>\d{4})")
 META_NAMES = ("celebrity2000_meta.mat", "celebrity2000.mat")
@@ -50,12 +50,10 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class PhotoFolder:
+class PhotoFolder(Listing):
     """The photos in an order of their own; what else lies there."""
 
     photos: list[Photo]
-    other_files: int
-    unread: list[str]  # sub-folders that could not be looked into
 
     def digest(self) -> str:
         """Of which photos there are, and who is on them."""
@@ -72,19 +70,14 @@ def list_photos(source: Path, meta: Meta | None = None) -> PhotoFolder:
     if not source.is_dir():
         what = "is no folder" if source.exists() else "there is no such folder"
         raise FolderError(f"{source}: {what}; name the folder that holds the photos")
-    paths, others, unread = [], 0, []
-    for place, folders, files in os.walk(source, onerror=lambda e: unread.append(str(e.filename))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in files:
-            photo = not name.startswith(".") and Path(name).suffix.lower() in PHOTO_SUFFIXES
-            paths += [Path(place, name)] * photo
-            others += not photo
+    listing = list_folder(source)
+    paths, others, unread = listing.photos, listing.other_files, map(printable, listing.unread)
     if not paths:
         raise FolderError(f"{source}: holds no photo ({others} other files); check the folder")
     paths.sort(key=lambda path: sha256(os.fsencode(path.relative_to(source).as_posix())).digest())
     stems = Counter(path.stem.casefold() for path in paths)
     photos = [_photo(path, source, stems[path.stem.casefold()] == 1, meta or {}) for path in paths]
-    return PhotoFolder(photos, others, [printable(os.path.relpath(p, source)) for p in unread])
+    return PhotoFolder(photos, others, list(unread))
 
 
 def _photo(path: Path, source: Path, alone: bool, meta: Meta) -> Photo:

@@ -107,10 +107,7 @@ def _summary(folder: PhotoFolder, table: Path | None) -> str:
     listed = sum("identity" in photo.about for photo in folder.photos)
     text = f"{len(folder.photos):,} photos of {people:,} people"
     text += f", {listed:,} of them in {table.name}" if table else ""
-    text += f"; {folder.other_files:,} other files are passed over" if folder.other_files else ""
-    if folder.unread:
-        text += f"; {len(folder.unread)} sub-folders cannot be read: {folder.unread[0]}"
-    return text
+    return "; ".join(filter(None, (text, folder.passed_over())))
 
 
 def _dry_run(job: Job) -> None:

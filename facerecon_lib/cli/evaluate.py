@@ -41,7 +41,7 @@ def evaluate(**options) -> None:
 
 def _evaluations(s: EvaluationSettings) -> dict:
     """An Evaluation of each that was asked for: "rendered", "photos", "data"."""
-    paths = [] if s.photos is None else _photo_paths(s.photos)
+    photos = None if s.photos is None else _photo_listing(s.photos)
     from ..data.rendered.faces import RenderedFaces
     from ..data.shards.reader import PhotoShards
     from ..evaluation.runs import evaluate_batches, evaluate_photos, evaluate_rendered
@@ -77,9 +77,11 @@ def _evaluations(s: EvaluationSettings) -> dict:
             note = "these are the rendered faces of its training: take another --seed"
             evaluation.notes.append(note)
         evaluations["rendered"] = evaluation
-    if paths:
-        with _counting("photos", len(paths)) as progress:
-            evaluations["photos"] = evaluate_photos(branch, paths, network, progress=progress)
+    if photos is not None:
+        with _counting("photos", len(photos.photos)) as progress:
+            evaluation = evaluate_photos(branch, photos.photos, network, progress=progress)
+        evaluation.notes += filter(None, [photos.passed_over()])
+        evaluations["photos"] = evaluation
     if s.data is not None:
         split = s.split or trained.get("split", "random")
         shards = PhotoShards(s.data, 16, part="test", split=split, complete=True, device=s.device)
@@ -123,18 +125,19 @@ def _branch(encoder, model, s: EvaluationSettings):
         raise UNetError(f"{unet.name}: {error}") from None
 
 
-def _photo_paths(photos: Path) -> list[Path]:
-    from ..photos.reading import PHOTO_SUFFIXES
+def _photo_listing(photos: Path):
+    """A Listing of the photos of a folder and its sub-folders, or of one photo."""
+    from ..photos.folders import PHOTO_SUFFIXES, Listing, list_folder
 
     if photos.is_file():
-        return [photos]
+        return Listing([photos], 0, [])
     if not photos.is_dir():
         raise OutputError(f"--photos {photos}: there is no such folder")
-    paths = sorted(p for p in photos.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
-    if not paths:
+    listing = list_folder(photos)
+    if not listing.photos:
         suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
         raise OutputError(f"--photos {photos}: holds no photo ({suffixes})")
-    return paths
+    return listing
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from ..face.measures import albedo_error, landmark_error, photometric_error, ver
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
 from ..face.shapes import PerFace
-from ..files.errors import readable_name
+from ..files.errors import one_line, readable_name
 from ..fitting.pose_start import start_from_landmarks
 from ..networks.backbones import EncoderError
 from ..networks.face_networks import FaceNetwork
@@ -80,7 +80,8 @@ def evaluate_photos(
     Raises DetectionError, one line, where no photo has a face.
     """
     failures: dict[str, str] = {}
-    batches = list(_photo_batches(paths, failures))
+    notes: list[str] = []
+    batches = list(_photo_batches(paths, failures, notes))
     if not batches:
         first = f" (the first: {next(iter(failures.values()))})" if failures else ""
         raise DetectionError(f"no face in any of {len(paths)} photos{first}")
@@ -88,6 +89,7 @@ def evaluate_photos(
         branch, batches, f"{len(batches)} photos", network, cross=True, progress=progress
     )
     evaluation.failures, evaluation.photos = failures, True
+    evaluation.notes += notes
     return evaluation
 
 
@@ -117,16 +119,23 @@ def evaluate_batches(
     return measurer.finish(cross)
 
 
-def _photo_batches(paths: Sequence[Path], failures: dict[str, str]) -> Iterator[FaceBatch]:
-    """One photo per batch, so that detectors of either kind may be mixed."""
+def _photo_batches(
+    paths: Sequence[Path], failures: dict[str, str], notes: list[str]
+) -> Iterator[FaceBatch]:
+    """One photo per batch, so that detectors of either kind may be mixed.
+
+    A photo is called by its name, or by its path where two have one name.
+    """
+    same = Counter(path.name for path in paths)
     for path in paths:
-        name = readable_name(path)
+        name = readable_name(path) if same[path.name] == 1 else one_line(path)
         try:
             photo = load_image(path, name=name)
             detection = detect(photo)
         except (PhotoError, DetectionError) as error:
             failures[name] = str(error)
             continue
+        notes += [f"{name}: {photo.note}"] * bool(photo.note)
         crop = align(photo.pixels, detection.landmarks)
         yield FaceBatch(crop.image, crop.valid, crop.landmarks, detection.kind, [name])
 

@@ -22,7 +22,7 @@ class EvaluationSettings:
         None, "an encoder; else $FACERECON_ENCODER or the shipped one"
     )
     rendered: int | None = setting(None, "how many rendered faces; 200 where nothing else is asked")
-    photos: Path | None = setting(None, "a folder of photos, or one photo")
+    photos: Path | None = setting(None, "a folder of photos, its sub-folders too, or one photo")
     data: str | None = setting(None, "shards of photos; their test part is evaluated")
     split: Split | None = setting(None, "of the photos of shards; default: as in training")
     seed: int = setting(1000, "of the rendered faces")

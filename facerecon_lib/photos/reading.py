@@ -24,8 +24,6 @@ from ..files.errors import one_line
 from .decoding import PhotoError, eight_bits, largest_page, load_samples
 
 MAX_MEGAPIXELS = 50.0
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif"}
-PHOTO_SUFFIXES |= {".tiff", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
 RAW_STARTS = {b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"\0MRM", b"FOVb"}
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
 

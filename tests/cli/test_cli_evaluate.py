@@ -36,6 +36,25 @@ def test_evaluate_prints_tables_and_writes_every_number_and_a_figure(tmp_path, c
     assert not list(tmp_path.glob(".*"))
 
 
+def test_evaluate_looks_at_every_photo_of_a_folder_and_says_what_it_passes_over(
+    tmp_path, checkpoint
+):
+    for name in ("me.jpg", "me.jfif", "you/me.jpg", "you/old/ME.GIF"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(SAMPLE.read_bytes())
+    for name in ("notes.txt", "you/clip.mov", ".hidden.jpg"):
+        (tmp_path / "photos" / name).write_bytes(SAMPLE.read_bytes())
+    numbers = tmp_path / "found.json"
+    options = ["--photos", tmp_path / "photos", "--recognition", "none", "--json", numbers]
+    done = works("evaluate", checkpoint, *options)
+    assert "3 other files are passed over" in done.stdout
+    names = json.loads(numbers.read_text())["photos"]["faces"]
+    folder = f"{tmp_path}/photos"
+    assert sorted(names) == sorted(
+        ["me.jfif", "ME.GIF", f"{folder}/me.jpg", f"{folder}/you/me.jpg"]
+    )
+
+
 def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpoint):
     unet, numbers, figure = (tmp_path / name for name in ("u.safetensors", "n.json", "f.png"))
     save_unet(unet, DoubleHeadUNet(8, 3), {"light": "grey", "albedo": "light"})
