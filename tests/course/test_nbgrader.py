@@ -2,6 +2,7 @@
 
 import os
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -53,8 +54,10 @@ def course(tmp_path, monkeypatch):
     return tmp_path, NbGraderAPI(config=config)
 
 
-def hand_in(folder: Path, student: str, first: str, second: str, edit_check: bool = False) -> None:
-    """The released notebook with a student's code in place of the stubs."""
+def hand_in(
+    folder: Path, student: str, first: str, second: str, edit_check: bool = False, edit=None
+) -> None:
+    """The released notebook with a student's code in place of the stubs, edited by `edit(book)`."""
     released = folder / "release/03_lighting/03_lighting.ipynb"
     book = nbformat.read(released, as_version=4)
     for each in book.cells:
@@ -64,6 +67,8 @@ def hand_in(folder: Path, student: str, first: str, second: str, edit_check: boo
             each.source = head + body.format(name=each.metadata.nbgrader.grade_id)
         if edit_check and each.id == "check-shade":
             each.source, each.metadata.nbgrader.points = "print('passed')", 100
+    if edit is not None:
+        edit(book)
     place = folder / "submitted" / student / "03_lighting"
     place.mkdir(parents=True)
     nbformat.write(book, place / "03_lighting.ipynb")
@@ -89,15 +94,47 @@ def test_a_perfect_a_half_right_and_a_blank_submission_get_full_part_and_no_mark
         graded = api.autograde("03_lighting", student)
         assert graded["success"], graded["log"]
 
+    points = dict(perfect=(1, 2, 1), half=(1, 0, 1), blank=(0, 0, 0))
+    assert marks_of(folder) == {
+        who: dict(zip(NAMES, got, strict=True)) for who, got in points.items()
+    }
+
+
+NAMES = ("check-sh_basis", "check-shade", "hidden")
+
+
+def marks_of(folder: Path) -> dict:
     with Gradebook(f"sqlite:///{folder}/gradebook.db", "facerecon") as gradebook:
-        marks = {
+        assert gradebook.find_assignment("03_lighting").max_score == 4
+        return {
             handed_in.student.id: {
                 grade.name: grade.score for book in handed_in.notebooks for grade in book.grades
             }
             for handed_in in gradebook.assignment_submissions("03_lighting")
         }
-        most = gradebook.find_assignment("03_lighting").max_score
-    names = ("check-sh_basis", "check-shade", "hidden")
-    points = dict(perfect=(1, 2, 1), half=(1, 0, 1), blank=(0, 0, 0))
-    assert most == 4
-    assert marks == {who: dict(zip(names, got, strict=True)) for who, got in points.items()}
+
+
+def repeat(book, cell_id: str, source: str | None = None, grade_id: str | None = None) -> None:
+    """Put a cell with the same marks before a cell, as JupyterLab's copy and split do."""
+    place = [each.id for each in book.cells].index(cell_id)
+    twin = deepcopy(book.cells[place])
+    twin.id, twin.source = f"{cell_id}-twin", source or twin.source
+    twin.metadata.nbgrader.grade_id = grade_id or twin.metadata.nbgrader.grade_id
+    book.cells.insert(place, twin)
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
+def test_cells_that_were_copied_or_split_are_graded_all_the_same(course):
+    folder, api = course
+    assert api.generate_assignment("03_lighting")["success"]
+
+    def edit(book):
+        repeat(book, "check-shade")
+        repeat(book, "shade")
+        repeat(book, "sh_basis", "helper = 1")  # the upper part of a split cell
+        repeat(book, "check-sh_basis", "check(sh_basis)", "check-of-another-notebook")
+
+    hand_in(folder, "student", RIGHT, RIGHT, edit=edit)
+    graded = api.autograde("03_lighting", "student")
+    assert graded["success"], graded["log"]
+    assert marks_of(folder) == {"student": dict(zip(NAMES, (1, 2, 1), strict=True))}
