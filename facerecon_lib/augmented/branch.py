@@ -22,6 +22,7 @@ from ..face.morphable_model import MorphableModel
 from ..fitting.photo_light import light_from_photo, recolour
 from ..networks.encoder import Encoder
 from ..networks.unet import DoubleHeadUNet, OffsetMaps
+from ..networks.upright import encode_upright, quarters_of_rotation, turn_pictures
 from ..rendering.synthesis import Face, pose_and_light, synthesise
 from .offsets import SPACES, VertexOffsets, sample_offsets
 from .uv_space import unwrap
@@ -69,7 +70,8 @@ class BaseBranch:
 
     @torch.no_grad()
     def __call__(self, batch: FaceBatch) -> BaseFaces:
-        c = self.encoder(batch.image.contiguous(memory_format=torch.channels_last))
+        quick = batch.image.contiguous(memory_format=torch.channels_last)
+        c = encode_upright(self.encoder, replace(batch, image=quick))
         return base_faces(self.model, self.relight(c, batch), batch.image.shape[-1])
 
     @torch.no_grad()
@@ -139,5 +141,10 @@ class AugmentedBranch:
 
     @torch.no_grad()
     def detail(self, photo: Float[Tensor, "batch 3 224 224"], base: BaseFaces) -> AugmentedFaces:
-        maps = self.unet(*unet_inputs(photo, base, self.space))
+        inputs = unet_inputs(photo, base, self.space)
+        quarters = quarters_of_rotation(base.coefficients.rotation)
+        if self.space != "image" or not any(quarters):
+            return augment(base, self.unet(*inputs), self.sampling, self.space)
+        maps = self.unet(*(turn_pictures(each, [-q for q in quarters]) for each in inputs))
+        maps = OffsetMaps(*(turn_pictures(each, quarters) for each in maps))
         return augment(base, maps, self.sampling, self.space)

@@ -35,6 +35,7 @@ from ..fitting.pose_start import start_from_landmarks
 from ..networks.backbones import EncoderError
 from ..networks.face_networks import FaceNetwork
 from ..networks.recognition import face_features, feature_distance
+from ..networks.upright import encode_upright
 from ..photos.crop import align
 from ..photos.detection import detect
 from ..photos.landmarks import DetectionError
@@ -210,7 +211,7 @@ class Measurer:
 
     def _encode(self, batch: FaceBatch) -> FaceCoefficients:
         start = time.perf_counter()
-        coefficients = self.base.relight(self.encoder(batch.image), batch)
+        coefficients = self.base.relight(encode_upright(self.encoder, batch), batch)
         finite = torch.isfinite(coefficients.to_vector()).all(1).tolist()  # waits for a GPU
         self.seconds["encoder"] += time.perf_counter() - start
         if not all(finite):

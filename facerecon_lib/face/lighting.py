@@ -65,6 +65,18 @@ def ambient_lighting(
     return lighting
 
 
+def turn_lighting(
+    lighting: Float[Tensor, "batch 9 3"], rotation: Float[Tensor, "batch 3 3"]
+) -> Float[Tensor, "batch 9 3"]:
+    """The light turned by a rotation: it shades a turned normal as `lighting` did the normal."""
+    axis = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64, device=lighting.device)
+    normals = torch.cartesian_prod(axis, axis, axis)
+    normals = torch.nn.functional.normalize(normals[normals.any(1)], dim=-1)
+    before = sh_basis(normals @ rotation.double())
+    turned = torch.linalg.pinv(sh_basis(normals)) @ before @ lighting.double()
+    return turned.to(lighting.dtype)
+
+
 def light_level(lighting: Float[Tensor, "batch 9 3"]) -> PerFace:
     """Mean shading of a sphere's visible half by seen area, averaged over channels.
 

@@ -23,6 +23,7 @@ from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
 from ..networks.encoder import Encoder
 from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
+from ..networks.upright import encode_upright
 from ..photos.crop import Crop, align
 from ..photos.detection import Detection, detect
 from ..photos.reading import Photo
@@ -154,7 +155,7 @@ def _aligned(
 @torch.no_grad()
 def _encoded(encoder: Encoder, batch: FaceBatch, seconds: dict[str, float]) -> FaceCoefficients:
     with _timed(seconds, "encoder"):
-        coefficients = encoder(batch.image)
+        coefficients = encode_upright(encoder, batch)
         if not torch.isfinite(coefficients.to_vector()).all():
             raise FloatingPointError("the encoder's answer is not finite; is its file damaged?")
         return coefficients
