@@ -28,6 +28,7 @@ from facerecon_lib.data.shards.samples import encode_photo, finished_size, tar_b
 from facerecon_lib.face.camera import CROP_SIZE
 from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.errors import one_line
+from facerecon_lib.files.locks import only_one
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import detect_faces
 from facerecon_lib.photos.landmarks import find_landmarks
@@ -38,6 +39,7 @@ from photo_shards.folder import Photo
 WORK = ".prepared"
 FACE, LEFT_OUT, NO_FACE, BROKEN = "face", "left out", "no face", "broken"
 STATUSES = (FACE, LEFT_OUT, NO_FACE, BROKEN)
+BUSY = "{}: another process is at it; wait for that run, or stop it first"
 MAX_FILE_BYTES = 200_000_000  # a photo has less
 # For every size of photo oneDNN keeps a plan of each convolution, 1024 of them: 0.5 GB a process.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
@@ -200,7 +202,7 @@ def prepare_share(
         torch.cuda.set_device(job.device)
     counts = Counter()
     try:
-        with _alone(job.out, rank, world):
+        with only_one(job.out / WORK / f"{rank}-of-{world}.lock", BUSY.format(job.out)):
             for shard in job.shards(rank, world):
                 rows = job.rows(shard)
                 if rows is None or (job.retry and _broken(rows)):
@@ -245,21 +247,3 @@ def _prepare_shard(
         path.unlink()
     with write_whole(job.rows_path(shard)) as partial:
         partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-
-
-@contextlib.contextmanager
-def _alone(out: Path, rank: int, world: int) -> Iterator[None]:
-    """Raises ShardsError where another run is at this share."""
-    path = out / WORK / f"{rank}-of-{world}.lock"
-    with path.open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            busy = "another process is at it; wait for that run, or stop it first"
-            raise ShardsError(f"{out}: {busy}") from None
-        except (ImportError, OSError):  # Windows, or a file system without locks: nobody is warned
-            pass
-        yield
-    path.unlink()

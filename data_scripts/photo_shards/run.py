@@ -13,9 +13,19 @@ import torch
 
 from facerecon_lib.cli.console import check_device
 from facerecon_lib.data.shards.files import ShardsError
+from facerecon_lib.files.locks import only_one
 from facerecon_lib.photos.landmarks import choose_detector
 from photo_shards.folder import FolderError, PhotoFolder, find_meta, list_photos, read_meta
-from photo_shards.preparation import FACE, STATUSES, Job, Settings, prepare_photo, prepare_share
+from photo_shards.preparation import (
+    BUSY,
+    FACE,
+    STATUSES,
+    WORK,
+    Job,
+    Settings,
+    prepare_photo,
+    prepare_share,
+)
 from photo_shards.processes import device_of, duration, in_processes, progress, say
 from photo_shards.report import check_output, check_retry, claim_output, description, write_report
 
@@ -61,6 +71,12 @@ def run(
     claim_output(out, facts)
     if retry:
         say(f"{job.broken():,} broken photos to look at again")
+    with only_one(out / WORK / f"{rank}.lock", BUSY.format(out)):
+        _work(job, folder, rank, world, processes)
+
+
+def _work(job: Job, folder: PhotoFolder, rank: int, world: int, processes: int) -> None:
+    """This process's share, and the report by the last one."""
     before, total = job.looked_at(rank, world)
     started = time.monotonic()
     with progress(before, total) as show:
@@ -80,7 +96,7 @@ def run(
     nothing = "" if done else f"nothing to do, all {len(job.photos):,} photos are prepared; "
     faces = f"{report[FACE]:,} faces of {report['people']:,} people"
     shards = f"{report['shards']} shards, {report['bytes'] / 1e6:,.1f} MB"
-    say(f"{nothing}{out}: {faces} in {shards}; report.csv lists every photo")
+    say(f"{nothing}{job.out}: {faces} in {shards}; report.csv lists every photo")
 
 
 def _sums(counts: Counter) -> str:

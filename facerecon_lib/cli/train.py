@@ -150,7 +150,8 @@ def chosen_settings(
     base = _resumed(kind, file) if resume and file.is_file() else profiles[profile]
     settings = reduce(with_setting, other, replace(base, **values))
     settings.check()
-    changed = (settings.recognition, settings.data) != (base.recognition, base.data)
+    kind_of_run = [(s.recognition, s.data is None) for s in (settings, base)]
+    changed = kind_of_run[0] != kind_of_run[1]
     if losses is not None or changed:
         own = "rendered" if settings.data is None else "balanced"  # photos come without truth
         row = losses or ("report" if base.reduction == "sum" else own)

@@ -27,11 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .errors import FacereconError, one_line
-
-try:
-    import fcntl
-except ImportError:  # Windows: two processes that fetch one file at once both start again
-    fcntl = None
+from .locks import only_one
 
 CHUNK = 2**20
 TIMEOUT_S = 30  # without a byte
@@ -67,6 +63,7 @@ def fetch(url: str, path: Path, sha256: str, console=None) -> None:
     with _one_line_errors(url), contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_one(path.with_name(f".{path.name}.lock")))
             part = stack.enter_context(_claimed(path))
         except OSError as error:
             raise DownloadError(f"{path.parent}: cannot be written ({_reason(error)})") from None
@@ -158,20 +155,19 @@ class _Part:
                 f"and not {sha256[:12]}...: they were thrown away"
             )
         facts.unlink(missing_ok=True)
-        if fcntl is None:  # Windows moves no open file
-            self.file.close()
+        self.file.close()
         part.replace(self.path)
         self.moved = True
 
 
 @contextlib.contextmanager
 def _claimed(path: Path) -> Iterator[_Part]:
-    """The growing file of `path`, owned by this process inside the `with` block.
+    """The growing file of `path`, open inside the `with` block.
 
     An error leaves it behind if it can be resumed, unless the disk is full.
     """
     names = _part_files(path)
-    part, resumable = _Part(_locked(names[0]), path), False
+    part, resumable = _Part(names[0].open("a+b"), path), False
     try:
         part.facts = _Facts(**json.loads(names[1].read_text()))
     except (OSError, ValueError, TypeError):
@@ -182,27 +178,11 @@ def _claimed(path: Path) -> Iterator[_Part]:
         resumable = part.facts is not None and part.size > 0 and not _full(error)
         raise
     finally:
-        with contextlib.suppress(OSError):
-            if fcntl is None:
-                part.file.close()
-            for name in names if not (resumable or part.moved) else ():
-                name.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # bytes that a full disk could not take
             part.file.close()
-
-
-def _locked(part: Path) -> BinaryIO:
-    """Opened, and locked where that is possible; waits for another process."""
-    while True:
-        file = part.open("a+b")
-        if fcntl is None:
-            return file
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):  # another may have moved or removed it
-            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
-                return file
-        file.close()
+        with contextlib.suppress(OSError):
+            for name in names if not (resumable or part.moved) else ():
+                name.unlink(missing_ok=True)
 
 
 def _full(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from .. import __version__
-from ..files.atomic import claim_folder, flush_to_disk, write_whole
+from ..files.atomic import flush_to_disk, write_whole
 from ..files.downloads import sha256_of
 from ..files.errors import FacereconError, one_line
 from .settings import RunSettings, differences
@@ -78,10 +78,9 @@ def find_run(
     """The checkpoint of out that a run with these settings resumes; None for a new run.
 
     Raises CheckpointError where there is a run and resume is not asked for, or its settings or
-    files are others; FacereconError where nothing can be written.
+    files are others.
     """
     folder, file = out / "checkpoints", out / "settings.json"
-    claim_folder(out)
     names = [file.name, "log.jsonl", settings.network_file]
     if not any((out / name).exists() for name in names) and not _paths(folder):
         if resume:
@@ -92,15 +91,19 @@ def find_run(
     last = latest_checkpoint(folder, say)
     try:
         stored = json.loads(file.read_text()) if last is None else last.state["settings"]
-        changed = differences(stage.settled(type(settings).from_json(stored)), settings)
+        start = stage.settled(type(settings).from_json(stored).resolved())
+        changed = differences(start, settings)
     except (OSError, ValueError) as error:
         reason = f"its settings cannot be used ({one_line(error)})"
         raise CheckpointError(f"{out}: {reason}; choose another folder") from error
+    more = "--steps N"
+    if settings.schedule != "constant":  # the rate falls until the last step
+        more = f"start in another folder with --pretrained {out / settings.network_file}"
     if changed:
-        raise CheckpointError(
-            f"{out}: its run has other settings: {'; '.join(changed)}; resume with the same ones, "
-            "or choose another folder"
-        )
+        advice = "resume with the same ones, or choose another folder"
+        if not differences(start, replace(settings, steps=start.steps, epochs=start.epochs)):
+            advice = f"its rate depends on them; for more steps, once these are done: {more}"
+        raise CheckpointError(f"{out}: its run has other settings: {'; '.join(changed)}; {advice}")
     if last is None:
         say(f"{out}: no checkpoint yet; starting at step 0")
         return None
@@ -110,8 +113,10 @@ def find_run(
             raise CheckpointError(f"{out}: {problem}; resume with the same file")
     if last.step > settings.total_steps:
         raise CheckpointError(f"{out}: {last.step} steps are done already; ask for more (--steps)")
-    more = "; for more of them: --steps" * (last.step == settings.total_steps)
-    say(f"{out}: going on after step {last.step} of {settings.total_steps}{more}")
+    if last.step == settings.total_steps:
+        say(f"{out}: all {last.step} steps are done; for more: {more}")
+    else:
+        say(f"{out}: going on after step {last.step} of {settings.total_steps}")
     return last
 
 

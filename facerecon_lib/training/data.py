@@ -48,6 +48,9 @@ class RenderedData:
     def load_state_dict(self, state: None) -> None:
         """Nothing to do."""
 
+    def check_shared_memory(self, processes: int) -> None:
+        """It needs none."""
+
 
 class PhotoData(PhotoShards):
     """Photos from shards, epoch after epoch."""

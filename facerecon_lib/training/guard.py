@@ -44,7 +44,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM as they come in; an impatient second Ctrl-C interrupts as ever.
+    """SIGINT, SIGTERM and SIGHUP as they come in; an impatient second Ctrl-C interrupts as ever.
 
     Only the main thread can listen; in any other the list stays empty.
     """
@@ -61,7 +61,11 @@ def stop_signals() -> Iterator[list[int]]:
 
     before = {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        hangup = getattr(signal, "SIGHUP", None)  # Windows has none, nohup ignores it
+        if hangup and signal.getsignal(hangup) != signal.SIG_IGN:
+            numbers.append(hangup)
+        before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield signals
     finally:

@@ -25,11 +25,11 @@ Notebooks 06 and 09.
 from __future__ import annotations
 
 import json
+import platform
 import signal
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,6 +41,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from .. import __version__
 from ..data.shards.files import ShardsError
 from ..face.batch import FaceBatch
+from ..files.atomic import claim_folder
+from ..files.locks import only_one
 from ..fitting.objective import Objective
 from .augmented_stage import AugmentedStage
 from .base_stage import BaseStage
@@ -48,7 +50,7 @@ from .checkpoints import Checkpoint, find_run, save_checkpoint, write_settings
 from .data import held_out_faces, held_out_photos, open_data
 from .guard import Interrupted, agree, stop_signals
 from .logs import RunLog, say
-from .processes import in_all, make_fabric
+from .processes import gather, in_all, make_fabric
 from .settings import RunSettings
 from .stage import Stage, validate
 
@@ -86,8 +88,8 @@ def train(
     began = time.perf_counter()
     settings.check()
     fabric = make_fabric(precision=settings.precision) if fabric is None else fabric
-    run = TrainingRun(settings, Path(out), fabric, resume, console, allow_download)
-    with closing(run.log):
+    with ExitStack() as held:
+        run = TrainingRun(settings, Path(out), fabric, resume, console, allow_download, held)
         with stop_signals() as run.signals:
             optimise(run)
         run.finish()
@@ -126,17 +128,27 @@ def open_stage(settings: RunSettings, device: torch.device) -> Stage:
 class TrainingRun:
     """What the loop works on: stage, network, optimizer, data, log and checkpoints.
 
+    held: gets what is to be closed at the end: the folder's lock, the log.
     bare: the network. network: the same as Fabric runs it. average: its running average, or None.
     """
 
     def __init__(
-        self, settings: RunSettings, out: Path, fabric, resume: bool, console, allow_download: bool
+        self,
+        settings: RunSettings,
+        out: Path,
+        fabric,
+        resume: bool,
+        console,
+        allow_download: bool,
+        held: ExitStack,
     ):
         self.out, self.fabric, self.main = out, fabric, fabric.global_rank == 0
         self.signals: list[int] = []
         self.validation, self.best, self.saved = {}, {}, None
         console = console if self.main else None
-        checkpoint = in_all(fabric, lambda: self._open(settings, resume, console))
+        hosts, self.held = gather(fabric, platform.node()), held
+        self.processes_here = hosts.count(platform.node())
+        checkpoint = in_all(fabric, lambda: self._open(settings.resolved(), resume, console))
         self.first_step = 0 if checkpoint is None else checkpoint.step
         self.stage.prepare(fabric, allow_download)
         s = self.settings
@@ -158,6 +170,7 @@ class TrainingRun:
             write_settings(out, s)
         self.batches = self.data.batches(self.first_step)
         self.log = RunLog(out, self.first_step, s.total_steps, self.main, console)
+        held.enter_context(closing(self.log))
         if checkpoint is None and s.validate_every:
             with self.log.pause():
                 self.judge(0)
@@ -168,12 +181,21 @@ class TrainingRun:
         self.stage = open_stage(settings, self.fabric.device)
         self.place = (self.stage.scenes, self.fabric.global_rank, self.fabric.world_size)
         self.data = open_data(settings, *self.place)
+        self.data.check_shared_memory(self.processes_here)
+        claim_folder(self.out)
+        if self.main:
+            busy = (
+                f"{self.out}: another run is at it; wait for it, stop it, or choose another folder"
+            )
+            self.held.enter_context(only_one(self.out / ".lock", busy))
         self.settings = replace(self.stage.settings, faces_per_epoch=self.data.faces_per_epoch)
-        tell = partial(say, console)
-        checkpoint = find_run(self.out, self.settings, self.stage, resume, tell)
+        lines: list[str] = []
+        checkpoint = find_run(self.out, self.settings, self.stage, resume, lines.append)
         if checkpoint is not None:
             self.data.load_state_dict(checkpoint.state["data"])
             self.validation, self.best = checkpoint.state["validation"], checkpoint.state["best"]
+        for line in lines:  # of a run that nothing refuses
+            say(console, line)
         return checkpoint
 
     @property

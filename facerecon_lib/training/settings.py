@@ -12,8 +12,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
+from ..data.shards.files import is_local
 from ..files.errors import FacereconError
 from ..fitting import weights as tables
 
@@ -169,6 +171,14 @@ class RunSettings:
             if not RULES[rule](value):
                 raise SettingsError(f"{name} {value}: expected {rule}")
 
+    def resolved(self) -> Self:
+        """With the whole paths of its files: a run may be resumed from another folder."""
+        paths = {name: getattr(self, name) for name in FILES if hasattr(self, name)}
+        if self.pretrained in self.starts:
+            del paths["pretrained"]
+        local = {name: path for name, path in paths.items() if path and is_local(path)}
+        return replace(self, **{name: str(Path(path).resolve()) for name, path in local.items()})
+
     def as_json(self) -> dict:
         head = {"stage": self.stage, "version": VERSION}
         return head | asdict(replace(self, weights=dict(self.weights)))
@@ -247,13 +257,18 @@ class AugmentedSettings(RunSettings):
             raise SettingsError("illumination 'known': photos come without it; take free or grey")
 
 
+FILES = ("data", "face_model", "encoder", "pretrained")
+"""Settings that name files."""
+
 ANEW = ("steps", "epochs", "workers", "log_every", "picture_every", "checkpoint_every")
 """What a resumed run may change: none of it changes the steps that both would take."""
 
 
 def differences(old: RunSettings, new: RunSettings) -> list[str]:
     """The settings that a resumed run may not change and does: "batch 8, not 16"."""
-    free = ANEW if new.schedule == "constant" else ANEW[2:]
+    free = {*(ANEW if new.schedule == "constant" else ANEW[2:]), "face_model", "encoder"}
+    if None not in (old.data, new.data):
+        free |= {"data", "faces_per_epoch"}  # files are told by what is in them
     a, b = old.as_json(), new.as_json()
     return [
         f"{name} {json.dumps(a[name])}, not {json.dumps(b[name])}"

@@ -4,9 +4,13 @@ import io
 import itertools
 import json
 import logging
+import os
+import signal
 import tarfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -147,10 +151,111 @@ def test_a_state_for_another_order_is_refused(shards: Path):
     state = PhotoShards(shards, 4, seed=1).state_dict()
     with pytest.raises(ShardsError, match="taken with seed = 1, and now it is 0"):
         PhotoShards(shards, 4).load_state_dict(state)
-    fewer = PhotoShards([shards / "photos-00000.tar"], 4, seed=1)
-    with pytest.raises(ShardsError, match="taken with batches = 6"):
-        fewer.load_state_dict(state)
+    with pytest.raises(ShardsError, match="taken with batches = 6, and now it is 5"):
+        PhotoShards(shards, 4, seed=1, photos_per_epoch=20).load_state_dict(state)
     PhotoShards(shards, 4, seed=1, rank=0).load_state_dict(state)
+
+
+def test_shards_are_known_by_what_they_are_wherever_they_lie(
+    shards: Path, copy: Path, address: str, tmp_path: Path
+):
+    state = PhotoShards(shards, 4).state_dict()
+    for place in (copy, str(copy / "photos-{00000..00002}.tar"), address):
+        PhotoShards(place, 4).load_state_dict(state)
+    (copy / "index.json").unlink()
+    PhotoShards(copy, 4).load_state_dict(state)
+    renamed = write_folder(tmp_path / "renamed", prefix="faces")
+    other = write_folder(tmp_path / "other", keys=KEYS[::-1])  # of the same names and sizes
+    for place in (renamed, other, [shards / "photos-00000.tar"]):
+        with pytest.raises(ShardsError, match="other shards: the saved state was taken with"):
+            PhotoShards(place, 4).load_state_dict(state)
+
+
+# Batches that do not come -----------------------------------------------------------------------
+
+
+def test_shared_memory_that_cannot_hold_the_batches_is_refused(shards: Path, monkeypatch):
+    photos = PhotoShards(shards, 4, workers=2)
+    batch = 4 * reader.PHOTO_BYTES + reader.PAGES_BYTES
+    for free, processes, fits in ((5 * batch, 1, None), (5 * batch - 1, 1, 1), (9 * batch, 2, 1)):
+        space = SimpleNamespace(free=free)
+        monkeypatch.setattr(reader.shutil, "disk_usage", lambda place, space=space: space)
+        if fits is None:
+            photos.check_shared_memory(processes)
+            continue
+        with pytest.raises(ShardsError, match=rf"--workers {fits}, or .* --shm-size=\d+m$"):
+            photos.check_shared_memory(processes)
+        PhotoShards(shards, 4).check_shared_memory(processes)  # reads in its own process
+
+
+def no_memory(tensor: torch.Tensor) -> None:
+    raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+
+def of_one_worker(change: Callable[[Iterator[dict]], Iterator[dict]]) -> Callable:
+    """`_Reader.__iter__` whose items `change` gets, in the worker of number 1."""
+    items = reader._Reader.__iter__
+
+    def changed(self) -> Iterator[dict]:
+        worker = torch.utils.data.get_worker_info()
+        return change(items(self)) if worker.id == 1 else items(self)
+
+    return changed
+
+
+def without_the_second(items: Iterator[dict]) -> Iterator[dict]:
+    return (item for i, item in enumerate(items) if i != 1)
+
+
+def without_the_last(items: Iterator[dict]) -> Iterator[dict]:
+    *most, _, end = items
+    return iter([*most, end])
+
+
+def late(items: Iterator[dict]) -> Iterator[dict]:
+    time.sleep(3)
+    yield from items
+
+
+def killed(items: Iterator[dict]) -> Iterator[dict]:
+    yield next(items)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def short_of_memory(items: Iterator[dict]) -> Iterator[dict]:
+    yield next(items)
+    raise MemoryError
+
+
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without_the_second, "is missing|of 6 came"),
+        (without_the_last, "is missing|of 6 came"),
+        (late, "timed out after 1 seconds"),
+        (killed, "killed by signal|exited unexpectedly"),
+        (short_of_memory, "MemoryError"),
+        (None, "No space left on device"),
+    ],
+)
+def test_a_batch_that_does_not_come_is_one_line(
+    shards: Path, monkeypatch, change, reason: str, complete: bool
+):
+    """And those before it are the ones that would have come."""
+    whole = [batch.names for batch in PhotoShards(shards, 4, workers=2, complete=complete)]
+    monkeypatch.setattr(reader, "PATIENCE_S", 1)
+    if change is None:
+        monkeypatch.setattr(torch.Tensor, "share_memory_", no_memory)
+    else:
+        monkeypatch.setattr(reader._Reader, "__iter__", of_one_worker(change))
+    photos, names = PhotoShards(shards, 4, workers=2, complete=complete), []
+    with pytest.raises(ShardsError, match=rf"a batch of its 2 workers is lost \(.*({reason})") as e:
+        names += (batch.names for batch in photos)
+    assert "\n" not in str(e.value)
+    if not complete:
+        assert names == whole[: len(names)]
+        assert photos.state_dict()["taken"] == len(names) < len(whole)
 
 
 # Damage -----------------------------------------------------------------------------------------

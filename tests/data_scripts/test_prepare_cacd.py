@@ -37,6 +37,8 @@ from written_shards import ShardsWriter
 from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
+from facerecon_lib.files.errors import FacereconError
+from facerecon_lib.files.locks import only_one
 from facerecon_lib.photos import detection
 from facerecon_lib.photos.crop import Crop, align
 from facerecon_lib.photos.quality import FLAGS, Quality
@@ -548,9 +550,19 @@ def test_a_full_disk_is_a_line_and_no_loss(folder, tmp_path: Path, monkeypatch):
 def test_two_runs_at_once_are_refused(folder, tmp_path: Path):
     out = tmp_path / "out"
     report.claim_output(out, report.description(SETTINGS, folder, None))
-    with preparation._alone(out, 0, 1), pytest.raises(ShardsError, match="another process is at"):
+    lock = out / preparation.WORK / "0-of-1.lock"
+    with only_one(lock), pytest.raises(FacereconError, match="another process is at"):
         prepare_share(Job(out, folder.photos, SETTINGS))
     prepare(out, folder)
+
+
+@pytest.mark.usefixtures("quick", "ready")
+def test_a_second_run_of_other_processes_is_refused_too(prepare_small, tmp_path: Path):
+    """Their shares are others, and would be written over each other."""
+    prepare_small()
+    with only_one(tmp_path / "out" / preparation.WORK / "0.lock"):
+        assert "another process is at it" in prepare_small("--processes", 2, code=2)
+    assert "nothing to do" in prepare_small()
 
 
 def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path: Path):

@@ -276,7 +276,6 @@ def test_the_first_digits_of_a_checksum_do_where_no_more_are_known(site, path):
             fetch(site.address, path, digits)
 
 
-@pytest.mark.skipif(downloads.fcntl is None, reason="locks of files are POSIX's")
 def test_of_two_that_fetch_one_file_the_second_waits_and_finds_it(site, path, monkeypatch):
     get, going = site.do_GET, threading.Event()
 

@@ -17,13 +17,15 @@ import torch
 import training_runs as runs
 from rich.console import Console
 
+from facerecon_lib.face.morphable_model import default_model_path
+from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.fitting.weights import RECOGNITION_WEIGHTS, REPORT_WEIGHTS
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.training import loop as training
 from facerecon_lib.training.base_stage import BaseStage
 from facerecon_lib.training.checkpoints import CheckpointError, latest_checkpoint
 from facerecon_lib.training.data import RenderedData
-from facerecon_lib.training.guard import Interrupted, NonFiniteError
+from facerecon_lib.training.guard import Interrupted, NonFiniteError, stop_signals
 from facerecon_lib.training.logs import RunLog, read_log
 from facerecon_lib.training.loop import train
 from facerecon_lib.training.processes import make_fabric
@@ -121,6 +123,39 @@ def test_sigterm_ends_the_step_and_leaves_a_checkpoint_to_go_on_from(whole, tmp_
     assert json.loads((tmp_path / "settings.json").read_text())["steps"] == 4
 
 
+def test_a_hangup_stops_a_run_as_sigterm_does_unless_nohup_ignores_it():
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for handler, heard in ((signal.SIG_DFL, [signal.SIGHUP]), (signal.SIG_IGN, [])):
+            signal.signal(signal.SIGHUP, handler)
+            with stop_signals() as signals:
+                signal.raise_signal(signal.SIGHUP)
+            assert signals == heard
+            assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_run_in_the_folder_of_one_is_refused_and_changes_nothing(
+    whole, tmp_path, monkeypatch
+):
+    """Whether it begins anew or resumes, and under whatever name it knows the folder."""
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "run")
+
+    def second():
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        for out, resume in ((tmp_path / "run", False), (tmp_path / "run", True), (link, True)):
+            with pytest.raises(FacereconError, match=rf"{out}: another run is at it; wait"):
+                train(replace(TINY, seed=1), out, resume=resume)
+        assert {path: path.read_bytes() for path in before} == before
+
+    runs.stop_after(monkeypatch, 2, second)
+    train(TINY, tmp_path / "run")
+    runs.assert_same_end(tmp_path / "run", whole[0])
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
 @pytest.mark.parametrize("broken", ["pixel", "weight", "gradient"])
 def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, monkeypatch, broken):
     batches, agree, settings, seen = RenderedData.batches, training.agree, FAST, []
@@ -171,6 +206,32 @@ def test_resuming_with_other_settings_says_which(whole):
         train(other, whole[0], resume=True)
     with pytest.raises(CheckpointError, match="4 steps are done already"):
         train(replace(TINY, steps=3), whole[0], resume=True)
+
+
+def test_a_run_that_is_over_says_how_to_get_more_steps(tmp_path):
+    """Of one whose rate falls until the last step more steps would be another run."""
+    cosine, said = replace(FAST, steps=1, schedule="cosine"), io.StringIO()
+    train(cosine, tmp_path)
+    instead = f"start in another folder with --pretrained {tmp_path}/encoder.safetensors"
+    train(cosine, tmp_path, resume=True, console=Console(file=said, width=500))
+    assert f"all 1 steps are done; for more: {instead}" in said.getvalue()
+    with pytest.raises(CheckpointError, match=f"other settings: steps 1, not 2; .*: {instead}$"):
+        train(replace(cosine, steps=2), tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match="steps 1, not 2; resume with the same ones"):
+        train(replace(cosine, steps=2, seed=1), tmp_path, resume=True)
+
+
+def test_the_files_of_a_run_may_move(tmp_path, monkeypatch):
+    """What is in them decides; relative names count from where the run began."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(default_model_path(), tmp_path / "one.safetensors")
+    shutil.copy(default_model_path(), tmp_path / "two.safetensors")
+    settings = replace(FAST, steps=1, face_model="one.safetensors")
+    train(settings, tmp_path / "run")
+    stored = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert stored["face_model"] == str(tmp_path.resolve() / "one.safetensors")
+    (tmp_path / "one.safetensors").unlink()
+    train(replace(settings, steps=2, face_model="two.safetensors"), tmp_path / "run", resume=True)
 
 
 def test_what_may_change_on_the_way():

@@ -4,10 +4,15 @@ import contextlib
 import functools
 import http.server
 import json
+import multiprocessing
+import os
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +20,7 @@ import torch
 pytest.importorskip("lightning")
 pytest.importorskip("webdataset")
 
-from command_line import facerecon, works
+from command_line import facerecon, refused, works
 from test_training_distributed import STAGES, TORCHRUN, assert_trained_alike, run, run_to_its_end
 from training_runs import assert_same_end
 from written_shards import ShardsWriter
@@ -160,6 +165,63 @@ def test_a_shard_that_fails_in_validation_loses_no_step_either(shards, tmp_path,
     monkeypatch.undo()
     works(*resumed("base", out))
     assert [step for step, _ in losses(out)] == [1, 2]
+
+
+def test_a_worker_that_is_killed_leaves_a_checkpoint_that_goes_on_as_if_nothing_had(
+    shards, tmp_path, monkeypatch
+):
+    """Also in the middle of a step, which is done to its end first."""
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    works(*arguments("base", whole, shards, workers=2, **QUICK))
+    agree = training.agree
+
+    def killing(run, step, *rest):
+        if step == 1:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            time.sleep(0.3)
+        return agree(run, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "agree", killing)
+        done = facerecon(*arguments("base", out, shards, workers=2, **QUICK))
+    assert done.exit_code == 2
+    line = one_line(done.stderr)
+    assert "a batch of its 2 workers is lost (DataLoader worker (pid" in line
+    assert "stopped after step 2 of 7; go on with facerecon train base" in line
+    assert "Traceback" not in done.stderr
+    works(*resumed("base", out))
+    assert_same_end(out, whole)
+
+
+def test_too_little_shared_memory_is_refused_before_anything_is_written(
+    shards, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=2**20))
+    args = arguments("base", tmp_path / "run", shards, **QUICK | {"batch": 4, "workers": 2})
+    refused(facerecon(*args), "--workers 2 hold 3 MB of batches", "docker run --shm-size=")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_its_shards_elsewhere(shards, store, from_disk, tmp_path, monkeypatch):
+    """And its settings hold the place where they lie now, whatever folder that was said in."""
+    monkeypatch.chdir(shards.parent)
+    out = tmp_path / "run"
+    works(*arguments("base", out, shards.name, **QUICK | {"steps": 3}))
+    assert json.loads((out / "settings.json").read_text())["data"] == str(shards.resolve())
+    weights = ["--set=weights.pixel=1"]  # a setting that another kind of data would undo
+    refused(facerecon(*resumed("base", out), *weights), "other settings: weights")
+
+    other = tmp_path / "other"
+    shutil.copytree(shards, other)
+    (other / "photos-00000.tar").unlink()
+    refused(facerecon(*resumed("base", out), f"--data={other}"), f"{other}: other shards")
+    refused(facerecon(*resumed("base", out), "--set=data=null"), "other settings: data")
+    moved = shutil.copytree(shards, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    works(*resumed("base", out), "--data=moved", "--steps=5")
+    assert json.loads((out / "settings.json").read_text())["data"] == str(moved.resolve())
+    works(*resumed("base", out), f"--data={store.address}", "--steps=7")
+    assert_same_end(out, from_disk)
 
 
 def test_shards_that_all_fail_leave_no_checkpoint(store, tmp_path):

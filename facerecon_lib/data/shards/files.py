@@ -22,6 +22,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,9 +41,10 @@ class ShardsError(FacereconError):
 
 @dataclass(frozen=True)
 class Shard:
-    """An address, and the (key, person) of each photo in it, where known."""
+    """An address; where known, its bytes and the (key, person) of each photo in it."""
 
     address: str
+    bytes: int | None = None
     photos: tuple[tuple[str, str], ...] | None = None
 
     @property
@@ -91,7 +93,13 @@ def find_shards(source: str | Path | Sequence[str | Path]) -> list[Shard]:
         count = f"{len(missing)} of {len(addresses)} are missing"
         raise ShardsError(f"{missing[0]}: there is no such shard ({count}); check the name")
     indices: dict[str, dict[str, dict]] = {}
-    return [Shard(address, _photos_in(address, indices)) for address in addresses]
+    return [_shard(address, indices) for address in addresses]
+
+
+def digest_of(shards: Sequence[Shard]) -> str:
+    """SHA-256 of the names, bytes and photos of shards in their order: the same at any place."""
+    facts = [(shard.name, shard.bytes, shard.photos) for shard in shards]
+    return sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _expand(source: str) -> list[str]:
@@ -129,17 +137,19 @@ def _local_shards(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.tar") if not path.name.startswith("."))
 
 
-def _photos_in(address: str, indices: dict) -> tuple[tuple[str, str], ...] | None:
-    """Each (key, person), by the index beside a shard; `indices` caches these."""
+def _shard(address: str, indices: dict) -> Shard:
+    """A shard by the index beside it; `indices` caches these."""
     if not is_local(address) and not address.startswith("http"):
-        return None
+        return Shard(address)
     folder = address[: len(address.partition("?")[0]) - len(shard_name(address))]
     if folder not in indices:
         indices[folder] = _read_index(folder)
     entry = indices[folder].get(shard_name(address))
     if is_local(address) and (entry is None or entry["bytes"] != os.path.getsize(address)):
         entry = index_entry(Path(address))
-    return None if entry is None else tuple(map(tuple, entry["photos"]))
+    if entry is None:
+        return Shard(address)
+    return Shard(address, entry["bytes"], tuple(map(tuple, entry["photos"])))
 
 
 def _read_index(folder: str) -> dict[str, dict]:

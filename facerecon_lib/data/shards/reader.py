@@ -14,12 +14,15 @@ shards of one size, several per process and worker, and the shares are nearly ev
 Notebook 06, section 2.1.
 """
 
+import contextlib
 import itertools
 import logging
 import random
-from collections.abc import Iterator, Sequence
+import shutil
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +30,19 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ...face.batch import FaceBatch
+from ...face.camera import CROP_SIZE
+from ...files.errors import one_line
 from ..splits import SHARES, SPLITS, part_of
-from .files import Shard, ShardsError, find_shards, read_samples, webdataset
+from .files import Shard, ShardsError, digest_of, find_shards, read_samples, webdataset
 from .samples import DamagedPhoto, StoredPhoto, decode_photo, inside_mask, read_photo
 
 log = logging.getLogger(__name__)
+
+PREFETCH = 2  # batches that each worker has ready
+PATIENCE_S = 1200  # for a batch; less than the half hour that other processes wait for this one
+SHARED_MEMORY = Path("/dev/shm")  # through which workers hand over their batches, on Linux
+PHOTO_BYTES = 3 * CROP_SIZE**2 + 68 * 2 * 4 + 4 * 8  # pixels, landmarks, rectangle
+PAGES_BYTES = 3 * 4096  # at most, of the three tensors' last pages
 
 
 @dataclass(eq=False)
@@ -79,6 +90,7 @@ class PhotoShards:
         shards = find_shards(self.shards)
         known = (shard.photos for shard in shards)
         counts = [None if p is None else sum(self._in_part(*one) for one in p) for p in known]
+        self._digest = digest_of(shards)
         self._used = [shard for shard, count in zip(shards, counts, strict=True) if count != 0]
         self.photos = None if None in counts else sum(counts)
         self._workers = min(self.workers, max(len(self._used) // self.world, 1))
@@ -106,6 +118,22 @@ class PhotoShards:
         batch = f"one batch of {self.batch_size} for each of {world} processes"
         return "" if self._end else f"{photos} photos{part} are fewer than {batch}; lower it"
 
+    def check_shared_memory(self, processes: int = 1) -> None:
+        """Raises ShardsError where the batches of `processes` here are more than it can hold."""
+        if not (self._workers and SHARED_MEMORY.is_dir()):
+            return
+        batch = self.batch_size * PHOTO_BYTES + PAGES_BYTES
+        need = (PREFETCH * self._workers + 1) * batch * processes  # and the one in use
+        free = shutil.disk_usage(SHARED_MEMORY).free
+        if need > free:
+            fit = max((free // (batch * processes) - 1) // PREFETCH, 0)
+            whose = f" in each of {processes} processes" * (processes > 1)
+            raise ShardsError(
+                f"{self._source}: --workers {self._workers}{whose} hold {need / 1e6:.0f} MB of "
+                f"batches, and {SHARED_MEMORY} has {free / 1e6:.0f} MB free; lower it to "
+                f"--workers {fit}, or give docker run --shm-size={need * 5 // 4 // 2**20 + 1}m"
+            )
+
     def __len__(self) -> int:
         if self.complete:
             raise TypeError("a complete pass has no length before it is read; see photos.photos")
@@ -114,27 +142,54 @@ class PhotoShards:
     def __iter__(self) -> Iterator[FaceBatch]:
         """What is left of the epoch. Raises ShardsError for a shard that cannot be read."""
         reported, first = len(self.damaged), 0 if self.complete else self._taken
+        came = sent = 0
         loader = DataLoader(
             _Reader(self, self.epoch, first, self._end),
             batch_size=None,
             num_workers=self._workers,
+            prefetch_factor=PREFETCH if self._workers else None,
+            timeout=PATIENCE_S if self._workers else 0,
             pin_memory=torch.device(self.device).type == "cuda",
             generator=torch.Generator(),  # else it draws from the generator that training uses
         )
         try:
-            for item in loader:
+            for item in self._items(loader):
                 self.damaged |= item["damaged"]
                 if "error" in item:
                     raise ShardsError(item["error"])
+                sent += item.get("sent", 0)
                 if "batch" in item:
+                    if not self.complete and item["number"] != came:
+                        raise self._lost(f"number {came} of {self._end - first} is missing")
+                    came += 1
                     self._taken += not self.complete
                     yield self._batch(item)
+            if came != sent:
+                raise self._lost(f"{came} of {sent} came")
         finally:
             if new := list(self.damaged.items())[reported:]:
                 (name, reason), more = new[0], f", and {len(new) - 1} more" * (len(new) > 1)
                 log.warning("%s: %s%s left out: %s", self._source, name, more, reason)
         if not self.complete:
             self.epoch, self._taken = self.epoch + 1, 0
+
+    def _items(self, loader: DataLoader) -> Iterator[dict]:
+        """What the loader gives. Raises ShardsError where a worker dies, or nothing comes."""
+        try:
+            for item in loader:
+                with _deaths_wait() if self._workers else contextlib.nullcontext():
+                    yield item
+        except (RuntimeError, OSError, EOFError, MemoryError) as error:
+            if not self._workers:
+                raise
+            last = (str(error).splitlines() or [type(error).__name__])[-1]  # of a traceback
+            raise self._lost(last) from error
+
+    def _lost(self, reason: str) -> ShardsError:
+        return ShardsError(
+            f"{self._source}: a batch of its {self._workers} workers is lost ({one_line(reason)}); "
+            "look at what memory, disk and net they have (--workers; docker run --shm-size)"
+        )
 
     def _batch(self, item: dict) -> FaceBatch:
         image, inside, landmarks, kind, names, person = item["batch"]
@@ -146,22 +201,49 @@ class PhotoShards:
 
     def state_dict(self) -> dict:
         """Where reading stands, for JSON, the same on every rank."""
-        shards = sha256("\n".join(shard.name for shard in self._used).encode())
         settings = ("seed", "shuffle", "batch_size", "part", "split", "world")
-        order = {name: getattr(self, name) for name in settings}
-        order |= {"workers": self._workers, "batches": self._end, "shards": shards.hexdigest()[:16]}
+        order = {"shards": self._digest} | {name: getattr(self, name) for name in settings}
+        order |= {"workers": self._workers, "batches": self._end}
         return {"epoch": self.epoch, "taken": self._taken, "order": order}
 
     def load_state_dict(self, state: dict) -> None:
-        """Resume behind that batch. Raises ShardsError where the order would be another."""
+        """Resume behind that batch. Raises ShardsError for other shards or another order."""
         for name, value in self.state_dict()["order"].items():
             if (old := state["order"].get(name)) != value:
+                if name == "shards":
+                    change = "was taken with others; give the same ones, wherever they lie now"
+                    raise ShardsError(f"{self._source}: other shards: the saved state {change}")
                 change = f"taken with {name} = {old}, and now it is {value}"
                 raise ShardsError(
                     f"{self._source}: the saved state was {change}: the photos would come in "
                     "another order; set it as it was"
                 )
         self.epoch, self._taken = int(state["epoch"]), int(state["taken"])
+
+
+@contextlib.contextmanager
+def _deaths_wait() -> Iterator[None]:
+    """What torch does when a worker dies comes after the block.
+
+    Its handler of SIGCHLD raises in the middle of whatever runs, such as half a step of training.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not callable(handler := signal.getsignal(signal.SIGCHLD)):
+        yield
+        return
+    deaths = []
+
+    def note(*death) -> None:
+        deaths.append(death)
+
+    note.behind = handler = getattr(handler, "behind", handler)  # in a reader that was left: its
+    signal.signal(signal.SIGCHLD, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    if deaths:
+        handler(*deaths[0])
 
 
 @dataclass(eq=False)
@@ -183,16 +265,29 @@ class _Reader(IterableDataset):
         skip = len(range(lane, self.first, workers)) * s.batch_size
         count = len(range(lane, self.end, workers)) * s.batch_size - skip
         damaged: dict[str, str] = {}
+        numbers = itertools.count(worker, workers)  # from `first` on, in all workers' turns
+        sent = 0
         try:
             photos = self._photos(s.rank + s.world * lane, s.world * workers, damaged)
             photos = itertools.islice(photos, skip, None if s.complete else skip + count)
             while group := list(itertools.islice(photos, s.batch_size)):
                 batch = self._collate(group, damaged)
-                yield {"batch": batch, "damaged": dict(damaged)}
+                if info:
+                    self._share(batch[:3])
+                yield {"batch": batch, "number": next(numbers), "damaged": dict(damaged)}
                 damaged.clear()
-            yield {"damaged": damaged}
+                sent += 1
+            yield {"damaged": damaged, "sent": sent}
         except ShardsError as error:  # DataLoader would bury the line in a traceback
             yield {"error": str(error), "damaged": damaged}
+
+    def _share(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Into shared memory here: where none is free, torch's queue would drop the batch."""
+        try:
+            for tensor in tensors:
+                tensor.share_memory_()
+        except RuntimeError as error:
+            raise self.settings._lost(str(error)) from None
 
     def _photos(self, lane: int, lanes: int, damaged: dict) -> Iterator[tuple[str, StoredPhoto]]:
         """The photos of every lanes-th shard, in turn after turn over them unless `complete`."""
