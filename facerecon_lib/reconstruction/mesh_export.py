@@ -28,23 +28,31 @@ def mesh_file(
 
     vertices: written as they are, mm in both formats (a viewer that takes a GLB for metres, as its
     specification has it, shows the face a thousand times larger: scale the node by 0.001 there).
-    colors: sRGB in [0, 1], clamped and stored as uint8. A PLY holds them as sRGB; a GLB as linear
-    light, as its specification demands.
+    colors: sRGB in [0, 1], clamped. A PLY holds them as sRGB in 8 bits; a GLB as linear light, as
+    its specification demands, in float32: dark skin would keep a third of its colours in 8 bits,
+    and of 16, which it allows too, trimesh reads the low byte.
     """
     import trimesh  # here, so that fitting does not wait for it
 
     check_faces(faces)
     sizes = expect("vertices", vertices, "vertex 3", "export one face at a time")
-    stored = None
-    if colors is not None:
-        expect("colors", colors, "vertex 3", **sizes)
-        values = colors.detach().double().cpu().clamp(0, 1)
-        values = srgb_to_linear(values) if kind == "glb" else values
-        stored = np.full((len(values), 4), 255, dtype=np.uint8)
-        stored[:, :3] = np.round(values.numpy() * 255)
     points, triangles = vertices.detach().cpu().numpy(), faces.cpu().numpy()
-    mesh = trimesh.Trimesh(points, triangles, vertex_colors=stored, process=False)
-    return mesh.export(file_type=kind)
+    mesh = trimesh.Trimesh(points, triangles, process=False)
+    if colors is None:
+        return mesh.export(file_type=kind)
+    expect("colors", colors, "vertex 3", **sizes)
+    values = colors.detach().double().cpu().clamp(0, 1)
+    if kind == "ply":
+        mesh.visual.vertex_colors = np.round(values.numpy() * 255).astype(np.uint8)
+        return mesh.export(file_type=kind)
+    mesh.vertex_attributes["_color"] = srgb_to_linear(values).numpy().astype(np.float32)
+    return mesh.export(file_type=kind, tree_postprocessor=_name_colours)
+
+
+def _name_colours(tree: dict) -> None:
+    """Make the attribute of our own the mesh's colours: trimesh's are of 8 bits."""
+    attributes = tree["meshes"][0]["primitives"][0]["attributes"]
+    attributes["COLOR_0"] = attributes.pop("_color")
 
 
 def export_mesh(path: str | os.PathLike, *mesh: Tensor) -> Path:

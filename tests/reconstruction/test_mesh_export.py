@@ -1,5 +1,6 @@
 """A mesh is written as PLY or GLB, whole or not at all."""
 
+import json
 from unittest import mock
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 import trimesh
 
+from facerecon_lib.face.colour import linear_to_srgb
 from facerecon_lib.files import atomic
 from facerecon_lib.reconstruction.mesh_export import export_mesh
 
@@ -35,6 +37,25 @@ def test_ply_colours_are_srgb_and_glb_colours_linear_light(tmp_path):
         path = export_mesh(tmp_path / f"t.{suffix}", vertices, TRIANGLE, colors)
         mesh = trimesh.load(path, force="mesh", process=False)
         assert mesh.visual.vertex_colors.tolist() == expected
+
+
+@pytest.mark.parametrize("skin", [(61, 44, 37), (20, 9, 4), (177, 149, 152)])
+def test_a_glb_keeps_every_colour_of_dark_skin(tmp_path, skin):
+    vertices = torch.rand(500, 3, generator=torch.Generator().manual_seed(0))
+    colors = ((torch.tensor(skin) + 40 * (vertices - 0.5)).round() / 255).clamp(0, 1)
+    data = export_mesh(tmp_path / "t.glb", vertices, TRIANGLE, colors).read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    tree, blob = json.loads(data[20 : 20 + length]), data[28 + length :]
+    [attributes] = [mesh["primitives"][0]["attributes"] for mesh in tree["meshes"]]
+    assert set(attributes) == {"POSITION", "COLOR_0"}
+    accessor = tree["accessors"][attributes["COLOR_0"]]
+    wanted = dict(componentType=5126, type="VEC3", count=500)
+    assert accessor.items() >= wanted.items()
+    start = tree["bufferViews"][accessor["bufferView"]]["byteOffset"] + accessor["byteOffset"]
+    stored = np.frombuffer(blob, "<f4", 3 * 500, start).reshape(-1, 3)
+    again = linear_to_srgb(torch.from_numpy(stored.copy()))
+    assert (again - colors).abs().max() < 1e-5
+    assert len(np.unique((again * 255).round(), axis=0)) == len(np.unique(colors, axis=0))
 
 
 def test_a_failed_export_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
