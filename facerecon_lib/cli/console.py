@@ -60,7 +60,7 @@ def check_choice(option: str, value: str | None, choices: Sequence[str]) -> None
 
 
 def check_device(device: str) -> None:
-    """Raises OutputError where torch cannot use it."""
+    """Raises FacereconError where torch cannot use it, or kernels can be neither read nor made."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise OutputError(f"--device {device}: expected cpu, cuda or cuda:N")
     import torch
@@ -70,6 +70,9 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = one_line(error).split(". ")[0]
         raise OutputError(f"--device {device}: cannot be used here ({reason})") from error
+    from ..rendering.rasterizer import check_rasterizer
+
+    check_rasterizer(device)
 
 
 def network_named(name: str, device: str):

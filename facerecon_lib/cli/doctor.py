@@ -98,11 +98,17 @@ def _devices_and_files() -> Iterator[Row]:
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
     from ..networks.unet import load_unet
+    from ..rendering.rasterizer import check_rasterizer
 
     yield "processor", f"{torch.get_num_threads()} threads", "", True, True
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     todo = "" if gpu else "not needed: everything runs on the processor"
     yield "GPU", gpu or "none", todo, True, False
+    todo = "$WARP_CACHE_PATH moves them"
+    try:
+        yield "kernels", f"compiled in {check_rasterizer()}", todo, True, True
+    except Exception as error:
+        yield "kernels", one_line(error), "set WARP_CACHE_PATH, or reinstall warp-lang", False, True
     model = None
     reconstruct = "facerecon reconstruct needs it, fit does not"
     for name, variable, load, todo in (

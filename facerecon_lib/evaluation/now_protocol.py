@@ -28,7 +28,8 @@ from ..face.landmarks68 import EYE_CORNERS, MOUTH_CORNERS, NOSE_BOTTOM
 from ..face.measures import umeyama
 from ..face.morphable_model import MorphableModel
 from ..face.shapes import Triangles, Vertices, expect
-from ..rendering.warp.launch import launch, start_warp
+from ..rendering.warp.cache import start_warp
+from ..rendering.warp.launch import launch
 
 # Corners of the eyes from the viewer's left to right, the bottom of the nose, corners of the mouth.
 NOW_LANDMARKS = [*EYE_CORNERS, NOSE_BOTTOM, *MOUTH_CORNERS]

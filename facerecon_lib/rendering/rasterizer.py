@@ -28,6 +28,7 @@ from ..face.mesh import cached
 from ..face.shapes import expect
 from .near_plane import PackedMesh, cut_at_near_plane
 from .warp import rasterize as kernels
+from .warp.cache import kernel_folder
 from .warp.launch import launch
 from .warp.rasterize_adjoint import gradient
 from .warp.triangle import View
@@ -106,6 +107,13 @@ def rasterize(
     first = len(faces) * torch.arange(batch + 1, dtype=torch.int32, device=faces.device)
     mesh = PackedMesh(verts_ndc.reshape(-1, 3), packed, first, len(faces), first[:0])
     return rasterize_packed(mesh, view, z_clip_value, cull_to_frustum)
+
+
+def check_rasterizer(device: str = "cpu") -> str:
+    """Rasterize a triangle; the folder of the compiled kernels. Raises KernelError."""
+    triangle = torch.tensor([[[-1.0, -1, 1], [1, -1, 1], [0, 1, 1]]], device=device)
+    rasterize(triangle, torch.tensor([[0, 1, 2]], device=device), 8)
+    return kernel_folder()
 
 
 def checked_view(

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from command_line import SAMPLE, facerecon, works
+from command_line import SAMPLE, facerecon, refused, works
 from rich.console import Console
 
 from facerecon_lib.cli import doctor as doctor_module
 from facerecon_lib.networks.encoder import ENCODER_FILE
+from facerecon_lib.rendering.warp.cache import KernelError, kernel_folder
 
 
 def test_the_doctor_names_what_is_here_and_what_to_do():
@@ -67,3 +68,18 @@ def test_the_doctor_survives_a_model_and_detectors_that_do_not_load(monkeypatch)
     result = facerecon("doctor")
     assert result.exit_code == 1
     assert result.stdout.count("torn to") == 2
+
+
+def test_the_doctor_compiles_a_kernel_and_names_their_folder(monkeypatch):
+    monkeypatch.setattr("facerecon_lib.cli.app.out_console", Console(width=300))
+    line = next(line for line in works("doctor").stdout.splitlines() if "│ kernels " in line)
+    assert f"compiled in {kernel_folder()}" in line
+
+    def broken(*arguments):
+        raise KernelError("/full: no kernel can be compiled there")
+
+    monkeypatch.setattr("facerecon_lib.rendering.rasterizer.rasterize", broken)
+    done = facerecon("doctor")
+    assert done.exit_code == 1
+    assert "/full: no kernel can be compiled there" in done.stdout
+    refused(facerecon("fit", SAMPLE, "--out", "nowhere"), "facerecon: /full: no kernel")

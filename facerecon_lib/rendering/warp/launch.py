@@ -7,7 +7,6 @@ numbers. A module's kernels are compiled together at first use, once per type.
 Notebook 04, section 2.1.
 """
 
-import os
 import sys
 from functools import lru_cache
 from typing import Any
@@ -15,14 +14,17 @@ from typing import Any
 import torch
 import warp as wp
 
+from .cache import load_kernels, start_warp
+
 wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)  # no banner, no compile messages
 
 VECTORS = ("verts", "bary", "grad_verts", "grad_bary")  # the other Any arrays hold scalars
 
 
 @lru_cache
-def _versions(module: str, real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
+def _versions(module: str, real: torch.dtype, device: torch.device) -> dict[wp.Kernel, wp.Kernel]:
     """All kernels of a module for tensors of one type: each type costs it one compilation."""
+    start_warp()
     single = real == torch.float32
     scalar, vector = (wp.float32, wp.vec3f) if single else (wp.float64, wp.vec3d)
     versions = {}
@@ -33,37 +35,18 @@ def _versions(module: str, real: torch.dtype) -> dict[wp.Kernel, wp.Kernel]:
             if isinstance(arg.type, wp.array) and arg.type.dtype is Any
         }
         versions[kernel] = wp.overload(kernel, types)
+    load_kernels([*versions.values()], wp.device_from_torch(device))
     return versions
-
-
-@lru_cache
-def start_warp() -> None:
-    """Start Warp without what its C++ side prints on file descriptor 2 where there is no GPU."""
-    try:
-        stderr = None if torch.cuda.is_available() else os.dup(2)
-    except OSError:  # a process without a standard error
-        stderr = None
-    if stderr is None:
-        return wp.init()
-    sys.stderr.flush()
-    try:
-        with open(os.devnull, "wb") as null:
-            os.dup2(null.fileno(), 2)
-        wp.init()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *arguments) -> None:
     """Run a kernel's version for `real` over tensors, on their device and current stream.
 
     Tensors are passed flat, as triples where the kernel expects vectors, without a copy if they are
-    contiguous; outputs have to be.
+    contiguous; outputs have to be. Raises KernelError.
     """
-    start_warp()
-    version = _versions(kernel.func.__module__, real)[kernel]
     device = next(a.device for a in arguments if isinstance(a, torch.Tensor))
+    version = _versions(kernel.func.__module__, real, device)[kernel]
     on_cuda = device.type == "cuda"
     stream = wp.stream_from_torch(torch.cuda.current_stream(device)) if on_cuda else None
     inputs = []
