@@ -12,6 +12,8 @@ from pathlib import Path
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 
 def main(
     out: Path = Path(__file__).parents[1] / "facerecon_lib/assets/face_model.safetensors",
@@ -27,4 +29,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

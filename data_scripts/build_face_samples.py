@@ -12,6 +12,8 @@ from pathlib import Path
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 
 def main(
     out: Path = Path(__file__).parents[1] / "facerecon_lib/assets/face_samples.safetensors",
@@ -26,4 +28,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

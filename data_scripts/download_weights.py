@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from facerecon_lib.files.downloads import ROOM, DownloadError, begun, fetch, sha256_of
+from facerecon_lib.files.streams import forgive_streams
 
 IMAGENET_TERMS = "code BSD 3-Clause; weights trained on ImageNet, non-commercial research alone"
 S3FD_TERMS = "code BSD 3-Clause; weights trained on WIDER FACE (research data)"
@@ -245,4 +246,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

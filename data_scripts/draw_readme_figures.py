@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("docs/images"),
@@ -27,4 +29,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 FILES = "Exp_Pca.bin, std_exp.txt, BFM_exp_idx.mat, BFM_front_idx.mat"
 
 
@@ -38,4 +40,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 LANDMARKS = "flame_static_embedding.pkl, landmark_embedding.npy or 68 vertex numbers."
 
 
@@ -40,4 +42,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

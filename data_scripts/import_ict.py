@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 
 def main(
     folder: Annotated[Path, typer.Argument(help="ICT-FaceKit's folder FaceXModel/.")],
@@ -34,4 +36,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

@@ -15,6 +15,8 @@ from typing import Annotated
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -75,4 +77,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

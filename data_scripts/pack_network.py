@@ -16,6 +16,8 @@ from typing import Annotated
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 FACES = 32
 NAMES_FILES = ("encoder", "pretrained", "data", "face_model")  # settings
 
@@ -127,4 +129,5 @@ def _without_folders(metadata: dict[str, str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

@@ -17,6 +17,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 FLAGS = ("unsure", "several", "small", "blurred", "turned", "tilted", "disagree", "cut", "dark")
 FLAGS += ("bright",)  # those of photos/quality.py, which takes seconds to import
 
@@ -84,4 +86,5 @@ def _terminated(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

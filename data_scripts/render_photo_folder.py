@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from facerecon_lib.files.streams import forgive_streams
+
 
 def main(
     out: Annotated[Path, typer.Option(help="The folder to make.")],
@@ -30,4 +32,5 @@ def main(
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 
 from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.errors import FacereconError, one_line
+from facerecon_lib.files.streams import forgive_streams
 
 DIGITS = 4  # significant
 TRAINED = ("width", "depth", "norm", "batch", "steps", "learning_rate", "schedule", "weights")
@@ -137,4 +138,5 @@ def _short(value: float) -> float:
 
 
 if __name__ == "__main__":
+    forgive_streams()
     typer.run(main)

@@ -10,6 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from facerecon_lib.files.streams import forgive_streams
+
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -33,4 +35,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    forgive_streams()
     main()

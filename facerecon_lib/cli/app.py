@@ -7,10 +7,13 @@ facerecon doctor                              # what is here, what is missing, w
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
-from .console import fail, out_console
+from .. import __version__
+from ..files.streams import forgive_streams
+from .console import fail, out_console, say
 from .evaluate import evaluate
 from .model import model_app
 from .photos import fit, reconstruct
@@ -32,6 +35,22 @@ for command in (fit, reconstruct, evaluate):
     app.command()(command)
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(f"facerecon-lib {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def doctor() -> None:
     """Print what is here, what is missing, and what to do about it."""
@@ -42,6 +61,7 @@ def doctor() -> None:
 
 def main() -> None:
     """The entry point: typer's own usage errors exit with 2, as ours do."""
+    forgive_streams()
     for word in sys.argv[1:]:
         old = word.partition("=")[0]
         if old in RENAMED:

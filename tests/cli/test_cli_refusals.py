@@ -1,14 +1,16 @@
 """Bad photos, options and files: one line, exit 2, and the other photos are done."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import SAMPLE, facerecon, refused
+from command_line import SAMPLE, facerecon, refused, result_of, works
 from PIL import Image
 
+from facerecon_lib import __version__
 from facerecon_lib.cli import app as cli
 from facerecon_lib.files import atomic
 from facerecon_lib.photos.detection import ASSETS
@@ -154,6 +156,30 @@ def test_an_option_of_an_old_name_is_refused_with_the_new_one(monkeypatch, capsy
         cli.main()
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "facerecon: --light is called --illumination now\n"
+
+
+def test_the_version_is_printed():
+    assert works("--version").stdout == f"facerecon-lib {__version__}\n"
+
+
+@pytest.mark.slow
+def test_photos_are_done_where_nothing_can_be_printed(tmp_path):
+    """A name that stdout cannot show, a photo that fails, and full disks under both streams."""
+    photo = tmp_path / "фото.jpg"
+    photo.write_bytes(SAMPLE.read_bytes())
+    command = [sys.executable, "-m", "facerecon_lib.cli", "reconstruct", photo, "none.jpg", SAMPLE]
+    for name, environment, streams in (
+        ("ascii", {"PYTHONIOENCODING": "ascii"}, subprocess.PIPE),
+        ("full", {}, open("/dev/full", "w")),  # noqa: SIM115
+    ):
+        done = subprocess.run(
+            [*command, "--out", tmp_path / name],
+            env=os.environ | environment, stdout=streams, stderr=streams,
+        )  # fmt: skip
+        assert done.returncode == 2  # of none.jpg
+        for folder in (photo.stem, SAMPLE.stem):
+            assert result_of(tmp_path / name / folder)["photo"].startswith(folder)
+        assert b"Traceback" not in (done.stderr or b"")
 
 
 def test_a_missing_option_is_a_usage_error():
