@@ -10,7 +10,6 @@ Notebook 01, Eq. 1 and 2.
 """
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +34,7 @@ from face_models.transfer import CarriedOver, outline
 from facerecon_lib.face.model_file import FORMAT
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.face.subdivision import loop_subdivide
-from facerecon_lib.files.atomic import write_whole
+from facerecon_lib.files.atomic import claim_file, write_whole
 from facerecon_lib.files.errors import FacereconError, one_line
 
 DENSE = 8000  # vertices: a finer mesh is not subdivided unless asked for
@@ -102,14 +101,9 @@ def claim(path: Path) -> None:
     if path.suffix != ".safetensors":
         raise ImportModelError(f"--out {path}: expected a name that ends in .safetensors")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        with tempfile.TemporaryFile(dir=folder):  # missing folders are made for the file alone
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        raise ImportModelError(f"--out {path}: cannot be written ({reason})") from None
+        claim_file(path)
+    except FacereconError as error:
+        raise ImportModelError(f"--out {error}") from None
 
 
 def write_model(

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..evaluation.settings import EvaluationSettings
-from ..files.atomic import write_whole
+from ..files.atomic import claim_file, write_whole
 from ..files.errors import one_line
 from ..reconstruction.output_folder import OutputError
 from .console import (
@@ -36,6 +36,9 @@ def evaluate(**options) -> None:
         settings.check()
         check_choice("recognition", settings.recognition, NETWORKS)
         check_device(settings.device)
+        for path in (settings.json, *_figures(settings).values()):
+            if path is not None:
+                claim_file(path)
         _publish(_evaluations(settings), settings)
 
 
@@ -150,25 +153,40 @@ def _counting(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def _publish(evaluations: dict, s: EvaluationSettings) -> None:
-    """Print tables and notes, draw a figure per part, and write every number in one file."""
-    from ..evaluation.tables import tables
+    """Write every number in one file, draw a figure per part, then print tables and notes."""
     from ..pictures.sheets import save_figure
 
-    for part, evaluation in evaluations.items():
+    try:
+        if s.json is not None:
+            content = {part: evaluation.as_dict() for part, evaluation in evaluations.items()}
+            with writing(s.json), write_whole(s.json) as partial:
+                partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
+        for part, path in _figures(s).items():
+            with writing(path):
+                save_figure(evaluations[part].figure(), path)
+    finally:
+        _print(evaluations)
+    for path in (s.json, *_figures(s).values()):
+        if path is not None:
+            say(f"-> {one_line(path)}")
+
+
+def _figures(s: EvaluationSettings) -> dict[str, Path]:
+    """The figure of each part that is evaluated."""
+    asked = dict(rendered=s.rendered_faces, photos=s.photos, data=s.data)
+    parts = [part for part, value in asked.items() if value]
+    if s.figure is None or len(parts) == 1:
+        return {part: s.figure for part in parts if s.figure is not None}
+    return {part: s.figure.with_stem(f"{s.figure.stem}-{part}") for part in parts}
+
+
+def _print(evaluations: dict) -> None:
+    from ..evaluation.tables import tables
+
+    for evaluation in evaluations.values():
         for table in tables(evaluation):
             out_console.print(table)
         for name, why in evaluation.failures.items():
             say(f"{name}: left out: {one_line(why)}")
         for note in evaluation.notes:
             say(note)
-        if s.figure is not None:
-            tail = f"-{part}" if len(evaluations) > 1 else ""
-            path = s.figure.with_stem(s.figure.stem + tail)
-            with writing(path):
-                save_figure(evaluation.figure(), path)
-            say(f"-> {one_line(path)}")
-    if s.json is not None:
-        content = {part: evaluation.as_dict() for part, evaluation in evaluations.items()}
-        with writing(s.json), write_whole(s.json) as partial:
-            partial.write_text(dumps(content, indent=1, allow_nan=False) + "\n")
-        say(f"-> {one_line(s.json)}")

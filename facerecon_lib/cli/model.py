@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from ..files.atomic import claim_folder
+from ..files.atomic import claim_file
 from ..reconstruction.output_folder import OutputError
 from .console import error_console, one_thread, out_console, refusals, say, writing
 
@@ -61,11 +61,12 @@ def show(
     with refusals():
         if out.suffix.lower() != ".png":
             raise OutputError(f"--out {out}: expected a name that ends in .png")
-        claim_folder(out.parent)
+        claim_file(out)
         one_thread()
         with error_console.status("drawing"):
             figure = model_sheet(MorphableModel.load(path, subdivision))
         with writing(f"--out {out}"):
+            out.parent.mkdir(parents=True, exist_ok=True)
             save_figure(figure, out)
     say(f"{out}")
 

@@ -1,6 +1,6 @@
 """Files that appear whole or not at all.
 
-    claim_folder(path.parent)                # before any work: can it be written?
+    claim_file(path)                         # before any work: can it be written?
     with write_whole(path) as partial:
         partial.write_text(text)             # `path` changes when the block is left
 
@@ -26,6 +26,18 @@ def claim_folder(folder: Path) -> None:
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
         raise FacereconError(f"{folder}: {reason}; choose another folder") from error
+
+
+def claim_file(path: Path) -> None:
+    """Raises FacereconError if `path` cannot be written. Makes nothing, nor its missing folders."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise FacereconError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 @contextlib.contextmanager

