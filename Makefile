@@ -8,7 +8,7 @@
 # make setup           set up .venv and nothing else
 # make lint            form, who may import whom, and the workflows
 # make lock            work requirements.lock out anew (make lock UPGRADE=--upgrade: newer versions)
-# make clean           remove outputs and caches; .venv stays
+# make clean           remove caches; .venv and outputs/ stay
 #
 # Another Python: make PYTHON=python3.12 lab
 # More for pytest, and no notebooks: make test ARGS="-k camera"
@@ -110,5 +110,5 @@ lint: $(READY)
 	$(BIN)/zizmor --offline --quiet .github
 
 clean:
-	rm -rf outputs build .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf build .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +

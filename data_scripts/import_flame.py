@@ -18,7 +18,7 @@ LANDMARKS = "flame_static_embedding.pkl, landmark_embedding.npy or 68 vertex num
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="generic_model.pkl, flame2023.pkl and the like.")],
+    model: Annotated[Path, typer.Argument(help="generic_model.pkl, flame2023.pkl, an .npz of it.")],
     out: Annotated[Path, typer.Option(help="The model file to write.")],
     albedo: Annotated[
         Path | None, typer.Option(help="albedoModel2020_FLAME_albedoPart.npz, for skin colours.")

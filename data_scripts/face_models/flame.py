@@ -63,7 +63,7 @@ def read_flame(
     jaw: bool | None = None,
     modes: int = 0,
 ) -> SourceModel:
-    """The model of one of FLAME's pickles. Raises ImportModelError.
+    """The model of a pickle of FLAME's, or an .npz of its arrays. Raises ImportModelError.
 
     albedo: AlbedoMM's .npz. landmarks: an embedding (.pkl, .npy, .npz), or vertex numbers. jaw: a
     mode for it; None: unless the file's name says no_jaw. modes: of each basis, 0 all.
@@ -93,9 +93,9 @@ def read_flame(
 
 
 def read_parts(path: Path) -> Flame:
-    """The pickle's arrays, their sizes checked against each other."""
-    held = unpickled(path)
+    """The file's arrays, their sizes checked against each other."""
     needed = ("v_template", "shapedirs", "f", "J_regressor", "weights", "kintree_table")
+    held = read_file(path, (*needed, "posedirs"))
     if lacking := [name for name in needed if name not in held]:
         refuse(path, f"lacks {', '.join(lacking)}: no FLAME model (generic_model.pkl)")
     parts = {name: numbers(path, name, held[name]) for name in needed}
@@ -128,7 +128,10 @@ def read_parts(path: Path) -> Flame:
     )
 
 
-def unpickled(path: Path) -> dict:
+def read_file(path: Path, names: tuple[str, ...] = ()) -> dict:
+    """What a pickle holds, or an .npz, of that `names` alone where there are some."""
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, names)
     check_kind(path)
     return read_pickle(path)
 
@@ -188,7 +191,7 @@ def read_points(path: Path, faces: Faces, count: int) -> Landmarks:
     """
     if path.suffix not in (".pkl", ".npy", ".npz"):
         return read_landmarks(path, count)
-    held = read_npz(path) if path.suffix == ".npz" else unpickled(path)
+    held = read_file(path)
     names = next((pair for pair in EMBEDDINGS if all(n in held for n in pair)), None)
     if names is None:
         refuse(path, f"lacks {' and '.join(EMBEDDINGS[1])}: no embedding of landmarks in FLAME")

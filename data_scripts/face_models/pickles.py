@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from face_models.tables import ImportModelError
+from face_models.tables import ImportModelError, is_text
 
 MAX_BYTES, MAX_OPCODES = 2**30, 20_000
 NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
@@ -107,6 +107,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise ArrayPickleError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # a damaged stream makes the reader stumble in any way
         reason = f"{type(error).__name__}: {_shown(error)}"
+        reason = "it holds text" if is_text(path.read_bytes()[:512]) else reason
         raise ArrayPickleError(f"{path}: no whole pickle ({reason}); get it again") from None
 
 

@@ -28,7 +28,10 @@ def refuse(path: Path, why: str) -> NoReturn:
 
 
 def check_kind(path: Path, archive: bool = False) -> None:
-    """Refuse what a download often is: nothing, a folder, a web page, a zip file (no `archive`)."""
+    """Refuse what a download often is: nothing, a folder, a web page, a Git LFS pointer, a zip.
+
+    archive: a zip file is right.
+    """
     if not path.is_file():
         reason = "is a folder, give the file in it" if path.is_dir() else "no such file"
         raise ImportModelError(f"{path}: {reason}")
@@ -39,8 +42,15 @@ def check_kind(path: Path, archive: bool = False) -> None:
         raise ImportModelError(f"{path}: cannot be read ({error.strerror or error})") from None
     if first.startswith((b"<!doctype", b"<html", b"<?xml")):
         refuse(path, "is a web page: log in where it comes from, and download it again")
+    if first.startswith(b"version https://git-lfs"):
+        refuse(path, "is a Git LFS pointer, not the file: run git lfs pull where it comes from")
     if first.startswith(b"pk\x03\x04") and not archive:
         refuse(path, "is a zip archive: unpack it, and give the file in it")
+
+
+def is_text(first: bytes) -> bool:
+    """Whether the first bytes of a file are those of a text."""
+    return first != b"" and all(byte >= 32 or byte in b"\t\n\r\f" for byte in first)
 
 
 def read_npz(path: Path, names: tuple[str, ...] = (), most_bytes: int = 2**31) -> dict:
@@ -59,14 +69,17 @@ def read_npz(path: Path, names: tuple[str, ...] = (), most_bytes: int = 2**31) -
 
 def read_mat(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The named variables of a .mat file, as far as it holds them; v7.3, which is HDF5, too."""
+    check_kind(path)
     with path.open("rb") as file:
-        version_73 = b"MATLAB 7.3" in file.read(116)
+        version_73 = b"MATLAB 7.3" in (first := file.read(116))
     if version_73:
         with open_hdf5(path) as file:  # whose axes are MATLAB's reversed
             return {name: read_array(path, file, name).T for name in names if name in file}
     try:
         data = loadmat(path, variable_names=names)
     except Exception as error:  # scipy raises whatever the damage made it stumble over
+        if is_text(first):
+            refuse(path, "not a readable .mat file: it holds text; get it where it comes from")
         refuse(path, f"not a readable .mat file ({type(error).__name__}: {error}); copy it again")
     return {name: read_array(path, data, name) for name in names if name in data}
 

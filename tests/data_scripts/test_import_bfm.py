@@ -244,7 +244,11 @@ mat, index = partial(change_mat, MAT), partial(change_mat, "BFM_exp_idx.mat")
 REFUSED = {  # what is done to the folder, and what the line says
     MAT: {
         "cut": (cut_short(MAT), "not a readable .mat file|lacks"),
-        "a text": (rewrite(MAT, "no model"), "not a readable .mat file"),
+        "a text": (rewrite(MAT, "no model"), "not a readable .mat file: it holds text"),
+        "a pointer": (
+            rewrite(MAT, "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n"),
+            "is a Git LFS pointer, not the file",
+        ),
         "empty": (rewrite(MAT, ""), "not a readable .mat file"),
         "a web page": (rewrite(MAT, "\n<html>log in"), "is a web page: log in"),
         "an archive": (rewrite(MAT, "PK\x03\x04..."), "is a zip archive: unpack it"),

@@ -354,10 +354,25 @@ def test_what_is_no_model_is_refused_in_one_line_and_nothing_is_written(tmp_path
     assert "holds a list" in refusal(tmp_path, pickle.dumps([1]))
     assert "no whole pickle" in refusal(tmp_path, pickle.dumps(small())[:-200])
     assert "is a web page" in refusal(tmp_path, b"<!DOCTYPE html><title>Log in</title>")
+    assert "it holds text" in refusal(tmp_path, b"404: Not Found")
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 240875364\n"
+    assert "is a Git LFS pointer" in refusal(tmp_path, pointer)
     assert "unpack it" in refusal(tmp_path, b"PK\x03\x04 and more")
     (tmp_path / "a.npy").mkdir()
     assert "is a folder" in refusal(tmp_path, small(), "--landmarks", tmp_path / "a.npy")
     assert "no such file" in refusal(tmp_path, small(), "--landmarks", "no.npy")
+
+
+def test_an_npz_of_the_same_arrays_is_read_as_the_pickle_is(tmp_path):
+    parts = {name: getattr(part, "toarray", lambda p=part: p)() for name, part in small().items()}
+    path = tmp_path / "flame2023.npz"
+    np.savez(path, **parts, part2num=np.array({"a": 1}, object))  # as SMPL-X's files have it
+    read, wanted = flame.read_flame(path), flame.read_flame(pickled(tmp_path, small()))
+    for name in ("mean", "identity", "expression", "faces"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(wanted, name))
+    np.savez(path, v_template=parts["v_template"])
+    with pytest.raises(ImportModelError, match="lacks shapedirs"):
+        flame.read_flame(path)
 
 
 def test_a_harmful_model_is_refused_by_name_and_not_run(tmp_path):

@@ -210,6 +210,20 @@ def test_make_without_a_target_explains_itself():
         assert f"make {target} " in run.stdout
 
 
+def test_make_clean_leaves_results_alone(tmp_path):
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    places = [tmp_path / name for name in ("outputs", "runs", "shards", ".venv", "build")]
+    for place in places:
+        place.mkdir()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert [place.name for place in places if place.exists()] == [
+        "outputs",
+        "runs",
+        "shards",
+        ".venv",
+    ]
+
+
 @pytest.mark.parametrize(
     ("script", "says"),
     [
