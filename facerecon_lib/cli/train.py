@@ -200,8 +200,9 @@ def with_setting(settings: RunSettings, text: str) -> RunSettings:
 
 def _leave(message: object, code: int, rank: int) -> NoReturn:
     """Exit, with the message once where all processes have it."""
-    if rank == 0:
-        fail(message)
-    elif not getattr(message, "everywhere", False):
-        fail(f"process {rank}: {message}")
+    with contextlib.suppress(OSError):  # of a terminal that is gone
+        if rank == 0:
+            fail(message)
+        elif not getattr(message, "everywhere", False):
+            fail(f"process {rank}: {message}")
     raise typer.Exit(code) from None

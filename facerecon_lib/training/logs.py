@@ -10,7 +10,7 @@ and 09.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -57,7 +57,8 @@ class RunLog:
 
     def close(self) -> None:
         """Everything to the disk, the bar off the screen."""
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
         if self.write:
             self._file.close()
             self._board.close()
@@ -116,9 +117,10 @@ class RunLog:
 
 
 def say(console: Console | None, text: str) -> None:
-    """A line for people, above a bar if there is one."""
+    """A line for people, above a bar if there is one; a terminal that is gone stops no run."""
     if console is not None:
-        console.print(text, markup=False, soft_wrap=True)
+        with suppress(OSError):
+            console.print(text, markup=False, soft_wrap=True)
 
 
 def tiled(columns: Sequence[Float[Tensor, "b 3 h w"]]) -> Float[Tensor, "3 rows columns"]:

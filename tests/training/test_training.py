@@ -487,6 +487,21 @@ def test_without_a_terminal_progress_is_a_plain_line_now_and_then(tmp_path):
     assert "loss 102, " in lines[-1]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_terminal_that_is_gone_stops_no_run(tmp_path, terminal):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(5, "Input/output error")
+
+    log = RunLog(tmp_path, 0, 10, console=Console(file=io.StringIO(), force_terminal=terminal))
+    log.console.file = Gone()
+    log_steps(log, 1, 2)
+    log.validation(2, {"loss": 1.0}, "loss 1")
+    log.close()
+    assert [record["step"] for record in read_log(tmp_path / "log.jsonl")] == [1, 2, 2]
+
+
 def test_a_terminal_shows_a_bar(tmp_path):
     file = io.StringIO()
     console = Console(file=file, width=100, force_terminal=True)
