@@ -158,7 +158,8 @@ def orthographic_pose(
     """
     middle, image_middle = points.mean(0), image_points.mean(1, keepdim=True)
     centred = (points - middle).expand(len(image_points), -1, -1)
-    affine = torch.linalg.lstsq(centred, image_points - image_middle).solution.mT
+    # torch's default driver starts from pivots that it never sets: its last bits vary by themselves.
+    affine = torch.linalg.lstsq(centred, image_points - image_middle, driver="gels").solution.mT
     u, spectrum, vh = torch.linalg.svd(affine, full_matrices=False)
     rows, scale = u @ vh, spectrum.mean(1)
     rotation = torch.cat([rows, torch.linalg.cross(rows[:, :1], rows[:, 1:])], 1)

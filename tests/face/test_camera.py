@@ -15,6 +15,7 @@ from facerecon_lib.face.camera import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,
     ndc_to_pixels,
+    orthographic_pose,
     pixels_to_ndc,
     pose,
     project_ndc,
@@ -234,3 +235,16 @@ WRONG = {
 def test_a_wrong_argument_is_named(says):
     with pytest.raises(ValueError, match=says):
         WRONG[says]()
+
+
+def test_a_pose_repeats_to_the_last_bit_whatever_lay_in_memory_before():
+    random = torch.Generator().manual_seed(0)
+    points = 30 * torch.randn(51, 3, generator=random, dtype=torch.float64)
+    image_points = 50 * torch.randn(1, 51, 2, generator=random, dtype=torch.float64)
+    answers = set()
+    for _ in range(100):
+        used = [torch.randint(0, 2, (size,), dtype=torch.int32) for size in (3, 4, 6, 8, 16)]
+        del used
+        pose_numbers = torch.cat([v.flatten() for v in orthographic_pose(points, image_points)])
+        answers.add(tuple(pose_numbers.tolist()))
+    assert len(answers) == 1
