@@ -141,9 +141,10 @@ def prepare_photo(
             height, width = pixels.shape[:2]
             return row | {"status": NO_FACE, "reason": f"none in {width} x {height} pixels"}, None
         points = faces[0].points
-        landmarks, kind = find_landmarks(pixels, points, settings.detector, device, quick=True)
+        how = (settings.detector, device, True)
+        landmarks, kind, scatter = find_landmarks(pixels, points, *how)
         crop = align(pixels, landmarks)
-        quality = measure_quality(pixels, faces, landmarks, crop)
+        quality = measure_quality(pixels, faces, landmarks, crop, scatter)
         row["quality"] = quality.facts()
         if reason := reason_against(quality, settings):
             return row | {"status": LEFT_OUT, "reason": reason}, None

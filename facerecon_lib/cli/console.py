@@ -1,6 +1,8 @@
 """What the commands share: where they print, how they refuse, and the options that they check."""
 
 import re
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -43,6 +45,26 @@ def writing(file: object) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(f"{file}: cannot be written ({error.strerror or error})") from None
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that it tidies up; exits with 128 + n."""
+
+    def stop(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []  # signals are the main thread's
+    numbers = [n for n in numbers if signal.getsignal(n) is signal.SIG_DFL]  # nohup stays nohup
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def one_thread() -> None:

@@ -3,10 +3,12 @@
 Notebook 10.
 """
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer import Argument, Exit, Option
@@ -14,7 +16,7 @@ from typer import Argument, Exit, Option
 from ..files.atomic import claim_folder
 from ..files.errors import one_line, readable_name
 from ..reconstruction import PHOTO_LIGHTS
-from ..reconstruction.output_folder import OutputError, check_replaceable
+from ..reconstruction.output_folder import OutputError, clean_up, folder_for
 from .console import (
     NETWORKS,
     check_choice,
@@ -25,7 +27,11 @@ from .console import (
     one_thread,
     refusals,
     say,
+    stoppable,
 )
+
+if TYPE_CHECKING:
+    from ..photos.reading import Photo
 
 
 def _file(what: str, variable: str):
@@ -39,6 +45,8 @@ Checkpoint = _file("An encoder", "FACERECON_ENCODER")
 UNet = _file("Its U-Net", "FACERECON_UNET")
 FaceNumber = Annotated[int | None, Option(help="Which face: 1 the largest, 2 the next ...")]
 Device = Annotated[str, Option(help="cpu, cuda, or cuda:N.")]
+Quiet = Annotated[bool, Option("--quiet", help="Print nothing but what failed.")]
+Json = Annotated[bool, Option("--json", help="Print one line of JSON per photo, for programs.")]
 Recognition = Annotated[
     str, Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once).")
 ]
@@ -64,9 +72,11 @@ def fit(
     init: Start = "landmarks",
     checkpoint: Checkpoint = None,
     device: Device = "cpu",
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Fit the face model to the face in each PHOTO by analysis by synthesis."""
-    started = time.perf_counter()
+    work = PhotoWork(photos, out, quiet, as_json)
     with refusals():
         check_choice("init", init, ("landmarks", "encoder"))
         if checkpoint is not None and init != "encoder":
@@ -77,18 +87,22 @@ def fit(
         network = network_named(recognition, device)
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
+        from ..photos.reading import load_image
         from ..reconstruction.reconstruct import fit_face
+        from ..reconstruction.result_files import write_photo
 
         one_thread()
         fine = MorphableModel.load(model).to(device)
         coarse = MorphableModel.load(model, subdivision=0).to(device)
         encoder = load_encoder(checkpoint, fine, device) if init == "encoder" else None
         claim_folder(out)
-
-    def fit_one(photo, progress: Callable):
-        return fit_face(photo, fine, coarse, face, None, network, progress, encoder)
-
-    _each_photo(photos, out, started, fit_one)
+        clean_up(out)
+    for path in work.each():
+        with work.on(path) as progress:
+            photo = load_image(path, readable_name(path))
+            folder = work.folder(photo, "fit", face or 1)
+            done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
+            work.report(folder, write_photo(done, folder, work.started, photos))
 
 
 def reconstruct(
@@ -101,9 +115,11 @@ def reconstruct(
     augmented: Augmented = False,
     unet: UNet = None,
     device: Device = "cpu",
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Reconstruct the face in each PHOTO with the encoder, feed-forward."""
-    started = time.perf_counter()
+    work = PhotoWork(photos, out, quiet, as_json)
     with refusals():
         check_choice("illumination", illumination, PHOTO_LIGHTS)
         if unet is not None and not augmented:
@@ -113,18 +129,22 @@ def reconstruct(
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
         from ..networks.unet import load_unet
+        from ..photos.reading import load_image
         from ..reconstruction.reconstruct import encode_face
+        from ..reconstruction.result_files import write_photo
 
         one_thread()
         face_model = MorphableModel.load(model).to(device)
         encoder = load_encoder(checkpoint, face_model, device)
         offset_unet = load_unet(unet, face_model, device) if augmented else None
         claim_folder(out)
-
-    def encode_one(photo, progress: Callable):
-        return encode_face(photo, face_model, encoder, face, illumination, offset_unet)
-
-    _each_photo(photos, out, started, encode_one)
+        clean_up(out)
+    for path in work.each():
+        with work.on(path):
+            photo = load_image(path, readable_name(path))
+            folder = work.folder(photo, "encoder", face or 1)
+            done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
+            work.report(folder, write_photo(done, folder, work.started, photos))
 
 
 def _check_face(face: int | None) -> None:
@@ -132,67 +152,92 @@ def _check_face(face: int | None) -> None:
         raise OutputError(f"--face {face}: faces count from 1, the largest")
 
 
-def _each_photo(photos: list[Path], out: Path, started: float, work: Callable) -> None:
-    """Each photo into a folder of its name, numbered from the second of that name on.
+JSON_KEYS = ("converged", "not_converged_because", "method", "face", "faces_found", "losses")
+"""What a line of --json holds of result.json."""
 
-    started: when the work on the first photo began. work: photo and `progress` to FittedPhoto.
-    Exits with 2 after the last one if any failed.
+
+class PhotoWork:
+    """One photo after the other: a progress bar, a report, and a line for one that fails.
+
+    started: when the work on the present photo began.
     """
-    names, failed = [], False
-    for path in photos:
-        stem = path.stem.strip(". ") or "photo"
-        numbered = (f"{stem}-{i}" for i in range(2, len(photos) + 2))
-        names.append(stem if stem not in names else next(n for n in numbered if n not in names))
-        failed |= not _one_photo(path, out / names[-1], started, work)
-        started = time.perf_counter()
-    if failed:
-        raise Exit(2)
 
+    def __init__(self, photos: list[Path], out: Path, quiet: bool, as_json: bool):
+        self.photos, self.out, self.quiet, self.as_json = photos, out, quiet, as_json
+        self.started, self.failed, self.doubtful = time.perf_counter(), 0, 0
+        self.folders: list[Path] = []
 
-def _one_photo(path: Path, folder: Path, started: float, work: Callable) -> bool:
-    """A progress bar, then a report in its place; an error becomes a line, and False."""
-    from ..photos.reading import load_image
-    from ..reconstruction.result_files import write_photo
+    def each(self) -> Iterator[Path]:
+        """The photos; says at the end how many faces are not to be relied on, and exits with 2 if
+        a photo failed. A request to stop unwinds as Ctrl-C does."""
+        with stoppable():
+            yield from self.photos
+        if self.doubtful and len(self.photos) > 1 and not self.quiet and not self.as_json:
+            done = len(self.photos) - self.failed
+            say(f"{self.doubtful} of {done} faces are not to be relied on", "bold yellow")
+        if self.failed:
+            raise Exit(2)
 
-    name = readable_name(path)
-    stage = TextColumn("{task.description:<28}", markup=False)
-    note = TextColumn("{task.fields[note]}", markup=False)
-    columns = (stage, BarColumn(), note, TimeElapsedColumn())
-    quiet = not error_console.is_terminal
-    with Progress(*columns, console=error_console, transient=True, disable=quiet) as bars:
-        task = bars.add_task(f"{name}: finding the face", total=None, note="")
+    def folder(self, photo: "Photo", method: str, face: int) -> Path:
+        """Where a photo's result goes: a folder of its name, numbered where that holds another."""
+        named = self.out / (photo.path.stem.strip(". ") or "photo")
+        identity = dict(photo_sha256=photo.sha256, method=method, face=face)
+        folder = folder_for(named, identity, self.photos, self.folders)
+        if folder != named and named not in self.folders and not self.quiet and not self.as_json:
+            name = one_line(named)
+            say(f"{photo.name}: {name} holds another result; this one goes to {one_line(folder)}")
+        self.folders.append(folder)
+        return folder
 
-        def progress(stage: str, step: int, steps: int, loss: float) -> None:
-            text = dict(description=f"{name}: {stage}", note=f"loss {loss:.2f}")
-            bars.update(task, completed=step, total=steps, **text)
+    @contextmanager
+    def on(self, path: Path) -> Iterator[Callable[[str, int, int, float], None]]:
+        """The work on a photo; gives the `progress` of fitting. An error becomes a line."""
+        name = readable_name(path)
+        stage = TextColumn("{task.description:<28}", markup=False)
+        note = TextColumn("{task.fields[note]}", markup=False)
+        columns = (stage, BarColumn(), note, TimeElapsedColumn())
+        silent = self.quiet or self.as_json or not error_console.is_terminal
+        bars = Progress(*columns, console=error_console, transient=True, disable=silent)
+        with bars as self._bars:
+            task = bars.add_task(f"{name}: finding the face", total=None, note="")
 
-        try:
-            check_replaceable(folder)
-            done = work(load_image(path, name), progress)
-            result = write_photo(done, folder, started)
-            bars.stop()
-            _report(folder, result)
-        except Exception as error:  # whatever one photo does, the others are still done
-            bars.stop()
-            text = one_line(error)
-            fail(text if name in text else f"{name}: {text}")
-            return False
-    return True
+            def progress(stage: str, step: int, steps: int, loss: float) -> None:
+                text = dict(description=f"{name}: {stage}", note=f"loss {loss:.2f}")
+                bars.update(task, completed=step, total=steps, **text)
 
+            try:
+                yield progress
+            except Exception as error:  # whatever one photo does, the others are still done
+                self.failed += 1
+                bars.stop()
+                text = one_line(error)
+                fail(text if name in text else f"{name}: {text}")
+                if self.as_json:
+                    say(json.dumps({"photo": one_line(path), "error": text}))
+        self.started = time.perf_counter()
 
-def _report(folder: Path, result: dict) -> None:
-    name, count, losses = result["photo"], result["faces_found"], result["losses"]
-    if count > 1:
-        which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
-        say(f"{name}: {count} faces; took {which} (--face N picks another)")
-    colours = losses["photometric_error"]
-    colours = "not seen" if colours is None else f"{colours:.3f} off"
-    say(
-        f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
-        f"colours {colours}, {result['seconds']['total']:.1f} s"
-        f" -> {one_line(folder / 'figure.png')}"
-    )
-    if not result["converged"]:
-        what = "NOT CONVERGED" if result["method"] == "fit" else "NOT TO BE TRUSTED"
-        reasons = "; ".join(result["not_converged_because"])
-        say(f"{name}: {what}: {reasons}. Do not rely on this mesh.", "bold yellow")
+    def report(self, folder: Path, result: dict) -> None:
+        """Say how it went, in the place of the bar."""
+        self._bars.stop()
+        name, count, losses = result["photo"], result["faces_found"], result["losses"]
+        reasons = result["not_converged_because"]
+        self.doubtful += bool(reasons)
+        if self.as_json:
+            line = {"photo": result["photo_path"], "folder": str(folder.absolute())}
+            line |= {key: result[key] for key in JSON_KEYS}
+            say(json.dumps(line | {"seconds": result["seconds"]["total"]}))
+        if self.quiet or self.as_json:
+            return
+        if count > 1:
+            which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
+            say(f"{name}: {count} faces; took {which} (--face N picks another)")
+        colours = losses["photometric_error"]
+        colours = "not seen" if colours is None else f"{colours:.3f} off"
+        say(
+            f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
+            f"colours {colours}, {result['seconds']['total']:.1f} s"
+            f" -> {one_line(folder / 'figure.png')}"
+        )
+        if reasons:
+            text = f"{name}: NOT TO BE RELIED ON: {'; '.join(reasons)}"
+            say(text, "bold yellow")

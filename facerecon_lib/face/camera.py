@@ -158,7 +158,7 @@ def orthographic_pose(
     """
     middle, image_middle = points.mean(0), image_points.mean(1, keepdim=True)
     centred = (points - middle).expand(len(image_points), -1, -1)
-    # torch's default driver starts from pivots that it never sets: its last bits vary by themselves.
+    # The default driver starts from pivots that torch never sets: its last bits vary.
     affine = torch.linalg.lstsq(centred, image_points - image_middle, driver="gels").solution.mT
     u, spectrum, vh = torch.linalg.svd(affine, full_matrices=False)
     rows, scale = u @ vh, spectrum.mean(1)

@@ -12,7 +12,7 @@ is in photo pixels and continuous: a pixel's centre is + 0.5. Notebook 10, secti
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -55,6 +55,8 @@ class Detection:
     score: float  # MTCNN's confidence, 0 to 1
     face: int = 1  # which of them this is, 1 the largest
     turned: int = 0  # as of FaceBox
+    faces: list[FaceBox] = field(default_factory=list)  # of the photo, this one first
+    scatter: float | None = None  # of repeated guesses at the landmarks: see `find_landmarks`
 
 
 def detect_faces(pixels: Pixels, device: str = "cpu", quick: bool = False) -> list[FaceBox]:
@@ -174,8 +176,10 @@ def detect(
             f"choose 1 (the largest) to {len(faces)}"
         )
     box = faces[number - 1]
-    landmarks, kind = find_landmarks(pixels, box.points, detector, device)
-    return Detection(box.box, landmarks, detector, kind, len(faces), box.score, number, box.turned)
+    landmarks, kind, scatter = find_landmarks(pixels, box.points, detector, device)
+    others = [other for other in faces if other is not box]
+    which = (len(faces), box.score, number, box.turned)
+    return Detection(box.box, landmarks, detector, kind, *which, [box, *others], scatter)
 
 
 def sample_photo() -> Photo:

@@ -1,7 +1,7 @@
 """The 68 landmarks of a face, from its five points, by face-alignment's network or dlib's trees.
 
     detector = choose_detector(None, allow_download=False)        # the first that is ready
-    points, kind = find_landmarks(pixels, face.points, detector)  # (68, 2) in photo pixels
+    points, kind, scatter = find_landmarks(pixels, face.points, detector)  # (68, 2), photo pixels
     detectors()                                                   # what is installed; the terms
 
 Points are in the iBUG order and continuous (a pixel's centre is + 0.5). `detection.detect` starts
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Complex128, Float, Float32, UInt8
 from PIL import Image
 
-from ..face.landmarks68 import FIVE, MIRROR_68
+from ..face.landmarks68 import FIVE, INNER, MIRROR_68, OUTER_EYES
 from ..files.errors import FacereconError
 
 # Eye centres, nose tip and mouth corners of the mean face that dlib's predictor starts from, in
@@ -41,11 +41,14 @@ def find_landmarks(
     detector: str,
     device: str = "cpu",
     quick: bool = False,
-) -> tuple[Float32[np.ndarray, "68 2"], str]:
-    """The landmarks in photo pixels, from a face's five points, and their kind ("2d" or "3d").
+) -> tuple[Float32[np.ndarray, "68 2"], str, float | None]:
+    """The landmarks in photo pixels, from a face's five points, their kind ("2d" or "3d"), and
+    how far repeated guesses scatter.
 
     points: eyes, nose tip, mouth corners; the viewer's left first. quick: dlib's first pass looks
-    once, in 60 % of the time; landmarks move by 0.7 % of the eye distance.
+    once, in 60 % of the time; landmarks move by 0.7 % of the eye distance. The scatter: how far a
+    guess lies from the median of dlib's 18, as a mean; the median over the inner points, as a share
+    of the outer eye distance. None from face-alignment, which guesses once.
 
     They are predicted on a patch laid so that MEAN_FIVE falls on the five points, which undoes roll
     and size, and with stretched contrast (dlib's trees compare grey levels: unstretched, a photo at
@@ -60,9 +63,18 @@ def find_landmarks(
     five = points @ np.array([1, 1j])
     for predict in passes:
         patch, scale, origin = _upright_patch(pixels, five)
-        landmarks = scale * (predict(stretched(patch)) @ np.array([1, 1j])) + origin
+        guesses = predict(stretched(patch))
+        points = np.median(guesses, axis=0)
+        landmarks = scale * (points @ np.array([1, 1j])) + origin
         five = np.array([landmarks[part].mean() for part in FIVE])
-    return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32), kind
+    scatter = _scatter(guesses, points) if len(guesses) > 1 else None
+    return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32), kind, scatter
+
+
+def _scatter(guesses: Float[np.ndarray, "guess 68 2"], points: Float[np.ndarray, "68 2"]) -> float:
+    right, left = points[list(OUTER_EYES)]
+    away = np.linalg.norm(guesses - points, axis=-1).mean(0)
+    return float(np.median(away[INNER]) / max(np.linalg.norm(left - right), 1e-6))
 
 
 def stretched(pixels: np.ndarray) -> np.ndarray:
@@ -109,8 +121,9 @@ def _shape_predictor(weights: str):
     return dlib.shape_predictor(weights)
 
 
-def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray, "68 2"]:
-    """Median over jittered boxes and the mirrored patch: one box alone is twice as unsteady."""
+def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray, "guess 68 2"]:
+    """From jittered boxes and the mirrored patch: one box alone is twice as unsteady as their
+    median."""
     import dlib
 
     predictor, guesses = _shape_predictor(str(_dlib_weights())), []
@@ -126,7 +139,7 @@ def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray,
                 points = points[MIRROR_68]
                 points[:, 0] = PATCH - points[:, 0]
             guesses.append(points)
-    return np.median(guesses, axis=0)
+    return np.array(guesses)
 
 
 def _dlib_weights() -> Path | None:
@@ -158,7 +171,7 @@ def _face_alignment(device: str):
 
     def predict(patch: np.ndarray) -> np.ndarray:
         points = network.get_landmarks_from_image(patch, detected_faces=[np.array(box)])
-        return np.asarray(points[0], dtype=np.float64)[:, :2] + 0.5
+        return np.asarray(points[0], dtype=np.float64)[None, :, :2] + 0.5
 
     return predict
 

@@ -35,6 +35,8 @@ LIMITS = {
     "turned": ("yaw", 40, "the face is turned by more than {limit:g} degrees to a side"),
     "tilted": ("pitch", 30, "the face looks up or down by more than {limit:g} degrees"),
     "disagree": ("disagreement", 0.05, "the detectors' points differ by {limit:g} of the face"),
+    "scattered": ("scatter", 0.02, "repeated guesses at the landmarks differ by {limit:g}"),
+    "flat": ("flat", 0.2, "more than {limit:g} of the face has no shade: a drawing, or a mosaic"),
     "cut": ("outside", 0.05, "more than {limit:g} of the landmarks are outside the photo"),
     "dark": ("black", 0.3, "more than {limit:g} of the face is cut off at black"),
     "bright": ("white", 0.2, "more than {limit:g} of the face is cut off at white"),
@@ -56,6 +58,8 @@ class Quality:
     pitch: float  # degrees; up
     roll: float  # degrees; counterclockwise
     disagreement: float  # mean distance of MTCNN's five points to the landmarks', / face_px
+    scatter: float | None  # of the landmarks' guesses, / outer eye distance; None: one guess
+    flat: float  # share of the face's pixels that equal their neighbours
     outside: float  # share of the landmarks outside the photo
     black: float  # share of the face's pixels at black in all channels
     white: float  # and at white in two channels
@@ -65,6 +69,8 @@ class Quality:
         flags = []
         for flag, (name, limit, _) in LIMITS.items():
             value = getattr(self, name)
+            if value is None:
+                continue
             if value < limit if name in AT_LEAST else abs(value) > limit:
                 flags.append(flag)
         return tuple(flags)
@@ -75,16 +81,26 @@ class Quality:
 
 
 def measure_quality(
-    pixels: Pixels, faces: Sequence[FaceBox], landmarks: Float[np.ndarray, "68 2"], crop: Crop
+    pixels: Pixels,
+    faces: Sequence[FaceBox],
+    landmarks: Float[np.ndarray, "68 2"],
+    crop: Crop,
+    scatter: float | None = None,
 ) -> Quality:
-    """Of the first of `faces`, whose landmarks (photo pixels) and crop these are."""
+    """Of the first of `faces`, whose landmarks (photo pixels) and crop these are.
+
+    scatter: as `find_landmarks` gives it.
+    """
     face = faces[0]
     size = float(np.ptp(landmarks, axis=0).max())
     five = np.stack([landmarks[part].mean(0) for part in FIVE])
     height, width = pixels.shape[:2]
     heights = [float(f.box[3] - f.box[1]) for f in faces]
     image = crop.image[0].permute(1, 2, 0).numpy()
-    skin = image[face_mask(crop.landmarks[0].numpy(), image.shape[0])]
+    face_pixels = face_mask(crop.landmarks[0].numpy(), image.shape[0])
+    skin = image[face_pixels]
+    down, across = (np.abs(np.diff(image, axis=axis)).max(-1) for axis in (0, 1))
+    same = np.maximum(down[:, :-1], across[:-1]) < 0.5 / 255
     values = dict(
         score=face.score,
         others=max(heights[1:], default=0.0) / max(heights[0], 1e-6),
@@ -92,12 +108,14 @@ def measure_quality(
         blur=blur_effect(image),
         disagreement=np.linalg.norm(five - face.points, axis=1).mean() / size,
         outside=((landmarks < 0) | (landmarks > (width, height))).any(1).mean(),
+        flat=same[face_pixels[:-1, :-1]].mean(),
         black=(skin.max(-1) <= BLACK).mean(),
         white=(np.sort(skin, -1)[:, 1] >= WHITE).mean(),  # warm light alone fills the red one
         **dict(zip(("yaw", "pitch", "roll"), head_angles(landmarks), strict=True)),
     )
     digits = dict.fromkeys(("face_px", "yaw", "pitch", "roll"), 1)
-    return Quality(**{name: round(float(v), digits.get(name, 4)) for name, v in values.items()})
+    numbers = {name: round(float(v), digits.get(name, 4)) for name, v in values.items()}
+    return Quality(**numbers, scatter=None if scatter is None else round(scatter, 4))
 
 
 def blur_effect(image: Float[np.ndarray, "height width 3"]) -> float:

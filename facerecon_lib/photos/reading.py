@@ -8,6 +8,7 @@ converted to sRGB; transparency is laid on white; 16-bit samples keep the high o
 they use; an animation gives its first picture, a TIFF its largest. Notebook 10, section 2.1.
 """
 
+import hashlib
 import io
 import os
 import re
@@ -38,6 +39,7 @@ class Photo:
     name: str = "photo"
     path: Path | None = None
     note: str = ""  # on a choice that reading made, for the user; part of a line
+    sha256: str | None = None  # of the file
 
     @property
     def height(self) -> int:
@@ -67,7 +69,7 @@ def load_image(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata
         pixels, note = _decode(data, label, max_megapixels)
-        return Photo(pixels, name, path, note)
+    return Photo(pixels, name, path, note, hashlib.sha256(data).hexdigest())
 
 
 def _read_bytes(path: Path) -> bytes:

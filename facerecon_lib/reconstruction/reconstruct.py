@@ -29,6 +29,7 @@ from ..photos.detection import Detection, detect
 from ..photos.reading import Photo
 from ..rendering.synthesis import Face, synthesise
 from . import PHOTO_LIGHTS
+from .verdict import Evidence, gather_evidence
 
 
 @dataclass
@@ -40,6 +41,7 @@ class FittedPhoto:
     crop: Crop
     fitted: FitResult
     face: Face  # the detailed one, if there are details
+    evidence: Evidence  # of the base face
     method: str  # "fit" or "encoder"
     seconds: dict[str, float]  # of each stage
     init: str | None = None  # what fitting started from: "landmarks" or "encoder"
@@ -47,6 +49,11 @@ class FittedPhoto:
     recognition: str | None = None  # name of Eq. 6's network
     detail: AugmentedFaces | None = None  # the augmented branch's
     unet: str | None = None  # name of its network
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the face is not to be relied on: the fit's, then the evidence's."""
+        return [*self.fitted.reasons[0], *self.evidence.reasons()]
 
 
 def fit_face(
@@ -77,9 +84,11 @@ def fit_face(
         recognition=recognition,
         progress=progress,
     )
+    result = synthesise(model, fitted.coefficients, settings.fov_deg)
     return FittedPhoto(
         *(photo, detection, crop, fitted),
-        face=synthesise(model, fitted.coefficients, settings.fov_deg),
+        face=result,
+        evidence=gather_evidence(photo, detection, crop, result),
         method="fit",
         seconds=seconds | fitted.seconds,
         init="landmarks" if encoder is None else "encoder",
@@ -120,6 +129,7 @@ def encode_face(
     return FittedPhoto(
         *(photo, detection, crop, judge(model, batch, coefficients)),
         face=base.face if detail is None else detail.face,
+        evidence=gather_evidence(photo, detection, crop, base.face),
         method="encoder",
         seconds=seconds,
         checkpoint=encoder.name,

@@ -15,6 +15,7 @@ Notebook 10, Eq. 1 to 3.
 import json
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ from ..pictures.offset_maps import detail_figure, displacement_figure, texture_f
 from ..pictures.sheets import fit_figure, save_figure
 from ..rendering.synthesis import Face, landmark_vertices
 from .mesh_export import export_mesh
-from .output_folder import replacing
+from .output_folder import digests_of, replacing
 from .reconstruct import FittedPhoto
 
 FRAME = (
@@ -49,16 +50,19 @@ FRAME = (
 )
 
 
-def write_photo(done: FittedPhoto, folder: Path, started: float | None = None) -> dict:
+def write_photo(
+    done: FittedPhoto, folder: Path, started: float | None = None, photos: Iterable[Path] = ()
+) -> dict:
     """Write a reconstructed photo into `folder`, over an older result. Returns result.json's dict.
 
-    started: when the work on this photo began, by `time.perf_counter`. Raises OutputError, one
-    line; `folder` is then as it was.
+    started: when the work on this photo began, by `time.perf_counter`. photos: inputs, which are
+    never replaced. Raises OutputError, one line; `folder` is then as it was.
     """
     result, writing = result_dict(done), time.perf_counter()
     start = 0.0 if started is None else writing - started - sum(done.seconds.values())
-    with replacing(folder) as partial:
+    with replacing(folder, photos) as partial:
         write_pictures(done, partial)
+        result["files"] = digests_of(partial)
         seconds = {"start": start, **done.seconds, "writing": time.perf_counter() - writing}
         seconds["total"] = sum(seconds.values())
         result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
@@ -79,6 +83,8 @@ def result_dict(done: FittedPhoto) -> dict:
     groups = {"id": c.identity, "exp": c.expression, "alb": c.albedo}
     return {
         "photo": done.photo.name,
+        "photo_path": None if done.photo.path is None else str(done.photo.path.absolute()),
+        "photo_sha256": done.photo.sha256,
         "model": model.metadata.get("name", model.metadata["file"]),
         "version": __version__,
         "units": "mm",
@@ -106,8 +112,9 @@ def result_dict(done: FittedPhoto) -> dict:
             "photometric_error": _photometric_error(face, crop),
         },
         "detail": _detail_dict(done),
-        "converged": done.fitted.converged[0],
-        "not_converged_because": done.fitted.reasons[0],
+        "evidence": done.evidence.numbers(),
+        "converged": not done.reasons,
+        "not_converged_because": done.reasons,
     }
 
 
@@ -150,9 +157,8 @@ def write_pictures(done: FittedPhoto, folder: Path) -> None:
     overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
     Image.fromarray(overlay).save(folder / "overlay.png")
     title = done.photo.name
-    if not done.fitted.converged[0]:
-        what = "not converged" if done.method == "fit" else "not to be trusted"
-        title += f": {what}: " + "; ".join(done.fitted.reasons[0])
+    if done.reasons:
+        title += ": not to be relied on: " + "; ".join(done.reasons)
     if done.detail is None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
         figure = fit_figure(done.crop, done.face, coefficients, kind, title)

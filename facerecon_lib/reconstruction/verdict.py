@@ -1,0 +1,126 @@
+"""Whether a reconstructed face can be relied on: what the photo shows, not how well a fit went.
+
+    evidence = gather_evidence(photo, detection, crop, face)
+    evidence.reasons()                       # () or ("the mouth shows nothing like the model's",)
+
+A model comes near any 68 landmarks, those on fur or behind a mask too, so that a low loss proves
+nothing. Evidence is what a wrong face cannot have: enough pixels, all of the face in the picture,
+guesses at its landmarks that agree, and a photo that looks like the rendering where eyes and mouth
+are. `tests/benchmarks/verdict.py` shows both errors of these limits. Notebook 10, section 2.1.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..face.camera import CROP_SIZE
+from ..face.colour import MONK_TONES, srgb_to_lab
+from ..face.landmarks68 import LEFT_EYE, MOUTH, RIGHT_EYE
+from ..photos.crop import Crop
+from ..photos.detection import Detection
+from ..photos.quality import Quality, measure_quality
+from ..photos.reading import Photo
+from ..rendering.synthesis import Face
+
+LIMITS = {
+    "face_px": (30, "the face spans {value:.0f} pixels of the photo, under {limit:g}"),
+    "outside": (0.05, "{value:.0%} of the face's landmarks are outside the photo"),
+    "score": (0.98, "the detector is not sure that this is a face ({value:.3f} of 1)"),
+    "scatter": (0.02, "guesses at the landmarks scatter by {value:.1%} of the eye distance"),
+    "disagreement": (0.05, "two detectors' points differ by {value:.1%} of the face"),
+    "blur": (0.72, "the face is blurred or enlarged from a few pixels ({value:.2f} of 1)"),
+    "flat": (0.2, "{value:.0%} of the face has no shade at all: a drawing, a mosaic or a mask"),
+    "black": (0.3, "{value:.0%} of the face is cut off at black"),
+    "white": (0.2, "{value:.0%} of the face is cut off at white"),
+    "brightest": (0.5, "the photo is dark, its brightest parts at {value:.0%}: so is the skin"),
+    "eyes_alike": (
+        0.2,
+        "the eyes look like nothing that the model can show: covered, or not there",
+    ),
+    "mouth_alike": (0.15, "the mouth looks like nothing that the model can show: is it covered?"),
+    "colours_off": (0.2, "the rendering's colours are {value:.2f} off the photo's"),
+    "tint": (30.0, "no skin has this colour (CIELAB {value:.0f} off all tones): a coloured light?"),
+}
+"""Number: its limit, and what it says beyond it."""
+AT_LEAST = ("face_px", "score", "brightest", "eyes_alike", "mouth_alike")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of one face: its quality as a picture, and how the photo meets the rendering."""
+
+    quality: Quality
+    brightest: float  # the brightest hundredth of the photo, its largest channel, 0 to 1
+    eyes_alike: float  # correlation of the rendering's and the photo's brightness around both eyes
+    mouth_alike: float  # and around the mouth
+    colours_off: float  # mean absolute difference of the colours
+    tint: float  # distance of the unlit skin's hue to the nearest Monk tone's, CIELAB a and b
+
+    def numbers(self) -> dict[str, float | None]:
+        """All numbers by name, for JSON."""
+        own = {name: value for name, value in vars(self).items() if name != "quality"}
+        return asdict(self.quality) | {name: round(value, 4) for name, value in own.items()}
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why the face is not to be relied on, in the order of LIMITS; nothing if it can be."""
+        numbers, reasons = self.numbers(), []
+        for name, (limit, words) in LIMITS.items():
+            value = numbers[name]
+            if value is not None and (value < limit if name in AT_LEAST else value > limit):
+                reasons.append(words.format(value=value, limit=limit))
+        return tuple(reasons)
+
+
+@torch.no_grad()
+def gather_evidence(photo: Photo, detection: Detection, crop: Crop, face: Face) -> Evidence:
+    """Of the face that was reconstructed from a photo's crop."""
+    quality = measure_quality(
+        photo.pixels, detection.faces, detection.landmarks, crop, detection.scatter
+    )
+    image, mask = (values[0].cpu() for values in face.render(CROP_SIZE))
+    covered = (mask[0] > 0.5) & (crop.valid[0, 0] > 0)
+    target = crop.image[0]
+    grey, rendered = (_smoothed(values) for values in (target, image))
+    points = crop.landmarks[0]
+    around = [_around(points[part]) & covered for part in (RIGHT_EYE, LEFT_EYE, MOUTH)]
+    right, left, mouth = (_correlation(grey[part], rendered[part]) for part in around)
+    off = (image.clamp(0, 1) - target).abs().mean(0)[covered]
+    return Evidence(
+        quality=quality,
+        brightest=float(np.percentile(photo.pixels[::4, ::4].max(-1), 99)) / 255,
+        eyes_alike=(right + left) / 2,
+        mouth_alike=mouth,
+        colours_off=float(off.mean()) if len(off) else 1.0,
+        tint=_tint(face),
+    )
+
+
+def _smoothed(image: Float[Tensor, "3 height width"]) -> Float[Tensor, "height width"]:
+    """Brightness without detail that no model has: the mean of 7 by 7 pixels."""
+    return F.avg_pool2d(image.mean(0)[None], 7, 1, 3, count_include_pad=False)[0]
+
+
+def _around(points: Float[Tensor, "point 2"], room: float = 8) -> Bool[Tensor, "size size"]:
+    """Pixels of the crop within `room` pixels of the points' box."""
+    centres = torch.arange(CROP_SIZE) + 0.5
+    low, high = points.amin(0) - room, points.amax(0) + room
+    x, y = ((centres > low[axis]) & (centres < high[axis]) for axis in (0, 1))
+    return y[:, None] & x
+
+
+def _correlation(one: Float[Tensor, " pixel"], other: Float[Tensor, " pixel"]) -> float:
+    """Pearson's; 0 where there is nothing to compare."""
+    one, other = one - one.mean(), other - other.mean()
+    norm = float(one.norm() * other.norm())
+    return float(one @ other) / norm if norm > 1e-6 else 0.0
+
+
+def _tint(face: Face) -> float:
+    skin = face.model.regions["skin"].to(face.albedo)
+    colour = (face.albedo[0] * skin[:, None]).sum(0) / skin.sum()
+    tones = srgb_to_lab(colour.new_tensor(MONK_TONES))[:, 1:]
+    return float((srgb_to_lab(colour[None])[:, 1:] - tones).norm(dim=-1).min())
