@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..face.camera import CROP_SIZE
-from ..face.colour import MONK_TONES, srgb_to_lab
+from ..face.colour import MONK_TONES, srgb_to_linear
 from ..face.landmarks68 import LEFT_EYE, MOUTH, RIGHT_EYE
 from ..photos.crop import Crop
 from ..photos.detection import Detection
@@ -37,13 +37,11 @@ LIMITS = {
     "black": (0.3, "{value:.0%} of the face is cut off at black"),
     "white": (0.2, "{value:.0%} of the face is cut off at white"),
     "brightest": (0.5, "the photo is dark, its brightest parts at {value:.0%}: so is the skin"),
-    "eyes_alike": (
-        0.2,
-        "the eyes look like nothing that the model can show: covered, or not there",
-    ),
-    "mouth_alike": (0.15, "the mouth looks like nothing that the model can show: is it covered?"),
+    "eyes_alike": (0.42, "the photo shows no eyes where the rendering does: are they covered?"),
+    "mouth_alike": (0.3, "the photo shows no mouth where the rendering does: is it covered?"),
+    "eyes_off": (0.21, "around the eyes the rendering's colours are {value:.2f} off the photo's"),
     "colours_off": (0.2, "the rendering's colours are {value:.2f} off the photo's"),
-    "tint": (30.0, "no skin has this colour (CIELAB {value:.0f} off all tones): a coloured light?"),
+    "tint": (0.8, "no skin has this colour: is the light coloured? Then so is the unlit skin"),
 }
 """Number: its limit, and what it says beyond it."""
 AT_LEAST = ("face_px", "score", "brightest", "eyes_alike", "mouth_alike")
@@ -55,10 +53,11 @@ class Evidence:
 
     quality: Quality
     brightest: float  # the brightest hundredth of the photo, its largest channel, 0 to 1
-    eyes_alike: float  # correlation of the rendering's and the photo's brightness around both eyes
+    eyes_alike: float  # correlation of the rendering's and the photo's brightness around the eyes
     mouth_alike: float  # and around the mouth
-    colours_off: float  # mean absolute difference of the colours
-    tint: float  # distance of the unlit skin's hue to the nearest Monk tone's, CIELAB a and b
+    eyes_off: float  # mean absolute difference of the colours close to the eyes
+    colours_off: float  # and of the face
+    tint: float  # of the photographed face, to the nearest Monk tone: log of red and blue / green
 
     def numbers(self) -> dict[str, float | None]:
         """All numbers by name, for JSON."""
@@ -85,17 +84,22 @@ def gather_evidence(photo: Photo, detection: Detection, crop: Crop, face: Face) 
     covered = (mask[0] > 0.5) & (crop.valid[0, 0] > 0)
     target = crop.image[0]
     grey, rendered = (_smoothed(values) for values in (target, image))
-    points = crop.landmarks[0]
-    around = [_around(points[part]) & covered for part in (RIGHT_EYE, LEFT_EYE, MOUTH)]
-    right, left, mouth = (_correlation(grey[part], rendered[part]) for part in around)
-    off = (image.clamp(0, 1) - target).abs().mean(0)[covered]
+    off = (image.clamp(0, 1) - target).abs().mean(0)
+
+    def around(parts: tuple[slice, ...], room: float) -> Bool[Tensor, "size size"]:
+        boxes = [_box(crop.landmarks[0, part], room) for part in parts]
+        return torch.stack(boxes).any(0) & covered
+
+    eyes, mouth = around((RIGHT_EYE, LEFT_EYE), 14), around((MOUTH,), 14)
+    close = around((RIGHT_EYE, LEFT_EYE), 6)
     return Evidence(
         quality=quality,
         brightest=float(np.percentile(photo.pixels[::4, ::4].max(-1), 99)) / 255,
-        eyes_alike=(right + left) / 2,
-        mouth_alike=mouth,
-        colours_off=float(off.mean()) if len(off) else 1.0,
-        tint=_tint(face),
+        eyes_alike=_correlation(grey[eyes], rendered[eyes]),
+        mouth_alike=_correlation(grey[mouth], rendered[mouth]),
+        eyes_off=float(off[close].mean()) if close.any() else 1.0,
+        colours_off=float(off[covered].mean()) if covered.any() else 1.0,
+        tint=_tint(target[:, covered]),
     )
 
 
@@ -104,7 +108,7 @@ def _smoothed(image: Float[Tensor, "3 height width"]) -> Float[Tensor, "height w
     return F.avg_pool2d(image.mean(0)[None], 7, 1, 3, count_include_pad=False)[0]
 
 
-def _around(points: Float[Tensor, "point 2"], room: float = 8) -> Bool[Tensor, "size size"]:
+def _box(points: Float[Tensor, "point 2"], room: float) -> Bool[Tensor, "size size"]:
     """Pixels of the crop within `room` pixels of the points' box."""
     centres = torch.arange(CROP_SIZE) + 0.5
     low, high = points.amin(0) - room, points.amax(0) + room
@@ -119,8 +123,14 @@ def _correlation(one: Float[Tensor, " pixel"], other: Float[Tensor, " pixel"]) -
     return float(one @ other) / norm if norm > 1e-6 else 0.0
 
 
-def _tint(face: Face) -> float:
-    skin = face.model.regions["skin"].to(face.albedo)
-    colour = (face.albedo[0] * skin[:, None]).sum(0) / skin.sum()
-    tones = srgb_to_lab(colour.new_tensor(MONK_TONES))[:, 1:]
-    return float((srgb_to_lab(colour[None])[:, 1:] - tones).norm(dim=-1).min())
+def _tint(colours: Float[Tensor, "3 pixel"]) -> float:
+    """How far the mean colour's chromaticity is from that of any skin, whatever the exposure."""
+    if not colours.numel():
+        return 0.0
+
+    def chromaticity(light: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 2"]:
+        return (light[..., ::2] / light[..., 1:2]).log()
+
+    light = srgb_to_linear(colours).mean(1).clamp_min(1e-4)
+    tones = srgb_to_linear(colours.new_tensor(MONK_TONES))
+    return float((chromaticity(light) - chromaticity(tones)).norm(dim=-1).min())
