@@ -19,8 +19,8 @@ import typer
 
 from facerecon_lib.files.streams import forgive_streams
 
-FLAGS = ("unsure", "several", "small", "blurred", "turned", "tilted", "disagree", "cut", "dark")
-FLAGS += ("bright",)  # those of photos/quality.py, which takes seconds to import
+FLAGS = ("unsure", "several", "small", "blurred", "turned", "tilted", "disagree", "scattered")
+FLAGS += ("flat", "cut", "dark", "bright")  # of photos/quality.py, which takes seconds to import
 
 
 def main(

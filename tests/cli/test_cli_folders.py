@@ -1,24 +1,66 @@
 """The folders of results: whose they are, how they are called, that they are whole."""
 
+import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from command_line import SAMPLE, facerecon, refused, result_of, works
-from PIL import Image
+from PIL import Image, ImageOps
 
+from facerecon_lib.files.downloads import sha256_of
 from facerecon_lib.reconstruction import output_folder, result_files
 
 
 @pytest.mark.usefixtures("quick")
 def test_photos_of_one_name_get_folders_of_their_own_and_old_results_are_replaced(tmp_path):
-    other = tmp_path / "astronaut.png"
-    Image.open(SAMPLE).save(other)
-    out = tmp_path / "out"
-    (out / "astronaut").mkdir(parents=True)
-    (out / "astronaut" / "result.json").write_text("old")
-    works("fit", SAMPLE, other, "--out", out)
+    mirrored, out = tmp_path / "astronaut.png", tmp_path / "out"
+    ImageOps.mirror(Image.open(SAMPLE)).save(mirrored)
+    works("fit", SAMPLE, mirrored, "--out", out)
     assert sorted(p.name for p in out.iterdir()) == ["astronaut", "astronaut-2"]
-    assert result_of(out / "astronaut")["converged"] in (True, False)
+    first, second = (result_of(out / name) for name in ("astronaut", "astronaut-2"))
+    assert first["photo_path"] == str(SAMPLE)
+    assert second["photo_sha256"] == sha256_of(mirrored) != first["photo_sha256"]
+    again = works("fit", mirrored, "--out", out)  # alone: still not into the other's
+    assert "holds another result" in again.stdout
+    works("reconstruct", SAMPLE, "--out", out)
+    assert sorted(p.name for p in out.iterdir()) == [f"astronaut{i}" for i in ("", "-2", "-3")]
+    assert result_of(out / "astronaut")["photo_sha256"] == first["photo_sha256"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_programs_read_a_line_per_photo_and_quiet_is_quiet(tmp_path):
+    tiny, missing = tmp_path / "tiny.png", tmp_path / "missing.jpg"
+    image = Image.open(SAMPLE).crop((96, 0, 352, 256))
+    image.resize((32, 32)).save(tiny)
+    done = facerecon("fit", SAMPLE, tiny, missing, "--out", tmp_path / "out", "--json")
+    good, doubtful, failed = map(json.loads, done.stdout.splitlines())
+    assert done.exit_code == 2
+    assert good["folder"] == str(tmp_path / "out" / "astronaut")
+    assert doubtful["converged"] is False
+    assert "under 30" in " ".join(doubtful["not_converged_because"])
+    assert (failed["photo"], "no such file" in failed["error"]) == (str(missing), True)
+    done = works("fit", tiny, "--out", tmp_path / "out", "--quiet")
+    assert done.output == ""
+    done = works("fit", SAMPLE, tiny, "--out", tmp_path / "out")
+    assert done.stdout.splitlines()[-1] == "1 of 2 faces are not to be relied on"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_leaves_nothing_behind(tmp_path, name):
+    command = [sys.executable, "-m", "facerecon_lib.cli", "reconstruct", SAMPLE, "--out", tmp_path]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while run.poll() is None and not any(tmp_path.glob(".facerecon-*")):
+        time.sleep(0.01)
+    run.send_signal(getattr(signal, name))
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 128 + getattr(signal, name)
+    assert b"Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_other_peoples_files_is_left_alone(tmp_path):
@@ -28,7 +70,7 @@ def test_a_folder_with_other_peoples_files_is_left_alone(tmp_path):
     photo = mine / "me.jpg"
     photo.write_bytes(SAMPLE.read_bytes())
     result = facerecon("fit", photo, "--out", tmp_path)
-    refused(result, "holds me.jpg, which facerecon did not write")
+    refused(result, "holds the photo me.jpg")
     assert photo.read_bytes() == SAMPLE.read_bytes()
     (tmp_path / "astronaut").write_text("a file")
     refused(facerecon("fit", SAMPLE, "--out", tmp_path), "is no folder")
@@ -69,12 +111,13 @@ def test_a_name_that_is_no_utf8_is_no_reason_to_fail(tmp_path):
 def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch):
     old = tmp_path / "astronaut"
     old.mkdir()
-    (old / "result.json").write_text("old")
+    text = json.dumps({"version": "0", "units": "mm", "photo": "a", "photo_sha256": "a"})
+    (old / "result.json").write_text(text)
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(result_files, "write_pictures", interrupted)
     assert facerecon("fit", SAMPLE, "--out", tmp_path).exit_code != 0
-    assert [p.name for p in tmp_path.iterdir()] == ["astronaut"]
-    assert (old / "result.json").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["astronaut"]  # not astronaut-2
+    assert (old / "result.json").read_text() == text

@@ -21,7 +21,7 @@ from facerecon_lib.photos.quality import (
     measure_quality,
 )
 
-GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.02, 0.0, 0.0, 0.0)
+GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.02, 0.006, 0.0, 0.0, 0.0, 0.0)
 
 
 def five_of(landmarks: np.ndarray) -> np.ndarray:
@@ -102,6 +102,14 @@ def test_every_flag_has_a_number_and_a_limit():
         assert replace(GOOD, **{name: worse}).flags() == (flag,)
         assert f"{limit:g}" in words.format(limit=limit)
     assert replace(GOOD, yaw=-60.0).flags() == ("turned",)
+
+
+def test_a_drawing_or_a_mosaic_has_no_shade():
+    sample, pixels = sample_detection(), sample_photo().pixels
+    assert quality_of(pixels, sample.landmarks).flat < 0.1
+    blocks = np.asarray(Image.fromarray(pixels[::8, ::8]).resize((512, 512), Image.NEAREST))
+    assert "flat" in quality_of(blocks, sample.landmarks).flags()
+    assert "flat" in quality_of(pixels // 64 * 64, sample.landmarks).flags()
 
 
 def test_the_mask_is_the_hull_of_the_points():

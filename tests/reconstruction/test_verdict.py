@@ -1,0 +1,78 @@
+"""What nobody should rely on is told, whatever the fit to its landmarks; good photos are not."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+from spoiled_photos import fair, spoiled, without_faces
+
+from facerecon_lib.networks.encoder import load_encoder
+from facerecon_lib.photos.detection import DetectionError, detect, sample_photo
+from facerecon_lib.photos.landmarks import detectors
+from facerecon_lib.photos.reading import Photo
+from facerecon_lib.reconstruction.reconstruct import encode_face
+from facerecon_lib.reconstruction.verdict import AT_LEAST, LIMITS
+
+pytestmark = pytest.mark.skipif(
+    not all(row["ready"] for row in detectors() if "dlib" in row["name"] or "MTCNN" in row["name"]),
+    reason="no detector is installed",
+)
+HOPPER = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
+
+
+@pytest.fixture(scope="module")
+def reasons_of(model):
+    encoder = load_encoder(model=model)
+
+    def judge(image: Image.Image) -> tuple[str, ...] | None:
+        """The evidence's reasons; None where there is no face."""
+        try:
+            done = encode_face(Photo(np.asarray(image.convert("RGB"))), model, encoder)
+        except DetectionError:
+            return None
+        return done.evidence.reasons()
+
+    return judge
+
+
+@pytest.fixture(scope="module")
+def people():
+    images = [Image.fromarray(sample_photo().pixels), Image.open(HOPPER).convert("RGB")]
+    return [(image, detect(np.asarray(image)).landmarks) for image in images]
+
+
+def test_a_missing_mouth_a_handful_of_pixels_and_a_profile_are_told(reasons_of, people):
+    pictures = dict(spoiled(*people[0]))
+    profile = dict(without_faces())["camera"]
+    assert any("outside the photo" in r for r in reasons_of(pictures["cut: no mouth"]))
+    assert any("spans 12 pixels" in r for r in reasons_of(pictures["tiny: 12 pixels"]))
+    assert reasons_of(profile)
+    assert any("brightest" in r for r in reasons_of(pictures["three stops under"]))
+    assert any("coloured" in r for r in reasons_of(pictures["red lamp"]))
+    assert any("mouth" in r or "guesses" in r for r in reasons_of(pictures["mask, blue"]))
+    assert any("eyes" in r for r in reasons_of(pictures["sunglasses"]))
+
+
+def test_two_good_photos_are_relied_on(reasons_of, people):
+    for image, _ in people:
+        assert reasons_of(image) == ()
+
+
+@pytest.mark.slow
+def test_nine_of_ten_bad_photos_are_told_and_at_most_one_good_one_in_twenty(reasons_of, people):
+    bad = [*without_faces(), *(picture for person in people for picture in spoiled(*person))]
+    missed = [kind for kind, image in bad if reasons_of(image) == ()]
+    assert len(bad) >= 100
+    assert len(missed) <= 0.1 * len(bad), missed
+    assert set(missed) & {"mask, blue", "sunglasses", "blurred", "cut: no mouth"} == set()
+    good = [picture for person in people for picture in fair(*person)]
+    refused = [(kind, reasons_of(image)) for kind, image in good if reasons_of(image)]
+    assert len(refused) <= 0.05 * len(good), refused
+
+
+def test_every_limit_has_its_words():
+    for limit, words in LIMITS.values():
+        assert words.format(value=limit, limit=limit)
+    assert set(AT_LEAST) <= set(LIMITS)
