@@ -38,8 +38,8 @@ LIMITS = {
     "white": (0.2, "{value:.0%} of the face is cut off at white"),
     "brightest": (0.5, "the photo is dark, its brightest parts at {value:.0%}: so is the skin"),
     "eyes_alike": (0.42, "the photo shows no eyes where the rendering does: are they covered?"),
-    "mouth_alike": (0.3, "the photo shows no mouth where the rendering does: is it covered?"),
-    "eyes_off": (0.21, "around the eyes the rendering's colours are {value:.2f} off the photo's"),
+    "mouth_alike": (0.2, "the photo shows no mouth where the rendering does: is it covered?"),
+    "eyes_off": (0.25, "around the eyes the rendering's colours are {value:.2f} off the photo's"),
     "colours_off": (0.2, "the rendering's colours are {value:.2f} off the photo's"),
     "tint": (0.8, "no skin has this colour: is the light coloured? Then so is the unlit skin"),
 }
