@@ -172,20 +172,29 @@ class PhotoWork:
         a photo failed. A request to stop unwinds as Ctrl-C does."""
         with stoppable():
             yield from self.photos
-        if self.doubtful and len(self.photos) > 1 and not self.quiet and not self.as_json:
+        if self.doubtful and len(self.photos) > 1:
             done = len(self.photos) - self.failed
-            say(f"{self.doubtful} of {done} faces are not to be relied on", "bold yellow")
+            self.say(f"{self.doubtful} of {done} faces are not to be relied on", "bold yellow")
         if self.failed:
             raise Exit(2)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """One line for people."""
+        if not self.quiet and not self.as_json:
+            say(text, style)
 
     def folder(self, photo: "Photo", method: str, face: int) -> Path:
         """Where a photo's result goes: a folder of its name, numbered where that holds another."""
         named = self.out / (photo.path.stem.strip(". ") or "photo")
         identity = dict(photo_sha256=photo.sha256, method=method, face=face)
         folder = folder_for(named, identity, self.photos, self.folders)
-        if folder != named and named not in self.folders and not self.quiet and not self.as_json:
+        if photo.note:
+            self.say(f"{photo.name}: {photo.note}")
+        if folder != named and named not in self.folders:
             name = one_line(named)
-            say(f"{photo.name}: {name} holds another result; this one goes to {one_line(folder)}")
+            self.say(
+                f"{photo.name}: {name} holds another result; this one goes to {one_line(folder)}"
+            )
         self.folders.append(folder)
         return folder
 
@@ -226,18 +235,15 @@ class PhotoWork:
             line = {"photo": result["photo_path"], "folder": str(folder.absolute())}
             line |= {key: result[key] for key in JSON_KEYS}
             say(json.dumps(line | {"seconds": result["seconds"]["total"]}))
-        if self.quiet or self.as_json:
-            return
         if count > 1:
             which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
-            say(f"{name}: {count} faces; took {which} (--face N picks another)")
+            self.say(f"{name}: {count} faces; took {which} (--face N picks another)")
         colours = losses["photometric_error"]
         colours = "not seen" if colours is None else f"{colours:.3f} off"
-        say(
+        self.say(
             f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
             f"colours {colours}, {result['seconds']['total']:.1f} s"
             f" -> {one_line(folder / 'figure.png')}"
         )
         if reasons:
-            text = f"{name}: NOT TO BE RELIED ON: {'; '.join(reasons)}"
-            say(text, "bold yellow")
+            self.say(f"{name}: NOT TO BE RELIED ON: {'; '.join(reasons)}", "bold yellow")
