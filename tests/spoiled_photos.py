@@ -46,7 +46,8 @@ def spoiled(image: Image.Image, landmarks: np.ndarray) -> Pictures:
     yield "sunglasses, brown", cloth(image, (75, 50, 35), *glasses)
     low, high = p[36:48].min(0) - 0.1 * face, p[36:48].max(0) + 0.1 * face
     yield "bar over the eyes", cloth(image, (0, 0, 0), rectangle(*low, *high))
-    skin = np.asarray(image.crop((*p[2].astype(int), *p[14].astype(int) + (0, 9))))
+    low, high = p[[2, 14, 29, 33]].min(0).astype(int), p[[2, 14, 29, 33]].max(0).astype(int)
+    skin = np.asarray(image)[max(low[1], 0) : high[1], max(low[0], 0) : high[0]]
     hand = [p[3], p[31] - (0, 0.05 * face), p[35], p[13], p[10], p[6]]
     yield "hand over the mouth", cloth(image, 0.85 * np.median(skin, axis=(0, 1)), hand)
     yield "half behind something", cloth(image, (60, 90, 60), rectangle(p[27, 0], 0, width, height))

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float32
 from PIL import Image
 
+from ..face.landmarks68 import FIVE
 from .landmarks import DetectionError, choose_detector, find_landmarks, stretched
 from .reading import Photo, Pixels, load_image
 
@@ -192,4 +193,6 @@ def sample_detection() -> Detection:
     stored = json.loads((ASSETS / "astronaut_landmarks.json").read_text())
     box, landmarks = (np.array(stored[name], dtype=np.float32) for name in ("box", "landmarks"))
     names = ("detector", "kind", "faces_found", "score")
-    return Detection(box, landmarks, *(stored[name] for name in names))
+    five = np.stack([landmarks[part].mean(0) for part in FIVE])  # no detector's are stored
+    faces = [FaceBox(box, five, stored["score"])]
+    return Detection(box, landmarks, *(stored[name] for name in names), faces=faces)

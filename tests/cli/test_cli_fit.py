@@ -19,7 +19,7 @@ def test_a_photo_gives_mesh_pictures_and_result(sample):
         "figure.png", "mesh.glb", "mesh.ply", "overlay.png", "result.json",
     ]  # fmt: skip
     assert "astronaut.jpg: landmarks" in done.stdout
-    assert "NOT CONVERGED" not in done.stdout
+    assert "NOT TO BE RELIED ON" not in done.stdout
     assert not [p for p in folder.parent.iterdir() if p.name.startswith(".")]
 
 
@@ -80,13 +80,13 @@ def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, 
     assert result["pose"]["rotation"] == pytest.approx([0, 0, 0.1], abs=1e-6)
     assert (result["method"], result["init"]) == ("fit", "encoder")
     assert result["checkpoint"] == "untrained.safetensors"
-    assert "NOT CONVERGED" in done.stdout
+    assert "NOT TO BE RELIED ON" in done.stdout
 
 
 def test_a_fit_that_did_not_converge_says_so(tmp_path, fit_with, monkeypatch):
     fit_with(landmark_steps=1, coarse_steps=0, fine_steps=0)
     monkeypatch.setattr("facerecon_lib.fitting.fit.MAX_LANDMARK_ERROR", 0.01)
-    assert "NOT CONVERGED" in works("fit", SAMPLE, "--out", tmp_path).stdout
+    assert "NOT TO BE RELIED ON" in works("fit", SAMPLE, "--out", tmp_path).stdout
     stored = result_of(tmp_path / "astronaut")
     assert stored["converged"] is False
     assert "outer eye distance" in stored["not_converged_because"][0]

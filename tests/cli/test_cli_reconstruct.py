@@ -29,7 +29,7 @@ def test_a_reconstruction_that_is_off_says_so(encoded):
     assert result["converged"] is False
     assert "outer eye distance" in result["not_converged_because"][0]
     assert "falling" not in " ".join(result["not_converged_because"])
-    assert "NOT TO BE TRUSTED: landmarks are" in " ".join(done.stdout.split())
+    assert "NOT TO BE RELIED ON: landmarks are" in " ".join(done.stdout.split())
 
 
 def test_a_photo_on_its_side_or_head_comes_out_as_well_as_upright(tmp_path):

@@ -30,6 +30,7 @@ from ...pictures.faces import DETECTED, on_photo, show_face, to_uint8, turned_me
 from ...pictures.sheets import gallery
 from ...reconstruction.reconstruct import FittedPhoto
 from ...reconstruction.result_files import result_dict
+from ...reconstruction.verdict import gather_evidence
 from ...rendering.synthesis import Face, synthesise
 from ..drawing.style import charts, dots, fill, picture
 from .photo_input import ChosenPhoto
@@ -79,8 +80,10 @@ def _colours_off(mine: ChosenPhoto, face: Face) -> str:
 
 
 def warnings_of(mine: ChosenPhoto, coefficients: FaceCoefficients, model: MorphableModel) -> str:
-    """Why the result is not to be trusted, in a line; or that nothing speaks against it."""
-    reasons = judge(model, mine.batch, coefficients).reasons[0]
+    """Why the result is not to be relied on, in a line; or that nothing speaks against it."""
+    face = synthesise(model, coefficients)
+    evidence = gather_evidence(mine.photo, mine.detection, mine.crop, face)
+    reasons = [*judge(model, mine.batch, coefficients).reasons[0], *evidence.reasons()]
     return "; ".join(reasons) or "nothing speaks against it"
 
 
@@ -107,7 +110,8 @@ def result_of(mine: ChosenPhoto, augmented: AugmentedFaces) -> dict:
     """What result.json would hold, through text and back, as another program would read it."""
     fit = judge(augmented.face.model, mine.batch, augmented.base.coefficients)
     parts = mine.photo, mine.detection, mine.crop, fit, augmented.face
-    fitted = FittedPhoto(*parts, method="encoder", seconds={}, detail=augmented)
+    evidence = gather_evidence(*parts[:3], augmented.base.face)
+    fitted = FittedPhoto(*parts, evidence, method="encoder", seconds={}, detail=augmented)
     return json.loads(json.dumps(result_dict(fitted)))
 
 
