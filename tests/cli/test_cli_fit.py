@@ -117,7 +117,7 @@ def test_of_several_faces_the_largest_is_taken_and_it_is_said(tmp_path):
     assert np.mean(first["landmarks_px"], 0)[0] < photo.width
     result = facerecon("fit", path, "--out", out, "--face", "2")
     assert "took number 2 by size" in result.stdout
-    second = result_of(out / "two")
+    second = result_of(out / "two-2")
     assert np.mean(second["landmarks_px"], 0)[0] > photo.width
     refused(facerecon("fit", path, "--out", out, "--face", "3"), "no face 3")
 
