@@ -30,7 +30,8 @@ from facerecon_lib.data.shards.files import find_shards, read_samples
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.detection import ASSETS, DetectionError, detect
-from facerecon_lib.photos.reading import PHOTO_SUFFIXES, Photo
+from facerecon_lib.photos.folders import PHOTO_SUFFIXES
+from facerecon_lib.photos.reading import Photo
 from facerecon_lib.reconstruction.reconstruct import encode_face, fit_face
 
 HOPPER = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
