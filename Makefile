@@ -69,8 +69,10 @@ test-all: $(READY)
 	@$(MAKE) --no-print-directory test-notebooks
 	@$(MAKE) --no-print-directory test-notebooks
 
+# An upload of more than the server's own 10 MiB would close the kernel's connection.
 lab: $(LAB)
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=notebooks \
+	  --ServerApp.tornado_settings='{"websocket_max_message_size": 104857600}' \
 	  --LabApp.default_url=/lab/tree/$(notdir $(firstword $(wildcard notebooks/0*.ipynb))) $(ARGS)
 
 # No question about news at the first start. nbgrader's buttons are for instructors:

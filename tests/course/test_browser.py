@@ -20,6 +20,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from script_runs import lab_options
 
 from facerecon_lib.photos.detection import ASSETS
 
@@ -69,6 +70,7 @@ def lab(tmp_path_factory):
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}"]
     command += ["--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}", "--allow-root"]
+    command += lab_options()
     command += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     log = (folder / ".log").open("w+")
@@ -192,7 +194,7 @@ offer_files({"me.txt": lambda: mine.photo.name.encode()})""",
 )
 
 
-def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(opened):
+def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(opened, tmp_path):
     page = opened("photo.ipynb", PHOTO_CELLS)
     page.get_by_text("Take a picture", exact=False).first.click(timeout=120_000)
     page.get_by_text("Take the picture", exact=True).click(timeout=60_000)
@@ -202,10 +204,16 @@ def test_the_camera_and_an_upload_reach_python_and_a_file_comes_back(opened):
         page.get_by_text("Upload a photo", exact=False).first.click()
     chooser.value.set_files(ASSETS / "astronaut.jpg")
     page.get_by_text("astronaut.jpg: taken").wait_for(timeout=120_000)
+    large = tmp_path / "large.jpg"
+    large.write_bytes((ASSETS / "astronaut.jpg").read_bytes() + bytes(25 * 2**20))
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Upload a photo", exact=False).first.click()
+    chooser.value.set_files(large)
+    page.get_by_text("large.jpg: taken").wait_for(timeout=120_000)
     page.locator("button", has_text="me.txt").click()
     with page.expect_download() as download:
         page.get_by_text("save me.txt").click(timeout=60_000)
-    assert Path(download.value.path()).read_text() == "astronaut.jpg"
+    assert Path(download.value.path()).read_text() == "large.jpg"
 
 
 def notebooks_with_sliders() -> list[Path]:

@@ -11,7 +11,9 @@ import ipywidgets
 import numpy as np
 import pytest
 from IPython import display
+from jupyter_server.serverapp import ServerApp
 from PIL import Image
+from script_runs import lab_options
 
 from facerecon_lib.course import widgets
 from facerecon_lib.course.nb10_own_photo import photo_input
@@ -169,6 +171,42 @@ def test_on_colab_the_camera_is_asked_in_the_cell(monkeypatch, capsys):
     assert chosen.photo.name == "the camera's picture"
     assert "getUserMedia" in asked[0]
     assert "taken" in capsys.readouterr().out
+
+
+def test_on_colab_a_photo_of_any_size_comes_by_its_own_upload_and_nothing_stays(
+    monkeypatch, capsys, made, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+
+    def upload():
+        Path("me.jpg").write_bytes(mirrored())  # as Colab does
+        return {"me.jpg": mirrored()}
+
+    colab = types.SimpleNamespace(files=types.SimpleNamespace(upload=upload))
+    monkeypatch.setitem(sys.modules, "google", types.SimpleNamespace(colab=colab))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    chosen = choose_photo()
+    assert "mine.upload()" in made["HTML"][2].value
+    chosen.upload()
+    assert chosen.photo.name == "me.jpg"
+    assert "me.jpg: taken" in capsys.readouterr().out
+    colab.files.upload = dict  # cancelled
+    chosen.upload()
+    assert chosen.photo.name == "me.jpg"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:--tornado_settings:DeprecationWarning")
+def test_the_limit_stands_beside_the_button_and_is_the_one_of_make_lab(made, capsys):
+    choose_photo().upload()
+    assert "Upload a photo" in capsys.readouterr().out
+    limit = made["HTML"][2].value
+    for words in ("100 MB", "10 MB", 'choose_photo("me.jpg")'):
+        assert words in limit
+    [option] = lab_options()
+    app = ServerApp()
+    app.parse_command_line([option])
+    assert app.tornado_settings["websocket_max_message_size"] == 100 * 2**20
 
 
 def test_elsewhere_the_camera_is_behind_its_button(capsys):

@@ -2,7 +2,7 @@
 
     mine = choose_photo()                 # shows what to click; choose_photo("me.jpg") takes a file
     mine.photo, mine.detection, mine.crop
-    mine.camera()                         # on Colab, where the button beside the upload cannot
+    mine.camera(), mine.upload()          # on Colab, where the buttons cannot
 
 An unusable photo is answered by one line, and the one before stays. Pictures go from the
 browser to the memory of the kernel and no further: nothing is written to the disk or sent on.
@@ -15,7 +15,9 @@ import binascii
 import html
 import sys
 import uuid
+from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ...face.batch import FaceBatch
 from ...files.errors import one_line
@@ -29,6 +31,11 @@ PRIVACY = (
     "Your picture goes to the memory of the machine that runs this notebook (on Colab that is "
     "Google's) and no further: nothing is saved, and nothing is sent on."
 )
+LIMIT = (
+    "Up to 100 MB by <code>make lab</code>. A server started otherwise drops the connection at 10 "
+    'MB: there, put the photo beside the notebook and run <code>choose_photo("me.jpg")</code>.'
+)
+COLAB_LIMIT = "Colab's button may end at 1 MB: run <code>mine.upload()</code> in a cell of its own."
 PREVIEW = 224  # px
 
 # Resolves to the picture as a data URL; rejects with a sentence.
@@ -116,6 +123,7 @@ class ChosenPhoto:
             detection = detect(photo)
             count = detection.faces_found
             which = f"; the largest of {count} faces" if count > 1 else ""
+            which += f"; {photo.note}" if photo.note else ""
             self._set(photo, detection, f"{photo.name}: taken{which}. Now run the cells below.")
         except Exception as error:  # in a widget's callback a traceback would go unseen
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -154,6 +162,20 @@ class ChosenPhoto:
         self.take_captured(eval_js(_ON_COLAB % _CAPTURE))
         print(self.message)
 
+    def upload(self) -> None:
+        """Choose a file of any size on Colab; elsewhere the button does."""
+        if not on_colab():
+            print('Use the button “Upload a photo” above, or choose_photo("me.jpg").')
+            return
+        from google.colab import files
+
+        with TemporaryDirectory() as folder, chdir(folder):  # where Colab keeps a copy
+            uploaded = files.upload()
+        if uploaded:
+            name, data = list(uploaded.items())[-1]
+            self.take(data, name)
+        print(self.message)
+
     def show(self) -> None:
         """An upload, a camera, the crop as it is now, and what became of the last picture."""
         import ipywidgets as w
@@ -170,6 +192,7 @@ class ChosenPhoto:
         stage.add_class(anchor)
         image = w.Image(format="png", width=PREVIEW, height=PREVIEW)
         text, privacy = w.HTML(), w.HTML(f"<small>{PRIVACY}</small>")
+        limit = w.HTML(f"<small>{COLAB_LIMIT if on_colab() else LIMIT}</small>")
 
         def say() -> None:
             image.value = png_of(to_uint8(self.crop.image[0]))
@@ -190,7 +213,9 @@ class ChosenPhoto:
         field.observe(captured, names="value")
         self._say = say
         say()
-        box = w.VBox([w.HBox([upload, camera]), stage, image, text, privacy, hidden, scripts])
+        box = w.VBox(
+            [w.HBox([upload, camera, limit]), stage, image, text, privacy, hidden, scripts]
+        )
         still = captioned(to_uint8(self.crop.image[0]), "Run this cell to choose your own photo")
         show_widget(box, f"photo: {self.photo.name}", still)
 
