@@ -35,7 +35,7 @@ LIMITS = {
     "turned": ("yaw", 40, "the face is turned by more than {limit:g} degrees to a side"),
     "tilted": ("pitch", 30, "the face looks up or down by more than {limit:g} degrees"),
     "disagree": ("disagreement", 0.05, "the detectors' points differ by {limit:g} of the face"),
-    "scattered": ("scatter", 0.02, "repeated guesses at the landmarks differ by {limit:g}"),
+    "scattered": ("scatter", 0.025, "repeated guesses at the landmarks differ by {limit:g}"),
     "flat": ("flat", 0.2, "more than {limit:g} of the face has no shade: a drawing, or a mosaic"),
     "cut": ("outside", 0.05, "more than {limit:g} of the landmarks are outside the photo"),
     "dark": ("black", 0.3, "more than {limit:g} of the face is cut off at black"),
