@@ -43,7 +43,7 @@ def gallery(
     columns = min(columns or len(images), len(images))
     rows = math.ceil(len(images) / columns)
     lines = 1 + max((name.count("\n") for name in titles), default=-1)
-    head = 0.35 * bool(title) + rows * (0.15 * bool(lines) + 0.2 * lines)
+    head = 0.35 * bool(title) + 0.2 * title.count("\n") + rows * (0.15 * bool(lines) + 0.2 * lines)
     figure = Figure((columns * size, rows * size + head), layout="constrained", facecolor="white")
     if title:
         figure.suptitle(title, fontsize=12, parse_math=False)

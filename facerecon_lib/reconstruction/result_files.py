@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import torch
@@ -161,9 +162,9 @@ def write_pictures(done: FittedPhoto, folder: Path) -> None:
         title += ": not to be relied on: " + "; ".join(done.reasons)
     if done.detail is None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
-        figure = fit_figure(done.crop, done.face, coefficients, kind, title)
+        figure = fit_figure(done.crop, done.face, coefficients, kind, fill(title, 120))
     else:
-        figure = detail_figure(done.crop, done.detail, title)
+        figure = detail_figure(done.crop, done.detail, fill(title, 120))
     save_figure(figure, folder / "figure.png")
 
 

@@ -36,7 +36,7 @@ LIMITS = {
     "flat": (0.2, "{value:.0%} of the face has no shade at all: a drawing, a mosaic or a mask"),
     "black": (0.3, "{value:.0%} of the face is cut off at black"),
     "white": (0.2, "{value:.0%} of the face is cut off at white"),
-    "brightest": (0.5, "the photo is dark, its brightest parts at {value:.0%}: so is the skin"),
+    "brightest": (0.56, "the photo is dark, its brightest parts at {value:.0%}: so is the skin"),
     "eyes_alike": (0.42, "the photo shows no eyes where the rendering does: are they covered?"),
     "mouth_alike": (0.2, "the photo shows no mouth where the rendering does: is it covered?"),
     "eyes_off": (0.25, "around the eyes the rendering's colours are {value:.2f} off the photo's"),

@@ -70,7 +70,9 @@ def contents(out: Path) -> dict[str, str]:
         if path.suffix == ".safetensors":  # its header's order varies
             with safe_open(path, "np") as file:
                 weights = {key: file.get_tensor(key).tobytes() for key in file.keys()}  # noqa: SIM118
-                data = repr((sorted((file.metadata() or {}).items()), sorted(weights.items()))).encode()
+                data = repr(
+                    (sorted((file.metadata() or {}).items()), sorted(weights.items()))
+                ).encode()
         name = str(path.relative_to(out))
         digests[name] = hashlib.sha256(data).hexdigest()
     return digests
