@@ -100,7 +100,9 @@ def _decode(data: bytes, name: str, max_megapixels: float) -> tuple[Pixels, str]
     except PhotoError:
         raise
     except Exception as error:  # decoders of broken headers raise types of every kind
-        raise PhotoError(f"{name}: is not a readable image ({one_line(error)})") from None
+        raise PhotoError(
+            f"{name}: is not a readable image ({one_line(error)}); save it as PNG"
+        ) from None
     if image is None or pixels > max_megapixels * 1e6:
         raise PhotoError(
             f"{name}: has {size}{pixels / 1e6:.1f} megapixels, more than the limit of "
