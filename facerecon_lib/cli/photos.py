@@ -222,7 +222,7 @@ class PhotoWork:
                 text = one_line(error)
                 fail(text if name in text else f"{name}: {text}")
                 if self.as_json:
-                    say(json.dumps({"photo": one_line(path), "error": text}))
+                    say(json.dumps({"photo": one_line(path.absolute()), "error": text}))
         self.started = time.perf_counter()
 
     def report(self, folder: Path, result: dict) -> None:

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from ..files.downloads import sha256_of
 from ..files.errors import FacereconError
+from ..files.locks import only_one
 
 ALWAYS = {"mesh.ply", "mesh.glb", "overlay.png", "figure.png", "result.json"}
 DETAIL = {"base_mesh.ply", "texture_map.png", "displacement_map.png", "offset_maps.safetensors"}
@@ -106,7 +107,7 @@ def replacing(folder: Path, photos: Iterable[Path] = ()) -> Iterator[Path]:
             tempfile.TemporaryDirectory(
                 prefix=WORK, dir=folder.parent, ignore_cleanup_errors=True
             ) as work,
-            FileLock(Path(work, "lock")),
+            only_one(Path(work, "lock")),
         ):
             partial, aside = Path(work, "new"), Path(work, "old", folder.name)
             partial.mkdir()  # with the permissions that the user's umask gives

@@ -111,7 +111,9 @@ def test_a_name_that_is_no_utf8_is_no_reason_to_fail(tmp_path):
 def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch):
     old = tmp_path / "astronaut"
     old.mkdir()
-    text = json.dumps({"version": "0", "units": "mm", "photo": "a", "photo_sha256": "a"})
+    ours = {"version": "0", "units": "mm", "photo": "astronaut.jpg", "files": {}}
+    ours |= {"photo_sha256": sha256_of(SAMPLE), "method": "fit", "face": 1}
+    text = json.dumps(ours)
     (old / "result.json").write_text(text)
 
     def interrupted(*args, **kwargs):
@@ -119,5 +121,5 @@ def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch)
 
     monkeypatch.setattr(result_files, "write_pictures", interrupted)
     assert facerecon("fit", SAMPLE, "--out", tmp_path).exit_code != 0
-    assert [p.name for p in tmp_path.iterdir()] == ["astronaut"]  # not astronaut-2
+    assert [p.name for p in tmp_path.iterdir()] == ["astronaut"]
     assert (old / "result.json").read_text() == text

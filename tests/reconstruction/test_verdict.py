@@ -1,5 +1,6 @@
 """What nobody should rely on is told, whatever the fit to its landmarks; good photos are not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -11,9 +12,10 @@ from spoiled_photos import fair, spoiled, without_faces
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.detection import DetectionError, detect, sample_photo
 from facerecon_lib.photos.landmarks import detectors
+from facerecon_lib.photos.quality import Quality
 from facerecon_lib.photos.reading import Photo
 from facerecon_lib.reconstruction.reconstruct import encode_face
-from facerecon_lib.reconstruction.verdict import AT_LEAST, LIMITS
+from facerecon_lib.reconstruction.verdict import AT_LEAST, LIMITS, Evidence
 
 pytestmark = pytest.mark.skipif(
     not all(row["ready"] for row in detectors() if "dlib" in row["name"] or "MTCNN" in row["name"]),
@@ -72,7 +74,15 @@ def test_nine_of_ten_bad_photos_are_told_and_at_most_one_good_one_in_twenty(reas
     assert len(refused) <= 0.05 * len(good), refused
 
 
-def test_every_limit_has_its_words():
-    for limit, words in LIMITS.values():
-        assert words.format(value=limit, limit=limit)
-    assert set(AT_LEAST) <= set(LIMITS)
+GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.02, 0.006, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_number_beyond_its_limit_is_the_one_reason(name):
+    good = Evidence(GOOD, 0.95, 0.8, 0.7, 0.1, 0.06, 0.1)
+    assert good.reasons() == ()
+    worse = {name: LIMITS[name][0] * (0.9 if name in AT_LEAST else 1.1)}
+    own = name in Evidence.__dataclass_fields__
+    bad = replace(good, **worse) if own else replace(good, quality=replace(GOOD, **worse))
+    words = LIMITS[name][1].format(value=worse[name], limit=LIMITS[name][0])
+    assert bad.reasons() == (words,)
