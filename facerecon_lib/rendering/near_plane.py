@@ -65,15 +65,14 @@ def cut_at_near_plane(
     With p1 the corner that is alone on its side, the plane meets p1 p2 in p4 and p1 p3 in p5. With
     p1 in front what remains is the triangle p4 p5 p1, else the two triangles p4 p2 p5 and p5 p2 p3.
     """
-    verts, faces = mesh.verts, mesh.faces.long()
-    behind = torch.zeros_like(faces, dtype=torch.bool)
-    if near is not None:
-        if not near >= 0:
-            raise ValueError(f"z_clip_value: expected a depth of 0 or more, got {near}")
-        is_behind = verts[:, 2] < near
-        if not frustum and not bool(is_behind.any()):
-            return None
-        behind = is_behind[faces]
+    if near is not None and not near >= 0:
+        raise ValueError(f"z_clip_value: expected a depth of 0 or more, got {near}")
+    verts = mesh.verts
+    is_behind = verts[:, 2] < (-torch.inf if near is None else near)
+    if not frustum and not is_behind.any():
+        return None
+    faces = mesh.faces.long()
+    behind = is_behind[faces]
     count = behind.sum(1)
     gone = count == 3
     if frustum:

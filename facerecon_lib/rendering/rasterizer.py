@@ -205,7 +205,7 @@ class _Rasterize(torch.autograd.Function):
         per_triangle = (batch, mesh.most)
         centres = pixel_centres(view.height, view.width, real, device)
         pix_to_face = torch.full(shape, -1, device=device)
-        zbuf, bary, dists = (verts.new_empty((*shape, *last)) for last in ((), (3,), ()))
+        zbuf, bary, dists = map(verts.new_empty, (shape, (*shape, 3), shape))
 
         scene = [verts, mesh.faces, mesh.first, centres, view]
         if view.faces_per_pixel == 1 and view.blur_radius == 0 and real == torch.float32:

@@ -79,13 +79,13 @@ def render(
     fragments = rasterize(project_ndc(v_camera, fov_deg), faces, image_size, **settings)
 
     values = interpolate(fragments, faces, attributes, check=False)
-    behind = values.new_full((), background)
     if soft is None:
-        covered = fragments.pix_to_face >= 0
-        image = torch.where(covered, values[..., 0, :], behind)
+        covered, image = fragments.pix_to_face >= 0, values[..., 0, :]
+        if background:
+            image = torch.where(covered, image, background)
         mask = covered.to(image.dtype)
     else:
-        image, mask = _blend(fragments, values, behind, v_camera[..., 2], soft)
+        image, mask = _blend(fragments, values, background, v_camera[..., 2], soft)
     return image.permute(0, 3, 1, 2), mask.permute(0, 3, 1, 2)
 
 
@@ -144,7 +144,7 @@ class _Interpolate(torch.autograd.Function):
 def _blend(
     fragments: Fragments,
     values: Float[Tensor, "batch height width k channel"],
-    behind: Tensor,
+    background: float,
     depth: Float[Tensor, "batch vertex"],
     soft: SoftSettings,
 ) -> tuple[Float[Tensor, "batch height width channel"], Float[Tensor, "batch height width 1"]]:
@@ -163,5 +163,5 @@ def _blend(
     weight = coverage * torch.exp((nearness - nearest) / soft.gamma)
     rest = torch.exp((_TINY - nearest) / soft.gamma).clamp(min=_TINY)
     total = weight.sum(-1, keepdim=True) + rest
-    image = ((weight[..., None] * values).sum(-2) + rest * behind) / total
+    image = ((weight[..., None] * values).sum(-2) + rest * background) / total
     return image, 1 - (1 - coverage).prod(-1, keepdim=True)

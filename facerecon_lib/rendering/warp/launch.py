@@ -53,8 +53,7 @@ def launch(kernel: wp.Kernel, real: torch.dtype, dim: int | tuple[int, int], *ar
     for parameter, value in zip(version.adj.args, arguments, strict=True):
         if isinstance(value, torch.Tensor):
             dtype = parameter.type.dtype
-            flat = value.detach().contiguous()
-            flat = flat.view(-1, 3) if wp.types.type_is_vector(dtype) else flat.view(-1)
-            value = wp.from_torch(flat, dtype=dtype, return_ctype=True)
+            flat = value.contiguous().view((-1, 3) if wp.types.type_is_vector(dtype) else -1)
+            value = wp.from_torch(flat, dtype, requires_grad=False, return_ctype=True)
         inputs.append(value)
     wp.launch(version, dim=dim, inputs=inputs, device=wp.device_from_torch(device), stream=stream)

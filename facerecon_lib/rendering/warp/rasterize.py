@@ -35,10 +35,14 @@ def draw(verts: Reals, faces: Indices, first: Ints, centres: Reals, view: View, 
     if not tri.is_drawable(t, view):
         return
     col0, col1, row0, row1 = tri.pixel_box(t, tri.ZERO, view)
+    if col0 > col1 or row0 > row1:
+        return
+    low, low_step, high, high_step = tri.sides(t, col0, col1, view)
     for row in range(row0, row1 + 1):
         py = centres[view.width + row]
         base = (mesh * view.height + row) * view.width
-        for col in range(col0, col1 + 1):
+        col, last = tri.columns(row, low, low_step, high, high_step, view.width)
+        while col <= last:
             px = centres[col]
             if tri.covers(t, tri.edges_at(t, wp.float64(px), wp.float64(py))):
                 depth = wp.float32(tri.depth_at(px, py, a, b, c, view))
@@ -46,6 +50,7 @@ def draw(verts: Reals, faces: Indices, first: Ints, centres: Reals, view: View, 
                     # Positive floats order like their bits; the triangle breaks ties.
                     bits = wp.uint64(wp.cast(depth, wp.uint32)) << wp.uint64(32)
                     wp.atomic_min(nearest, base + col, bits | wp.uint64(i))
+            col += 1
 
 
 @wp.func

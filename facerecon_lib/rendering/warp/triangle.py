@@ -26,6 +26,7 @@ ZERO = wp.constant(wp.float64(0.0))
 ONE = wp.constant(wp.float64(1.0))
 HALF = wp.constant(wp.float64(0.5))
 SLACK = wp.constant(wp.float64(1e-3))  # pixels; more than the rounding of a pixel centre
+ROUNDING = wp.constant(wp.float64(1e-12))  # more than the relative rounding of a side's column
 
 
 @wp.struct
@@ -77,7 +78,7 @@ def pixel_centre(fragment: int, centres: Reals, view: View):
 
 @wp.func
 def starts_at_b(a: wp.vec3d, b: wp.vec3d):
-    return b[0] < a[0] or (b[0] == a[0] and b[1] < a[1])
+    return wp.where(b[0] == a[0], b[1] < a[1], b[0] < a[0])
 
 
 @wp.func
@@ -129,6 +130,39 @@ def pixel_box(t: Triangle, margin: wp.float64, view: View):
     low = wp.min(t.y) - margin
     row0, row1 = span(low, wp.max(t.y) + margin, view.top, view.per_unit, view.height)
     return col0, col1, row0, row1
+
+
+@wp.func
+def sides(t: Triangle, col0: int, col1: int, view: View):
+    """Where a row enters and leaves the triangle: at the greatest of three columns low + row * step
+    and at the least of three high + row * step, wider than rounding can make them narrow."""
+    low = wp.vec3d(wp.float64(col0))
+    high = wp.vec3d(wp.float64(col1))
+    low_step = wp.vec3d()
+    high_step = wp.vec3d()
+    for k in range(3):
+        step = t.dx[k] / t.dy[k]
+        col = (view.right - t.ux[k]) * view.per_unit - HALF
+        back = ((view.top - t.uy[k]) * view.per_unit - HALF) * step
+        slack = SLACK + SLACK * wp.abs(step) + ROUNDING * (wp.abs(col) + wp.abs(back))
+        if t.dy[k] < ZERO:
+            low[k] = col - back - slack
+            low_step[k] = step
+        if t.dy[k] > ZERO:
+            high[k] = col - back + slack
+            high_step[k] = step
+    return low, low_step, high, high_step
+
+
+@wp.func
+def columns(
+    row: int, low: wp.vec3d, low_step: wp.vec3d, high: wp.vec3d, high_step: wp.vec3d, width: int
+):
+    """First and last column of a row, from `sides`."""
+    y = wp.float64(row)
+    first = wp.min(wp.max(low + y * low_step), wp.float64(width))
+    last = wp.max(wp.min(high + y * high_step), -ONE)
+    return int(wp.ceil(first)), int(wp.floor(last))
 
 
 @wp.func
