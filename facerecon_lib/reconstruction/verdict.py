@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..face.camera import CROP_SIZE
-from ..face.colour import MONK_TONES, srgb_to_linear
+from ..face.colour import linear_to_srgb, srgb_to_lab, srgb_to_linear
 from ..face.landmarks68 import LEFT_EYE, MOUTH, RIGHT_EYE
 from ..photos.crop import Crop
 from ..photos.detection import Detection
@@ -41,10 +41,14 @@ LIMITS = {
     "mouth_alike": (0.2, "the photo shows no mouth where the rendering does: is it covered?"),
     "eyes_off": (0.25, "around the eyes the rendering's colours are {value:.2f} off the photo's"),
     "colours_off": (0.2, "the rendering's colours are {value:.2f} off the photo's"),
-    "tint": (0.8, "no skin has this colour: is the light coloured? Then so is the unlit skin"),
+    "tint": (1.0, "no skin has this colour: is the light coloured? Then so is the unlit skin"),
 }
 """Number: its limit, and what it says beyond it."""
 AT_LEAST = ("face_px", "score", "brightest", "eyes_alike", "mouth_alike")
+SKIN_COLOURS = (
+    (-5.0, 38.0),
+    (-3.0, 60.0),
+)  # a* and b* of photographed skin of all tones: see `_tint`
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Evidence:
     mouth_alike: float  # and around the mouth
     eyes_off: float  # mean absolute difference of the colours close to the eyes
     colours_off: float  # and of the face
-    tint: float  # of the photographed face, to the nearest Monk tone: log of red and blue / green
+    tint: float  # of the photographed face, to the middle of skin's: see `_tint`
 
     def numbers(self) -> dict[str, float | None]:
         """All numbers by name, for JSON."""
@@ -124,13 +128,16 @@ def _correlation(one: Float[Tensor, " pixel"], other: Float[Tensor, " pixel"]) -
 
 
 def _tint(colours: Float[Tensor, "3 pixel"]) -> float:
-    """How far the mean colour's chromaticity is from that of any skin, whatever the exposure."""
+    """How far the mean colour is from the middle of skin's: 1 at the edge of SKIN_COLOURS.
+
+    In the a*, b* plane of CIELAB, after its brightest channel was set to half the light: dark skin
+    lies where light skin does, and lamps of red, green, blue and violet move either out of it.
+    """
     if not colours.numel():
         return 0.0
-
-    def chromaticity(light: Float[Tensor, "*any 3"]) -> Float[Tensor, "*any 2"]:
-        return (light[..., ::2] / light[..., 1:2]).log()
-
-    light = srgb_to_linear(colours).mean(1).clamp_min(1e-4)
-    tones = srgb_to_linear(colours.new_tensor(MONK_TONES))
-    return float((chromaticity(light) - chromaticity(tones)).norm(dim=-1).min())
+    light = srgb_to_linear(colours).mean(1)
+    lab = srgb_to_lab(linear_to_srgb(0.5 * light / light.max().clamp_min(1e-4)))
+    return max(
+        abs(2 * value - low - high) / (high - low)
+        for value, (low, high) in zip(lab[1:].tolist(), SKIN_COLOURS, strict=True)
+    )
