@@ -43,14 +43,16 @@ def evaluate(**options) -> None:
 
 
 def _evaluations(s: EvaluationSettings) -> dict:
-    """An Evaluation of each that was asked for: "rendered", "photos", "data"."""
+    """An Evaluation of each that was asked for: "rendered_photos", "rendered", "photos", "data"."""
     photos = None if s.photos is None else _photo_listing(s.photos)
-    from ..data.rendered.faces import RenderedFaces
+    from ..data.rendered.faces import CROP_MARGIN, PHOTO_MARGIN, PHOTO_SIZE, RenderedFaces
     from ..data.shards.reader import PhotoShards
     from ..evaluation.runs import evaluate_batches, evaluate_photos, evaluate_rendered
+    from ..face.camera import CROP_SIZE
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
     from ..networks.face_networks import RecognitionError
+    from ..photos.landmarks import DetectionError
 
     model = MorphableModel.load(s.model).to(s.device)
     encoder = load_encoder(s.checkpoint, model, s.device)
@@ -71,15 +73,21 @@ def _evaluations(s: EvaluationSettings) -> dict:
             "to flatter; another --recognition is impartial"
         )
     evaluations = {}
-    if count := s.rendered_faces:
-        faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
+    sizes = {"rendered_photos": (PHOTO_SIZE, PHOTO_MARGIN), "rendered": (CROP_SIZE, CROP_MARGIN)}
+    for part, count in s.rendered_parts.items():
+        look = dict(wrinkles=s.wrinkles, size=sizes[part][0], margin=sizes[part][1])
+        faces = RenderedFaces(model, s.seed, s.family, **look)
         with _counting("rendered faces", count) as progress:
             more = dict(scans=s.scans, progress=progress)
-            evaluation = evaluate_rendered(branch, faces, count, network, **more)
+            try:
+                evaluation = evaluate_rendered(branch, faces, count, network, **more)
+            except DetectionError as error:  # without a detector the rest is measured all the same
+                notes.append(one_line(error))
+                continue
         if [trained.get(key) for key in ("data", "seed", "family")] == [None, s.seed, s.family]:
             note = "these are the rendered faces of its training: take another --seed"
             evaluation.notes.append(note)
-        evaluations["rendered"] = evaluation
+        evaluations[part] = evaluation
     if photos is not None:
         with _counting("photos", len(photos.photos)) as progress:
             evaluation = evaluate_photos(branch, photos.photos, network, progress=progress)

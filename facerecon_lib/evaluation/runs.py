@@ -14,6 +14,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -39,7 +40,8 @@ from ..networks.upright import encode_upright
 from ..photos.crop import align
 from ..photos.detection import detect
 from ..photos.landmarks import DetectionError
-from ..photos.reading import PhotoError, load_image
+from ..photos.reading import Photo, PhotoError, load_image
+from ..pictures.faces import to_uint8
 from ..rendering.synthesis import Face, pose_and_light, synthesise
 from . import surface
 from .evaluation import AUGMENTED, ENCODER, FIGURE_FACES, MEAN, POSED, Evaluation
@@ -63,13 +65,23 @@ def evaluate_rendered(
 ) -> Evaluation:
     """Faces 0 to count - 1 of `faces`; scan-to-mesh (`now_protocol`) of the first `scans` of them.
 
-    All on one device; `faces` may have another albedo basis. Raises ValueError for a count below 1.
+    Pictures of the crop's size come with true landmarks and a detector's noise; in larger ones the
+    detectors have to find the face, and `failures` lists those that they do not.
+    All on one device; `faces` may have another albedo basis. Raises ValueError for a count below 1,
+    DetectionError where no face is found.
     """
     if count < 1:
         raise ValueError(f"count: expected 1 face or more, got {count}")
-    what = f"{count} rendered faces, seed {faces.seed}, family {faces.family}"
-    batches = (faces.batch(indices) for indices in torch.arange(count).split(batch))
-    return evaluate_batches(branch, batches, what, network, scans=scans, progress=progress)
+    failures: dict[str, str] = {}
+    how, numbers = "true landmarks", torch.arange(count)
+    if faces.size == CROP_SIZE:
+        batches = (faces.batch(indices) for indices in numbers.split(batch))
+    else:
+        how, batches = "from pixels, found by detectors", _found_faces(faces, numbers, failures)
+    what = f"{count} rendered faces, seed {faces.seed}, family {faces.family}: {how}"
+    evaluation = evaluate_batches(branch, batches, what, network, scans=scans, progress=progress)
+    evaluation.failures = failures
+    return evaluation
 
 
 def evaluate_photos(
@@ -118,6 +130,26 @@ def evaluate_batches(
     if not names:
         raise DetectionError(f"{what}: no face to evaluate")
     return measurer.finish(cross)
+
+
+def _found_faces(
+    faces: RenderedFaces, numbers: Tensor, failures: dict[str, str]
+) -> Iterator[FaceBatch]:
+    """Crops of rendered photos, one per batch, as detectors cut them; with the truth.
+
+    The true translation is of the whole photo, not of the crop.
+    """
+    for number in numbers.split(1):
+        batch = faces.batch(number)
+        photo = Photo(to_uint8(batch.image[0]), *batch.names)
+        try:
+            detection = detect(photo)
+        except DetectionError as error:
+            failures[photo.name] = str(error).removeprefix(f"{photo.name}: ").partition(";")[0]
+            continue
+        crop = align(photo.pixels, detection.landmarks)
+        cut = dict(image=crop.image, valid=crop.valid, landmarks=crop.landmarks)
+        yield replace(batch, **cut, kind=detection.kind)
 
 
 def _photo_batches(

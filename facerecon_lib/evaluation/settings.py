@@ -22,6 +22,7 @@ class EvaluationSettings:
         None, "an encoder; else $FACERECON_ENCODER or the shipped one"
     )
     rendered: int | None = setting(None, "how many rendered faces; 200 where nothing else is asked")
+    detected: int = setting(50, "how many of them also as photos, where detectors find the face")
     photos: Path | None = setting(None, "a folder of photos, its sub-folders too, or one photo")
     data: str | None = setting(None, "shards of photos; their test part is evaluated")
     split: Split | None = setting(None, "of the photos of shards; default: as in training")
@@ -47,13 +48,21 @@ class EvaluationSettings:
             return self.rendered
         return 0 if self.photos or self.data else 200
 
+    @property
+    def rendered_parts(self) -> dict[str, int]:
+        """How many faces as photos, whose faces are to be found, and as crops with true points."""
+        parts = dict(rendered_photos=min(self.detected, self.rendered_faces))
+        parts["rendered"] = self.rendered_faces
+        return {part: count for part, count in parts.items() if count}
+
     def check(self) -> None:
         """Raises FacereconError, one line, for an invalid value."""
         for name, kind in (("family", Family), ("split", Split), ("illumination", Illumination)):
             value, choices = getattr(self, name), get_args(kind)
             if value is not None and value not in choices:
                 raise FacereconError(f"--{name} {value}: expected {' or '.join(choices)}")
-        for name, count in (("rendered", self.rendered), ("scans", self.scans)):
+        for name in ("rendered", "detected", "scans"):
+            count = getattr(self, name)
             if count is not None and count < 0:
                 raise FacereconError(f"--{name} {count}: expected 0 or more")
         for name, path, suffix in (("json", self.json, ".json"), ("figure", self.figure, ".png")):

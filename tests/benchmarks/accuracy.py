@@ -1,4 +1,6 @@
-"""How right a fit is: in millimetres on rendered faces with known truth, in landmarks on photos.
+"""How right a fit is from true landmarks: in mm on rendered faces; on photos, in landmarks.
+
+From pixels, as a user has it: `people.py`.
 
     python tests/benchmarks/accuracy.py                        # 50 rendered faces a mesh density
     python tests/benchmarks/accuracy.py --photos FOLDER --out FOLDER

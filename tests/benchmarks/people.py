@@ -48,7 +48,7 @@ from rich.table import Table
 from torch import Tensor
 
 from facerecon_lib.data.rendered.counted_random import CountedRandom
-from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.data.rendered.faces import PHOTO_MARGIN, PHOTO_SIZE, RenderedFaces
 from facerecon_lib.evaluation.now_protocol import (
     NOW_LANDMARKS,
     now_error,
@@ -70,7 +70,6 @@ from facerecon_lib.photos.reading import Photo
 from facerecon_lib.pictures.faces import to_uint8
 from facerecon_lib.pictures.sheets import gallery, save_figure
 
-SIZE, MARGIN = 512, 1.8  # px of a photo; its side over that of the landmarks' box
 TURNED = (0.2, math.pi / 6, 0.12)  # radians at most: pitch, yaw, roll of people
 MILD = 0.5  # of the strength of expressions of our own faces
 POINTS = 4000  # of a true surface
@@ -124,7 +123,7 @@ def rendered(
     model: MorphableModel, count: int, seed: int, turned: tuple[float, float, float] | None = None
 ) -> list[Person]:
     """Photos of random faces of a model. turned: the most radians of (pitch, yaw, roll)."""
-    faces = RenderedFaces(model, seed, family="held-out", size=SIZE, margin=MARGIN)
+    faces = RenderedFaces(model, seed, family="held-out", size=PHOTO_SIZE, margin=PHOTO_MARGIN)
     result, pose = [], None
     for numbers in track([*torch.arange(count).split(BATCH)], "rendering", transient=True):
         if turned is not None:

