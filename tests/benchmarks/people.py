@@ -6,7 +6,7 @@
 
 Two sets of photos, 512 x 512, in the skins, light, hair, glasses and backgrounds of `RenderedFaces`
 (family "held-out"). "people" are of another population than the model's: ICT-FaceKit, whose modes
-come from scans (`--ict`), half of them with a mild expression, yaw within 30 degrees. "own" are
+come from scans (`--ict`), nearly half with a mild expression, yaw within 30 degrees. "own" are
 faces of our model, of every expression and pose.
 
 The error of a person is NoW's (`now_protocol`): the median over points of the true surface, in a
@@ -260,11 +260,11 @@ def table(found: FoundPeople, errors: dict[str, list[float]]) -> Table:
 
 
 def spread_mm(everyone: list[Person]) -> float:
-    """How far people's vertices lie from their population's mean, r.m.s. over the skin."""
-    model = everyone[0].model
+    """How far people's skin lies from their population's mean after a similarity, r.m.s."""
+    model, vertices = everyone[0].model, torch.stack([person.vertices for person in everyone])
     skin = model.regions["skin"] > 0.5
-    away = torch.stack([person.vertices for person in everyone])[:, skin] - model.mean[skin]
-    return float(away.square().sum(-1).mean().sqrt())
+    away = vertex_error_mm(model.mean[skin].expand(len(vertices), -1, -1), vertices[:, skin])
+    return float(away.square().mean().sqrt())
 
 
 def main(
