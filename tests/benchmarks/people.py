@@ -72,6 +72,7 @@ from facerecon_lib.pictures.sheets import gallery, save_figure
 
 TURNED = (0.2, math.pi / 6, 0.12)  # radians at most: pitch, yaw, roll of people
 MILD = 0.5  # of the strength of expressions of our own faces
+HAIR = (0.16, 0.10, 0.07)  # sRGB, short hair of all people
 POINTS = 4000  # of a true surface
 BATCH = 4
 COUNT, SEED = 20, 11
@@ -140,8 +141,16 @@ def rendered(
 def people(count: int, seed: int, ict: Path) -> list[Person]:
     """Random people of ICT-FaceKit's population."""
     model = ict_model(ict)
-    model = replace(model, expression_basis=MILD * model.expression_basis)
-    return rendered(model, count, seed, TURNED)
+    _, y, z = model.mean.unbind(1)
+    hair = torch.sigmoid((y - 80 - 0.45 * (z - 20).clamp(max=0)) / 3)  # mm: lower behind the face
+    haired = replace(
+        model,
+        expression_basis=MILD * model.expression_basis,
+        albedo_mean=torch.lerp(model.albedo_mean, torch.tensor(HAIR), hair[:, None]),
+        albedo_basis=model.albedo_basis * (1 - hair)[:, None],
+        regions=model.regions | {"skin": model.regions["skin"] * (1 - hair)},
+    )
+    return rendered(haired, count, seed, TURNED)
 
 
 def find(everyone: list[Person], detector: str) -> list[Detection | None]:
