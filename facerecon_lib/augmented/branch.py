@@ -25,7 +25,6 @@ from ..networks.unet import DoubleHeadUNet, OffsetMaps
 from ..networks.upright import encode_upright, quarters_of_rotation, turn_pictures
 from ..rendering.synthesis import Face, pose_and_light, synthesise
 from .offsets import SPACES, VertexOffsets, sample_offsets
-from .uv_space import unwrap
 
 LIGHTS = ("photo", "encoder", "free", "grey", "known")
 """The light of the base branch's face: "encoder" its own; "photo" fitted by least squares to the
@@ -119,6 +118,8 @@ def unet_inputs(
     """Photo and rendering as the U-Net takes them: as they are, or unrolled to the uv plane."""
     if space == "image":
         return photo, base.image
+    from .uv_space import unwrap  # with scipy, which is slow to import
+
     both = unwrap(torch.cat([photo, base.image], 1), base.face)
     return both[:, :3], both[:, 3:]
 

@@ -22,7 +22,6 @@ from ..networks.unet import OffsetMaps
 from ..rendering.synthesis import Face
 from ..rendering.visibility import texel_depth, visible_vertices
 from .map_sampling import sample_bilinear, sample_hyperbolic
-from .uv_space import uv_layout
 
 SPACES = ("image", "uv")
 """The plane of a map: the photo's pixels, or the face's surface unrolled (the report's [12])."""
@@ -65,6 +64,8 @@ def sample_offsets(
     both = torch.cat([maps.texture, maps.displacement], 1)
     with torch.no_grad():
         if space == "uv":
+            from .uv_space import uv_layout  # with scipy, which is slow to import
+
             points = (size * uv_layout(model).uv).expand(len(both), -1, -1)
             seen = uv_layout(model).exposed.expand(len(both), -1)
         else:

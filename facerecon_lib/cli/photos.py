@@ -46,6 +46,9 @@ UNet = _file("Its U-Net", "FACERECON_UNET")
 FaceNumber = Annotated[int | None, Option(help="Which face: 1 the largest, 2 the next ...")]
 Device = Annotated[str, Option(help="cpu, cuda, or cuda:N.")]
 Quiet = Annotated[bool, Option("--quiet", help="Print nothing but what failed.")]
+Figure = Annotated[
+    bool, Option("--figure/--no-figure", help="Draw figure.png; without it, results come sooner.")
+]
 Json = Annotated[bool, Option("--json", help="Print one line of JSON per photo, for programs.")]
 Recognition = Annotated[
     str, Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once).")
@@ -72,6 +75,7 @@ def fit(
     init: Start = "landmarks",
     checkpoint: Checkpoint = None,
     device: Device = "cpu",
+    figure: Figure = True,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -102,7 +106,7 @@ def fit(
             photo = load_image(path, readable_name(path))
             folder = work.folder(photo, "fit", face or 1)
             done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
-            work.report(folder, write_photo(done, folder, work.started, photos))
+            work.report(folder, write_photo(done, folder, work.started, photos, figure))
 
 
 def reconstruct(
@@ -115,6 +119,7 @@ def reconstruct(
     augmented: Augmented = False,
     unet: UNet = None,
     device: Device = "cpu",
+    figure: Figure = True,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -144,7 +149,7 @@ def reconstruct(
             photo = load_image(path, readable_name(path))
             folder = work.folder(photo, "encoder", face or 1)
             done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
-            work.report(folder, write_photo(done, folder, work.started, photos))
+            work.report(folder, write_photo(done, folder, work.started, photos, figure))
 
 
 def _check_face(face: int | None) -> None:
@@ -229,7 +234,7 @@ class PhotoWork:
         """Say how it went, in the place of the bar."""
         self._bars.stop()
         name, count, losses = result["photo"], result["faces_found"], result["losses"]
-        reasons = result["not_converged_because"]
+        reasons, drawn = result["not_converged_because"], "figure.png" in result["files"]
         self.doubtful += bool(reasons)
         if self.as_json:
             line = {"photo": result["photo_path"], "folder": str(folder.absolute())}
@@ -243,7 +248,7 @@ class PhotoWork:
         self.say(
             f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
             f"colours {colours}, {result['seconds']['total']:.1f} s"
-            f" -> {one_line(folder / 'figure.png')}"
+            f" -> {one_line(folder / ('figure.png' if drawn else 'overlay.png'))}"
         )
         if reasons:
             self.say(f"{name}: NOT TO BE RELIED ON: {'; '.join(reasons)}", "bold yellow")

@@ -17,7 +17,6 @@ from typing import Self
 
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from .coefficients import FaceCoefficients, ModelSizes
@@ -93,6 +92,8 @@ class MorphableModel:
                     raise ModelError(f"{path.name}: {error}; build or import it again") from None
             faces, creases = step.faces, step.creases
         if subdivision and not symmetric:
+            from scipy.spatial import cKDTree  # slow to import, and the shipped model is symmetric
+
             points = mean.double().numpy()
             mirror = torch.from_numpy(cKDTree(points).query(points * (-1.0, 1.0, 1.0))[1])
         # colours may be stored on a finer mesh; its first vertices are those of the coarser one

@@ -25,7 +25,6 @@ from PIL import Image
 from torch import Tensor
 
 from .. import __version__
-from ..augmented.branch import AugmentedFaces
 from ..face.camera import (
     CROP_SIZE,
     MODEL_TO_CAMERA,
@@ -37,8 +36,6 @@ from ..face.measures import landmark_error, photometric_error
 from ..files.weights import write_weights
 from ..photos.crop import Crop, crop_to_photo
 from ..pictures.faces import overlay_on_photo
-from ..pictures.offset_maps import detail_figure, displacement_figure, texture_figure
-from ..pictures.sheets import fit_figure, save_figure
 from ..rendering.synthesis import Face, landmark_vertices
 from .mesh_export import export_mesh
 from .output_folder import digests_of, replacing
@@ -52,17 +49,24 @@ FRAME = (
 
 
 def write_photo(
-    done: FittedPhoto, folder: Path, started: float | None = None, photos: Iterable[Path] = ()
+    done: FittedPhoto,
+    folder: Path,
+    started: float | None = None,
+    photos: Iterable[Path] = (),
+    figures: bool = True,
 ) -> dict:
     """Write a reconstructed photo into `folder`, over an older result. Returns result.json's dict.
 
     started: when the work on this photo began, by `time.perf_counter`. photos: inputs, which are
-    never replaced. Raises OutputError, one line; `folder` is then as it was.
+    never replaced. figures: without them, figure.png and the maps' pictures are left out. Raises
+    OutputError, one line; `folder` is then as it was.
     """
     result, writing = result_dict(done), time.perf_counter()
     start = 0.0 if started is None else writing - started - sum(done.seconds.values())
     with replacing(folder, photos) as partial:
-        write_pictures(done, partial)
+        write_meshes(done, partial)
+        if figures:
+            draw_figures(done, partial)
         result["files"] = digests_of(partial)
         seconds = {"start": start, **done.seconds, "writing": time.perf_counter() - writing}
         seconds["total"] = sum(seconds.values())
@@ -147,34 +151,41 @@ def _detail_dict(done: FittedPhoto) -> dict | None:
 
 
 @torch.no_grad()
-def write_pictures(done: FittedPhoto, folder: Path) -> None:
-    """mesh.ply, mesh.glb, overlay.png and figure.png; with details base_mesh.ply and the maps."""
+def write_meshes(done: FittedPhoto, folder: Path) -> None:
+    """Meshes, overlay.png, and with details the maps as numbers."""
     meshes = {"mesh.ply": done.face, "mesh.glb": done.face}
     if done.detail is not None:
         meshes["base_mesh.ply"] = done.detail.base.face
-        write_maps(done.detail, folder)
+        maps = {name: values[0] for name, values in done.detail.maps._asdict().items()}
+        about = {"texture": "added to sRGB in [0, 1]", "displacement": "mm, model frame (x, y, z)"}
+        about["space"] = done.detail.space
+        write_weights(folder / "offset_maps.safetensors", maps, about)
     for name, face in meshes.items():
         export_mesh(folder / name, face.vertices[0], face.model.faces, face.albedo[0])
     overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
     Image.fromarray(overlay).save(folder / "overlay.png")
-    title = done.photo.name
+
+
+@torch.no_grad()
+def draw_figures(done: FittedPhoto, folder: Path) -> None:
+    """figure.png, and with details texture_map.png and displacement_map.png."""
+    from ..pictures import offset_maps, sheets  # with Matplotlib, which is slow to import
+
+    title, detail = done.photo.name, done.detail
     if done.reasons:
         title += ": not to be relied on: " + "; ".join(done.reasons)
-    if done.detail is None:
+    title = fill(title, 120)
+    if detail is None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
-        figure = fit_figure(done.crop, done.face, coefficients, kind, fill(title, 120))
+        figures = {"figure": sheets.fit_figure(done.crop, done.face, coefficients, kind, title)}
     else:
-        figure = detail_figure(done.crop, done.detail, fill(title, 120))
-    save_figure(figure, folder / "figure.png")
-
-
-def write_maps(detail: AugmentedFaces, folder: Path) -> None:
-    """texture_map.png, displacement_map.png, and the numbers, offset_maps.safetensors."""
-    maps = {name: values[0] for name, values in detail.maps._asdict().items()}
-    about = {"texture": "added to sRGB in [0, 1]", "displacement": "mm, model frame (x, y, z)"}
-    write_weights(folder / "offset_maps.safetensors", maps, {**about, "space": detail.space})
-    save_figure(texture_figure(detail), folder / "texture_map.png")
-    save_figure(displacement_figure(detail), folder / "displacement_map.png")
+        figures = {
+            "figure": offset_maps.detail_figure(done.crop, detail, title),
+            "texture_map": offset_maps.texture_figure(detail),
+            "displacement_map": offset_maps.displacement_figure(detail),
+        }
+    for name, figure in figures.items():
+        sheets.save_figure(figure, folder / f"{name}.png")
 
 
 def _numbers(values: Tensor | np.ndarray) -> list:

@@ -1,5 +1,8 @@
 """`facerecon fit`, from photo to folder."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import trimesh
@@ -9,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from facerecon_lib.fitting.fit import FitSettings
 from facerecon_lib.photos.reading import load_image
+from facerecon_lib.reconstruction import output_folder
 from facerecon_lib.reconstruction.reconstruct import fit_face
 from facerecon_lib.reconstruction.result_files import result_dict
 
@@ -21,6 +25,35 @@ def test_a_photo_gives_mesh_pictures_and_result(sample):
     assert "astronaut.jpg: landmarks" in done.stdout
     assert "NOT TO BE RELIED ON" not in done.stdout
     assert not [p for p in folder.parent.iterdir() if p.name.startswith(".")]
+
+
+SLOW = ["torchvision", "scipy", "matplotlib", "webdataset", "timm", "skimage", "pandas", "trimesh"]
+"""Packages that take a second or more to import together, and that no fit of a face needs."""
+
+
+@pytest.mark.parametrize("command", ["fit", "reconstruct"])
+def test_without_a_figure_nothing_slow_is_imported(tmp_path, command):
+    look = f"""
+import sys
+from facerecon_lib.cli.app import main
+from facerecon_lib.fitting.fit import FitSettings
+from facerecon_lib.photos.detection import sample_detection
+from facerecon_lib.reconstruction import reconstruct
+
+whole, few = reconstruct.fit, FitSettings(landmark_steps=20, coarse_steps=2, fine_steps=2)
+reconstruct.fit = lambda *a, **k: whole(*a, **(k | {{"settings": few}}))
+reconstruct.detect = lambda *a, **k: sample_detection()
+sys.argv = ["facerecon", {command!r}, {str(SAMPLE)!r}, "--out", {str(tmp_path)!r}, "--no-figure"]
+try:
+    main()
+except SystemExit as done:
+    print(done.code, [name for name in {SLOW} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    written = {path.name for path in (tmp_path / "astronaut").iterdir()}
+    assert written == output_folder.ALWAYS - {"figure.png"}
+    assert "overlay.png" in done.stdout
 
 
 def test_the_result_holds_what_is_promised(sample):

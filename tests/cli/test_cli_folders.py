@@ -119,7 +119,7 @@ def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch)
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(result_files, "write_pictures", interrupted)
+    monkeypatch.setattr(result_files, "write_meshes", interrupted)
     assert facerecon("fit", SAMPLE, "--out", tmp_path).exit_code != 0
     assert [p.name for p in tmp_path.iterdir()] == ["astronaut"]
     assert (old / "result.json").read_text() == text
