@@ -169,7 +169,7 @@ def write_meshes(done: FittedPhoto, folder: Path) -> None:
 @torch.no_grad()
 def draw_figures(done: FittedPhoto, folder: Path) -> None:
     """figure.png, and with details texture_map.png and displacement_map.png."""
-    from ..pictures import offset_maps, sheets  # with Matplotlib, which is slow to import
+    from ..pictures import sheets  # with Matplotlib, which is slow to import
 
     title, detail = done.photo.name, done.detail
     if done.reasons:
@@ -179,6 +179,8 @@ def draw_figures(done: FittedPhoto, folder: Path) -> None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
         figures = {"figure": sheets.fit_figure(done.crop, done.face, coefficients, kind, title)}
     else:
+        from ..pictures import offset_maps
+
         figures = {
             "figure": offset_maps.detail_figure(done.crop, detail, title),
             "texture_map": offset_maps.texture_figure(detail),
