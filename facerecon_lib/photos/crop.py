@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex128, Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from ..face.camera import CROP_SIZE
@@ -85,6 +86,37 @@ def _sampling_weights(
     matrix = np.zeros((size, int(inside.max()) - first + 1))
     np.add.at(matrix, (np.arange(size)[:, None], inside - first), weights)
     return torch.from_numpy(matrix).float(), first
+
+
+def laid_on(
+    points: Complex128[np.ndarray, " point"], target: Complex128[np.ndarray, " point"]
+) -> tuple[complex, complex]:
+    """(scale, origin) of least squares target = scale * points + origin over complex numbers: scale
+    turns and sizes, origin moves."""
+    centred = points - points.mean()
+    scale = (centred.conj() * (target - target.mean())).sum() / (abs(centred) ** 2).sum()
+    return scale, target.mean() - scale * points.mean()
+
+
+def cut_patch(
+    pixels: Pixels, scale: complex, origin: complex, size: int
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The square patch whose point p is photo point scale * p + origin; the photo's edges repeat."""
+    corners = origin + scale * size * np.array([0, 1, 1j, 1 + 1j])
+    x0, y0 = (int(np.floor(v.min())) - 2 for v in (corners.real, corners.imag))
+    x1, y1 = (int(np.ceil(v.max())) + 2 for v in (corners.real, corners.imag))
+    rows = np.clip(np.arange(y0, y1), 0, pixels.shape[0] - 1)
+    columns = np.clip(np.arange(x0, x1), 0, pixels.shape[1] - 1)
+    region = Image.fromarray(pixels[rows[:, None], columns])
+    shrink = max(abs(scale), 1.0)  # average first: the transform below only interpolates
+    sides = [max(round(side / shrink), 1) for side in region.size]
+    small = region.resize(sides, Image.Resampling.BILINEAR)
+    fx, fy = small.width / region.width, small.height / region.height
+    start = origin - (x0 + 1j * y0)
+    affine = (scale.real * fx, -scale.imag * fx, start.real * fx)
+    affine += (scale.imag * fy, scale.real * fy, start.imag * fy)
+    ways = Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
+    return np.array(small.transform((size, size), *ways))
 
 
 def photo_to_crop(

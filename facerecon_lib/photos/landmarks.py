@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Complex128, Float, Float32, UInt8
-from PIL import Image
+from jaxtyping import Float, Float32, UInt8
 
 from ..face.landmarks68 import FIVE, INNER, MIRROR_68, OUTER_EYES
 from ..files.errors import FacereconError
+from .crop import cut_patch, laid_on
 
 # Eye centres, nose tip and mouth corners of the mean face that dlib's predictor starts from, in
 # units of the square box that it expects (read from the model; symmetric about x = 0.5).
@@ -62,7 +62,8 @@ def find_landmarks(
         passes, kind = (_face_alignment(device),), "3d"
     five = points @ np.array([1, 1j])
     for predict in passes:
-        patch, scale, origin = _upright_patch(pixels, five)
+        scale, origin = laid_on((PATCH - BOX) / 2 * (1 + 1j) + BOX * MEAN_FIVE, five)
+        patch = cut_patch(pixels, scale, origin, PATCH)
         guesses = predict(stretched(patch))
         points = np.median(guesses, axis=0)
         landmarks = scale * (points @ np.array([1, 1j])) + origin
@@ -82,36 +83,6 @@ def stretched(pixels: np.ndarray) -> np.ndarray:
     low, high = np.percentile(pixels[:: max(len(pixels) // 256, 1)], (1, 99))
     levels = (np.arange(256) - low) * (255 / max(high - low, 10))
     return np.clip(levels, 0, 255).astype(np.uint8)[pixels]
-
-
-def _upright_patch(
-    pixels: np.ndarray, five: Complex128[np.ndarray, "5"]
-) -> tuple[UInt8[np.ndarray, "patch patch 3"], complex, complex]:
-    """Patch on whose middle BOX pixels the five points lie as MEAN_FIVE does; edges replicated.
-
-    Returned with (scale, origin): patch point p is photo point scale * p + origin.
-    """
-    # Least squares five = a MEAN_FIVE + b over complex numbers: a turns and scales, b moves.
-    centred = MEAN_FIVE - MEAN_FIVE.mean()
-    a = (centred.conj() * (five - five.mean())).sum() / (abs(centred) ** 2).sum()
-    b = five.mean() - a * MEAN_FIVE.mean()
-    scale = a / BOX
-    origin = b - scale * (PATCH - BOX) / 2 * (1 + 1j)
-    corners = origin + scale * PATCH * np.array([0, 1, 1j, 1 + 1j])
-    x0, y0 = (int(np.floor(v.min())) - 2 for v in (corners.real, corners.imag))
-    x1, y1 = (int(np.ceil(v.max())) + 2 for v in (corners.real, corners.imag))
-    rows = np.clip(np.arange(y0, y1), 0, pixels.shape[0] - 1)
-    columns = np.clip(np.arange(x0, x1), 0, pixels.shape[1] - 1)
-    region = Image.fromarray(pixels[rows[:, None], columns])
-    shrink = max(abs(scale), 1.0)  # average first: the transform below only interpolates
-    size = [max(round(side / shrink), 1) for side in region.size]
-    small = region.resize(size, Image.Resampling.BILINEAR)
-    fx, fy = small.width / region.width, small.height / region.height
-    start = origin - (x0 + 1j * y0)
-    affine = (scale.real * fx, -scale.imag * fx, start.real * fx)
-    affine += (scale.imag * fy, scale.real * fy, start.imag * fy)
-    ways = Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
-    return np.array(small.transform((PATCH, PATCH), *ways)), scale, origin
 
 
 @lru_cache(maxsize=1)
