@@ -61,11 +61,11 @@ class ConversionError(Exception):
 
 
 def convert(source: Path, out: Path = OUT) -> int:
-    """Write both networks of a wheel or folder to `out`; its size in bytes. Raises ConversionError."""
+    """Write both networks of a wheel or folder; the size in bytes. Raises ConversionError."""
     import torch
 
     from facerecon_lib.files.weights import write_weights
-    from facerecon_lib.photos.face_mesh_network import FORMAT, BlazeFace, AttentionMesh
+    from facerecon_lib.photos.face_mesh_network import FORMAT, AttentionMesh, BlazeFace
 
     files = {name: read_source(source, name) for name in (DETECTOR, MESH)}
     detector, mesh = BlazeFace(), AttentionMesh()
@@ -81,7 +81,7 @@ def convert(source: Path, out: Path = OUT) -> int:
     metadata = {
         "format": FORMAT,
         "source": "mediapipe 0.10.21, github.com/google-ai-edge/mediapipe",
-        "licence": "Apache-2.0, Copyright The MediaPipe Authors; changed: float16 safetensors, no depth",
+        "licence": "Apache-2.0, The MediaPipe Authors; changed: float16 safetensors, no depth",
         "sha256": json.dumps({n: hashlib.sha256(b).hexdigest() for n, b in files.items()}),
     }
     write_weights(out, state, metadata)

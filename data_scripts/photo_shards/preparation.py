@@ -30,7 +30,8 @@ from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.errors import one_line
 from facerecon_lib.files.locks import only_one
 from facerecon_lib.photos.crop import align
-from facerecon_lib.photos.detection import detect_faces
+from facerecon_lib.photos.detection import look_closer
+from facerecon_lib.photos.face_search import detect_faces
 from facerecon_lib.photos.landmarks import find_landmarks
 from facerecon_lib.photos.quality import LIMITS, Quality, measure_quality
 from facerecon_lib.photos.reading import PhotoError, load_image
@@ -136,13 +137,13 @@ def prepare_photo(
         if size > MAX_FILE_BYTES:
             raise PhotoError(f"has {size / 1e6:.0f} MB; a photo has less than 200")
         pixels = load_image(photo.path).pixels
-        faces = detect_faces(pixels, device, quick=True)
+        faces = detect_faces(pixels, device)
         if not faces:
             height, width = pixels.shape[:2]
             return row | {"status": NO_FACE, "reason": f"none in {width} x {height} pixels"}, None
-        points = faces[0].points
+        faces[0], _ = look_closer(pixels, faces[0], device)
         how = (settings.detector, device, True)
-        landmarks, kind, scatter = find_landmarks(pixels, points, *how)
+        landmarks, kind, scatter = find_landmarks(pixels, faces[0].points, *how)
         crop = align(pixels, landmarks)
         quality = measure_quality(pixels, faces, landmarks, crop, scatter)
         row["quality"] = quality.facts()

@@ -101,7 +101,7 @@ def laid_on(
 def cut_patch(
     pixels: Pixels, scale: complex, origin: complex, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The square patch whose point p is photo point scale * p + origin; the photo's edges repeat."""
+    """A square whose point p is photo point scale * p + origin; the photo's edges repeat."""
     corners = origin + scale * size * np.array([0, 1, 1j, 1 + 1j])
     x0, y0 = (int(np.floor(v.min())) - 2 for v in (corners.real, corners.imag))
     x1, y1 = (int(np.ceil(v.max())) + 2 for v in (corners.real, corners.imag))

@@ -21,8 +21,8 @@ from .face_mesh_network import MESH_SIZE, AttentionMesh, load_networks
 from .reading import Pixels
 
 OUTER_EYES = 33, 263  # the corners, the viewer's left first
+FIVE = (33, 133), (362, 263), (1,), (61,), (291,)  # eyes, nose tip, mouth corners
 MARGIN = 1.5  # side of the crop, of the larger side of the points' box
-PIXEL = 0.5  # the network counts from the centre of the first pixel
 # Eye centres, nose tip and mouth corners in such a crop, as shares of its side.
 CROP_FIVE = np.array([0.367 + 0.373j, 0.633 + 0.373j, 0.5 + 0.513j, 0.378 + 0.638j, 0.622 + 0.638j])
 
@@ -66,6 +66,11 @@ def face_points(
     return FaceMesh(pairs, np.mean(scores[1:], 0), scatter)
 
 
+def five_points(points: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "5 2"]:
+    """Eyes (the middle of their corners), nose tip and mouth corners; the viewer's left first."""
+    return np.stack([points[list(corners)].mean(0) for corners in FIVE])
+
+
 def _look(
     network: AttentionMesh, crops: UInt8[Tensor, "face 3 192 192"], mirrored: bool
 ) -> tuple[Complex128[np.ndarray, "face 478"], Float32[np.ndarray, " face"]]:
@@ -75,7 +80,7 @@ def _look(
         points, score = network(crops.float() / 255)
         if mirrored:
             points = points[:, network.mirror]
-    x, y = points.double().cpu().numpy().transpose(2, 0, 1) + PIXEL
+    x, y = points.double().cpu().numpy().transpose(2, 0, 1)
     return (MESH_SIZE - x if mirrored else x) + 1j * y, score.cpu().numpy()
 
 

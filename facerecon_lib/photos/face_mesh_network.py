@@ -28,7 +28,10 @@ class FaceMeshError(FacereconError):
 
 
 class Block(nn.Module):
-    """act(x' + pointwise(depthwise(x))): x' is x, halved by maxima at stride 2, zero channels added."""
+    """act(x' + pointwise(depthwise(x))).
+
+    x' is x; where widths differ, with channels of zeros; at stride 2, the maxima of 2 x 2 pixels.
+    """
 
     def __init__(self, channels: int, out: int, stride: int, activation: nn.Module):
         super().__init__()
@@ -45,7 +48,7 @@ class Block(nn.Module):
 
 
 def _blocks(first: int, *widths: int, halve: tuple[int, ...] = (), relu=False) -> nn.Sequential:
-    """Blocks of these output widths, from `first` channels; those numbered in `halve` have stride 2."""
+    """Blocks from `first` channels to each of `widths`; those numbered in `halve` have stride 2."""
     sizes = zip((first, *widths), widths, strict=False)
     return nn.Sequential(*(
         Block(a, b, 2 if i in halve else 1, nn.ReLU() if relu else nn.PReLU(b))
@@ -80,13 +83,14 @@ class BlazeFace(nn.Module):
         Keypoints: eyes (the viewer's left first), nose tip, mouth, ears.
         """
         x = F.relu(self.stem(F.pad(pictures * 2 - 1, (1, 2, 1, 2))))
-        maps = [self.fine(x)]
-        maps.append(self.coarse(maps[0]))
-        scores = [h(m).permute(0, 2, 3, 1).flatten(1) for h, m in zip(self.scores, maps)]
-        values = [
-            h(m).permute(0, 2, 3, 1).reshape(len(m), -1, 8, 2) for h, m in zip(self.boxes, maps)
-        ]
-        values = torch.cat(values, 1) / DETECTOR_SIZE
+        fine = self.fine(x)
+        maps = fine, self.coarse(fine)
+
+        def guesses(heads: nn.ModuleList, *shape: int) -> Tensor:  # the maps' places row by row
+            outputs = (head(x).movedim(1, -1) for head, x in zip(heads, maps, strict=True))
+            return torch.cat([y.reshape(len(y), -1, *shape) for y in outputs], 1)
+
+        values = guesses(self.boxes, 8, 2) / DETECTOR_SIZE
         places = torch.cat([_places(16, 2), _places(8, 6)]).to(values)[:, None]
         centre, size, keypoints = (
             values[:, :, :1] + places,
@@ -94,7 +98,7 @@ class BlazeFace(nn.Module):
             values[:, :, 2:] + places,
         )
         boxes = torch.cat([centre - size / 2, centre + size / 2], 2).flatten(2)
-        return boxes, keypoints, torch.cat(scores, 1).sigmoid()
+        return boxes, keypoints, guesses(self.scores).sigmoid()
 
 
 def _places(cells: int, times: int) -> Float[Tensor, "box 2"]:
@@ -185,5 +189,5 @@ def load_networks(device: str = "cpu") -> tuple[BlazeFace, AttentionMesh]:
         networks.load_state_dict(state)
     except RuntimeError as error:
         raise FaceMeshError(f"{path.name}: its parts do not fit; {MAKER} makes one") from error
-    networks = networks.eval().requires_grad_(False).to(device)
+    networks = networks.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return networks["detector"], networks["mesh"]

@@ -22,7 +22,7 @@ from ..face.landmarks68 import FIVE, INNER
 from ..face.morphable_model import MorphableModel
 from ..files.weights import shipped_file
 from .crop import Crop
-from .detection import FaceBox
+from .face_search import FaceBox
 from .reading import Pixels
 
 BLACK, WHITE = 4 / 255, 251 / 255

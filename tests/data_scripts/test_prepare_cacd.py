@@ -39,7 +39,7 @@ from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
 from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.files.locks import only_one
-from facerecon_lib.photos import detection
+from facerecon_lib.photos import detection, face_mesh_network, face_search
 from facerecon_lib.photos.crop import Crop, align
 from facerecon_lib.photos.quality import FLAGS, Quality
 from facerecon_lib.pictures.faces import to_uint8
@@ -306,15 +306,15 @@ def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(picture, m
 @pytest.mark.usefixtures("ready")
 def test_all_networks_are_on_the_device_that_is_asked_for(portraits: Path, monkeypatch):
     """On "meta", which holds no numbers, the first of them ends the run."""
-    asked, made = [], detection._mtcnn_on
+    asked, made = [], face_mesh_network.load_networks
 
     def note(device: str):
         asked.append(device)
-        network = made(device)
-        assert {p.device.type for p in network.parameters()} == {device}
-        return network
+        networks = made(device)
+        assert {p.device.type for network in networks for p in network.parameters()} == {device}
+        return networks
 
-    monkeypatch.setattr(detection, "_mtcnn_on", note)
+    monkeypatch.setattr(face_search, "load_networks", note)
     with pytest.raises(ShardsError, match="--device meta: failed"):
         prepare_photo(photo_at(portraits / "38_Eileen_Collins_0001.jpg"), SETTINGS, "meta")
     assert set(asked) == {"meta"}
@@ -438,14 +438,6 @@ def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: 
     assert upright["score"] > 0.99
     assert abs(upright["roll"]) < 15 < 75 < abs(side["roll"]) < 105
     assert side["face_px"] == pytest.approx(upright["face_px"] * 300 / 512, rel=0.1)
-
-
-def test_a_quick_search_finds_the_same_face():
-    pytest.importorskip("facenet_pytorch")
-    pixels = detection.sample_photo().pixels
-    slow, quick = (detection.detect_faces(pixels, quick=q)[0] for q in (False, True))
-    width = slow.box[2] - slow.box[0]
-    assert np.abs(slow.points - quick.points).max() < 0.05 * width
 
 
 # Killed, shared out, and resumed ----------------------------------------------------------------

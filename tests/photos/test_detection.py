@@ -15,6 +15,7 @@ from PIL import Image
 from facerecon_lib.face.landmarks68 import FIVE, MIRROR_68
 from facerecon_lib.photos import detection, landmarks
 from facerecon_lib.photos.detection import detect
+from facerecon_lib.photos.face_search import FaceBox
 from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.photos.reading import Photo, load_image
 
@@ -204,7 +205,7 @@ def test_face_alignment_sees_an_upright_patch_and_its_points_come_back(sample, m
     stored = detection.sample_detection()
     points = stored.landmarks
     five = np.stack([points[part].mean(0) for part in FIVE])
-    face = detection.FaceBox(stored.box, five, 1.0)
+    face = FaceBox(stored.box, five, 1.0)
     monkeypatch.setattr(detection, "detect_faces", lambda *_: [face])
     landmarks._face_alignment.cache_clear()
     try:

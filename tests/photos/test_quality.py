@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter
 from facerecon_lib.face.camera import axis_angle_to_matrix
 from facerecon_lib.face.landmarks68 import FIVE
 from facerecon_lib.photos.crop import align
-from facerecon_lib.photos.detection import FaceBox, sample_detection, sample_photo
+from facerecon_lib.photos.detection import sample_detection, sample_photo
+from facerecon_lib.photos.face_search import FaceBox
 from facerecon_lib.photos.quality import (
     FLAGS,
     LIMITS,
