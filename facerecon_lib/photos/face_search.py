@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32
 from PIL import Image
 
 from .crop import cut_patch
+from .face_mesh import face_points
 from .face_mesh_network import DETECTOR_SIZE, load_networks
 from .landmarks import DetectionError, stretched
 from .reading import Pixels
@@ -76,20 +77,25 @@ def find_faces(pixels: Sequence[Pixels], device: str = "cpu") -> list[list[FaceB
     """Each photo's faces that BlazeFace is certain of, largest first.
 
     A second look, from further off and turned by quarters, is for photos without one and for faces
-    that are perhaps not upright: one on its side shows as a tilted one of a low score.
+    that are perhaps not upright: one on its side shows as a tilted one of a low score. What it
+    finds counts if the mesh agrees that it is a face.
     """
-    photos = _look([(photo, 0) for photo in pixels], SIDES[0], device)
+    photos = _look([(photo, SIDES[0], 0) for photo in pixels], device)
     for i, faces in enumerate(photos):
         if not faces or faces[0].score < UPRIGHT or abs(_roll(faces[0])) > TILTED:
-            views = _look([(pixels[i], turn) for turn in range(4)], SIDES[1], device)
-            photos[i] = max([faces, *views], key=lambda view: view[0].score if view else 0.0)
+            views = [(pixels[i], side, turn) for turn in range(4) for side in SIDES]
+            looks = [faces, *_look(views[1:], device)]
+            best = max(looks, key=lambda look: look[0].score if look else 0.0)
+            real = best and face_points(pixels[i : i + 1], [best[0].points], device).score[0] > 0.5
+            photos[i] = best if real else []
     return [_largest_first(faces) for faces in photos]
 
 
-def _look(views: list[tuple[Pixels, int]], side: float, device: str) -> list[list[FaceBox]]:
-    """BlazeFace on photos turned by so many quarters; boxes and points are the photo's as it is."""
+def _look(views: list[tuple[Pixels, float, int]], device: str) -> list[list[FaceBox]]:
+    """BlazeFace on photos in a square of so many longer sides, turned by so many quarters; boxes
+    and points are those of the photo as it is, the best face first."""
     network, crops, places = load_networks(device)[0], [], []
-    for pixels, turn in views:
+    for pixels, side, turn in views:
         height, width = pixels.shape[:2]
         step = max(max(height, width) // 512, 1)  # a large photo is averaged only once
         small = np.asarray(Image.fromarray(pixels).reduce(step))
@@ -102,7 +108,7 @@ def _look(views: list[tuple[Pixels, int]], side: float, device: str) -> list[lis
         results = [r.cpu().numpy() for r in network(batch.float() / 255)]
     return [
         [_face(*guess, *place, turn) for guess in _merged(*result)]
-        for *result, place, (_, turn) in zip(*results, places, views, strict=True)
+        for *result, place, (*_, turn) in zip(*results, places, views, strict=True)
     ]
 
 
