@@ -166,7 +166,7 @@ class AttentionMesh(nn.Module):
 
     def forward(
         self, crops: Float[Tensor, "batch 3 192 192"]
-    ) -> tuple[Float[Tensor, "batch 478 2"], Float[Tensor, "batch"]]:
+    ) -> tuple[Float[Tensor, "batch 478 2"], Float[Tensor, " batch"]]:
         """From RGB in [0, 1]: points in px of the crop, and a score in [0, 1]."""
         fine = self.fine(self.stem(F.pad(crops, (0, 1, 0, 1))))
         x = self.coarse(fine)
