@@ -28,7 +28,7 @@ from ..face.camera import (
 from ..face.coefficients import FaceCoefficients
 from ..face.lighting import ambient_lighting, shade
 from ..face.morphable_model import MorphableModel
-from ..face.shapes import Vertices
+from ..face.shapes import VertexValues, Vertices
 from ..photos.crop import crop_to_photo
 from ..rendering.rasterizer import rasterize
 from ..rendering.renderer import NEAR, interpolate
@@ -70,15 +70,16 @@ def in_studio(normals: Vertices, albedo: Vertices | None = None) -> Vertices:
 def layer(
     ndc: Vertices,
     faces: Int[Tensor, "face 3"],
-    colours: Vertices,
+    colours: VertexValues,
     size: int | tuple[int, int],
     *,
     fine: int = 2,
     perspective_correct: bool = True,
-) -> Float[Tensor, "4 height width"]:
+) -> Float[Tensor, "channel_and_1 height width"]:
     """The first mesh of a batch as a layer: colours times coverage, and coverage.
 
-    size: side or (height, width), px. fine: samples per pixel and axis; 1 is quick.
+    colours: of one look or more, clamped to [0, 1]. size: side or (height, width), px. fine:
+        samples per pixel and axis; 1 is quick.
     """
     height, width = (size, size) if isinstance(size, int) else size
     view = dict(perspective_correct=perspective_correct, z_clip_value=NEAR)

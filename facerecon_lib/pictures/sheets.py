@@ -1,9 +1,8 @@
-"""Sheets of pictures: pictures in a grid, a fit on one page, and a figure as a file.
+"""Sheets of pictures: pictures in a grid, and a figure as a file.
 
-gallery([before, after], ["before", "after"], title="What changed")
-save_figure(fit_figure(crop, face, coefficients, "2d", "me.jpg"), "me.png")
+save_figure(gallery([before, after], ["before", "after"], title="What changed"), "change.png")
 
-Every notebook; the results of `facerecon fit`.
+Every notebook.
 """
 
 import math
@@ -14,14 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..face.camera import CROP_SIZE
-from ..face.coefficients import FaceCoefficients
 from ..files.atomic import write_whole
-from ..photos.crop import Crop
-from ..rendering.synthesis import Face
-from .faces import DETECTED, FITTED, on_photo, show_face, to_uint8, turned
-
-PANEL = 300  # px, about what a panel of `fit_figure` shows
 
 
 def gallery(
@@ -53,29 +45,6 @@ def gallery(
         figure.axes[i].imshow(image, **imshow)
         if i < len(titles):
             figure.axes[i].set_title(titles[i], fontsize=10)
-    return figure
-
-
-def fit_figure(crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str, title: str):
-    """Photo, overlay, lit, unlit, shape, and turned views in one figure."""
-    photo = to_uint8(crop.image[0])
-    panels = {
-        "photo, and the detected landmarks": photo,
-        "the fitted face on the photo": on_photo(crop.image, face, PANEL),
-        "lit as in the photo": show_face(face, "lit", PANEL),
-        "unlit: its albedo": show_face(face, "unlit", PANEL),
-        "its shape": show_face(face, "shape", PANEL),
-        "landmarks: detected, fitted": photo,
-    }
-    for yaw in (-50, -25, 25, 50):
-        view, look = turned(face.model, coefficients, yaw), "shape" if yaw == -25 else "studio"
-        panels[f"turned by {yaw:+d}°"] = show_face(view, look, PANEL)
-    extent = (0, CROP_SIZE, CROP_SIZE, 0)
-    figure = gallery([*panels.values()], [*panels], title=title, columns=5, extent=extent)
-    detected, fitted = crop.landmarks[0].cpu(), face.landmarks(kind).detach()[0].cpu()
-    marks = (0, detected, DETECTED), (5, detected, DETECTED), (5, fitted, FITTED)
-    for panel, points, colour in marks:
-        figure.axes[panel].scatter(*points.numpy().T, s=5, linewidths=0, color=colour)
     return figure
 
 

@@ -36,6 +36,7 @@ from ..face.measures import landmark_error, photometric_error
 from ..files.weights import write_weights
 from ..photos.crop import Crop, crop_to_photo
 from ..pictures.faces import overlay_on_photo
+from ..pictures.fit_sheet import fit_sheet
 from ..rendering.synthesis import Face, landmark_vertices
 from .mesh_export import export_mesh
 from .output_folder import digests_of, replacing
@@ -169,23 +170,21 @@ def write_meshes(done: FittedPhoto, folder: Path) -> None:
 @torch.no_grad()
 def draw_figures(done: FittedPhoto, folder: Path) -> None:
     """figure.png, and with details texture_map.png and displacement_map.png."""
-    from ..pictures import sheets  # with Matplotlib, which is slow to import
-
     title, detail = done.photo.name, done.detail
     if done.reasons:
         title += ": not to be relied on: " + "; ".join(done.reasons)
     title = fill(title, 120)
     if detail is None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
-        figures = {"figure": sheets.fit_figure(done.crop, done.face, coefficients, kind, title)}
-    else:
-        from ..pictures import offset_maps
+        fit_sheet(done.crop, done.face, coefficients, kind, title).save(folder / "figure.png")
+        return
+    from ..pictures import offset_maps, sheets  # with Matplotlib, which is slow to import
 
-        figures = {
-            "figure": offset_maps.detail_figure(done.crop, detail, title),
-            "texture_map": offset_maps.texture_figure(detail),
-            "displacement_map": offset_maps.displacement_figure(detail),
-        }
+    figures = {
+        "figure": offset_maps.detail_figure(done.crop, detail, title),
+        "texture_map": offset_maps.texture_figure(detail),
+        "displacement_map": offset_maps.displacement_figure(detail),
+    }
     for name, figure in figures.items():
         sheets.save_figure(figure, folder / f"{name}.png")
 

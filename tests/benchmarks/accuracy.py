@@ -97,7 +97,7 @@ def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
     from facerecon_lib.fitting.pose_start import start_from_landmarks
     from facerecon_lib.photos.reading import load_image
     from facerecon_lib.pictures.faces import overlay_on_photo
-    from facerecon_lib.pictures.sheets import fit_figure, save_figure
+    from facerecon_lib.pictures.fit_sheet import fit_sheet
     from facerecon_lib.reconstruction.reconstruct import fit_face
 
     model, coarse = MorphableModel.load(), MorphableModel.load(subdivision=0)
@@ -121,8 +121,8 @@ def photos(folder: Path, out: Path | None, network: FaceNetwork | None) -> None:
             overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
             Image.fromarray(overlay).save(out / f"{path.stem}_overlay.png")
             c = done.fitted.coefficients
-            figure = fit_figure(done.crop, done.face, c, done.detection.kind, path.name)
-            save_figure(figure, out / f"{path.stem}_figure.png")
+            page = fit_sheet(done.crop, done.face, c, done.detection.kind, path.name)
+            page.save(out / f"{path.stem}_figure.png")
     table.add_row("median", *(f"{v:.1%}" for v in np.median(rows, 0)), "", style="bold")
     console.print(table)
 

@@ -6,13 +6,22 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from PIL import ImageColor
 from small_faces import model
 
+from facerecon_lib.face.camera import CROP_SIZE
 from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import sample_detection, sample_photo
-from facerecon_lib.pictures.faces import on_photo, overlay_on_photo, show_face, to_uint8, turned
-from facerecon_lib.pictures.sheets import fit_figure, save_figure
+from facerecon_lib.pictures.faces import (
+    DETECTED,
+    enlarged,
+    overlay_on_photo,
+    show_face,
+    to_uint8,
+    turned,
+)
+from facerecon_lib.pictures.fit_sheet import GAP, LINE, PANEL, _font, fit_sheet
 from facerecon_lib.rendering.synthesis import synthesise
 
 
@@ -68,11 +77,25 @@ def test_a_large_photo_is_reduced_and_the_face_stays_in_place():
     assert np.abs(halved - small).mean() < 4
 
 
-def test_the_figure_of_a_fit_is_written_without_a_display(tmp_path):
+def test_a_fit_on_one_page_shows_the_photo_the_face_and_its_landmarks():
     _, crop, coefficients, face = scene()
-    figure = fit_figure(crop, face, coefficients, "2d", "$^$ 漢字.jpg")
-    assert len(figure.axes) == 10
-    assert figure.get_suptitle() == "$^$ 漢字.jpg"
-    save_figure(figure, tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 50_000
-    assert on_photo(crop.image, face, 128).shape == (128, 128, 3)
+    page = fit_sheet(crop, face, coefficients, "2d", "$^$ Лицо.jpg\n and a reason")
+    one_line = fit_sheet(crop, face, coefficients, "2d", "Лицо.jpg")
+    assert page.height - one_line.height == LINE
+    pixels, top = np.asarray(one_line), 2 * LINE + GAP
+    photo, overlay, lit = (
+        pixels[top : top + PANEL, x : x + PANEL] for x in range(GAP, 600, PANEL + GAP)
+    )
+    plain = enlarged(crop.image, PANEL)
+    x, y = (crop.landmarks[0, 30] * PANEL / CROP_SIZE).int().tolist()
+    assert tuple(photo[y, x]) == ImageColor.getrgb(DETECTED)
+    assert (photo == plain).all(-1).mean() > 0.97  # but for the dots
+    beside = (lit == lit[-1, 0]).all(-1)
+    assert 0.2 < beside.mean() < 0.8
+    off = np.abs(overlay.astype(int) - plain).mean(-1)
+    assert off[beside].mean() < 4 < 8 < off[~beside].mean()
+
+
+def test_a_name_in_greek_or_cyrillic_is_drawn_in_its_letters():
+    letters = [bytes(_font().getmask(letter)) for letter in ("Л", "Ω", "\uffff")]
+    assert len(set(letters)) == 3

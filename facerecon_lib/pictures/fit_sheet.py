@@ -1,0 +1,95 @@
+"""A fit on one page, drawn without Matplotlib, which alone takes longer than the fit.
+
+    fit_sheet(crop, face, coefficients, "2d", "me.jpg").save("figure.png")
+
+The results of `facerecon fit`. Notebook 10.
+"""
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..face.camera import CROP_SIZE, project_ndc
+from ..face.coefficients import FaceCoefficients
+from ..photos.crop import Crop
+from ..rendering.synthesis import Face
+from .faces import (
+    DETECTED,
+    FITTED,
+    PAPER,
+    Picture,
+    enlarged,
+    in_studio,
+    laid_on,
+    layer,
+    show_face,
+    turned,
+)
+
+PANEL, GAP, LINE, COLUMNS = 280, 10, 26, 5  # px
+DOT = 1.5  # px, radius of a landmark
+YAWS = {-50: "studio", -25: "shape", 25: "studio", 50: "studio"}
+
+
+@torch.no_grad()
+def fit_sheet(
+    crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str, title: str
+) -> Image.Image:
+    """Photo, overlay, lit, unlit, shape, landmarks, and turned views on one page."""
+    looks = torch.cat([face.colours, face.albedo, in_studio(face.normals)], -1)
+    ndc = project_ndc(face.v_camera, face.fov_deg)
+    *looks, covered = layer(ndc, face.model.faces, looks, PANEL).split([3, 3, 3, 1])
+    lit, unlit, shape = (torch.cat([look, covered]) for look in looks)
+    detected = crop.landmarks[0].cpu(), DETECTED
+    fitted = face.landmarks(kind)[0].cpu(), FITTED
+    photo = enlarged(crop.image, PANEL)
+    panels = {
+        "photo, and the detected landmarks": _marked(photo, detected),
+        "the fitted face on the photo": laid_on(lit, crop.image),
+        "lit as in the photo": laid_on(lit, PAPER),
+        "unlit: its albedo": laid_on(unlit, PAPER),
+        "its shape": laid_on(shape, PAPER),
+        "landmarks: detected, fitted": _marked(photo, detected, fitted),
+    }
+    for yaw, look in YAWS.items():
+        panels[f"turned by {yaw:+d}°"] = show_face(
+            turned(face.model, coefficients, yaw), look, PANEL
+        )
+    return _page(panels, title)
+
+
+def _marked(picture: Picture, *marks: tuple[Float[Tensor, "68 2"], str]) -> Picture:
+    """With points, in pixels of the crop, as dots."""
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    for points, colour in marks:
+        for x, y in (points * (PANEL / CROP_SIZE)).tolist():
+            draw.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colour)
+    return np.asarray(image)
+
+
+def _page(panels: dict[str, Picture], title: str) -> Image.Image:
+    """Pictures in rows of five, each under its name."""
+    rows, step = -(-len(panels) // COLUMNS), PANEL + GAP
+    head = LINE * (1 + title.count("\n"))
+    page = Image.new("RGB", (COLUMNS * step + GAP, head + rows * (step + LINE) + GAP), "white")
+    draw, font = ImageDraw.Draw(page), _font()
+    draw.text((page.width / 2, GAP), title, "black", font, "ma", align="center")
+    for i, (name, picture) in enumerate(panels.items()):
+        x, y = GAP + i % COLUMNS * step, head + i // COLUMNS * (step + LINE)
+        draw.text((x + PANEL / 2, y + GAP), name, "black", font, "ma")
+        page.paste(Image.fromarray(picture), (x, y + GAP + LINE))
+    return page
+
+
+@lru_cache(maxsize=1)
+def _font() -> ImageFont.FreeTypeFont:
+    """The font of Matplotlib, found without importing it: Pillow's own has Latin letters alone."""
+    folder = Path(find_spec("matplotlib").origin).parent
+    return ImageFont.truetype(folder / "mpl-data/fonts/ttf/DejaVuSans.ttf", 15)
