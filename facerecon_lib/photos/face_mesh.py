@@ -17,7 +17,7 @@ from jaxtyping import Complex128, Float, Float32, UInt8
 from torch import Tensor
 
 from .crop import cut_patch, laid_on
-from .face_mesh_network import MESH_SIZE, AttentionMesh, load_networks
+from .face_mesh_network import MESH_SIZE, AttentionMesh, load_networks, one_thread
 from .reading import Pixels
 
 OUTER_EYES = 33, 263  # the corners, the viewer's left first
@@ -52,9 +52,7 @@ def face_points(
     for look in range(3):
         crops = [cut_patch(p, *view, MESH_SIZE) for p, view in zip(pixels, views, strict=True)]
         batch = torch.from_numpy(np.stack(crops)).movedim(-1, 1)
-        mirrors = [False, True] if look == 2 else [False]
-        for mirrored in mirrors:
-            points, score = _look(network, batch, mirrored)
+        for points, score in _look(network, batch, also_mirrored=look == 2):
             guesses.append(np.stack([s * p + o for p, (s, o) in zip(points, views, strict=True)]))
             scores.append(score)
         views = [_upright_square(points) for points in guesses[-1]]
@@ -72,16 +70,18 @@ def five_points(points: Float32[np.ndarray, "478 2"]) -> Float32[np.ndarray, "5 
 
 
 def _look(
-    network: AttentionMesh, crops: UInt8[Tensor, "face 3 192 192"], mirrored: bool
-) -> tuple[Complex128[np.ndarray, "face 478"], Float32[np.ndarray, " face"]]:
-    """Points in the crops as x + iy, continuous, and scores."""
-    crops = (crops.flip(3) if mirrored else crops).to(network.mirror.device)
-    with torch.inference_mode():
-        points, score = network(crops.float() / 255)
-        if mirrored:
-            points = points[:, network.mirror]
-    x, y = points.double().cpu().numpy().transpose(2, 0, 1)
-    return (MESH_SIZE - x if mirrored else x) + 1j * y, score.cpu().numpy()
+    network: AttentionMesh, crops: UInt8[Tensor, "face 3 192 192"], also_mirrored: bool
+) -> list[tuple[Complex128[np.ndarray, "face 478"], Float32[np.ndarray, " face"]]]:
+    """Points in the crops as x + iy, and scores; from their mirror images as well, in one batch."""
+    batch = torch.cat([crops, crops.flip(3)]) if also_mirrored else crops
+    with one_thread(), torch.inference_mode():
+        points, score = network(batch.to(network.mirror.device).float() / 255)
+    points, score = points.double().cpu().numpy() @ np.array([1, 1j]), score.cpu().numpy()
+    looks = [(points[: len(crops)], score[: len(crops)])]
+    if also_mirrored:
+        mirrored = points[len(crops) :, network.mirror.cpu()]
+        looks.append((MESH_SIZE - mirrored.conj(), score[len(crops) :]))
+    return looks
 
 
 def _upright_square(points: Complex128[np.ndarray, "478"]) -> tuple[complex, complex]:

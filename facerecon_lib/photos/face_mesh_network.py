@@ -8,6 +8,8 @@ BlazeFace (Bazarevsky et al., 2019, arXiv:1907.05047) and Attention Mesh (Grishc
 arXiv:2006.10962), converted by data_scripts/convert_face_mesh.py. The original's depth is left out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -25,6 +27,17 @@ DETECTOR_SIZE, MESH_SIZE = 128, 192  # px: the networks' square inputs
 
 class FaceMeshError(FacereconError):
     """The networks' file is missing or damaged. One line: what is wrong, and what to do."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch with one thread: on a busy machine two took small convolutions ten times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Block(nn.Module):

@@ -21,7 +21,7 @@ from PIL import Image
 
 from .crop import cut_patch
 from .face_mesh import face_points
-from .face_mesh_network import DETECTOR_SIZE, load_networks
+from .face_mesh_network import DETECTOR_SIZE, load_networks, one_thread
 from .landmarks import DetectionError, stretched
 from .reading import Pixels
 
@@ -29,7 +29,7 @@ from .reading import Pixels
 # 1 - (1 - score)^SHARPER puts CERTAIN at 0.99 of MTCNN's.
 # Boxes from POSSIBLE on that overlap a certain one by OVERLAP are averaged with it.
 CERTAIN, POSSIBLE, OVERLAP, SHARPER = 0.75, 0.5, 0.3, 3.3
-UPRIGHT, TILTED = 0.995, 10  # least score and most degrees of roll of a face seen once
+UPRIGHT, TILTED = 0.995, 20  # least score and most degrees of roll of a face seen once
 SIDES = 1.0, 1.4  # of BlazeFace's first and second look, of the photo's longer side
 MOUTH = 0.445  # half the mouth's width, of the distance of the eyes: the mean face's
 LARGE = 0.15  # of the photo's longer side: beside one face of this size no others are searched for
@@ -104,7 +104,7 @@ def _look(views: list[tuple[Pixels, float, int]], device: str) -> list[list[Face
         crops.append(stretched(cut_patch(small, scale, origin, DETECTOR_SIZE)))
         places.append((scale * step * DETECTOR_SIZE, origin * step))
     batch = torch.from_numpy(np.stack(crops)).movedim(-1, 1).to(device)
-    with torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         results = [r.cpu().numpy() for r in network(batch.float() / 255)]
     return [
         [_face(*guess, *place, turn) for guess in _merged(*result)]
@@ -192,17 +192,13 @@ def _search(pixels: np.ndarray, longest: int, device: str) -> list[FaceBox]:
     small = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
     network = _mtcnn_on(device)
     network.min_face_size = 20 if longest == SEARCH_SIZES[1] else max(20, round(0.03 * max(size)))
-    threads = torch.get_num_threads()
     try:
-        # Its convolutions are small: on a busy machine two threads took 10 times as long as one.
-        torch.set_num_threads(1)
-        boxes, scores, points = network.detect(small, landmarks=True)
+        with one_thread():
+            boxes, scores, points = network.detect(small, landmarks=True)
     except RuntimeError as error:  # facenet-pytorch joins an empty list when no window is left
         if "non-empty" not in str(error):
             raise
         return []
-    finally:
-        torch.set_num_threads(threads)
     if boxes is None:
         return []
     ratio = np.array([width / size[0], height / size[1]])

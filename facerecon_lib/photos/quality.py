@@ -50,14 +50,14 @@ AT_LEAST = ("score", "face_px")  # numbers that are flagged when they are small
 class Quality:
     """Of one face; pixels are the photo's, shares are of 1."""
 
-    score: float  # MTCNN's confidence
+    score: float  # of the face search, or of the mesh where that is lower
     others: float  # height of the largest other face, as a share of this one's; 0: alone
     face_px: float  # larger side of the landmarks' box
     blur: float  # of the crop: 0 sharp, 1 without any detail (Crete et al., 2007)
     yaw: float  # degrees; the face looks to the viewer's right
     pitch: float  # degrees; up
     roll: float  # degrees; counterclockwise
-    disagreement: float  # mean distance of MTCNN's five points to the landmarks', / face_px
+    disagreement: float  # mean distance of FaceBox's five points to the landmarks', / face_px
     scatter: float | None  # of the landmarks' guesses, / outer eye distance; None: one guess
     flat: float  # share of the face's pixels that equal their neighbours
     outside: float  # share of the landmarks outside the photo
