@@ -42,6 +42,8 @@ from .mesh_export import export_mesh
 from .output_folder import digests_of, replacing
 from .reconstruct import FittedPhoto
 
+QUICK = {"compress_level": 2}  # PNG a sixth larger, in a third of the time
+
 FRAME = (
     "camera: +x left, +y up, +z into the screen, mm; x_camera = scale * rotation_matrix @ v + "
     "translation_mm; rotation is the axis-angle of the head in viewer axes (+x right, +y up, +z to "
@@ -164,7 +166,7 @@ def write_meshes(done: FittedPhoto, folder: Path) -> None:
     for name, face in meshes.items():
         export_mesh(folder / name, face.vertices[0], face.model.faces, face.albedo[0])
     overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
-    Image.fromarray(overlay).save(folder / "overlay.png")
+    Image.fromarray(overlay).save(folder / "overlay.png", **QUICK)
 
 
 @torch.no_grad()
@@ -176,7 +178,8 @@ def draw_figures(done: FittedPhoto, folder: Path) -> None:
     title = fill(title, 120)
     if detail is None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
-        fit_sheet(done.crop, done.face, coefficients, kind, title).save(folder / "figure.png")
+        page = fit_sheet(done.crop, done.face, coefficients, kind, title)
+        page.save(folder / "figure.png", **QUICK)
         return
     from ..pictures import offset_maps, sheets  # with Matplotlib, which is slow to import
 
