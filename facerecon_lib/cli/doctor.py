@@ -100,13 +100,17 @@ def _devices_and_files() -> Iterator[Row]:
     from ..networks.unet import load_unet
     from ..rendering.rasterizer import check_rasterizer
 
-    yield "processor", f"{torch.get_num_threads()} threads", "", True, True
+    threads = torch.get_num_threads()
+    yield "processor", f"{threads} thread{'s' * (threads > 1)}", "", True, True
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     todo = "" if gpu else "not needed: everything runs on the processor"
     yield "GPU", gpu or "none", todo, True, False
     todo = "$WARP_CACHE_PATH moves them"
     try:
-        yield "kernels", f"compiled in {check_rasterizer()}", todo, True, True
+        folder, home = check_rasterizer(), os.path.join(os.path.expanduser("~"), "")
+        if folder.startswith(home):
+            folder = os.path.join("~", folder.removeprefix(home))
+        yield "kernels", f"compiled in {folder}", todo, True, True
     except Exception as error:
         yield "kernels", one_line(error), "set WARP_CACHE_PATH, or reinstall warp-lang", False, True
     model = None

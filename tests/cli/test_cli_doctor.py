@@ -1,6 +1,8 @@
 """`facerecon doctor`: what is here, what is missing, what to do."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from command_line import SAMPLE, facerecon, refused, works
 from rich.console import Console
@@ -12,7 +14,8 @@ from facerecon_lib.rendering.warp.cache import KernelError, kernel_folder
 
 def test_the_doctor_names_what_is_here_and_what_to_do():
     result = works("doctor")
-    for word in ("torch", "warp-lang", "face model", "MTCNN", "dlib", "terms", "Ready", "facenet"):
+    words = "torch", "warp-lang", "face model", "MediaPipe", "MTCNN", "dlib", "terms", "Ready"
+    for word in (*words, "facenet"):
         assert word in result.stdout
     assert "who it is" in " ".join(result.stdout.split())
 
@@ -70,10 +73,13 @@ def test_the_doctor_survives_a_model_and_detectors_that_do_not_load(monkeypatch)
     assert result.stdout.count("torn to") == 2
 
 
-def test_the_doctor_compiles_a_kernel_and_names_their_folder(monkeypatch):
+def test_the_doctor_compiles_a_kernel_and_names_their_folder(monkeypatch, tmp_path):
     monkeypatch.setattr("facerecon_lib.cli.app.out_console", Console(width=300))
-    line = next(line for line in works("doctor").stdout.splitlines() if "│ kernels " in line)
-    assert f"compiled in {kernel_folder()}" in line
+    folder = Path(kernel_folder())
+    for home, name in ((tmp_path, folder), (folder.parent, Path("~", folder.name))):
+        monkeypatch.setenv("USERPROFILE" if os.name == "nt" else "HOME", str(home))
+        line = next(line for line in works("doctor").stdout.splitlines() if "│ kernels " in line)
+        assert f"compiled in {name} " in line
 
     def broken(*arguments):
         raise KernelError("/full: no kernel can be compiled there")
