@@ -15,7 +15,7 @@ from typer import Argument, Exit, Option
 
 from ..files.atomic import claim_folder
 from ..files.errors import one_line, readable_name
-from ..reconstruction import PHOTO_LIGHTS
+from ..reconstruction import PHOTO_LIGHTS, TEXTURES
 from ..reconstruction.output_folder import OutputError, clean_up, folder_for
 from .console import (
     NETWORKS,
@@ -49,6 +49,13 @@ Quiet = Annotated[bool, Option("--quiet", help="Print nothing but what failed.")
 Figure = Annotated[
     bool, Option("--figure/--no-figure", help="Draw figure.png; without it, results come sooner.")
 ]
+Texture = Annotated[
+    str,
+    Option(
+        help="Skin of mesh.glb. photo: the photo's pixels, the fitted light divided out, to be lit "
+        "anew; lit: the photo's pixels as they are; albedo: the fitted model's colours alone."
+    ),
+]
 Json = Annotated[bool, Option("--json", help="Print one line of JSON per photo, for programs.")]
 Recognition = Annotated[
     str, Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once).")
@@ -76,6 +83,7 @@ def fit(
     checkpoint: Checkpoint = None,
     device: Device = "cpu",
     figure: Figure = True,
+    texture: Texture = "photo",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -86,6 +94,7 @@ def fit(
         if checkpoint is not None and init != "encoder":
             raise OutputError("--checkpoint is of the encoder: add --init encoder")
         _check_face(face)
+        check_choice("texture", texture, TEXTURES)
         check_choice("recognition", recognition, NETWORKS)
         check_device(device)
         network = network_named(recognition, device)
@@ -106,7 +115,7 @@ def fit(
             photo = load_image(path, readable_name(path))
             folder = work.folder(photo, "fit", face or 1)
             done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
-            work.report(folder, write_photo(done, folder, work.started, photos, figure))
+            work.report(folder, write_photo(done, folder, work.started, photos, figure, texture))
 
 
 def reconstruct(
@@ -120,6 +129,7 @@ def reconstruct(
     unet: UNet = None,
     device: Device = "cpu",
     figure: Figure = True,
+    texture: Texture = "photo",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -130,6 +140,7 @@ def reconstruct(
         if unet is not None and not augmented:
             raise OutputError("--unet is of the augmented branch: add --augmented")
         _check_face(face)
+        check_choice("texture", texture, TEXTURES)
         check_device(device)
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
@@ -149,7 +160,7 @@ def reconstruct(
             photo = load_image(path, readable_name(path))
             folder = work.folder(photo, "encoder", face or 1)
             done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
-            work.report(folder, write_photo(done, folder, work.started, photos, figure))
+            work.report(folder, write_photo(done, folder, work.started, photos, figure, texture))
 
 
 def _check_face(face: int | None) -> None:

@@ -30,6 +30,7 @@ from ..face.lighting import ambient_lighting, shade
 from ..face.morphable_model import MorphableModel
 from ..face.shapes import VertexValues, Vertices
 from ..photos.crop import crop_to_photo
+from ..rendering.atlas import Texture
 from ..rendering.rasterizer import rasterize
 from ..rendering.renderer import NEAR, interpolate
 from ..rendering.synthesis import Face, pose_and_light
@@ -116,6 +117,20 @@ def paint_mesh(
     """
     ndc = project_ndc(v_camera[:1], fov_deg)
     return laid_on(opacity * layer(ndc, faces, colours, size, fine=fine), on)
+
+
+@torch.no_grad()
+def paint_texture(face: Face, texture: Texture, size: int = 448, on: Background = PAPER) -> Picture:
+    """The first face of a batch with its texture, in the studio light unless it is lit already."""
+    shading = torch.ones_like(face.normals)
+    if not texture.lit:
+        shading = in_studio(face.normals, shading)
+    vertex, faces, uv = texture.atlas[:3]
+    values = torch.cat([uv[None], shading[:1, vertex] / 2], -1)
+    ndc = project_ndc(face.v_camera[:1, vertex], face.fov_deg)
+    uv, half, covered = layer(ndc, faces, values, 2 * size, fine=1).split([2, 3, 1])
+    image = torch.cat([(2 * half * texture.at(uv)).clamp(max=1) * covered, covered])
+    return laid_on(F.avg_pool2d(image, 2), on)
 
 
 def paint(

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..face.camera import CROP_SIZE, project_ndc
 from ..face.coefficients import FaceCoefficients
 from ..photos.crop import Crop
+from ..rendering.atlas import Texture
 from ..rendering.synthesis import Face
 from .faces import (
     DETECTED,
@@ -28,6 +29,7 @@ from .faces import (
     in_studio,
     laid_on,
     layer,
+    paint_texture,
     show_face,
     turned,
 )
@@ -39,9 +41,17 @@ YAWS = {-50: "studio", -25: "shape", 25: "studio", 50: "studio"}
 
 @torch.no_grad()
 def fit_sheet(
-    crop: Crop, face: Face, coefficients: FaceCoefficients, kind: str, title: str
+    crop: Crop,
+    face: Face,
+    coefficients: FaceCoefficients,
+    kind: str,
+    title: str,
+    texture: Texture | None = None,
 ) -> Image.Image:
-    """Photo, overlay, lit, unlit, shape, landmarks, and turned views on one page."""
+    """Photo, overlay, lit, unlit, shape, landmarks, and turned views on one page.
+
+    texture: of the turned views, instead of the albedo.
+    """
     looks = torch.cat([face.colours, face.albedo, in_studio(face.normals)], -1)
     ndc = project_ndc(face.v_camera, face.fov_deg)
     *looks, covered = layer(ndc, face.model.faces, looks, PANEL).split([3, 3, 3, 1])
@@ -58,9 +68,9 @@ def fit_sheet(
         "landmarks: detected, fitted": _marked(photo, detected, fitted),
     }
     for yaw, look in YAWS.items():
-        panels[f"turned by {yaw:+d}°"] = show_face(
-            turned(face.model, coefficients, yaw), look, PANEL
-        )
+        view, bare = turned(face.model, coefficients, yaw), texture is None or look == "shape"
+        picture = show_face(view, look, PANEL) if bare else paint_texture(view, texture, PANEL)
+        panels[f"turned by {yaw:+d}°"] = picture
     return _page(panels, title)
 
 

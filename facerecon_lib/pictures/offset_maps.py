@@ -20,7 +20,8 @@ from ..augmented.branch import AugmentedFaces
 from ..augmented.uv_space import unwrap
 from ..face.mesh import vertex_normals
 from ..photos.crop import Crop
-from .faces import on_photo, show_face, to_uint8, turned_mesh
+from ..rendering.atlas import Texture
+from .faces import on_photo, paint_texture, show_face, to_uint8, turned_mesh
 from .sheets import gallery
 
 LEAST_TEXTURE, LEAST_MM = 0.01, 0.1  # the shortest colour bars: noise should look like noise
@@ -107,10 +108,19 @@ def _map_figure(large, channels, read, least: float, title, heading, names, labe
 
 
 @torch.no_grad()
-def detail_figure(crop: Crop, augmented: AugmentedFaces, title: str) -> Figure:
-    """Photo, base and detailed face, both shapes, the detailed one turned, and the two maps."""
+def detail_figure(
+    crop: Crop, augmented: AugmentedFaces, title: str, texture: Texture | None = None
+) -> Figure:
+    """Photo, base and detailed face, both shapes, the detailed one turned, and the two maps.
+
+    texture: of the turned views, instead of the albedo.
+    """
     base, face, maps = augmented.base.face, augmented.face, shown_maps(augmented)
-    left, right = (turned_mesh(face.model, face.vertices[:1], face.albedo[:1], t) for t in TURNS)
+    views = (turned_mesh(face.model, face.vertices[:1], face.albedo[:1], t) for t in TURNS)
+    left, right = (
+        show_face(v, "studio", PANEL) if texture is None else paint_texture(v, texture, PANEL)
+        for v in views
+    )
     colours = _reach(maps.texture, maps.read, LEAST_TEXTURE)
     outward = _reach(maps.outward, maps.read, LEAST_MM)
     panels = {
@@ -121,8 +131,8 @@ def detail_figure(crop: Crop, augmented: AugmentedFaces, title: str) -> Figure:
         "texture map: colour added": _painted(maps.texture, maps.read, colours),
         "base: its shape": show_face(base, "shape", PANEL),
         "detailed: its shape": show_face(face, "shape", PANEL),
-        "detailed, turned left": show_face(left, "studio", PANEL),
-        "detailed, turned right": show_face(right, "studio", PANEL),
+        "detailed, turned left": left,
+        "detailed, turned right": right,
         "displacement map: outwards": _painted(maps.outward, maps.read, outward),
     }
     figure = gallery([*panels.values()], [*panels], title=title, columns=5, size=3.0)

@@ -2,3 +2,6 @@
 
 PHOTO_LIGHTS = ("photo", "encoder", "grey", "free")
 """`augmented.branch.LIGHTS` without "known": no photo comes with its true light."""
+
+TEXTURES = ("albedo", "photo", "lit")
+"""What colours mesh.glb: `result_files.write_photo`."""

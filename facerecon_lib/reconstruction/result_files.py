@@ -37,10 +37,13 @@ from ..files.weights import write_weights
 from ..photos.crop import Crop, crop_to_photo
 from ..pictures.faces import overlay_on_photo
 from ..pictures.fit_sheet import fit_sheet
+from ..rendering.atlas import Texture
 from ..rendering.synthesis import Face, landmark_vertices
+from . import TEXTURES
 from .mesh_export import export_mesh
 from .output_folder import digests_of, replacing
 from .reconstruct import FittedPhoto
+from .texture import bake
 
 QUICK = {"compress_level": 2}  # PNG a sixth larger, in a third of the time
 
@@ -57,19 +60,25 @@ def write_photo(
     started: float | None = None,
     photos: Iterable[Path] = (),
     figures: bool = True,
+    texture: str = "photo",
 ) -> dict:
     """Write a reconstructed photo into `folder`, over an older result. Returns result.json's dict.
 
     started: when the work on this photo began, by `time.perf_counter`. photos: inputs, which are
-    never replaced. figures: without them, figure.png and the maps' pictures are left out. Raises
-    OutputError, one line; `folder` is then as it was.
+    never replaced. figures: without them, figure.png and the maps' pictures are left out.
+    texture: of mesh.glb and of turned views, one of TEXTURES: "albedo" the fitted skin; "photo" the
+    photo's pixels with the fitted light divided out; "lit" the photo's pixels. Raises ValueError
+    for another, and OutputError, one line; `folder` is then as it was.
     """
-    result, writing = result_dict(done), time.perf_counter()
+    if texture not in TEXTURES:
+        raise ValueError(f"texture {texture!r}: expected one of {', '.join(TEXTURES)}")
+    result, writing = {**result_dict(done), "texture": texture}, time.perf_counter()
     start = 0.0 if started is None else writing - started - sum(done.seconds.values())
     with replacing(folder, photos) as partial:
-        write_meshes(done, partial)
+        baked = None if texture == "albedo" else _baked(done, texture)
+        write_meshes(done, partial, baked)
         if figures:
-            draw_figures(done, partial)
+            draw_figures(done, partial, baked)
         result["files"] = digests_of(partial)
         seconds = {"start": start, **done.seconds, "writing": time.perf_counter() - writing}
         seconds["total"] = sum(seconds.values())
@@ -153,9 +162,13 @@ def _detail_dict(done: FittedPhoto) -> dict | None:
     }
 
 
+def _baked(done: FittedPhoto, kind: str) -> Texture:
+    return bake(done.photo.pixels, done.crop, done.face, done.fitted.coefficients.lighting, kind)
+
+
 @torch.no_grad()
-def write_meshes(done: FittedPhoto, folder: Path) -> None:
-    """Meshes, overlay.png, and with details the maps as numbers."""
+def write_meshes(done: FittedPhoto, folder: Path, texture: Texture | None = None) -> None:
+    """Meshes, overlay.png, and with details the maps as numbers. texture: of mesh.glb."""
     meshes = {"mesh.ply": done.face, "mesh.glb": done.face}
     if done.detail is not None:
         meshes["base_mesh.ply"] = done.detail.base.face
@@ -164,27 +177,31 @@ def write_meshes(done: FittedPhoto, folder: Path) -> None:
         about["space"] = done.detail.space
         write_weights(folder / "offset_maps.safetensors", maps, about)
     for name, face in meshes.items():
-        export_mesh(folder / name, face.vertices[0], face.model.faces, face.albedo[0])
+        mesh = face.vertices[0], face.model.faces, face.albedo[0]
+        export_mesh(folder / name, *mesh, texture if name == "mesh.glb" else None)
     overlay = overlay_on_photo(done.photo.pixels, done.face, done.crop.matrix)
     Image.fromarray(overlay).save(folder / "overlay.png", **QUICK)
 
 
 @torch.no_grad()
-def draw_figures(done: FittedPhoto, folder: Path) -> None:
-    """figure.png, and with details texture_map.png and displacement_map.png."""
+def draw_figures(done: FittedPhoto, folder: Path, texture: Texture | None = None) -> None:
+    """figure.png, and with details texture_map.png and displacement_map.png.
+
+    texture: of the turned views.
+    """
     title, detail = done.photo.name, done.detail
     if done.reasons:
         title += ": not to be relied on: " + "; ".join(done.reasons)
     title = fill(title, 120)
     if detail is None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
-        page = fit_sheet(done.crop, done.face, coefficients, kind, title)
+        page = fit_sheet(done.crop, done.face, coefficients, kind, title, texture)
         page.save(folder / "figure.png", **QUICK)
         return
     from ..pictures import offset_maps, sheets  # with Matplotlib, which is slow to import
 
     figures = {
-        "figure": offset_maps.detail_figure(done.crop, detail, title),
+        "figure": offset_maps.detail_figure(done.crop, detail, title, texture),
         "texture_map": offset_maps.texture_figure(detail),
         "displacement_map": offset_maps.displacement_figure(detail),
     }
