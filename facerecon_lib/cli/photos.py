@@ -52,7 +52,7 @@ Figure = Annotated[
 Texture = Annotated[
     str,
     Option(
-        help="Skin of mesh.glb. photo: the photo's pixels, the fitted light divided out, to be lit "
+        help="Skin of mesh.glb. photo: the photo's pixels, evened by the fitted light, to be lit "
         "anew; lit: the photo's pixels as they are; albedo: the fitted model's colours alone."
     ),
 ]

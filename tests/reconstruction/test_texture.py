@@ -23,7 +23,6 @@ from facerecon_lib.rendering.atlas import FIRST_CHART, Texture
 from facerecon_lib.rendering.synthesis import Face, synthesise
 from facerecon_lib.rendering.visibility import visible_vertices
 
-
 SIDE = -50.0  # degrees
 
 
