@@ -30,7 +30,13 @@ _SHAPES = {
     "landmarks": "68",
     "contour_bands": "17 candidate",
 }
-_INDICES = ("faces", "creases", "mirror", "landmarks", "contour_bands")
+_DENSE = {
+    "dense_vertices": "478",
+    "dense_offsets": "478 3",
+    "dense_noise": "478",
+    "dense_modes": "mode 478 2",
+}
+_INDICES = ("dense_vertices", "faces", "creases", "mirror", "landmarks", "contour_bands")
 
 
 class ModelError(FacereconError):
@@ -65,7 +71,7 @@ def albedo_names(data: dict[str, Tensor]) -> list[str]:
 
 def _check_parts(data: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Every part is there, of its kind and shape, and names only vertices that exist."""
-    sizes, shapes = {}, dict(_SHAPES)
+    sizes, shapes = {}, _SHAPES | (_DENSE if "dense_vertices" in data else {})
     for part, axis in (("controls", "control"), ("regions", "region")):
         try:
             sizes[axis] = len(json.loads(metadata[part]))

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .coefficients import FaceCoefficients, ModelSizes
+from .dense_points import DensePoints
 from .model_file import ModelError, albedo_names, default_model_path, read_model_file
 from .shapes import Vertices, expect
 from .subdivision import loop_subdivide
@@ -49,6 +50,7 @@ class MorphableModel:
     regions: dict[str, Float[Tensor, " vertex"]]
     controls: dict[str, Float[Tensor, " expression"]]
     metadata: dict[str, str]
+    dense: DensePoints | None = None  # where it is bound to MediaPipe's 478 points
 
     @classmethod
     def load(
@@ -116,6 +118,7 @@ class MorphableModel:
             metadata=metadata
             | {"file": path.name, "subdivision": str(subdivision)}
             | {"albedo": albedo, "albedos": albedos},
+            dense=DensePoints.of(data),
         )
 
     @property
@@ -204,6 +207,7 @@ class MorphableModel:
             contour_bands=index[68:].view_as(self.contour_bands),
             mirror=torch.arange(len(rows), device=rows.device),
             regions={name: mask[rows] for name, mask in self.regions.items()},
+            dense=None,
         )
 
     def random(
@@ -239,7 +243,7 @@ class MorphableModel:
         copies = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor | DensePoints):
                 copies[field.name] = value.to(device)
             elif field.name in ("regions", "controls"):
                 copies[field.name] = {k: v.to(device) for k, v in value.items()}
