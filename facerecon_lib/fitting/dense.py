@@ -28,6 +28,8 @@ from ..face.morphable_model import MorphableModel
 from ..face.shapes import expect
 
 HUBER = 2.0  # of the noise: beyond, a point counts by its distance, not its square
+PRIOR = None
+FACING = None
 HELD = 1e6  # the weight of an action that a bound holds
 CHUNK = 16  # faces at once: the Jacobians of more leave the cache
 
@@ -42,6 +44,7 @@ class DenseSettings:
     action: float = 0.35  # around the start's; 0 is rest, 1 the full action
     rotation: float = 0.3  # radians
     translation: float = 60.0  # mm
+    relief: tuple[float, float] = (0.6, 0.3)  # mean and s.d. of the depth that a lens leaves
     fov_deg: float = DEFAULT_FOV
 
 
@@ -75,11 +78,12 @@ def _fit(
     ki, ka = len(identities), len(actions)
     basis = torch.cat([identities, actions])
     known = start.expression if not bounded else model.actions(start.expression).clamp(0, 1)
-    x0 = torch.cat([start.identity, known, start.translation], 1)
+    relief = x_like(start, s.relief[0])
+    x0 = torch.cat([start.identity, known, start.translation, relief], 1)
     x, turn = x0, axis_angle_to_matrix(start.rotation)
     turn0, held = turn, torch.zeros_like(x[:, ki : ki + ka])
-    sd = x.new_tensor([s.identity] * ki + [s.action] * ka + [s.translation] * 3 + [s.rotation] * 3)
-    prior = sd**-2
+    sd = x.new_tensor([s.identity] * ki + [s.action] * ka + [s.translation] * 3 + [s.relief[1]] + [s.rotation] * 3)
+    prior = torch.diag(sd**-2) if PRIOR is None else PRIOR(sd)
     upright = _upright(points)
     axes = start.scale[:, :, None] * MODEL_TO_CAMERA.to(mean)
     focal = CROP_SIZE / 2 / math.tan(math.radians(s.fov_deg) / 2)
@@ -87,30 +91,38 @@ def _fit(
     def place() -> tuple[Tensor, Tensor]:
         local = mean + torch.einsum("bk,kpi->bpi", x[:, : ki + ka], basis)
         turned = local @ turn.mT
-        return turned, turned @ axes.mT + x[:, None, ki + ka :]
+        return turned, turned @ axes.mT
 
     for _ in range(s.rounds):
         turned, camera = place()
+        move, keep = x[:, None, ki + ka : -1], x[:, None, -1:]
+        deep = camera[..., 2:]
+        camera = torch.cat([camera[..., :2], keep * deep], -1) + move
         depth = camera[..., 2:]
         error = upright(points - (CROP_SIZE / 2 - focal * camera[..., :2] / depth))
         # d pixel / d camera, then camera / unknowns: bases turned, translation, rotation
         to_pixel = torch.cat([torch.eye(2).to(x).expand(*depth.shape[:2], 2, 2),
                               -(camera[..., :2] / depth)[..., None]], -1) * (-focal / depth)[..., None]  # fmt: skip
         to_pixel = upright(to_pixel.transpose(-1, -2)).transpose(-1, -2)
+        of_move = to_pixel.permute(0, 3, 1, 2)
+        of_keep = of_move[:, 2:] * deep[:, None]
+        to_pixel = torch.cat([to_pixel[..., :2], to_pixel[..., 2:] * keep[..., None]], -1)
         by_model = to_pixel @ axes[:, None]  # (b, p, 2, 3): of turned points
         of_basis = torch.einsum("bpci,bij,kpj->bkpc", by_model, turn, basis)
         swing = torch.linalg.cross(
             torch.eye(3).to(x)[:, None, None], turned[None], dim=-1
         )  # (3, b, p, 3)
         of_turn = torch.einsum("bpci,kbpi->bkpc", by_model, swing)
-        rows = torch.cat([of_basis, to_pixel.permute(0, 3, 1, 2), of_turn], 1)  # (b, unknown, p, 2)
+        rows = torch.cat([of_basis, of_move, of_keep, of_turn], 1)  # (b, unknown, p, 2)
         away = error.norm(dim=-1) / dense.noise
         weight = (HUBER / away.clamp(min=1e-6)).clamp(max=1) / dense.noise**2
+        if FACING is not None:
+            weight = weight * FACING(turn, weight)
         normal, right = _information(rows, error, weight, dense.modes, s.evidence)
         swung = matrix_to_axis_angle(turn @ turn0.mT)
         offset = torch.cat([x - x0, swung], 1)
-        right = right - prior * offset
-        normal = normal + torch.diag(prior)
+        right = right - offset @ prior
+        normal = normal + prior
         if bounded:
             acts, pull = x[:, ki : ki + ka], right[:, ki : ki + ka]
             held = ((acts <= 0) & (pull < 0)) | ((acts >= 1) & (pull > 0))
@@ -129,8 +141,12 @@ def _fit(
         identity=x[:, :ki],
         expression=expression @ model.control_matrix if bounded else expression,
         rotation=matrix_to_axis_angle(turn),
-        translation=x[:, ki + ka :],
+        translation=x[:, ki + ka : -1],
     )
+
+
+def x_like(start, value):
+    return torch.full_like(start.scale, value)
 
 
 def _bound_basis(model: MorphableModel) -> tuple[Tensor, Tensor, Tensor, bool]:
