@@ -60,7 +60,14 @@ Json = Annotated[bool, Option("--json", help="Print one line of JSON per photo, 
 Recognition = Annotated[
     str, Option(help="Network of Eq. 6: none, dlib, or facenet (fetches 112 MB once).")
 ]
-Start = Annotated[str, Option(help="Where to start: landmarks, or encoder.")]
+Method = Annotated[
+    str,
+    Option(
+        help="dense: the encoder's face, its pose and expression moved to 478 points; adam: "
+        "gradient descent on the photo, slower and less exact. Default: dense, if the model has it."
+    ),
+]
+Start = Annotated[str, Option(help="Where adam starts: landmarks, or encoder.")]
 Augmented = Annotated[
     bool, Option("--augmented", help="Add the augmented branch's skin and shape details.")
 ]
@@ -78,6 +85,7 @@ def fit(
     out: Out,
     model: Model = None,
     face: FaceNumber = None,
+    method: Method = "",
     recognition: Recognition = "none",
     init: Start = "landmarks",
     checkpoint: Checkpoint = None,
@@ -87,11 +95,18 @@ def fit(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Fit the face model to the face in each PHOTO by analysis by synthesis."""
+    """Fit the face model to the face in each PHOTO."""
     work = PhotoWork(photos, out, quiet, as_json)
     with refusals():
+        check_choice("method", method or "dense", ("dense", "adam"))
         check_choice("init", init, ("landmarks", "encoder"))
-        if checkpoint is not None and init != "encoder":
+        for option, value in (
+            ("init", init != "landmarks"),
+            ("recognition", recognition != "none"),
+        ):
+            if value and method != "adam":
+                raise OutputError(f"--{option} is for gradient descent: add --method adam")
+        if checkpoint is not None and method == "adam" and init != "encoder":
             raise OutputError("--checkpoint is of the encoder: add --init encoder")
         _check_face(face)
         check_choice("texture", texture, TEXTURES)
@@ -101,20 +116,25 @@ def fit(
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
         from ..photos.reading import load_image
-        from ..reconstruction.reconstruct import fit_face
+        from ..reconstruction.reconstruct import encode_face, fit_face
         from ..reconstruction.result_files import write_photo
 
         one_thread()
         fine = MorphableModel.load(model).to(device)
-        coarse = MorphableModel.load(model, subdivision=0).to(device)
-        encoder = load_encoder(checkpoint, fine, device) if init == "encoder" else None
+        adam = (method or ("adam" if fine.dense is None else "dense")) == "adam"
+        coarse = MorphableModel.load(model, subdivision=0).to(device) if adam else fine
+        needs_encoder = init == "encoder" or not adam
+        encoder = load_encoder(checkpoint, fine, device) if needs_encoder else None
         claim_folder(out)
         clean_up(out)
     for path in work.each():
         with work.on(path) as progress:
             photo = load_image(path, readable_name(path))
-            folder = work.folder(photo, "fit", face or 1)
-            done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
+            folder = work.folder(photo, "fit" if adam else "dense", face or 1)
+            if adam:
+                done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
+            else:
+                done = encode_face(photo, fine, encoder, face, dense=True)
             work.report(folder, write_photo(done, folder, work.started, photos, figure, texture))
 
 

@@ -1,4 +1,4 @@
-"""MediaPipe's 478 points on a face model: where each lies, and how a detector errs about it.
+"""MediaPipe's 478 points on a face model: the vertex and the offset of each, and how it errs.
 
     points = model.mean[dense.vertices] + dense.offsets     # (478, 3) mm, model frame
 
@@ -13,27 +13,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+POINTS = 478
 OUTER_EYES = 33, 263
 """The outer corners of the eyes, the viewer's left first."""
 
 
 @dataclass(eq=False)
 class DensePoints:
-    """The points of one model. A point is a vertex and an offset that turns with the head."""
+    """The points of one model. An offset turns with the head; irises, the last ten, are unbound:
+    their noise is a thousand."""
 
-    vertices: Int[Tensor, " 478"]
+    vertices: Int[Tensor, " 478"]  # of every level of subdivision
     offsets: Float[Tensor, "478 3"]  # mm
     noise: Float[Tensor, " 478"]  # s.d. of each coordinate, as a share of the outer eye distance
-    modes: Float[Tensor, "mode 478 2"]  # of the errors that points share: their covariance is modes' modes
 
     @classmethod
-    def of(cls, data: Mapping[str, Tensor]) -> Self | None:
-        """Those of a model file's tensors; None where it has none."""
-        if "dense_vertices" not in data:
+    def of(cls, parts: Mapping[str, Tensor]) -> Self | None:
+        """Those of a model file; None where it has none."""
+        if "dense_vertices" not in parts:
             return None
-        parts = (data[f"dense_{field.name}"] for field in fields(cls))
-        vertices, *others = parts
-        return cls(vertices.long(), *(value.float() for value in others))
+        vertices, offsets, noise = (parts[f"dense_{field.name}"] for field in fields(cls))
+        return cls(vertices.long(), offsets, noise)
 
     def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
         return type(self)(*(getattr(self, field.name).to(device) for field in fields(self)))

@@ -34,7 +34,6 @@ _DENSE = {
     "dense_vertices": "478",
     "dense_offsets": "478 3",
     "dense_noise": "478",
-    "dense_modes": "mode 478 2",
 }
 _INDICES = ("dense_vertices", "faces", "creases", "mirror", "landmarks", "contour_bands")
 

@@ -188,6 +188,19 @@ class MorphableModel:
         """The facial actions that coefficients stand for, 0 at rest and 1 in full."""
         return expression @ self._coefficients_to_actions
 
+    @cached_property
+    def mirrored_modes(
+        self,
+    ) -> tuple[Float[Tensor, "identity identity"], Float[Tensor, "expression expression"]]:
+        """Coefficients times these are those of the mirrored face, in least squares."""
+
+        def solve(basis: Tensor) -> Tensor:
+            there = basis[:, self.mirror] * basis.new_tensor([-1.0, 1.0, 1.0])
+            basis, there = basis.flatten(1).double(), there.flatten(1).double()
+            return torch.linalg.solve(basis @ basis.T, basis @ there.T).T.to(self.mean.dtype)
+
+        return solve(self.identity_basis), solve(self.expression_basis)
+
     def landmark_points(self, vertices: Vertices) -> Float[Tensor, "batch 68 3"]:
         """The 68 landmarks, in iBUG's order."""
         return vertices[:, self.landmarks]

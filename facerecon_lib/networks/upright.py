@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..face.batch import FaceBatch
-from ..face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, matrix_to_axis_angle
+from ..face.camera import CROP_SIZE, MODEL_TO_CAMERA, axis_angle_to_matrix, matrix_to_axis_angle
 from ..face.coefficients import FaceCoefficients
-from ..face.landmarks68 import LEFT_EYE, MOUTH, RIGHT_EYE
+from ..face.landmarks68 import LEFT_EYE, MIRROR_68, MOUTH, RIGHT_EYE
 from ..face.lighting import turn_lighting
+from ..face.morphable_model import MorphableModel
 from .encoder import Encoder
 
 
@@ -29,6 +30,21 @@ def encode_upright(encoder: Encoder, batch: FaceBatch) -> FaceCoefficients:
         return encoder(batch.image)
     upright = turn_pictures(batch.image, [-quarter for quarter in quarters])
     return turn_coefficients(encoder(upright), quarters)
+
+
+def encode_both_ways(encoder: Encoder, model: MorphableModel, batch: FaceBatch) -> FaceCoefficients:
+    """`encode_upright`, with identity and expression the mean of its answers for the photo and for
+    its mirror image, turned back: what the encoder favours on one side cancels out."""
+    swapped = batch.landmarks[:, MIRROR_68] * batch.landmarks.new_tensor([-1.0, 1.0])
+    swapped = swapped + swapped.new_tensor([CROP_SIZE, 0.0])
+    mirrored = replace(batch, image=batch.image.flip(3), landmarks=swapped)
+    c, other = encode_upright(encoder, batch), encode_upright(encoder, mirrored)
+    identity, expression = model.mirrored_modes
+    return replace(
+        c,
+        identity=(c.identity + other.identity @ identity) / 2,
+        expression=(c.expression + other.expression @ expression) / 2,
+    )
 
 
 def quarters_of_points(landmarks: Float[Tensor, "batch 68 2"]) -> list[int]:

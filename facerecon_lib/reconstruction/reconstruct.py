@@ -19,12 +19,13 @@ from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
 from ..face.morphable_model import MorphableModel
+from ..fitting.dense import fit_points
 from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
 from ..networks.encoder import Encoder
 from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
-from ..networks.upright import encode_upright
-from ..photos.crop import Crop, align
+from ..networks.upright import encode_both_ways, encode_upright
+from ..photos.crop import Crop, align, photo_to_crop
 from ..photos.detection import Detection, detect
 from ..photos.reading import Photo
 from ..rendering.synthesis import Face, synthesise
@@ -42,7 +43,7 @@ class FittedPhoto:
     fitted: FitResult
     face: Face  # the detailed one, if there are details
     evidence: Evidence  # of the base face
-    method: str  # "fit" or "encoder"
+    method: str  # "dense", "fit" (Adam) or "encoder"
     seconds: dict[str, float]  # of each stage
     init: str | None = None  # what fitting started from: "landmarks" or "encoder"
     checkpoint: str | None = None  # name of the encoder
@@ -104,18 +105,25 @@ def encode_face(
     face: int | None = None,
     light: str | None = None,
     unet: DoubleHeadUNet | None = None,
+    dense: bool = False,
 ) -> FittedPhoto:
     """Detect, align and encode the face of one photo, on the model's device.
 
-    light: one of PHOTO_LIGHTS; None is `usual_light`. unet: adds the augmented branch. The result
-    is judged as a fit is, for the face without details; errors as in `fit_face`.
+    light: one of PHOTO_LIGHTS; None is `usual_light`. unet: adds the augmented branch. dense: the
+    photo and its mirror image are encoded, then `fit_points` moves pose and expression to the 478
+    points. The result is judged as a fit is, for the face without details; errors as in `fit_face`,
+    and ValueError for a model that is not bound to the points.
     """
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:
         raise ValueError(f"light {light!r}: expected one of {', '.join(PHOTO_LIGHTS)}")
     seconds: dict[str, float] = {}
     detection, crop, batch = _aligned(photo, model, face, seconds)
-    coefficients = _encoded(encoder, batch, seconds)
+    coefficients = _encoded(encoder, batch, seconds, model if dense else None)
+    if dense:
+        with _timed(seconds, "points"):
+            points = photo_to_crop(torch.from_numpy(detection.points), crop.matrix)[None]
+            coefficients = fit_points(model, points.to(batch.image), coefficients)
     base_branch = BaseBranch(encoder, model, light)
     if light != "encoder":
         with _timed(seconds, "light"):
@@ -130,7 +138,7 @@ def encode_face(
         *(photo, detection, crop, judge(model, batch, coefficients)),
         face=base.face if detail is None else detail.face,
         evidence=gather_evidence(photo, detection, crop, base.face),
-        method="encoder",
+        method="dense" if dense else "encoder",
         seconds=seconds,
         checkpoint=encoder.name,
         detail=detail,
@@ -163,9 +171,17 @@ def _aligned(
 
 
 @torch.no_grad()
-def _encoded(encoder: Encoder, batch: FaceBatch, seconds: dict[str, float]) -> FaceCoefficients:
+def _encoded(
+    encoder: Encoder,
+    batch: FaceBatch,
+    seconds: dict[str, float],
+    both_ways: MorphableModel | None = None,
+) -> FaceCoefficients:
     with _timed(seconds, "encoder"):
-        coefficients = encode_upright(encoder, batch)
+        if both_ways is None:
+            coefficients = encode_upright(encoder, batch)
+        else:
+            coefficients = encode_both_ways(encoder, both_ways, batch)
         if not torch.isfinite(coefficients.to_vector()).all():
             raise FloatingPointError("the encoder's answer is not finite; is its file damaged?")
         return coefficients
