@@ -30,6 +30,19 @@ from ..face.shapes import expect
 
 HUBER = 2.0  # of the noise: a point further off counts by its distance, not its square
 FACING, HIDDEN = 0.3, 0.02  # a point counts in full from this cosine to the viewer on, and at least
+LIDS = (
+    (159, 145),
+    (158, 153),
+    (160, 144),
+    (157, 154),
+    (386, 374),
+    (385, 380),
+    (387, 373),
+    (384, 381),
+)
+LIPS = (13, 14), (82, 87), (312, 317), (81, 178), (311, 402)
+GAPS = torch.tensor(LIDS + LIPS).T
+"""Points of the upper and lower rim: how far an eye or the mouth is open, wherever it lies."""
 HELD = 1e6  # 1 / variance of what is held
 CHUNK = 16  # faces at once
 
@@ -39,6 +52,8 @@ class DenseSettings:
     """How much the points count, and the priors' standard deviations around the start."""
 
     evidence: float = 0.1  # of the points' likelihood: neighbours err alike
+    gaps: float = 0.3  # of the likelihood of GAPS
+    gap_noise: float = 0.015  # s.d. of a gap, as a share of the outer eye distance
     identity: float = 0.02  # 1 where the start is the mean face
     action: float = 0.13  # as far as the encoder is off; 0 is rest, 1 the full action
     rotation: float = 0.1  # radians
@@ -111,6 +126,12 @@ def _fit(
             error, facing = points - pixels, (linear.normals @ turn.mT)[..., 2]
             trust = (HUBER * noise / error.norm(dim=-1).clamp(min=1e-6)).clamp(max=1)
             trust = s.evidence * trust * (facing / FACING).clamp(HIDDEN, 1) / noise.square()
+            gaps, by_gaps = (
+                values[..., GAPS[0], :] - values[..., GAPS[1], :] for values in (error, rows)
+            )
+            of_gap = (s.gaps / (s.gap_noise * unit).square())[:, None].expand(-1, len(GAPS[0]))
+            error, rows = torch.cat([error, gaps], -2), torch.cat([rows, by_gaps], -2)
+            trust = torch.cat([trust, of_gap], 1)
             weighted = (rows * trust[:, None, :, None]).flatten(2)
             away = torch.cat([x - x0, matrix_to_axis_angle(turn @ turn0.mT)], 1)
             pull = (weighted @ error.flatten(1)[..., None])[..., 0] - precision * away

@@ -1,7 +1,7 @@
 """How right a face is, from pixels to millimetres: the face detector is part of what is measured.
 
     python tests/benchmarks/people.py --ict ict_facekit.tar.xz --folder CACHE
-    python tests/benchmarks/people.py --ict FaceXModel/ --folder CACHE --methods encoder,fit
+    python tests/benchmarks/people.py --ict FaceXModel/ --folder CACHE --methods fit
     python tests/benchmarks/people.py --ict FaceXModel/ --methods encoder --sheet sheet.png
 
 Two sets of photos, 512 x 512, in the skins, light, hair, glasses and backgrounds of `RenderedFaces`
@@ -60,10 +60,12 @@ from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.face.measures import vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.face.shapes import Vertices
+from facerecon_lib.fitting.dense import DenseSettings, fit_points
 from facerecon_lib.fitting.fit import FROM_ENCODER, fit
+from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.networks.upright import encode_upright
-from facerecon_lib.photos.crop import align
+from facerecon_lib.networks.upright import encode_both_ways, encode_upright
+from facerecon_lib.photos.crop import align, photo_to_crop
 from facerecon_lib.photos.detection import Detection, DetectionError, detect
 from facerecon_lib.photos.landmarks import choose_detector
 from facerecon_lib.photos.reading import Photo
@@ -97,6 +99,7 @@ class FoundPeople:
     people: list[Person]
     detections: list[Detection]
     batch: FaceBatch
+    points: Tensor  # (face, 478, 2) crop pixels
     title: str
 
 
@@ -185,7 +188,14 @@ def photos(
     tensors = (torch.cat([getattr(c, k) for c in crops]) for k in ("image", "valid", "landmarks"))
     names = [p.photo.name for p, _ in pairs]
     batch = FaceBatch(*tensors, pairs[0][1].kind, names)
-    return FoundPeople(everyone, [p for p, _ in pairs], [d for _, d in pairs], batch, stem.name)
+    points = [
+        photo_to_crop(torch.from_numpy(d.points), crop.matrix)
+        for crop, (_, d) in zip(crops, pairs, strict=True)
+    ]
+    found, detections = zip(*pairs, strict=True)
+    return FoundPeople(
+        everyone, [*found], [*detections], batch, torch.stack(points).float(), stem.name
+    )
 
 
 def stored(stem: Path, make: Callable):
@@ -210,13 +220,27 @@ class Methods:
         self.by_name: dict[str, Method] = {
             "mean face": lambda found: self.model.neutral(len(found.batch)),
             "encoder": self.encode,
-            "fit": self.fit,
-            "fit from encoder": lambda found: self.fit(found, start=self.encode(found)),
+            "fit": self.dense,
+            "points from the mean face": self.from_mean,
+            "gradient descent": self.fit,
+            "gradient descent from encoder": lambda found: self.fit(
+                found, start=self.encode(found)
+            ),
         }
 
     @torch.no_grad()
     def encode(self, found: FoundPeople) -> FaceCoefficients:
         return encode_upright(self.encoder, found.batch)
+
+    @torch.no_grad()
+    def dense(self, found: FoundPeople) -> FaceCoefficients:
+        c = encode_both_ways(self.encoder, self.model, found.batch)
+        return fit_points(self.model, found.points, c)
+
+    def from_mean(self, found: FoundPeople) -> FaceCoefficients:
+        mean = start_from_landmarks(self.model, found.batch.landmarks)
+        settings = DenseSettings(identity=1.0, action=0.3, rotation=1.0)
+        return fit_points(self.model, found.points, mean, settings)
 
     def fit(self, found: FoundPeople, start: FaceCoefficients | None = None) -> FaceCoefficients:
         b, settings = found.batch, None if start is None else FROM_ENCODER

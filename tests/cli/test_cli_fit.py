@@ -106,7 +106,7 @@ def test_the_overlay_is_the_photo_outside_the_face(sample):
 
 def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, fit_with):
     fit_with(landmark_steps=0, coarse_steps=0, fine_steps=0)
-    start = ["--init", "encoder", "--checkpoint", checkpoint]
+    start = ["--method", "adam", "--init", "encoder", "--checkpoint", checkpoint]
     done = works("fit", SAMPLE, "--out", tmp_path, *start)
     result = result_of(tmp_path / "astronaut")
     assert result["pose"]["rotation"] == pytest.approx([0, 0, 0.1], abs=1e-6)
@@ -118,7 +118,9 @@ def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, 
 def test_a_fit_that_did_not_converge_says_so(tmp_path, fit_with, monkeypatch):
     fit_with(landmark_steps=1, coarse_steps=0, fine_steps=0)
     monkeypatch.setattr("facerecon_lib.fitting.fit.MAX_LANDMARK_ERROR", 0.01)
-    assert "NOT TO BE RELIED ON" in works("fit", SAMPLE, "--out", tmp_path).stdout
+    assert (
+        "NOT TO BE RELIED ON" in works("fit", SAMPLE, "--out", tmp_path, "--method", "adam").stdout
+    )
     stored = result_of(tmp_path / "astronaut")
     assert stored["converged"] is False
     assert "outer eye distance" in stored["not_converged_because"][0]
@@ -156,7 +158,7 @@ def test_of_several_faces_the_largest_is_taken_and_it_is_said(tmp_path):
 
 def test_a_fit_can_be_told_to_know_the_face(tmp_path, quick):
     pytest.importorskip("dlib")
-    works("fit", SAMPLE, "--out", tmp_path, "--recognition", "dlib")
+    works("fit", SAMPLE, "--out", tmp_path, "--method", "adam", "--recognition", "dlib")
     written = result_of(tmp_path / "astronaut")
     assert written["recognition"] == "dlib"
     assert 0 < written["losses"]["recognition"] < 15

@@ -112,7 +112,7 @@ def test_an_interrupt_while_writing_leaves_the_old_result(tmp_path, monkeypatch)
     old = tmp_path / "astronaut"
     old.mkdir()
     ours = {"version": "0", "units": "mm", "photo": "astronaut.jpg", "files": {}}
-    ours |= {"photo_sha256": sha256_of(SAMPLE), "method": "fit", "face": 1}
+    ours |= {"photo_sha256": sha256_of(SAMPLE), "method": "dense", "face": 1}
     text = json.dumps(ours)
     (old / "result.json").write_text(text)
 

@@ -14,7 +14,11 @@ def test_reconstruct_writes_what_fit_writes(sample, encoded):
     fitted, ours = (result_of(f) for f in (sample[0], encoded[0]))
     assert list(ours) == list(fitted)
     assert ours["losses"].keys() == fitted["losses"].keys()
-    assert (fitted["method"], fitted["init"], fitted["checkpoint"]) == ("fit", "landmarks", None)
+    assert (fitted["method"], fitted["init"], fitted["checkpoint"]) == (
+        "dense",
+        None,
+        "base_encoder.safetensors",
+    )
     assert (ours["method"], ours["init"]) == ("encoder", None)
     assert ours["checkpoint"] == "untrained.safetensors"
     assert ours["landmarks_px"] == fitted["landmarks_px"]

@@ -62,8 +62,11 @@ def test_reconstruct_refuses_bad_photos_as_fit_does(bad, tmp_path, checkpoint):
         ("fit", ["--device", "toaster"], "--device toaster: expected cpu, cuda or cuda:N"),
         ("fit", ["--device", "meta"], "--device meta: expected cpu"),
         ("fit", ["--init", "guess"], "--init guess: expected landmarks or encoder"),
-        ("fit", ["--checkpoint", "any.safetensors"], "add --init encoder"),
-        ("fit", ["--init", "encoder", "--checkpoint", "nowhere"], "there is no such encoder"),
+        ("fit", ["--method", "guess"], "--method guess: expected dense or adam"),
+        ("fit", ["--init", "encoder"], "--init is for gradient descent: add --method adam"),
+        ("fit", ["--recognition", "dlib"], "--recognition is for gradient descent"),
+        ("fit", ["--method", "adam", "--checkpoint", "any"], "add --init encoder"),
+        ("fit", ["--checkpoint", "nowhere"], "there is no such encoder"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(tmp_path, command, options, says):

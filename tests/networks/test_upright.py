@@ -10,9 +10,11 @@ from small_faces import model
 from facerecon_lib.augmented.branch import AugmentedBranch, BaseBranch
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
+from facerecon_lib.face.landmarks68 import MIRROR_68
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.unet import DoubleHeadUNet
 from facerecon_lib.networks.upright import (
+    encode_both_ways,
     encode_upright,
     quarters_of_points,
     quarters_of_rotation,
@@ -83,3 +85,20 @@ def test_upright_photos_reach_the_encoder_as_they_are():
     batch = replace(faces(), truth=None, true_vertices=None, true_albedo=None)
     encode_upright(lambda image: seen.append(image), batch)
     assert seen[0] is batch.image
+
+
+def test_a_mirrored_photo_has_the_mirrored_face():
+    """Of both ways: identity and expression of faces and of their mirror images agree."""
+    encoder, axes = load_encoder(model=model()), torch.tensor([-1.0, 1.0, 1.0])
+    swapped = faces().landmarks[:, MIRROR_68] * axes[:2] + torch.tensor([224.0, 0.0])
+    mirrored = replace(faces(), image=faces().image.flip(3), landmarks=swapped)
+
+    def apart(encode) -> torch.Tensor:
+        c, other = encode(faces()), encode(mirrored)
+        one, two = (model().shape(x.identity, x.expression) for x in (c, other))
+        return (two[:, model().mirror] * axes - one).norm(dim=-1).mean()
+
+    with torch.no_grad():
+        once = apart(lambda batch: encode_upright(encoder, batch))
+        both = apart(lambda batch: encode_both_ways(encoder, model(), batch))
+    assert both < 0.2 * once
