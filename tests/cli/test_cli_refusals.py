@@ -116,7 +116,7 @@ def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path, monk
 
 @pytest.mark.usefixtures("quick")
 def test_whatever_goes_wrong_with_one_photo_the_others_are_done(tmp_path, monkeypatch):
-    whole, calls = results.fit, []
+    whole, calls = results.fit_points, []
 
     def fails_once(*args, **kwargs):
         calls.append(1)
@@ -124,7 +124,7 @@ def test_whatever_goes_wrong_with_one_photo_the_others_are_done(tmp_path, monkey
             raise RuntimeError("CUDA out of memory.\nSecond line")
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(results, "fit", fails_once)
+    monkeypatch.setattr(results, "fit_points", fails_once)
     other = tmp_path / "other.jpg"
     other.write_bytes(SAMPLE.read_bytes())
     out = tmp_path / "out"
@@ -146,7 +146,7 @@ def test_a_network_that_is_not_here_exits_2_and_nothing_is_fitted(
         "facerecon_lib.networks.face_networks.FACENET_URL", "http://127.0.0.1:1/x.pt"
     )
     out = tmp_path / "out"
-    result = facerecon("fit", SAMPLE, "--out", out, "--recognition", name)
+    result = facerecon("fit", SAMPLE, "--out", out, "--method", "adam", "--recognition", name)
     assert result.exit_code == 2
     assert says in result.stderr
     assert result.stderr.splitlines()[-1].startswith("facerecon: ")
