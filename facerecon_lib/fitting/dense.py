@@ -124,14 +124,11 @@ def _fit(
         for _ in range(s.rounds):
             pixels, rows = _project(linear, x, turn, start.scale, s.fov_deg)
             error, facing = points - pixels, (linear.normals @ turn.mT)[..., 2]
+            seen = (facing / FACING).clamp(HIDDEN, 1)
             trust = (HUBER * noise / error.norm(dim=-1).clamp(min=1e-6)).clamp(max=1)
-            trust = s.evidence * trust * (facing / FACING).clamp(HIDDEN, 1) / noise.square()
-            gaps, by_gaps = (
-                values[..., GAPS[0], :] - values[..., GAPS[1], :] for values in (error, rows)
-            )
-            of_gap = (s.gaps / (s.gap_noise * unit).square())[:, None].expand(-1, len(GAPS[0]))
-            error, rows = torch.cat([error, gaps], -2), torch.cat([rows, by_gaps], -2)
-            trust = torch.cat([trust, of_gap], 1)
+            trust = s.evidence * trust * seen / noise.square()
+            of_gap = s.gaps * seen[:, GAPS].prod(1) / (s.gap_noise * unit[:, None]).square()
+            error, rows, trust = _with_gaps(error), _with_gaps(rows), torch.cat([trust, of_gap], 1)
             weighted = (rows * trust[:, None, :, None]).flatten(2)
             away = torch.cat([x - x0, matrix_to_axis_angle(turn @ turn0.mT)], 1)
             pull = (weighted @ error.flatten(1)[..., None])[..., 0] - precision * away
@@ -183,3 +180,8 @@ def _project(
     of_relief = of_move[:, 2:] * deep[:, None]
     rows = torch.cat([of_shape, of_move, of_relief, of_turn], 1)
     return CROP_SIZE / 2 - focal * ratio, rows
+
+
+def _with_gaps(values: Float[Tensor, "*batch 478 2"]) -> Float[Tensor, "*batch row 2"]:
+    """Of the points, then of each upper point less the lower one."""
+    return torch.cat([values, values[..., GAPS[0], :] - values[..., GAPS[1], :]], -2)
