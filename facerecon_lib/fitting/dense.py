@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -43,6 +44,7 @@ LIDS = (
 LIPS = (13, 14), (82, 87), (312, 317), (81, 178), (311, 402)
 GAPS = torch.tensor(LIDS + LIPS).T
 """Points of the upper and lower rim: how far an eye or the mouth is open, wherever it lies."""
+SMOOTH = 20.0  # mm about a point in which the skin's normals are averaged
 HELD = 1e6  # 1 / variance of what is held
 CHUNK = 16  # faces at once
 
@@ -92,7 +94,10 @@ class _Linear:
     def __init__(self, model: MorphableModel):
         at = model.dense.vertices
         self.mean = model.mean[at] + model.dense.offsets  # mm
-        self.normals = vertex_normals(model.mean[None], model.faces)[0, at]
+        near = (torch.cdist(self.mean, self.mean) < SMOOTH).float()  # a rim of a lid faces away
+        self.normals = F.normalize(
+            near @ vertex_normals(model.mean[None], model.faces)[0, at], dim=1
+        )
         self.named = not model.unnamed_modes.any()  # actions: then they are in [0, 1]
         moves = model.expression_basis[:, at]
         if self.named:
