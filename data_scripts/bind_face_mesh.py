@@ -35,7 +35,7 @@ from facerecon_lib.face.camera import (
     pose,
     project_ndc,
 )
-from facerecon_lib.face.dense_points import OUTER_EYES, POINTS, DensePoints
+from facerecon_lib.face.dense_points import FIRST_IRIS, OUTER_EYES, POINTS, DensePoints
 from facerecon_lib.face.landmarks68 import FIVE
 from facerecon_lib.face.model_file import ModelError
 from facerecon_lib.face.morphable_model import MorphableModel
@@ -46,7 +46,6 @@ from facerecon_lib.pictures.faces import to_uint8
 
 SIZE, MARGIN = 320, 1.9  # of the renders: pixels, and as of RenderedFaces
 TURNED = 0.3, 0.6, 0.25  # radians at most: pitch, yaw, roll
-MESH = POINTS - 10  # without the irises
 NEAR = 160  # vertices tried for a point
 OFFSET_COST = 0.3  # of a squared offset, beside the share of the points' errors that it moves
 HUBER, ROUNDS = 2.0, 4
@@ -79,7 +78,7 @@ def main(
     parts["dense_vertices"] = parts["dense_vertices"].int()
     with write_whole(model) as partial:
         save_file({name: value.contiguous() for name, value in parts.items()}, partial, metadata)
-    long = dense.offsets[:MESH].norm(dim=1).median()
+    long = dense.offsets[:FIRST_IRIS].norm(dim=1).median()
     print(f"{model.name}: offsets {long:.1f} mm; {len(kept)} faces that took no part: points are")
     print(f"{away.median():.2%} of the outer eye distance off (median), {away.mean():.2%} (mean)")
 
@@ -152,7 +151,7 @@ def bind(
         torch.zeros(POINTS, 3),
         torch.full((POINTS,), UNBOUND),
     )
-    for point in range(MESH):
+    for point in range(FIRST_IRIS):
         away = (marks[:, point, None] - vertices[:, skin]) / unit
         near = away.median(0).values.norm(dim=-1).topk(min(NEAR, len(skin)), largest=False).indices
         away, weight = away[:, near], torch.ones(len(marks))
@@ -177,7 +176,7 @@ def errors(
     """From the bound points to those seen, in outer eye distances."""
     unit = (marks[:, OUTER_EYES[0]] - marks[:, OUTER_EYES[1]]).norm(dim=-1)[:, None, None]
     bound = vertices[:, dense.vertices] + torch.einsum("nij,kj->nki", jacobian, dense.offsets)
-    return ((marks - bound) / unit)[:, :MESH]
+    return ((marks - bound) / unit)[:, :FIRST_IRIS]
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def fit(
         one_thread()
         fine = MorphableModel.load(model).to(device)
         adam = (method or ("adam" if fine.dense is None else "dense")) == "adam"
-        coarse = MorphableModel.load(model, subdivision=0).to(device) if adam else fine
+        coarse = MorphableModel.load(model, subdivision=0).to(device) if adam else None
         needs_encoder = init == "encoder" or not adam
         encoder = load_encoder(checkpoint, fine, device) if needs_encoder else None
         claim_folder(out)

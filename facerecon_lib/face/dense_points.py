@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-POINTS = 478
+POINTS, FIRST_IRIS = 478, 468  # of the mesh; each iris has five, its centre first
 OUTER_EYES = 33, 263
 """The outer corners of the eyes, the viewer's left first."""
 

@@ -31,18 +31,10 @@ from ..face.shapes import expect
 
 HUBER = 2.0  # of the noise: a point further off counts by its distance, not its square
 FACING, HIDDEN = 0.3, 0.02  # a point counts in full from this cosine to the viewer on, and at least
-LIDS = (
-    (159, 145),
-    (158, 153),
-    (160, 144),
-    (157, 154),
-    (386, 374),
-    (385, 380),
-    (387, 373),
-    (384, 381),
-)
+RIGHT_LIDS = (159, 145), (158, 153), (160, 144), (157, 154)
+LEFT_LIDS = (386, 374), (385, 380), (387, 373), (384, 381)
 LIPS = (13, 14), (82, 87), (312, 317), (81, 178), (311, 402)
-GAPS = torch.tensor(LIDS + LIPS).T
+GAPS = torch.tensor(RIGHT_LIDS + LEFT_LIDS + LIPS).T
 """Points of the upper and lower rim: how far an eye or the mouth is open, wherever it lies."""
 SMOOTH = 20.0  # mm about a point in which the skin's normals are averaged
 HELD = 1e6  # 1 / variance of what is held

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Complex128, Float, Float32, UInt8
 from torch import Tensor
 
+from ..face.dense_points import OUTER_EYES
 from .crop import cut_patch, laid_on
 from .face_mesh_network import MESH_SIZE, AttentionMesh, load_networks, one_thread
 from .reading import Pixels
 
-OUTER_EYES = 33, 263  # the corners, the viewer's left first
 FIVE = (33, 133), (362, 263), (1,), (61,), (291,)  # eyes, nose tip, mouth corners
 MARGIN = 1.5  # side of the crop, of the larger side of the points' box
 # Eye centres, nose tip and mouth corners in such a crop, as shares of its side.

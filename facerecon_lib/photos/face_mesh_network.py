@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..face.dense_points import FIRST_IRIS, POINTS
 from ..files.errors import FacereconError
 from ..files.weights import read_weights, shipped_file
 
 FORMAT, MAKER = "facerecon-face-mesh-1", "data_scripts/convert_face_mesh.py"
-POINTS, FIRST_IRIS = 478, 468  # points of the mesh; each iris has five, its centre first
 DETECTOR_SIZE, MESH_SIZE = 128, 192  # px: the networks' square inputs
 
 

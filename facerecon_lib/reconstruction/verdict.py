@@ -45,10 +45,8 @@ LIMITS = {
 }
 """Number: its limit, and what it says beyond it."""
 AT_LEAST = ("face_px", "score", "brightest", "eyes_alike", "mouth_alike")
-SKIN_COLOURS = (
-    (-5.0, 36.0),
-    (-3.0, 60.0),
-)  # a* and b* of photographed skin of all tones: see `_tint`
+SKIN_COLOURS = (-5.0, 36.0), (-3.0, 60.0)
+"""a* and b* of photographed skin of all tones: see `_tint`."""
 
 
 @dataclass(frozen=True)

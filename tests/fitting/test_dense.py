@@ -10,7 +10,10 @@ from facerecon_lib.data.rendered.random_faces import random_coefficients
 from facerecon_lib.face.camera import axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
 from facerecon_lib.face.measures import vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.fitting.dense import CHUNK, DenseSettings, _Linear, _project, fit_points
+from facerecon_lib.fitting.dense import CHUNK, GAPS, DenseSettings, _Linear, _project, fit_points
+from facerecon_lib.networks.encoder import load_encoder
+from facerecon_lib.photos.crop import align, photo_to_crop
+from facerecon_lib.photos.detection import sample_detection, sample_photo
 
 EXACT = DenseSettings(
     evidence=1e4, identity=1, action=0.4, rotation=1, relief=(1.0, 1e-4), rounds=8
@@ -76,6 +79,23 @@ def test_a_wink_closes_one_eye(model):
     actions = dict(zip(model.controls, model.actions(result.expression)[0].tolist(), strict=True))
     assert actions["eyeBlinkLeft"] > 0.3  # the prior pulls to the start's open eyes
     assert actions["eyeBlinkRight"] < 0.1
+
+
+def test_a_real_photo_is_met_better_than_by_the_encoder(model):
+    photo, seen = sample_photo(), sample_detection()
+    crop = align(photo.pixels, seen.landmarks)
+    points = photo_to_crop(torch.from_numpy(seen.points), crop.matrix)[None]
+    with torch.no_grad():
+        start = load_encoder(model=model)(crop.image)
+    upper, lower = GAPS
+    without = fit_points(model, points, start, DenseSettings(gaps=0.0))
+    off, gaps = [], []
+    for c in (start, without, fit_points(model, points, start)):
+        away = points_of(model, c) - points
+        off.append(float(away[:, :468].norm(dim=-1).mean()))
+        gaps.append(float((away[:, upper] - away[:, lower])[..., 1].abs().mean()))
+    assert off[2] < 0.9 * off[0]
+    assert gaps[2] < 0.8 * min(gaps[:2])
 
 
 def test_actions_stay_between_rest_and_full_and_identity_at_the_start(model, faces):

@@ -6,16 +6,18 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from spoiled_photos import fair, spoiled, without_faces
 
+from facerecon_lib.face.colour import MONK_TONES, linear_to_srgb, srgb_to_linear
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.detection import DetectionError, detect, sample_photo
 from facerecon_lib.photos.landmarks import detectors
 from facerecon_lib.photos.quality import Quality
 from facerecon_lib.photos.reading import Photo
 from facerecon_lib.reconstruction.reconstruct import encode_face
-from facerecon_lib.reconstruction.verdict import AT_LEAST, LIMITS, Evidence
+from facerecon_lib.reconstruction.verdict import AT_LEAST, LIMITS, Evidence, _tint
 
 pytestmark = pytest.mark.skipif(
     not all(row["ready"] for row in detectors() if "dlib" in row["name"] or "MTCNN" in row["name"]),
@@ -55,6 +57,20 @@ def test_a_missing_mouth_a_handful_of_pixels_and_a_profile_are_told(reasons_of, 
     assert any("coloured" in r for r in reasons_of(pictures["red lamp"]))
     assert any("mouth" in r or "guesses" in r for r in reasons_of(pictures["mask, blue"]))
     assert any("eyes" in r for r in reasons_of(pictures["sunglasses"]))
+
+
+@pytest.mark.parametrize("tone", range(10))
+def test_the_rule_for_coloured_light_is_the_same_for_every_skin(tone):
+    def tint(*lamp: float) -> float:
+        light = srgb_to_linear(torch.tensor(MONK_TONES[tone])) * torch.tensor(lamp)
+        return _tint(linear_to_srgb(light.clamp(0, 1))[:, None])
+
+    limit = LIMITS["tint"][0]
+    assert tint(1, 1, 1) < limit
+    assert tint(1, 0.85, 0.65) < limit  # a warm room
+    assert tint(0.25, 0.21, 0.16) < limit  # the same, two stops under
+    assert tint(0.35, 0.5, 1.6) > limit  # a blue lamp
+    assert tint(0.4, 1.3, 0.4) > limit  # a green one
 
 
 def test_two_good_photos_are_relied_on(reasons_of, people):
