@@ -27,6 +27,9 @@ def main(
         Path | None, typer.Option(help="68 vertex numbers from 0, iBUG order (.txt or .json).")
     ] = None,
     modes: Annotated[int, typer.Option(min=0, help="Modes of each basis; 0 keeps all.")] = 0,
+    bind: Annotated[
+        bool, typer.Option(help="Bind it to 478 points, as `facerecon fit` asks for: 30 seconds.")
+    ] = True,
 ) -> None:
     """Import a Basel Face Model, of 2009, 2017 or 2019, to the project's model file.
 
@@ -36,7 +39,7 @@ def main(
     from face_models.bfm import read_bfm
     from face_models.source_model import run
 
-    run(lambda: read_bfm(model, expression, landmarks, modes), out, crop)
+    run(lambda: read_bfm(model, expression, landmarks, modes), out, crop, bind=bind)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ def main(
         typer.Option("--jaw/--no-jaw", help="A mode for the jaw; not for *no_jaw*.pkl if unsaid."),
     ] = None,
     modes: Annotated[int, typer.Option(min=0, help="Modes of each basis; 0 keeps all.")] = 0,
+    bind: Annotated[
+        bool, typer.Option(help="Bind it to 478 points, as `facerecon fit` asks for: 30 seconds.")
+    ] = True,
 ) -> None:
     """Import FLAME, 2020 or 2023, to the project's model file.
 
@@ -38,7 +41,7 @@ def main(
     from face_models.flame import read_flame
     from face_models.source_model import run
 
-    run(lambda: read_flame(model, albedo, landmarks, jaw, modes), out, crop)
+    run(lambda: read_flame(model, albedo, landmarks, jaw, modes), out, crop, bind=bind)
 
 
 if __name__ == "__main__":

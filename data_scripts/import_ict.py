@@ -27,12 +27,15 @@ def main(
         Path | None, typer.Option(help="68 vertex numbers in place of vertex_indices.json's.")
     ] = None,
     modes: Annotated[int, typer.Option(min=0, help="The first so many identities; 0: all.")] = 0,
+    bind: Annotated[
+        bool, typer.Option(help="Bind it to 478 points, as `facerecon fit` asks for: 30 seconds.")
+    ] = True,
 ) -> None:
     """Import ICT-FaceKit (MIT licence): identities, named expressions, landmarks, uv."""
     from face_models.ict import read_ict
     from face_models.source_model import run
 
-    run(lambda: read_ict(folder, wide, modes), out, crop, landmarks)
+    run(lambda: read_ict(folder, wide, modes), out, crop, landmarks, bind=bind)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from face_models import Faces, Landmarks, Mask, Numbers, Vertices
+from face_models.binding import bind_file
 from face_models.landmarks import MIDLINE, NONE_GIVEN, find_landmarks, read_landmarks
 from face_models.mesh_cut import Part, cut_at_zero, find_mirror, keep_vertices
 from face_models.registration import CLOSE, INNER_POINTS, LOOSE, LaidOn, shipped_face
@@ -41,6 +42,7 @@ DENSE = 8000  # vertices: a finer mesh is not subdivided unless asked for
 BAND = 96  # candidates at most for where a jaw point's outline may be
 DETECTED = "found by a detector on renderings of the mean"
 SAMPLES, SEED = 500, 0  # of a PCA's albedos, N(0, 1)
+BINDING_FACES = 200  # to render; twice as many bind no better
 OUTSIDE_DEG = 2.0  # the border stays so far outside of the jaw's landmarks
 
 console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -74,9 +76,13 @@ class SourceModel:
 
 
 def run(
-    read: Callable[[], SourceModel], out: Path, crop: bool = True, landmarks: Path | None = None
+    read: Callable[[], SourceModel],
+    out: Path,
+    crop: bool = True,
+    landmarks: Path | None = None,
+    bind: bool = True,
 ) -> None:
-    """Read, finish, write, print the facts; a refusal is one line on stderr, and exit 2."""
+    """Read, finish, write, bind, print the facts; a refusal is one line on stderr, and exit 2."""
     try:
         claim(out)
         with errors.status("reading the source"):
@@ -92,6 +98,8 @@ def run(
     size = f"{out.stat().st_size / 1e6:.1f} MB"
     lines = [f"{out}: {len(tensors['mean'])} vertices, {sizes}, {size}"]
     lines += [f"note: {note}" for note in json.loads(metadata["notes"])]
+    if bind:
+        lines.append(bind_file(out, BINDING_FACES))
     lines += [f"look at it: facerecon model show {out}"]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 

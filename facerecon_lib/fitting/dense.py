@@ -37,24 +37,32 @@ LIPS = (13, 14), (82, 87), (312, 317), (81, 178), (311, 402)
 GAPS = torch.tensor(RIGHT_LIDS + LEFT_LIDS + LIPS).T
 """Points of the upper and lower rim: how far an eye or the mouth is open, wherever it lies."""
 SMOOTH = 20.0  # mm about a point in which the skin's normals are averaged
+ACTION_SD = 0.26  # root mean square of a named action, as faces are drawn; of other modes, 1
 HELD = 1e6  # 1 / variance of what is held
 CHUNK = 16  # faces at once
 
 
 @dataclass(frozen=True)
 class DenseSettings:
-    """How much the points count, and the priors' standard deviations around the start."""
+    """How much the points count, and the priors' standard deviations around the start.
+
+    identity, expression: as shares of the model's own.
+    """
 
     evidence: float = 0.1  # of the points' likelihood: neighbours err alike
     gaps: float = 0.3  # of the likelihood of GAPS
     gap_noise: float = 0.015  # s.d. of a gap, as a share of the outer eye distance
-    identity: float = 0.02  # 1 where the start is the mean face
-    action: float = 0.13  # as far as the encoder is off; 0 is rest, 1 the full action
+    identity: float = 0.02  # both as far as the encoder is off
+    expression: float = 0.5
     rotation: float = 0.1  # radians
     translation: float = 60.0  # mm
     relief: tuple[float, float] = (0.6, 0.3)  # mean, s.d.: what the photo's lens leaves of depth
     rounds: int = 4  # of all unknowns, then as many of the pose
     fov_deg: float = DEFAULT_FOV
+
+
+FROM_MEAN = DenseSettings(identity=1.0, expression=1.0, rotation=1.0)
+"""For a start from the mean face."""
 
 
 def fit_points(
@@ -90,10 +98,13 @@ class _Linear:
         self.normals = F.normalize(
             near @ vertex_normals(model.mean[None], model.faces)[0, at], dim=1
         )
-        self.named = not model.unnamed_modes.any()  # actions: then they are in [0, 1]
-        moves = model.expression_basis[:, at]
-        if self.named:
-            moves = torch.einsum("ae,epi->api", model.control_matrix, moves)
+        loose = torch.eye(model.sizes.expression).to(self.mean)[model.unnamed_modes > 0]
+        self.moves = torch.cat([model.control_matrix, loose])  # actions, and modes of no action
+        action, mode = (self.mean.new_ones(len(x)) for x in (model.controls, loose))
+        self.low = torch.cat([0 * action, -math.inf * mode])
+        self.high = torch.cat([action, math.inf * mode])
+        self.sd = torch.cat([ACTION_SD * action, mode])
+        moves = torch.einsum("ae,epi->api", self.moves, model.expression_basis[:, at])
         self.basis = torch.cat([model.identity_basis[:, at], moves])  # (unknown, 478, 3)
         self.acts = slice(model.sizes.identity, len(self.basis))
 
@@ -107,12 +118,14 @@ def _fit(
     s: DenseSettings,
 ) -> FaceCoefficients:
     acts, shape = linear.acts, len(linear.basis)
-    moves = model.actions(start.expression).clamp(0, 1) if linear.named else start.expression
+    moves = start.expression @ torch.linalg.pinv(linear.moves.double()).to(start.expression)
+    moves = moves.clamp(linear.low, linear.high)
     relief = torch.full_like(start.scale, s.relief[0])
     x = torch.cat([start.identity, moves, start.translation, relief], 1)  # and the rotation
     turn = axis_angle_to_matrix(start.rotation)
     pose = [s.translation] * 3 + [s.relief[1]] + [s.rotation] * 3
-    sd = x.new_tensor([s.identity] * acts.start + [s.action] * (shape - acts.start) + pose)
+    shape_sd = x.new_full((acts.start,), s.identity), s.expression * linear.sd
+    sd = torch.cat([*shape_sd, x.new_tensor(pose)])
     unit = (points[:, OUTER_EYES[1]] - points[:, OUTER_EYES[0]]).norm(dim=-1)
     noise = model.dense.noise * unit[:, None]  # pixels
 
@@ -130,14 +143,12 @@ def _fit(
             away = torch.cat([x - x0, matrix_to_axis_angle(turn @ turn0.mT)], 1)
             pull = (weighted @ error.flatten(1)[..., None])[..., 0] - precision * away
             held = torch.zeros_like(pull)
-            if linear.named:
-                a, p = x[:, acts], pull[:, acts]
-                held[:, acts] = HELD * (((a <= 0) & (p < 0)) | ((a >= 1) & (p > 0)))
+            a, p = x[:, acts], pull[:, acts]
+            held[:, acts] = HELD * (((a <= linear.low) & (p < 0)) | ((a >= linear.high) & (p > 0)))
             normal = weighted @ rows.flatten(2).mT + torch.diag_embed(precision + held)
             step = torch.linalg.solve(normal, pull)
             x = x + step[:, :-3]
-            if linear.named:
-                x = torch.cat([x[:, : acts.start], x[:, acts].clamp(0, 1), x[:, shape:]], 1)
+            x[:, acts] = x[:, acts].clamp(linear.low, linear.high)
             turn = axis_angle_to_matrix(step[:, -3:]) @ turn
         return x, turn
 
@@ -149,7 +160,7 @@ def _fit(
     return replace(
         start,
         identity=x[:, : acts.start],
-        expression=x[:, acts] @ model.control_matrix if linear.named else x[:, acts],
+        expression=x[:, acts] @ linear.moves,
         rotation=matrix_to_axis_angle(turn),
         translation=x[:, shape:-1],
     )

@@ -60,7 +60,7 @@ from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.face.measures import vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.face.shapes import Vertices
-from facerecon_lib.fitting.dense import DenseSettings, fit_points
+from facerecon_lib.fitting.dense import FROM_MEAN, fit_points
 from facerecon_lib.fitting.fit import FROM_ENCODER, fit
 from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.networks.encoder import load_encoder
@@ -239,8 +239,7 @@ class Methods:
 
     def from_mean(self, found: FoundPeople) -> FaceCoefficients:
         mean = start_from_landmarks(self.model, found.batch.landmarks)
-        settings = DenseSettings(identity=1.0, action=0.3, rotation=1.0)
-        return fit_points(self.model, found.points, mean, settings)
+        return fit_points(self.model, found.points, mean, FROM_MEAN)
 
     def fit(self, found: FoundPeople, start: FaceCoefficients | None = None) -> FaceCoefficients:
         b, settings = found.batch, None if start is None else FROM_ENCODER

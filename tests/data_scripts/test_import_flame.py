@@ -38,7 +38,7 @@ def source(folder):
 def imported(folder):
     """What the script writes, and what it prints."""
     out = folder / "flame.safetensors"
-    options = ("--no-crop", "--modes", 40, "--landmarks", folder / "points.txt")
+    options = ("--no-bind", "--no-crop", "--modes", 40, "--landmarks", folder / "points.txt")
     model = folder / "generic_model.pkl"
     result = run_script(import_flame.main, model, "--out", out, *options)
     assert result.exit_code == 0, result.output

@@ -17,6 +17,7 @@ from import_ict import main
 from model_fits import fits_its_own_samples
 
 from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.fitting.dense import GAPS, LEFT_LIDS, RIGHT_LIDS
 
 REAL = Path(__file__).parents[3] / "shared" / "ict_facekit" / "ict_facekit_subset.tar.xz"
 ACTIONS = dict(jawOpen="jawOpen", mouthSmile_L="mouthSmileLeft", mouthSmile_R="mouthSmileRight")
@@ -205,7 +206,7 @@ def test_the_command_refuses_with_exit_2_and_leaves_no_file(tmp_path, capsys):
 
 
 def test_the_imported_file_is_the_face_it_came_from(made_up, shipped, slots, tmp_path):
-    main(made_up.parent, tmp_path / "ict.safetensors")  # the folder above will do
+    main(made_up.parent, tmp_path / "ict.safetensors", bind=False)  # the folder above will do
     model = MorphableModel.load(tmp_path / "ict.safetensors", subdivision=0)
     expected, found = (m.landmark_points(m.mean[None])[0] for m in (shipped, model))
     shift = (found - expected).mean(0)
@@ -223,7 +224,7 @@ def test_a_folder_without_expressions_is_a_model_of_identity_alone(made_up, tmp_
     folder = damaged(made_up, tmp_path)
     for name in ACTIONS:
         (folder / f"{name}.obj").unlink()
-    main(folder, tmp_path / "ict.safetensors", modes=1)
+    main(folder, tmp_path / "ict.safetensors", modes=1, bind=False)
     model = MorphableModel.load(tmp_path / "ict.safetensors", subdivision=0)
     assert model.sizes[:2] == (1, 0)
     assert "0 of the 4" in model.metadata["notes"]
@@ -256,3 +257,10 @@ def test_the_real_part_is_a_face_of_a_plausible_size(tmp_path):
     assert moved[[7, 8]].max() < -4  # the subject's left upper lid
     assert moved[:6].abs().max() < 0.1
     fits_its_own_samples(model)
+    points = model.dense.vertices[GAPS]  # of the lids, not of the eyeballs
+    opened, closed = (
+        (face[points[0]] - face[points[1]])[:, 1]
+        for face in (model.mean, model.shape(torch.zeros(1, 5), blink)[0])
+    )
+    left = slice(len(RIGHT_LIDS), len(RIGHT_LIDS + LEFT_LIDS))
+    assert (closed[left] < 0.4 * opened[left]).all()

@@ -488,7 +488,7 @@ def test_a_unit_of_a_coefficient_moves_plausible_millimetres(identity, expressio
 
 def test_run_writes_the_file_and_prints_what_it_did(tmp_path, capsys):
     out = tmp_path / "new folder" / "m.safetensors"
-    run(made_up, out, crop=False)
+    run(made_up, out, crop=False, bind=False)
     said = capsys.readouterr().out
     assert f"{len(made_up().mean)} vertices, 6 identity, 2 expression, 25 albedo modes" in said
     assert "note: albedo: the CC0 tones" in said

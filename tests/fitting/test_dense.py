@@ -10,13 +10,21 @@ from facerecon_lib.data.rendered.random_faces import random_coefficients
 from facerecon_lib.face.camera import axis_angle_to_matrix, ndc_to_pixels, pose, project_ndc
 from facerecon_lib.face.measures import vertex_error_mm
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.fitting.dense import CHUNK, GAPS, DenseSettings, _Linear, _project, fit_points
+from facerecon_lib.fitting.dense import (
+    CHUNK,
+    FROM_MEAN,
+    GAPS,
+    DenseSettings,
+    _Linear,
+    _project,
+    fit_points,
+)
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align, photo_to_crop
 from facerecon_lib.photos.detection import sample_detection, sample_photo
 
 EXACT = DenseSettings(
-    evidence=1e4, identity=1, action=0.4, rotation=1, relief=(1.0, 1e-4), rounds=8
+    evidence=1e4, identity=1, expression=1.5, rotation=1, relief=(1.0, 1e-4), rounds=8
 )
 
 
@@ -71,6 +79,23 @@ def test_exact_points_give_the_face_back(model, faces):
     assert error_mm(model, result, faces).max() < 0.05
     turn = axis_angle_to_matrix(result.rotation).mT @ axis_angle_to_matrix(faces.rotation)
     assert torch.rad2deg((turn.diagonal(dim1=1, dim2=2).sum(1) / 2 - 0.5).arccos()).max() < 0.3
+
+
+@pytest.mark.parametrize("named", [0, 1])
+def test_modes_without_a_name_are_fitted_too(model, faces, named):
+    """As of a Basel Face Model, and of FLAME, whose one named mode opens the jaw."""
+    modes = torch.eye(model.sizes.expression)[:named]
+    bare = replace(model, controls={f"action {i}": 2 * mode for i, mode in enumerate(modes)})
+    expression = torch.cat([torch.ones(6, named), faces.expression[:, named:]], 1)
+    c = replace(faces, expression=expression)
+    result = fit_points(bare, points_of(bare, c), near(c), EXACT)
+    assert error_mm(bare, result, c).max() < 0.1
+    torch.testing.assert_close(
+        result.expression[:, :named], expression[:, :named], atol=0.1, rtol=0
+    )
+    assert result.expression.min() < -1  # no bound of an action
+    result = fit_points(bare, points_of(bare, c), near(c), FROM_MEAN)
+    assert (error_mm(bare, result, c) < 0.9 * error_mm(bare, near(c), c)).all()
 
 
 def test_a_wink_closes_one_eye(model):

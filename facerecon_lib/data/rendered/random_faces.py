@@ -47,7 +47,7 @@ def random_expression(
     Modes that no action moves are N(0, 1).
     """
     controls, loose = list(model.controls), 0.0
-    if len(controls) < model.sizes.expression:
+    if not controls or len(controls) < model.sizes.expression:
         loose = numbers.normal("expression", model.sizes.expression) * model.unnamed_modes
     if not controls:
         return loose
