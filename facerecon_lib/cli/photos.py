@@ -63,8 +63,9 @@ Recognition = Annotated[
 Method = Annotated[
     str,
     Option(
-        help="dense: the encoder's face, its pose and expression moved to 478 points; adam: "
-        "gradient descent on the photo, slower and less exact. Default: dense, if the model has it."
+        help="dense: the encoder's face, pose and expression moved to 478 points (where no encoder "
+        "knows the model, the mean face, its shape too); adam: gradient descent on the photo, "
+        "slower and less exact. Default: dense, if the model is bound to the points."
     ),
 ]
 Start = Annotated[str, Option(help="Where adam starts: landmarks, or encoder.")]
@@ -114,7 +115,7 @@ def fit(
         check_device(device)
         network = network_named(recognition, device)
         from ..face.morphable_model import MorphableModel
-        from ..networks.encoder import load_encoder
+        from ..networks.encoder import ENCODER_FILE, load_encoder
         from ..photos.reading import load_image
         from ..reconstruction.reconstruct import encode_face, fit_face
         from ..reconstruction.result_files import write_photo
@@ -123,8 +124,8 @@ def fit(
         fine = MorphableModel.load(model).to(device)
         adam = (method or ("adam" if fine.dense is None else "dense")) == "adam"
         coarse = MorphableModel.load(model, subdivision=0).to(device) if adam else None
-        needs_encoder = init == "encoder" or not adam
-        encoder = load_encoder(checkpoint, fine, device) if needs_encoder else None
+        encoded = init == "encoder" if adam else bool(checkpoint) or ENCODER_FILE.fits(fine)
+        encoder = load_encoder(checkpoint, fine, device) if encoded else None
         claim_folder(out)
         clean_up(out)
     for path in work.each():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..face.morphable_model import MorphableModel
@@ -33,6 +34,12 @@ class NetworkFile:
     def default_path(self) -> Path:
         """The file that the environment variable names; without it, the one that ships."""
         return named_file(self.variable) or shipped_file(self.shipped)
+
+    def fits(self, model: MorphableModel) -> bool:
+        """Whether the file that ships was trained for that model; True where another is named."""
+        with safe_open(shipped_file(self.shipped), "pt") as file:
+            metadata = file.metadata()
+        return named_file(self.variable) is not None or not self._mismatch(metadata, model)
 
     def load(
         self,

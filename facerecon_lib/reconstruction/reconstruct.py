@@ -19,8 +19,10 @@ from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
 from ..face.morphable_model import MorphableModel
-from ..fitting.dense import fit_points
+from ..fitting.dense import FROM_MEAN, fit_points
 from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
+from ..fitting.photo_light import recolour
+from ..fitting.pose_start import start_from_landmarks
 from ..networks.encoder import Encoder
 from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
@@ -101,7 +103,7 @@ def fit_face(
 def encode_face(
     photo: Photo,
     model: MorphableModel,
-    encoder: Encoder,
+    encoder: Encoder | None,
     face: int | None = None,
     light: str | None = None,
     unet: DoubleHeadUNet | None = None,
@@ -111,22 +113,28 @@ def encode_face(
 
     light: one of PHOTO_LIGHTS; None is `usual_light`. unet: adds the augmented branch. dense: the
     photo and its mirror image are encoded, then `fit_points` moves pose and expression to the 478
-    points. The result is judged as a fit is, for the face without details; errors as in `fit_face`,
-    and ValueError for a model that is not bound to the points.
+    points. encoder: None, with `dense`: the mean face is moved there, its identity too, and takes
+    skin and grey light from the photo. The result is judged as a fit is, for the face without
+    details; errors as in `fit_face`, and ValueError for a model that is not bound to the points.
     """
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:
         raise ValueError(f"light {light!r}: expected one of {', '.join(PHOTO_LIGHTS)}")
     seconds: dict[str, float] = {}
     detection, crop, batch = _aligned(photo, model, face, seconds)
-    coefficients = _encoded(encoder, batch, seconds, model if dense else None)
+    if encoder is None:
+        coefficients, settings = start_from_landmarks(model, batch.landmarks), FROM_MEAN
+    else:
+        coefficients, settings = _encoded(encoder, batch, seconds, model if dense else None), None
     if dense:
         with _timed(seconds, "points"):
             points = photo_to_crop(torch.from_numpy(detection.points), crop.matrix)[None]
-            coefficients = fit_points(model, points.to(batch.image), coefficients)
-    base_branch = BaseBranch(encoder, model, light)
-    if light != "encoder":
-        with _timed(seconds, "light"):
+            coefficients = fit_points(model, points.to(batch.image), coefficients, settings)
+    with _timed(seconds, "light"):
+        if encoder is None:
+            coefficients = recolour(model, coefficients, batch.image, batch.valid, "grey")
+        else:
+            base_branch = BaseBranch(encoder, model, light)
             coefficients = base_branch.relight(coefficients, batch)
     base, detail = base_faces(model, coefficients, CROP_SIZE), None
     if unet is not None:
@@ -140,7 +148,8 @@ def encode_face(
         evidence=gather_evidence(photo, detection, crop, base.face),
         method="dense" if dense else "encoder",
         seconds=seconds,
-        checkpoint=encoder.name,
+        init="landmarks" if encoder is None else None,
+        checkpoint=None if encoder is None else encoder.name,
         detail=detail,
         unet=None if unet is None else unet.name,
     )

@@ -8,8 +8,11 @@ import pytest
 import trimesh
 from command_line import SAMPLE, assert_landmarks_reproject, facerecon, refused, result_of, works
 from PIL import Image
+from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 
+from facerecon_lib.face.model_file import default_model_path, read_model_file
+from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.fitting.fit import FitSettings
 from facerecon_lib.photos.reading import load_image
 from facerecon_lib.reconstruction import output_folder
@@ -114,6 +117,26 @@ def test_fit_starts_from_the_encoder_where_it_is_asked_to(tmp_path, checkpoint, 
     assert (result["method"], result["init"]) == ("fit", "encoder")
     assert result["checkpoint"] == "untrained.safetensors"
     assert "NOT TO BE RELIED ON" in done.stdout
+
+
+def test_a_model_that_no_encoder_knows_is_moved_to_the_points_from_its_mean(tmp_path, sample):
+    state, metadata = read_model_file(default_model_path())
+    path = tmp_path / "other.safetensors"
+    save_file(state, path, metadata | {"name": "another model"})
+    command = "fit", SAMPLE, "--model", path, "--out", tmp_path
+    works(*command)
+    mean, encoded = (result_of(folder) for folder in (tmp_path / "astronaut", sample[0]))
+    assert (mean["method"], mean["init"], mean["checkpoint"]) == ("dense", "landmarks", None)
+    assert mean["converged"] is True
+    errors = [r["losses"]["landmark_error_inner"] for r in (mean, encoded)]
+    assert errors[0] < 1.3 * errors[1]
+    assert mean["actions"]["mouthSmileLeft"] > 0.3
+    for group in ("id", "alb"):
+        assert np.abs(mean["coefficients"][group]).max() > 0.1
+    shipped = shipped_file("base_encoder.safetensors")
+    refused(
+        facerecon(*command, "--checkpoint", shipped), "was trained for", "not for another model"
+    )
 
 
 def test_a_fit_that_did_not_converge_says_so(tmp_path, fit_with, monkeypatch):
