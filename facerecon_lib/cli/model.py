@@ -73,6 +73,7 @@ def show(
 
 def model_facts(model) -> list[tuple[str, str]]:
     """Names and values of a MorphableModel, as stored, not subdivided, in the order to print."""
+    from ..face.dense_points import FIRST_IRIS
     from ..face.mesh import boundary_edges, edges
 
     m, stored = model, model.metadata
@@ -100,6 +101,9 @@ def model_facts(model) -> list[tuple[str, str]]:
         "borders": f"{len(boundary_edges(m.faces))} edges",
         "landmarks": f"68; {eyes:.1f} mm between the outer eye corners, {chin:.1f} from nose "
         "bridge to chin",
+        "478 points": "not bound: run data_scripts/bind_face_mesh.py"
+        if m.dense is None
+        else f"bound; offsets {m.dense.offsets[:FIRST_IRIS].norm(dim=1).median():.1f} mm",
         "modes": "{} identity, {} expression, {} albedo".format(*m.sizes),
         "identity, one sd": moves(m.identity_basis),
     }

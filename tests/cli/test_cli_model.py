@@ -11,7 +11,7 @@ from facerecon_lib.pictures.model_sheet import model_sheet
 
 def test_model_info_and_show(tmp_path):
     result = works("model", "info")
-    for word in ("CC0-1.0", "80 identity, 43 expression, 25 albedo", "jawOpen", "mm"):
+    for word in ("CC0-1.0", "80 identity, 43 expression, 25 albedo", "jawOpen", "bound; offsets"):
         assert word in result.stdout
     assert "light, monk; by default monk" in result.stdout
     assert "88.3 mm between the outer eye corners" in result.stdout
@@ -31,6 +31,7 @@ def test_the_sheet_of_a_model_shows_what_it_has_and_leaves_out_what_it_lacks(mod
         identity_basis=model.identity_basis[:2],
         expression_basis=model.expression_basis[:0],
         controls={},
+        dense=None,
         metadata=model.metadata | {"name": "bare", "notes": '["of a test"]', "mirror": "nearest"},
     )
     titles = [axis.get_title() for axis in model_sheet(few).axes]
@@ -38,6 +39,7 @@ def test_the_sheet_of_a_model_shows_what_it_has_and_leaves_out_what_it_lacks(mod
     assert not {"mode 3, +2 sd", "jawOpen"} & set(titles)
     facts = dict(model_facts(few))
     assert "expression, unit" not in facts
+    assert "bind_face_mesh.py" in facts["478 points"]
     assert facts["identity, one sd"].startswith("modes 1 to 2 move a vertex by 2.05, 1.14 mm")
     assert facts["note"] == "of a test"
     assert "not symmetric" in facts["mirror"]
