@@ -23,6 +23,8 @@ BRANCH ?= main
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# All but dlib, whose weights are for research only.
+EXTRAS := train course face-alignment pytorch3d models model
 LAB := $(VENV)/.lab
 PHOTO := $(firstword $(wildcard $(addprefix facerecon_lib/assets/astronaut.,png jpg jpeg)))
 
@@ -100,7 +102,7 @@ colab: $(READY)
 # --universal: one file for Linux, macOS and Windows; no address of a registry is written into it.
 lock: | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group no-deps --universal \
+	$(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(EXTRAS)) --group dev --group no-deps --universal \
 	  --python-version 3.11 --fork-strategy fewest --no-emit-package opencv-python \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --quiet \
 	  --custom-compile-command "make lock" --output-file requirements.lock $(UPGRADE)

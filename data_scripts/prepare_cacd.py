@@ -30,8 +30,8 @@ def main(
         str, typer.Option(help="celebrity2000_meta.mat; auto looks beside the photos; none.")
     ] = "auto",
     detector: Annotated[
-        str | None, typer.Option(help="Of landmarks: dlib or face-alignment; else what is here.")
-    ] = None,
+        str, typer.Option(help="Of landmarks: face-mesh, face-alignment or dlib.")
+    ] = "face-mesh",
     device: Annotated[str, typer.Option(help="cpu or cuda; each process takes a GPU.")] = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="On this machine, without torchrun.")] = 1,
     photos_per_shard: Annotated[int, typer.Option(min=1, help="Before any is left out.")] = 1000,

@@ -1,6 +1,6 @@
 """The work of prepare_cacd.py: a photo to its sample and its row, and a process's share of shards.
 
-    row, data = prepare_photo(photo, Settings("dlib"))   # never raises for what is in the file
+    row, data = prepare_photo(photo, Settings("face-mesh"))   # never raises for what is in the file
     prepare_share(Job(out, photos, settings), rank=0, world=1)
 
 Photos go to shards in their order, `photos_per_shard` at a time, whatever becomes of them; process
@@ -50,7 +50,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 class Settings:
     """What decides on the bytes that are written; one output folder has one."""
 
-    detector: str  # of the landmarks: dlib or face-alignment
+    detector: str  # of the landmarks: face-mesh, face-alignment or dlib
     min_score: float = 0.0
     min_face: float = 0.0
     skip: tuple[str, ...] = ()  # flags
@@ -141,11 +141,10 @@ def prepare_photo(
         if not faces:
             height, width = pixels.shape[:2]
             return row | {"status": NO_FACE, "reason": f"none in {width} x {height} pixels"}, None
-        faces[0], _ = look_closer(pixels, faces[0], device)
-        how = (settings.detector, device, True)
-        landmarks, kind, scatter = find_landmarks(pixels, faces[0].points, *how)
+        faces[0], mesh = look_closer(pixels, faces[0], device)
+        landmarks, kind = find_landmarks(pixels, mesh.points[0], settings.detector, device)
         crop = align(pixels, landmarks)
-        quality = measure_quality(pixels, faces, landmarks, crop, scatter)
+        quality = measure_quality(pixels, faces, landmarks, crop, float(mesh.scatter[0]))
         row["quality"] = quality.facts()
         if reason := reason_against(quality, settings):
             return row | {"status": LEFT_OUT, "reason": reason}, None

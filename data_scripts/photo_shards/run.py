@@ -36,7 +36,7 @@ def run(
     source: Path,
     out: Path,
     meta: str = "auto",
-    detector: str | None = None,
+    detector: str = "face-mesh",
     device: str = "cpu",
     processes: int = 1,
     retry: bool = False,
@@ -51,7 +51,7 @@ def run(
         device = device_of(device, local)
     if processes == 1 or not (device.startswith("cuda") and torch.cuda.is_available()):
         check_device(device)  # else each process checks its own, and this one takes no GPU
-    settings = Settings(choose_detector(detector, allow_download=False), **choices)
+    settings = Settings(choose_detector(detector), **choices)
     table = {"auto": find_meta(source), "none": None}.get(meta, Path(meta))
     folder = list_photos(source, read_meta(table) if table else None)
     if table and not any("identity" in photo.about for photo in folder.photos):

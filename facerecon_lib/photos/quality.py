@@ -35,7 +35,7 @@ LIMITS = {
     "turned": ("yaw", 40, "the face is turned by more than {limit:g} degrees to a side"),
     "tilted": ("pitch", 30, "the face looks up or down by more than {limit:g} degrees"),
     "disagree": ("disagreement", 0.05, "the detectors' points differ by {limit:g} of the face"),
-    "scattered": ("scatter", 0.025, "repeated guesses at the landmarks differ by {limit:g}"),
+    "scattered": ("scatter", 0.025, "repeated guesses at the points differ by {limit:g}"),
     "flat": ("flat", 0.2, "more than {limit:g} of the face has no shade: a drawing, or a mosaic"),
     "cut": ("outside", 0.05, "more than {limit:g} of the landmarks are outside the photo"),
     "dark": ("black", 0.3, "more than {limit:g} of the face is cut off at black"),
@@ -58,7 +58,7 @@ class Quality:
     pitch: float  # degrees; up
     roll: float  # degrees; counterclockwise
     disagreement: float  # mean distance of FaceBox's five points to the landmarks', / face_px
-    scatter: float | None  # of the landmarks' guesses, / outer eye distance; None: one guess
+    scatter: float  # of the points' guesses, / outer eye distance: see FaceMesh
     flat: float  # share of the face's pixels that equal their neighbours
     outside: float  # share of the landmarks outside the photo
     black: float  # share of the face's pixels at black in all channels
@@ -69,8 +69,6 @@ class Quality:
         flags = []
         for flag, (name, limit, _) in LIMITS.items():
             value = getattr(self, name)
-            if value is None:
-                continue
             if value < limit if name in AT_LEAST else abs(value) > limit:
                 flags.append(flag)
         return tuple(flags)
@@ -85,12 +83,9 @@ def measure_quality(
     faces: Sequence[FaceBox],
     landmarks: Float[np.ndarray, "68 2"],
     crop: Crop,
-    scatter: float | None = None,
+    scatter: float,
 ) -> Quality:
-    """Of the first of `faces`, whose landmarks (photo pixels) and crop these are.
-
-    scatter: as `find_landmarks` gives it.
-    """
+    """Of the first of `faces`: its landmarks (photo pixels), crop, and FaceMesh.scatter."""
     face = faces[0]
     size = float(np.ptp(landmarks, axis=0).max())
     five = np.stack([landmarks[part].mean(0) for part in FIVE])
@@ -109,13 +104,14 @@ def measure_quality(
         disagreement=np.linalg.norm(five - face.points, axis=1).mean() / size,
         outside=((landmarks < 0) | (landmarks > (width, height))).any(1).mean(),
         flat=same[face_pixels[:-1, :-1]].mean(),
+        scatter=scatter,
         black=(skin.max(-1) <= BLACK).mean(),
         white=(np.sort(skin, -1)[:, 1] >= WHITE).mean(),  # warm light alone fills the red one
         **dict(zip(("yaw", "pitch", "roll"), head_angles(landmarks), strict=True)),
     )
     digits = dict.fromkeys(("face_px", "yaw", "pitch", "roll"), 1)
     numbers = {name: round(float(v), digits.get(name, 4)) for name, v in values.items()}
-    return Quality(**numbers, scatter=None if scatter is None else round(scatter, 4))
+    return Quality(**numbers)
 
 
 def blur_effect(image: Float[np.ndarray, "height width 3"]) -> float:

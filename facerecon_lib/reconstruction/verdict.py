@@ -5,7 +5,7 @@
 
 A model comes near any 68 landmarks, those on fur or behind a mask too, so that a low loss proves
 nothing. Evidence is what a wrong face cannot have: enough pixels, all of the face in the picture,
-guesses at its landmarks that agree, and a photo that looks like the rendering where eyes and mouth
+guesses at its points that agree, and a photo that looks like the rendering where eyes and mouth
 are. `tests/benchmarks/verdict.py` shows both errors of these limits. Notebook 10, section 2.1.
 """
 
@@ -30,7 +30,7 @@ LIMITS = {
     "face_px": (30, "the face spans {value:.0f} pixels of the photo, under {limit:g}"),
     "outside": (0.05, "{value:.0%} of the face's landmarks are outside the photo"),
     "score": (0.98, "the detector is not sure that this is a face ({value:.3f} of 1)"),
-    "scatter": (0.02, "guesses at the landmarks scatter by {value:.1%} of the eye distance"),
+    "scatter": (0.02, "guesses at the points scatter by {value:.1%} of the eye distance"),
     "disagreement": (0.05, "two detectors' points differ by {value:.1%} of the face"),
     "blur": (0.72, "the face is blurred or enlarged from a few pixels ({value:.2f} of 1)"),
     "flat": (0.2, "{value:.0%} of the face has no shade at all: a drawing, a mosaic or a mask"),
@@ -61,7 +61,7 @@ class Evidence:
     colours_off: float  # and of the face
     tint: float  # of the photographed face, to the middle of skin's: see `_tint`
 
-    def numbers(self) -> dict[str, float | None]:
+    def numbers(self) -> dict[str, float]:
         """All numbers by name, for JSON."""
         own = {name: value for name, value in vars(self).items() if name != "quality"}
         return asdict(self.quality) | {name: round(value, 4) for name, value in own.items()}
@@ -71,7 +71,7 @@ class Evidence:
         numbers, reasons = self.numbers(), []
         for name, (limit, words) in LIMITS.items():
             value = numbers[name]
-            if value is not None and (value < limit if name in AT_LEAST else value > limit):
+            if value < limit if name in AT_LEAST else value > limit:
                 reasons.append(words.format(value=value, limit=limit))
         return tuple(reasons)
 

@@ -177,7 +177,7 @@ def photos(
     detector: str | None = None,
 ) -> FoundPeople:
     """The set "people" or "own", as the folder keeps it, or made and then kept."""
-    detector = choose_detector(detector, allow_download=False)
+    detector = choose_detector(detector)
     make = (lambda: people(count, seed, ict)) if kind == "people" else None
     stem = folder / f"{kind}-{seed}-{count}"
     everyone = stored(stem, make or (lambda: rendered(ours, count, seed)))

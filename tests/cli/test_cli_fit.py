@@ -181,7 +181,6 @@ def test_of_several_faces_the_largest_is_taken_and_it_is_said(tmp_path):
 
 
 def test_a_fit_can_be_told_to_know_the_face(tmp_path, quick):
-    pytest.importorskip("dlib")
     works("fit", SAMPLE, "--out", tmp_path, "--method", "adam", "--recognition", "dlib")
     written = result_of(tmp_path / "astronaut")
     assert written["recognition"] == "dlib"

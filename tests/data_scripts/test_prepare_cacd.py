@@ -45,7 +45,7 @@ from facerecon_lib.photos.quality import FLAGS, Quality
 from facerecon_lib.pictures.faces import to_uint8
 
 NAMES = [f"{20 + i}_Some_Body_{i:04d}.jpg" for i in range(41)]
-SETTINGS = Settings("dlib", photos_per_shard=7)
+SETTINGS = Settings("face-mesh", photos_per_shard=7)
 
 
 @functools.cache
@@ -361,11 +361,11 @@ def test_settings_leave_faces_out_and_say_why():
     good = dict(score=0.999, others=0.0, face_px=150.0, blur=0.4, yaw=5.0, pitch=0.0, roll=0.0)
     good |= dict(disagreement=0.02, outside=0.0, black=0.0, white=0.0, scatter=0.006, flat=0.0)
     reason = preparation.reason_against
-    assert reason(Quality(**good), Settings("dlib", 0.99, 100, ("blurred", "turned"))) == ""
+    assert reason(Quality(**good), Settings("face-mesh", 0.99, 100, ("blurred", "turned"))) == ""
     turned = Quality(**good | {"yaw": -50.0, "blur": 0.9})
     assert turned.flags() == ("blurred", "turned")
-    assert reason(turned, Settings("dlib", skip=("dark",))) == ""
-    said = reason(turned, Settings("dlib", skip=("turned",)))
+    assert reason(turned, Settings("face-mesh", skip=("dark",))) == ""
+    said = reason(turned, Settings("face-mesh", skip=("turned",)))
     assert "turned by more than 40 degrees to a side (-50)" in said
     assert "150 pixels is below --min-face 200" in reason(Quality(**good), Settings("d", 0, 200))
     assert "0.999 is below --min-score 1" in reason(Quality(**good), Settings("d", 1.0))
@@ -387,14 +387,13 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def prepare_small(tmp_path: Path, folder) -> Callable:
     """The command on the folder of empty files, seven to a shard."""
-    options = ("--out", tmp_path / "out", "--detector", "dlib", "--photos-per-shard", 7)
+    options = ("--out", tmp_path / "out", "--photos-per-shard", 7)
     return lambda *more, code=0: run(tmp_path / "photos", *options, *more, code=code)
 
 
 @pytest.fixture
 def ready() -> None:
     pytest.importorskip("facenet_pytorch")
-    pytest.importorskip("dlib")
 
 
 def run(*arguments: object, main: Callable = prepare_cacd.main, code: int = 0) -> str:
@@ -407,21 +406,21 @@ def run(*arguments: object, main: Callable = prepare_cacd.main, code: int = 0) -
 @pytest.mark.usefixtures("ready")
 def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: Path):
     out = tmp_path / "shards"
-    said = run(portraits, "--out", out, "--dry-run", "--detector", "dlib")
+    said = run(portraits, "--out", out, "--dry-run")
     assert "4 photos of 3 people" in said
     assert "1 shards of up to 1,000" in said
     assert not out.exists()
-    said = run(portraits, "--out", out, "--detector", "dlib")
+    said = run(portraits, "--out", out)
     assert "2 faces of 1 people in 1 shards" in said
     batch = next(iter(PhotoShards(out, 2, complete=True)))
     assert batch.person == ["Eileen_Collins"] * 2
-    assert batch.kind == "2d"
+    assert batch.kind == "3d"
     sums = json.loads((out / "report.json").read_text())
     assert [sums[s] for s in ("photos", "face", "no face", "broken")] == [4, 2, 1, 1]
     assert sums["not used"]["no face"][0]["photo"] == "20_A_Wall_0001.jpg"
     assert "0 bytes" in sums["not used"]["broken"][0]["reason"]
     before = contents(out)
-    said = run(portraits, "--out", out, "--detector", "dlib")
+    said = run(portraits, "--out", out)
     assert "nothing to do, all 4 photos are prepared" in said
     assert contents(out) == before
 
@@ -570,7 +569,7 @@ def test_other_settings_or_photos_are_refused_rather_than_mixed(folder, tmp_path
     first, *others = folder.photos
     empty_files(tmp_path / "mine", ["holiday.tar"])
     for options, message in (
-        (dict(settings=other(detector="other")), "detector = dlib, and now it is other"),
+        (dict(settings=other(detector="other")), "detector = face-mesh, and now it is other"),
         (dict(settings=other(min_face=50.0)), "min_face = 0.0, and now it is 50.0"),
         (dict(settings=other(skip=("dark",))), "skip"),
         (dict(settings=other(photos_per_shard=8)), "photos_per_shard = 7, and now it is 8"),
@@ -665,7 +664,7 @@ def test_the_last_of_torchrun_s_processes_writes_index_and_report(
 @pytest.mark.usefixtures("ready")
 def test_processes_of_its_own_do_the_same(portraits: Path, tmp_path: Path, monkeypatch):
     one, two, photos = tmp_path / "one", tmp_path / "two", tmp_path / "photos"
-    options = ("--detector", "dlib", "--photos-per-shard", 2)
+    options = ("--photos-per-shard", 2)
     run(portraits, "--out", one, *options)
     shutil.copytree(portraits, photos)
     late = photos / "38_Eileen_Collins_0002.png"

