@@ -30,9 +30,8 @@ from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.files.errors import one_line
 from facerecon_lib.files.locks import only_one
 from facerecon_lib.photos.crop import align
-from facerecon_lib.photos.detection import look_closer
-from facerecon_lib.photos.face_search import detect_faces
-from facerecon_lib.photos.landmarks import find_landmarks
+from facerecon_lib.photos.detection import detect_each
+from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.photos.quality import LIMITS, Quality, measure_quality
 from facerecon_lib.photos.reading import PhotoError, load_image
 from photo_shards.folder import Photo
@@ -136,20 +135,18 @@ def prepare_photo(
         size = photo.path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise PhotoError(f"has {size / 1e6:.0f} MB; a photo has less than 200")
-        pixels = load_image(photo.path).pixels
-        faces = detect_faces(pixels, device)
-        if not faces:
-            height, width = pixels.shape[:2]
-            return row | {"status": NO_FACE, "reason": f"none in {width} x {height} pixels"}, None
-        faces[0], mesh = look_closer(pixels, faces[0], device)
-        landmarks, kind = find_landmarks(pixels, mesh.points[0], settings.detector, device)
-        crop = align(pixels, landmarks)
-        quality = measure_quality(pixels, faces, landmarks, crop, float(mesh.scatter[0]))
+        read = load_image(photo.path)
+        (found,) = detect_each([read], None, settings.detector, device)
+        if isinstance(found, DetectionError):
+            reason = f"none in {read.width} x {read.height} pixels"
+            return row | {"status": NO_FACE, "reason": reason}, None
+        crop = align(read.pixels, found.landmarks)
+        quality = measure_quality(read.pixels, found.faces, found.landmarks, crop, found.scatter)
         row["quality"] = quality.facts()
         if reason := reason_against(quality, settings):
             return row | {"status": LEFT_OUT, "reason": reason}, None
         more = {"quality": row["quality"], "about": photo.about}
-        names = (kind, photo.person, photo.name)
+        names = (found.kind, photo.person, photo.name)
         sample = encode_photo(photo.key, crop, *names, settings.jpeg_quality, more)
         return row | {"status": FACE}, tar_bytes(sample)
     except PhotoError as error:

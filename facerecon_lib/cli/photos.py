@@ -5,7 +5,9 @@ Notebook 10.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +34,7 @@ from .console import (
 
 if TYPE_CHECKING:
     from ..photos.reading import Photo
+    from ..reconstruction.reconstruct import FittedPhoto
 
 
 def _file(what: str, variable: str):
@@ -116,9 +119,7 @@ def fit(
         network = network_named(recognition, device)
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import ENCODER_FILE, load_encoder
-        from ..photos.reading import load_image
-        from ..reconstruction.reconstruct import encode_face, fit_face
-        from ..reconstruction.result_files import write_photo
+        from ..reconstruction.reconstruct import encode_faces, fit_face
 
         one_thread()
         fine = MorphableModel.load(model).to(device)
@@ -128,15 +129,15 @@ def fit(
         encoder = load_encoder(checkpoint, fine, device) if encoded else None
         claim_folder(out)
         clean_up(out)
-    for path in work.each():
-        with work.on(path) as progress:
-            photo = load_image(path, readable_name(path))
-            folder = work.folder(photo, "fit" if adam else "dense", face or 1)
-            if adam:
-                done = fit_face(photo, fine, coarse, face, None, network, progress, encoder)
-            else:
-                done = encode_face(photo, fine, encoder, face, dense=True)
-            work.report(folder, write_photo(done, folder, work.started, photos, figure, texture))
+
+    def solve(batch: "list[Photo]") -> Iterable:
+        if not adam:
+            return encode_faces(batch, fine, encoder, face, dense=True)
+        return [
+            fit_face(p, fine, coarse, face, None, network, work.progress, encoder) for p in batch
+        ]
+
+    work.run(solve, "fit" if adam else "dense", face, figure, texture, 1 if adam else AT_ONCE)
 
 
 def reconstruct(
@@ -166,9 +167,7 @@ def reconstruct(
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
         from ..networks.unet import load_unet
-        from ..photos.reading import load_image
-        from ..reconstruction.reconstruct import encode_face
-        from ..reconstruction.result_files import write_photo
+        from ..reconstruction.reconstruct import encode_faces
 
         one_thread()
         face_model = MorphableModel.load(model).to(device)
@@ -176,12 +175,11 @@ def reconstruct(
         offset_unet = load_unet(unet, face_model, device) if augmented else None
         claim_folder(out)
         clean_up(out)
-    for path in work.each():
-        with work.on(path):
-            photo = load_image(path, readable_name(path))
-            folder = work.folder(photo, "encoder", face or 1)
-            done = encode_face(photo, face_model, encoder, face, illumination, offset_unet)
-            work.report(folder, write_photo(done, folder, work.started, photos, figure, texture))
+
+    def solve(batch: "list[Photo]") -> Iterable:
+        return encode_faces(batch, face_model, encoder, face, illumination, offset_unet)
+
+    work.run(solve, "encoder", face, figure, texture)
 
 
 def _check_face(face: int | None) -> None:
@@ -189,82 +187,138 @@ def _check_face(face: int | None) -> None:
         raise OutputError(f"--face {face}: faces count from 1, the largest")
 
 
+AT_ONCE = 8  # photos in a batch
 JSON_KEYS = ("converged", "not_converged_because", "method", "face", "faces_found", "losses")
 """What a line of --json holds of result.json."""
 
 
 class PhotoWork:
-    """One photo after the other: a progress bar, a report, and a line for one that fails.
-
-    started: when the work on the present photo began.
-    """
+    """Photos to folders of results, some at once: a progress bar, a report of each, and a line for
+    one that fails."""
 
     def __init__(self, photos: list[Path], out: Path, quiet: bool, as_json: bool):
         self.photos, self.out, self.quiet, self.as_json = photos, out, quiet, as_json
-        self.started, self.failed, self.doubtful = time.perf_counter(), 0, 0
+        self.started, self.done, self.failed, self.doubtful = time.perf_counter(), 0, 0, 0
         self.folders: list[Path] = []
+        text = TextColumn("{task.description}", markup=False)
+        silent = quiet or as_json or not error_console.is_terminal
+        columns = (text, BarColumn(), TimeElapsedColumn())
+        self.bars = Progress(*columns, console=error_console, transient=True, disable=silent)
+        self.task = self.bars.add_task("finding faces", total=len(photos))
 
-    def each(self) -> Iterator[Path]:
-        """The photos; says at the end how many faces are not to be relied on, and exits with 2 if
-        a photo failed. A request to stop unwinds as Ctrl-C does."""
-        with stoppable():
-            yield from self.photos
-        if self.doubtful and len(self.photos) > 1:
-            done = len(self.photos) - self.failed
-            self.say(f"{self.doubtful} of {done} faces are not to be relied on", "bold yellow")
-        if self.failed:
-            raise Exit(2)
+    def run(
+        self,
+        solve: "Callable[[list[Photo]], Iterable[FittedPhoto | Exception]]",
+        method: str,
+        face: int | None,
+        figure: bool,
+        texture: str,
+        at_once: int = AT_ONCE,
+    ) -> None:
+        """Solve the photos in batches; another thread writes the results meanwhile.
 
-    def say(self, text: str, style: str | None = None) -> None:
-        """One line for people."""
-        if not self.quiet and not self.as_json:
-            say(text, style)
+        Says at the end how many faces are not to be relied on and how quick it was, and exits with
+        2 if a photo failed. A request to stop unwinds as Ctrl-C does.
+        """
+        from ..reconstruction.result_files import write_photo
 
-    def folder(self, photo: "Photo", method: str, face: int) -> Path:
+        with stoppable(), self.bars, ThreadPoolExecutor(1) as writer:
+            try:
+                writing: deque[tuple[Photo, Path, Future[dict]]] = deque()
+                for start in range(0, len(self.photos), at_once):
+                    batch = self._read(self.photos[start : start + at_once])
+                    for photo, done in zip(batch, self._solved(solve, batch), strict=True):
+                        with self._failing(photo.path):
+                            if isinstance(done, Exception):
+                                raise done
+                            folder = self._folder(photo, method, face or 1)
+                            options = folder, self.photos, figure, texture
+                            job = writer.submit(write_photo, done, *options)
+                            writing.append((photo, folder, job))
+                        while len(writing) > at_once or (writing and writing[0][2].done()):
+                            self._finish(*writing.popleft())
+                while writing:
+                    self._finish(*writing.popleft())
+            except BaseException:
+                writer.shutdown(cancel_futures=True)
+                raise
+        self._conclude()
+
+    def progress(self, stage: str, step: int, steps: int, loss: float) -> None:
+        """Of gradient descent on one photo."""
+        text = f"{stage}, loss {loss:.2f}"
+        self.bars.update(self.task, description=text, completed=self.done + step / steps)
+
+    def _read(self, paths: list[Path]) -> "list[Photo]":
+        """The photos that can be read."""
+        from ..photos.reading import load_image
+
+        photos = []
+        for path in paths:
+            with self._failing(path):
+                photos.append(load_image(path, readable_name(path)))
+        return photos
+
+    def _solved(self, solve: Callable, batch: "list[Photo]") -> "Iterator[FittedPhoto | Exception]":
+        """A face or an error for each photo; alone, should one bring down the batch."""
+        done = 0
+        try:
+            for result in solve(batch):
+                done += 1
+                yield result
+        except Exception as error:
+            if len(batch) == 1:
+                yield error
+            else:
+                for photo in batch[done:]:
+                    yield from self._solved(solve, [photo])
+
+    def _folder(self, photo: "Photo", method: str, face: int) -> Path:
         """Where a photo's result goes: a folder of its name, numbered where that holds another."""
         named = self.out / (photo.path.stem.strip(". ") or "photo")
         identity = dict(photo_sha256=photo.sha256, method=method, face=face)
         folder = folder_for(named, identity, self.photos, self.folders)
         if photo.note:
-            self.say(f"{photo.name}: {photo.note}")
+            self._say(f"{photo.name}: {photo.note}")
         if folder != named and named not in self.folders:
             name = one_line(named)
-            self.say(
+            self._say(
                 f"{photo.name}: {name} holds another result; this one goes to {one_line(folder)}"
             )
         self.folders.append(folder)
         return folder
 
     @contextmanager
-    def on(self, path: Path) -> Iterator[Callable[[str, int, int, float], None]]:
-        """The work on a photo; gives the `progress` of fitting. An error becomes a line."""
-        name = readable_name(path)
-        stage = TextColumn("{task.description:<28}", markup=False)
-        note = TextColumn("{task.fields[note]}", markup=False)
-        columns = (stage, BarColumn(), note, TimeElapsedColumn())
-        silent = self.quiet or self.as_json or not error_console.is_terminal
-        bars = Progress(*columns, console=error_console, transient=True, disable=silent)
-        with bars as self._bars:
-            task = bars.add_task(f"{name}: finding the face", total=None, note="")
+    def _failing(self, path: Path) -> Iterator[None]:
+        """An error becomes a line: whatever one photo does, the others are still done."""
+        try:
+            yield
+        except Exception as error:
+            self._step()
+            self.failed += 1
+            name, text = readable_name(path), one_line(error)
+            fail(text if name in text else f"{name}: {text}")
+            if self.as_json:
+                say(json.dumps({"photo": one_line(path.absolute()), "error": text}))
 
-            def progress(stage: str, step: int, steps: int, loss: float) -> None:
-                text = dict(description=f"{name}: {stage}", note=f"loss {loss:.2f}")
-                bars.update(task, completed=step, total=steps, **text)
+    def _step(self) -> None:
+        """One photo more."""
+        self.done += 1
+        text = f"{self.done / (time.perf_counter() - self.started):.1f} photos/s"
+        self.bars.update(self.task, description=text, completed=self.done)
 
-            try:
-                yield progress
-            except Exception as error:  # whatever one photo does, the others are still done
-                self.failed += 1
-                bars.stop()
-                text = one_line(error)
-                fail(text if name in text else f"{name}: {text}")
-                if self.as_json:
-                    say(json.dumps({"photo": one_line(path.absolute()), "error": text}))
-        self.started = time.perf_counter()
+    def _say(self, text: str, style: str | None = None) -> None:
+        """One line for people."""
+        if not self.quiet and not self.as_json:
+            say(text, style)
 
-    def report(self, folder: Path, result: dict) -> None:
-        """Say how it went, in the place of the bar."""
-        self._bars.stop()
+    def _finish(self, photo: "Photo", folder: Path, job: "Future[dict]") -> None:
+        """Say how it went, once it is written."""
+        with self._failing(photo.path):
+            self._report(folder, job.result())
+            self._step()
+
+    def _report(self, folder: Path, result: dict) -> None:
         name, count, losses = result["photo"], result["faces_found"], result["losses"]
         reasons, drawn = result["not_converged_because"], "figure.png" in result["files"]
         self.doubtful += bool(reasons)
@@ -274,13 +328,22 @@ class PhotoWork:
             say(json.dumps(line | {"seconds": result["seconds"]["total"]}))
         if count > 1:
             which = "the largest" if result["face"] == 1 else f"number {result['face']} by size"
-            self.say(f"{name}: {count} faces; took {which} (--face N picks another)")
+            self._say(f"{name}: {count} faces; took {which} (--face N picks another)")
         colours = losses["photometric_error"]
         colours = "not seen" if colours is None else f"{colours:.3f} off"
-        self.say(
+        self._say(
             f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
-            f"colours {colours}, {result['seconds']['total']:.1f} s"
-            f" -> {one_line(folder / ('figure.png' if drawn else 'overlay.png'))}"
+            f"colours {colours} -> {one_line(folder / ('figure.png' if drawn else 'overlay.png'))}"
         )
         if reasons:
-            self.say(f"{name}: NOT TO BE RELIED ON: {'; '.join(reasons)}", "bold yellow")
+            self._say(f"{name}: NOT TO BE RELIED ON: {'; '.join(reasons)}", "bold yellow")
+
+    def _conclude(self) -> None:
+        seconds, many = time.perf_counter() - self.started, len(self.photos) > 1
+        if self.doubtful and many:
+            written = len(self.photos) - self.failed
+            self._say(f"{self.doubtful} of {written} faces are not to be relied on", "bold yellow")
+        rate = f", {len(self.photos) / seconds:.1f} photos per second" if many else ""
+        self._say(f"{seconds:.1f} s{rate}")
+        if self.failed:
+            raise Exit(2)

@@ -11,15 +11,16 @@ continuous: a pixel's centre is + 0.5. Notebook 10, section 2.1.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
-from .face_mesh import FaceMesh, face_points
-from .face_search import FaceBox, detect_faces
-from .landmarks import MESH, DetectionError, choose_detector, find_landmarks, landmarks_from
+from .face_mesh import face_points
+from .face_search import FaceBox, detect_faces, find_faces
+from .landmarks import MESH, DetectionError, choose_detector, find_landmarks
 from .reading import Photo, Pixels, load_image
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -55,38 +56,66 @@ def detect(
     downloaded unless `allow_download`. Raises `DetectionError`, one line.
     """
     photo = photo if isinstance(photo, Photo) else Photo(np.asarray(photo))
-    name, pixels, number = photo.name, photo.pixels, 1 if face is None else face
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise DetectionError(
-            f"{name}: expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} "
-            f"{pixels.shape}; read the photo with load_image"
-        )
-    detector = choose_detector(detector, allow_download)
-    faces = detect_faces(pixels, device)
-    if faces and number > len(faces):
-        faces = detect_faces(pixels, device, thorough=True)
-    if not faces:
-        raise DetectionError(
+    (found,) = detect_each([photo], face, choose_detector(detector, allow_download), device)
+    if isinstance(found, DetectionError):
+        raise found
+    return found
+
+
+def detect_each(
+    photos: Sequence[Photo], face: int | None = None, detector: str = MESH, device: str = "cpu"
+) -> list[Detection | DetectionError]:
+    """`detect` on a batch of photos: the face of each, or the error that says why it has none."""
+    wrong = [_unlike_a_photo(photo) for photo in photos]
+    right = [photo for photo, error in zip(photos, wrong, strict=True) if error is None]
+    search = iter(find_faces([photo.pixels for photo in right], device) if right else ())
+    result = [
+        error or _choose(photo, face, next(search), device)
+        for photo, error in zip(photos, wrong, strict=True)
+    ]
+    chosen = {i: faces for i, faces in enumerate(result) if isinstance(faces, list)}
+    if not chosen:
+        return result
+    pixels = [photos[i].pixels for i in chosen]
+    mesh = face_points(pixels, [faces[0].points for faces in chosen.values()], device)
+    for row, (i, faces) in enumerate(chosen.items()):
+        points, score = mesh.points[row], min(faces[0].score, float(mesh.score[row]))
+        landmarks, kind = find_landmarks(photos[i].pixels, points, detector, device)
+        faces[0] = replace(faces[0], score=score)
+        which = (len(faces), score, face or 1, faces[0].turned, faces, float(mesh.scatter[row]))
+        result[i] = Detection(faces[0].box, points, landmarks, detector, kind, *which)
+    return result
+
+
+def _unlike_a_photo(photo: Photo) -> DetectionError | None:
+    pixels = photo.pixels
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+        return None
+    return DetectionError(
+        f"{photo.name}: expected uint8 pixels of shape (height, width, 3), got {pixels.dtype} "
+        f"{pixels.shape}; read the photo with load_image"
+    )
+
+
+def _choose(
+    photo: Photo, face: int | None, faces: list[FaceBox], device: str
+) -> list[FaceBox] | DetectionError:
+    """The faces of a photo, the one asked for first. faces: those that `find_faces` saw."""
+    name, number = photo.name, 1 if face is None else face
+    seen = detect_faces(photo.pixels, device, faces=faces)
+    if seen and number > len(seen):
+        seen = detect_faces(photo.pixels, device, True, faces)
+    if not seen:
+        return DetectionError(
             f"{name}: no face found in {photo.width} x {photo.height} pixels; try a photo with "
             "the face larger, upright, lit, and turned less than 60 degrees to the side"
         )
-    if not 1 <= number <= len(faces):
-        raise DetectionError(
-            f"{name}: has {len(faces)} face{'s' * (len(faces) > 1)}, no face {number}; "
-            f"choose 1 (the largest) to {len(faces)}"
+    if not 1 <= number <= len(seen):
+        return DetectionError(
+            f"{name}: has {len(seen)} face{'s' * (len(seen) > 1)}, no face {number}; "
+            f"choose 1 (the largest) to {len(seen)}"
         )
-    box, mesh = look_closer(pixels, faces[number - 1], device)
-    landmarks, kind = find_landmarks(pixels, mesh.points[0], detector, device)
-    others = [other for other in faces if other is not faces[number - 1]]
-    which = (len(faces), box.score, number, box.turned, [box, *others])
-    scatter = float(mesh.scatter[0])
-    return Detection(box.box, mesh.points[0], landmarks, detector, kind, *which, scatter)
-
-
-def look_closer(pixels: Pixels, face: FaceBox, device: str = "cpu") -> tuple[FaceBox, FaceMesh]:
-    """The face with the lower of both scores, and the mesh of its points."""
-    mesh = face_points([pixels], [face.points], device)
-    return replace(face, score=min(face.score, float(mesh.score[0]))), mesh
+    return [seen.pop(number - 1), *seen]
 
 
 def sample_photo() -> Photo:
@@ -95,9 +124,9 @@ def sample_photo() -> Photo:
 
 
 def sample_detection() -> Detection:
-    """The sample photo's stored face and points: needs no search."""
-    stored = json.loads((ASSETS / "astronaut_points.json").read_text())
-    box, five, points = (np.array(stored[name], np.float32) for name in ("box", "five", "points"))
-    face = FaceBox(box, five, stored["score"])
-    which = (1, face.score, 1, 0, [face], stored["scatter"])
-    return Detection(box, points, landmarks_from(points), MESH, "3d", *which)
+    """The sample photo's stored face and points, with dlib's landmarks, "2d": needs no search."""
+    stored = json.loads((ASSETS / "astronaut_landmarks.json").read_text())
+    places = ("box", "five", "points", "landmarks")
+    box, five, *points = (np.array(stored[name], np.float32) for name in places)
+    face, which = FaceBox(box, five, stored["score"]), (stored["detector"], stored["kind"], 1)
+    return Detection(box, *points, *which, face.score, faces=[face], scatter=stored["scatter"])

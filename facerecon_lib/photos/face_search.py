@@ -56,13 +56,19 @@ class FaceBox:
         return float((self.box[2:] - self.box[:2]).max())
 
 
-def detect_faces(pixels: Pixels, device: str = "cpu", thorough: bool = False) -> list[FaceBox]:
+def detect_faces(
+    pixels: Pixels,
+    device: str = "cpu",
+    thorough: bool = False,
+    faces: list[FaceBox] | None = None,
+) -> list[FaceBox]:
     """All faces, largest first, in the coordinates of the photo as it is; empty when there is none.
 
     One large face that BlazeFace is certain of stands alone, and small ones beside it go unseen,
     unless the search is `thorough`. Otherwise MTCNN looks for more, or, if there is none, harder.
+    faces: of `find_faces`, where it has looked already.
     """
-    faces = find_faces([pixels], device)[0]
+    faces = find_faces([pixels], device)[0] if faces is None else [*faces]
     if not faces:
         return _search_hard(pixels, device)
     if thorough or len(faces) > 1 or faces[0].size < LARGE * max(pixels.shape[:2]):

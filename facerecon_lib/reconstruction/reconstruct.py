@@ -3,18 +3,21 @@
 fitted = fit_face(load_image("me.jpg"), model, coarse_model)   # analysis by synthesis
 fitted = encode_face(load_image("me.jpg"), model, encoder)     # the encoder, feed-forward
 fitted = encode_face(photo, model, encoder, unet=load_unet())  # with the augmented branch's details
+for fitted in encode_faces(photos, model, encoder): ...        # in a batch, or why it failed
 
 Notebook 10, section 2.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from ..augmented.branch import AugmentedBranch, AugmentedFaces, BaseBranch, base_faces
+from ..augmented.branch import AugmentedBranch, AugmentedFaces, BaseBranch, BaseFaces, base_faces
 from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
@@ -28,11 +31,14 @@ from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
 from ..networks.upright import encode_both_ways, encode_upright
 from ..photos.crop import Crop, align, photo_to_crop
-from ..photos.detection import Detection, detect
+from ..photos.detection import Detection, detect, detect_each
+from ..photos.landmarks import DetectionError
 from ..photos.reading import Photo
 from ..rendering.synthesis import Face, synthesise
 from . import PHOTO_LIGHTS
 from .verdict import Evidence, gather_evidence
+
+CROPPED = "image", "valid", "landmarks"
 
 
 @dataclass
@@ -76,14 +82,20 @@ def fit_face(
     """
     settings = settings or (FitSettings() if encoder is None else FROM_ENCODER)
     seconds: dict[str, float] = {}
-    detection, crop, batch = _aligned(photo, model, face, seconds)
+    with _timed(seconds, "detection"):
+        detection = detect(photo, face, device=str(model.device))
+        crop = align(photo.pixels, detection.landmarks)
+    batch = _batch([detection], [crop], [photo.name], model)
+    start = None if encoder is None else _encoded(encoder, batch, seconds)
+    if start is not None:
+        _check_finite(start)
     fitted = fit(
         model,
         *(batch.image, batch.valid, batch.landmarks),
         kind=batch.kind,
         settings=settings,
         coarse_model=coarse_model,
-        init=None if encoder is None else _encoded(encoder, batch, seconds),
+        init=start,
         recognition=recognition,
         progress=progress,
     )
@@ -100,59 +112,120 @@ def fit_face(
     )
 
 
-def encode_face(
-    photo: Photo,
+def encode_face(photo: Photo, *how, **more) -> FittedPhoto:
+    """`encode_faces` of one photo. Raises the error that stands in its place."""
+    (done,) = encode_faces([photo], *how, **more)
+    if isinstance(done, Exception):
+        raise done
+    return done
+
+
+def encode_faces(
+    photos: Sequence[Photo],
     model: MorphableModel,
     encoder: Encoder | None,
     face: int | None = None,
     light: str | None = None,
     unet: DoubleHeadUNet | None = None,
     dense: bool = False,
-) -> FittedPhoto:
-    """Detect, align and encode the face of one photo, on the model's device.
+) -> Iterator[FittedPhoto | DetectionError | FloatingPointError]:
+    """Detect, align and encode the face of each photo, on the model's device, in one batch.
 
     light: one of PHOTO_LIGHTS; None is `usual_light`. unet: adds the augmented branch. dense: the
     photo and its mirror image are encoded, then `fit_points` moves pose and expression to the 478
     points. encoder: None, with `dense`: the mean face is moved there, its identity too, and takes
     skin and grey light from the photo. The result is judged as a fit is, for the face without
-    details; errors as in `fit_face`, and ValueError for a model that is not bound to the points.
+    details. What `fit_face` would raise stands in a photo's place; raises ValueError for a model
+    that is not bound to the points.
     """
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:
         raise ValueError(f"light {light!r}: expected one of {', '.join(PHOTO_LIGHTS)}")
     seconds: dict[str, float] = {}
-    detection, crop, batch = _aligned(photo, model, face, seconds)
+    branch = None if encoder is None else BaseBranch(encoder, model, light)
+    with _timed(seconds, "detection", len(photos)):
+        found = detect_each(photos, face, device=str(model.device))
+        rows = [i for i, detection in enumerate(found) if isinstance(detection, Detection)]
+        crops = [align(photos[i].pixels, found[i].landmarks) for i in rows]
+    if rows:
+        faces = [found[i] for i in rows]
+        batch = _batch(faces, crops, [photos[i].name for i in rows], model)
+        points = [
+            photo_to_crop(torch.from_numpy(each.points), crop.matrix)
+            for each, crop in zip(faces, crops, strict=True)
+        ]
+        points = torch.stack(points).to(batch.image) if dense else None
+        coefficients = _solved(model, encoder, batch, points, seconds)
+    for i, photo in enumerate(photos):
+        if i not in rows:
+            yield found[i]
+            continue
+        k, own = rows.index(i), dict(seconds)
+        try:
+            face_of = batch[k : k + 1], coefficients[k : k + 1]
+            fitted, base, detail = _finished(model, branch, unet, *face_of, own)
+        except FloatingPointError as error:
+            yield error
+            continue
+        yield FittedPhoto(
+            *(photo, found[i], crops[k], fitted),
+            face=base.face if detail is None else detail.face,
+            evidence=gather_evidence(photo, found[i], crops[k], base.face),
+            method="dense" if dense else "encoder",
+            seconds=own,
+            init="landmarks" if encoder is None else None,
+            checkpoint=None if encoder is None else encoder.name,
+            detail=detail,
+            unet=None if unet is None else unet.name,
+        )
+
+
+def _solved(
+    model: MorphableModel,
+    encoder: Encoder | None,
+    batch: FaceBatch,
+    points: Float[Tensor, "batch 478 2"] | None,
+    seconds: dict[str, float],
+) -> FaceCoefficients:
+    """The encoder's answers, or the mean face, moved to the points where there are some."""
     if encoder is None:
         coefficients, settings = start_from_landmarks(model, batch.landmarks), FROM_MEAN
     else:
-        coefficients, settings = _encoded(encoder, batch, seconds, model if dense else None), None
-    if dense:
-        with _timed(seconds, "points"):
-            points = photo_to_crop(torch.from_numpy(detection.points), crop.matrix)[None]
-            coefficients = fit_points(model, points.to(batch.image), coefficients, settings)
+        both_ways, settings = None if points is None else model, None
+        coefficients = _encoded(encoder, batch, seconds, both_ways)
+    if points is None:
+        return coefficients
+    with _timed(seconds, "points", len(batch)):
+        return fit_points(model, points, coefficients, settings)
+
+
+def _finished(
+    model: MorphableModel,
+    branch: BaseBranch | None,
+    unet: DoubleHeadUNet | None,
+    batch: FaceBatch,
+    coefficients: FaceCoefficients,
+    seconds: dict[str, float],
+) -> tuple[FitResult, BaseFaces, AugmentedFaces | None]:
+    """One face judged, in its light and with its details."""
+    _check_finite(coefficients)
     with _timed(seconds, "light"):
-        if encoder is None:
+        if branch is None:
             coefficients = recolour(model, coefficients, batch.image, batch.valid, "grey")
         else:
-            base_branch = BaseBranch(encoder, model, light)
-            coefficients = base_branch.relight(coefficients, batch)
+            coefficients = branch.relight(coefficients, batch)
     base, detail = base_faces(model, coefficients, CROP_SIZE), None
     if unet is not None:
         with _timed(seconds, "detail"):
-            detail = AugmentedBranch(unet, base_branch).detail(batch.image, base)
+            detail = AugmentedBranch(unet, branch).detail(batch.image, base)
             if not all(torch.isfinite(values).all() for values in detail.maps):
                 raise FloatingPointError("the U-Net's maps are not finite; is its file damaged?")
-    return FittedPhoto(
-        *(photo, detection, crop, judge(model, batch, coefficients)),
-        face=base.face if detail is None else detail.face,
-        evidence=gather_evidence(photo, detection, crop, base.face),
-        method="dense" if dense else "encoder",
-        seconds=seconds,
-        init="landmarks" if encoder is None else None,
-        checkpoint=None if encoder is None else encoder.name,
-        detail=detail,
-        unet=None if unet is None else unet.name,
-    )
+    return judge(model, batch, coefficients), base, detail
+
+
+def _check_finite(answer: FaceCoefficients) -> None:
+    if not torch.isfinite(answer.to_vector()).all():
+        raise FloatingPointError("the encoder's answer is not finite; is its file damaged?")
 
 
 def usual_light(unet: DoubleHeadUNet | None) -> str:
@@ -162,21 +235,19 @@ def usual_light(unet: DoubleHeadUNet | None) -> str:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def _timed(seconds: dict[str, float], stage: str, photos: int = 1) -> Iterator[None]:
+    """Notes the stage's seconds for each of so many photos."""
     start = time.perf_counter()
     yield
-    seconds[stage] = time.perf_counter() - start
+    seconds[stage] = (time.perf_counter() - start) / photos
 
 
-def _aligned(
-    photo: Photo, model: MorphableModel, face: int | None, seconds: dict[str, float]
-) -> tuple[Detection, Crop, FaceBatch]:
-    """The batch is on the model's device."""
-    with _timed(seconds, "detection"):
-        detection = detect(photo, face, device=str(model.device))
-        crop = align(photo.pixels, detection.landmarks)
-        batch = FaceBatch(crop.image, crop.valid, crop.landmarks, detection.kind, [photo.name])
-        return detection, crop, batch.to(model.device)
+def _batch(
+    faces: list[Detection], crops: list[Crop], names: list[str], model: MorphableModel
+) -> FaceBatch:
+    """The crops, on the model's device."""
+    parts = (torch.cat([getattr(c, name) for c in crops]) for name in CROPPED)
+    return FaceBatch(*parts, faces[0].kind, names).to(model.device)
 
 
 @torch.no_grad()
@@ -186,11 +257,7 @@ def _encoded(
     seconds: dict[str, float],
     both_ways: MorphableModel | None = None,
 ) -> FaceCoefficients:
-    with _timed(seconds, "encoder"):
+    with _timed(seconds, "encoder", len(batch)):
         if both_ways is None:
-            coefficients = encode_upright(encoder, batch)
-        else:
-            coefficients = encode_both_ways(encoder, both_ways, batch)
-        if not torch.isfinite(coefficients.to_vector()).all():
-            raise FloatingPointError("the encoder's answer is not finite; is its file damaged?")
-        return coefficients
+            return encode_upright(encoder, batch)
+        return encode_both_ways(encoder, both_ways, batch)

@@ -57,15 +57,14 @@ FRAME = (
 def write_photo(
     done: FittedPhoto,
     folder: Path,
-    started: float | None = None,
     photos: Iterable[Path] = (),
     figures: bool = True,
     texture: str = "photo",
 ) -> dict:
     """Write a reconstructed photo into `folder`, over an older result. Returns result.json's dict.
 
-    started: when the work on this photo began, by `time.perf_counter`. photos: inputs, which are
-    never replaced. figures: without them, figure.png and the maps' pictures are left out.
+    photos: inputs, which are never replaced. figures: without them, figure.png and the maps'
+    pictures are left out.
     texture: of mesh.glb and of turned views, one of TEXTURES: "albedo" the fitted skin; "photo" the
     photo's pixels with the fitted light divided out; "lit" the photo's pixels. Raises ValueError
     for another, and OutputError, one line; `folder` is then as it was.
@@ -73,14 +72,13 @@ def write_photo(
     if texture not in TEXTURES:
         raise ValueError(f"texture {texture!r}: expected one of {', '.join(TEXTURES)}")
     result, writing = {**result_dict(done), "texture": texture}, time.perf_counter()
-    start = 0.0 if started is None else writing - started - sum(done.seconds.values())
     with replacing(folder, photos) as partial:
         baked = None if texture == "albedo" else _baked(done, texture)
         write_meshes(done, partial, baked)
         if figures:
             draw_figures(done, partial, baked)
         result["files"] = digests_of(partial)
-        seconds = {"start": start, **done.seconds, "writing": time.perf_counter() - writing}
+        seconds = {**done.seconds, "writing": time.perf_counter() - writing}
         seconds["total"] = sum(seconds.values())
         result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
         text = json.dumps(result, indent=1, allow_nan=False)

@@ -287,7 +287,7 @@ def test_a_photo_that_may_not_be_read_is_broken(picture, monkeypatch):
 
 def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(picture, monkeypatch):
     error = RuntimeError("CUDA error: out of memory\nmore")
-    monkeypatch.setattr(preparation, "detect_faces", raising(error))
+    monkeypatch.setattr(preparation, "detect_each", raising(error))
     assert reason_of(picture) == "RuntimeError: CUDA error: out of memory more"
     with pytest.raises(ShardsError, match=r"^--device cuda: failed \(CUDA error: out of memory\);"):
         prepare_photo(picture, SETTINGS, "cuda")
@@ -296,9 +296,9 @@ def test_what_nobody_thought_of_is_a_row_and_a_broken_device_is_none(picture, mo
 def test_a_photo_that_only_its_own_error_stops_is_a_row_on_any_device(picture, monkeypatch):
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))  # a device that works
-    monkeypatch.setattr(preparation, "detect_faces", raising(RuntimeError("of this photo")))
+    monkeypatch.setattr(preparation, "detect_each", raising(RuntimeError("of this photo")))
     assert reason_of(picture, "cuda:1") == "RuntimeError: of this photo"
-    monkeypatch.setattr(preparation, "detect_faces", raising(torch.OutOfMemoryError("of this")))
+    monkeypatch.setattr(preparation, "detect_each", raising(torch.OutOfMemoryError("of this")))
     with pytest.raises(ShardsError, match="--device cuda:1: failed"):
         prepare_photo(picture, SETTINGS, "cuda:1")
 
