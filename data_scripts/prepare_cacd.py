@@ -19,7 +19,7 @@ import typer
 
 from facerecon_lib.files.streams import forgive_streams
 
-FLAGS = ("unsure", "several", "small", "blurred", "turned", "tilted", "disagree", "scattered")
+FLAGS = ("unsure", "several", "small", "blurred", "turned", "tilted", "scattered")
 FLAGS += ("flat", "cut", "dark", "bright")  # of photos/quality.py, which takes seconds to import
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..face.camera import orthographic_pose
-from ..face.landmarks68 import FIVE, INNER
+from ..face.landmarks68 import INNER
 from ..face.morphable_model import MorphableModel
 from ..files.weights import shipped_file
 from .crop import Crop
@@ -34,8 +34,7 @@ LIMITS = {
     "blurred": ("blur", 0.7, "the blur effect is above {limit:g}"),
     "turned": ("yaw", 40, "the face is turned by more than {limit:g} degrees to a side"),
     "tilted": ("pitch", 30, "the face looks up or down by more than {limit:g} degrees"),
-    "disagree": ("disagreement", 0.05, "the detectors' points differ by {limit:g} of the face"),
-    "scattered": ("scatter", 0.025, "repeated guesses at the points differ by {limit:g}"),
+    "scattered": ("scatter", 0.015, "repeated guesses at the points differ by {limit:g}"),
     "flat": ("flat", 0.2, "more than {limit:g} of the face has no shade: a drawing, or a mosaic"),
     "cut": ("outside", 0.05, "more than {limit:g} of the landmarks are outside the photo"),
     "dark": ("black", 0.3, "more than {limit:g} of the face is cut off at black"),
@@ -57,7 +56,6 @@ class Quality:
     yaw: float  # degrees; the face looks to the viewer's right
     pitch: float  # degrees; up
     roll: float  # degrees; counterclockwise
-    disagreement: float  # mean distance of FaceBox's five points to the landmarks', / face_px
     scatter: float  # of the points' guesses, / outer eye distance: see FaceMesh
     flat: float  # share of the face's pixels that equal their neighbours
     outside: float  # share of the landmarks outside the photo
@@ -88,7 +86,6 @@ def measure_quality(
     """Of the first of `faces`: its landmarks (photo pixels), crop, and FaceMesh.scatter."""
     face = faces[0]
     size = float(np.ptp(landmarks, axis=0).max())
-    five = np.stack([landmarks[part].mean(0) for part in FIVE])
     height, width = pixels.shape[:2]
     heights = [float(f.box[3] - f.box[1]) for f in faces]
     image = crop.image[0].permute(1, 2, 0).numpy()
@@ -101,7 +98,6 @@ def measure_quality(
         others=max(heights[1:], default=0.0) / max(heights[0], 1e-6),
         face_px=size,
         blur=blur_effect(image),
-        disagreement=np.linalg.norm(five - face.points, axis=1).mean() / size,
         outside=((landmarks < 0) | (landmarks > (width, height))).any(1).mean(),
         flat=same[face_pixels[:-1, :-1]].mean(),
         scatter=scatter,

@@ -29,9 +29,8 @@ from ..rendering.synthesis import Face
 LIMITS = {
     "face_px": (30, "the face spans {value:.0f} pixels of the photo, under {limit:g}"),
     "outside": (0.05, "{value:.0%} of the face's landmarks are outside the photo"),
-    "score": (0.98, "the detector is not sure that this is a face ({value:.3f} of 1)"),
-    "scatter": (0.02, "guesses at the points scatter by {value:.1%} of the eye distance"),
-    "disagreement": (0.05, "two detectors' points differ by {value:.1%} of the face"),
+    "score": (0.99, "the detector is not sure that this is a face ({value:.3f} of 1)"),
+    "scatter": (0.015, "guesses at the points scatter by {value:.1%} of the eye distance"),
     "blur": (0.72, "the face is blurred or enlarged from a few pixels ({value:.2f} of 1)"),
     "flat": (0.2, "{value:.0%} of the face has no shade at all: a drawing, a mosaic or a mask"),
     "black": (0.3, "{value:.0%} of the face is cut off at black"),

@@ -89,7 +89,6 @@ def main(
     for low, high in ((0, 15), (15, 30), (30, 90)):
         turned = [row for row in rows if low <= row["turned"] < high]
         chosen[f"51, turned {low} to {high} deg"] = turned
-    chosen["51, disagree"] = [row for row in rows if "disagree" in row["flags"]]
     for group, tones in GROUPS.items():
         chosen[f"51, tones {group}"] = [row for row in rows if row["tone"] in tones]
     for name, some in chosen.items():

@@ -359,7 +359,7 @@ def test_without_cuda_one_line_says_so(folder, tmp_path):
 
 def test_settings_leave_faces_out_and_say_why():
     good = dict(score=0.999, others=0.0, face_px=150.0, blur=0.4, yaw=5.0, pitch=0.0, roll=0.0)
-    good |= dict(disagreement=0.02, outside=0.0, black=0.0, white=0.0, scatter=0.006, flat=0.0)
+    good |= dict(outside=0.0, black=0.0, white=0.0, scatter=0.006, flat=0.0)
     reason = preparation.reason_against
     assert reason(Quality(**good), Settings("face-mesh", 0.99, 100, ("blurred", "turned"))) == ""
     turned = Quality(**good | {"yaw": -50.0, "blur": 0.9})

@@ -49,7 +49,6 @@ def test_the_sample_photo_has_no_fault():
     quality = quality_of(sample_photo().pixels, found.landmarks)
     assert quality.flags() == ()
     assert quality.face_px == pytest.approx(np.ptp(found.landmarks, axis=0).max(), abs=0.1)
-    assert quality.disagreement < 1e-3
     assert quality.outside == 0
     assert set(quality.facts()) == {*Quality.__dataclass_fields__, "flags"}
 
@@ -77,7 +76,7 @@ def test_the_exposure_is_judged_by_what_is_cut_off_and_not_by_the_skin():
     assert "bright" in quality_of(flash, found.landmarks).flags()
 
 
-def test_other_faces_points_and_edges_are_noticed():
+def test_other_faces_scatter_and_edges_are_noticed():
     found, pixels = sample_detection(), sample_photo().pixels
     landmarks = found.landmarks
     box, five = np.concatenate([landmarks.min(0), landmarks.max(0)]), five_of(landmarks)
@@ -85,10 +84,10 @@ def test_other_faces_points_and_edges_are_noticed():
     quality = quality_of(pixels, landmarks, [FaceBox(box, five, 0.9999), beside])
     assert quality.others == pytest.approx(0.6, abs=1e-3)
     assert quality.flags() == ("several",)
-    size = np.ptp(landmarks, axis=0).max()
-    moved = quality_of(pixels, landmarks, [FaceBox(box, five + (0.08 * size, 0), 0.95)])
-    assert moved.disagreement == pytest.approx(0.08, abs=1e-3)
-    assert moved.flags() == ("unsure", "disagree")
+    faces = [FaceBox(box, five, 0.95)]
+    scattered = measure_quality(pixels, faces, landmarks, align(pixels, landmarks), 0.02)
+    assert scattered.scatter == 0.02
+    assert scattered.flags() == ("unsure", "scattered")
     left = int(landmarks[:, 0].min() + 0.2 * np.ptp(landmarks[:, 0]))
     cut = quality_of(pixels[:, left:], landmarks - (left, 0))
     assert 0.05 < cut.outside < 0.5

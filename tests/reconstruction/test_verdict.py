@@ -90,7 +90,7 @@ def test_nine_of_ten_bad_photos_are_told_and_at_most_one_good_one_in_twenty(reas
     assert len(refused) <= 0.05 * len(good), refused
 
 
-GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.02, 0.006, 0.0, 0.0, 0.0, 0.0)
+GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.006, 0.0, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("name", LIMITS)

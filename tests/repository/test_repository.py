@@ -198,7 +198,9 @@ def test_no_absolute_path_of_a_machine_is_written_down():
 
 def test_what_ships_is_in_the_notice():
     notice = (ROOT / "NOTICE").read_text()
-    stems = {path.stem.split("_landmarks")[0] for path in (ROOT / "facerecon_lib/assets").glob("*.*")}
+    stems = {
+        path.stem.split("_landmarks")[0] for path in (ROOT / "facerecon_lib/assets").glob("*.*")
+    }
     assert stems
     assert not [stem for stem in stems if stem not in notice]
 
