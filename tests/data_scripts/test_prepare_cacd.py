@@ -41,6 +41,7 @@ from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.files.locks import only_one
 from facerecon_lib.photos import detection, face_mesh_network, face_search
 from facerecon_lib.photos.crop import Crop, align
+from facerecon_lib.photos.landmarks import landmarks_from
 from facerecon_lib.photos.quality import FLAGS, Quality
 from facerecon_lib.pictures.faces import to_uint8
 
@@ -429,7 +430,7 @@ def test_a_folder_becomes_shards_that_training_reads(portraits: Path, tmp_path: 
     i = where["38_Eileen_Collins_0001"]
     rows = Job(out, [], SETTINGS).rows(0)
     quality = {row["key"]: row.get("quality") for row in rows}
-    stored = detection.sample_detection().landmarks
+    stored = landmarks_from(detection.sample_detection().points)
     reference = align(detection.sample_photo().pixels, stored).landmarks[0]
     eyes = (reference[36] - reference[45]).norm()
     assert (batch.landmarks[i] - reference).norm(dim=-1).mean() < 0.03 * eyes
