@@ -13,7 +13,7 @@ from typing import Annotated
 
 import torch
 import typer
-from bind_face_mesh import coarse_size, observe
+from face_models.binding import coarse_size, observe
 from jaxtyping import Float
 from torch import Tensor
 

@@ -198,9 +198,8 @@ def test_no_absolute_path_of_a_machine_is_written_down():
 
 def test_what_ships_is_in_the_notice():
     notice = (ROOT / "NOTICE").read_text()
-    stems = {
-        path.stem.split("_landmarks")[0] for path in (ROOT / "facerecon_lib/assets").glob("*.*")
-    }
+    assets = (ROOT / "facerecon_lib/assets").glob("*.*")
+    stems = {path.stem.split("_landmarks")[0] for path in assets}
     assert stems
     assert not [stem for stem in stems if stem not in notice]
 
