@@ -4,7 +4,7 @@
     landmarks = read_landmarks(Path("points.txt"), vertices) # or from a file of 68 numbers
 
 Rays through a detector's points on three renderings of the mean meet the surface. The detector's
-habits (4 mm on the shipped model's inner 51 points, 10 mm on brows without colour) are measured on
+habits (4 mm on the shipped model's inner 51 points, 8 mm on brows without colour) are measured on
 that model and taken off. Then it is laid onto the mesh by those points, and its landmarks' places
 are returned: all 68 by one definition.
 

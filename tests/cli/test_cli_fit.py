@@ -129,7 +129,7 @@ def test_a_model_that_no_encoder_knows_is_moved_to_the_points_from_its_mean(tmp_
     assert (mean["method"], mean["init"], mean["checkpoint"]) == ("dense", "landmarks", None)
     assert mean["converged"] is True
     errors = [r["losses"]["landmark_error_inner"] for r in (mean, encoded)]
-    assert errors[0] < 1.3 * errors[1]
+    assert errors[0] < max(0.03, 1.3 * errors[1])
     assert mean["actions"]["mouthSmileLeft"] > 0.3
     for group in ("id", "alb"):
         assert np.abs(mean["coefficients"][group]).max() > 0.1

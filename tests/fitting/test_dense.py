@@ -22,6 +22,7 @@ from facerecon_lib.fitting.dense import (
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align, photo_to_crop
 from facerecon_lib.photos.detection import sample_detection, sample_photo
+from facerecon_lib.photos.landmarks import landmarks_from
 
 EXACT = DenseSettings(
     evidence=1e4, identity=1, expression=1.5, rotation=1, relief=(1.0, 1e-4), rounds=8
@@ -108,7 +109,7 @@ def test_a_wink_closes_one_eye(model):
 
 def test_a_real_photo_is_met_better_than_by_the_encoder(model):
     photo, seen = sample_photo(), sample_detection()
-    crop = align(photo.pixels, seen.landmarks)
+    crop = align(photo.pixels, landmarks_from(seen.points))
     points = photo_to_crop(torch.from_numpy(seen.points), crop.matrix)[None]
     with torch.no_grad():
         start = load_encoder(model=model)(crop.image)

