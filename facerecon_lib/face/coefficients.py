@@ -10,7 +10,7 @@ N(0, 1). Notebook 01, section 2.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import torch
@@ -53,9 +53,10 @@ class FaceCoefficients:
     translation: Float[Tensor, "batch 3"]  # mm, camera frame
     scale: Float[Tensor, "batch 1"]  # about 1
     lighting: Float[Tensor, "batch 9 3"]  # spherical harmonics per colour channel, Eq. 3
+    gaze: Float[Tensor, "batch 2 2"] | None = None  # as in `face.gaze`; None: eyes are at rest
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name, value in self._parts().items():
             if not isinstance(value, Tensor) or not value.is_floating_point():
                 kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(f"{name}: expected a floating-point tensor, got {kind}")
@@ -92,8 +93,9 @@ class FaceCoefficients:
         return ModelSizes(self.identity.shape[1], self.expression.shape[1], self.albedo.shape[1])
 
     def to_vector(self) -> Float[Tensor, "batch coefficient"]:
-        """Join everything: Ki | Ke | Ka | 3 | 3 | 1 | 27, of lighting the channel fastest."""
-        return torch.cat([value.flatten(1) for value in vars(self).values()], dim=1)
+        """Join all but the gaze: Ki | Ke | Ka | 3 | 3 | 1 | 27, of lighting the channel fastest."""
+        parts = [value.flatten(1) for name, value in self._parts().items() if name != "gaze"]
+        return torch.cat(parts, dim=1)
 
     @classmethod
     def from_vector(
@@ -107,8 +109,12 @@ class FaceCoefficients:
         return cls(*parts, lighting.reshape(-1, 9, 3))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """A new instance with `function` applied to each of the seven tensors."""
-        return type(self)(*(function(getattr(self, field.name)) for field in fields(self)))
+        """A new instance with `function` applied to each tensor."""
+        return replace(self, **{name: function(value) for name, value in self._parts().items()})
+
+    def _parts(self) -> dict[str, Tensor]:
+        """The fields that are set."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def to(self, *args, **kwargs) -> Self:
         """As `Tensor.to`: a device, a dtype or both."""
@@ -135,8 +141,8 @@ class FaceCoefficients:
 
     @classmethod
     def cat(cls, parts: Sequence["FaceCoefficients"]) -> Self:
-        """Join batches of one face model, in order."""
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        """Join batches of one face model, in order; all with a gaze, or none."""
+        columns = zip(*(part._parts().values() for part in parts), strict=True)
         return cls(*(torch.cat(column) for column in columns))
 
     def __repr__(self) -> str:

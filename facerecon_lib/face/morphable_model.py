@@ -189,6 +189,13 @@ class MorphableModel:
         return expression @ self._coefficients_to_actions
 
     @cached_property
+    def eyeballs(self) -> tuple[Int[Tensor, " right"], Int[Tensor, " left"]] | tuple[()]:
+        """The vertices of each eyeball, of the right eye first; empty where the model has none."""
+        both, left = self.regions["eyeballs"] > 0.5, self.mean[:, 0] > 0
+        rows = (both & ~left).nonzero()[:, 0], (both & left).nonzero()[:, 0]
+        return rows if all(map(len, rows)) else ()
+
+    @cached_property
     def mirrored_modes(
         self,
     ) -> tuple[Float[Tensor, "identity identity"], Float[Tensor, "expression expression"]]:

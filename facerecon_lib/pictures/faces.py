@@ -33,7 +33,7 @@ from ..photos.crop import crop_to_photo
 from ..rendering.atlas import Texture
 from ..rendering.rasterizer import rasterize
 from ..rendering.renderer import NEAR, interpolate
-from ..rendering.synthesis import Face, pose_and_light
+from ..rendering.synthesis import Face, pose_and_light, shape
 
 VIEW_DISTANCE = 430.0  # mm from the middle of the face to the camera of turned views
 PAPER = 0.96  # background of renderings
@@ -183,7 +183,7 @@ def turned(
 ) -> Face:
     """The first face of a batch in its own light, turned, in the middle of the view, filling it."""
     one = coefficients[:1]
-    vertices, albedo = model.shape(one.identity, one.expression), model.albedo(one.albedo)
+    vertices, albedo = shape(model, one), model.albedo(one.albedo)
     face = turned_mesh(model, vertices, albedo, yaw_deg, pitch_deg)
     face.colours = shade(face.albedo, face.normals, one.lighting)
     return face

@@ -15,8 +15,10 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..face.camera import CROP_SIZE, project_ndc
+from ..face.camera import CROP_SIZE, ndc_to_pixels, pose, project_ndc
 from ..face.coefficients import FaceCoefficients
+from ..face.gaze import directions, eyeballs
+from ..fitting.gaze import Sight
 from ..photos.crop import Crop
 from ..rendering.atlas import Texture
 from ..rendering.synthesis import Face
@@ -36,6 +38,7 @@ from .faces import (
 
 PANEL, GAP, LINE, COLUMNS = 280, 10, 26, 5  # px
 DOT = 1.5  # px, radius of a landmark
+GAZE, LOOK = 60.0, "#2f7bff"  # mm, and colour
 YAWS = {-50: "studio", -25: "shape", 25: "studio", 50: "studio"}
 
 
@@ -47,10 +50,11 @@ def fit_sheet(
     kind: str,
     title: str,
     texture: Texture | None = None,
+    sight: Sight | None = None,
 ) -> Image.Image:
     """Photo, overlay, lit, unlit, shape, landmarks, and turned views on one page.
 
-    texture: of the turned views, instead of the albedo.
+    texture: of the turned views, instead of the albedo. sight: drawn as a line from each eye.
     """
     looks = torch.cat([face.colours, face.albedo, in_studio(face.normals)], -1)
     ndc = project_ndc(face.v_camera, face.fov_deg)
@@ -67,6 +71,9 @@ def fit_sheet(
         "its shape": laid_on(shape, PAPER),
         "landmarks: detected, fitted": _marked(photo, detected, fitted),
     }
+    if sight is not None:
+        *_, last = panels
+        panels[f"{last}; gaze"] = _with_gaze(panels.pop(last), face, coefficients, sight)
     for yaw, look in YAWS.items():
         view, bare = turned(face.model, coefficients, yaw), texture is None or look == "shape"
         picture = show_face(view, look, PANEL) if bare else paint_texture(view, texture, PANEL)
@@ -81,6 +88,25 @@ def _marked(picture: Picture, *marks: tuple[Float[Tensor, "68 2"], str]) -> Pict
     for points, colour in marks:
         for x, y in (points * (PANEL / CROP_SIZE)).tolist():
             draw.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), colour)
+    return np.asarray(image)
+
+
+def _with_gaze(
+    picture: Picture, face: Face, coefficients: FaceCoefficients, sight: Sight
+) -> Picture:
+    """With a line from each iris that is seen along its gaze, GAZE mm long."""
+    c, eyes = coefficients[:1], eyeballs(face.model, coefficients.identity[:1])
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    turns, gaze = directions(sight.turns)[0], directions(sight.gaze)[0]
+    for eye, turn, along, seen in zip(eyes, turns, gaze, sight.seen[0], strict=True):
+        iris = eye.centre[0] + eye.radius * turn
+        ends = pose(
+            torch.stack([iris, iris + GAZE * along])[None], c.rotation, c.scale, c.translation
+        )
+        ends = ndc_to_pixels(project_ndc(ends, face.fov_deg), PANEL)[0]
+        if seen:
+            draw.line([tuple(end) for end in ends.tolist()], LOOK, 2)
     return np.asarray(image)
 
 

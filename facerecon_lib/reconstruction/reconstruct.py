@@ -11,7 +11,7 @@ Notebook 10, section 2.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from ..face.coefficients import FaceCoefficients
 from ..face.morphable_model import MorphableModel
 from ..fitting.dense import FROM_MEAN, fit_points
 from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
+from ..fitting.gaze import Sight, find_gaze
 from ..fitting.photo_light import recolour
 from ..fitting.pose_start import start_from_landmarks
 from ..networks.encoder import Encoder
@@ -58,6 +59,7 @@ class FittedPhoto:
     recognition: str | None = None  # name of Eq. 6's network
     detail: AugmentedFaces | None = None  # the augmented branch's
     unet: str | None = None  # name of its network
+    sight: Sight | None = None  # where the eyes look; None for a model without eyeballs
 
     @property
     def reasons(self) -> list[str]:
@@ -99,6 +101,9 @@ def fit_face(
         recognition=recognition,
         progress=progress,
     )
+    points = _points(detection, crop).to(batch.image)
+    sight = find_gaze(model, fitted.coefficients, points, settings.fov_deg)
+    fitted = replace(fitted, coefficients=_turned(fitted.coefficients, sight))
     result = synthesise(model, fitted.coefficients, settings.fov_deg)
     return FittedPhoto(
         *(photo, detection, crop, fitted),
@@ -106,6 +111,7 @@ def fit_face(
         evidence=gather_evidence(photo, detection, crop, result),
         method="fit",
         seconds=seconds | fitted.seconds,
+        sight=sight,
         init="landmarks" if encoder is None else "encoder",
         checkpoint=None if encoder is None else encoder.name,
         recognition=None if recognition is None else recognition.name,
@@ -150,12 +156,9 @@ def encode_faces(
     if rows:
         faces = [found[i] for i in rows]
         batch = _batch(faces, crops, [photos[i].name for i in rows], model)
-        points = [
-            photo_to_crop(torch.from_numpy(each.points), crop.matrix)
-            for each, crop in zip(faces, crops, strict=True)
-        ]
-        points = torch.stack(points).to(batch.image) if dense else None
-        coefficients = _solved(model, encoder, batch, points, seconds)
+        points = torch.cat([_points(*face) for face in zip(faces, crops, strict=True)])
+        points = points.to(batch.image)
+        coefficients, sight = _solved(model, encoder, batch, points, dense, seconds)
     for i, photo in enumerate(photos):
         if i not in rows:
             yield found[i]
@@ -173,6 +176,7 @@ def encode_faces(
             evidence=gather_evidence(photo, found[i], crops[k], base.face),
             method="dense" if dense else "encoder",
             seconds=own,
+            sight=None if sight is None else sight[k : k + 1],
             init="landmarks" if encoder is None else None,
             checkpoint=None if encoder is None else encoder.name,
             detail=detail,
@@ -184,19 +188,21 @@ def _solved(
     model: MorphableModel,
     encoder: Encoder | None,
     batch: FaceBatch,
-    points: Float[Tensor, "batch 478 2"] | None,
+    points: Float[Tensor, "batch 478 2"],
+    dense: bool,
     seconds: dict[str, float],
-) -> FaceCoefficients:
-    """The encoder's answers, or the mean face, moved to the points where there are some."""
+) -> tuple[FaceCoefficients, Sight | None]:
+    """The encoder's answers, or the mean face, moved to the points if `dense`; eyes in any case."""
     if encoder is None:
         coefficients, settings = start_from_landmarks(model, batch.landmarks), FROM_MEAN
     else:
-        both_ways, settings = None if points is None else model, None
-        coefficients = _encoded(encoder, batch, seconds, both_ways)
-    if points is None:
-        return coefficients
+        coefficients, settings = _encoded(encoder, batch, seconds, model if dense else None), None
     with _timed(seconds, "points", len(batch)):
-        return fit_points(model, points, coefficients, settings)
+        fitted = coefficients
+        if dense or model.dense is not None:
+            fitted = fit_points(model, points, coefficients, settings)
+        sight = find_gaze(model, fitted, points)
+    return _turned(fitted if dense else coefficients, sight), sight
 
 
 def _finished(
@@ -226,6 +232,16 @@ def _finished(
 def _check_finite(answer: FaceCoefficients) -> None:
     if not torch.isfinite(answer.to_vector()).all():
         raise FloatingPointError("the encoder's answer is not finite; is its file damaged?")
+
+
+def _points(detection: Detection, crop: Crop) -> Float[Tensor, "1 478 2"]:
+    """In crop pixels."""
+    return photo_to_crop(torch.from_numpy(detection.points), crop.matrix)[None]
+
+
+def _turned(coefficients: FaceCoefficients, sight: Sight | None) -> FaceCoefficients:
+    """With eyes that look where the photo's do."""
+    return replace(coefficients, gaze=None if sight is None else sight.turns)
 
 
 def usual_light(unet: DoubleHeadUNet | None) -> str:

@@ -120,6 +120,7 @@ def result_dict(done: FittedPhoto) -> dict:
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
         "landmarks_mm": _numbers(face.vertices[0, index]),
         "actions": dict(zip(model.controls, _numbers(model.actions(c.expression)[0]), strict=True)),
+        "gaze": _gaze_dict(done),
         "losses": {
             **done.fitted.losses[0],
             "landmark_error": float(landmark_error(in_crop, target)[0]),
@@ -131,6 +132,20 @@ def result_dict(done: FittedPhoto) -> dict:
         "converged": not done.reasons,
         "not_converged_because": done.reasons,
     }
+
+
+def _gaze_dict(done: FittedPhoto) -> dict | None:
+    """Where each eye looks, relative to the head; None for a model without eyeballs."""
+    sight = done.sight
+    if sight is None:
+        return None
+    eyes = {}
+    for side, name in enumerate(("right", "left")):
+        gaze, turn = (values[0, side].rad2deg().tolist() for values in (sight.gaze, sight.turns))
+        gaze = [round(value, 2) if sight.seen[0].any() else None for value in gaze]
+        eyes[name] = dict(zip(("yaw_deg", "pitch_deg"), gaze, strict=True))
+        eyes[name] |= {"seen": bool(sight.seen[0, side]), "mesh_deg": [round(v, 2) for v in turn]}
+    return eyes
 
 
 def _photometric_error(face: Face, crop: Crop) -> float | None:
@@ -193,7 +208,7 @@ def draw_figures(done: FittedPhoto, folder: Path, texture: Texture | None = None
     title = fill(title, 120)
     if detail is None:
         coefficients, kind = done.fitted.coefficients, done.detection.kind
-        page = fit_sheet(done.crop, done.face, coefficients, kind, title, texture)
+        page = fit_sheet(done.crop, done.face, coefficients, kind, title, texture, done.sight)
         page.save(folder / "figure.png", **QUICK)
         return
     from ..pictures import offset_maps, sheets  # with Matplotlib, which is slow to import

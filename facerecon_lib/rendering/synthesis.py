@@ -18,6 +18,7 @@ from ..face import camera
 from ..face.camera import CROP_SIZE, DEFAULT_FOV, axis_angle_to_matrix, project_ndc
 from ..face.coefficients import FaceCoefficients
 from ..face.device_constants import constant
+from ..face.gaze import turn_eyes
 from ..face.lighting import shade
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
@@ -62,9 +63,15 @@ def synthesise(
     model: MorphableModel, coefficients: FaceCoefficients, fov_deg: float = DEFAULT_FOV
 ) -> Face:
     """The face that the coefficients describe."""
-    vertices = model.shape(coefficients.identity, coefficients.expression)
-    albedo = model.albedo(coefficients.albedo)
+    vertices, albedo = shape(model, coefficients), model.albedo(coefficients.albedo)
     return pose_and_light(model, vertices, albedo, coefficients, fov_deg)
+
+
+def shape(model: MorphableModel, coefficients: FaceCoefficients) -> Float[Tensor, "batch vertex 3"]:
+    """Vertices in mm, model frame: Eq. 1, and the eyes turned where they have a gaze."""
+    c = coefficients
+    vertices = model.shape(c.identity, c.expression)
+    return vertices if c.gaze is None else turn_eyes(model, vertices, c.identity, c.gaze)
 
 
 def pose_and_light(

@@ -74,6 +74,11 @@ def test_the_result_holds_what_is_promised(sample):
     assert result["losses"]["landmark_error"] < 0.05
     assert result["seconds"]["total"] > 0
     assert {"model", "version", "pose", "camera", "crop", "actions"} <= set(result)
+    eyes = result["gaze"]
+    assert list(eyes) == ["right", "left"]
+    assert eyes["right"]["seen"] is eyes["left"]["seen"] is True
+    assert abs(eyes["right"]["yaw_deg"] - eyes["left"]["yaw_deg"]) < 5
+    assert all(abs(angle) < 25 for eye in eyes.values() for angle in eye["mesh_deg"])
     assert result["recognition"] is None
     assert "recognition" not in result["losses"]
 

@@ -23,7 +23,8 @@ def test_reconstruct_writes_what_fit_writes(sample, encoded):
     assert ours["checkpoint"] == "untrained.safetensors"
     assert ours["landmarks_px"] == fitted["landmarks_px"]
     assert ours["pose"]["rotation"] == pytest.approx([0, 0, 0.1], abs=1e-6)
-    assert set(ours["seconds"]) == {*("detection", "encoder", "light", "writing", "total")}
+    stages = ("detection", "encoder", "points", "light", "writing", "total")
+    assert set(ours["seconds"]) == {*stages}
     assert ours["seconds"]["encoder"] < 2
 
 

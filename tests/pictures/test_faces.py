@@ -10,6 +10,8 @@ from PIL import ImageColor
 from small_faces import model
 
 from facerecon_lib.face.camera import CROP_SIZE
+from facerecon_lib.face.landmarks68 import RIGHT_EYE
+from facerecon_lib.fitting.gaze import Sight
 from facerecon_lib.fitting.pose_start import start_from_landmarks
 from facerecon_lib.photos.crop import align
 from facerecon_lib.photos.detection import sample_detection, sample_photo
@@ -21,7 +23,7 @@ from facerecon_lib.pictures.faces import (
     to_uint8,
     turned,
 )
-from facerecon_lib.pictures.fit_sheet import GAP, LINE, PANEL, _font, fit_sheet
+from facerecon_lib.pictures.fit_sheet import GAP, LINE, LOOK, PANEL, _font, fit_sheet
 from facerecon_lib.rendering.synthesis import synthesise
 
 
@@ -94,6 +96,20 @@ def test_a_fit_on_one_page_shows_the_photo_the_face_and_its_landmarks():
     assert 0.2 < beside.mean() < 0.8
     off = np.abs(overlay.astype(int) - plain).mean(-1)
     assert off[beside].mean() < 4 < 8 < off[~beside].mean()
+
+
+def test_a_gaze_is_drawn_from_the_eye_that_is_seen():
+    _, crop, coefficients, face = scene()
+    gaze = torch.tensor([[[-0.9, 0.0], [0.9, 0.0]]])
+    sight = Sight(torch.zeros_like(gaze), gaze, torch.tensor([[True, False]]))
+    page = np.asarray(fit_sheet(crop, face, coefficients, "2d", "", None, sight))
+    rows, columns = (page == ImageColor.getrgb(LOOK)).all(-1).nonzero()
+    ends = torch.tensor([columns.min(), columns.max()]) - GAP
+    eye = crop.landmarks[0, RIGHT_EYE, 0] * PANEL / CROP_SIZE
+    assert eye.min() < ends[1] < eye.max()
+    assert eye.mean() - ends[0] > 40  # px, to the viewer's left
+    assert len(rows) > 60
+    assert np.ptp(rows) < 40
 
 
 def test_a_name_in_greek_or_cyrillic_is_drawn_in_its_letters():

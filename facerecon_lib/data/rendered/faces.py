@@ -28,12 +28,13 @@ from ...face.camera import (
 )
 from ...face.coefficients import FaceCoefficients
 from ...face.colour import skin_tone_group
+from ...face.gaze import Gaze
 from ...face.lighting import sh_basis, shade
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
 from ...face.shapes import Vertices, expect
 from ...rendering.renderer import render
-from ...rendering.synthesis import landmark_vertices
+from ...rendering.synthesis import landmark_vertices, shape
 from . import scenes
 from .camera_effects import blur, jpeg, tone_curve
 from .counted_random import CountedRandom
@@ -80,11 +81,16 @@ class RenderedFaces:
 
     @torch.no_grad()
     def batch(
-        self, indices: Int[Tensor, " batch"], rotation: Float[Tensor, "batch 3"] | None = None
+        self,
+        indices: Int[Tensor, " batch"],
+        rotation: Float[Tensor, "batch 3"] | None = None,
+        gaze: Gaze | None = None,
     ) -> FaceBatch:
-        """The faces of these numbers. rotation: axis-angle in radians, in place of their own.
+        """The faces of these numbers. rotation: axis-angle in radians, in place of their own. gaze:
+        in place of eyes at rest.
 
-        Raises ValueError for no number, negative ones, and rotations of another shape.
+        Raises ValueError for no number, negative ones, and rotations or gazes of another
+        shape.
         """
         if indices.ndim != 1 or not len(indices) or int(indices.min()) < 0:
             expected = "one face number or more, in one row and each 0 or more"
@@ -95,7 +101,8 @@ class RenderedFaces:
             expect("rotation", rotation, "batch 3", batch=len(indices))
             c.rotation = rotation.to(c.rotation)
         flat = relief(numbers)
-        vertices = self.model.shape(c.identity, c.expression)
+        c.gaze = None if gaze is None else gaze.to(c.rotation)
+        vertices = shape(self.model, c)
         albedo = self.model.albedo(c.albedo)
         if self.atlas is not None:
             details = self.atlas.draw(numbers)
