@@ -46,14 +46,17 @@ CHUNK = 16  # faces at once
 class DenseSettings:
     """How much the points count, and the priors' standard deviations around the start.
 
-    identity, expression: as shares of the model's own.
+    identity, expression: as shares of the model's own. expression_mm: root mean square over the
+    points of how far an expression moves them. The encoder was taught in millimetres: it knows an
+    action the better, the more skin that moves.
     """
 
     evidence: float = 0.1  # of the points' likelihood: neighbours err alike
-    gaps: float = 0.3  # of the likelihood of GAPS
+    gaps: float = 1.0  # of the likelihood of GAPS
     gap_noise: float = 0.015  # s.d. of a gap, as a share of the outer eye distance
     identity: float = 0.02  # both as far as the encoder is off
-    expression: float = 0.5
+    expression: float = 0.77
+    expression_mm: float = 0.2
     rotation: float = 0.1  # radians
     translation: float = 60.0  # mm
     relief: tuple[float, float] = (0.6, 0.3)  # mean, s.d.: what the photo's lens leaves of depth
@@ -61,7 +64,9 @@ class DenseSettings:
     fov_deg: float = DEFAULT_FOV
 
 
-FROM_MEAN = DenseSettings(identity=1.0, expression=1.0, rotation=1.0)
+FROM_MEAN = DenseSettings(
+    gaps=0.3, identity=1.0, expression=1.0, expression_mm=math.inf, rotation=1.0
+)
 """For a start from the mean face."""
 
 
@@ -105,6 +110,7 @@ class _Linear:
         self.high = torch.cat([action, math.inf * mode])
         self.sd = torch.cat([ACTION_SD * action, mode])
         moves = torch.einsum("ae,epi->api", self.moves, model.expression_basis[:, at])
+        self.squares = moves.flatten(1) @ moves.flatten(1).T / len(at)  # mm²
         self.basis = torch.cat([model.identity_basis[:, at], moves])  # (unknown, 478, 3)
         self.acts = slice(model.sizes.identity, len(self.basis))
 
@@ -141,22 +147,24 @@ def _fit(
             error, rows, trust = _with_gaps(error), _with_gaps(rows), torch.cat([trust, of_gap], 1)
             weighted = (rows * trust[:, None, :, None]).flatten(2)
             away = torch.cat([x - x0, matrix_to_axis_angle(turn @ turn0.mT)], 1)
-            pull = (weighted @ error.flatten(1)[..., None])[..., 0] - precision * away
+            pull = (weighted @ error.flatten(1)[..., None])[..., 0] - away @ precision
             held = torch.zeros_like(pull)
             a, p = x[:, acts], pull[:, acts]
             held[:, acts] = HELD * (((a <= linear.low) & (p < 0)) | ((a >= linear.high) & (p > 0)))
-            normal = weighted @ rows.flatten(2).mT + torch.diag_embed(precision + held)
+            normal = weighted @ rows.flatten(2).mT + precision + torch.diag_embed(held)
             step = torch.linalg.solve(normal, pull)
             x = x + step[:, :-3]
             x[:, acts] = x[:, acts].clamp(linear.low, linear.high)
             turn = axis_angle_to_matrix(step[:, -3:]) @ turn
         return x, turn
 
-    x, turn = descend(x, turn, sd**-2)
+    precision = sd.pow(-2).diag()
+    precision[acts, acts] += linear.squares / s.expression_mm**2
+    x, turn = descend(x, turn, precision)
     x = torch.cat([x[:, :-1], torch.ones_like(relief)], 1)  # as the crop's camera sees it
     firm = torch.full_like(sd, HELD)
     firm[shape : shape + 3] = firm[-3:] = 0
-    x, turn = descend(x, turn, firm)
+    x, turn = descend(x, turn, firm.diag())
     return replace(
         start,
         identity=x[:, : acts.start],

@@ -1,5 +1,6 @@
 """Fitting 478 points: exact points give the face back, and errors move no identity."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -97,6 +98,21 @@ def test_modes_without_a_name_are_fitted_too(model, faces, named):
     assert result.expression.min() < -1  # no bound of an action
     result = fit_points(bare, points_of(bare, c), near(c), FROM_MEAN)
     assert (error_mm(bare, result, c) < 0.9 * error_mm(bare, near(c), c)).all()
+
+
+def test_skin_stays_near_the_start_and_lids_and_lips_follow(model):
+    """Points of the lower face 5 pixels too low, and open lips: those need little movement."""
+    start, parted = model.neutral(), model.expression_from_controls({"mouthLowerDownLeft": 0.5})
+    points = points_of(model, replace(start, expression=parted))
+    points[:, points[0, :, 1] > points[0, 2, 1]] += torch.tensor([0.0, 5.0])  # below the nose
+    moved, gaps = [], []
+    for mm in (0.2, math.inf):
+        c = fit_points(model, points, start, DenseSettings(expression_mm=mm))
+        moved.append(float(error_mm(model, c, start)))
+        gap = (points_of(model, c) - points)[:, GAPS]
+        gaps.append(float((gap[:, 0] - gap[:, 1])[..., 1].abs().mean()))
+    assert moved[0] < 0.5 * moved[1]
+    assert gaps[0] < 1.2 * gaps[1] + 0.1  # pixels
 
 
 def test_a_wink_closes_one_eye(model):
