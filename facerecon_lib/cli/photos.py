@@ -222,7 +222,7 @@ class PhotoWork:
         """
         from ..reconstruction.result_files import write_photo
 
-        with stoppable(), self.bars, ThreadPoolExecutor(1) as writer:
+        with stoppable(), self.bars, ThreadPoolExecutor(2) as writer:
             try:
                 writing: deque[tuple[Photo, Path, Future[dict]]] = deque()
                 for start in range(0, len(self.photos), at_once):

@@ -222,13 +222,20 @@ def overlay_on_photo(
     height, width = pixels.shape[:2]
     shrink = min(1.0, longest / max(height, width))
     size = (max(round(height * shrink), 1), max(round(width * shrink), 1))
-    small = np.array(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.LANCZOS))
+    picture = np.array(Image.fromarray(pixels).resize(size[::-1], Image.Resampling.LANCZOS))
     ndc = project_ndc(face.v_camera[:1], face.fov_deg)
     points = crop_to_photo(ndc_to_pixels(ndc, CROP_SIZE), matrix.to(ndc))
     points = points * points.new_tensor([size[1] / width, size[0] / height])
-    ndc = torch.cat([pixels_to_ndc(points, size), ndc[..., 2:]], -1)
-    photo = torch.as_tensor(small).permute(2, 0, 1)[None] / 255
-    return laid_on(layer(ndc, face.model.faces, face.colours, size), photo)
+    # only the part with the face is drawn
+    low = points[0].amin(0).floor().clamp(min=0).int().tolist()
+    high = points[0].amax(0).ceil().minimum(points.new_tensor(size[::-1])).int().tolist()
+    part = picture[low[1] : high[1], low[0] : high[0]]
+    if part.size:
+        points = pixels_to_ndc(points - points.new_tensor(low), part.shape[:2])
+        ndc = torch.cat([points, ndc[..., 2:]], -1)
+        photo = torch.from_numpy(part).permute(2, 0, 1)[None] / 255
+        part[:] = laid_on(layer(ndc, face.model.faces, face.colours, part.shape[:2]), photo)
+    return picture
 
 
 def with_points(

@@ -33,7 +33,7 @@ from .faces import (
     layer,
     paint_texture,
     show_face,
-    turned,
+    turned_mesh,
 )
 
 PANEL, GAP, LINE, COLUMNS = 280, 10, 26, 5  # px
@@ -75,7 +75,8 @@ def fit_sheet(
         *_, last = panels
         panels[f"{last}; gaze"] = _with_gaze(panels.pop(last), face, coefficients, sight)
     for yaw, look in YAWS.items():
-        view, bare = turned(face.model, coefficients, yaw), texture is None or look == "shape"
+        view = turned_mesh(face.model, face.vertices, face.albedo, yaw)
+        bare = texture is None or look == "shape"
         picture = show_face(view, look, PANEL) if bare else paint_texture(view, texture, PANEL)
         panels[f"turned by {yaw:+d}°"] = picture
     return _page(panels, title)

@@ -45,7 +45,7 @@ from .output_folder import digests_of, replacing
 from .reconstruct import FittedPhoto
 from .texture import bake
 
-QUICK = {"compress_level": 2}  # PNG a sixth larger, in a third of the time
+QUICK = {"compress_level": 1, "compress_type": 3}  # PNG by runs: a third of the time of the usual
 
 FRAME = (
     "camera: +x left, +y up, +z into the screen, mm; x_camera = scale * rotation_matrix @ v + "

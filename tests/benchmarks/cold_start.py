@@ -3,7 +3,7 @@
     python tests/benchmarks/cold_start.py [PHOTO] [--rounds 5]
 
 Commands take turns, so that load on the machine falls on all; medians. A warm photo is the second
-of two in one command.
+of two in one command; the last line is a folder of copies.
 """
 
 import statistics
@@ -36,6 +36,7 @@ COMMANDS = {
 def main(
     photo: Annotated[Path, typer.Argument(help="Of a face.")] = ASSETS / "astronaut.jpg",
     rounds: Annotated[int, typer.Option(help="Of each command.")] = 5,
+    many: Annotated[int, typer.Option(help="Photos of the folder.")] = 100,
 ) -> None:
     """Time whole commands."""
     seconds = {name: [] for name in COMMANDS}
@@ -55,6 +56,12 @@ def main(
     pairs = zip(seconds[TWO], seconds["facerecon fit"], strict=True)
     warm = statistics.median(two - one for two, one in pairs)
     table.add_row("a second photo, warm", f"{warm:.2f}", f"{warm / torch:.2f}")
+    with tempfile.TemporaryDirectory() as out:
+        copies = [Path(out, f"{i:03d}{photo.suffix}") for i in range(many)]
+        for copy in copies:
+            copy.write_bytes(photo.read_bytes())
+        whole = took([*CLI, "fit", *map(str, copies), "--out", f"{out}/results", "--quiet"])
+    table.add_row(f"{many} photos", f"{whole:.1f}", f"{many / whole:.1f} photos per second")
     out_console.print(table)
 
 
