@@ -187,7 +187,7 @@ def _check_face(face: int | None) -> None:
         raise OutputError(f"--face {face}: faces count from 1, the largest")
 
 
-AT_ONCE = 8  # photos in a batch
+AT_ONCE, MOST_BYTES = 8, 2e8  # photos in a batch
 JSON_KEYS = ("converged", "not_converged_because", "method", "face", "faces_found", "losses")
 """What a line of --json holds of result.json."""
 
@@ -215,7 +215,7 @@ class PhotoWork:
         texture: str,
         at_once: int = AT_ONCE,
     ) -> None:
-        """Solve the photos in batches; another thread writes the results meanwhile.
+        """Solve the photos in batches; two threads write the results meanwhile.
 
         Says at the end how many faces are not to be relied on and how quick it was, and exits with
         2 if a photo failed. A request to stop unwinds as Ctrl-C does.
@@ -225,8 +225,7 @@ class PhotoWork:
         with stoppable(), self.bars, ThreadPoolExecutor(2) as writer:
             try:
                 writing: deque[tuple[Photo, Path, Future[dict]]] = deque()
-                for start in range(0, len(self.photos), at_once):
-                    batch = self._read(self.photos[start : start + at_once])
+                for batch in self._batches(at_once):
                     for photo, done in zip(batch, self._solved(solve, batch), strict=True):
                         with self._failing(photo.path):
                             if isinstance(done, Exception):
@@ -249,15 +248,19 @@ class PhotoWork:
         text = f"{stage}, loss {loss:.2f}"
         self.bars.update(self.task, description=text, completed=self.done + step / steps)
 
-    def _read(self, paths: list[Path]) -> "list[Photo]":
-        """The photos that can be read."""
+    def _batches(self, at_once: int) -> "Iterator[list[Photo]]":
+        """The photos that can be read, fewer at once if they are large."""
         from ..photos.reading import load_image
 
-        photos = []
-        for path in paths:
+        batch: list[Photo] = []
+        for path in self.photos:
             with self._failing(path):
-                photos.append(load_image(path, readable_name(path)))
-        return photos
+                batch.append(load_image(path, readable_name(path)))
+            if len(batch) == at_once or sum(p.pixels.size for p in batch) > MOST_BYTES:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def _solved(self, solve: Callable, batch: "list[Photo]") -> "Iterator[FittedPhoto | Exception]":
         """A face or an error for each photo; alone, should one bring down the batch."""
@@ -297,9 +300,18 @@ class PhotoWork:
             self._step()
             self.failed += 1
             name, text = readable_name(path), one_line(error)
-            fail(text if name in text else f"{name}: {text}")
+            with self._without_bar():
+                fail(text if name in text else f"{name}: {text}")
             if self.as_json:
                 say(json.dumps({"photo": one_line(path.absolute()), "error": text}))
+
+    @contextmanager
+    def _without_bar(self) -> Iterator[None]:
+        """Lines stand above the bar."""
+        self.bars.stop()
+        yield
+        if self.done < len(self.photos):
+            self.bars.start()
 
     def _step(self) -> None:
         """One photo more."""
@@ -310,7 +322,8 @@ class PhotoWork:
     def _say(self, text: str, style: str | None = None) -> None:
         """One line for people."""
         if not self.quiet and not self.as_json:
-            say(text, style)
+            with self._without_bar():
+                say(text, style)
 
     def _finish(self, photo: "Photo", folder: Path, job: "Future[dict]") -> None:
         """Say how it went, once it is written."""
