@@ -37,7 +37,8 @@ def test_reconstruct_refuses_bad_photos_as_fit_does(bad, tmp_path, checkpoint):
     assert result.exit_code == 2
     lines = result.stderr.splitlines()
     assert len(lines) == len(bad)
-    for line, word in zip(lines, BAD.values(), strict=True):
+    for name, word in BAD.items():
+        (line,) = (line for line in lines if name in line)
         assert line.startswith("facerecon: ")
         assert word in line
     assert [p.name for p in out.iterdir()] == ["astronaut"]
@@ -118,13 +119,13 @@ def test_an_output_that_cannot_be_written_exits_2_before_any_work(tmp_path, monk
 def test_whatever_goes_wrong_with_one_photo_the_others_are_done(tmp_path, monkeypatch):
     whole, calls = results.fit_points, []
 
-    def fails_once(*args, **kwargs):
+    def fails_twice(*args, **kwargs):
         calls.append(1)
-        if len(calls) == 1:
+        if len(calls) <= 2:  # for both, and for the first alone
             raise RuntimeError("CUDA out of memory.\nSecond line")
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(results, "fit_points", fails_once)
+    monkeypatch.setattr(results, "fit_points", fails_twice)
     other = tmp_path / "other.jpg"
     other.write_bytes(SAMPLE.read_bytes())
     out = tmp_path / "out"
