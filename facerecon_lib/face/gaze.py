@@ -5,7 +5,7 @@
 A gaze is (eye, angle): the right eye, which the viewer sees on the left, then the left one; the yaw
 to the viewer's right, then the pitch upwards. At zero both eyes look straight out of the face,
 along +z. From there an eye turns without twisting (Listing's law). Lids do not follow: they are
-facial actions. Notebook 10, section 2.1.
+facial actions. docs/CONVENTIONS.md.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .camera import axis_angle_to_matrix
 from .morphable_model import MorphableModel
 from .shapes import Vertices, expect
 
-STIFF, RIM = 0.6, 1.4  # radians from straight ahead: up to where all turns, and from where nothing
+STIFF = 0.43  # of the angle from the front to the rim: what turns in full
 
 Gaze = Float[Tensor, "batch 2 2"]
 
@@ -83,7 +83,8 @@ def turn_eyes(
     for eye, towards in zip(eyeballs(model, identity), directions(gaze).unbind(1), strict=False):
         away = eye.points - eye.centre[:, None]
         from_front = torch.atan2(away[..., :2].norm(dim=-1), away[..., 2])
-        share = ((RIM - from_front) / (RIM - STIFF)).clamp(0, 1)
+        rim = from_front.amax(1, keepdim=True)
+        share = ((1 - from_front / rim) / (1 - STIFF)).clamp(max=1)
         x, y, z = towards.unbind(1)
         across = torch.hypot(x, y)
         angle = torch.atan2(across, z) / across.clamp(min=1e-9)

@@ -6,7 +6,7 @@
 The ray through an iris's middle meets the fitted face's eyeball, a sphere: there lies the model's
 iris once the eye is turned by `turns`. The gaze in degrees is not quite that, since the fit moves
 eyeballs along with irises, and both eyes of a person look nearly the same way while a detector errs
-on each. tests/benchmarks/gaze.py shows what that brings. Notebook 10, section 2.1.
+on each. tests/benchmarks/gaze.py shows what that brings. docs/PERFORMANCE.md.
 """
 
 import math
@@ -27,7 +27,7 @@ from .dense import LEFT_LIDS, RIGHT_LIDS
 
 IRISES = 468, 473  # their middles
 CORNERS = (33, 133), (362, 263)  # of the eyes
-GAIN = 1.2, 0.6  # of yaw and pitch: an error of the eyeball counts for more in a small angle
+GAIN = 1.3, 0.6  # of yaw and pitch: rendered faces ask for 1.3 and 0.25, portraits for 1.2 and 1
 DIVERGENCE = math.radians(2.5)  # of irises outwards: people look along a line nasal of the pupil's
 OWN = 0.15  # of what an eye's gaze differs from the mean of both
 CLOSED = 0.12, 0.16  # shares of its width: an eye open by less, as seen or as fitted, has no iris
@@ -42,7 +42,7 @@ class Sight:
     ahead.
     """
 
-    turns: Gaze  # of the model's eyes, so that their irises lie where the photo's do
+    turns: Gaze  # of the model's eyes: puts irises where the photo's are; one pitch for both
     gaze: Gaze  # where the person looks
     seen: Bool[Tensor, "batch 2"]  # whether the eye's own iris tells
 
@@ -84,7 +84,9 @@ def find_gaze(
         seen &= _openings(bound) > CLOSED[1]
     gaze = _shared((turns - outwards) * turns.new_tensor(GAIN), seen)
     middle = gaze.mean(1, keepdim=True)
-    return Sight(_shared(turns, seen), middle + OWN * (gaze - middle), seen)
+    turns = _shared(turns, seen)
+    turns[..., 1] = turns[..., 1].mean(1, keepdim=True)
+    return Sight(turns, middle + OWN * (gaze - middle), seen)
 
 
 def _openings(points: Float[Tensor, "batch 478 coordinate"]) -> Float[Tensor, "batch 2"]:

@@ -2,18 +2,26 @@
 
     python tests/benchmarks/gaze.py                      # the errors
     python tests/benchmarks/gaze.py --seed 911 --family train       # and the constants' own faces
+    python tests/benchmarks/gaze.py --count 0 --shards SHARDS       # portraits that face the camera
 
 Photos of 512 x 512 in the skins, light, hair and glasses of `RenderedFaces` pass through detector,
 encoder and fit. Half-closed lids go with a look down, as people's do. An iris of which less than a
-tenth is to be seen is closed, one of more than a quarter open. What `fitting.gaze` calls GAIN and
-DIVERGENCE would be, of these faces, stands below the table.
+tenth is to be seen is closed, one of more than a quarter open. Below the table stands what tells
+the GAIN and the DIVERGENCE of `fitting.gaze`, if rendered faces alone are asked: medians. Of people
+who look into the camera, its direction from the fitted head is the truth.
 """
 
+import io
 import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
+from PIL import Image
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -22,9 +30,10 @@ from facerecon_lib.cli.console import error_console, out_console
 from facerecon_lib.data.rendered.counted_random import CountedRandom
 from facerecon_lib.data.rendered.faces import PHOTO_MARGIN, PHOTO_SIZE, RenderedFaces
 from facerecon_lib.data.rendered.random_faces import random_coefficients
+from facerecon_lib.data.shards.files import find_shards, read_samples
 from facerecon_lib.face.batch import FaceBatch
-from facerecon_lib.face.camera import DEFAULT_FOV
-from facerecon_lib.face.gaze import Gaze, directions, eyeballs
+from facerecon_lib.face.camera import DEFAULT_FOV, MODEL_TO_CAMERA, axis_angle_to_matrix, pose
+from facerecon_lib.face.gaze import Gaze, angles, directions, eyeballs
 from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.fitting import gaze as fitting
 from facerecon_lib.fitting.dense import fit_points
@@ -41,6 +50,7 @@ YAW, PITCH, EACH = 12.0, 6.0, 2.0  # degrees, s.d. of both eyes together and of 
 DROP, RISE = 25.0, 8.0  # degrees: how far eyes with closed lids look down, with wide ones up
 IRIS = 0.42  # radians from its middle to its rim
 CLOSED, OPEN = 0.1, 0.25  # shares of the iris that are seen
+FAR = 5  # degrees, of readings that tell a gain
 
 
 def random_gaze(model: MorphableModel, seed: int, numbers: Tensor, family: str) -> Gaze:
@@ -75,32 +85,45 @@ def share_seen(batch: FaceBatch, model: MorphableModel) -> Tensor:
 
 
 @torch.no_grad()
-def look(photo: Photo, model: MorphableModel, encoder: Encoder) -> fitting.Sight:
-    """As `encode_face` does; raises DetectionError."""
+def look(photo: Photo, model: MorphableModel, encoder: Encoder) -> tuple[fitting.Sight, Tensor]:
+    """As `encode_face` does, and (1, 2) where the camera is, as a gaze; raises DetectionError."""
     detection = detect(photo)
     crop = align(photo.pixels, detection.landmarks)
     batch = FaceBatch(crop.image, crop.valid, crop.landmarks, detection.kind, [""])
     points = photo_to_crop(torch.from_numpy(detection.points), crop.matrix)[None]
     fitted = fit_points(model, points, encode_both_ways(encoder, model, batch))
-    return fitting.find_gaze(model, fitted, points)
+    eyes = torch.stack([eye.centre for eye in eyeballs(model, fitted.identity)], 1)
+    there = pose(eyes, fitted.rotation, fitted.scale, fitted.translation).mean(1)
+    to_camera = -there[:, None] @ MODEL_TO_CAMERA @ axis_angle_to_matrix(fitted.rotation)
+    return fitting.find_gaze(model, fitted, points), angles(to_camera[:, 0])
 
 
 def main(
     count: Annotated[int, typer.Option(help="Faces to render.")] = 300,
     seed: int = 912,
     family: Annotated[str, typer.Option(help="train or held-out.")] = "held-out",
+    shards: Annotated[Path | None, typer.Option(help="People who look into the camera.")] = None,
+    every: Annotated[int, typer.Option(help="Take each of so many of the shards.")] = 8,
 ) -> None:
-    """Errors in degrees, by the head's yaw and the lids."""
+    """Errors in degrees."""
     torch.set_num_threads(1)
     model = MorphableModel.load()
     encoder = load_encoder(model=model)
+    if count:
+        rendered(model, encoder, count, seed, family)
+    if shards is not None:
+        portraits(model, encoder, shards, every)
+
+
+def rendered(model: MorphableModel, encoder: Encoder, count: int, seed: int, family: str) -> None:
+    """By the head's yaw and the lids."""
     faces = RenderedFaces(model, seed, family, size=PHOTO_SIZE, margin=PHOTO_MARGIN)
     rows = []
     for number in track(range(count), console=error_console):
         numbers = torch.tensor([number])
         batch = faces.batch(numbers, gaze=random_gaze(model, seed, numbers, family))
         try:
-            sight = look(Photo(to_uint8(batch.image[0])), model, encoder)
+            sight, _ = look(Photo(to_uint8(batch.image[0])), model, encoder)
         except DetectionError:
             continue
         head = batch.truth.rotation[:, 1].abs().rad2deg().expand(2)
@@ -122,15 +145,49 @@ def main(
         f"{int((~told & closed).sum())} of {int(closed.sum())} closed eyes are told, "
         f"{int((~told & wide).sum())} of {int(wide.sum())} open ones are called closed"
     )
-    sure = told & (seen > OPEN)
-    both = (turns[:, 1] - turns[:, 0] - truth[:, 1] + truth[:, 0])[sure.all(1), 0]
-    gains = ((turns * truth)[sure].sum(0) / turns[sure].square().sum(0)).tolist()
-    divergence = float(both.median().rad2deg()) / 2
-    out_console.print(
-        f"gain {gains[0]:.2f} and {gains[1]:.2f}, divergence {divergence:.1f}°; means of truth and "
-        f"reading: pitch {truth[sure].mean(0)[1].rad2deg():.1f}°, "
-        f"{turns[sure].mean(0)[1].rad2deg():.1f}°"
+    sure = (told & (seen > OPEN)).all(1)
+    read, true = turns[sure].mean(1), truth[sure].mean(1)
+    apart = (turns - truth)[sure, :, 0]
+    for axis, name in enumerate(("yaw", "pitch")):
+        far = read[:, axis].abs().rad2deg() > FAR
+        gain = (true[far, axis] / read[far, axis]).median()
+        out_console.print(f"{name}: truth over reading {gain:.2f}, over those beyond {FAR}°")
+    out_console.print(f"divergence {(apart[:, 1] - apart[:, 0]).median().rad2deg() / 2:.1f}°")
+
+
+def portraits(model: MorphableModel, encoder: Encoder, shards: Path, every: int) -> None:
+    """The mean of both eyes, from the direction of the camera."""
+    rows = []
+    for photo in each_photo(shards, every):
+        try:
+            sight, camera = look(photo, model, encoder)
+        except DetectionError:
+            continue
+        if sight.seen.all():
+            rows.append(torch.cat([sight.turns[0], sight.gaze[0], camera]).rad2deg())
+    turns, gaze, camera = torch.stack(rows).split([2, 2, 1], 1)
+    table = Table("", "yaw", "pitch", "eyes apart", title=f"{len(rows)} portraits: °")
+    for name, eyes in (("reading", turns), ("gaze", gaze), ("straight ahead", 0 * gaze)):
+        yaw, pitch = (eyes.mean(1) - camera[:, 0]).unbind(1)
+        middle = pitch.median()
+        table.add_row(
+            name,
+            f"{yaw.abs().median():.1f}, {yaw.abs().quantile(0.9):.1f}",
+            f"{middle:+.1f} ± {(pitch - middle).abs().median():.1f}",
+            f"{(eyes[:, 1] - eyes[:, 0]).median(0).values[0]:.1f}",
+        )
+    out_console.print(table)
+
+
+def each_photo(shards: Path, every: int) -> Iterator[Photo]:
+    samples = (
+        sample
+        for shard in find_shards(shards)
+        for sample in read_samples(shard.address, lambda *problem: None)
     )
+    for sample in islice(samples, 0, None, every):
+        image = Image.open(io.BytesIO(sample["jpg"])).convert("RGB")
+        yield Photo(np.asarray(image), sample["__key__"])
 
 
 def errors(values: Tensor, truth: Tensor) -> list[str]:

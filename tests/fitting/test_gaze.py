@@ -34,6 +34,7 @@ def faces(model):
     c = random_coefficients(model, numbers)
     turn = numbers.uniform("turn", 3, low=-1, high=1) * numbers.fixed(0.3, 0.6, 0.3)
     gaze = numbers.uniform("gaze", 2, 2, low=-0.35, high=0.35)
+    gaze[:, 1, 1] = gaze[:, 0, 1]
     return replace(c, rotation=turn, gaze=gaze, expression=0 * c.expression)
 
 
@@ -64,13 +65,23 @@ def test_true_irises_give_the_turn_of_the_eyes_back(model, faces, points):
     torch.testing.assert_close(sight.turns, faces.gaze, atol=2e-3, rtol=0)
 
 
+def test_both_eyes_share_a_pitch_and_nearly_a_yaw(model, faces, points):
+    lower = points.clone()
+    lower[:, IRISES[0], 1] += 3  # px
+    one, other = (find_gaze(model, faces, p) for p in (points, lower))
+    assert torch.equal(other.turns[:, 0, 1], other.turns[:, 1, 1])
+    assert (other.turns[:, :, 1] < one.turns[:, :, 1] - 0.05).all()
+    apart = one.gaze[:, 1] - one.gaze[:, 0]
+    assert (apart.abs() < 0.5 * (one.turns[:, 1] - one.turns[:, 0]).abs() + 0.03).all()
+
+
 def test_a_closed_eye_looks_where_the_other_does(model, faces, points):
     open_eyes = find_gaze(model, faces, points)
     for side in (0, 1):
         sight = find_gaze(model, faces, shut(points, side))
         assert not sight.seen[:, side].any()
         assert sight.seen[:, 1 - side].all()
-        torch.testing.assert_close(sight.turns[:, 1 - side], open_eyes.turns[:, 1 - side])
+        torch.testing.assert_close(sight.turns[:, 1 - side, 0], open_eyes.turns[:, 1 - side, 0])
         assert torch.equal(sight.turns[:, side], sight.turns[:, 1 - side])
         assert torch.equal(sight.gaze[:, side], sight.gaze[:, 1 - side])
     sight = find_gaze(model, faces, shut(shut(points, 0), 1))
