@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .camera import axis_angle_to_matrix
 from .morphable_model import MorphableModel
 from .shapes import Vertices, expect
 
@@ -87,8 +86,10 @@ def turn_eyes(
         share = ((1 - from_front / rim) / (1 - STIFF)).clamp(max=1)
         x, y, z = towards.unbind(1)
         across = torch.hypot(x, y)
-        angle = torch.atan2(across, z) / across.clamp(min=1e-9)
-        axis = torch.stack([-y, x, torch.zeros_like(x)], 1) * angle[:, None]
-        turn = axis_angle_to_matrix(share[..., None] * axis[:, None])
-        vertices[:, eye.rows] = eye.centre[:, None] + (turn @ away[..., None])[..., 0]
+        angle = (share * torch.atan2(across, z)[:, None])[..., None]
+        axis = torch.stack([-y, x, torch.zeros_like(x)], 1) / across[:, None].clamp(min=1e-9)
+        axis = axis[:, None].expand_as(away)
+        along = (away * axis).sum(-1, keepdim=True) * axis
+        turned = (away - along) * angle.cos() + torch.linalg.cross(axis, away) * angle.sin()
+        vertices[:, eye.rows] = eye.centre[:, None] + along + turned
     return vertices

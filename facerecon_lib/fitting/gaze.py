@@ -27,7 +27,7 @@ from .dense import LEFT_LIDS, RIGHT_LIDS
 
 IRISES = 468, 473  # their middles
 CORNERS = (33, 133), (362, 263)  # of the eyes
-GAIN = 1.3, 0.6  # of yaw and pitch: rendered faces ask for 1.3 and 0.25, portraits for 1.2 and 1
+GAIN = 1.3, 0.6  # of yaw and pitch; renders ask for 1.3 and 0.25, but hide pitch from detectors
 DIVERGENCE = math.radians(2.0)  # of irises outwards: people look along a line nasal of the pupil's
 OWN = 0.15  # of what an eye's gaze differs from the mean of both
 CLOSED = 0.12, 0.16  # shares of its width: an eye open by less, as seen or as fitted, has no iris
