@@ -90,6 +90,14 @@ def test_a_closed_eye_looks_where_the_other_does(model, faces, points):
     assert not sight.gaze.any()
 
 
+def test_a_single_eye_that_looks_outwards_looks_straight_ahead(model, faces, points):
+    """As far outwards as the pupil's axis lies beside the line of sight."""
+    for side, outwards in ((0, -1), (1, 1)):
+        sight = find_gaze(model, faces, shut(points, 1 - side))
+        yaw = sight.turns[:, side, 0] - outwards * fitting.DIVERGENCE
+        torch.testing.assert_close(sight.gaze[:, side, 0], yaw * fitting.GAIN[0])
+
+
 def test_an_eye_behind_the_nose_is_not_seen(model, faces, points):
     away = replace(faces, rotation=torch.tensor([[0.0, 1.5, 0.0]]).expand(COUNT, -1))
     assert not find_gaze(model, away, points).seen.any()
