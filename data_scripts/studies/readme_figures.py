@@ -6,12 +6,19 @@ from PIL import Image
 from rich.progress import track
 
 from facerecon_lib.face.morphable_model import MorphableModel
-from facerecon_lib.files.weights import shipped_file
-from facerecon_lib.fitting.fit import fit
+from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.photos.crop import align
-from facerecon_lib.photos.detection import sample_detection, sample_photo
-from facerecon_lib.pictures.faces import on_photo, show_face, to_uint8, turned
-from facerecon_lib.rendering.synthesis import synthesise
+from facerecon_lib.photos.detection import sample_photo
+from facerecon_lib.pictures.faces import (
+    on_photo,
+    paint_texture,
+    show_face,
+    to_uint8,
+    turned,
+    turned_mesh,
+)
+from facerecon_lib.reconstruction.reconstruct import encode_face
+from facerecon_lib.reconstruction.texture import bake
 
 TILE = 320
 WHITE = 1.0
@@ -22,18 +29,20 @@ def tile(image: np.ndarray) -> np.ndarray:
 
 
 def front(model: MorphableModel) -> np.ndarray:
-    """The bundled photo, the fitted face on it, its shape, and the head turned."""
-    pixels, detection = sample_photo().pixels, sample_detection()
-    crop = align(pixels, detection.landmarks, size=2 * TILE)
-    small = align(pixels, detection.landmarks)
-    coarse = MorphableModel.load(shipped_file("face_model.safetensors"), subdivision=0)
-    inputs = (small.image, small.valid, small.landmarks)
-    coefficients = fit(model, *inputs, kind=detection.kind, coarse_model=coarse).coefficients
-    face = synthesise(model, coefficients)
-    views = [turned(model, coefficients, yaw) for yaw in (-40, 0, 40)]
-    pictures = [tile(to_uint8(crop.image[0])), tile(on_photo(crop.image, face, 2 * TILE))]
-    for i, style in ((1, "shape"), (0, "studio"), (2, "studio")):
-        pictures.append(tile(show_face(views[i], style, 2 * TILE, WHITE))[:, 24:-24])
+    """The bundled photo, the fitted face on it, its shape, and the head turned, in the photo's own
+    texture."""
+    photo = sample_photo()
+    done = encode_face(photo, model, load_encoder(model=model), dense=True)
+    crop = align(photo.pixels, done.detection.landmarks, size=2 * TILE)
+    texture = bake(photo.pixels, done.crop, done.face, done.fitted.coefficients.lighting)
+    pictures = [tile(to_uint8(crop.image[0])), tile(on_photo(crop.image, done.face, 2 * TILE))]
+    for yaw in (0, -40, 40):
+        view = turned_mesh(model, done.face.vertices, done.face.albedo, yaw)
+        if yaw:
+            picture = paint_texture(view, texture, 2 * TILE, WHITE)
+        else:
+            picture = show_face(view, "shape", 2 * TILE, WHITE)
+        pictures.append(tile(picture)[:, 24:-24])
     return np.concatenate(pictures, axis=1)
 
 
