@@ -170,6 +170,7 @@ def starts_figure(
 def group_lengths(vector: Float[Tensor, "batch coefficient"], sizes) -> dict[str, float]:
     """Length of each group's part of a gradient, the root mean square over the batch."""
     parts = vars(FaceCoefficients.from_vector(vector.detach(), sizes))
+    del parts["gaze"]  # which is none of the vector
     squares = {name: part.flatten(1).square().sum(1) for name, part in parts.items()}
     return {name: float(squared.mean().sqrt()) for name, squared in squares.items()}
 
