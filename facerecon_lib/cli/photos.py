@@ -4,11 +4,13 @@ Notebook 10.
 """
 
 import json
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,6 +126,9 @@ def fit(
         one_thread()
         fine = MorphableModel.load(model).to(device)
         adam = (method or ("adam" if fine.dense is None else "dense")) == "adam"
+        if fine.dense is None and not adam:
+            todo = "run data_scripts/bind_face_mesh.py on its file, or take --method adam"
+            raise OutputError(f"--method dense: the face model is not bound to 478 points; {todo}")
         coarse = MorphableModel.load(model, subdivision=0).to(device) if adam else None
         encoded = init == "encoder" if adam else bool(checkpoint) or ENCODER_FILE.fits(fine)
         encoder = load_encoder(checkpoint, fine, device) if encoded else None
@@ -133,9 +138,9 @@ def fit(
     def solve(batch: "list[Photo]") -> Iterable:
         if not adam:
             return encode_faces(batch, fine, encoder, face, dense=True)
-        return [
-            fit_face(p, fine, coarse, face, None, network, work.progress, encoder) for p in batch
-        ]
+        (photo,) = batch
+        progress = partial(work.progress, photo.name)
+        return [fit_face(photo, fine, coarse, face, None, network, progress, encoder)]
 
     work.run(solve, "fit" if adam else "dense", face, figure, texture, 1 if adam else AT_ONCE)
 
@@ -204,7 +209,7 @@ class PhotoWork:
         silent = quiet or as_json or not error_console.is_terminal
         columns = (text, BarColumn(), TimeElapsedColumn())
         self.bars = Progress(*columns, console=error_console, transient=True, disable=silent)
-        self.task = self.bars.add_task("finding faces", total=len(photos))
+        self.task = self.bars.add_task("looking at photos", total=len(photos))
 
     def run(
         self,
@@ -223,40 +228,44 @@ class PhotoWork:
         from ..reconstruction.result_files import write_photo
 
         with stoppable(), self.bars, ThreadPoolExecutor(2) as writer:
+            writing: deque[tuple[Path, Path, Future[dict]]] = deque()
             try:
-                writing: deque[tuple[Photo, Path, Future[dict]]] = deque()
-                for batch in self._batches(at_once):
-                    for photo, done in zip(batch, self._solved(solve, batch), strict=True):
+                for batch in self._batches(at_once, method, face or 1):
+                    results = self._solved(solve, [photo for photo, _ in batch])
+                    for (photo, folder), done in zip(batch, results, strict=True):
                         with self._failing(photo.path):
                             if isinstance(done, Exception):
                                 raise done
-                            folder = self._folder(photo, method, face or 1)
                             options = folder, self.photos, figure, texture
                             job = writer.submit(write_photo, done, *options)
-                            writing.append((photo, folder, job))
-                        while len(writing) > at_once or (writing and writing[0][2].done()):
+                            writing.append((photo.path, folder, job))
+                        while len(writing) > len(batch) or (writing and writing[0][-1].done()):
                             self._finish(*writing.popleft())
-                while writing:
-                    self._finish(*writing.popleft())
-            except BaseException:
-                writer.shutdown(cancel_futures=True)
-                raise
+            finally:  # also of a request to stop: what is being written becomes whole
+                writer.shutdown(cancel_futures=sys.exc_info()[0] is not None)
+                for path, folder, job in writing:
+                    if not job.cancelled():
+                        self._finish(path, folder, job)
         self._conclude()
 
-    def progress(self, stage: str, step: int, steps: int, loss: float) -> None:
+    def progress(self, name: str, stage: str, step: int, steps: int, loss: float) -> None:
         """Of gradient descent on one photo."""
-        text = f"{stage}, loss {loss:.2f}"
-        self.bars.update(self.task, description=text, completed=self.done + step / steps)
+        text = f"{name}: {stage}, step {step} of {steps}, loss {loss:.2f}"
+        self.bars.update(self.task, description=text)
 
-    def _batches(self, at_once: int) -> "Iterator[list[Photo]]":
-        """The photos that can be read, fewer at once if they are large."""
+    def _batches(
+        self, at_once: int, method: str, face: int
+    ) -> "Iterator[list[tuple[Photo, Path]]]":
+        """The photos that can be read, fewer at once if they are large, and where results go."""
         from ..photos.reading import load_image
 
-        batch: list[Photo] = []
+        batch: list[tuple[Photo, Path]] = []
         for path in self.photos:
             with self._failing(path):
-                batch.append(load_image(path, readable_name(path)))
-            if len(batch) == at_once or sum(p.pixels.size for p in batch) > MOST_BYTES:
+                photo = load_image(path, readable_name(path))
+                batch.append((photo, self._folder(photo, method, face)))
+            size = sum(photo.pixels.size for photo, _ in batch)
+            if len(batch) == at_once or size > MOST_BYTES:
                 yield batch
                 batch = []
         if batch:
@@ -308,6 +317,9 @@ class PhotoWork:
     @contextmanager
     def _without_bar(self) -> Iterator[None]:
         """Lines stand above the bar."""
+        if not self.bars.live.is_started:
+            yield
+            return
         self.bars.stop()
         yield
         if self.done < len(self.photos):
@@ -325,9 +337,9 @@ class PhotoWork:
             with self._without_bar():
                 say(text, style)
 
-    def _finish(self, photo: "Photo", folder: Path, job: "Future[dict]") -> None:
+    def _finish(self, path: Path, folder: Path, job: "Future[dict]") -> None:
         """Say how it went, once it is written."""
-        with self._failing(photo.path):
+        with self._failing(path):
             self._report(folder, job.result())
             self._step()
 

@@ -102,9 +102,12 @@ def _choose(
 ) -> list[FaceBox] | DetectionError:
     """The faces of a photo, the one asked for first. faces: those that `find_faces` saw."""
     name, number = photo.name, 1 if face is None else face
-    seen = detect_faces(photo.pixels, device, faces=faces)
-    if seen and number > len(seen):
-        seen = detect_faces(photo.pixels, device, True, faces)
+    try:
+        seen = detect_faces(photo.pixels, device, faces=faces)
+        if seen and number > len(seen):
+            seen = detect_faces(photo.pixels, device, True, faces)
+    except DetectionError as error:  # MTCNN is not installed
+        return error
     if not seen:
         return DetectionError(
             f"{name}: no face found in {photo.width} x {photo.height} pixels; try a photo with "

@@ -228,7 +228,9 @@ def overlay_on_photo(
     points = points * points.new_tensor([size[1] / width, size[0] / height])
     # only the part with the face is drawn
     low = points[0].amin(0).floor().clamp(min=0).int().tolist()
-    high = points[0].amax(0).ceil().minimum(points.new_tensor(size[::-1])).int().tolist()
+    high = (
+        points[0].amax(0).ceil().clamp(min=0).minimum(points.new_tensor(size[::-1])).int().tolist()
+    )
     part = picture[low[1] : high[1], low[0] : high[0]]
     if part.size:
         points = pixels_to_ndc(points - points.new_tensor(low), part.shape[:2])

@@ -118,9 +118,17 @@ def fit_face(
     )
 
 
-def encode_face(photo: Photo, *how, **more) -> FittedPhoto:
+def encode_face(
+    photo: Photo,
+    model: MorphableModel,
+    encoder: Encoder | None,
+    face: int | None = None,
+    light: str | None = None,
+    unet: DoubleHeadUNet | None = None,
+    dense: bool = False,
+) -> FittedPhoto:
     """`encode_faces` of one photo. Raises the error that stands in its place."""
-    (done,) = encode_faces([photo], *how, **more)
+    (done,) = encode_faces([photo], model, encoder, face, light, unet, dense)
     if isinstance(done, Exception):
         raise done
     return done
@@ -147,33 +155,38 @@ def encode_faces(
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:
         raise ValueError(f"light {light!r}: expected one of {', '.join(PHOTO_LIGHTS)}")
+    if encoder is None and not dense:
+        raise ValueError("encoder: expected one, or None with dense=True")
     seconds: dict[str, float] = {}
     branch = None if encoder is None else BaseBranch(encoder, model, light)
     with _timed(seconds, "detection", len(photos)):
-        found = detect_each(photos, face, device=str(model.device))
-        rows = [i for i, detection in enumerate(found) if isinstance(detection, Detection)]
-        crops = [align(photos[i].pixels, found[i].landmarks) for i in rows]
+        detections = detect_each(photos, face, device=str(model.device))
+        rows = [i for i, detection in enumerate(detections) if isinstance(detection, Detection)]
+        crops = [align(photos[i].pixels, detections[i].landmarks) for i in rows]
     if rows:
-        faces = [found[i] for i in rows]
+        faces = [detections[i] for i in rows]
         batch = _batch(faces, crops, [photos[i].name for i in rows], model)
         points = torch.cat([_points(*face) for face in zip(faces, crops, strict=True)])
         points = points.to(batch.image)
         coefficients, sight = _solved(model, encoder, batch, points, dense, seconds)
     for i, photo in enumerate(photos):
         if i not in rows:
-            yield found[i]
+            yield detections[i]
             continue
         k, own = rows.index(i), dict(seconds)
+        one = batch[k : k + 1]
         try:
-            face_of = batch[k : k + 1], coefficients[k : k + 1]
-            fitted, base, detail = _finished(model, branch, unet, *face_of, own)
+            base, detail = _finished(model, branch, unet, one, coefficients[k : k + 1], own)
         except FloatingPointError as error:
             yield error
             continue
+        with _timed(own, "verdict"):
+            fitted = judge(model, one, base.coefficients)
+            evidence = gather_evidence(photo, detections[i], crops[k], base.face)
         yield FittedPhoto(
-            *(photo, found[i], crops[k], fitted),
+            *(photo, detections[i], crops[k], fitted),
             face=base.face if detail is None else detail.face,
-            evidence=gather_evidence(photo, found[i], crops[k], base.face),
+            evidence=evidence,
             method="dense" if dense else "encoder",
             seconds=own,
             sight=None if sight is None else sight[k : k + 1],
@@ -212,26 +225,28 @@ def _finished(
     batch: FaceBatch,
     coefficients: FaceCoefficients,
     seconds: dict[str, float],
-) -> tuple[FitResult, BaseFaces, AugmentedFaces | None]:
-    """One face judged, in its light and with its details."""
+) -> tuple[BaseFaces, AugmentedFaces | None]:
+    """One face in its light, and with its details."""
     _check_finite(coefficients)
     with _timed(seconds, "light"):
         if branch is None:
             coefficients = recolour(model, coefficients, batch.image, batch.valid, "grey")
         else:
             coefficients = branch.relight(coefficients, batch)
-    base, detail = base_faces(model, coefficients, CROP_SIZE), None
+        base, detail = base_faces(model, coefficients, CROP_SIZE), None
     if unet is not None:
         with _timed(seconds, "detail"):
             detail = AugmentedBranch(unet, branch).detail(batch.image, base)
             if not all(torch.isfinite(values).all() for values in detail.maps):
                 raise FloatingPointError("the U-Net's maps are not finite; is its file damaged?")
-    return judge(model, batch, coefficients), base, detail
+    return base, detail
 
 
 def _check_finite(answer: FaceCoefficients) -> None:
     if not torch.isfinite(answer.to_vector()).all():
-        raise FloatingPointError("the encoder's answer is not finite; is its file damaged?")
+        raise FloatingPointError(
+            "the face's numbers are not finite; is the encoder's file damaged?"
+        )
 
 
 def _points(detection: Detection, crop: Crop) -> Float[Tensor, "1 478 2"]:

@@ -71,14 +71,15 @@ def write_photo(
     """
     if texture not in TEXTURES:
         raise ValueError(f"texture {texture!r}: expected one of {', '.join(TEXTURES)}")
-    result, writing = {**result_dict(done), "texture": texture}, time.perf_counter()
+    began = time.perf_counter()
+    result = {**result_dict(done), "texture": texture}
     with replacing(folder, photos) as partial:
         baked = None if texture == "albedo" else _baked(done, texture)
         write_meshes(done, partial, baked)
         if figures:
             draw_figures(done, partial, baked)
         result["files"] = digests_of(partial)
-        seconds = {**done.seconds, "writing": time.perf_counter() - writing}
+        seconds = {**done.seconds, "writing": time.perf_counter() - began}
         seconds["total"] = sum(seconds.values())
         result["seconds"] = {k: round(v, 3) for k, v in seconds.items()}
         text = json.dumps(result, indent=1, allow_nan=False)
