@@ -184,7 +184,7 @@ def reconstruct(
     def solve(batch: "list[Photo]") -> Iterable:
         return encode_faces(batch, face_model, encoder, face, illumination, offset_unet)
 
-    work.run(solve, "encoder", face, figure, texture)
+    work.run(solve, "encoder", face, figure, texture, AT_ONCE)
 
 
 def _check_face(face: int | None) -> None:
@@ -218,7 +218,7 @@ class PhotoWork:
         face: int | None,
         figure: bool,
         texture: str,
-        at_once: int = AT_ONCE,
+        at_once: int,
     ) -> None:
         """Solve the photos in batches; two threads write the results meanwhile.
 

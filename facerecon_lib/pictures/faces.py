@@ -227,10 +227,9 @@ def overlay_on_photo(
     points = crop_to_photo(ndc_to_pixels(ndc, CROP_SIZE), matrix.to(ndc))
     points = points * points.new_tensor([size[1] / width, size[0] / height])
     # only the part with the face is drawn
-    low = points[0].amin(0).floor().clamp(min=0).int().tolist()
-    high = (
-        points[0].amax(0).ceil().clamp(min=0).minimum(points.new_tensor(size[::-1])).int().tolist()
-    )
+    corner, end = points.new_tensor([0.0, 0.0]), points.new_tensor(size[::-1])
+    low = points[0].amin(0).floor().clamp(corner, end).int().tolist()
+    high = points[0].amax(0).ceil().clamp(corner, end).int().tolist()
     part = picture[low[1] : high[1], low[0] : high[0]]
     if part.size:
         points = pixels_to_ndc(points - points.new_tensor(low), part.shape[:2])

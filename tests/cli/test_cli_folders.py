@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from command_line import SAMPLE, facerecon, refused, result_of, works
 from PIL import Image, ImageOps
 
+from facerecon_lib.cli import photos as photos_command
 from facerecon_lib.files.downloads import sha256_of
-from facerecon_lib.reconstruction import output_folder, result_files
+from facerecon_lib.reconstruction import output_folder, reconstruct, result_files
 
 
 @pytest.mark.usefixtures("quick")
@@ -54,16 +56,52 @@ def test_programs_read_a_line_per_photo_and_quiet_is_quiet(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_a_signal_leaves_nothing_behind(tmp_path, name):
-    command = [sys.executable, "-m", "facerecon_lib.cli", "reconstruct", SAMPLE, "--out", tmp_path]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE)
-    while run.poll() is None and not any(tmp_path.glob(".facerecon-*")):
+def test_a_signal_leaves_whole_results_alone_and_each_is_reported(tmp_path, name):
+    photos, out = [tmp_path / f"{i:02d}.jpg" for i in range(20)], tmp_path / "out"
+    for photo in photos:
+        photo.write_bytes(SAMPLE.read_bytes())
+    command = [sys.executable, "-m", "facerecon_lib.cli", "fit", *photos, "--out", out, "--json"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while run.poll() is None and not any(out.glob(".facerecon-*")):
         time.sleep(0.01)
     run.send_signal(getattr(signal, name))
-    _, stderr = run.communicate(timeout=60)
+    stdout, stderr = run.communicate(timeout=60)
     assert run.returncode == 128 + getattr(signal, name)
     assert b"Traceback" not in stderr
-    assert list(tmp_path.iterdir()) == []
+    folders = sorted(path for path in out.iterdir())
+    assert len(folders) < len(photos)
+    assert [json.loads(line)["folder"] for line in stdout.splitlines()] == [*map(str, folders)]
+    for folder in folders:
+        for file, digest in result_of(folder)["files"].items():
+            assert sha256_of(folder / file) == digest
+
+
+def test_more_photos_than_a_batch_holds_are_as_one_by_one(tmp_path, sample, monkeypatch):
+    batches, whole = [], reconstruct.encode_faces
+    monkeypatch.setattr(photos_command, "AT_ONCE", 3)
+
+    def counted(batch, *how, **more):
+        batches.append(len(batch))
+        return whole(batch, *how, **more)
+
+    monkeypatch.setattr(reconstruct, "encode_faces", counted)
+    photos, out = [tmp_path / f"{i}.jpg" for i in range(5)], tmp_path / "out"
+    for photo in photos:
+        photo.write_bytes(SAMPLE.read_bytes())
+    blank = tmp_path / "blank.png"
+    Image.new("RGB", (160, 120), "grey").save(blank)
+    command = ["fit", *photos[:2], blank, *photos[2:], "--out", out, "--no-figure"]
+    done = facerecon(*command)
+    assert (done.exit_code, batches) == (2, [3, 3])
+    assert re.fullmatch(r"facerecon: blank.png: no face found.*\n", done.stderr)
+    assert sorted(path.name for path in out.iterdir()) == [photo.stem for photo in photos]
+    alone = result_of(sample[0])["landmarks_mm"]
+    for photo in photos:
+        np.testing.assert_allclose(result_of(out / photo.stem)["landmarks_mm"], alone, atol=0.01)
+    monkeypatch.setattr(photos_command, "MOST_BYTES", 1.0)
+    batches.clear()
+    works("fit", *photos[:3], "--out", out, "--no-figure", "--quiet")
+    assert batches == [1, 1, 1]
 
 
 def test_a_folder_with_other_peoples_files_is_left_alone(tmp_path):

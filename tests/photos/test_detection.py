@@ -169,6 +169,26 @@ def test_pixels_of_the_wrong_kind_and_unknown_detectors_are_refused(sample):
         detect(np.zeros((64, 64), np.uint8))
 
 
+@needs_mtcnn
+def test_a_batch_gives_what_each_photo_gives_alone(sample, portrait):
+    pair = np.zeros((256, 426, 3), np.uint8)
+    pair[:170, :170] = Image.fromarray(portrait).resize((170, 170), Image.Resampling.LANCZOS)
+    pair[:, 170:] = portrait
+    wall, floats = Photo(np.full((120, 160, 3), 127, np.uint8), "wall.png"), Photo(portrait / 255.0)
+    photos = [sample, wall, floats, Photo(pair)]
+    results = detection.detect_each(photos)
+    assert "wall.png: no face found" in str(results[1])
+    assert "expected uint8 pixels" in str(results[2])
+    for photo, result in ((sample, results[0]), (Photo(pair), results[3])):
+        alone = detect(photo)
+        assert np.abs(alone.points - result.points).max() < 0.01
+        assert (alone.faces_found, alone.score) == (result.faces_found, pytest.approx(result.score))
+    second = detection.detect_each(photos, face=2)
+    assert "has 1 face, no face 2" in str(second[0])
+    assert (second[3].face, second[3].faces_found) == (2, 2)
+    assert second[3].points[:, 0].max() < 170 < results[3].points[:, 0].min()
+
+
 # The 68 landmarks -------------------------------------------------------------------------------
 
 
