@@ -3,9 +3,11 @@
 import base64
 import datetime
 import io
+import json
 import sys
 import types
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import ipywidgets
 import numpy as np
@@ -83,6 +85,17 @@ def test_an_upload_takes_the_samples_place_and_shows(made):
     assert chosen.detection.landmarks[:, 0].mean() == pytest.approx(right_way, abs=4)
     assert made["Image"][0].value != before
     assert made["HTML"][0].value == "me.jpg: taken. Now run the cells below."
+
+
+def test_the_notebook_fits_to_landmarks_of_the_photos_own_kind():
+    """The sample's lie along its outline, "2d"; a photo of one's own has the mesh's, "3d"."""
+    path = Path(__file__).parents[2] / "notebooks" / "10_your_own_photo.ipynb"
+    sources = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+    (source,) = (source for source in sources if "fitting.fit(" in source)
+    names = "MorphableModel", "BaseBranch", "load_encoder", "fitting", "figures", "mine"
+    cell = {name: MagicMock() for name in names}
+    exec(source, cell)
+    assert cell["fitting"].fit.call_args.kwargs["kind"] is cell["mine"].detection.kind
 
 
 def test_the_upload_of_ipywidgets_7_works_too():
