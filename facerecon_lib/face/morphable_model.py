@@ -190,10 +190,13 @@ class MorphableModel:
 
     @cached_property
     def eyeballs(self) -> tuple[Int[Tensor, " right"], Int[Tensor, " left"]] | tuple[()]:
-        """The vertices of each eyeball, of the right eye first; empty where the model has none."""
+        """The vertices of each eyeball, of the right eye first; empty where the model has none that
+        can turn: of fewer than four vertices, or one surface with the lids, which would tear."""
         both, left = self.regions["eyeballs"] > 0.5, self.mean[:, 0] > 0
         rows = (both & ~left).nonzero()[:, 0], (both & left).nonzero()[:, 0]
-        return rows if all(map(len, rows)) else ()
+        corners = both[self.faces]
+        apart = bool((corners.all(1) == corners.any(1)).all())
+        return rows if apart and min(map(len, rows)) >= 4 else ()
 
     @cached_property
     def mirrored_modes(

@@ -85,6 +85,18 @@ def test_a_model_without_eyeballs_has_none_to_turn(model):
     assert torch.equal(turn_eyes(blind, vertices, identity, torch.ones(3, 2, 2)), vertices)
 
 
+def test_eyes_of_one_surface_with_their_lids_and_too_few_vertices_do_not_turn(model):
+    """An eye that went on beyond its region would tear; three points are of many spheres."""
+    eyes = model.regions["eyeballs"].clone()
+    eyes[model.eyeballs[0][0]] = 0  # its triangles now lie half inside
+    assert replace(model, regions=model.regions | {"eyeballs": eyes}).eyeballs == ()
+    for count, turns in ((3, False), (4, True)):
+        eyes = torch.zeros_like(eyes)
+        eyes[torch.cat([rows[:count] for rows in model.eyeballs])] = 1
+        few = replace(model, faces=model.faces[:0], regions=model.regions | {"eyeballs": eyes})
+        assert bool(few.eyeballs) == turns
+
+
 def test_coefficients_carry_a_gaze_that_no_vector_holds():
     faces = FaceCoefficients.mean(2, 4, 3, 2)
     assert faces.gaze is None
