@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..face.morphable_model import MorphableModel
@@ -36,10 +35,14 @@ class NetworkFile:
         return named_file(self.variable) or shipped_file(self.shipped)
 
     def fits(self, model: MorphableModel) -> bool:
-        """Whether the file that ships was trained for that model; True where another is named."""
-        with safe_open(shipped_file(self.shipped), "pt") as file:
-            metadata = file.metadata()
-        return named_file(self.variable) is not None or not self._mismatch(metadata, model)
+        """Whether the file that ships was trained for that model; True where another is named.
+
+        Raises `error` when the one that ships is missing or damaged.
+        """
+        if named_file(self.variable):
+            return True
+        _, metadata = self._read(shipped_file(self.shipped))
+        return not self._mismatch(metadata, model)
 
     def load(
         self,
@@ -59,7 +62,7 @@ class NetworkFile:
             except self.error as error:
                 raise self.error(f"${self.variable}: {error}") from None
         path = shipped_file(self.shipped) if path is None else Path(path)
-        state, metadata = read_weights(path, self.format, self.error, self.maker, self.what)
+        state, metadata = self._read(path)
         try:
             with torch.random.fork_rng([]):  # loading draws no random numbers
                 network = build(state, metadata)
@@ -72,6 +75,9 @@ class NetworkFile:
                 raise self.error(f"{path.name}: was trained {mismatch}{hint}")
         network.name, network.metadata = path.name, metadata
         return network.eval().to(device)
+
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+        return read_weights(path, self.format, self.error, self.maker, self.what)
 
     def _mismatch(self, metadata: dict[str, str], model: MorphableModel) -> str:
         """How the model of training differs in name, modes or albedo basis; "" if it does not."""

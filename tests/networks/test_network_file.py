@@ -239,6 +239,20 @@ def test_a_wrong_file_of_the_environment_is_told_with_its_variable(
     refused(kind, None, rf"^\${variable}: .*nowhere: there is no such")
 
 
+def test_whether_the_shipped_one_fits_is_asked_of_it_alone_and_only_if_none_is_named(
+    kind, file, tmp_path, monkeypatch
+):
+    monkeypatch.delenv(kind.facts.variable, raising=False)
+    monkeypatch.setattr(network_file, "shipped_file", lambda name: file)
+    assert kind.facts.fits(face_model(name="a face model"))
+    assert not kind.facts.fits(face_model(name="another"))
+    file.write_bytes(b"damaged")
+    with pytest.raises(kind.facts.error, match=r"^network\.safetensors: not a readable"):
+        kind.facts.fits(face_model(name="a face model"))
+    monkeypatch.setenv(kind.facts.variable, str(tmp_path / "mine"))
+    assert kind.facts.fits(face_model(name="another"))
+
+
 def test_where_the_shipped_one_does_not_fit_the_variable_is_named(kind, file, monkeypatch):
     monkeypatch.delenv(kind.facts.variable, raising=False)
     monkeypatch.setattr(network_file, "shipped_file", lambda name: file)
