@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from facerecon_lib.face.model_file import ModelError
+from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.files.streams import forgive_streams
 
 
@@ -27,7 +28,7 @@ def main(
         if count < 100:
             raise ModelError(f"--count {count}: fewer than 100 faces bind nothing well")
         print(f"{model.name}: {bind_file(model, count, seed)}")
-    except ModelError as error:
+    except FacereconError as error:
         sys.exit(f"bind_face_mesh: {error}")
 
 

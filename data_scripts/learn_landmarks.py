@@ -21,6 +21,7 @@ from facerecon_lib.face.dense_points import OUTER_EYES, POINTS
 from facerecon_lib.face.landmarks68 import INNER, JAW, MIRROR_68
 from facerecon_lib.face.model_file import ModelError
 from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.files.streams import forgive_streams
 from facerecon_lib.files.weights import shipped_file, write_weights
 from facerecon_lib.photos.face_mesh_network import load_networks
@@ -44,15 +45,15 @@ def main(
             (marks, vertices[:, model.landmarks])
             for marks, vertices, _ in observe(model, coarse_size(path), count, seed)
         ]
-    except ModelError as error:
+    except FacereconError as error:
         sys.exit(f"learn_landmarks: {error}")
     points, landmarks = in_eye_distances(*map(torch.cat, zip(*renders, strict=True)))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    used, kept = order[count // 10 :], order[: count // 10]
-    weights = learn(points[used], landmarks[used]).float()
+    test, train = order[: count // 10], order[count // 10 :]
+    weights = learn(points[train], landmarks[train]).float()
     write_weights(shipped_file(WEIGHTS), {"weights": weights}, {"format": FORMAT})
-    off = (weights.double() @ points[kept] - landmarks[kept]).norm(dim=-1).mean(0)
-    print(f"{WEIGHTS}: {len(kept)} faces that took no part: landmarks are, of the eye distance,")
+    off = (weights.double() @ points[test] - landmarks[test]).norm(dim=-1).mean(0)
+    print(f"{WEIGHTS}: {len(test)} faces that took no part: landmarks are, of the eye distance,")
     print(f"{off[INNER].mean():.2%} off without the jaw, {off[JAW].mean():.2%} along it (means)")
 
 
@@ -83,13 +84,13 @@ def learn(
         away = (points - place[:, None]).norm(dim=-1).median(0).values
         start = torch.zeros_like(away)
         start[away.topk(CLOSEST, largest=False).indices] = 1 / CLOSEST
-        left, trust, change = place.flatten() - rows @ start, torch.ones(len(rows)).to(rows), 0.0
+        left, trust = place.flatten() - rows @ start, torch.ones(len(rows)).to(rows)
         for _ in range(ROUNDS):
-            weighted = rows * trust[:, None] / len(rows)
+            pull = (rows * trust[:, None]).mT / len(rows)
             system = rows.new_ones(POINTS + 1, POINTS + 1)  # its last row: the change sums to 0
-            system[:-1, :-1] = weighted.mT @ rows + RIDGE * torch.eye(POINTS).to(rows)
+            system[:-1, :-1] = pull @ rows + RIDGE * torch.eye(POINTS).to(rows)
             system[-1, -1] = 0
-            right = torch.cat([weighted.mT @ left, left.new_zeros(1)])
+            right = torch.cat([pull @ left, left.new_zeros(1)])
             change = torch.linalg.solve(system, right)[:-1]
             size = (left - rows @ change).view(-1, 2).norm(dim=-1)
             trust = (HUBER * size.median() / size.clamp(min=1e-9)).clamp(max=1)

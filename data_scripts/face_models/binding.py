@@ -41,7 +41,7 @@ from facerecon_lib.photos.face_mesh_network import one_thread
 from facerecon_lib.pictures.faces import to_uint8
 
 SIZE, MARGIN = 320, 1.9  # of the renders: pixels, and as of RenderedFaces
-TURNED = 0.3, 0.6, 0.25  # radians at most: pitch, yaw, roll
+TURNS = 0.3, 0.6, 0.25  # radians at most: pitch, yaw, roll
 NEAR = 160  # vertices tried for a point
 OFFSET_COST = 0.3  # of a squared offset, beside the share of the points' errors that it moves
 HUBER, ROUNDS = 2.0, 4
@@ -51,16 +51,17 @@ UNBOUND = 1e3  # the noise of an iris
 def bind_file(path: Path, count: int, seed: int = 71) -> str:
     """Add the points to a model's file, by `count` renders; how well, in words.
 
-    A tenth of the faces takes no part and judges. Raises ModelError.
+    A tenth of the faces takes no part and judges. Raises ModelError, and FaceMeshError without the
+    networks' file.
     """
     model = MorphableModel.load(path)
     with one_thread():
         renders = [*observe(model, coarse_size(path), count, seed)]
         marks, vertices, jacobian = (torch.cat(parts) for parts in zip(*renders, strict=True))
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-        used, kept = order[count // 10 :], order[: count // 10]
-        dense = bind(model, marks[used], vertices[used], jacobian[used])
-        away = errors(dense, marks[kept], vertices[kept], jacobian[kept]).norm(dim=-1)
+        test, train = order[: count // 10], order[count // 10 :]
+        dense = bind(model, marks[train], vertices[train], jacobian[train])
+        away = errors(dense, marks[test], vertices[test], jacobian[test]).norm(dim=-1)
     with safe_open(path, "pt") as file:
         parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
@@ -70,7 +71,7 @@ def bind_file(path: Path, count: int, seed: int = 71) -> str:
         save_file({name: value.contiguous() for name, value in parts.items()}, partial, metadata)
     long = dense.offsets[:FIRST_IRIS].norm(dim=1).median()
     return (
-        f"bound to 478 points (offsets {long:.1f} mm): on {len(kept)} faces that took no part, "
+        f"bound to 478 points (offsets {long:.1f} mm): on {len(test)} faces that took no part, "
         f"{away.median():.1%} of the outer eye distance off (median), {away.mean():.1%} (mean)"
     )
 
@@ -88,22 +89,22 @@ def observe(model: MorphableModel, coarse: int, count: int, seed: int) -> Iterat
     parts = [*_telling_faces(model, count, seed).split(20)]
     for numbers in track(parts, "binding", console=error_console, transient=True):
         draws = CountedRandom(seed, numbers)
-        turned = draws.uniform("turned", 3, low=-1, high=1) * draws.fixed(*TURNED)
-        batch, keep = faces.batch(numbers, turned), relief(draws)
+        rotation = draws.uniform("turned", 3, low=-1, high=1) * draws.fixed(*TURNS)
+        batch, keep = faces.batch(numbers, rotation), relief(draws)
         c = batch.truth
         v_camera = pose(batch.true_vertices, c.rotation, c.scale, c.translation)
         pixels = ndc_to_pixels(project_ndc(flattened(v_camera, c, keep)), SIZE)
         five = [
             np.stack([p[part].mean(0) for part in FIVE]) for p in pixels[:, model.landmarks].numpy()
         ]
-        seen = face_points([to_uint8(image) for image in batch.image], five)
+        mesh = face_points([to_uint8(image) for image in batch.image], five)
         x, y, z = c.translation.unbind(1)
         per_mm = SIZE / 2 / np.tan(np.radians(DEFAULT_FOV / 2)) / z * c.scale[:, 0]
         zero, one = torch.zeros_like(x), torch.ones_like(x)
         camera = torch.stack([-one, zero, keep * x / z, zero, -one, keep * y / z], 1).view(-1, 2, 3)
         turn = MODEL_TO_CAMERA @ axis_angle_to_matrix(c.rotation)
         yield (
-            torch.from_numpy(seen.points),
+            torch.from_numpy(mesh.points),
             pixels[:, :coarse],
             per_mm[:, None, None] * camera @ turn,
         )
@@ -116,13 +117,13 @@ def _telling_faces(model: MorphableModel, count: int, seed: int) -> Tensor:
         model.actions(random_coefficients(model, CountedRandom(seed, part), "train").expression)
         for part in numbers.split(500)
     ])  # fmt: skip
-    closed, open_mouth = torch.zeros(2, len(numbers), dtype=torch.bool)
+    blink, open_mouth = torch.zeros(2, len(numbers), dtype=torch.bool)
     for name, action in zip(model.controls, actions.T, strict=True):
-        closed |= ("eyeBlink" in name) & (action > 0.5)
+        blink |= ("eyeBlink" in name) & (action > 0.5)
         open_mouth |= ("jawOpen" in name) & (action > 0.4)
-    kinds = closed, open_mouth & ~closed
+    kinds = blink, open_mouth & ~blink
     parts = [numbers[kind][: count // 4] for kind in kinds]
-    rest = numbers[~closed & ~open_mouth]
+    rest = numbers[~blink & ~open_mouth]
     return torch.cat([*parts, rest[: count - sum(map(len, parts))]])
 
 
@@ -170,5 +171,5 @@ def errors(
 ) -> Float[Tensor, "face 468 2"]:
     """From the bound points to those seen, in outer eye distances."""
     unit = (marks[:, OUTER_EYES[0]] - marks[:, OUTER_EYES[1]]).norm(dim=-1)[:, None, None]
-    bound = vertices[:, dense.vertices] + torch.einsum("nij,kj->nki", jacobian, dense.offsets)
-    return ((marks - bound) / unit)[:, :FIRST_IRIS]
+    places = vertices[:, dense.vertices] + torch.einsum("nij,kj->nki", jacobian, dense.offsets)
+    return ((marks - places) / unit)[:, :FIRST_IRIS]

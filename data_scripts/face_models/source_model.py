@@ -91,6 +91,7 @@ def run(
             tensors, metadata = finish(source, crop, landmarks)
         with errors.status("writing"):
             model = write_model(out, tensors, metadata)
+        binding = [bind_file(out, BINDING_FACES)] if bind else []
     except FacereconError as error:
         errors.print(one_line(error), markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
@@ -98,9 +99,7 @@ def run(
     size = f"{out.stat().st_size / 1e6:.1f} MB"
     lines = [f"{out}: {len(tensors['mean'])} vertices, {sizes}, {size}"]
     lines += [f"note: {note}" for note in json.loads(metadata["notes"])]
-    if bind:
-        lines.append(bind_file(out, BINDING_FACES))
-    lines += [f"look at it: facerecon model show {out}"]
+    lines += [*binding, f"look at it: facerecon model show {out}"]
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 

@@ -20,6 +20,7 @@ from model_fits import fits_its_own_samples
 
 from facerecon_lib.face.mesh import boundary_edges
 from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.photos.face_mesh_network import FaceMeshError
 from facerecon_lib.photos.landmarks import DetectionError, choose_detector
 
 MOVED = np.array([0.0, -30.0, 55.0])
@@ -513,6 +514,19 @@ def test_a_refusal_is_one_line_and_exit_2_and_leaves_what_was_there(tmp_path, ca
         run(lambda: changed(mean=lambda s: s.mean / 1000), tmp_path / "new" / "m.safetensors")
     assert out.read_text() == "an earlier one"
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_binding_that_fails_is_one_line_and_exit_2(tmp_path, capsys, monkeypatch):
+    def fail(path, count):
+        raise FaceMeshError("face_mesh.safetensors: not a readable safetensors file")
+
+    monkeypatch.setattr(imported_model, "bind_file", fail)
+    with pytest.raises(typer.Exit) as stopped:
+        run(made_up, tmp_path / "m.safetensors", crop=False)
+    assert stopped.value.exit_code == 2
+    said = capsys.readouterr().err
+    assert "face_mesh.safetensors: not a readable" in said
+    assert said.count("\n") == 1
 
 
 def test_a_file_that_would_not_load_is_not_written(tmp_path):
