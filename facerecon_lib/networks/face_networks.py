@@ -157,17 +157,10 @@ def _load_facenet(path: Path, allow_download: bool) -> FaceNetwork:
     return FaceNetwork("facenet", layers, (127.5, 127.5, 127.5), 128.0, same_person=1.05)
 
 
-def check_file(
-    what: str,
-    path: Path,
-    sha256: str,
-    todo: str,
-    again: str = "delete it and fetch it again",
-    url: str | None = None,
-) -> None:
+def check_file(what: str, path: Path, sha256: str, todo: str, url: str | None = None) -> None:
     """Check a published file; fetch it if it is missing and has a `url`. Raises RecognitionError.
 
-    sha256: its digest, or how that begins. todo, again: what to do if it is missing or damaged.
+    sha256: its digest, or how that begins. todo: what to do if it is missing.
     """
     if not path.is_file():
         if url is None:
@@ -185,5 +178,5 @@ def check_file(
     if not actual.startswith(sha256):
         raise RecognitionError(
             f"{path}: is damaged or another file: {path.stat().st_size} bytes of SHA-256 "
-            f"{actual[:12]}..., expected {sha256[:12]}...; {again}"
+            f"{actual[:12]}..., expected {sha256[:12]}...; delete it and fetch it again"
         )
