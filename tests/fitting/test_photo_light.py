@@ -19,8 +19,7 @@ from facerecon_lib.fitting.photo_light import (
     recolour,
 )
 from facerecon_lib.networks.encoder import load_encoder
-from facerecon_lib.photos.crop import align
-from facerecon_lib.photos.detection import sample_detection, sample_photo
+from facerecon_lib.photos.detection import sample_photo
 from facerecon_lib.reconstruction.reconstruct import encode_face
 from facerecon_lib.rendering.synthesis import synthesise
 
@@ -50,12 +49,12 @@ def test_what_the_photo_does_not_show_leaves_the_light_as_it_was(model):
 
 def test_a_reconstruction_comes_nearer_to_its_photo(model):
     encoder = load_encoder(model=model)
-    crop = align(sample_photo().pixels, sample_detection().landmarks)
     error = {}
     for light in ("encoder", "photo"):
         done = encode_face(sample_photo(), model, encoder, light=light)
         image, mask = done.face.render()
-        error[light] = photometric_error(image.clamp(0, 1), crop.image, mask * crop.valid)
+        seen = mask * done.crop.valid
+        error[light] = photometric_error(image.clamp(0, 1), done.crop.image, seen)
     assert error["photo"] < 0.95 * error["encoder"]
     with pytest.raises(ValueError, match="light 'moon': expected one of photo, encoder"):
         encode_face(sample_photo(), model, encoder, light="moon")
