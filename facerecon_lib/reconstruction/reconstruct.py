@@ -27,6 +27,7 @@ from ..fitting.fit import FROM_ENCODER, FitResult, FitSettings, fit, judge
 from ..fitting.gaze import Sight, find_gaze
 from ..fitting.photo_light import recolour
 from ..fitting.pose_start import start_from_landmarks
+from ..fitting.shading import refine_identity
 from ..networks.encoder import Encoder
 from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
@@ -146,11 +147,11 @@ def encode_faces(
     """Detect, align and encode the face of each photo, on the model's device, in one batch.
 
     light: one of PHOTO_LIGHTS; None is `usual_light`. unet: adds the augmented branch. dense: the
-    photo and its mirror image are encoded, then `fit_points` moves pose and expression to the 478
-    points. encoder: None, with `dense`: the mean face is moved there, its identity too, and takes
-    skin and grey light from the photo. The result is judged as a fit is, for the face without
-    details. What `fit_face` would raise stands in a photo's place; raises ValueError for a model
-    that is not bound to the points.
+    photo and its mirror image are encoded, `fit_points` moves pose and expression to the 478
+    points, and `refine_identity` the identity to the shading. encoder: None, with `dense`: the mean
+    face is moved to the points, its identity too, and takes skin and grey light from the photo. The
+    result is judged as a fit is, for the face without details. What `fit_face` would raise stands
+    in a photo's place; raises ValueError for a model that is not bound to the points.
     """
     light = light or usual_light(unet)
     if light not in PHOTO_LIGHTS:
@@ -205,7 +206,7 @@ def _solved(
     dense: bool,
     seconds: dict[str, float],
 ) -> tuple[FaceCoefficients, Sight | None]:
-    """The encoder's answers, or the mean face, moved to the points if `dense`; eyes in any case."""
+    """The encoder's answers, or the mean face, fitted if `dense`; eyes in any case."""
     if encoder is None:
         coefficients, settings = start_from_landmarks(model, batch.landmarks), FROM_MEAN
     else:
@@ -215,6 +216,9 @@ def _solved(
         if dense or model.dense is not None:
             fitted = fit_points(model, points, coefficients, settings)
         sight = find_gaze(model, fitted, points)
+    if dense and encoder is not None:
+        with _timed(seconds, "shading", len(batch)):
+            fitted = refine_identity(model, fitted, batch.image, batch.valid)
     return _turned(fitted if dense else coefficients, sight), sight
 
 

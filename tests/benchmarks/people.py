@@ -63,6 +63,7 @@ from facerecon_lib.face.shapes import Vertices
 from facerecon_lib.fitting.dense import FROM_MEAN, fit_points
 from facerecon_lib.fitting.fit import FROM_ENCODER, fit
 from facerecon_lib.fitting.pose_start import start_from_landmarks
+from facerecon_lib.fitting.shading import refine_identity
 from facerecon_lib.networks.encoder import load_encoder
 from facerecon_lib.networks.upright import encode_both_ways, encode_upright
 from facerecon_lib.photos.crop import align, photo_to_crop
@@ -235,7 +236,8 @@ class Methods:
     @torch.no_grad()
     def dense(self, found: FoundPeople) -> FaceCoefficients:
         c = encode_both_ways(self.encoder, self.model, found.batch)
-        return fit_points(self.model, found.points, c)
+        c = fit_points(self.model, found.points, c)
+        return refine_identity(self.model, c, found.batch.image, found.batch.valid)
 
     def from_mean(self, found: FoundPeople) -> FaceCoefficients:
         mean = start_from_landmarks(self.model, found.batch.landmarks)
