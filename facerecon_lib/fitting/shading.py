@@ -19,7 +19,7 @@ from ..face.lighting import sh_basis
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
 from ..rendering.synthesis import synthesise
-from .photo_light import BURNT_OUT, recolour, region_weights, sample_photo_colours
+from .photo_light import BURNT_OUT, light_from_photo, region_weights, sample_photo_colours
 
 OBSERVATIONS = 40.0  # as many colours count: what skin and light lack is smooth
 NOISE = 0.05  # s.d. of a colour
@@ -39,9 +39,10 @@ def refine_identity(
 ) -> FaceCoefficients:
     """The coefficients with the likeliest identity under Eq. 3; nothing else of them changes.
 
-    One Gauss-Newton step of identity, albedo and light together, from `recolour`'s skin and light.
+    One Gauss-Newton step of identity, albedo and light together, from `light_from_photo`.
     """
-    start = recolour(model, coefficients, photo, valid)
+    light = light_from_photo(model, coefficients, photo, valid)
+    start = replace(coefficients, lighting=light)
     colours, weight = sample_photo_colours(synthesise(model, start), photo, valid)
     trust = region_weights(model)
     for inside in ("eyeballs", "mouth_interior"):
