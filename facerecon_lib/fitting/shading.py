@@ -27,7 +27,7 @@ FAR = 0.1  # a colour off by more counts less: Geman and McClure
 PRIORS = {"identity": 0.6, "albedo": 1.0, "lighting": 10.0}  # s.d. about the start
 MODES = 40  # of the identity, at most: the others move little
 STEP = 0.1  # standard deviations, of a difference that stands for a derivative
-VERTICES, TRUSTED = 2000, 0.2  # at most so many, of at least such `region_weights`
+VERTICES, TRUSTED = 1000, 0.2  # at most so many, of at least such `region_weights`
 
 
 @torch.no_grad()
