@@ -55,13 +55,15 @@ def report(console: Console) -> bool:
     table = _table(f"facerecon-lib {__version__}, Python {platform.python_version()}")
     for name, state, todo, works, needed in rows:
         red = not works and (needed or state != "not installed")
-        table.add_row(name, f"[red]{escape(state)}[/]" if red else escape(state), todo)
+        state = f"[red]{escape(state)}[/]" if red else escape(state)
+        table.add_row(name, state, escape(todo))  # an extra's brackets are no markup
     console.print(table)
     columns = ("name", "for", "state", "terms", "what to do")
     table = _table("detectors and weights, and the terms they come under", columns)
     for row in terms:
         state = "ready" if row["ready"] else "not here"
-        table.add_row(row["name"], row["task"], state, row["licence"], row["todo"])
+        cells = row["name"], row["task"], state, row["licence"], row["todo"]
+        table.add_row(*map(escape, cells))
     console.print(table)
     good = all(works or not needed for *_, works, needed in rows)
     console.print("Ready to fit photos." if good else "Not ready: see what to do above.")

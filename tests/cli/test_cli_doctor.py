@@ -89,3 +89,13 @@ def test_the_doctor_compiles_a_kernel_and_names_their_folder(monkeypatch, tmp_pa
     assert done.exit_code == 1
     assert "/full: no kernel can be compiled there" in done.stdout
     refused(facerecon("fit", SAMPLE, "--out", "nowhere"), "facerecon: /full: no kernel")
+
+
+def test_the_doctor_says_which_extra_to_install(monkeypatch):
+    absent = ("no-such-package", None, False, "pip install 'facerecon-lib[train]': to train")
+    monkeypatch.setattr(doctor_module, "PACKAGES", (absent,))
+    monkeypatch.setattr("facerecon_lib.cli.app.out_console", Console(width=300))
+    monkeypatch.setattr("facerecon_lib.photos.landmarks._installed", lambda module: False)
+    told = works("doctor").stdout
+    for extra in ("train", "dlib", "face-alignment"):
+        assert f"pip install 'facerecon-lib[{extra}]'" in told
