@@ -369,6 +369,7 @@ class PhotoWork:
             written = len(self.photos) - self.failed
             self._say(f"{self.doubtful} of {written} faces are not to be relied on", "bold yellow")
         rate = f", {len(self.photos) / seconds:.1f} photos per second" if many else ""
-        self._say(f"{seconds:.1f} s{rate}")
+        if self.failed < len(self.photos):
+            self._say(f"{seconds:.1f} s{rate}")
         if self.failed:
             raise Exit(2)
