@@ -39,6 +39,7 @@ def train_and_kill(settings, out, step):
     time.sleep(random.Random(time.time_ns()).uniform(0, 0.05))  # a step takes 0.2 s
     child.kill()
     child.join()
+    time.sleep(1.1)  # TensorBoard reads files in the order of the seconds in which they began
     assert child.exitcode == -signal.SIGKILL
     assert not (out / settings.network_file).exists()
 
