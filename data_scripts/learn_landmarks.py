@@ -5,7 +5,7 @@
 Each landmark becomes a weighted mean of the points (weights add up to one, some are negative), so
 that it moves, turns and grows with them: robust least squares on a thousand rendered faces and
 their mirror images, near the mean of the three closest points. Landmarks of the jaw are fixed to
-the head, not to its outline. Some ten minutes on one core. Notebook 10, section 2.1.
+the head, not to its outline. Three minutes on one core. Notebook 10, section 2.1.
 """
 
 import sys
