@@ -71,19 +71,19 @@ IMAGENET = {
         102_530_333,
         "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
         "the encoder's start in the report's training: facerecon train base --profile full",
-        "--pretrained none, or --backbone dlib_resnet29 --pretrained faces",
+        "--init none, or --backbone dlib_resnet29 --init faces",
     ),
     "resnet18": (
         46_830_571,
         "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
-        "a smaller encoder's start: --backbone resnet18 --pretrained imagenet",
-        "--pretrained none, or another backbone",
+        "a smaller encoder's start: --backbone resnet18 --init imagenet",
+        "--init none, or another backbone",
     ),
     "mobilenet_v3_large": (
         22_139_423,
         "8738ca797c879b547d18bbd15da5736ff2557b2036a9af72225393ca61759a04",
-        "the smallest encoder's start: --backbone mobilenet_v3_large --pretrained imagenet",
-        "--pretrained none, or another backbone",
+        "the smallest encoder's start: --backbone mobilenet_v3_large --init imagenet",
+        "--init none, or another backbone",
     ),
 }
 FACENET = (

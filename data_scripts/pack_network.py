@@ -19,7 +19,7 @@ import typer
 from facerecon_lib.files.streams import forgive_streams
 
 FACES = 32
-NAMES_FILES = ("encoder", "pretrained", "data", "face_model")  # settings
+NAMES_FILES = ("encoder", "pretrained", "init", "data", "face_model", "skins")  # settings
 
 
 def main(

@@ -150,14 +150,20 @@ def chosen_settings(
     base = _resumed(kind, file) if resume and file.is_file() else profiles[profile]
     settings = reduce(with_setting, other, replace(base, **values))
     settings.check()
-    kind_of_run = [(s.recognition, s.data is None) for s in (settings, base)]
-    changed = kind_of_run[0] != kind_of_run[1]
-    if losses is not None or changed:
+    kind_of_run = [
+        (s.recognition, s.data is None, s.mix is None, getattr(s, "skins", None) is None)
+        for s in (settings, base)
+    ]
+    if losses is not None or kind_of_run[0] != kind_of_run[1]:
         own = "rendered" if settings.data is None else "balanced"  # photos come without truth
-        row = losses or ("report" if base.reduction == "sum" else own)
+        row = losses or ("report" if base.reduction == "sum" and settings.mix is None else own)
         weights = loss_weights(kind.stage, row, settings.recognition)
+        truth = loss_weights(kind.stage, "rendered", settings.recognition)
+        if kind_of_run[0][3] is False and row == "balanced":
+            weights["truth_albedo"] = truth["truth_albedo"]
         reduction = "sum" if row == "report" else "mean"
-        settings = replace(settings, weights=weights, reduction=reduction)
+        weights = dict(weights=weights, rendered_weights=truth)
+        settings = replace(settings, **weights, reduction=reduction)
     if losses is not None and kind is AugmentedSettings:
         symmetry, smooth_on = ("image", "face") if losses == "report" else ("mesh", "offsets")
         settings = replace(settings, symmetry=symmetry, smooth_on=smooth_on)
@@ -175,15 +181,16 @@ def _resumed(kind: type[RunSettings], file: Path) -> RunSettings:
 
 
 def with_setting(settings: RunSettings, text: str) -> RunSettings:
-    """The settings with "name=value", or "weights.term=number"; "null" is None.
+    """The settings with "name=value", or "weights.term=number" (of a mix also
+    "rendered_weights.term"); "null" is None.
 
     Raises SettingsError for an unknown name, and for a value of another type than the setting's.
     """
     name, equals, word = text.partition("=")
     names = [field.name for field in fields(settings)]
     name, dot, term = name.partition(".")
-    if not equals or name not in names or bool(dot) != (name == "weights"):
-        names = ", ".join("weights.TERM" if one == "weights" else one for one in names)
+    if not equals or name not in names or bool(dot) != name.endswith("weights"):
+        names = ", ".join(f"{one}.TERM" if one.endswith("weights") else one for one in names)
         raise SettingsError(f"--set {text}: expected NAME=VALUE, of {names}")
     kind = float if dot else get_type_hints(type(settings))[name]
     kinds = (str,) if get_origin(kind) is Literal else get_args(kind) or (kind,)
@@ -195,7 +202,7 @@ def with_setting(settings: RunSettings, text: str) -> RunSettings:
         value = float(value)
     if type(value) not in kinds:
         raise SettingsError(f"--set {text}: expected {' or '.join(KINDS[k] for k in kinds)}")
-    return replace(settings, **{name: {**settings.weights, term: value} if dot else value})
+    return replace(settings, **{name: {**getattr(settings, name), term: value} if dot else value})
 
 
 def _leave(message: object, code: int, rank: int) -> NoReturn:

@@ -25,6 +25,7 @@ class FaceBatch:
     edge and, where that is known, on hair, glasses and hands.
     truth, tone, true_vertices, true_albedo: of rendered faces; the last two are exact, with the
     wrinkles and skin details that the bases of `truth` lack.
+    skin: what was learned before of a photo's skin, albedo coefficients; NaN where nothing was.
     """
 
     image: Float[Tensor, "batch 3 size size"]  # in [0, 1]
@@ -37,6 +38,7 @@ class FaceBatch:
     person: list[str] | None = None  # of photos, "" where unknown
     true_vertices: Float[Tensor, "batch vertex 3"] | None = None
     true_albedo: Float[Tensor, "batch vertex 3"] | None = None
+    skin: Float[Tensor, "batch albedo"] | None = None
 
     def __post_init__(self) -> None:
         expect_fields(self)

@@ -128,7 +128,8 @@ class BaseObjective(PhotoObjective):
     """The weighted losses of a face model. Terms without a weight are not computed.
 
     weights: of "pixel", "landmark", "recognition", PRIORS, and TRUTH_TERMS; the last count only
-    where a batch knows its truth. reduction: of Eq. 4: "sum" as printed, or "mean", robust and with
+    where a batch knows its truth, but "truth_albedo" in the place of "light_level" also for photos
+    whose `skin` was learned. reduction: of Eq. 4: "sum" as printed, or "mean", robust and with
     hair, eyes and the inside of the mouth counting less. recognition: F() of Eq. 6. size: pixels
     per side of the rendering; Eq. 6 needs the whole 224. Raises ValueError for a reduction or
     weights that cannot be used, and for Eq. 6 without its network.
@@ -176,6 +177,11 @@ class BaseObjective(PhotoObjective):
         }
         if batch.truth is not None:
             terms |= self._truth_terms(c, batch.truth)
+        elif batch.skin is not None:
+            known = ~batch.skin.isnan().any(1)
+            error = torch.where(known[:, None], c.albedo - batch.skin.nan_to_num(), 0.0)
+            terms["truth_albedo"] = lambda: self._over_skin("truth_albedo", error)
+            terms["light_level"] = lambda: light()["light_level"] * ~known
         return self.weigh(terms, image, mask)
 
     def landmarks(self, c: FaceCoefficients, kind: str) -> Float[Tensor, "batch 68 2"]:
@@ -196,8 +202,8 @@ class BaseObjective(PhotoObjective):
         """
 
         def over_skin(term: str) -> PerFace:
-            error = getattr(c, SKIN_TERMS[term]) - getattr(truth, SKIN_TERMS[term])
-            return torch.einsum("bi,ij,bj->b", error, self.grams[term], error)
+            group = SKIN_TERMS[term]
+            return self._over_skin(term, getattr(c, group) - getattr(truth, group))
 
         def pose_error() -> PerFace:
             error = axis_angle_to_matrix(c.rotation) - axis_angle_to_matrix(truth.rotation)
@@ -208,6 +214,10 @@ class BaseObjective(PhotoObjective):
 
         terms = {term: partial(over_skin, term) for term in SKIN_TERMS}
         return terms | {"truth_pose": pose_error, "truth_light": light_error}
+
+    def _over_skin(self, term: str, error: Float[Tensor, "batch mode"]) -> PerFace:
+        """The mean over the skin of the squared length of what an error of coefficients moves."""
+        return torch.einsum("bi,ij,bj->b", error, self.grams[term], error)
 
 
 def _front_normals() -> Float[Tensor, "200 9"]:

@@ -79,8 +79,8 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.head.bias)
         start = FaceCoefficients.mean(1, *self.sizes)
         start.scale = start.scale.log()
-        lengths = [*self.sizes, 3, 3, 1, 27]
-        scales = zip(OUTPUT_SCALES.values(), lengths, strict=True)
+        self._lengths = [*self.sizes, 3, 3, 1, 27]
+        scales = zip(OUTPUT_SCALES.values(), self._lengths, strict=True)
         for name, value in (
             ("start", start.to_vector()[0]),
             ("output_scale", torch.cat([torch.tensor(s).expand(n) for s, n in scales])),
@@ -104,11 +104,17 @@ class Encoder(nn.Module):
         return x.mean((2, 3)) if x.ndim == 4 else x
 
     def take(self, other: Self) -> None:
-        """Take over another encoder's weights; only the input_size may differ."""
-        for name in ("backbone", "norm", "sizes"):
+        """Take over another encoder's weights. Of another face model, groups of as many
+        coefficients; the others begin anew. Raises EncoderError for another backbone or norm."""
+        for name in ("backbone", "norm"):
             if (ours := getattr(self, name)) != (theirs := getattr(other, name)):
                 raise EncoderError(f"its {name} is {theirs}, and {ours} was asked for")
-        self.load_state_dict(other.state_dict())
+        self.features.load_state_dict(other.features.state_dict())
+        for ours, theirs in zip(self.head.parameters(), other.head.parameters(), strict=True):
+            groups = ours.data.split(self._lengths), theirs.data.split(other._lengths)
+            for to, start in zip(*groups, strict=True):
+                if len(to) == len(start):
+                    to.copy_(start)
 
     def decode(self, outputs: Float[Tensor, "batch coefficient"]) -> FaceCoefficients:
         """start + scale · output; the face's scale through its logarithm."""

@@ -1,7 +1,7 @@
 """Stage two of training, section 2.2: the U-Net of the augmented branch, on a frozen encoder.
 
     stage = AugmentedStage(AugmentedSettings(), device)
-    faces = stage.predict(stage.network(fabric), batch)  # AugmentedFaces
+    [faces] = stage.predict(stage.network(fabric), batch)  # AugmentedFaces
 
 A step renders the base face without gradients, feeds photo and rendering to the U-Net, and compares
 the face with both offsets with the photo. Notebook 09, Eq. 7 to 12.
@@ -28,10 +28,10 @@ from ..fitting.objective import Objective
 from ..fitting.photo_light import LIGHTS as SOLVED
 from ..networks.encoder import ENCODER_FILE, load_encoder
 from ..networks.face_networks import FaceNetwork
-from ..networks.unet import DoubleHeadUNet, UNetError, load_unet, save_unet
+from ..networks.unet import DoubleHeadUNet, OffsetMaps, UNetError, load_unet, save_unet
 from .logs import tiled
 from .settings import AugmentedSettings, SettingsError
-from .stage import Stage
+from .stage import Stage, rows_of
 
 DISPLACEMENT_SHOWN = 2.0  # mm from grey to full colour
 
@@ -68,36 +68,42 @@ class AugmentedStage(Stage):
     def settled(self, settings: AugmentedSettings) -> AugmentedSettings:
         return replace(settings, albedo=settings.albedo or self.scenes.metadata["albedo"])
 
-    def _objective(self, recognition: FaceNetwork | None) -> AugmentedObjective:
+    def _objective(
+        self, weights: Mapping[str, float], recognition: FaceNetwork | None
+    ) -> AugmentedObjective:
         s = self.settings
         return AugmentedObjective(
-            self.model, s.weights, s.reduction, recognition, s.symmetry, s.smooth_on
+            self.model, weights, s.reduction, recognition, s.symmetry, s.smooth_on
         )
 
     def network(
         self, fabric, resumed: bool = False, allow_download: bool = False
     ) -> DoubleHeadUNet:
-        """Raises UNetError for invalid sizes, or sizes other than those of `pretrained`."""
+        """Raises UNetError for invalid sizes, or sizes other than those of `init`."""
         s = self.settings
         unet = DoubleHeadUNet(s.width, s.depth, s.norm)
-        if s.pretrained == "none" or resumed:
+        if s.init == "none" or resumed:
             return unet
-        trained = load_unet(Path(s.pretrained), self.model)
+        trained = load_unet(Path(s.init), self.model)
         for name in ("width", "depth", "norm"):
             ours, theirs = getattr(s, name), getattr(trained, name)
             if ours != theirs:
-                raise UNetError(f"{s.pretrained}: its {name} is {theirs}, and {ours} is asked for")
+                raise UNetError(f"{s.init}: its {name} is {theirs}, and {ours} is asked for")
         unet.load_state_dict(trained.state_dict())
         return unet
 
     def save(self, path: Path, network: DoubleHeadUNet, metadata: Mapping[str, str] = {}) -> None:
         save_unet(path, network, {**metadata, **self.facts}, "float32")
 
-    def predict(self, network: Callable, batch: FaceBatch) -> AugmentedFaces:
-        s, base = self.settings, self.base_branch(batch)
-        images = unet_inputs(batch.image, base, s.space)
-        maps = network(*(x.contiguous(memory_format=torch.channels_last) for x in images))
-        return augment(base, maps, s.sampling, s.space)
+    def predict(self, network: Callable, *parts: FaceBatch) -> list[AugmentedFaces]:
+        s, bases = self.settings, [self.base_branch(part) for part in parts]
+        pairs = [unet_inputs(part.image, b, s.space) for part, b in zip(parts, bases, strict=True)]
+        both = [torch.cat(images) for images in zip(*pairs, strict=True)]  # photos, renderings
+        maps = network(*(x.contiguous(memory_format=torch.channels_last) for x in both))
+        return [
+            augment(base, OffsetMaps(*(x[rows] for x in maps)), s.sampling, s.space)
+            for base, rows in zip(bases, rows_of(parts), strict=True)
+        ]
 
     @torch.no_grad()
     def errors(self, prediction: AugmentedFaces, batch: FaceBatch) -> dict[str, PerFace]:

@@ -1,7 +1,7 @@
 """Stage one of training: the encoder of the base branch, from photos to coefficients.
 
     stage = BaseStage(TrainSettings(), device)
-    coefficients = stage.predict(stage.network(fabric), batch)
+    [coefficients] = stage.predict(stage.network(fabric), batch)
 
 Notebook 06, section 2.1.
 """
@@ -18,12 +18,13 @@ from ..face.batch import FaceBatch
 from ..face.coefficients import FaceCoefficients
 from ..face.measures import landmark_error, vertex_error_mm
 from ..face.shapes import PerFace
+from ..files.downloads import sha256_of
 from ..fitting.objective import BaseObjective, Objective
 from ..networks.encoder import Encoder, load_encoder, save_encoder
 from ..networks.face_networks import FaceNetwork
 from .logs import SHOWN, tiled
 from .settings import SettingsError, TrainSettings
-from .stage import Stage
+from .stage import Stage, rows_of
 
 
 class BaseStage(Stage):
@@ -33,26 +34,35 @@ class BaseStage(Stage):
     validation_measure = "vertex_mm"
     save, load = staticmethod(save_encoder), staticmethod(load_encoder)
 
-    def _objective(self, recognition: FaceNetwork | None) -> BaseObjective:
+    def __init__(self, settings: TrainSettings, device: torch.device):
+        super().__init__(settings, device)
+        if settings.skins is not None and Path(settings.skins).is_file():
+            self.sources["skins"] = sha256_of(settings.skins)
+
+    def _objective(
+        self, weights: Mapping[str, float], recognition: FaceNetwork | None
+    ) -> BaseObjective:
         s = self.settings
-        return BaseObjective(self.model, s.weights, s.reduction, recognition, s.render_size)
+        return BaseObjective(self.model, weights, s.reduction, recognition, s.render_size)
 
     def network(self, fabric, resumed: bool = False, allow_download: bool = False) -> Encoder:
         """Raises EncoderError for missing weights, SettingsError for sync_norm on a CPU."""
-        s, file = self.settings, Path(self.settings.pretrained)
-        weights = "none" if resumed or file.suffix else s.pretrained
+        s, file = self.settings, Path(self.settings.init)
+        weights = "none" if resumed or file.suffix else s.init
         kind = (s.backbone, s.norm, weights, allow_download, s.input_size)
         encoder = Encoder(self.model.sizes, *kind)
         if file.suffix and not resumed:
-            encoder.take(load_encoder(file, self.model))
+            encoder.take(load_encoder(file))
         if s.sync_norm and fabric.world_size > 1:
             if fabric.device.type != "cuda":
                 raise SettingsError("sync_norm: only on CUDA; use norm 'group' or 'frozen' here")
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
         return encoder
 
-    def predict(self, network: Callable, batch: FaceBatch) -> FaceCoefficients:
-        return network(batch.image.contiguous(memory_format=torch.channels_last))
+    def predict(self, network: Callable, *parts: FaceBatch) -> list[FaceCoefficients]:
+        images = torch.cat([part.image for part in parts])
+        coefficients = network(images.contiguous(memory_format=torch.channels_last))
+        return [coefficients[rows] for rows in rows_of(parts)]
 
     @torch.no_grad()
     def errors(self, prediction: FaceCoefficients, batch: FaceBatch) -> dict[str, PerFace]:

@@ -98,7 +98,7 @@ def find_run(
         raise CheckpointError(f"{out}: {reason}; choose another folder") from error
     more = "--steps N"
     if settings.schedule != "constant":  # the rate falls until the last step
-        more = f"start in another folder with --pretrained {out / settings.network_file}"
+        more = f"start in another folder with --init {out / settings.network_file}"
     if changed:
         advice = "resume with the same ones, or choose another folder"
         if not differences(start, replace(settings, steps=start.steps, epochs=start.epochs)):

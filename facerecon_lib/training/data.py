@@ -1,8 +1,8 @@
 """The faces of a training run, step by step, and where they resume after a checkpoint.
 
-    data = open_data(settings, model, rank=0, processes=1)
-    batches = data.batches(first_step=0)                 # FaceBatch after FaceBatch, without end
-    next(batches), data.state_dict()
+    sources = open_data(settings, model, rank=0, processes=1)   # rendered faces, photos, or both
+    batches = sources[0].batches(first_step=0)           # FaceBatch after FaceBatch, without end
+    next(batches), sources[0].state_dict()
 
 Rendered faces follow from their number alone: step s has the numbers from s · batch on, and each
 process takes its slice of them, so that nothing about them is stored. Photos come from shards
@@ -12,14 +12,16 @@ process takes its slice of them, so that nothing about them is stored. Photos co
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from ..data.rendered.faces import RenderedFaces
 from ..data.shards.files import ShardsError, find_shards
 from ..data.shards.reader import PhotoShards
+from ..data.shards.skins import read_skins
 from ..face.batch import FaceBatch
-from ..face.morphable_model import MorphableModel
+from ..face.morphable_model import MorphableModel, default_model_path
 from .settings import RunSettings
 
 VALIDATION_SEED = 1_000_003
@@ -34,7 +36,6 @@ class RenderedData:
     batch: int
     share: int
     rank: int
-    faces_per_epoch: int
 
     def batches(self, first_step: int) -> Iterator[FaceBatch]:
         """From step `first_step` on."""
@@ -55,11 +56,6 @@ class RenderedData:
 class PhotoData(PhotoShards):
     """Photos from shards, epoch after epoch."""
 
-    @property
-    def faces_per_epoch(self) -> int:
-        """In whole batches, of all processes."""
-        return len(self) * self.batch_size * self.world
-
     def batches(self, first_step: int) -> Iterator[FaceBatch]:
         """Resumes at the stored position; ignores `first_step`."""
         while True:
@@ -68,16 +64,22 @@ class PhotoData(PhotoShards):
 
 def open_data(
     settings: RunSettings, model: MorphableModel, rank: int, processes: int
-) -> RenderedData | PhotoData:
-    """What the settings train on. Raises ShardsError for unusable shards."""
-    s, share = settings, settings.share(processes)
-    if s.data is None:
+) -> list[RenderedData | PhotoData]:
+    """The sources of the parts of a batch, in the order of `settings.parts`.
+
+    Raises ShardsError for unusable shards, and SkinsError for skins that are not of these photos.
+    """
+    s, parts, sources = settings, settings.parts(processes), []
+    if count := parts.get("rendered"):
         faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
-        return RenderedData(faces, s.batch, share, rank, s.faces_per_epoch)
-    counted = all(shard.photos is not None for shard in find_shards(s.data))
-    order = dict(seed=s.seed, workers=s.workers)
-    order["photos_per_epoch"] = None if counted else s.faces_per_epoch
-    return _photos(s, model, rank, processes, part="train", **order)
+        sources.append(RenderedData(faces, count * processes, count, rank))
+    if count := parts.get("photos"):
+        counted = all(shard.photos is not None for shard in find_shards(s.data))
+        order = dict(seed=s.seed, workers=s.workers, vary=s.varies)
+        order["photos_per_epoch"] = None if counted else s.faces_per_epoch
+        place = (model, rank, processes)
+        sources.append(_photos(s, *place, part="train", batch_size=count, **order))
+    return sources
 
 
 def held_out_faces(
@@ -98,7 +100,8 @@ def held_out_photos(
     left = len(range(rank, settings.validation_faces, processes))
     try:
         held_out = dict(part="validation", complete=True)
-        photos = iter(_photos(settings, model, rank, processes, **held_out))
+        batch_size = settings.share(processes)
+        photos = iter(_photos(settings, model, rank, processes, batch_size=batch_size, **held_out))
     except ShardsError:
         return
     while left > 0 and (batch := next(photos, None)) is not None:
@@ -108,4 +111,7 @@ def held_out_photos(
 
 def _photos(s: RunSettings, model: MorphableModel, rank: int, world: int, **more) -> PhotoData:
     place = dict(rank=rank, world=world, device=model.device)
-    return PhotoData(s.data, s.share(world), split=s.split, **place, **more)
+    skins = None
+    if getattr(s, "skins", None):
+        skins = read_skins(Path(s.skins), Path(s.face_model or default_model_path()))
+    return PhotoData(s.data, split=s.split, skins=skins, **place, **more)

@@ -1,7 +1,7 @@
 """What stops a training run before its last step: a loss that is not finite, or a signal.
 
     with stop_signals() as run.signals:                  # notes SIGTERM and Ctrl-C down
-        stop = agree(run, step, batch, objective, norm)
+        stop = agree(run, step, parts, objective, norm)
 
 All processes decide together, at the one point of a step that waits for the device: after the
 gradients, before the weights change. Serves notebooks 06 and 09.
@@ -10,7 +10,7 @@ gradients, before the weights change. Serves notebooks 06 and 09.
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -73,7 +73,7 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def agree(run, step: int, batch: FaceBatch, objective: Objective, norm: Tensor) -> bool:
+def agree(run, step: int, parts: Sequence[FaceBatch], objective: Objective, norm: Tensor) -> bool:
     """Whether to stop after this step: in all processes if one of them got a signal.
 
     run: a TrainingRun. Raises NonFiniteError in all processes if one has a loss, term or gradient
@@ -86,9 +86,9 @@ def agree(run, step: int, batch: FaceBatch, objective: Objective, norm: Tensor) 
         flags = run.fabric.all_reduce(flags, reduce_op="sum")
     broken, stop = flags.tolist()
     if broken:
-        messages = gather(run.fabric, _what_is_broken(batch, objective, run.settings.weights))
+        messages = gather(run.fabric, _what_is_broken(parts, objective, run.stage.weights))
         reasons = "; ".join(message for message in messages if message)
-        reasons = reasons or f"the gradient, of {_span(batch.names)}"  # every loss is finite
+        reasons = reasons or f"the gradient, of {_spans(parts)}"  # every loss is finite
         last = latest_checkpoint(run.out / "checkpoints")
         rescue = f"the last checkpoint, {last.path}, is good" if last else "no checkpoint yet"
         raise NonFiniteError(
@@ -98,7 +98,9 @@ def agree(run, step: int, batch: FaceBatch, objective: Objective, norm: Tensor) 
     return stop > 0
 
 
-def _what_is_broken(batch: FaceBatch, objective: Objective, weights: Mapping[str, float]) -> str:
+def _what_is_broken(
+    parts: Sequence[FaceBatch], objective: Objective, weights: Mapping[str, float]
+) -> str:
     """The terms that are not finite, and their faces; "" where the loss is finite."""
     if torch.isfinite(objective.loss):
         return ""
@@ -108,11 +110,17 @@ def _what_is_broken(batch: FaceBatch, objective: Objective, weights: Mapping[str
         if not torch.isfinite(weights[name] * value)
     ]
     what = ", ".join(terms) or "the sum of the terms"
-    fine = torch.isfinite(batch.image).flatten(1).all(1)
-    fine &= torch.isfinite(batch.landmarks).flatten(1).all(1)
-    odd = [name for name, good in zip(batch.names, fine.tolist(), strict=True) if not good]
+    odd = []
+    for part in parts:
+        fine = torch.isfinite(part.image).flatten(1).all(1)
+        fine &= torch.isfinite(part.landmarks).flatten(1).all(1)
+        odd += [name for name, good in zip(part.names, fine.tolist(), strict=True) if not good]
     cause = f" ({_span(odd)}: given with numbers that are not finite)" if odd else ""
-    return f"{what}, of {_span(batch.names)}{cause}"
+    return f"{what}, of {_spans(parts)}{cause}"
+
+
+def _spans(parts: Sequence[FaceBatch]) -> str:
+    return " and ".join(_span(part.names) for part in parts)
 
 
 def _span(names: list[str]) -> str:

@@ -104,10 +104,10 @@ class RunLog:
             self._add({"kind": "validation", "step": step, **numbers})
             say(self.console, f"step {step}: {summary}")
 
-    def pictures(self, tag: str, step: int, rows: Float[Tensor, "3 rows columns"] | None) -> None:
-        """Add a picture to TensorBoard, if there is one."""
-        if rows is not None:
-            self._board.add_image(tag, rows, step)
+    def pictures(self, tag: str, step: int, *parts: Float[Tensor, "3 rows columns"] | None) -> None:
+        """Add a picture to TensorBoard, the parts one below the other, if there are any."""
+        if rows := [part for part in parts if part is not None]:
+            self._board.add_image(tag, torch.cat(rows, 1), step)
 
     def _add(self, record: dict) -> None:
         self.records.append(record)

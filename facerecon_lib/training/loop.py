@@ -28,6 +28,7 @@ import json
 import platform
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,21 +102,22 @@ def optimise(run: TrainingRun) -> None:
     """See, render, compare, descend."""
     s, fabric, stage = run.settings, run.fabric, run.stage
     for step in range(run.first_step, s.total_steps):
-        batch = run.next_batch(step)
-        prediction = stage.predict(run.network, batch)  # in bfloat16 where asked for, then float32
-        objective = stage.objective(prediction, batch)  # the mean of this process's faces
+        parts = run.next_parts(step)  # rendered faces, photos, or both
+        predictions = stage.predict(run.network, *parts)  # in bfloat16 if asked for, then float32
+        losses = stage.compare(predictions, parts)
+        objective = stage.total(losses)  # the mean of this process's faces
         fabric.backward(objective.loss)  # gradients are averaged over the processes
         norm = fabric.clip_gradients(
             run.network, run.optimizer, max_norm=s.clip_norm, error_if_nonfinite=False
         )
-        stop = agree(run, step, batch, objective, norm)  # raises before a bad step is taken
+        stop = agree(run, step, parts, objective, norm)  # raises before a bad step is taken
         for group in run.optimizer.param_groups:
             group["lr"] = s.rate(step)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         if run.average is not None:
             run.average.update_parameters(run.bare)
-        run.after(step + 1, batch, objective, norm, prediction)
+        run.after(step + 1, objective, norm, predictions, parts, losses)
         if stop and step + 1 < s.total_steps:
             run.interrupt(step + 1)
 
@@ -168,7 +170,7 @@ class TrainingRun:
             checkpoint.load(self.stage, network, self.adam, self.average)
         if self.main:
             write_settings(out, s)
-        self.batches = self.data.batches(self.first_step)
+        self.batches = zip(*(source.batches(self.first_step) for source in self.data), strict=True)
         self.log = RunLog(out, self.first_step, s.total_steps, self.main, console)
         held.enter_context(closing(self.log))
         if checkpoint is None and s.validate_every:
@@ -177,22 +179,25 @@ class TrainingRun:
 
     def _open(self, settings: RunSettings, resume: bool, console) -> Checkpoint | None:
         """Open stage and data; the checkpoint to resume. Raises FacereconError."""
-        settings.share(self.fabric.world_size)
+        settings.parts(self.fabric.world_size)
         self.stage = open_stage(settings, self.fabric.device)
         self.place = (self.stage.scenes, self.fabric.global_rank, self.fabric.world_size)
         self.data = open_data(settings, *self.place)
-        self.data.check_shared_memory(self.processes_here)
+        for source in self.data:
+            source.check_shared_memory(self.processes_here)
         claim_folder(self.out)
         if self.main:
             busy = (
                 f"{self.out}: another run is at it; wait for it, stop it, or choose another folder"
             )
             self.held.enter_context(only_one(self.out / ".lock", busy))
-        self.settings = replace(self.stage.settings, faces_per_epoch=self.data.faces_per_epoch)
+        self.settings = s = self.stage.settings
+        if s.data is not None:
+            self.settings = replace(s, faces_per_epoch=len(self.data[-1]) * s.batch)
         lines: list[str] = []
         checkpoint = find_run(self.out, self.settings, self.stage, resume, lines.append)
         if checkpoint is not None:
-            self.data.load_state_dict(checkpoint.state["data"])
+            self._move_data(checkpoint.state["data"])
             self.validation, self.best = checkpoint.state["validation"], checkpoint.state["best"]
         for line in lines:  # of a run that nothing refuses
             say(console, line)
@@ -203,19 +208,29 @@ class TrainingRun:
         """The network that counts, in eval mode: the running average where there is one."""
         return (self.bare if self.average is None else self.average.module).eval()
 
-    def next_batch(self, step: int) -> FaceBatch:
+    def next_parts(self, step: int) -> tuple[FaceBatch, ...]:
         """The faces of a step. Raises ShardsError in all processes where one has none."""
         if self.settings.data is None:
             return next(self.batches)
-        position = self.data.state_dict()
+        positions = self._positions()
         try:
             return in_all(self.fabric, lambda: next(self.batches))
         except ShardsError as error:
-            self.data.load_state_dict(position)  # this process may have got its photos
+            self._move_data(positions)  # this process may have got its photos
             self.give_up(step, error)
 
+    def _positions(self) -> list:
+        """Where the sources of the data stand."""
+        return [source.state_dict() for source in self.data]
+
+    def _move_data(self, positions) -> None:
+        """To where they stood; a run from before there were mixes has the one of its source."""
+        positions = positions if isinstance(positions, list) else [positions]
+        for source, position in zip(self.data, positions, strict=True):
+            source.load_state_dict(position)
+
     def after(
-        self, done: int, batch: FaceBatch, objective: Objective, norm: Tensor, prediction
+        self, done: int, objective: Objective, norm: Tensor, predictions: list, parts, losses: list
     ) -> None:
         """Log, validate and save, where `done` steps are a multiple of what the settings say."""
         s, last = self.settings, done == self.settings.total_steps
@@ -226,11 +241,12 @@ class TrainingRun:
             values = self.fabric.all_reduce(values, reduce_op="mean").tolist()
             numbers = dict(zip(terms, values, strict=True))
             head = {name: numbers.pop(name) for name in ("loss", "grad_norm")}
-            self.log.train(done, s.batch, head | {"rate": s.rate(done - 1)}, numbers, s.weights)
+            head["rate"] = s.rate(done - 1)
+            self.log.train(done, s.batch, head, numbers, self.stage.weights)
         with self.log.pause():
             if self.main and _due(done, s.picture_every):
-                rows = self.stage.rows(prediction, batch, objective)
-                self.log.pictures("train", done, rows)
+                rows = map(self.stage.rows, predictions, parts, losses)
+                self.log.pictures("train", done, *rows)
             validated = s.validate_every and (_due(done, s.validate_every) or last)
             if validated:
                 try:
@@ -244,16 +260,18 @@ class TrainingRun:
         """Validate on held-out faces, and log the numbers."""
         s, stage, fabric, network = self.settings, self.stage, self.fabric, self.judged
 
-        def show(*faces) -> None:
-            self.log.pictures("held-out", done, stage.rows(*faces))
+        def judged(tag: str, faces: Iterable[FaceBatch]) -> dict:
+            def show(*first) -> None:
+                self.log.pictures(tag, done, stage.rows(*first))
 
-        faces = held_out_faces(s, *self.place)
-        numbers = validate(stage, network, faces, fabric, show if self.main else None)
+            return validate(stage, network, faces, fabric, show if self.main else None)
+
+        numbers = judged("held-out", held_out_faces(s, *self.place))
         measure = numbers[stage.validation_measure]
         if s.data is not None:
-            photos = validate(stage, network, held_out_photos(s, *self.place), fabric)
-            numbers["photos"] = photos
-            measure = photos.get("loss", measure)
+            numbers["photos"] = judged("held-out photos", held_out_photos(s, *self.place))
+            if s.mix is None:  # else the measure of known truth, which the photos' loss is not
+                measure = numbers["photos"].get("loss", measure)
         self.bare.train()
         self.validation = numbers
         if not self.best or measure < self.best["measure"]:
@@ -267,7 +285,7 @@ class TrainingRun:
             state = {
                 "step": done,
                 "settings": self.settings.as_json(),
-                "data": self.data.state_dict(),
+                "data": self._positions(),
                 "validation": self.validation,
                 "best": self.best,
                 **self.stage.sources,

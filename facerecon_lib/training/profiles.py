@@ -19,7 +19,7 @@ HALF_RUN = dict(checkpoint_every=500, validate_every=500)
 FINE = dict(subdivision=1, last_rate=0.01, precision="bf16-mixed")
 REPORT = LONG_RUN | dict(subdivision=1, faces_per_epoch=114_000, precision="auto", clip_norm=1e6)
 REPORT |= dict(reduction="sum", recognition="facenet", workers=8, validation_faces=1024)
-FACE_NETWORK = dict(backbone="dlib_resnet29", norm="frozen", pretrained="faces")
+FACE_NETWORK = dict(backbone="dlib_resnet29", norm="frozen", init="faces")
 
 
 def _profiles(kind: type, **overrides: dict) -> Mapping:
@@ -50,7 +50,7 @@ PROFILES: Mapping[str, TrainSettings] = _profiles(
     # Section 2.1. Adam, the batch and the clipping are ours: the report does not name them.
     # With photos from shards and dlib's network for Eq. 6 it is 0.59 h of steps on an H100.
     full=REPORT
-    | dict(backbone="resnet50", pretrained="imagenet", batch=64, epochs=20, learning_rate=3e-5)
+    | dict(backbone="resnet50", init="imagenet", batch=64, epochs=20, learning_rate=3e-5)
     | dict(weights=loss_weights("base", "report", "facenet"), validate_every=1782),
 )
 

@@ -10,6 +10,7 @@ are made of both. Notebooks 06 and 09, sections 2.1 and 2.2.
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from ..data.shards.files import is_local
 from ..files.errors import FacereconError
 from ..fitting import weights as tables
 
-VERSION = 3  # of a settings' file; 1 did not name it
-RENAMED = {"details": "wrinkles", "light": "illumination"}  # in version 3
+VERSION = 4  # of a settings' file; 1 did not name it
+RENAMED = {"details": "wrinkles", "light": "illumination", "pretrained": "init"}  # before 4
+NEW = ("mix", "vary", "skins", "rendered_weights")  # in version 4
 
 RULES = {
     "0 or more": lambda x: x >= 0,
@@ -82,15 +84,17 @@ class RunSettings:
 
     stage: ClassVar[str]  # in the settings' file too: a run is resumed as what it began as
     network_file: ClassVar[str]
-    starts: ClassVar[tuple[str, ...]]  # what `pretrained` may be beside a file
+    starts: ClassVar[tuple[str, ...]]  # what `init` may be beside a file
     wrinkles: ClassVar[bool] = False
 
     profile: str = setting("smoke", "smoke (default), colab, full (the report's), or shipped")
     face_model: str | None = setting(None, "a face model; else $FACERECON_MODEL or the shipped one")
     subdivision: Count = setting(0, "Loop steps of its mesh")
-    pretrained: str = setting("none", "none, or a file to go on from; base also imagenet or faces")
+    init: str = setting("none", "none, or a file to go on from; base also imagenet or faces")
 
     data: str | None = setting(None, "shards of photos; without them, rendered faces")
+    mix: str | None = setting(None, "rendered:0.5 makes half of a batch rendered faces, with data")
+    vary: bool | None = setting(None, "photos in other light, also mirrored; default: with mix")
     split: Split = setting("random", "of photos")
     family: Family = setting("train", "light and background of rendered faces")
     seed: Seed = setting(0, "of faces, of the order of photos, of the first weights")
@@ -111,6 +115,7 @@ class RunSettings:
     precision: Precision = setting("32-true", "bf16-mixed: the network only; auto: if the GPU can")
 
     weights: Mapping[str, float] = field(default_factory=dict)  # of the objective's terms
+    rendered_weights: Mapping[str, float] = field(default_factory=dict)  # of a mix's rendered faces
     reduction: Literal["mean", "sum"] = setting("mean", "of the losses, over pixels and vertices")
     recognition: Literal["none", "facenet", "dlib"] = setting("none", "network of Eq. 6")
 
@@ -145,6 +150,26 @@ class RunSettings:
             )
         return self.batch // processes
 
+    @property
+    def varies(self) -> bool:
+        """Whether photos are varied."""
+        return self.mix is not None if self.vary is None else self.vary
+
+    def parts(self, processes: int) -> dict[str, int]:
+        """Faces per step and process of each kind, "rendered" before "photos".
+
+        Raises SettingsError as `share`, and where a mix leaves nothing of one kind.
+        """
+        share = self.share(processes)
+        if self.mix is None:
+            return {"rendered" if self.data is None else "photos": share}
+        rendered = round(share * float(self.mix.removeprefix("rendered:")))
+        if not 0 < rendered < share:
+            raise SettingsError(
+                f"mix {self.mix!r}: of {share} faces {rendered} are rendered; take a larger batch"
+            )
+        return {"rendered": rendered, "photos": share - rendered}
+
     def check(self) -> None:
         """Raises SettingsError for an invalid value."""
         for name, kind in get_type_hints(type(self), include_extras=True).items():
@@ -159,11 +184,19 @@ class RunSettings:
             self._expect("validation_faces", "more than 0")
         if self.data == "":
             raise SettingsError("data '': expected a folder or an address of shards")
-        if self.pretrained not in self.starts and not self.pretrained.endswith(".safetensors"):
+        if self.mix is not None:
+            self._check_mix()
+        if self.init not in self.starts and not self.init.endswith(".safetensors"):
             raise SettingsError(
-                f"pretrained {self.pretrained!r}: expected {', '.join(self.starts)}, or the "
+                f"init {self.init!r}: expected {', '.join(self.starts)}, or the "
                 f".safetensors file of a network to go on from, such as {self.network_file}"
             )
+
+    def _check_mix(self) -> None:
+        if not re.fullmatch(r"rendered:0?\.\d+", self.mix) or not float(self.mix[9:]):
+            raise SettingsError(f"mix {self.mix!r}: expected a share, as in rendered:0.5")
+        if self.data is None:
+            raise SettingsError(f"mix {self.mix!r}: mixes rendered faces with photos; add --data")
 
     def _expect(self, name: str, *rules: str) -> None:
         value = getattr(self, name)
@@ -174,14 +207,15 @@ class RunSettings:
     def resolved(self) -> Self:
         """With the whole paths of its files: a run may be resumed from another folder."""
         paths = {name: getattr(self, name) for name in FILES if hasattr(self, name)}
-        if self.pretrained in self.starts:
-            del paths["pretrained"]
+        if self.init in self.starts:
+            del paths["init"]
         local = {name: path for name, path in paths.items() if path and is_local(path)}
         return replace(self, **{name: str(Path(path).resolve()) for name, path in local.items()})
 
     def as_json(self) -> dict:
         head = {"stage": self.stage, "version": VERSION}
-        return head | asdict(replace(self, weights=dict(self.weights)))
+        weights = dict(weights=dict(self.weights), rendered_weights=dict(self.rendered_weights))
+        return head | asdict(replace(self, **weights))
 
     @classmethod
     def from_json(cls, data: Mapping) -> Self:
@@ -191,8 +225,9 @@ class RunSettings:
         values = dict(data)
         stage = values.pop("stage", "base")  # it was the only one once
         version = values.pop("version", 1)
-        if version < 3:
+        if version < 4:
             values = {RENAMED.get(name, name): value for name, value in values.items()}
+            values = {n: getattr(cls(), n) for n in NEW if hasattr(cls(), n)} | values
         if version == 1 and values.get("albedo") == "monk":
             values["albedo"] = None  # the word for any model's own basis, whatever it was called
         if stage != cls.stage:
@@ -217,7 +252,17 @@ class TrainSettings(RunSettings):
     input_size: int = setting(224, "pixels of the photo that the backbone sees")
     sync_norm: bool = setting(False, "batch normalisation over all processes together, on CUDA")
     weights: Mapping[str, float] = field(default_factory=lambda: loss_weights("base", "rendered"))
+    rendered_weights: Mapping[str, float] = field(
+        default_factory=lambda: loss_weights("base", "rendered")
+    )
+    skins: str | None = setting(None, "what was learned of the photos' skin, a file")
     render_size: PositiveCount = setting(224, "pixels of the rendering that losses compare")
+
+    def check(self) -> None:
+        """Raises SettingsError for an invalid value, and for two that do not go together."""
+        super().check()
+        if self.skins is not None and self.data is None:
+            raise SettingsError("skins: they are of photos; say where those are with --data")
 
 
 @dataclass(frozen=True)
@@ -244,6 +289,9 @@ class AugmentedSettings(RunSettings):
     weights: Mapping[str, float] = field(
         default_factory=lambda: loss_weights("augmented", "rendered")
     )
+    rendered_weights: Mapping[str, float] = field(
+        default_factory=lambda: loss_weights("augmented", "rendered")
+    )
 
     def check(self) -> None:
         """Raises SettingsError for an invalid value, and for two that do not go together."""
@@ -257,7 +305,7 @@ class AugmentedSettings(RunSettings):
             raise SettingsError("illumination 'known': photos come without it; take free or grey")
 
 
-FILES = ("data", "face_model", "encoder", "pretrained")
+FILES = ("data", "face_model", "encoder", "init", "skins")
 """Settings that name files."""
 
 ANEW = ("steps", "epochs", "workers", "log_every", "picture_every", "checkpoint_every")
@@ -267,9 +315,9 @@ ANEW = ("steps", "epochs", "workers", "log_every", "picture_every", "checkpoint_
 def differences(old: RunSettings, new: RunSettings) -> list[str]:
     """The settings that a resumed run may not change and does: "batch 8, not 16"."""
     free = {*(ANEW if new.schedule == "constant" else ANEW[2:]), "face_model", "encoder"}
-    if None not in (old.data, new.data):
-        free |= {"data", "faces_per_epoch"}  # files are told by what is in them
     a, b = old.as_json(), new.as_json()
+    free |= {n for n in ("data", "skins") if None not in (a.get(n), b.get(n))}  # told by content
+    free |= {"faces_per_epoch"} if "data" in free else set()
     return [
         f"{name} {json.dumps(a[name])}, not {json.dumps(b[name])}"
         for name in a

@@ -3,8 +3,9 @@
     stage = BaseStage(settings, device)                  # or AugmentedStage
     network = stage.network(fabric)
     stage.prepare(fabric)                                # makes stage.objective
-    prediction = stage.predict(network, batch)
-    losses = stage.objective(prediction, batch)
+    predictions = stage.predict(network, *parts)         # the network sees all parts at once
+    losses = stage.compare(predictions, parts)           # of each part
+    stage.total(losses).loss.backward()
     numbers = validate(stage, network, batches, fabric)  # "loss", "landmark_error", "terms", ...
 
 Stage one, `base_stage.py`, trains the encoder; stage two, `augmented_stage.py`, freezes it and
@@ -13,7 +14,8 @@ trains the U-Net. Notebooks 06 and 09.
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -24,6 +26,7 @@ from ..face.batch import FaceBatch
 from ..face.morphable_model import MorphableModel, default_model_path
 from ..face.shapes import PerFace
 from ..files.downloads import sha256_of
+from ..fitting.losses import weighted_sum
 from ..fitting.objective import Objective
 from ..networks.face_networks import FaceNetwork, RecognitionError, load_network
 from .processes import gather, in_all
@@ -37,7 +40,7 @@ class Stage(ABC):
     sources: SHA-256 of the files that a resumed run has to share with its start.
     """
 
-    objective: Callable[..., Objective]
+    weights: Mapping[str, float]  # of the terms of `total`
     save: Callable[..., None]  # (path, network, metadata={}): in float32, whole or not at all
     load: Callable[[Path], nn.Module]  # raises ValueError for an unusable file
     validation_measure = "loss"
@@ -65,12 +68,29 @@ class Stage(ABC):
             except RecognitionError as error:
                 raise SettingsError(f"{error}; here: --download, or --recognition dlib") from error
         try:
-            self.objective = self._objective(network)
+            self.objective = self.rendered_objective = self._objective(s.weights, network)
+            if s.mix is not None:
+                self.rendered_objective = self._objective(s.rendered_weights, network)
         except ValueError as error:
             raise SettingsError(str(error)) from error
+        self.parts, self.weights = s.parts(fabric.world_size), s.weights
+        if s.mix is not None:
+            if s.reduction == "sum":
+                raise SettingsError(
+                    "mix: rendered faces have weights for means; take --losses balanced for photos"
+                )
+            share = s.share(fabric.world_size)
+            tables = {"rendered": s.rendered_weights, "photos": s.weights}
+            self.weights = {
+                f"{part}/{name}": weight * self.parts[part] / share
+                for part, table in tables.items()
+                for name, weight in table.items()
+            }
 
     @abstractmethod
-    def _objective(self, recognition: FaceNetwork | None) -> Callable[..., Objective]:
+    def _objective(
+        self, weights: Mapping[str, float], recognition: FaceNetwork | None
+    ) -> Callable[..., Objective]:
         """Raises ValueError for invalid weights."""
 
     @abstractmethod
@@ -78,8 +98,27 @@ class Stage(ABC):
         """Before the first step; the weights of a resumed run come from its checkpoint."""
 
     @abstractmethod
-    def predict(self, network: Callable, batch: FaceBatch):
-        """What the objective takes. The network alone may run in bfloat16."""
+    def predict(self, network: Callable, *parts: FaceBatch) -> list:
+        """What the objective takes, of each part. The network, which alone may run in bfloat16,
+        sees them together."""
+
+    def compare(self, predictions: Sequence, parts: Sequence[FaceBatch]) -> list[Objective]:
+        """The losses of each part: rendered faces and photos have weights of their own."""
+        return [
+            (self.objective if part.truth is None else self.rendered_objective)(prediction, part)
+            for prediction, part in zip(predictions, parts, strict=True)
+        ]
+
+    def total(self, losses: Sequence[Objective]) -> Objective:
+        """The mean over the faces of all parts; a mix's terms are rendered/... and photos/..."""
+        if len(losses) == 1:
+            return losses[0]
+        terms = {
+            f"{part}/{name}": value
+            for part, each in zip(self.parts, losses, strict=True)
+            for name, value in each.terms.items()
+        }
+        return Objective(terms, weighted_sum(terms, self.weights), None, None)
 
     @abstractmethod
     def errors(self, prediction, batch: FaceBatch) -> dict[str, PerFace]:
@@ -94,6 +133,12 @@ class Stage(ABC):
         self, prediction, batch: FaceBatch, objective: Objective
     ) -> Float[Tensor, "3 rows columns"] | None:
         """The first faces as one picture, or None."""
+
+
+def rows_of(parts: Sequence[FaceBatch]) -> Iterator[slice]:
+    """Where each part lies among the faces of all parts."""
+    ends = list(accumulate(map(len, parts), initial=0))
+    return map(slice, ends, ends[1:])
 
 
 @torch.no_grad()
@@ -118,8 +163,8 @@ def validate(
         """Over the faces of this process, and their number."""
         share: dict[str, float] = defaultdict(float)
         for batch in batches:
-            prediction = stage.predict(autocast_network, batch)
-            objective = stage.objective(prediction, batch)
+            [prediction] = stage.predict(autocast_network, batch)
+            [objective] = stage.compare([prediction], [batch])
             if show is not None and not share:
                 show(prediction, batch, objective)
             means = {"loss": objective.loss, **stage.errors(prediction, batch)}

@@ -30,7 +30,7 @@ STAGES = {
         "--norm=group",
         "--recognition=none",
         "--set=backbone=mobilenet_v3_large",
-        "--set=pretrained=none",
+        "--set=init=none",
         "--set=input_size=112",
         "--set=render_size=112",
     ],

@@ -97,7 +97,7 @@ class Training:
         return self.faces.batch(torch.arange(start, self.seen))
 
     def step(self, batch: FaceBatch) -> None:
-        objective = self.stage.objective(self.stage.predict(self.network, batch), batch)
+        [objective] = self.stage.compare(self.stage.predict(self.network, batch), [batch])
         self.fabric.backward(objective.loss)
         self._clip(objective)
         self._descend()
@@ -151,9 +151,9 @@ class Training:
         with clock("data"):
             batch = self.data()
         with clock("predict"):
-            prediction = self.stage.predict(network, batch)
+            predictions = self.stage.predict(network, batch)
         with clock("rendering and losses, forward"):
-            objective = self.stage.objective(prediction, batch)
+            [objective] = self.stage.compare(predictions, [batch])
         with clock("rendering and losses, backward"):
             pulls = torch.autograd.grad(objective.loss, cut["leaves"], allow_unused=True)
         with clock("network, backward"):

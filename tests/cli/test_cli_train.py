@@ -80,10 +80,10 @@ def test_without_options_it_is_the_smoke_profile(asked, tmp_path, stage, says):
         (
             "augmented",
             "--encoder mine.safetensors --illumination grey --albedo light --width 24 --space uv "
-            "--no-wrinkles --pretrained maps.safetensors --batch 6 --steps 5 --set depth=3 "
+            "--no-wrinkles --init maps.safetensors --batch 6 --steps 5 --set depth=3 "
             "--set sampling=hyperbolic --set weights.truth_normals=7",
             dict(encoder="mine.safetensors", illumination="grey", albedo="light", width=24)
-            | dict(space="uv", wrinkles=False, pretrained="maps.safetensors", batch=6, steps=5)
+            | dict(space="uv", wrinkles=False, init="maps.safetensors", batch=6, steps=5)
             | dict(depth=3, sampling="hyperbolic"),
             {"truth_normals": 7},
         ),
@@ -101,7 +101,11 @@ def test_options_replace_what_the_profile_says(asked, tmp_path, stage, options, 
 @pytest.mark.parametrize("kind", [TrainSettings, AugmentedSettings])
 def test_every_setting_but_the_weights_is_an_option(kind):
     text = facerecon("train", kind.stage, "--help").stdout
-    names = {field.name.replace("_", "-") for field in fields(kind)} - {"weights", "face-model"}
+    names = {field.name.replace("_", "-") for field in fields(kind)} - {
+        "weights",
+        "rendered-weights",
+    }
+    names -= {"face-model"}
     assert [name for name in sorted(names | {"model"}) if f"--{name} " not in text] == []
 
 
@@ -140,6 +144,26 @@ def test_losses_come_with_what_belongs_to_them(tmp_path, stage):
         assert chosen(recognition="dlib") == expected("rendered", "dlib")
 
 
+@pytest.mark.parametrize("stage", KINDS)
+def test_a_mix_has_weights_for_photos_and_for_rendered_faces(tmp_path, stage):
+    def chosen(*other, **values):
+        values |= {"profile": values.get("profile", "colab"), "data": "a", "mix": "rendered:0.5"}
+        s = chosen_settings(KINDS[stage], tmp_path, values, other=other)
+        return s.weights, s.rendered_weights, s.reduction
+
+    def rows(recognition="none"):
+        return [loss_weights(stage, row, recognition) for row in ("balanced", "rendered")]
+
+    assert chosen() == (*rows(), "mean")
+    assert chosen(profile="full") == (*rows("facenet"), "mean")
+    photos, rendered = rows("dlib")
+    own = chosen("rendered_weights.pixel=7", recognition="dlib")
+    assert own == (photos, rendered | {"pixel": 7.0}, "mean")
+    if stage == "base":
+        photos["truth_albedo"] = rendered["truth_albedo"]
+        assert chosen(skins="skins.safetensors", recognition="dlib")[0] == photos
+
+
 def test_full_without_photos_says_that_it_trains_on_rendered_faces(asked, tmp_path):
     done = invoke("--out", tmp_path, "--profile", "full")
     assert "no --data, so training on rendered faces" in " ".join(done.stderr.split())
@@ -172,7 +196,7 @@ BAD_INPUT = {
         ("--albedo pale", "no albedo basis 'pale'; it has light, monk; --albedo monk is its own"),
         ("--profile smoke --data shards", "illumination 'known': photos come without it"),
         ("--encoder nowhere.safetensors", "nowhere.safetensors: there is no such encoder"),
-        ("--pretrained nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),
+        ("--init nowhere.safetensors", "nowhere.safetensors: there is no such offset U-Net"),
         ("--width 12", "width: expected a multiple of 8, got 12"),
         ("--set stage=base", "--set stage=base: expected NAME=VALUE"),
         ("--set backbone=resnet18", "--set backbone=resnet18: expected NAME=VALUE"),

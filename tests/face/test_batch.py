@@ -25,6 +25,7 @@ def faces(count: int = 5, **others) -> FaceBatch:
         person=[f"person {i % 2}" for i in range(count)],
         true_vertices=torch.rand(count, 7, 3),
         true_albedo=torch.rand(count, 7, 3),
+        skin=torch.rand(count, 2),
     )
     return FaceBatch(**(full | others))
 
@@ -41,6 +42,7 @@ def test_a_slice_cuts_everything_alike(part):
     assert torch.equal(some.tone, at)
     assert torch.equal(some.true_vertices, whole.true_vertices[at])
     assert torch.equal(some.true_albedo, whole.true_albedo[at])
+    assert torch.equal(some.skin, whole.skin[at])
     assert some.names == [f"face {i}" for i in at.tolist()]
     assert some.person == [whole.person[i] for i in at.tolist()]
     assert some.kind == "3d"
@@ -84,6 +86,7 @@ def test_everything_moves_to_the_device():
         ("person", ["one"] * 6, "expected 5 like the images, got 6"),
         ("tone", torch.ones(4), r"expected \(5,\), got \(4,\)"),
         ("true_vertices", torch.ones(4, 7, 3), r"expected \(5, vertex, 3\), got \(4, 7, 3\)"),
+        ("skin", torch.ones(4, 2), r"expected \(5, albedo\), got \(4, 2\)"),
         ("true_albedo", torch.ones(5, 3), r"expected \(5, 7, 3\)"),
         ("true_albedo", torch.ones(5, 7, 4), r"got \(5, 7, 4\)"),
         ("truth", FaceCoefficients.mean(2), "expected 5 like the images, got 2"),

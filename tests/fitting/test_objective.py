@@ -68,6 +68,21 @@ def term(name: str, c: FaceCoefficients, batch: FaceBatch | None = None, **setti
 # The known truth --------------------------------------------------------------------------------
 
 
+def test_learned_skin_is_a_truth_of_photos_and_takes_the_place_of_the_level_of_the_light():
+    c, truth = guess(), faces().truth
+    skin = truth.albedo.clone()
+    skin[1] = torch.nan
+    photos = replace(faces(), truth=None, true_vertices=None, true_albedo=None, skin=skin)
+    weights = {"truth_albedo": 2.0, "light_level": 1.0}
+    result = BaseObjective(model(), weights)(c, photos)
+    known = BaseObjective(model(), weights)(c, faces()).per_face
+    others = torch.tensor([1.0, 0, 1, 1])
+    assert torch.equal(result.per_face["truth_albedo"], known["truth_albedo"] * others)
+    assert torch.equal(result.per_face["light_level"], known["light_level"] * (1 - others))
+    result.loss.backward()
+    assert (c.albedo.grad.abs().sum(1) > 0).float().tolist() == others.tolist()
+
+
 @pytest.mark.parametrize("name", ["shape", "expression", "albedo"])
 def test_a_known_group_costs_its_mean_squared_distance_over_the_skin(name):
     skin, c, truth = model().regions["skin"], guess().detach(), faces().truth

@@ -166,10 +166,10 @@ def test_what_is_not_finite_stops_the_run_before_the_weights_change(tmp_path, mo
                 batch.image[1, :, 100, 100] = torch.nan
             yield batch
 
-    def watched(run, step, batch, objective, norm):
+    def watched(run, step, parts, objective, norm):
         seen.append(run)
         factor = torch.inf if step == 1 and broken == "gradient" else 1
-        return agree(run, step, batch, objective, norm * factor)
+        return agree(run, step, parts, objective, norm * factor)
 
     monkeypatch.setattr(RenderedData, "batches", broken_batches)
     monkeypatch.setattr(training, "agree", watched)
@@ -212,7 +212,7 @@ def test_a_run_that_is_over_says_how_to_get_more_steps(tmp_path):
     """Of one whose rate falls until the last step more steps would be another run."""
     cosine, said = replace(FAST, steps=1, schedule="cosine"), io.StringIO()
     train(cosine, tmp_path)
-    instead = f"start in another folder with --pretrained {tmp_path}/encoder.safetensors"
+    instead = f"start in another folder with --init {tmp_path}/encoder.safetensors"
     train(cosine, tmp_path, resume=True, console=Console(file=said, width=500))
     assert f"all 1 steps are done; for more: {instead}" in said.getvalue()
     with pytest.raises(CheckpointError, match=f"other settings: steps 1, not 2; .*: {instead}$"):
@@ -252,9 +252,9 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(tmp_path, monkeypatch
     settings = replace(settings, checkpoint_every=2, validate_every=9, validation_faces=1)
     taken, agree = [], training.agree
 
-    def noted(run, step, batch, *rest):
-        taken.append((step, batch.names))
-        return agree(run, step, batch, *rest)
+    def noted(run, step, parts, *rest):
+        taken.append((step, parts[0].names))
+        return agree(run, step, parts, *rest)
 
     monkeypatch.setattr(training, "agree", noted)
     whole = train(settings, tmp_path / "whole")
@@ -281,7 +281,7 @@ def test_photos_are_trained_on_and_resumed_within_an_epoch(tmp_path, monkeypatch
 
 def test_full_is_the_report():
     full = PROFILES["full"]
-    assert (full.backbone, full.pretrained, full.learning_rate) == ("resnet50", "imagenet", 3e-5)
+    assert (full.backbone, full.init, full.learning_rate) == ("resnet50", "imagenet", 3e-5)
     assert full.total_steps == 20 * 114_000 / 64
     assert (full.schedule, full.split, full.reduction) == ("constant", "random", "sum")
     assert dict(full.weights) == {
@@ -376,7 +376,7 @@ class Numbered:
 def test_the_processes_share_out_what_one_would_take():
     def taken(processes, first_step=0):
         share = 6 // processes
-        data = [RenderedData(Numbered(), 6, share, rank, 60) for rank in range(processes)]
+        data = [RenderedData(Numbered(), 6, share, rank) for rank in range(processes)]
         streams = [d.batches(first_step) for d in data]
         return [[n for stream in streams for n in next(stream)] for _ in range(3)]
 

@@ -101,7 +101,8 @@ def test_both_heads_have_learned_and_the_encoder_has_not(whole, tiny, encoder_fi
     stage.prepare(fabric)
     unet = stage.network(fabric)
     batch = next(held_out_faces(tiny, stage.scenes, 0, 1))
-    stage.objective(stage.predict(unet, batch), batch).loss.backward()
+    predictions = stage.predict(unet, batch)
+    stage.total(stage.compare(predictions, [batch])).loss.backward()
     encoder, stored = stage.base_branch.encoder, load_encoder(encoder_file).state_dict()
     assert all(p.grad is None for p in encoder.parameters())
     assert runs.same_tensors(encoder.state_dict(), stored)
@@ -145,7 +146,7 @@ def test_maps_are_shown_around_grey(tiny):
         return maps._replace(texture=maps.texture + 0.25, displacement=maps.displacement + 1.0)
 
     with torch.no_grad():
-        faces = stage.predict(one_mm, batch)
+        [faces] = stage.predict(one_mm, batch)
     columns = stage.rows(faces, batch, None).unflatten(2, (5, 224)).permute(2, 0, 1, 3)
     photo, base, augmented, texture, displacement = columns[:, :, :224]
     assert len(batch) <= SHOWN
@@ -238,14 +239,14 @@ def test_other_maps_and_faces_are_trained_too(tiny, tmp_path, change):
 
 def test_a_unet_is_gone_on_with(whole, tiny, tmp_path):
     file = whole[0] / "offset_unet.safetensors"
-    settings = replace(tiny, pretrained=str(file))
+    settings = replace(tiny, init=str(file))
     stage = open_stage(settings, torch.device("cpu"))
     start = stage.network(make_fabric("cpu")).state_dict()
     assert runs.same_tensors(runs.weights(whole[0]), start)
     other = tmp_path / "other.safetensors"
     save_unet(other, DoubleHeadUNet(16, 3))
     with pytest.raises(UNetError, match="its width is 16, and 8 is asked for"):
-        train(replace(tiny, pretrained=str(other)), tmp_path / "run")
+        train(replace(tiny, init=str(other)), tmp_path / "run")
 
 
 def test_what_was_trained_is_what_the_branch_shows(whole, tiny, encoder_file):
@@ -341,7 +342,7 @@ def test_settings_from_before_there_were_stages_are_of_the_base():
         (dict(sampling="nearest"), "sampling 'nearest': expected bilinear or hyperbolic"),
         (dict(symmetry="both"), "symmetry 'both': expected mesh or image"),
         (dict(smooth_on="maps"), "smooth_on 'maps': expected face or offsets"),
-        (dict(pretrained="imagenet"), "pretrained 'imagenet': expected none, or the .safetensors"),
+        (dict(init="imagenet"), "init 'imagenet': expected none, or the .safetensors"),
         (dict(depth=6), "depth 6: the crop of 224 pixels cannot be halved that often"),
         (dict(batch=0), "batch 0: expected more than 0"),
         (dict(weights={"hue": 1.0}), "weights: 'hue' is unknown"),
@@ -418,8 +419,10 @@ def write_as_version_1(file):
     """Settings as they were written when any model's own basis was called "monk"."""
     written = json.loads(file.read_text())
     old = written.get("settings", written)
-    assert old.pop("version") == 3
+    assert old.pop("version") == 4
     old |= {"albedo": "monk", "light": old.pop("illumination"), "details": old.pop("wrinkles")}
+    old["pretrained"] = old.pop("init")
+    del old["mix"], old["vary"], old["rendered_weights"]
     file.write_text(json.dumps(written))
 
 

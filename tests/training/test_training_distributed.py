@@ -26,7 +26,7 @@ pytest.importorskip("lightning")
 STEPS = dict(norm="group", schedule="constant", batch=4, steps=3, log_every=1)
 STEPS |= dict(validate_every=3, validation_faces=3, checkpoint_every=0, picture_every=0)
 STAGES = {
-    "base": STEPS | dict(backbone="mobilenet_v3_large", pretrained="none", adam_eps=0.1),
+    "base": STEPS | dict(backbone="mobilenet_v3_large", init="none", adam_eps=0.1),
     "augmented": STEPS | dict(depth=3, learning_rate=1e-3, adam_eps=1.0),
 }
 SCRIPT = """

@@ -138,8 +138,9 @@ def test_a_shard_that_fails_in_an_epoch_leaves_a_checkpoint_that_goes_on_as_if_n
     steps = latest_checkpoint(out / "checkpoints").step
     assert f"stopped after step {steps} of 7; go on with facerecon train base --out {out}" in line
     state = json.loads((out / "checkpoints" / f"step-{steps:06d}" / "state.json").read_text())
-    assert state["data"]["epoch"] == 1
-    assert 0 < state["data"]["taken"] < 4  # in the middle of an epoch
+    [position] = state["data"]
+    assert position["epoch"] == 1
+    assert 0 < position["taken"] < 4  # in the middle of an epoch
     assert len(losses(out)) == steps
 
     store.fails = None
@@ -248,10 +249,10 @@ def joined(parts):
     )
 
 def open_both(settings, model, rank, processes):
-    one, two = (training_data.open_data(settings, model, rank, 2) for rank in range(2))
+    [one], [two] = (training_data.open_data(settings, model, rank, 2) for rank in range(2))
     parts = zip(one.batches(0), two.batches(0))
     one.batches = lambda first_step: map(joined, parts)
-    return one
+    return [one]
 
 training.open_data = open_both
 """

@@ -35,6 +35,8 @@ from ...files.errors import one_line
 from ..splits import SHARES, SPLITS, part_of
 from .files import Shard, ShardsError, digest_of, find_shards, read_samples, webdataset
 from .samples import DamagedPhoto, StoredPhoto, decode_photo, inside_mask, read_photo
+from .skins import Skins
+from .variation import varied
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class PhotoShards:
     complete: for evaluation; each iteration is one pass over all photos, in the order of the
     shards and without state; a worker's last batch may be smaller, ranks may differ in batches.
     photos_per_epoch: over all ranks; needed where no index tells how many there are.
+    vary: as `variation.varied` does, otherwise in each epoch. skins: the batch's `skin`.
     Raises ShardsError for unusable or too few shards, ValueError for an argument out of range.
     """
 
@@ -74,6 +77,8 @@ class PhotoShards:
     workers: int = 0
     complete: bool = False
     photos_per_epoch: int | None = None
+    vary: bool = False
+    skins: Skins | None = None
     device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:
@@ -197,7 +202,10 @@ class PhotoShards:
             part.to(self.device, non_blocking=True) for part in (image, inside, landmarks)
         )
         image = image.float().mul_(1 / 255)  # 255 becomes 1 exactly
-        return FaceBatch(image, inside_mask(inside), landmarks, kind, names, person=person)
+        skin = None if self.skins is None else self.skins.of(names).to(self.device)
+        more = dict(person=person, skin=skin)
+        batch = FaceBatch(image, inside_mask(inside), landmarks, kind, names, **more)
+        return varied(batch, self.seed, self.epoch) if self.vary else batch
 
     def state_dict(self) -> dict:
         """Where reading stands, for JSON, the same on every rank."""
