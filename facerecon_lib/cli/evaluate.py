@@ -9,6 +9,7 @@ from json import dumps, loads
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typer import Exit
 
 from ..evaluation.settings import EvaluationSettings
 from ..files.atomic import claim_file, write_whole
@@ -19,6 +20,7 @@ from .console import (
     check_choice,
     check_device,
     error_console,
+    fail,
     network_named,
     out_console,
     refusals,
@@ -39,15 +41,41 @@ def evaluate(**options) -> None:
         for path in (settings.json, *_figures(settings).values()):
             if path is not None:
                 claim_file(path)
-        _publish(_evaluations(settings), settings)
+        ratings = _ratings(settings)
+        _publish(_evaluations(settings, ratings), settings)
 
 
-def _evaluations(s: EvaluationSettings) -> dict:
+def _ratings(s: EvaluationSettings) -> dict[str, float]:
+    """Of photos by name; exits with 2, a line for each line that is wrong."""
+    if s.ratings is None:
+        return {}
+    from ..evaluation.ratings import read_ratings
+
+    ratings, problems = read_ratings(s.ratings)
+    for problem in problems:
+        fail(problem)
+    if problems:
+        raise Exit(2)
+    return ratings
+
+
+def _evaluations(s: EvaluationSettings, ratings: dict[str, float]) -> dict:
     """An Evaluation of each that was asked for: "rendered_photos", "rendered", "photos", "data"."""
-    photos = None if s.photos is None else _photo_listing(s.photos)
+    of_shards = s.photos is not None and s.photos.is_dir() and any(s.photos.glob("*.tar"))
+    if s.part is not None and not (of_shards or s.data):
+        raise OutputError(
+            f"--part {s.part} is of photos of shards: give some to --photos or --data"
+        )
+    listing = None if s.photos is None or of_shards else _photo_listing(s.photos)
     from ..data.rendered.faces import CROP_MARGIN, PHOTO_MARGIN, PHOTO_SIZE, RenderedFaces
     from ..data.shards.reader import PhotoShards
-    from ..evaluation.runs import evaluate_batches, evaluate_photos, evaluate_rendered
+    from ..evaluation.ratings import ratings_of
+    from ..evaluation.runs import (
+        evaluate_batches,
+        evaluate_photos,
+        evaluate_rendered,
+        shard_photos,
+    )
     from ..face.camera import CROP_SIZE
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
@@ -55,8 +83,9 @@ def _evaluations(s: EvaluationSettings) -> dict:
 
     model = MorphableModel.load(s.model).to(s.device)
     encoder = load_encoder(s.checkpoint, model, s.device)
-    branch = _branch(encoder, model, s)
+    branch = _branch(encoder, model, s, "encoder")
     trained = loads(encoder.metadata.get("settings", "{}"))
+    split = s.split or trained.get("split", "random")
     network, notes = network_named(s.recognition or "dlib", s.device), []
     # Is the judge of identity also the encoder's teacher, or its eye?
     own = (trained.get("recognition"), encoder.backbone.partition("_")[0])
@@ -81,15 +110,29 @@ def _evaluations(s: EvaluationSettings) -> dict:
             note = "these are the rendered faces of its training: take another --seed"
             evaluation.notes.append(note)
         evaluations[part] = evaluation
-    if photos is not None:
-        with _counting("photos", len(photos.photos)) as progress:
-            evaluation = evaluate_photos(branch, photos.photos, network, progress=progress)
-        evaluation.notes += filter(None, [photos.passed_over()])
+    if s.photos is not None:
+        if s.fit and model.dense is None:
+            todo = "run data_scripts/bind_face_mesh.py on its file"
+            raise OutputError(f"--fit: the face model is not bound to 478 points; {todo}")
+        if of_shards:
+            shards = PhotoShards(s.photos, 16, part=s.part, split=split, complete=True)
+            photos, failures, note = shard_photos(shards), dict(shards.damaged), ""
+        else:
+            photos, failures, note = listing.photos, {}, listing.passed_over()
+        with _counting("photos", len(photos)) as progress:
+            branch = _branch(encoder, model, s, "photo")
+            more = dict(fit=s.fit, progress=progress)
+            evaluation = evaluate_photos(branch, photos, network, **more)
+        evaluation.failures |= failures
+        evaluation.ratings = ratings_of(evaluation.names, ratings)
+        if lost := len(ratings) - len(evaluation.ratings):
+            note = f"{note}; " * bool(note) + f"{s.ratings}: {lost} ratings are of other photos"
+        evaluation.notes += filter(None, [note])
         evaluations["photos"] = evaluation
     if s.data is not None:
-        split = s.split or trained.get("split", "random")
-        shards = PhotoShards(s.data, 16, part="test", split=split, complete=True, device=s.device)
-        what = f"the test part of {s.data} (split: {split})"
+        part = s.part or "test"
+        shards = PhotoShards(s.data, 16, part=part, split=split, complete=True, device=s.device)
+        what = f"the {part} part of {s.data} (split: {split})"
         with _counting("photos of shards", shards.photos) as progress:
             evaluation = evaluate_batches(branch, shards, what, network, progress=progress)
         evaluation.failures = dict(shards.damaged)
@@ -99,13 +142,16 @@ def _evaluations(s: EvaluationSettings) -> dict:
     return evaluations
 
 
-def _branch(encoder, model, s: EvaluationSettings):
-    """The encoder's branch, or the augmented one: of the light and albedo of its training."""
+def _branch(encoder, model, s: EvaluationSettings, usual: str):
+    """The encoder's branch, or the augmented one: of the light and albedo of its training.
+
+    usual: the light of the encoder's faces, if no other is asked for.
+    """
     from ..augmented.branch import AugmentedBranch, BaseBranch
     from ..face.morphable_model import MorphableModel
     from ..networks.unet import UNetError, load_unet
 
-    facts = load_unet(s.unet).metadata if s.augmented else {"light": "encoder"}
+    facts = load_unet(s.unet).metadata if s.augmented else {"light": usual}
     light = s.illumination or facts.get("light", "photo")
     if light == "known" and (s.photos is not None or s.data is not None):
         raise OutputError(

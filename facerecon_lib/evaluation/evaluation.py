@@ -25,10 +25,11 @@ from ..rendering.synthesis import Face
 from .surface import area_shares
 
 ENCODER, MEAN, POSED = "encoder", "mean face", "mean face, posed"
-AUGMENTED = "augmented"
+AUGMENTED, FIT, PIXELS = "augmented", "fit", "the photo's pixels"
 MEASURES = {  # row's name, factor, decimals, what it is
     "landmark": ("landmarks %", 100, 2, "% of the outer eye distance, all 68"),
     "landmark_inner": ("inner landmarks %", 100, 2, "the 51 without the jaw"),
+    "dense": ("dense points %", 100, 2, "MediaPipe's, without the oval and the irises"),
     "photometric": ("colours", 1, 3, "mean difference of covered pixels, of 1"),
     "identity": ("identity, F()", 1, 3, "distance of photo and rendering"),
     "vertex_mm": ("vertices, mm", 1, 2, "after similarity alignment"),
@@ -40,6 +41,10 @@ MEASURES = {  # row's name, factor, decimals, what it is
     "ita": ("skin ITA, deg", 1, 1, "how far its individual typology angle is off"),
     "ita_bias": ("... its sign, deg", 1, 1, "the same, + is too light; means"),
 }
+SKIN = {  # row's name, decimals
+    "lightness": ("skin, L*", 1),
+    "ita": ("skin, ITA, deg", 1),
+}
 FIGURE_FACES = 16
 
 
@@ -49,10 +54,12 @@ class Evaluation:
 
     NaN: not measured. recipe: the encoder's metadata. tones: Monk's, 1 to 10; tones_source:
     "labels", or "estimates" from the skin that the encoder sees. detail: the U-Net, by name;
-    offsets: its `tables.OFFSETS`. photos: whether a table lists each face. scan_to_mesh: per
-    method, mm over all scans together. recognition: F(); same_person: its usual distance of one
-    person's photos; distances: per method, of renderings (rows) to photos (columns).
-    figure_batches: photos, and the encoder's faces, the augmented, the true, where there are any.
+    offsets: its `tables.OFFSETS`. skin: of photos, SKIN of each method's unlit skin, and of PIXELS
+    on it; ratings: of some of the photos, by name: Monk's tone as people see it. photos: whether a
+    table lists each face. scan_to_mesh: per method, mm over all scans together. recognition: F();
+    same_person: its usual distance of one person's photos; distances: per method, of renderings
+    (rows) to photos (columns). figure_batches: photos, and the encoder's faces, the augmented, the
+    true, where there are any.
     """
 
     what: str
@@ -69,6 +76,8 @@ class Evaluation:
     names: list[str] = field(default_factory=list)
     tones: list[int] = field(default_factory=list)
     offsets: dict[str, list[float]] = field(default_factory=dict)
+    skin: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    ratings: dict[str, float] = field(default_factory=dict)
     seconds_per_face: dict[str, float] = field(default_factory=dict)
     scan_to_mesh: dict[str, dict[str, float]] = field(default_factory=dict)
     distances: dict[str, list[list[float]]] = field(default_factory=dict)
@@ -95,6 +104,20 @@ class Evaluation:
         matrix = np.asarray(self.distances[method])
         return (matrix.argmin(1) == np.arange(len(matrix))).tolist()
 
+    def rank_correlation(self, method: str, name: str) -> float:
+        """Spearman's, of the ratings and one of SKIN: 1 where both have the photos in one order.
+
+        Over the rated photos; NaN for fewer than three.
+        """
+        from scipy.stats import spearmanr  # slow to import
+
+        pairs = [
+            (-self.ratings[photo], value)  # 1 is the lightest
+            for photo, value in zip(self.names, self.skin[method][name], strict=True)
+            if photo in self.ratings and math.isfinite(value)
+        ]
+        return float(spearmanr(*zip(*pairs, strict=True))[0]) if len(pairs) > 2 else math.nan
+
     def measured(self) -> list[str]:
         """The measures that were taken, in the order of MEASURES."""
         return [name for name in MEASURES if name in self.values[ENCODER]]
@@ -115,6 +138,10 @@ class Evaluation:
                 content["encoder_better"][method] = better
         augmented = self.measured() if AUGMENTED in self.values else []
         content["augmented_better"] = {n: self.better(AUGMENTED, ENCODER, n) for n in augmented}
+        content["rank_correlation"] = {
+            method: {name: self.rank_correlation(method, name) for name in SKIN}
+            for method in (self.skin if self.ratings else ())
+        }
         content["own_nearest"] = {m: sum(self.own_nearest(m)) for m in self.distances}
         content["area_shares"] = area_shares(self.model) if self.detail else {}
         return _without_nan(content)

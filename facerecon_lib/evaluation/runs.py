@@ -26,31 +26,44 @@ from ..data.rendered.faces import RenderedFaces
 from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
-from ..face.colour import skin_tone_group
-from ..face.measures import albedo_error, landmark_error, photometric_error, vertex_error_mm
+from ..face.colour import ita_degrees, skin_tone_group, srgb_to_lab
+from ..face.measures import (
+    albedo_error,
+    dense_error,
+    landmark_error,
+    photometric_error,
+    vertex_error_mm,
+)
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
-from ..face.shapes import PerFace
+from ..face.shapes import PerFace, PerVertex, Vertices
 from ..files.errors import one_line, readable_name
+from ..fitting.dense import fit_points
+from ..fitting.photo_light import light_from_photo, sample_photo_colours
 from ..fitting.pose_start import start_from_landmarks
+from ..fitting.shading import refine_identity
 from ..networks.backbones import EncoderError
 from ..networks.face_networks import FaceNetwork
 from ..networks.recognition import face_features, feature_distance
-from ..networks.upright import encode_upright
-from ..photos.crop import align
+from ..networks.upright import encode_both_ways, encode_upright
+from ..photos.crop import align, photo_to_crop
 from ..photos.detection import detect
 from ..photos.landmarks import DetectionError
 from ..photos.reading import Photo, PhotoError, load_image
 from ..pictures.faces import to_uint8
-from ..rendering.synthesis import Face, pose_and_light, synthesise
+from ..rendering.synthesis import Face, pose_and_light, project_dense, synthesise
 from . import surface
-from .evaluation import AUGMENTED, ENCODER, FIGURE_FACES, MEAN, POSED, Evaluation
+from .evaluation import AUGMENTED, ENCODER, FIGURE_FACES, FIT, MEAN, PIXELS, POSED, Evaluation
 from .now_protocol import ScanError, now_errors, pooled
 
 SCAN_POINTS = 4000
 
 Branch = BaseBranch | AugmentedBranch
 Progress = Callable[[int], None]  # of the number of faces done
+
+
+class NoFaceError(DetectionError):
+    """Nothing to evaluate."""
 
 
 def evaluate_rendered(
@@ -85,25 +98,36 @@ def evaluate_rendered(
 
 
 def evaluate_photos(
-    branch: Branch, paths: Sequence[Path], network: FaceNetwork | None = None, *, progress=None
+    branch: Branch,
+    photos: Sequence[Path | Photo],
+    network: FaceNetwork | None = None,
+    *,
+    fit: bool = False,
+    progress: Progress | None = None,
 ) -> Evaluation:
-    """The largest face of each photo; `failures` lists the photos without one.
+    """The largest face of each photo, found by detectors; `failures` lists the photos without one.
 
-    With a network, also the distance of every rendering to every photo.
+    With a network, also the distance of every rendering to every photo. fit: also as FIT.
     Raises DetectionError, one line, where no photo has a face.
     """
     failures: dict[str, str] = {}
     notes: list[str] = []
-    batches = list(_photo_batches(paths, failures, notes))
-    if not batches:
+    batches, more = _photo_batches(photos, failures, notes), dict(fit=fit, progress=progress)
+    try:
+        evaluation = evaluate_batches(branch, batches, "photos", network, cross=True, **more)
+    except NoFaceError:
         first = f" (the first: {next(iter(failures.values()))})" if failures else ""
-        raise DetectionError(f"no face in any of {len(paths)} photos{first}")
-    evaluation = evaluate_batches(
-        branch, batches, f"{len(batches)} photos", network, cross=True, progress=progress
-    )
+        raise DetectionError(f"no face in any of {len(photos)} photos{first}") from None
+    evaluation.what = f"{len(evaluation.names)} photos"
     evaluation.failures, evaluation.photos = failures, True
     evaluation.notes += notes
     return evaluation
+
+
+def shard_photos(shards: Iterable[FaceBatch]) -> list[Photo]:
+    """The crops of shards as photos, each named by its key; a detector is to find the face."""
+    pairs = (pair for batch in shards for pair in zip(batch.image, batch.names, strict=True))
+    return [Photo(to_uint8(image), name.rpartition("/")[2]) for image, name in pairs]
 
 
 def evaluate_batches(
@@ -114,21 +138,23 @@ def evaluate_batches(
     *,
     scans: int = 0,
     cross: bool = False,
+    fit: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Any faces; `what` names them.
 
     network: for identity, as in Eq. 6. cross: keep the distances of all renderings to all photos.
-    Raises DetectionError where there is no face, EncoderError for an answer that is not finite.
+    fit: also the faces of `facerecon fit`, of batches with dense points.
+    Raises NoFaceError where there is no face, EncoderError for an answer that is not finite.
     """
-    measurer = Measurer(what, branch, network)
+    measurer = Measurer(what, branch, network, fit)
     names = measurer.evaluation.names
     for batch in batches:
         measurer.add(batch.to(measurer.model.device), scans - len(names))
         if progress is not None:
             progress(len(names))
     if not names:
-        raise DetectionError(f"{what}: no face to evaluate")
+        raise NoFaceError(f"{what}: no face to evaluate")
     return measurer.finish(cross)
 
 
@@ -153,34 +179,35 @@ def _found_faces(
 
 
 def _photo_batches(
-    paths: Sequence[Path], failures: dict[str, str], notes: list[str]
+    photos: Sequence[Path | Photo], failures: dict[str, str], notes: list[str]
 ) -> Iterator[FaceBatch]:
-    """One photo per batch, so that detectors of either kind may be mixed.
-
-    A photo is called by its name, or by its path where two have one name.
-    """
-    same = Counter(path.name for path in paths)
-    for path in paths:
-        name = readable_name(path) if same[path.name] == 1 else one_line(path)
+    """One photo per batch. It is called by its name, or by its path where two have one name."""
+    same = Counter(photo.name for photo in photos)
+    for photo in photos:
+        name = readable_name(photo) if same[photo.name] == 1 else one_line(photo)
         try:
-            photo = load_image(path, name=name)
+            photo = load_image(photo, name=name) if isinstance(photo, Path) else photo
             detection = detect(photo)
         except (PhotoError, DetectionError) as error:
             failures[name] = str(error)
             continue
         notes += [f"{name}: {photo.note}"] * bool(photo.note)
         crop = align(photo.pixels, detection.landmarks)
-        yield FaceBatch(crop.image, crop.valid, crop.landmarks, detection.kind, [name])
+        points = photo_to_crop(torch.from_numpy(detection.points), crop.matrix)[None]
+        cut = crop.image, crop.valid, crop.landmarks
+        yield FaceBatch(*cut, detection.kind, [name], points=points)
 
 
 class Measurer:
     """Every method on every face, by every measure: fills `evaluation`, batch by batch."""
 
-    def __init__(self, what: str, branch: Branch, network: FaceNetwork | None):
+    def __init__(self, what: str, branch: Branch, network: FaceNetwork | None, fit: bool = False):
         self.detail = branch if isinstance(branch, AugmentedBranch) else None
         self.base = branch if self.detail is None else branch.base_branch
         self.network, self.encoder, self.model = network, self.base.encoder, self.base.model
-        methods = [ENCODER, *([] if self.detail is None else [AUGMENTED]), MEAN, POSED]
+        self.fit = fit
+        more = [FIT] * fit + [AUGMENTED] * (self.detail is not None)
+        methods = [ENCODER, *more, MEAN, POSED]
         recipe, values = dict(self.encoder.metadata), {method: {} for method in methods}
         self.evaluation = Evaluation(what, self.encoder.name, recipe, self.model, values)
         self.evaluation.light = self.base.light
@@ -200,11 +227,14 @@ class Measurer:
         """Measure a batch; scan-to-mesh of its first `scans` faces (none where 0 or less)."""
         model, evaluation = self.model, self.evaluation
         coefficients = self._encode(batch)
-        faces = {
-            ENCODER: synthesise(model, coefficients),
-            MEAN: synthesise(model, model.neutral(len(batch))),
-            POSED: synthesise(model, start_from_landmarks(model, batch.landmarks)),
+        answers = {
+            ENCODER: coefficients,
+            MEAN: model.neutral(len(batch)),
+            POSED: start_from_landmarks(model, batch.landmarks),
         }
+        if self.fit:
+            answers[FIT] = self._fit(batch)
+        faces = {method: synthesise(model, answer) for method, answer in answers.items()}
         truth = lacking = augmented = None
         if batch.truth is not None:
             truth = pose_and_light(model, batch.true_vertices, batch.true_albedo, batch.truth)
@@ -212,6 +242,7 @@ class Measurer:
         if self.detail is not None:
             augmented = self._detail(coefficients, batch)
             faces[AUGMENTED], offsets = augmented.face, augmented.offsets
+            answers[AUGMENTED] = coefficients
             _append(evaluation.offsets, _offset_sizes(offsets, model))
             if truth is not None:
                 normals = vertex_normals(truth.vertices, model.faces)
@@ -219,6 +250,9 @@ class Measurer:
                 _append(evaluation.offsets, {"relief_found": share})
         for method, values in evaluation.values.items():
             _append(values, self._against_photo(method, faces[method], batch))
+            if batch.points is not None and model.dense is not None:
+                points = project_dense(model, faces[method].vertices, answers[method])
+                _append(values, {"dense": dense_error(points, batch.points)})
             if truth is not None:
                 _append(values, _against_truth(faces[method], truth))
         if truth is not None:
@@ -228,6 +262,8 @@ class Measurer:
                 at_rest[AUGMENTED] = shape + offsets.displacement
             count = max(min(scans, len(batch)), 0)
             self._scan(at_rest, model.shape(batch.truth.identity) + lacking, count)
+        if batch.points is not None:
+            self._skin(faces, batch)
         tone = batch.tone
         if tone is None:
             skin = model.regions["skin"] > 0.5
@@ -250,6 +286,24 @@ class Measurer:
             name = batch.names[finite.index(False)]
             raise EncoderError(f"{self.encoder.name}: {name}: the answer is not finite")
         return coefficients
+
+    def _fit(self, batch: FaceBatch) -> FaceCoefficients:
+        """As `facerecon fit`; the eyes look straight ahead."""
+        c = encode_both_ways(self.encoder, self.model, batch)
+        c = fit_points(self.model, batch.points, c)
+        c = refine_identity(self.model, c, batch.image, batch.valid)
+        return replace(c, lighting=light_from_photo(self.model, c, batch.image, batch.valid))
+
+    def _skin(self, faces: dict[str, Face], batch: FaceBatch) -> None:
+        """Tones of the methods' unlit skins, and of the photo's pixels on the encoder's."""
+        weight = self.model.regions["skin"]
+        tones = {
+            m: _tone(face.albedo, weight) for m, face in faces.items() if m not in (MEAN, POSED)
+        }
+        colours, seen = sample_photo_colours(faces[ENCODER], batch.image, batch.valid)
+        tones[PIXELS] = _tone(colours, weight * seen)
+        for method, tone in tones.items():
+            _append(self.evaluation.skin.setdefault(method, {}), tone)
 
     def _detail(self, coefficients: FaceCoefficients, batch: FaceBatch) -> AugmentedFaces:
         start = time.perf_counter()
@@ -304,6 +358,13 @@ class Measurer:
 def _append(values: dict[str, list[float]], errors: dict[str, Tensor]) -> None:
     for name, new in errors.items():
         values.setdefault(name, []).extend(new.cpu().tolist())
+
+
+def _tone(colours: Vertices, weight: PerVertex) -> dict[str, PerFace]:
+    """`evaluation.SKIN` of mean colours; NaN where nothing has weight."""
+    weight = weight.expand(colours.shape[:2])[..., None]
+    mean = ((weight * colours).sum(1) / weight.sum(1)).clamp(0, 1)
+    return {"lightness": srgb_to_lab(mean)[:, 0], "ita": ita_degrees(mean)}
 
 
 def _offset_sizes(offsets: VertexOffsets, model: MorphableModel) -> dict[str, Tensor]:

@@ -8,10 +8,12 @@ Imports no torch: the command line makes its options of these fields. Notebook 0
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from ..files.errors import FacereconError
 from ..training.settings import Family, Illumination, Split, setting
+
+Part = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,15 @@ class EvaluationSettings:
     )
     rendered: int | None = setting(None, "how many rendered faces; 200 where nothing else is asked")
     detected: int = setting(50, "how many of them also as photos, where detectors find the face")
-    photos: Path | None = setting(None, "a folder of photos, its sub-folders too, or one photo")
+    photos: Path | None = setting(
+        None, "a photo, a folder of photos, its sub-folders too, or a folder of photo shards"
+    )
+    ratings: Path | None = setting(
+        None, "a .csv of skin tones as people see them: photo, tone (Monk's 1 to 10), or tone1 ..."
+    )
+    fit: bool = setting(False, "photos: also as `facerecon fit` makes them, beside the encoder's")
     data: str | None = setting(None, "shards of photos; their test part is evaluated")
+    part: Part | None = setting(None, "of the photos of shards; --photos: all, --data: test")
     split: Split | None = setting(None, "of the photos of shards; default: as in training")
     seed: int = setting(1000, "of the rendered faces")
     family: Family = setting("held-out", "light and background of the rendered faces")
@@ -34,7 +43,9 @@ class EvaluationSettings:
     recognition: str | None = setting(
         None, "who judges identity: dlib (default), facenet (fetches 112 MB), none"
     )
-    illumination: Illumination | None = setting(None, "default: encoder; augmented: its training's")
+    illumination: Illumination | None = setting(
+        None, "default: photos: photo; else encoder; augmented: its training's"
+    )
     augmented: bool = setting(False, "the augmented branch beside the encoder")
     unet: Path | None = setting(None, "its U-Net; else $FACERECON_UNET or the shipped one")
     device: str = setting("cpu", "cpu, cuda, or cuda:N")
@@ -57,10 +68,14 @@ class EvaluationSettings:
 
     def check(self) -> None:
         """Raises FacereconError, one line, for an invalid value."""
-        for name, kind in (("family", Family), ("split", Split), ("illumination", Illumination)):
+        kinds = dict(family=Family, part=Part, split=Split, illumination=Illumination)
+        for name, kind in kinds.items():
             value, choices = getattr(self, name), get_args(kind)
             if value is not None and value not in choices:
                 raise FacereconError(f"--{name} {value}: expected {' or '.join(choices)}")
+        for name in ("ratings", "fit"):
+            if getattr(self, name) and self.photos is None:
+                raise FacereconError(f"--{name} is of photos: add --photos")
         for name in ("rendered", "detected", "scans"):
             count = getattr(self, name)
             if count is not None and count < 0:

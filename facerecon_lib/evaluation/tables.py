@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from .evaluation import AUGMENTED, ENCODER, MEASURES, POSED, Evaluation, tone_pair
+from ..face.measures import by_group
+from .evaluation import AUGMENTED, ENCODER, FIT, MEASURES, POSED, SKIN, Evaluation, tone_pair
 from .surface import AREAS, area_shares, recovered
 
 TONES = {
@@ -28,9 +29,10 @@ OFFSETS = {  # row's name, factor, decimals
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """All faces, by skin tone; with detail, what it gains; of photos, each photo."""
+    """All faces, by skin tone; with detail, what it gains; by ratings; of photos, each photo."""
     parts = [_overall, _tones]
     parts += [] if evaluation.detail is None else [_gains, _offsets]
+    parts += [_ratings, _by_rating] if evaluation.ratings else []
     parts += [_faces] if evaluation.photos else []
     return [part(evaluation) for part in parts]
 
@@ -89,7 +91,7 @@ def _tones(evaluation: Evaluation) -> Table:
     pairs = [tone_pair(tone) for tone in evaluation.tones]
     columns = (f"{pair} ({pairs.count(pair)})" for pair in sorted(set(pairs)))
     table = _table(f"by {TONES[evaluation.tones_source]}", "median", *columns)
-    for method in (m for m in (ENCODER, AUGMENTED, POSED) if m in evaluation.values):
+    for method in (m for m in (ENCODER, FIT, AUGMENTED, POSED) if m in evaluation.values):
         table.add_section()
         table.add_row(f"[bold]{method}[/]")
         for name in evaluation.measured():
@@ -99,15 +101,54 @@ def _tones(evaluation: Evaluation) -> Table:
     return table
 
 
+def _ratings(evaluation: Evaluation) -> Table:
+    title = f"skin tone beside how people rate it: {len(evaluation.ratings)} photos"
+    table = _table(title, "rank correlation (Spearman)", *evaluation.skin)
+    table.caption = "1: both have the photos in one order; 0: they have nothing in common"
+    for name, (words, _) in SKIN.items():
+        ranks = (evaluation.rank_correlation(method, name) for method in evaluation.skin)
+        table.add_row(words, *("–" if math.isnan(rank) else f"{rank:.2f}" for rank in ranks))
+    return table
+
+
+def _by_rating(evaluation: Evaluation) -> Table:
+    rated = [i for i, name in enumerate(evaluation.names) if name in evaluation.ratings]
+    tones = [math.floor(evaluation.ratings[evaluation.names[i]] + 0.5) for i in rated]
+    columns = (f"{tone} ({tones.count(tone)})" for tone in sorted(set(tones)))
+    table = _table("by rating: Monk tone as people see it", "mean", *columns)
+
+    def add(words: str, values: list[float], factor: float, decimals: int) -> None:
+        rows = by_group([values[i] for i in rated], tones).values()
+        means = (factor * row["mean"] for row in rows)
+        table.add_row(words, *("–" if math.isnan(m) else f"{m:.{decimals}f}" for m in means))
+
+    for method, skin in evaluation.skin.items():
+        table.add_section()
+        table.add_row(f"[bold]{method}[/]")
+        for name, (words, decimals) in SKIN.items():
+            add(words, skin[name], 1, decimals)
+        for name in filter(evaluation.values.get(method, {}).__contains__, evaluation.measured()):
+            words, factor, decimals, _ = MEASURES[name]
+            add(words, evaluation.values[method][name], factor, decimals)
+    return table
+
+
 def _faces(evaluation: Evaluation) -> Table:
     title = "photo by photo: tone, inner landmarks %, and the rendering's distances to photos"
-    table = _table(title, "photo", "tone", *evaluation.values)
+    table = _table(title, "photo", "tone", *["rated"] * bool(evaluation.ratings), "L*", "ITA")
+    for method in evaluation.values:
+        table.add_column(method, justify="right")
     if evaluation.distances:
         table.add_column("own, F()", justify="right")
         table.add_column("nearest", overflow="fold")
     for i, (name, tone) in enumerate(zip(evaluation.names, evaluation.tones, strict=True)):
         errors = (values["landmark_inner"][i] for values in evaluation.values.values())
-        row = [name, str(tone), *(_number(error, "landmark_inner") for error in errors)]
+        row = [name, str(tone)]
+        if evaluation.ratings:
+            rating = evaluation.ratings.get(name)
+            row.append("" if rating is None else f"{rating:g}")
+        row += [f"{evaluation.skin[ENCODER][skin][i]:.0f}" for skin in SKIN]
+        row += [_number(error, "landmark_inner") for error in errors]
         if evaluation.distances:
             distances = evaluation.distances[ENCODER][i]
             j = int(np.argmin(distances))

@@ -36,6 +36,7 @@ class FaceBatch:
     truth: FaceCoefficients | None = None
     tone: Int[Tensor, " batch"] | None = None  # Monk's, 1 to 10, of the skin without light
     person: list[str] | None = None  # of photos, "" where unknown
+    points: Float[Tensor, "batch 478 2"] | None = None  # of photos: `face_mesh`'s, crop pixels
     true_vertices: Float[Tensor, "batch vertex 3"] | None = None
     true_albedo: Float[Tensor, "batch vertex 3"] | None = None
     skin: Float[Tensor, "batch albedo"] | None = None

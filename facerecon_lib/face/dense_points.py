@@ -16,6 +16,12 @@ from torch import Tensor
 POINTS, FIRST_IRIS = 478, 468  # of the mesh; each iris has five, its centre first
 OUTER_EYES = 33, 263
 """The outer corners of the eyes, the viewer's left first."""
+OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288,
+        397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150, 136,
+        172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]  # fmt: skip
+"""Around the face, from the top of the forehead on, as the viewer's clock goes."""
+INNER = sorted({*range(FIRST_IRIS)} - {*OVAL})
+"""The bound points but the oval, where detectors err most."""
 
 
 @dataclass(eq=False)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from . import dense_points
 from .colour import ita_degrees
 from .landmarks68 import INNER, OUTER_EYES
 from .shapes import Landmarks, Masks, PerFace, PerVertex, Vertices, expect
@@ -32,6 +33,15 @@ def landmark_error(predicted: Landmarks, target: Landmarks, points: str = "all")
     subset, (right, left) = INNER if points == "inner" else slice(None), OUTER_EYES
     scale = (target[:, right] - target[:, left]).norm(dim=-1)
     return (predicted - target)[:, subset].norm(dim=-1).mean(1) / scale
+
+
+def dense_error(
+    predicted: Float[Tensor, "batch 478 2"], target: Float[Tensor, "batch 478 2"]
+) -> PerFace:
+    """Mean distance of the inner dense points as a share of the target's outer-eye distance."""
+    right, left = dense_points.OUTER_EYES
+    scale = (target[:, right] - target[:, left]).norm(dim=-1)
+    return (predicted - target)[:, dense_points.INNER].norm(dim=-1).mean(1) / scale
 
 
 def photometric_error(

@@ -89,6 +89,19 @@ def pose_and_light(
     return Face(model, vertices, normals, v_camera, albedo, colours, c.rotation, fov_deg)
 
 
+def project_dense(
+    model: MorphableModel,
+    vertices: Float[Tensor, "batch vertex 3"],
+    coefficients: FaceCoefficients,
+    fov_deg: float = DEFAULT_FOV,
+) -> Float[Tensor, "batch 478 2"]:
+    """The dense points of a model that is bound to them (mm, model frame), in crop pixels."""
+    c, dense = coefficients, model.dense
+    points = vertices[:, dense.vertices] + dense.offsets
+    posed = camera.pose(points, c.rotation, c.scale, c.translation)
+    return camera.ndc_to_pixels(project_ndc(posed, fov_deg), CROP_SIZE)
+
+
 def project_landmarks(
     model: MorphableModel,
     v_camera: Float[Tensor, "batch vertex 3"],
