@@ -107,7 +107,7 @@ class Evaluation:
     def rank_correlation(self, method: str, name: str) -> float:
         """Spearman's, of the ratings and one of SKIN: 1 where both have the photos in one order.
 
-        Over the rated photos; NaN for fewer than three.
+        Over the rated photos; NaN for fewer than three, and where either has but one value.
         """
         from scipy.stats import spearmanr  # slow to import
 
@@ -116,7 +116,9 @@ class Evaluation:
             for photo, value in zip(self.names, self.skin[method][name], strict=True)
             if photo in self.ratings and math.isfinite(value)
         ]
-        return float(spearmanr(*zip(*pairs, strict=True))[0]) if len(pairs) > 2 else math.nan
+        if len(pairs) < 3 or min(len(set(values)) for values in zip(*pairs, strict=True)) < 2:
+            return math.nan
+        return float(spearmanr(*zip(*pairs, strict=True))[0])
 
     def measured(self) -> list[str]:
         """The measures that were taken, in the order of MEASURES."""

@@ -44,7 +44,8 @@ def read_ratings(path: Path) -> tuple[dict[str, float], list[str]]:
                         raise ValueError(f"expected {len(header)} values, got {len(row)}")
                     if not (photo := row[header.index("photo")].strip()):
                         raise ValueError("names no photo")
-                    tones[photo] += [_tone(row[i]) for i in columns]
+                    values = [_tone(row[i]) for i in columns]
+                    tones[photo] += values
                 except ValueError as error:
                     problems.append(f"{path}: line {table.line_num}: {error}")
     except OSError as error:

@@ -26,17 +26,18 @@ from ..data.rendered.faces import RenderedFaces
 from ..face.batch import FaceBatch
 from ..face.camera import CROP_SIZE
 from ..face.coefficients import FaceCoefficients
-from ..face.colour import ita_degrees, skin_tone_group, srgb_to_lab
+from ..face.colour import skin_tone_group
 from ..face.measures import (
     albedo_error,
     dense_error,
     landmark_error,
+    mean_tone,
     photometric_error,
     vertex_error_mm,
 )
 from ..face.mesh import vertex_normals
 from ..face.morphable_model import MorphableModel
-from ..face.shapes import PerFace, PerVertex, Vertices
+from ..face.shapes import PerFace
 from ..files.errors import one_line, readable_name
 from ..fitting.dense import fit_points
 from ..fitting.photo_light import light_from_photo, sample_photo_colours
@@ -297,13 +298,10 @@ class Measurer:
     def _skin(self, faces: dict[str, Face], batch: FaceBatch) -> None:
         """Tones of the methods' unlit skins, and of the photo's pixels on the encoder's."""
         weight = self.model.regions["skin"]
-        tones = {
-            m: _tone(face.albedo, weight) for m, face in faces.items() if m not in (MEAN, POSED)
-        }
         colours, seen = sample_photo_colours(faces[ENCODER], batch.image, batch.valid)
-        tones[PIXELS] = _tone(colours, weight * seen)
-        for method, tone in tones.items():
-            _append(self.evaluation.skin.setdefault(method, {}), tone)
+        skins = {m: (face.albedo, weight) for m, face in faces.items() if m not in (MEAN, POSED)}
+        for method, skin in {**skins, PIXELS: (colours, weight * seen)}.items():
+            _append(self.evaluation.skin.setdefault(method, {}), mean_tone(*skin))
 
     def _detail(self, coefficients: FaceCoefficients, batch: FaceBatch) -> AugmentedFaces:
         start = time.perf_counter()
@@ -358,13 +356,6 @@ class Measurer:
 def _append(values: dict[str, list[float]], errors: dict[str, Tensor]) -> None:
     for name, new in errors.items():
         values.setdefault(name, []).extend(new.cpu().tolist())
-
-
-def _tone(colours: Vertices, weight: PerVertex) -> dict[str, PerFace]:
-    """`evaluation.SKIN` of mean colours; NaN where nothing has weight."""
-    weight = weight.expand(colours.shape[:2])[..., None]
-    mean = ((weight * colours).sum(1) / weight.sum(1)).clamp(0, 1)
-    return {"lightness": srgb_to_lab(mean)[:, 0], "ita": ita_degrees(mean)}
 
 
 def _offset_sizes(offsets: VertexOffsets, model: MorphableModel) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import dense_points
-from .colour import ita_degrees
+from .colour import ita_degrees, srgb_to_lab
 from .landmarks68 import INNER, OUTER_EYES
 from .shapes import Landmarks, Masks, PerFace, PerVertex, Vertices, expect
 
@@ -119,6 +119,15 @@ def albedo_error(
     rgb = (weights * (predicted - target).abs()).sum(1).mean(-1)
     ita = ita_degrees((weights * predicted).sum(1)) - ita_degrees((weights * target).sum(1))
     return {"rgb": rgb, "ita": 180 - torch.remainder(180 - ita, 360)}
+
+
+def mean_tone(
+    colours: Vertices, weight: Float[Tensor, " vertex"] | PerVertex
+) -> dict[str, PerFace]:
+    """L* ("lightness") and ITA in degrees ("ita") of a weighted mean; NaN where nothing weighs."""
+    weight = weight.expand(colours.shape[:2])[..., None]
+    mean = ((weight * colours).sum(1) / weight.sum(1)).clamp(0, 1)
+    return {"lightness": srgb_to_lab(mean)[:, 0], "ita": ita_degrees(mean)}
 
 
 def by_group(

@@ -111,6 +111,50 @@ def test_evaluate_takes_the_test_part_of_shards_and_no_other(tmp_path, checkpoin
         assert found["summary"]["encoder"]["landmark"]["all"]["count"] == len(test)
 
 
+def test_evaluate_takes_a_part_of_shards_as_photos_and_people_s_ratings(tmp_path, checkpoint):
+    pytest.importorskip("webdataset")
+    from written_shards import ShardsWriter
+
+    crop = align(sample_photo().pixels, sample_detection().landmarks)
+    keys = [f"{i:02d}" for i in range(20)]
+    with ShardsWriter(tmp_path / "shards") as writer:
+        for key in keys:
+            writer.write(key, crop, "2d", person=f"person {key}", photo=f"{key}.jpg")
+    test = sorted(key for key in keys if part_of(key, f"person {key}", "person") == "test")
+    numbers, ratings = tmp_path / "found.json", tmp_path / "ratings.csv"
+    ratings.write_text("photo,tone\n" + "".join(f"{key},3\n" for key in keys))
+    options = ["--photos", tmp_path / "shards", "--part", "test", "--split", "person", "--fit"]
+    options += ["--ratings", ratings, "--recognition", "none", "--json", numbers]
+    done = works("evaluate", checkpoint, *options)
+    assert f"{len(test)} photos" in done.stdout
+    assert f"ratings.csv: {len(keys) - len(test)} ratings are of other photos" in done.stdout
+    found = json.loads(numbers.read_text())["photos"]
+    assert sorted(found["faces"]) == test
+    assert found["ratings"] == dict.fromkeys(found["faces"], 3.0)
+    assert found["light"] == "photo"
+    fitted, ours = (found["values"][method]["dense"][0] for method in ("fit", "encoder"))
+    assert fitted < 0.3 * ours
+    plain = [o for o in options if o not in ("--ratings", ratings, "--fit")]
+    works("evaluate", checkpoint, *plain, "--illumination", "encoder")
+    other = json.loads(numbers.read_text())["photos"]
+    assert (other["light"], other["ratings"]) == ("encoder", {})
+    assert "fit" not in other["values"]
+
+
+def test_bad_ratings_are_refused_line_by_line_before_the_work(tmp_path, checkpoint, monkeypatch):
+    monkeypatch.setattr("facerecon_lib.cli.evaluate._evaluations", None)
+    ratings = tmp_path / "ratings.csv"
+    ratings.write_text("photo,tone\na.jpg,12\nb.jpg,4\nc.jpg,\n")
+    done = facerecon("evaluate", checkpoint, "--photos", SAMPLE, "--ratings", ratings)
+    assert done.exit_code == 2
+    first, second = done.stderr.splitlines()
+    assert first.endswith("ratings.csv: line 2: tone '12': expected Monk's, 1 (lightest) to 10")
+    assert "line 4: tone ''" in second
+    ratings.write_text("name,tone\n")
+    done = facerecon("evaluate", checkpoint, "--photos", SAMPLE, "--ratings", ratings)
+    refused(done, "expected photo,tone")
+
+
 def test_evaluate_says_when_the_faces_are_those_of_training_or_a_network_is_missing(
     checkpoint, monkeypatch
 ):
@@ -166,6 +210,11 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     ("options", "says"),
     [
         (["--family", "wild"], "--family wild: expected train or held-out"),
+        (["--part", "half"], "--part half: expected train or validation or test"),
+        (["--part", "test", "--photos", SAMPLE], "--part test is of photos of shards"),
+        (["--ratings", "r.csv"], "--ratings is of photos: add --photos"),
+        (["--fit"], "--fit is of photos: add --photos"),
+        (["--photos", SAMPLE, "--ratings", "r.csv"], "r.csv: cannot be read"),
         (["--split", "age"], "--split age: expected random or person"),
         (["--photos", "nowhere"], "--photos nowhere: there is no such folder"),
         (["--photos", "."], "holds no photo"),

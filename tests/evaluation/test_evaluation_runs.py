@@ -20,13 +20,20 @@ from facerecon_lib.evaluation import runs
 from facerecon_lib.evaluation.evaluation import (
     AUGMENTED,
     ENCODER,
+    FIT,
     MEAN,
     MEASURES,
+    PIXELS,
     POSED,
     Evaluation,
     tone_pair,
 )
-from facerecon_lib.evaluation.runs import evaluate_batches, evaluate_photos, evaluate_rendered
+from facerecon_lib.evaluation.runs import (
+    evaluate_batches,
+    evaluate_photos,
+    evaluate_rendered,
+    shard_photos,
+)
 from facerecon_lib.evaluation.surface import AREAS
 from facerecon_lib.evaluation.tables import tables
 from facerecon_lib.networks.backbones import EncoderError
@@ -36,7 +43,7 @@ from facerecon_lib.networks.unet import OffsetMaps
 from facerecon_lib.photos.detection import ASSETS, detect
 from facerecon_lib.photos.landmarks import DetectionError
 from facerecon_lib.pictures.faces import to_uint8
-from facerecon_lib.rendering.synthesis import synthesise
+from facerecon_lib.rendering.synthesis import project_dense, synthesise
 
 COUNT = 6
 
@@ -88,7 +95,7 @@ def json_of(evaluation: Evaluation) -> dict:
 
 def test_an_encoder_that_knows_the_truth_is_right_in_every_measure():
     ours = perfect().values[ENCODER]
-    assert set(MEASURES) - {"identity"} <= set(ours)
+    assert set(MEASURES) - {"identity", "dense"} <= set(ours)
     limits = dict(vertex_mm=1e-3, vertex_mm_rigid=1e-3, scan_mm=1e-3, albedo_rgb=1e-5, ita=1e-2)
     for name, limit in limits.items():
         assert np.max(ours[name][: 2 if name == "scan_mm" else None]) < limit, name
@@ -332,6 +339,96 @@ def test_photos_of_shards_have_no_truth():
     found = evaluate_batches(knowing(), [batch], "two")
     assert set(found.values[ENCODER]) == {"landmark", "landmark_inner", "photometric"}
     assert found.tones_source == "estimates"
+
+
+def with_points(count=COUNT):
+    """Faces as photos: without a truth, with the dense points where the truth has them."""
+    batch = faces().batch(torch.arange(count))
+    vertices = synthesise(model(), batch.truth).vertices
+    points = project_dense(model(), vertices, batch.truth)
+    return replace(batch, truth=None, tone=None, points=points), batch
+
+
+def test_dense_points_are_where_the_truth_has_them_and_not_where_the_mean_face_has():
+    batch, _ = with_points()
+    found = evaluate_batches(knowing(), [batch], "six")
+    assert max(found.values[ENCODER]["dense"]) < 1e-4
+    assert min(found.values[POSED]["dense"]) > 0.02
+    off = replace(batch, points=batch.points + 2.0)
+    eyes = (batch.points[:, 263] - batch.points[:, 33]).norm(dim=-1)
+    found = evaluate_batches(knowing(), [off], "six").values[ENCODER]["dense"]
+    assert found == pytest.approx((8**0.5 / eyes).tolist(), rel=1e-3)
+
+
+def test_the_unlit_skin_is_that_of_the_encoder_and_the_pixels_those_of_the_photo():
+    batch, rendered = with_points()
+    skin = evaluate_batches(knowing(), [batch], "six").skin
+    assert set(skin) == {ENCODER, PIXELS}
+    lightness, tone = skin[ENCODER]["lightness"], rendered.tone.numpy()
+    assert np.corrcoef(lightness, tone)[0, 1] < -0.9
+    dim = replace(batch, image=0.5 * batch.image)
+    other = evaluate_batches(knowing(), [dim], "six").skin
+    assert other[ENCODER] == skin[ENCODER]
+    assert (np.divide(other[PIXELS]["lightness"], skin[PIXELS]["lightness"]) < 0.7).all()
+
+
+def test_the_fit_has_nearer_points_than_the_encoder():
+    def twisted(c):
+        c.rotation = c.rotation + torch.tensor([0.0, 0.05, 0.05])
+        return c
+
+    batch, rendered = with_points(2)
+    twice = replace(rendered.truth, rotation=rendered.truth.rotation.clone())
+
+    class Twisting(Knowing):
+        def forward(self, image):  # asked of a photo and of its mirror image
+            return self.change(twice.clone())[: len(image)]
+
+    found = evaluate_batches(base(Twisting(twice, twisted)), [batch], "two", fit=True)
+    assert list(found.values) == [ENCODER, FIT, MEAN, POSED]
+    ours, fitted = (np.array(found.values[m]["dense"]) for m in (ENCODER, FIT))
+    assert (fitted < 0.7 * ours).all()
+    assert set(found.skin) == {ENCODER, FIT, PIXELS}
+
+
+def test_ranks_agree_where_the_lightest_skin_has_the_lowest_rating():
+    names, skin = list("abcd"), {ENCODER: {"lightness": [80.0, 60, 40, 20], "ita": [1.0, 2, 3, 4]}}
+    found = replace(perfect(), names=names, skin=skin, ratings=dict(a=1, b=3.5, d=9))
+    assert found.rank_correlation(ENCODER, "lightness") == pytest.approx(1)
+    assert found.rank_correlation(ENCODER, "ita") == pytest.approx(-1)
+    for few in (dict(a=1, b=2), dict(a=4, b=4, c=4)):
+        assert math.isnan(replace(found, ratings=few).rank_correlation(ENCODER, "ita"))
+
+
+def test_ratings_have_their_tables_and_their_numbers():
+    batch, _ = with_points()
+    found = evaluate_batches(knowing(), [batch], "six")
+    found.ratings = dict(zip(found.names, (2, 2.5, 4, 7, 7.4), strict=False))
+    found.photos = True
+    text = text_of(found, 140)
+    for words in (
+        "how people rate it: 5 photos",
+        "2 (1)",
+        "3 (1)",
+        "7 (2)",
+        PIXELS,
+        "rated",
+        "7.4",
+    ):
+        assert words in text
+    assert "nan" not in text
+    content = json_of(found)
+    rank = found.rank_correlation(ENCODER, "ita")
+    assert content["rank_correlation"][ENCODER]["ita"] == pytest.approx(rank)
+    assert len(content["skin"][PIXELS]["lightness"]) == COUNT
+    assert json_of(perfect())["rank_correlation"] == {}
+
+
+def test_crops_of_shards_become_photos_named_by_their_keys():
+    batch = replace(faces().batch(torch.arange(2)), names=["s-0.tar/a", "s-0.tar/b"])
+    photos = shard_photos([batch])
+    assert [photo.name for photo in photos] == ["a", "b"]
+    assert np.array_equal(photos[1].pixels, to_uint8(batch.image[1]))
 
 
 # The augmented branch ----------------------------------------------------------------------------

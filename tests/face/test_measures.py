@@ -7,11 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facerecon_lib.face.colour import MONK_TONES
+from facerecon_lib.face.colour import MONK_TONES, ita_degrees
+from facerecon_lib.face.dense_points import INNER, OVAL
 from facerecon_lib.face.measures import (
     albedo_error,
     by_group,
+    dense_error,
     landmark_error,
+    mean_tone,
     photometric_error,
     rigid_align,
     similarity_align,
@@ -44,6 +47,28 @@ def faces_mm(rng, points=30):
 def moved(points, rng, scale):
     offset = 300 * torch.randn(3, 1, 3, generator=rng, dtype=torch.float64)
     return scale * points @ random_rotation(rng).transpose(1, 2) + offset
+
+
+def test_the_oval_and_the_irises_do_not_count_among_dense_points():
+    target = 100 * torch.rand(2, 478, 2)
+    target[:, 33], target[:, 263] = torch.tensor([0.0, 0.0]), torch.tensor([30.0, 40.0])
+    moved = target.clone()
+    moved[:, [*OVAL, *range(468, 478)]] += 50
+    assert dense_error(moved, target).tolist() == [0, 0]
+    moved[1, INNER] += torch.tensor([3.0, 4.0])
+    assert dense_error(moved, target).tolist() == pytest.approx([0, 5 / 50])
+    assert len(INNER) == 468 - 36
+
+
+def test_the_mean_tone_is_of_what_weighs():
+    colours = torch.tensor([[[0.8, 0.6, 0.5], [0.4, 0.3, 0.2], [0.0, 0.0, 1.0]]]).expand(2, -1, -1)
+    tone = mean_tone(colours, torch.tensor([[1.0, 0, 0], [0, 0, 0]]))
+    assert float(tone["ita"][0]) == pytest.approx(float(ita_degrees(colours[0, 0])))
+    assert math.isnan(tone["lightness"][1])
+    both = mean_tone(colours, torch.tensor([1.0, 1.0, 0.0]))
+    assert both["ita"].tolist() == pytest.approx([float(ita_degrees(colours[0, :2].mean(0)))] * 2)
+    white = mean_tone(torch.ones(1, 3, 3), torch.ones(3))
+    assert float(white["lightness"]) == pytest.approx(100, abs=0.01)
 
 
 # Landmarks and pixels ---------------------------------------------------------------------------

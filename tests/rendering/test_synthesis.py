@@ -4,8 +4,9 @@ import pytest
 import torch
 from small_faces import model
 
+from facerecon_lib.face.camera import ndc_to_pixels, project_ndc
 from facerecon_lib.face.lighting import ambient_lighting
-from facerecon_lib.rendering.synthesis import landmark_vertices, synthesise
+from facerecon_lib.rendering.synthesis import landmark_vertices, project_dense, synthesise
 
 
 def turned(yaw: float, pitch: float = 0.0, roll: float = 0.0):
@@ -123,3 +124,16 @@ def test_outline_landmarks_follow_a_rolled_head():
 def test_an_unknown_kind_of_landmarks_is_refused():
     with pytest.raises(ValueError, match="kind: expected '2d' or '3d', got 'dlib'"):
         turned(0).landmarks("dlib")
+
+
+def test_dense_points_lie_by_their_vertices_and_turn_with_the_head():
+    c = model().neutral(2)
+    c.rotation[1, 2], c.scale[1] = torch.pi / 2, 1.2
+    face = synthesise(model(), c)
+    points = project_dense(model(), face.vertices, c)
+    near = ndc_to_pixels(project_ndc(face.v_camera, face.fov_deg), 224)[:, model().dense.vertices]
+    away = points - near
+    assert away.norm(dim=-1).median() < 2
+    assert away[0].norm(dim=-1).max() > 1  # the offsets are seen
+    x, y = away[0].unbind(-1)
+    assert torch.allclose(away[1], 1.2 * torch.stack([y, -x], -1), atol=0.3)
