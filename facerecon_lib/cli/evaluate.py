@@ -69,19 +69,16 @@ def _evaluations(s: EvaluationSettings, ratings: dict[str, float]) -> dict:
     listing = None if s.photos is None or of_shards else _photo_listing(s.photos)
     from ..data.rendered.faces import CROP_MARGIN, PHOTO_MARGIN, PHOTO_SIZE, RenderedFaces
     from ..data.shards.reader import PhotoShards
-    from ..evaluation.ratings import ratings_of
-    from ..evaluation.runs import (
-        evaluate_batches,
-        evaluate_photos,
-        evaluate_rendered,
-        shard_photos,
-    )
+    from ..evaluation.runs import evaluate_batches, evaluate_rendered
     from ..face.camera import CROP_SIZE
     from ..face.morphable_model import MorphableModel
     from ..networks.encoder import load_encoder
     from ..photos.landmarks import DetectionError
 
     model = MorphableModel.load(s.model).to(s.device)
+    if s.fit and model.dense is None:
+        todo = "run data_scripts/bind_face_mesh.py on its file"
+        raise OutputError(f"--fit: the face model is not bound to 478 points; {todo}")
     encoder = load_encoder(s.checkpoint, model, s.device)
     branch = _branch(encoder, model, s, "encoder")
     trained = loads(encoder.metadata.get("settings", "{}"))
@@ -111,24 +108,8 @@ def _evaluations(s: EvaluationSettings, ratings: dict[str, float]) -> dict:
             evaluation.notes.append(note)
         evaluations[part] = evaluation
     if s.photos is not None:
-        if s.fit and model.dense is None:
-            todo = "run data_scripts/bind_face_mesh.py on its file"
-            raise OutputError(f"--fit: the face model is not bound to 478 points; {todo}")
-        if of_shards:
-            shards = PhotoShards(s.photos, 16, part=s.part, split=split, complete=True)
-            photos, failures, note = shard_photos(shards), dict(shards.damaged), ""
-        else:
-            photos, failures, note = listing.photos, {}, listing.passed_over()
-        with _counting("photos", len(photos)) as progress:
-            branch = _branch(encoder, model, s, "photo")
-            more = dict(fit=s.fit, progress=progress)
-            evaluation = evaluate_photos(branch, photos, network, **more)
-        evaluation.failures |= failures
-        evaluation.ratings = ratings_of(evaluation.names, ratings)
-        if lost := len(ratings) - len(evaluation.ratings):
-            note = f"{note}; " * bool(note) + f"{s.ratings}: {lost} ratings are of other photos"
-        evaluation.notes += filter(None, [note])
-        evaluations["photos"] = evaluation
+        base = _branch(encoder, model, s, "photo")
+        evaluations["photos"] = _of_photos(base, s, listing, split, network, ratings)
     if s.data is not None:
         part = s.part or "test"
         shards = PhotoShards(s.data, 16, part=part, split=split, complete=True, device=s.device)
@@ -140,6 +121,27 @@ def _evaluations(s: EvaluationSettings, ratings: dict[str, float]) -> dict:
     for evaluation in evaluations.values():
         evaluation.notes += notes
     return evaluations
+
+
+def _of_photos(branch, s: EvaluationSettings, listing, split: str, network, ratings):
+    """An Evaluation of the photos listed, or of the crops of shards where listing is None."""
+    from ..data.shards.reader import PhotoShards
+    from ..evaluation.ratings import ratings_of
+    from ..evaluation.runs import evaluate_photos, shard_photos
+
+    if listing is None:
+        shards = PhotoShards(s.photos, 16, part=s.part, split=split, complete=True)
+        photos, failures, notes = shard_photos(shards), shards.damaged, []
+    else:
+        photos, failures, notes = listing.photos, {}, [listing.passed_over()]
+    with _counting("photos", len(photos)) as progress:
+        evaluation = evaluate_photos(branch, photos, network, fit=s.fit, progress=progress)
+    evaluation.failures |= failures
+    evaluation.ratings = ratings_of(evaluation.names, ratings)
+    if lost := len(ratings) - len(evaluation.ratings):
+        notes.append(f"{s.ratings}: {lost} ratings are of other photos")
+    evaluation.notes += filter(None, notes)
+    return evaluation
 
 
 def _branch(encoder, model, s: EvaluationSettings, usual: str):

@@ -40,7 +40,7 @@ from ..face.morphable_model import MorphableModel
 from ..face.shapes import PerFace
 from ..files.errors import one_line, readable_name
 from ..fitting.dense import fit_points
-from ..fitting.photo_light import light_from_photo, sample_photo_colours
+from ..fitting.photo_light import sample_photo_colours
 from ..fitting.pose_start import start_from_landmarks
 from ..fitting.shading import refine_identity
 from ..networks.backbones import EncoderError
@@ -289,11 +289,11 @@ class Measurer:
         return coefficients
 
     def _fit(self, batch: FaceBatch) -> FaceCoefficients:
-        """As `facerecon fit`; the eyes look straight ahead."""
+        """As `facerecon fit`, in the branch's light; the eyes look straight ahead."""
         c = encode_both_ways(self.encoder, self.model, batch)
         c = fit_points(self.model, batch.points, c)
         c = refine_identity(self.model, c, batch.image, batch.valid)
-        return replace(c, lighting=light_from_photo(self.model, c, batch.image, batch.valid))
+        return self.base.relight(c, batch)
 
     def _skin(self, faces: dict[str, Face], batch: FaceBatch) -> None:
         """Tones of the methods' unlit skins, and of the photo's pixels on the encoder's."""

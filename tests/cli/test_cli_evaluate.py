@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 
 import pytest
 from command_line import SAMPLE, facerecon, refused, works
@@ -125,11 +126,13 @@ def test_evaluate_takes_a_part_of_shards_as_photos_and_people_s_ratings(tmp_path
     ratings.write_text("photo,tone\n" + "".join(f"{key},3\n" for key in keys))
     options = ["--photos", tmp_path / "shards", "--part", "test", "--split", "person", "--fit"]
     options += ["--ratings", ratings, "--recognition", "none", "--json", numbers]
-    done = works("evaluate", checkpoint, *options)
+    done = works("evaluate", checkpoint, *options, "--data", tmp_path / "shards")
     assert f"{len(test)} photos" in done.stdout
     assert f"ratings.csv: {len(keys) - len(test)} ratings are of other photos" in done.stdout
-    found = json.loads(numbers.read_text())["photos"]
+    content = json.loads(numbers.read_text())
+    found, crops = content["photos"], content["data"]
     assert sorted(found["faces"]) == test
+    assert (len(crops["faces"]), crops["light"], crops["skin"]) == (len(test), "encoder", {})
     assert found["ratings"] == dict.fromkeys(found["faces"], 3.0)
     assert found["light"] == "photo"
     fitted, ours = (found["values"][method]["dense"][0] for method in ("fit", "encoder"))
@@ -139,6 +142,15 @@ def test_evaluate_takes_a_part_of_shards_as_photos_and_people_s_ratings(tmp_path
     other = json.loads(numbers.read_text())["photos"]
     assert (other["light"], other["ratings"]) == ("encoder", {})
     assert "fit" not in other["values"]
+
+
+def test_a_fit_needs_a_model_that_is_bound_to_the_points(checkpoint, model, monkeypatch):
+    unbound = replace(model, dense=None)
+    load = "facerecon_lib.face.morphable_model.MorphableModel.load"
+    monkeypatch.setattr(load, lambda *arguments, **options: unbound)
+    options = ["--photos", SAMPLE, "--recognition", "none"]
+    refused(facerecon("evaluate", checkpoint, *options, "--fit"), "bind_face_mesh.py")
+    assert "dense points" not in works("evaluate", checkpoint, *options).stdout
 
 
 def test_bad_ratings_are_refused_line_by_line_before_the_work(tmp_path, checkpoint, monkeypatch):
