@@ -9,7 +9,7 @@
     torchrun --nproc_per_node 8 -m facerecon_lib.cli train base ...  # eight processes, one batch
 
 `optimise` is the loop of either `Stage`. Lightning Fabric takes care of devices, processes and
-precision: bfloat16 is for the network alone, since millimetres and pixels need their digits.
+precision: bfloat16 is for the networks alone, since millimetres and pixels need their digits.
 
 **Several processes** share the batch of the settings, and average their gradients. How many there
 are changes nothing but the rounding, except that ordinary batch normalisation takes its statistics

@@ -84,6 +84,16 @@ def make_fabric(
     return fabric
 
 
+def in_precision(fabric, function: Callable[..., T]) -> Callable[..., T]:
+    """The function in the precision of the run: what it returns may be in bfloat16."""
+
+    def run(*args) -> T:
+        with fabric.autocast():
+            return function(*args)
+
+    return run
+
+
 def leave_processes() -> None:
     """The end of what `make_fabric` began, in every process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

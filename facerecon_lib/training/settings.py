@@ -112,7 +112,7 @@ class RunSettings:
     adam_eps: Amount = setting(1e-8, "gradients far below it hardly move a weight")
     clip_norm: PositiveAmount = setting(10.0, "the longest gradient")
     ema: Share = setting(0.0, "kept per step by the running average of the weights; 0: no average")
-    precision: Precision = setting("32-true", "bf16-mixed: the network only; auto: if the GPU can")
+    precision: Precision = setting("32-true", "bf16-mixed: networks only; auto: if the GPU can")
 
     weights: Mapping[str, float] = field(default_factory=dict)  # of the objective's terms
     rendered_weights: Mapping[str, float] = field(default_factory=dict)  # of a mix's rendered faces

@@ -29,7 +29,7 @@ from ..files.downloads import sha256_of
 from ..fitting.losses import weighted_sum
 from ..fitting.objective import Objective
 from ..networks.face_networks import FaceNetwork, RecognitionError, load_network
-from .processes import gather, in_all
+from .processes import gather, in_all, in_precision
 from .settings import RunSettings, SettingsError
 
 
@@ -65,6 +65,8 @@ class Stage(ABC):
                 with fabric.rank_zero_first():  # it may have to be fetched
                     kind = dict(device=fabric.device, allow_download=allow_download)
                     network = load_network(s.recognition, **kind)
+                forward = in_precision(fabric, network.forward)
+                network.forward = lambda chips: forward(chips).float()
             except RecognitionError as error:
                 raise SettingsError(f"{error}; here: --download, or --recognition dlib") from error
         try:
@@ -155,15 +157,11 @@ def validate(
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)
 
-    def autocast_network(*images):
-        with fabric.autocast():
-            return network(*images)
-
     def sums() -> dict[str, float]:
         """Over the faces of this process, and their number."""
         share: dict[str, float] = defaultdict(float)
         for batch in batches:
-            [prediction] = stage.predict(autocast_network, batch)
+            [prediction] = stage.predict(in_precision(fabric, network), batch)
             [objective] = stage.compare([prediction], [batch])
             if show is not None and not share:
                 show(prediction, batch, objective)

@@ -5,6 +5,7 @@
     python tests/benchmarks/training.py --device cuda --batch 64 --profile
     python tests/benchmarks/training.py --stage augmented --device cuda    # U-Net, bf16, Eq. 12
     python tests/benchmarks/training.py --set backbone=resnet18 --set input_size=224
+    python tests/benchmarks/training.py --shards SHARDS --set mix=rendered:0.5
 
 The step is that of facerecon_lib/training/loop.py, without log and checkpoints: with new faces
 rendered each time, with one batch at hand, and with photos from shards where a folder is given. The
@@ -13,7 +14,6 @@ mean of its output for a loss; the ratios are to that, without Adam. These take 
 number is the median over the turns. The parts are timed one by one, waiting for the device.
 """
 
-import itertools
 import json
 import statistics
 from collections.abc import Callable
@@ -28,11 +28,11 @@ from timing import Stopwatch, console, machine, peak_memory, profile, seconds, s
 
 from facerecon_lib.cli.train import with_setting
 from facerecon_lib.data.rendered.faces import RenderedFaces
-from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.files.atomic import write_whole
 from facerecon_lib.fitting.objective import Objective
 from facerecon_lib.rendering.synthesis import CROP_SIZE
+from facerecon_lib.training.data import open_data
 from facerecon_lib.training.loop import make_fabric, open_stage
 from facerecon_lib.training.settings import (
     AugmentedSettings,
@@ -49,7 +49,7 @@ BATCHES = {"cpu": [8], "cuda": [64, 256]}
 ROWS = {
     "rendered": "whole step, faces rendered",
     "at_hand": "whole step, batch at hand",
-    "shards": "whole step, photos from shards",
+    "shards": "whole step, photos from shards, or mixed",
     "bare": "bare network, forward and backward",
     "bare_adam": "bare network, with its Adam step",
 }
@@ -96,8 +96,9 @@ class Training:
         start, self.seen = self.seen, self.seen + self.settings.batch
         return self.faces.batch(torch.arange(start, self.seen))
 
-    def step(self, batch: FaceBatch) -> None:
-        [objective] = self.stage.compare(self.stage.predict(self.network, batch), [batch])
+    def step(self, *parts: FaceBatch) -> None:
+        losses = self.stage.compare(self.stage.predict(self.network, *parts), parts)
+        objective = self.stage.total(losses)
         self.fabric.backward(objective.loss)
         self._clip(objective)
         self._descend()
@@ -174,9 +175,7 @@ def _tensors(outputs) -> list[torch.Tensor]:
     return [getattr(outputs, name) for name in names]
 
 
-def measure(
-    s: RunSettings, device: str, steps: int, repeats: int, shards: Path | None, workers: int
-) -> dict:
+def measure(s: RunSettings, device: str, steps: int, repeats: int) -> dict:
     """All numbers of one batch size, as the file has them."""
     training = Training(s, device)
     at_hand = training.data()
@@ -194,11 +193,10 @@ def measure(
     for _ in range(repeats):
         for name, step in kinds.items():
             times[name].append(seconds(step, steps, device))
-    if shards is not None:
-        reader = PhotoShards(shards, s.batch, workers=workers, device=device)
-        photos = itertools.chain.from_iterable(itertools.repeat(reader))  # epoch after epoch
-        step = lambda: training.step(next(photos))  # noqa: E731
-        seconds(step, WARM_UP[device] + 2 * workers, device)  # that is read ahead
+    if s.data is not None:
+        sources = [source.batches(0) for source in open_data(s, training.stage.scenes, 0, 1)]
+        step = lambda: training.step(*map(next, sources))  # noqa: E731
+        seconds(step, WARM_UP[device] + 2 * s.workers, device)  # that is read ahead
         times["shards"] = [seconds(step, steps, device) for _ in range(repeats)]
     rate = {name: s.batch / statistics.median(t) for name, t in times.items()}
     training.parts()  # warms up
@@ -256,6 +254,8 @@ def main(
     if device == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter("--device cuda: torch sees no GPU here; take --device cpu")
     s = SETTINGS[stage, device]
+    if shards is not None:
+        s = replace(s, data=str(shards), workers=workers)
     for text in other or []:
         s = with_setting(s, text)
     torch.backends.cudnn.benchmark = torch.backends.cudnn.allow_tf32 = True
@@ -265,7 +265,7 @@ def main(
         try:
             s = replace(s, batch=n)
             counts = steps or STEPS[device], repeats or REPEATS[device]
-            record["results"].append(measure(s, device, *counts, shards, workers))
+            record["results"].append(measure(s, device, *counts))
             show(stage, device, record["results"][-1])
         except torch.OutOfMemoryError as error:
             console.print(f"batch {n}: left out; {str(error).split('. ')[0]}", markup=False)

@@ -349,6 +349,17 @@ def test_a_weight_that_means_nothing_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "settings.json").exists()
 
 
+def test_the_recognition_network_runs_in_the_precision_of_the_run():
+    """Its features are float32 all the same, and nearly those of float32."""
+    chips = torch.rand(2, 3, 150, 150, generator=torch.Generator().manual_seed(0))
+    stages = [BaseStage(replace(TINY, recognition="dlib"), torch.device("cpu")) for _ in range(2)]
+    for stage, precision in zip(stages, ("32-true", "bf16-mixed"), strict=True):
+        stage.prepare(make_fabric("cpu", precision=precision))
+    exact, quick = (stage.objective.recognition(chips) for stage in stages)
+    assert quick.dtype == torch.float32
+    assert 0 < (quick - exact).abs().max() < 0.02 * exact.norm(dim=1).max()
+
+
 def test_precision_auto_is_float32_where_there_is_no_bfloat16(monkeypatch):
     assert make_fabric("cpu", precision="auto").strategy.precision.precision == "32-true"
 
