@@ -115,10 +115,18 @@ def separate(features: Tensor, real: Tensor, folds: Tensor) -> tuple[float, floa
 
 
 def frechet(features: Tensor, real: Tensor) -> float:
-    """|m - m'|² + tr(C + C' - 2 (C C')^1/2) of either kind's mean and covariance."""
-    (m, c), (n, d) = ((x.mean(0), x.T.cov()) for x in (features[real], features[~real]))
-    root = torch.linalg.eigvals(c.double() @ d.double()).real.clamp(min=0).sqrt().sum()
-    return float((m - n).square().sum() + c.trace() + d.trace() - 2 * root)
+    """|m - n|² + tr(C + D - 2 (C D)^1/2) of either kind's mean and covariance.
+
+    With C = X'X and D = Y'Y, (C D)^1/2 has the singular values of X Y' as its eigenvalues.
+    """
+    (m, x), (n, y) = (centred(features[kind].double()) for kind in (real, ~real))
+    spread = x.square().sum() + y.square().sum() - 2 * torch.linalg.matrix_norm(x @ y.T, "nuc")
+    return float((m - n).square().sum() + spread)
+
+
+def centred(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean, and X whose X'X is the covariance."""
+    return x.mean(0), (x - x.mean(0)) / (len(x) - 1) ** 0.5
 
 
 def draw(sheet: Path, batches: list[FaceBatch]) -> None:
