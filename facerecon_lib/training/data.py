@@ -67,7 +67,7 @@ def open_data(
 ) -> list[RenderedData | PhotoData]:
     """The sources of the parts of a batch, in the order of `settings.parts`.
 
-    Raises ShardsError for unusable shards, and SkinsError for skins that are not of these photos.
+    Raises ShardsError for unusable shards, and SkinsError for an unusable file of skins.
     """
     s, parts, sources = settings, settings.parts(processes), []
     if count := parts.get("rendered"):

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from facerecon_lib.data.shards.files import ShardsError
 from facerecon_lib.data.shards.reader import PhotoShards
 from facerecon_lib.data.shards.skins import FORMAT, SkinsError, read_skins
 from facerecon_lib.face.morphable_model import default_model_path
@@ -39,6 +40,12 @@ def test_batches_of_photos_have_it(written, shards):
     for batch in PhotoShards(shards, 4, skins=skins):
         known = [name[-2:] in ("01", "05", "07") for name in batch.names]
         assert (~batch.skin.isnan().any(1)).tolist() == known
+
+
+def test_skins_of_other_photos_are_refused(written, shards):
+    skins = read_skins(written(keys=json.dumps(["a", "b", "c"])), default_model_path())
+    with pytest.raises(ShardsError, match="the skin of none of its photos is known; give"):
+        PhotoShards(shards, 4, skins=skins)
 
 
 @pytest.mark.parametrize(

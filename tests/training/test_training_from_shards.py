@@ -249,19 +249,21 @@ def joined(parts):
     )
 
 def open_both(settings, model, rank, processes):
-    [one], [two] = (training_data.open_data(settings, model, rank, 2) for rank in range(2))
+    one, two = (training_data.open_data(settings, model, rank, 2)[-1] for rank in range(2))
     parts = zip(one.batches(0), two.batches(0))
     one.batches = lambda first_step: map(joined, parts)
-    return [one]
+    *rendered, _ = training_data.open_data(settings, model, 0, 1)
+    return [*rendered, one]
 
 training.open_data = open_both
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mix", ["null", "rendered:0.5"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_two_processes_train_from_shards_what_one_does(shards, tmp_path, stage):
-    settings = STAGES[stage] | {"steps": 4, "validate_every": 4}
+def test_two_processes_train_from_shards_what_one_does(shards, tmp_path, stage, mix):
+    settings = STAGES[stage] | {"steps": 4, "validate_every": 4, "mix": mix}
     light = ["--illumination=free"] * (stage == "augmented")
     for launcher, name, more in (([], "one", THE_SAME_PHOTOS), (TORCHRUN, "two", "")):
         args = arguments(stage, tmp_path / name, shards, **settings) + light

@@ -149,7 +149,7 @@ def test_learned_skin_is_a_target_of_the_photos(skins, shards, tmp_path):
     train(replace(settings, skins=str(moved), steps=5), tmp_path / "run", resume=True)
     with pytest.raises(CheckpointError, match=r"other settings: skins .*, not null"):
         train(replace(settings, skins=None), tmp_path / "run", resume=True)
-    facts = dict(format=FORMAT, model_sha256=sha256_of(default_model_path()), keys='["a"]')
+    facts = dict(format=FORMAT, model_sha256=sha256_of(default_model_path()), keys='["photo_00"]')
     write_weights(moved, {"albedo": torch.zeros(1, 25)}, facts)
     with pytest.raises(CheckpointError, match="was trained with another skins"):
         train(replace(settings, skins=str(moved), steps=6), tmp_path / "run", resume=True)

@@ -115,6 +115,9 @@ class PhotoShards:
             return f"no photo{part} in {shards} shards; check that they are whole, or prepare more"
         if self.complete:
             return ""
+        keys = [key for shard in self._used for key, _ in shard.photos or ()]
+        if self.skins is not None and keys and not self.skins.rows.keys() & {*keys}:
+            return "the skin of none of its photos is known; give the skins learned from them"
         if len(self._used) < world:
             shards = f"{len(self._used)} shards{part} for {world} processes"
             return f"{shards}; write smaller shards (photos_per_shard), or use fewer processes"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...face.batch import FaceBatch
 from ...face.colour import linear_to_srgb, srgb_to_linear
+from ...face.device_constants import constant
 from ...face.landmarks68 import MIRROR_68
 from ..rendered.counted_random import CountedRandom
 
@@ -51,7 +52,7 @@ def tone_tables(numbers: CountedRandom) -> Float[Tensor, "batch 3 256"]:
 def _mirrored(batch: FaceBatch, which: Tensor) -> FaceBatch:
     """The batch with its faces `which` mirrored."""
     size = batch.image.shape[-1]
-    permuted = batch.landmarks[:, torch.from_numpy(MIRROR_68).to(which.device)]
+    permuted = batch.landmarks[:, constant(tuple(MIRROR_68.tolist()), torch.long, which.device)]
     landmarks = torch.stack([size - permuted[..., 0], permuted[..., 1]], -1)
     return replace(
         batch,
