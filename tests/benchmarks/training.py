@@ -172,7 +172,8 @@ class Training:
 def _tensors(outputs) -> list[torch.Tensor]:
     """Of FaceCoefficients or OffsetMaps."""
     names = [f.name for f in fields(outputs)] if is_dataclass(outputs) else outputs._fields
-    return [getattr(outputs, name) for name in names]
+    values = [getattr(outputs, name) for name in names]
+    return [value for value in values if value is not None]  # an encoder sees no gaze
 
 
 def measure(s: RunSettings, device: str, steps: int, repeats: int) -> dict:
