@@ -150,23 +150,23 @@ def chosen_settings(
     base = _resumed(kind, file) if resume and file.is_file() else profiles[profile]
     settings = reduce(with_setting, other, replace(base, **values))
     settings.check()
-    kind_of_run = [
-        (s.recognition, s.data is None, s.mix is None, getattr(s, "skins", None) is None)
-        for s in (settings, base)
-    ]
-    if losses is not None or kind_of_run[0] != kind_of_run[1]:
+    before, now = (
+        [s.recognition, *(getattr(s, name, None) is None for name in ("data", "mix", "skins"))]
+        for s in (base, settings)
+    )
+    if losses is not None or before != now:
         own = "rendered" if settings.data is None else "balanced"  # photos come without truth
         row = losses or ("report" if base.reduction == "sum" and settings.mix is None else own)
         weights = loss_weights(kind.stage, row, settings.recognition)
         truth = loss_weights(kind.stage, "rendered", settings.recognition)
-        if kind_of_run[0][3] is False and row == "balanced":
+        if row == "balanced" and getattr(settings, "skins", None) is not None:
             weights["truth_albedo"] = truth["truth_albedo"]
         reduction = "sum" if row == "report" else "mean"
-        weights = dict(weights=weights, rendered_weights=truth)
-        settings = replace(settings, **weights, reduction=reduction)
-    if losses is not None and kind is AugmentedSettings:
-        symmetry, smooth_on = ("image", "face") if losses == "report" else ("mesh", "offsets")
-        settings = replace(settings, symmetry=symmetry, smooth_on=smooth_on)
+        more = dict(weights=weights, rendered_weights=truth, reduction=reduction)
+        if kind is AugmentedSettings and (losses is not None or reduction != base.reduction):
+            symmetry, smooth_on = ("image", "face") if row == "report" else ("mesh", "offsets")
+            more |= dict(symmetry=symmetry, smooth_on=smooth_on)
+        settings = replace(settings, **more)
     return reduce(with_setting, other, settings)  # once more: --set goes before what follows
 
 

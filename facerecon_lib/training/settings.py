@@ -317,7 +317,8 @@ def differences(old: RunSettings, new: RunSettings) -> list[str]:
     free = {*(ANEW if new.schedule == "constant" else ANEW[2:]), "face_model", "encoder"}
     a, b = old.as_json(), new.as_json()
     free |= {n for n in ("data", "skins") if None not in (a.get(n), b.get(n))}  # told by content
-    free |= {"faces_per_epoch"} if "data" in free else set()
+    if "data" in free:
+        free.add("faces_per_epoch")
     return [
         f"{name} {json.dumps(a[name])}, not {json.dumps(b[name])}"
         for name in a

@@ -155,6 +155,10 @@ def test_a_mix_has_weights_for_photos_and_for_rendered_faces(tmp_path, stage):
         return [loss_weights(stage, row, recognition) for row in ("balanced", "rendered")]
 
     assert chosen() == (*rows(), "mean")
+    if stage == "augmented":
+        values = dict(profile="full", data="a", mix="rendered:0.5")
+        full = chosen_settings(KINDS[stage], tmp_path, values)
+        assert (full.symmetry, full.smooth_on) == ("mesh", "offsets")
     assert chosen(profile="full") == (*rows("facenet"), "mean")
     photos, rendered = rows("dlib")
     own = chosen("rendered_weights.pixel=7", recognition="dlib")
