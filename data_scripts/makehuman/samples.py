@@ -1,7 +1,7 @@
 """The sampled faces of notebook 01: what a face model is learned from.
 
-They are drawn as the model's own faces are, with other seeds: none is a sum of the model's modes,
-and no held-out face is among the training faces. They are stored as offsets from the model's mean.
+They are drawn as the artists' model's own faces are, with other seeds: none is a sum of its modes,
+and no held-out face is among the training faces. They are stored as offsets from its mean.
 
 Notebook 01, Eq. 1.
 """
@@ -15,7 +15,6 @@ import torch
 from safetensors.numpy import load_file, save
 
 from facerecon_lib.files.atomic import write_whole
-from facerecon_lib.files.weights import shipped_file
 from makehuman import skin_albedo
 from makehuman.body import Body, expression_basis, rigid_align, skin_masks
 from makehuman.face_crop import FaceCrop, crop_face
@@ -39,9 +38,9 @@ def sample_skins(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, see
     return skins[:, native], np.concatenate(tones)[:, native]
 
 
-def build(training: int, held_out: int, seed: int) -> tuple[dict, dict]:
-    """The tensors of the file and its metadata."""
-    origin = load_file(shipped_file("face_model.safetensors"))["mean"]
+def build(base: Path, training: int, held_out: int, seed: int) -> tuple[dict, dict]:
+    """The tensors of the file and its metadata; base: the artists' model."""
+    origin = load_file(base)["mean"]
     body = Body()
     crop = crop_face(body.neutral, body.data)
     exact = origin.astype(np.float64)

@@ -46,7 +46,7 @@ from facerecon_lib.pictures.faces import PAPER, in_studio, to_uint8, turned_mesh
 from facerecon_lib.rendering.synthesis import Face, pose_and_light
 
 SEED = 8
-FACES = (604, 491)  # of RenderedFaces(seed=SEED): one frontal, one turned by 30 degrees
+FACES = (604, 755)  # of RenderedFaces(seed=SEED): one frontal, one turned by 30 degrees
 EQUATIONS = {
     "Eq. 8": ("texture_l2", "displacement_l2"),
     "Eq. 9": ("texture_symmetry", "displacement_symmetry"),

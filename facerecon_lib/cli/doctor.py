@@ -117,7 +117,7 @@ def _devices_and_files() -> Iterator[Row]:
     reconstruct = "facerecon reconstruct needs it, fit does not"
     for name, variable, load, todo in (
         ("face model", "FACERECON_MODEL", lambda _: MorphableModel.load(subdivision=0),
-         "reinstall, or rebuild it with data_scripts/build_face_model.py"),
+         "reinstall, or rebuild it with data_scripts/learn_face_model.py"),
         ("encoder", "FACERECON_ENCODER", lambda model: load_encoder(model=model),
          f"{reconstruct}; reinstall, or facerecon train base"),
         ("offset U-Net", "FACERECON_UNET", lambda model: load_unet(model=model),

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from facerecon_lib.face.colour import (
     MONK_TONES,
+    SKIN_LIGHTNESS,
     ita_degrees,
+    lab_to_srgb,
     linear_to_srgb,
     skin_tone_group,
     srgb_to_lab,
@@ -64,6 +66,17 @@ def test_ita_is_finite_with_a_finite_gradient_for_every_colour(rgb):
     assert colour.grad.isfinite().all()
 
 
-def test_skin_tone_group_of_each_monk_tone_is_its_own_number():
-    assert skin_tone_group(torch.tensor(MONK_TONES)).tolist() == list(range(1, 11))
-    assert skin_tone_group(torch.tensor(MONK_TONES) * 0.99).tolist() == list(range(1, 11))
+def test_skin_tone_group_goes_by_the_lightness_of_skin():
+    lab = torch.tensor([[lightness, 12.0, 16.0] for lightness in SKIN_LIGHTNESS])
+    assert skin_tone_group(lab_to_srgb(lab)).tolist() == list(range(1, 11))
+    assert skin_tone_group(lab_to_srgb(lab - torch.tensor([0.5, 0, 0]))).tolist() == list(
+        range(1, 11)
+    )
+    assert skin_tone_group(torch.tensor([[1.0, 1, 1], [0, 0, 0]])).tolist() == [1, 10]
+
+
+@law
+@given(rgb=st.tuples(*[st.floats(0, 1, width=32)] * 3))
+def test_lab_to_srgb_is_the_inverse_of_srgb_to_lab(rgb):
+    colour = torch.tensor([rgb], dtype=torch.float64)
+    torch.testing.assert_close(lab_to_srgb(srgb_to_lab(colour)), colour, atol=1e-5, rtol=0)

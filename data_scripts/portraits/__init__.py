@@ -1,0 +1,1 @@
+"""What a folder of portraits teaches a face model: its skin, its mean shape and its spread."""
