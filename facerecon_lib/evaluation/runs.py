@@ -43,6 +43,7 @@ from ..fitting.dense import fit_points
 from ..fitting.photo_light import sample_photo_colours
 from ..fitting.pose_start import start_from_landmarks
 from ..fitting.shading import refine_identity
+from ..fitting.skin import refine_skin
 from ..networks.backbones import EncoderError
 from ..networks.face_networks import FaceNetwork
 from ..networks.recognition import face_features, feature_distance
@@ -293,6 +294,7 @@ class Measurer:
         c = encode_both_ways(self.encoder, self.model, batch)
         c = fit_points(self.model, batch.points, c)
         c = refine_identity(self.model, c, batch.image, batch.valid)
+        c = refine_skin(self.model, c, batch.image, batch.valid)
         return self.base.relight(c, batch)
 
     def _skin(self, faces: dict[str, Face], batch: FaceBatch) -> None:

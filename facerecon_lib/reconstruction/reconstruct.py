@@ -28,6 +28,7 @@ from ..fitting.gaze import Sight, find_gaze
 from ..fitting.photo_light import recolour
 from ..fitting.pose_start import start_from_landmarks
 from ..fitting.shading import refine_identity
+from ..fitting.skin import refine_skin
 from ..networks.encoder import Encoder
 from ..networks.face_networks import FaceNetwork
 from ..networks.unet import DoubleHeadUNet
@@ -148,7 +149,8 @@ def encode_faces(
 
     light: one of PHOTO_LIGHTS; None is `usual_light`. unet: adds the augmented branch. dense: the
     photo and its mirror image are encoded, `fit_points` moves pose and expression to the 478
-    points, and `refine_identity` the identity to the shading. encoder: None, with `dense`: the mean
+    points, `refine_identity` the identity to the shading, and `refine_skin` the skin's pattern to
+    the photo's. encoder: None, with `dense`: the mean
     face is moved to the points, its identity too, and takes skin and grey light from the photo. The
     result is judged as a fit is, for the face without details. What `fit_face` would raise stands
     in a photo's place; raises ValueError for a model that is not bound to the points.
@@ -219,6 +221,8 @@ def _solved(
     if dense and encoder is not None:
         with _timed(seconds, "shading", len(batch)):
             fitted = refine_identity(model, fitted, batch.image, batch.valid)
+        with _timed(seconds, "skin", len(batch)):
+            fitted = refine_skin(model, fitted, batch.image, batch.valid)
     return _turned(fitted if dense else coefficients, sight), sight
 
 
