@@ -108,7 +108,8 @@ def test_a_plain_map_gives_all_who_are_seen_or_mirrored_the_whole_of_it():
     expected = torch.tensor([*colour, 0.0, 2.0, -1.0])
     off = torch.cat([offsets.texture, offsets.displacement], 2)[known] - expected
     # a vertex that is seen with none around it has some of it from those who have it from him
-    assert (off.abs().amax(1) < 1e-5).float().mean() > 0.998
+    assert (off.abs().amax(1) < 1e-5).float().mean() > 0.995
+    assert off.abs().max() < 0.2
 
 
 def test_where_neither_side_is_seen_it_fades_to_zero():

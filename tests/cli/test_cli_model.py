@@ -14,7 +14,7 @@ def test_model_info_and_show(tmp_path):
     for word in ("CC0-1.0", "80 identity, 43 expression, 25 albedo", "jawOpen", "bound; offsets"):
         assert word in result.stdout
     assert "light, monk; by default monk" in result.stdout
-    assert "88.3 mm between the outer eye corners" in result.stdout
+    assert "89.1 mm between the outer eye corners" in result.stdout
     path = tmp_path / "model.png"
     shown = ["model", "show", "--subdivision", "0", "--out", path]
     works(*shown)
@@ -40,6 +40,6 @@ def test_the_sheet_of_a_model_shows_what_it_has_and_leaves_out_what_it_lacks(mod
     facts = dict(model_facts(few))
     assert "expression, unit" not in facts
     assert "bind_face_mesh.py" in facts["478 points"]
-    assert facts["identity, one sd"].startswith("modes 1 to 2 move a vertex by 2.05, 1.14 mm")
+    assert facts["identity, one sd"].startswith("modes 1 to 2 move a vertex by 1.42, 0.69 mm")
     assert facts["note"] == "of a test"
     assert "not symmetric" in facts["mirror"]

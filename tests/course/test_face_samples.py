@@ -67,7 +67,10 @@ def test_the_faces_are_aligned_with_each_other():
     mean = samples().shapes.mean(0).expand_as(samples().shapes)
     moved = (rigid_align(samples().shapes, mean) - samples().shapes).norm(dim=-1)
     assert moved.mean() < 1.0
-    assert (samples().shapes.mean(0) - model().mean).norm(dim=-1).max() < 2.5
+    origin = load_file(shipped_file("face_samples.safetensors"))["origin"]
+    assert (samples().shapes.mean(0) - origin).norm(dim=-1).max() < 1.0
+    away = (samples().shapes.mean(0) - model().mean).norm(dim=-1)
+    assert 0.5 < away.mean() < 1.5  # the model's mean was moved to people's
 
 
 def test_they_are_samples_of_the_shape_space_and_not_of_the_model():
@@ -76,20 +79,25 @@ def test_they_are_samples_of_the_shape_space_and_not_of_the_model():
     alpha = library_fit(faces, m.mean, m.identity_basis)
     left = (m.shape(alpha) - faces).norm(dim=-1).mean()
     assert 0.05 < left < 0.4
-    assert alpha.std() == pytest.approx(1, abs=0.1)  # of the same distribution
+    # of the same distribution but for the modes in which people differ less than artists' bodies
+    assert alpha[:, 4:].std() == pytest.approx(1, abs=0.15)
+    assert (alpha[:, :2].std(0) > 1.3).all()
 
 
 def test_their_pca_finds_the_modes_of_the_shipped_model():
+    """In another order: their widths are people's."""
     _, basis, deviation = library_pca(samples().shapes, 95)
     ours, theirs = basis.flatten(1), model().identity_basis.flatten(1)
-    cosine = torch.nn.functional.cosine_similarity(ours[:3], theirs[:3]).abs()
-    assert (cosine > 0.9).all()
+    unit = torch.nn.functional.normalize
+    cosine = (unit(ours[:3]) @ unit(theirs[:6]).T).abs()
+    assert (cosine.amax(1) > 0.9).all()
+    assert len(cosine.argmax(1).unique()) == 3
     held = deviation.square().cumsum(0) / deviation.square().sum()
     shipped = theirs.square().sum(1)
     held_shipped = shipped.cumsum(0) / shipped.sum()
     for share in (0.9, 0.95):
         mine, other = ((h < share).sum() + 1 for h in (held, held_shipped))
-        assert 0.7 < mine / other < 1.1
+        assert 0.5 < mine / other < 0.8  # people differ less in the first modes
 
 
 def test_skins_run_over_all_tones_and_the_ten_are_in_order():
@@ -124,13 +132,15 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(tmp_path, form, says)
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("anny") is None, reason="needs the extra model")
-def test_rebuilding_gives_the_shipped_samples_to_float16_rounding(monkeypatch):
+def test_rebuilding_gives_the_shipped_samples_to_float16_rounding(tmp_path):
     from makehuman import samples as script
 
-    tensors, metadata = script.build(training=96, held_out=18, seed=101)
+    shipped = load_file(shipped_file("face_samples.safetensors"))
+    save_file({"mean": shipped["origin"]}, tmp_path / "artists.safetensors")
+    base = tmp_path / "artists.safetensors"
+    tensors, metadata = script.build(base, training=96, held_out=18, seed=101)
     again = script.file_bytes(tensors, metadata)
     assert again == script.file_bytes(dict(reversed(tensors.items())), metadata)
-    shipped = load_file(shipped_file("face_samples.safetensors"))
     assert tensors.keys() == shipped.keys()
     for name, built in tensors.items():
         stored = shipped[name].numpy()

@@ -194,7 +194,7 @@ def test_the_gradient_is_that_of_central_differences_in_double():
         way = torch.randn(image.shape, generator=generator, dtype=torch.float64)
         step = 1e-8  # at 1e-7 some of a million relus and maxima already change sides
         numeric = (loss(image + step * way) - loss(image - step * way)) / (2 * step)
-        assert (gradient * way).sum().item() == pytest.approx(numeric.item(), rel=1e-6)
+        assert (gradient * way).sum().item() == pytest.approx(numeric.item(), rel=3e-6)
 
 
 def test_a_matrix_at_hand_stands_for_the_landmarks():

@@ -37,7 +37,7 @@ def write_unet(path: Path, **metadata: str) -> Path:
     for head, bias in ((unet.texture, (0.6, -0.4, 0.5)), (unet.displacement, (0.2, -0.3, 0.9))):
         torch.nn.init.normal_(head.last.weight, std=0.5)
         head.last.bias.data = torch.tensor(bias)
-    save_unet(path, unet, {"model": "facerecon CC0 face", "albedo": "monk", **metadata})
+    save_unet(path, unet, {"model": "facerecon learned face", "albedo": "monk", **metadata})
     return path
 
 
@@ -147,7 +147,7 @@ def nothing_is_made(out: Path, says: str, *options) -> None:
 @pytest.mark.parametrize(
     ("metadata", "says"),
     [
-        ({"model": "Basel"}, "was trained for Basel, not for facerecon CC0 face"),
+        ({"model": "Basel"}, "was trained for Basel, not for facerecon learned face"),
         ({"albedo": "light"}, "was trained on the albedo basis 'light', not on 'monk'"),
     ],
 )

@@ -124,7 +124,7 @@ def test_no_seam_shows_where_the_photo_ends(kind):
     flat = texture.atlas.unroll(skin)[0, : round(FIRST_CHART * SIZE), :, 0] > 0.99
     image = texture.image[0, :, : round(FIRST_CHART * SIZE)]
     steps = image.diff(dim=2).abs().amax(0)[flat[:, 1:] & flat[:, :-1]]
-    assert steps.max() < 0.04
+    assert steps.max() < 0.05
 
 
 def test_what_only_the_other_side_shows_is_mirrored():

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix
 from ...face.coefficients import FaceCoefficients
-from ...face.colour import MONK_TONES, srgb_to_lab
+from ...face.colour import SKIN_LIGHTNESS, srgb_to_lab
 from ...face.measures import vertex_error_mm
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
@@ -71,11 +71,10 @@ def skin_colour(model: MorphableModel, albedo: Float[Tensor, "b vertex 3"]) -> F
 
 
 def tone_distances(model: MorphableModel) -> Float[Tensor, "sample tone"]:
-    """From each of the model's sample skins to each Monk tone, lightest first, in CIELAB."""
+    """From each of the model's sample skins to each Monk tone, lightest first, in L*."""
     mean, basis = (skin_colour(model, a) for a in (model.albedo_mean[None], model.albedo_basis))
     colours = (mean + model.albedo_samples @ basis).clamp(0, 1)
-    tones = srgb_to_lab(colours.new_tensor(MONK_TONES))
-    return (srgb_to_lab(colours)[:, None] - tones).norm(dim=-1)
+    return (srgb_to_lab(colours)[:, :1] - colours.new_tensor(SKIN_LIGHTNESS)).abs()
 
 
 class FacePainter:

@@ -203,7 +203,7 @@ def population(model: MorphableModel) -> Figure:
         c = replace(model.neutral(), identity=identity[i : i + 1], albedo=albedo)
         pictures.append(relit(model, c, 18, 0, "lamp", -35, 250))
     names = [f"Monk tone {i + 1}" for i in range(len(pictures))]
-    title = "Nobody: random faces of the model, one for each tone of the Monk scale"
+    title = "Random faces of the model, one for each tone of the Monk scale"
     return gallery(pictures, names, title=title, columns=5, size=2.2)
 
 

@@ -109,7 +109,7 @@ def beside_figure(persons: Sequence[Person], title: str) -> Image.Image:
 
 def learning_figure(records: Sequence[Mapping]) -> Figure:
     """A run's log: the loss of each step's own faces, and held-out faces beside the base's."""
-    title = "The U-Net learns: on held-out faces both errors of colour fall"
+    title = "The U-Net learns: colours of held-out faces, in the photo and without light"
     figure, axes = charts(10.2, 3.2, 3, title=title)
 
     def column(kind: str, name: str) -> list[float]:
@@ -174,7 +174,7 @@ def agreement_figure(
         axis.scatter(stored, live[run], label=run_words(run), zorder=3, **form)
     axis.axline((0, 0), slope=1, color="0.7", linewidth=1)
     axis.set(xlabel="stored, degrees of ITA", ylabel="computed here, degrees of ITA")
-    axis.set_title("Nothing on trust: the same faces again")
+    axis.set_title("The same numbers, of two face models")
     add_legend(axis, fontsize=8)
     return figure
 

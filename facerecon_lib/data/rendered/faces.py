@@ -178,7 +178,7 @@ class RenderedFaces:
     def _expose(self, image: Tensor, numbers: CountedRandom) -> Tensor:
         gamma = numbers.normal("gamma", sd=0.12).exp()
         grey = numbers.chance("black and white", 0.04)
-        saturation = (1.1 + numbers.normal("saturation", sd=0.22)) * (1 - grey)
+        saturation = (1.0 + numbers.normal("saturation", sd=0.18)) * (1 - grey)
         image = tone_curve(image, gamma, saturation.clamp(min=0))
         soft = numbers.chance("soft", 0.6) * numbers.uniform("blur", high=2.2)
         image = blur(image, soft)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...face.coefficients import FaceCoefficients
 from ...face.device_constants import constant
-from ...face.lighting import CLAMPED_COSINE, light_level, sh_basis
+from ...face.lighting import CLAMPED_COSINE, LIGHT_LEVEL, light_level, sh_basis
 from ...face.morphable_model import MorphableModel
 from .counted_random import CountedRandom
 
@@ -75,7 +75,7 @@ def random_expression(
 def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 3"]:
     """Lamps on a wall of ambient light; where held out, a sky, a ground and a sun.
 
-    Both are exposed so that a lit white face would have a brightness of about 0.74.
+    Exposure and tint vary as those of portraits do (data_scripts/learn_face_model.py), and wider.
     """
     fixed, bands = numbers.fixed, numbers.fixed(*CLAMPED_COSINE)
 
@@ -86,7 +86,7 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
 
     light = bands.new_zeros(len(numbers.indices), 9, 3)
     warm = numbers.normal("warmth", sd=0.09)[:, None] * fixed(1.0, 0.1, -1.2)
-    warm = warm + fixed(0.08, 0.0, -0.12)  # photos of people are warm
+    warm = warm + fixed(0.1, 0.0, -0.05)  # photos of people are warm
     if family == "train":
         ambient = numbers.uniform("ambient", low=0.35, high=1.2)[:, None]
         light[:, 0] = ambient * math.sqrt(4 * math.pi)
@@ -106,7 +106,8 @@ def random_light(numbers: CountedRandom, family: str) -> Float[Tensor, "batch 9 
         sun = numbers.normal("sun", 3) * fixed(1.0, 0.4, 0.4) + fixed(0.0, 0.6, 0.6)
         strength = numbers.uniform("sun strength", high=0.8)[:, None]
         light = light + lobe(sun, strength * fixed(1.05, 1.0, 0.9))
-    exposure = 0.74 * numbers.normal("exposure", sd=0.15).exp() / light_level(light).clamp(min=0.2)
+    exposure = LIGHT_LEVEL * numbers.normal("exposure", sd=0.22).exp()
+    exposure = exposure / light_level(light).clamp(min=0.2)
     return light * exposure[:, None, None] * warm.exp()[:, None]
 
 
