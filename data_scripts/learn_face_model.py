@@ -46,7 +46,9 @@ def learn(shards: Path, base: Path, out: Path, encoder: Path | None, seed: int) 
     """Write the model and what belongs to it, and say how it went. Raises FacereconError."""
     from face_models.binding import bind_file
     from portraits import model_parts, observe, shapes, skins
+    from portraits.exposure import pairs_of
 
+    from facerecon_lib.data.shards.files import find_shards
     from facerecon_lib.data.shards.skins import FORMAT
     from facerecon_lib.face.model_file import ModelError
     from facerecon_lib.face.morphable_model import MorphableModel
@@ -54,6 +56,11 @@ def learn(shards: Path, base: Path, out: Path, encoder: Path | None, seed: int) 
     from facerecon_lib.files.weights import write_weights
     from facerecon_lib.networks.encoder import load_encoder
 
+    if not out.parent.is_dir():
+        raise ModelError(f"--out {out}: there is no folder {out.parent}")
+    people = [photo[1] for shard in find_shards(shards) for photo in shard.photos or ()]
+    if people:  # an index names them: no minutes are lost
+        pairs_of(people)
     began = time.monotonic()
 
     def say(text: str) -> None:

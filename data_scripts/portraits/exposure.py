@@ -34,6 +34,17 @@ def same_person(people: list[str]) -> dict[str, list[int]]:
     return groups
 
 
+def pairs_of(people: list[str]) -> list[tuple[int, int]]:
+    """The pairs of portraits of one person. Raises PortraitsError for too few."""
+    pairs = [pair for group in same_person(people).values() for pair in combinations(group, 2)]
+    if len(pairs) < LEAST_PAIRS:
+        raise PortraitsError(
+            f"{len(pairs)} pairs of photos of one person; {LEAST_PAIRS} or more tell exposure from "
+            "skin. Are people named in the shards? data_scripts/group_people.py finds them"
+        )
+    return pairs
+
+
 def exposure(
     cues: Float[Tensor, "photo cue"], skin: Float[Tensor, "photo 3"], people: list[str]
 ) -> tuple[Float[Tensor, "photo 3"], str]:
@@ -41,12 +52,7 @@ def exposure(
 
     skin: the mean colour of each face, sRGB. Raises PortraitsError for too few pairs.
     """
-    pairs = [pair for group in same_person(people).values() for pair in combinations(group, 2)]
-    if len(pairs) < LEAST_PAIRS:
-        raise PortraitsError(
-            f"{len(pairs)} pairs of photos of one person; {LEAST_PAIRS} or more tell exposure from "
-            "skin. Are people named in the shards? data_scripts/group_people.py finds them"
-        )
+    pairs = pairs_of(people)
     cues = ((cues - cues.mean(0)) / cues.std(0).clamp(min=1e-6)).double()
     colour = log_opponents(skin).double()
     one, other = torch.tensor(pairs).T

@@ -13,12 +13,17 @@ from portraits.observe import from_log_opponents, log_opponents
 from portraits.skins import LIGHT_SKIN, Skins, divide_light
 from safetensors.numpy import load_file
 
+from facerecon_lib.data.shards.files import write_index
+from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
 from facerecon_lib.face.colour import SKIN_LIGHTNESS, srgb_to_lab
 from facerecon_lib.face.lighting import ambient_lighting, light_level, shade
 from facerecon_lib.face.mesh import vertex_normals
 from facerecon_lib.face.morphable_model import MorphableModel
+from facerecon_lib.files.errors import FacereconError
 from facerecon_lib.files.weights import shipped_file
 from facerecon_lib.networks.encoder import Encoder, load_encoder
+from facerecon_lib.photos.crop import align
+from facerecon_lib.photos.detection import sample_detection, sample_photo
 
 PORTRAITS = Path(os.environ.get("FACERECON_PORTRAITS", "../shared/portraits"))
 
@@ -164,6 +169,27 @@ def test_a_carried_encoder_says_the_same_of_the_learned_model(model, tmp_path):
     colours = [(m.albedo(c.albedo) * region[:, None]).sum(1) / region.sum() for m, c in (
         (model, before), (new, after))]  # fmt: skip
     assert (colours[0] - colours[1]).abs().max() < 0.05
+
+
+def test_what_cannot_be_learned_from_is_told_before_the_work(tmp_path):
+    import learn_face_model
+
+    base, encoder = shipped_file("face_model.safetensors"), None
+    with pytest.raises(FacereconError, match=r"no such folder"):
+        learn_face_model.learn(tmp_path / "none", base, tmp_path / "m.safetensors", encoder, 0)
+    with pytest.raises(FacereconError, match=r"--out .*: there is no folder"):
+        learn_face_model.learn(tmp_path, base, tmp_path / "none/m.safetensors", encoder, 0)
+    write_shard(
+        tmp_path / "photos-00000.tar", [tar_bytes(sample_of("a")), tar_bytes(sample_of("b"))]
+    )
+    write_index(tmp_path)
+    with pytest.raises(PortraitsError, match=r"0 pairs of photos of one person"):
+        learn_face_model.learn(tmp_path, base, tmp_path / "m.safetensors", encoder, 0)
+
+
+def sample_of(person: str) -> dict:
+    crop = align(sample_photo().pixels, sample_detection().landmarks)
+    return encode_photo(person, crop, "2d", person, "photo.jpg")
 
 
 @pytest.mark.slow
