@@ -13,6 +13,7 @@ the same encoder for the learned model: where `facerecon train base --skins --in
 shards give the same file to within float16 rounding. Notebook 01, Eq. 1 and 2.
 """  # noqa: E501
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,6 @@ def main(
     seed: int = 0,
 ) -> None:
     """Learn a face model from the portraits in SHARDS."""
-    torch.set_num_threads(2)
     try:
         learn(shards, base, out, encoder, seed)
     except FacereconError as error:
@@ -84,7 +84,7 @@ def learn(shards: Path, base: Path, out: Path, encoder: Path | None, seed: int) 
     say(bind_file(out, RENDERS))
     new = MorphableModel.load(out)
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
-    facts = {"keys": model_parts.as_json(learned.keys), "model_sha256": sha256_of(out)}
+    facts = {"keys": json.dumps(learned.keys), "model_sha256": sha256_of(out)}
     albedo = model_parts.project(new, learned).half()
     write_weights(
         out.with_name("skins.safetensors"), {"albedo": albedo}, facts | {"format": FORMAT}

@@ -6,7 +6,6 @@
 Notebook 01, Eq. 1 and 2.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +63,6 @@ def write(path: Path, parts: dict[str, Tensor], metadata: dict[str, str]) -> Non
     """The file, whole or not at all."""
     with write_whole(path) as partial:
         save_file({k: v.contiguous() for k, v in parts.items()}, partial, metadata)
-
-
-def as_json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _basis(

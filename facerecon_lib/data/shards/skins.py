@@ -22,6 +22,7 @@ from ...files.errors import FacereconError
 from ...files.weights import read_weights
 
 FORMAT = "facerecon-skins-1"
+MAKER = "data_scripts/learn_face_model.py"
 
 
 class SkinsError(FacereconError):
@@ -44,8 +45,7 @@ class Skins:
 
 def read_skins(path: Path, face_model: Path) -> Skins:
     """Raises SkinsError for a missing or damaged file, and for one of another face model."""
-    todo = "a script that fits the photos"
-    tensors, metadata = read_weights(path, FORMAT, SkinsError, todo, "file of skins")
+    tensors, metadata = read_weights(path, FORMAT, SkinsError, MAKER, "file of skins")
     try:
         keys, albedo = json.loads(metadata["keys"]), tensors["albedo"]
         if albedo.ndim != 2 or len(keys) != len(albedo):
