@@ -8,8 +8,9 @@
 SHARDS holds aligned portraits with a name for each person (`prepare_cacd.py`, `group_people.py`); those
 of the part "test" are left aside. Eyes, teeth, mesh and expressions are the base's. The encoder, trained
 on renders of the base, tells people's mean shape; without one the shape stays. Beside the model come
-`skins.safetensors`, what was learned of each portrait's skin, and with an encoder `encoder.safetensors`,
-the same encoder for the learned model: where `facerecon train base --skins --init` goes on. The same
+`skin_residuals.safetensors`, what its basis leaves out, for rendered faces; `skins.safetensors`, what was
+learned of each portrait's skin, and with an encoder `encoder.safetensors`, the same encoder for the
+learned model: where `facerecon train base --skins --init` goes on. The same
 shards give the same file to within float16 rounding. Notebook 01, Eq. 1 and 2.
 """  # noqa: E501
 
@@ -48,6 +49,7 @@ def learn(shards: Path, base: Path, out: Path, encoder: Path | None, seed: int) 
     from portraits import model_parts, observe, shapes, skins
     from portraits.exposure import pairs_of
 
+    from facerecon_lib.data.rendered import skin_residuals
     from facerecon_lib.data.shards.files import find_shards
     from facerecon_lib.data.shards.skins import FORMAT
     from facerecon_lib.face.model_file import ModelError
@@ -82,13 +84,16 @@ def learn(shards: Path, base: Path, out: Path, encoder: Path | None, seed: int) 
     parts, metadata = model_parts.assemble(base, learned, shape, seed)
     model_parts.write(out, parts, metadata)
     say(bind_file(out, RENDERS))
+    say(f"landmarks of the brows moved by {model_parts.place_brows(out):.1f} mm")
     new = MorphableModel.load(out)
     say(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
     facts = {"keys": json.dumps(learned.keys), "model_sha256": sha256_of(out)}
-    albedo = model_parts.project(new, learned).half()
-    write_weights(
-        out.with_name("skins.safetensors"), {"albedo": albedo}, facts | {"format": FORMAT}
-    )
+    albedo = model_parts.project(new, learned)
+    path = out.with_name("skins.safetensors")
+    write_weights(path, {"albedo": albedo.half()}, facts | {"format": FORMAT})
+    path = out.with_name(skin_residuals.FILE)
+    share = model_parts.write_residuals(path, new, learned, albedo)
+    say(f"{path}: {share:.0%} of what the basis leaves out of the skins")
     if network is not None:
         path = out.with_name("encoder.safetensors")
         shapes.carry_encoder(network, model, new, shape, path)

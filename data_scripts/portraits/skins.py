@@ -86,7 +86,7 @@ class Skins:
     @property
     def _skin(self) -> Float[Tensor, " half"]:
         """Weights of the bare skin."""
-        region, half = self.model.regions, _first(self.both)
+        region, half = self.model.regions, first_of(self.both)
         weight = region["skin"] * (1 - region["border"]) * (region["forehead"] < 0.3)
         weight = (weight * (self.seen > 0.6))[half]
         return weight / weight.sum()
@@ -219,7 +219,7 @@ def divide_light(
     return torch.cat(shading).half(), skin
 
 
-def _first(both: Int[Tensor, " vertex"]) -> Int[Tensor, " half"]:
+def first_of(both: Int[Tensor, " vertex"]) -> Int[Tensor, " half"]:
     """A vertex of each mirror pair."""
     first = torch.full((int(both.max()) + 1,), len(both))
     return first.scatter_reduce(0, both, torch.arange(len(both)), "amin")

@@ -1,7 +1,7 @@
 """The numbers that describe a face in a photo: what the encoder regresses and fitting optimises.
 
-    coefficients = FaceCoefficients.mean(batch=2, identity=80, expression=43, albedo=40)
-    vector = coefficients.to_vector()                                   # (2, 197)
+    coefficients = FaceCoefficients.mean(batch=2, identity=80, expression=43, albedo=25)
+    vector = coefficients.to_vector()                                   # (2, 182)
     again = FaceCoefficients.from_vector(vector, coefficients.sizes)
 
 Identity, expression and albedo are in standard deviations of their basis, so the prior of each is

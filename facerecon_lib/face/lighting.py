@@ -10,7 +10,7 @@ coefficients hold at least 98 % of what any distant light does to a Lambertian s
 Rows are in the order (l, m) = (0,0) (1,-1) (1,0) (1,1) (2,-2) ... (2,2). The functions are real,
 orthonormal on the sphere, without the Condon-Shortley sign and without cosine-lobe factors, which
 the coefficients absorb. Normals are posed, in viewer axes: +x the viewer's right, +y up, +z to the
-viewer. Light multiplies sRGB values, as in the report: simple, and not physical.
+viewer. Light multiplies sRGB values, as we read the report's "rgb color": simple, not physical.
 Notebook 03, Eq. 3.
 """
 

@@ -3,6 +3,8 @@
     settings = replace(PROFILES["smoke"], steps=60, seed=1)
     settings = replace(AUGMENTED_PROFILES["colab"], width=32)
 
+`full` has the report's numbers. It departs from the report in hard renderings, which no setting
+changes, and in the light of stage two's base face: `illumination="encoder"` is the report's.
 Notebooks 06 and 09, sections 2.1 and 2.2.
 """
 

@@ -100,7 +100,9 @@ def test_backgrounds_differ_and_stay_in_range(family):
     assert picture.shape == (COUNT, 3, SIZE, SIZE)
     assert 0 <= picture.min() <= picture.max() <= 1
     assert picture.mean((1, 2, 3)).std() > 0.1
-    assert (picture.std((2, 3)).mean(1) > 0.01).all()
+    spread = picture.std((2, 3)).mean(1)  # half of them are plain walls, nearly even
+    assert (spread > 0.002).all()
+    assert (spread > 0.03).float().mean() > 0.4
 
 
 def test_the_families_share_colours_and_not_shapes():

@@ -10,12 +10,14 @@ import torch
 from portraits import completion, model_parts, shapes
 from portraits.exposure import PortraitsError, exposure
 from portraits.observe import from_log_opponents, log_opponents
-from portraits.skins import LIGHT_SKIN, Skins, divide_light
-from safetensors.numpy import load_file
+from portraits.skins import LIGHT_SKIN, Skins, divide_light, first_of
+from safetensors.numpy import load_file, save_file
 
+from facerecon_lib.data.rendered import skin_residuals
 from facerecon_lib.data.shards.files import write_index
 from facerecon_lib.data.shards.samples import encode_photo, tar_bytes, write_shard
 from facerecon_lib.face.colour import SKIN_LIGHTNESS, srgb_to_lab
+from facerecon_lib.face.landmarks68 import BROWS, MIRROR_68, NOSE
 from facerecon_lib.face.lighting import ambient_lighting, light_level, shade
 from facerecon_lib.face.mesh import vertex_normals
 from facerecon_lib.face.morphable_model import MorphableModel
@@ -148,6 +150,40 @@ def test_portraits_are_projected_to_the_coefficients_of_their_skin(skins):
     assert error.sum() / (3 * skin.sum() * len(found)) < 0.03
 
 
+def test_brows_landmarks_go_to_the_points_of_the_brows(model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    parts, metadata = load_file(shipped_file("face_model.safetensors")), model.metadata
+    parts["landmarks"][BROWS] = parts["landmarks"][NOSE][0]
+    kept = {key: metadata[key] for key in ("name", "format", "regions", "controls", "licence")}
+    save_file(parts, path, kept)
+    assert model_parts.place_brows(path) > 30  # mm
+    moved = MorphableModel.load(path)
+    torch.testing.assert_close(moved.landmarks, model.landmarks)  # as they ship
+    torch.testing.assert_close(moved.landmarks[MIRROR_68], model.mirror[moved.landmarks])
+    places = model.mean[model.dense.vertices] + model.dense.offsets
+    upper = places[[63, 105, 66]]  # of the right brow
+    away = (model.mean[moved.landmarks[18:21]] - upper).norm(dim=1)
+    assert (away < 3.0).all()  # mm; vertices of the coarse mesh
+
+
+def test_residuals_are_what_the_basis_leaves_out(skins, tmp_path, monkeypatch):
+    """Skins with a spot that no mode has: the first residual mode is the spot."""
+    model, monkey = skins.model, monkeypatch
+    half = first_of(skins.both)
+    spot = torch.exp(-((model.mean[half] - model.mean[model.landmarks[31]]).norm(dim=1) ** 2) / 200)
+    strength = 0.4 * random(len(skins.keys))[:, None, None]
+    spotted = replace(skins, colours=skins.colours * (strength * spot[:, None]).exp())
+    path = tmp_path / skin_residuals.FILE
+    own = model.albedo_samples[: len(skins.keys)].float()
+    share = model_parts.write_residuals(path, model, spotted, own)
+    assert share > 0.9
+    monkey.setattr(skin_residuals, "shipped_file", lambda name: tmp_path / name)
+    mode = skin_residuals.skin_residuals(model)[0, half].mean(-1)
+    seen = spot * (model.regions["skin"] * skins.seen * (1 - model.regions["border"]))[half]
+    assert abs(float(torch.cosine_similarity(mode, seen, 0))) > 0.95
+    assert 0.25 < mode.abs().max() < 0.55
+
+
 def test_a_carried_encoder_says_the_same_of_the_learned_model(model, tmp_path):
     shift = 0.3 * random(80)
     shift = (shift + shift @ model.mirrored_modes[0]) / 2
@@ -205,3 +241,11 @@ def test_learning_again_gives_the_shipped_skin(tmp_path):
     shipped, again = (load_file(p) for p in (base, tmp_path / "again.safetensors"))
     for name in ("albedo_mean_monk", "albedo_mean_light"):
         assert np.abs(shipped[name] - again[name]).mean() < 0.02, name
+        bases = (m[name.replace("mean", "basis")].astype(np.float32) for m in (shipped, again))
+        own, other = (basis.reshape(len(basis), -1) for basis in bases)
+        kept, whole = ((x**2).sum(1) for x in (own @ np.linalg.qr(other.T)[0], own))
+        assert (kept[:6] > 0.9 * whole[:6]).all(), name  # nearly one space of skins, though
+        assert kept.sum() > 0.96 * whole.sum(), name  # placed by another model than at first
+    brows = (m["mean"][m["landmarks"][BROWS]] for m in (shipped, again))
+    assert np.linalg.norm(next(brows) - next(brows), axis=1).max() < 6  # mm
+    assert (tmp_path / skin_residuals.FILE).is_file()

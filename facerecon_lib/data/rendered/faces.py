@@ -40,7 +40,10 @@ from .camera_effects import blur, jpeg, tone_curve
 from .counted_random import CountedRandom
 from .random_faces import random_coefficients, relief
 from .skin_details import DetailAtlas
+from .skin_residuals import skin_residuals
 
+CATCHLIGHT = 150  # power of the cosine: of some 10 degrees of the eyeball
+LID_HEIGHT, LID_SHADOW = 6.0, 0.6  # mm over the middle of the eye; share of the light
 CROP_MARGIN = 1.3  # of photos.crop.align
 PHOTO_SIZE, PHOTO_MARGIN = 512, 1.8  # of a photo that detectors find the face in
 
@@ -76,6 +79,9 @@ class RenderedFaces:
         marks = torch.cat([self.model.landmarks, self.model.contour_bands.reshape(-1)])
         self.point_rows = marks.unique()  # the vertices of `points`
         self.atlas = DetailAtlas(self.model) if self.wrinkles else None
+        self.residuals = None if self.clean else skin_residuals(self.model)
+        self.eyes = self.model.regions["eyeballs"]
+        self.lids = lid_shadow(self.model)
         # numbers: the length of an index by mask is read back from the GPU at every call
         self.skin = (self.model.regions["skin"] > 0.5).nonzero()[:, 0]
 
@@ -154,12 +160,18 @@ class RenderedFaces:
         if not self.clean:
             bumps = 0.03 if self.wrinkles else 0.08  # of normals alone: no truth has them
             normals, lit_albedo = skin_texture(model, numbers, normals, albedo, bumps)
+            if self.residuals is not None:
+                z = numbers.normal("skin residuals", len(self.residuals))
+                lit_albedo = lit_albedo * (z @ self.residuals.flatten(1)).exp().view_as(albedo)
         if self.wrinkles:
             albedo = lit_albedo
+        if not self.clean:
+            shadow = numbers.uniform("lid shadow", low=0.3, high=1.0)[:, None] * self.lids
+            lit_albedo = lit_albedo * (1 - shadow[..., None])
         normals = normals @ axis_angle_to_matrix(c.rotation).transpose(1, 2)
         colours = shade(lit_albedo, normals, c.lighting)
         if not self.clean:
-            colours = colours + shine(numbers, normals, c.lighting)
+            colours = colours + shine(numbers, normals, c.lighting, self.eyes)
         v_camera = flattened(pose(vertices, c.rotation, c.scale, c.translation), c, flat)
         image, mask = render(v_camera, model.faces, colours.clamp(0, 1), self.size, near=None)
         if self.clean:
@@ -214,14 +226,27 @@ def skin_texture(
     return F.normalize(normals, dim=-1), albedo * (1 + skin[..., None])
 
 
+def lid_shadow(model: MorphableModel) -> Float[Tensor, " vertex"]:
+    """How dark the upper lid makes an eyeball: nothing below its middle, most at the lid's edge."""
+    shadow = torch.zeros_like(model.mean[:, 0])
+    for rows in model.eyeballs:
+        height = model.mean[rows, 1]
+        shadow[rows] = ((height - height.mean()) / LID_HEIGHT).clamp(0, 1) * LID_SHADOW
+    return shadow
+
+
 def shine(
-    numbers: CountedRandom, normals: Tensor, lighting: Tensor
+    numbers: CountedRandom, normals: Tensor, lighting: Tensor, eyes: Float[Tensor, " vertex"]
 ) -> Float[Tensor, "batch vertex 1"]:
-    """A highlight of the main light, by Blinn and Phong; the viewer looks along -z."""
+    """Highlights of the main light, by Blinn and Phong: broad on skin, small and bright on `eyes`.
+
+    The viewer looks along -z.
+    """
     grey = lighting.mean(-1)
     main = F.normalize(torch.stack([grey[:, 3], grey[:, 1], grey[:, 2]], -1), dim=-1)
     half = F.normalize(main + numbers.fixed(0.0, 0.0, 1.0), dim=-1)
     power = numbers.uniform("shine width", low=6, high=40)[:, None]
     strength = numbers.uniform("shine", low=-0.1, high=0.25).clamp(min=0)[:, None]
     cosine = (normals * half[:, None]).sum(-1).clamp(min=0)
-    return (strength * cosine**power)[..., None]
+    wet = numbers.uniform("catchlight", high=0.9)[:, None] * cosine**CATCHLIGHT
+    return torch.lerp(strength * cosine**power, wet, eyes)[..., None]

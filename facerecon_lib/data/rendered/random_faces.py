@@ -20,6 +20,11 @@ from ...face.lighting import CLAMPED_COSINE, LIGHT_LEVEL, light_level, sh_basis
 from ...face.morphable_model import MorphableModel
 from .counted_random import CountedRandom
 
+GRINS = 0.3  # of the faces that are not at rest
+GRIN = dict(mouthSmile=(0.3, 1.0), mouthUpperUp=(0.2, 0.6), jawOpen=(0.0, 0.25))
+GRIN |= dict(mouthLowerDown=(0.0, 0.4), cheekSquint=(0.0, 0.5), eyeSquint=(0.0, 0.4))
+"""Least and most of the actions of a smile for a camera, which shows the teeth."""
+
 
 def random_coefficients(
     model: MorphableModel, numbers: CountedRandom, family: str = "train"
@@ -63,12 +68,17 @@ def random_expression(
         twin = constant(tuple(twin), torch.long, amount.device)
         amount = alike * amount[:, twin] + (1 - alike) * amount
     awake = 1 - numbers.chance("at rest", 0.3)[:, None]
-    for name, often in (("mouthSmileLeft", 0.3), ("jawOpen", 0.2)):
-        if name in controls:
-            more = numbers.chance(name, often) * numbers.uniform(f"{name} amount")
-            for side in {name, name.replace("Left", "Right")} & set(controls):
-                i = controls.index(side)
-                amount[:, i] = torch.maximum(amount[:, i], more)
+
+    def at_least(name: str, much: Tensor) -> None:
+        for side in {name, f"{name}Left", f"{name}Right"} & set(controls):
+            i = controls.index(side)
+            amount[:, i] = torch.maximum(amount[:, i], much)
+
+    for name, often in (("mouthSmile", 0.3), ("jawOpen", 0.2)):
+        at_least(name, numbers.chance(name, often) * numbers.uniform(f"{name} amount"))
+    grins = numbers.chance("grin", GRINS)
+    for name, (low, high) in GRIN.items():
+        at_least(name, grins * numbers.uniform(f"grin {name}", low=low, high=high))
     return (amount * awake) @ model.control_matrix + loose
 
 

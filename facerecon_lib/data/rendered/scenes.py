@@ -68,7 +68,9 @@ def background(numbers: CountedRandom, size: int, family: str) -> Picture:
     """Pictures without faces: clouds of colour and polygons; stripes and spots where held out."""
     clouds = smooth_noise(numbers, "background", size, channels=3)
     base = muted(numbers, "background colour")[..., None, None]
-    spread = numbers.uniform("background spread", low=0.03, high=0.35)[:, None, None, None]
+    studio = numbers.chance("studio", 0.5)[:, None, None, None]  # a plain wall
+    spread = numbers.uniform("background spread", low=0.03, high=0.25)[:, None, None, None]
+    spread = spread * (1 - 0.8 * studio)
     picture = base + spread * clouds
     line = torch.linspace(-1, 1, size, device=base.device)
     u, v = line, line[:, None]
@@ -82,7 +84,8 @@ def background(numbers: CountedRandom, size: int, family: str) -> Picture:
             cut = ((6 * a * u).sin() * (6 * b * v + phase).cos() > 0.2).float()
         colour = muted(numbers, f"{name} colour")[..., None, None]
         share = numbers.uniform(f"{name} share", low=-0.7, high=0.9).clamp(min=0)
-        picture = torch.lerp(picture, colour, share[:, None, None, None] * cut[:, None])
+        share = share[:, None, None, None] * (1 - studio)
+        picture = torch.lerp(picture, colour, share * cut[:, None])
     return picture.clamp_(0, 1)
 
 
@@ -216,7 +219,7 @@ def hair_colour(numbers: CountedRandom) -> Float[Tensor, "batch 3"]:
 
 
 def hair_strands(numbers: CountedRandom, frame: HeadFrame) -> Float[Tensor, "batch 1 size size"]:
-    """Streaks along the fall of the hair."""
+    """Streaks along the fall of the hair, some strong, most faint."""
     k = numbers.uniform("strand", 3, low=0.3, high=1.2)
     lean = numbers.normal("strand lean", 3, sd=0.3)
     phase = numbers.uniform("strand phase", 3, high=6.3)
@@ -224,4 +227,4 @@ def hair_strands(numbers: CountedRandom, frame: HeadFrame) -> Float[Tensor, "bat
         torch.sin(k * (frame.x + lean * frame.y) + phase)
         for k, lean, phase in torch.stack([k, lean, phase])[..., None, None].unbind(2)
     )
-    return sum(waves)[:, None]
+    return (numbers.uniform("strand depth")[:, None, None] ** 2 * sum(waves))[:, None]

@@ -35,7 +35,7 @@ from ...files.errors import one_line
 from ..splits import SHARES, SPLITS, part_of
 from .files import Shard, ShardsError, digest_of, find_shards, read_samples, webdataset
 from .samples import DamagedPhoto, StoredPhoto, decode_photo, inside_mask, read_photo
-from .skins import Skins
+from .skins import SkinTargets
 from .variation import varied
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class PhotoShards:
     complete: bool = False
     photos_per_epoch: int | None = None
     vary: bool = False
-    skins: Skins | None = None
+    skins: SkinTargets | None = None
     device: torch.device | str = "cpu"
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ class SkinsError(FacereconError):
 
 
 @dataclass(eq=False)
-class Skins:
+class SkinTargets:
     """Albedo coefficients, and the row of each photo's key."""
 
     albedo: Float[Tensor, "photo albedo"]
@@ -43,7 +43,7 @@ class Skins:
         return torch.cat([self.albedo, unknown])[rows]
 
 
-def read_skins(path: Path, face_model: Path) -> Skins:
+def read_skins(path: Path, face_model: Path) -> SkinTargets:
     """Raises SkinsError for a missing or damaged file, and for one of another face model."""
     tensors, metadata = read_weights(path, FORMAT, SkinsError, MAKER, "file of skins")
     try:
@@ -56,4 +56,4 @@ def read_skins(path: Path, face_model: Path) -> Skins:
         raise SkinsError(
             f"{path}: is of another face model than {face_model}; name it with --model"
         )
-    return Skins(albedo, {str(key): row for row, key in enumerate(keys)})
+    return SkinTargets(albedo, {str(key): row for row, key in enumerate(keys)})

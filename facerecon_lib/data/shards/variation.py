@@ -19,7 +19,7 @@ from ...face.device_constants import constant
 from ...face.landmarks68 import MIRROR_68
 from ..rendered.counted_random import CountedRandom
 
-EXPOSURE, WHITE_BALANCE, GAMMA = 0.35, 0.08, 0.12
+EXPOSURE, WHITE_BALANCE, GAMMA = 0.35, 0.12, 0.12
 """Standard deviations of the logarithms: of all light, of each channel's, of the exponent."""
 
 
