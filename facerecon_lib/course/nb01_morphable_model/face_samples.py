@@ -6,8 +6,9 @@
     samples.albedo                                        # (96, V, 3) sRGB, a skin for each shape
     samples.tones                                         # (10, V, 3) sRGB, one for each Monk tone
 
-Drawn from the shape space that the shipped model was made of, not from the model: none of them is
-a sum of its modes. Neutral, rigidly aligned, on the model's own triangles at subdivision 0.
+Shapes are drawn from the space that the shipped model was made of, not from the model: none is a
+sum of its modes. Neutral, rigidly aligned, on the model's own triangles at subdivision 0. Skins are
+of the model, times 0.6 of what its albedo basis leaves out (`data.rendered.skin_residuals`).
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class FaceSamples:
 
     shapes: training faces, mm, model frame. held_out: faces that no training may see, likewise.
     albedo: a skin for each training face, sRGB in [0, 1]; it was drawn apart from the shape.
-    tones: ten more skins, one at each tone of the Monk Skin Tone scale from lightest to darkest.
+    tones: ten such skins, nearest to the lightness of people's skin at each tone of the Monk scale
+    (`face.colour.SKIN_LIGHTNESS`), lightest first; some are among `albedo`.
     """
 
     shapes: Float[Tensor, "sample vertex 3"]

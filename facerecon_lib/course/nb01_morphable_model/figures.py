@@ -260,7 +260,7 @@ def skin_modes_figure(
     rows = [[paint(shape, skin, lit=False, size=200) for skin in row] for row in skins]
     columns = [f"mode {i + 1}" for i in range(6)]
     names = [f"−{deviations:g} sd", f"+{deviations:g} sd"]
-    return upright_rows(rows, title=title, columns=columns, names=names, size=1.6)
+    return upright_rows(rows, title=title, columns=columns, names=names, size=1.45)
 
 
 def skin_cloud_figure(
@@ -271,7 +271,10 @@ def skin_cloud_figure(
 ) -> Figure:
     """Two albedo coefficients of real skins and of draws from N(0, 1), each in its own colour."""
     figure, axes = charts(10.5, 4.2, 2, sharex=True, sharey=True)
-    titles = "The samples lie on a bent line ...", "... which N(0, 1) knows nothing about"
+    titles = (
+        "The samples are spread evenly and end ...",
+        "... N(0, 1) crowds the middle, without ends",
+    )
     clouds = (coefficients, colours), (drawn, drawn_colours)
     for axis, (points, shades), title in zip(axes, clouds, titles, strict=True):
         look = dict(s=70, color=shades.clamp(0, 1).numpy(), lw=0.5, ec="#777777")
@@ -312,24 +315,31 @@ def tones_figure(
 ) -> Figure:
     """Ten skins, each basis' nearest, and the error of the tone in ITA degrees."""
     skins = [targets, *rebuilt.values()]
-    rows = [[paint(shape, t, lit=False, size=170) for t in row] for row in skins]
+    rows = [[paint(shape, t, lit=False, size=150) for t in row] for row in skins]
     below = {}
     for i, other in enumerate(rebuilt.values(), start=1):
         errors = albedo_error(other, targets, skin)["ita"].round().int().tolist()
         below |= {(i, j): f"{e:+d}°" if e else "0°" for j, e in enumerate(errors)}
     layout = dict(columns=[f"tone {i}" for i in range(1, 11)], names=["the skin", *rebuilt])
-    return upright_rows(rows, title=title, below=below, size=1.15, **layout)
+    return upright_rows(rows, title=title, below=below, size=0.93, **layout)
 
 
-def reach_figure(norms: Mapping[str, Float[Tensor, " tone"]], reach: float) -> Figure:
-    """How far from the mean each tone's unlimited rebuilding lies: the length of its vector."""
-    figure, axis = charts(7.4, 3.2)
-    tones = range(1, 11)
-    title = "Without a limit both bases come nearer,\none of them from much further out"
-    settings = dict(xlabel="Monk tone, light to dark", ylim=(0, None), xticks=tones, title=title)
-    settings["ylabel"] = "length of the coefficients, sd"
-    settings["legend"] = dict(title="basis learned from", fontsize=10)
-    curves(axis, norms, tones, "o-", colours=(BLUE, RED), width=1.5, **settings)
-    axis.axhspan(0, reach, color="#dff0d8", zorder=0)
-    axis.text(7.3, 1.0, "green: 99.7 % of draws", fontsize=9, color=GREEN)
+def told_colour_figure(
+    lengths: Mapping[str, Float[Tensor, " tone"]],
+    errors: Mapping[str, Float[Tensor, " tone"]],
+    reach: float,
+) -> Figure:
+    """Tones of which the mean colour is told: how long their coefficients are when it is told
+    exactly, with draws as long as `reach`, and their errors, ITA degrees, when roughly."""
+    figure, (left, right) = charts(10.5, 3.6, 2)
+    look = dict(x=range(1, 11), form="o-", colours=(BLUE, RED), width=1.5)
+    look |= dict(xlabel="Monk tone, light to dark", xticks=range(1, 11))
+    look["legend"] = dict(title="basis learned from", fontsize=9, loc="upper left")
+    title = "The colour told exactly: dark tones\nare far out in the light basis"
+    curves(left, lengths, ylim=(0, None), title=title, ylabel="length, sd", **look)
+    left.axhspan(0, reach, color="#dff0d8", zorder=0)
+    left.text(5.6, 0.3, "green: 99.7 % of draws", fontsize=9, color=GREEN)
+    title = "The colour told roughly: the light basis\nmakes dark skin light"
+    curves(right, errors, title=title, ylabel="error of the tone, ITA degrees", **look)
+    right.axhline(0, color=GREY, lw=0.8, zorder=0)
     return figure
