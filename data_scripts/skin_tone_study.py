@@ -7,18 +7,22 @@
             --set warmup=40 --set ema=0.99 --set norm=inner --out $run
         facerecon evaluate --augmented --unet $run/offset_unet.safetensors --wrinkles \
             --rendered 240 --scans 0 --illumination $light --json $run/eval.json
+        [ $light = known ] || facerecon evaluate --augmented --unet $run/offset_unet.safetensors \
+            --photos PHOTOS --ratings RATINGS --illumination $light --json $run/photos.json
     done; done
     python data_scripts/skin_tone_study.py runs --out facerecon_lib/assets/skin_tone_study.json
 
 Takes the folders <albedo>-<light> that exist: from eval.json the numbers of each face (MEASURES,
-OFFSETS), from offset_unet.safetensors the U-Net's training. All are of the same faces, by U-Nets
-that differ in albedo and light alone.
+OFFSETS), from photos.json, where there is one, those of each rated photo, from
+offset_unet.safetensors the U-Net's training. All are of the same faces, by U-Nets that differ in
+albedo and light alone.
 
 Notebook 09: `course/nb09_comparison/tone_study.py` reads the file.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +78,34 @@ def study(runs: Path) -> dict:
                 same = "a comparison takes one and the same for all"
                 raise StudyError(f"{folder}: {others}; {same}")
         content["runs"][name] = facts | run
+        if (path := folder / "photos.json").is_file():
+            photos = content.setdefault("photos", {"runs": {}})
+            ratings, photos["runs"][name] = _photos(path)
+            if photos.setdefault("ratings", ratings) != ratings:
+                raise StudyError(f"{path}: is of other photos or ratings than those before")
     return content
+
+
+def _photos(path: Path) -> tuple[list[float], dict]:
+    """People's ratings of the photos' skins, in order, and a run's numbers of them."""
+    from facerecon_lib.course.nb09_comparison.tone_study import METHODS
+
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))["photos"]
+        rated = [i for i, name in enumerate(report["faces"]) if name in report["ratings"]]
+        ratings = [report["ratings"][report["faces"][i]] for i in rated]
+        run = {
+            ours: {
+                "lightness": _numbers(report["skin"][theirs]["lightness"][i] for i in rated),
+                "photometric": _numbers(report["values"][theirs]["photometric"][i] for i in rated),
+            }
+            for ours, theirs in METHODS.items()
+        }
+    except (OSError, KeyError, TypeError, ValueError, IndexError) as problem:
+        reason = f"{type(problem).__name__}: {one_line(problem)[:120]}"
+        other = "not what facerecon evaluate --augmented --photos --ratings writes"
+        raise StudyError(f"{path}: {other} ({reason})") from None
+    return ratings, run
 
 
 def _trained(path: Path, name: str) -> tuple[dict, dict]:
@@ -127,7 +158,7 @@ def _evaluated(path: Path, name: str) -> tuple[dict, dict]:
     return shared, run
 
 
-def _numbers(values: list) -> list[float | None]:
+def _numbers(values: Iterable[float | None]) -> list[float | None]:
     return [None if value is None else _short(value) for value in values]
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import skin_tone_study as script
 import torch
@@ -12,6 +13,7 @@ from script_runs import run_script
 from facerecon_lib.course.nb09_comparison import tone_study
 from facerecon_lib.course.nb09_comparison.tone_study import MEASURES, METHODS, OFFSETS, load_study
 from facerecon_lib.evaluation.surface import AREAS
+from facerecon_lib.face.colour import SKIN_LIGHTNESS
 from facerecon_lib.files.weights import shipped_file
 
 FACES = 6
@@ -76,6 +78,40 @@ def test_a_face_that_was_not_measured_stays_so(tmp_path):
     make(tmp_path / "runs", tmp_path / "study.json")
     values = load_study(tmp_path / "study.json").values("light-known", "base", "photometric")
     assert values.isnan().tolist() == [False, False, True, False, False, False]
+
+
+def rated_photos(folder: Path, change=lambda found: None) -> None:
+    """What evaluating photos leaves: three, of which two are rated."""
+    found = {
+        "faces": ["a.jpg", "b.jpg", "c.jpg"],
+        "ratings": {"c.jpg": 8.0, "a.jpg": 2.5},
+        "skin": {m: {"lightness": [70.0, 60.0, 40.0]} for m in METHODS.values()},
+        "values": {m: {"photometric": [0.05, 0.04, None]} for m in METHODS.values()},
+    }
+    change(found)
+    (folder / "photos.json").write_text(json.dumps({"photos": found}))
+
+
+def test_rated_photos_are_read_back_and_shown(tmp_path):
+    for name in ("light-free", "light-known"):
+        folder = a_run(tmp_path / "runs", name)
+    rated_photos(tmp_path / "runs/light-free")
+    path = tmp_path / "runs/study.json"
+    assert make(tmp_path / "runs", path).exit_code == 0
+    study = load_study(path)
+    assert study.photos["ratings"] == [2.5, 8.0]
+    assert list(study.photos["runs"]) == ["light-free"]
+    assert study.photos["runs"]["light-free"]["base"]["lightness"] == [70.0, 40.0]
+    assert len(tone_study.photos_figure(study).axes) == 1
+    lines = tone_study.photos_table(study).splitlines()
+    away = [70 - np.interp(2.5, [2, 3], SKIN_LIGHTNESS[1:3]), 40 - SKIN_LIGHTNESS[7]]
+    expected = [f"{away[0]:.0f}", "–", "–", f"{away[1]:.0f}", "–"]
+    assert [line.split()[-5:] for line in lines[2:4]] == [expected] * 2
+    assert lines[-1].split()[-5:] == ["0.050", "–", "–", "–", "–"]  # one was not measured
+    rated_photos(folder, lambda found: found["ratings"].update({"b.jpg": 4.0}))
+    refused(make(tmp_path / "runs", tmp_path / "s.json"), "other photos or ratings", tmp_path)
+    rated_photos(folder, lambda found: found.pop("ratings"))
+    refused(make(tmp_path / "runs", tmp_path / "s.json"), "--photos --ratings writes", tmp_path)
 
 
 def drop(key):
@@ -146,8 +182,9 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, text, words):
 def test_the_shipped_study_is_small_whole_and_of_every_tone():
     study = load_study()
     assert shipped_file("skin_tone_study.json").stat().st_size < 300_000
-    assert len(study.tones) == 240
-    assert study.groups.bincount(minlength=len(tone_study.GROUPS)).min() > 10
+    assert len(study.tones) == 120
+    assert study.groups.bincount(minlength=len(tone_study.GROUPS)).min() > 5
+    assert len(study.photos["runs"]) == 4
     assert {"light-known", "light-free", "monk-known"} <= set(study.runs)
     for name in study.runs:
         shares = sum(study.values(name, "offsets", f"in {area}") for area in AREAS)

@@ -9,7 +9,7 @@ Notebook 09, section 4.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ...evaluation.surface import AREAS
-from ...face.colour import MONK_TONES
+from ...face.colour import MONK_TONES, SKIN_LIGHTNESS
 from ...files.errors import FacereconError
 from ...files.weights import shipped_file
 from ..drawing.style import GREY, RED, add_legend, charts, curves, legend_below, number_grid
@@ -63,6 +63,8 @@ class ToneStudy:
 
     tones: Monk's, 1 to 10, of the true skin without light. area_shares: of the skin's surface.
     faces, encoder, trained: whose faces, and what all the U-Nets were trained with.
+    photos: real ones, where there are: how people rate their skins, and a number of each by run
+    and method, "lightness" (L* of the unlit skin) and "photometric".
     """
 
     runs: dict[str, dict]
@@ -71,6 +73,7 @@ class ToneStudy:
     faces: str
     encoder: str
     trained: dict
+    photos: dict = field(default_factory=dict)
 
     @property
     def groups(self) -> Int[Tensor, " face"]:
@@ -80,8 +83,11 @@ class ToneStudy:
         """method: "base", "augmented", or "offsets". Raises StudyFileError for an unknown run."""
         if run not in self.runs:
             raise StudyFileError(f"no run {run} in the study; there are {', '.join(self.runs)}")
-        numbers = self.runs[run][method][measure]
-        return torch.tensor([torch.nan if v is None else v for v in numbers])
+        return _numbers(self.runs[run][method][measure])
+
+
+def _numbers(values: Sequence[float | None]) -> Float[Tensor, " face"]:
+    return torch.tensor([torch.nan if value is None else value for value in values])
 
 
 def load_study(path: Path | None = None) -> ToneStudy:
@@ -103,6 +109,10 @@ def load_study(path: Path | None = None) -> ToneStudy:
             count = len(study.values(run, *column))
             if count != len(study.tones):
                 raise ValueError(f"{count} numbers for {len(study.tones)} faces")
+        for run, method in product(study.photos.get("runs", ()), METHODS):
+            for numbers in study.photos["runs"][run][method].values():
+                if len(numbers) != len(study.photos["ratings"]):
+                    raise ValueError(f"{len(numbers)} numbers for the rated photos")
     except (KeyError, TypeError, ValueError) as problem:
         raise StudyFileError(f"{path.name}: damaged ({problem!r}); {maker}") from None
     return study
@@ -224,6 +234,46 @@ def _stored_medians(axis: Axes, study: ToneStudy, run: str, measure: str) -> flo
         curves(axis, line, x, "o-", colours=(colour,), width=1.6)
         tops.append(np.nanmax(bounds))
     return tops[0]
+
+
+def photos_figure(study: ToneStudy) -> Figure:
+    """Real people: the unlit skin's lightness by what people see, base and augmented."""
+    runs = study.photos["runs"]
+    title = "Real photos: the unlit skin, beside what people see"
+    figure, axes = charts(2.6 * len(runs) + 0.6, 3.3, len(runs), title=title, sharey=True)
+    ratings = np.array(study.photos["ratings"])
+    tones = np.arange(1, len(SKIN_LIGHTNESS) + 1)
+    for axis, run in zip(np.atleast_1d(axes), runs, strict=True):
+        axis.plot(tones, SKIN_LIGHTNESS, color="0.75", linewidth=5, label="skin rated so")
+        for method, colour in (("base", GREY), ("augmented", RED)):
+            lightness = runs[run][method]["lightness"]
+            axis.scatter(ratings, lightness, s=13, color=colour, label=method, alpha=0.75)
+        axis.set_title(run_words(run, "\nlight "), fontsize=9)
+        axis.set(xlabel="Monk tone, rated by eye", xticks=tones[::3])
+    np.atleast_1d(axes)[0].set_ylabel("lightness L* of the unlit skin", fontsize=9)
+    legend_below(figure, np.atleast_1d(axes)[0], 3, fontsize=9)
+    return figure
+
+
+def photos_table(study: ToneStudy) -> str:
+    """Text: medians by rating, of how much too light the unlit skin is (L*) and of the colour error
+    on the photo."""
+    ratings = torch.tensor(study.photos["ratings"])
+    groups = tone_groups(ratings.round().long())
+    expected = torch.from_numpy(np.interp(ratings, range(1, 11), SKIN_LIGHTNESS))
+    tables = []
+    for measure, title, decimals in (
+        ("lightness", "L* of the unlit skin, too light by", 0),
+        ("photometric", "colour error on the photo", 3),
+    ):
+        rows = {}
+        for run, methods in study.photos["runs"].items():
+            for method in METHODS:
+                values = _numbers(methods[method][measure])
+                less = expected if measure == "lightness" else 0
+                rows[f"{run_words(run)}, {method}"] = values - less
+        tables.append(tone_table(rows, groups, decimals, title))
+    return "\n\n".join(tables)
 
 
 def size_figure(study: ToneStudy) -> Figure:
