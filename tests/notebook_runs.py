@@ -78,11 +78,10 @@ def compare_pictures(stored: list, drawn: list) -> None:
 
 
 def _pictures(outputs: list) -> list[Image.Image]:
-    return [
-        Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"]))).convert("RGB")
-        for output in outputs
-        if "image/png" in output.get("data", {})
-    ]
+    """One for each output that shows any, stored as PNG or JPEG; Pillow's are drawn as both."""
+    data = [output.get("data", {}) for output in outputs]
+    files = [d.get("image/png") or d.get("image/jpeg") for d in data]
+    return [Image.open(io.BytesIO(base64.b64decode(f))).convert("RGB") for f in files if f]
 
 
 class _Seconds:

@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from facerecon_lib.course.exercises import OWN_FILES
 from facerecon_lib.files.atomic import write_whole
 from notebook_making import rules
-from notebook_making.pictures import smaller_png
+from notebook_making.pictures import smaller
 
 TREES = ("solutions", "notebooks")
 CELL_TIMEOUT_S = 600
@@ -133,8 +133,9 @@ def tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
         data = output.get("data", {})
         if "image/png" in data:
             data.pop(rules.WIDGET_VIEW, None)
-            png = smaller_png(base64.b64decode(data["image/png"]))
-            data["image/png"] = base64.b64encode(png).decode()
+            data.pop("image/jpeg", None)  # Pillow gives its pictures in both forms
+            kind, small = smaller(base64.b64decode(data.pop("image/png")))
+            data[kind] = base64.b64encode(small).decode()
         result.append(output)
     return result
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of a notebook small: 256 colours where the eye sees no difference.
+"""Makes the pictures of a notebook small where the eye sees no difference.
 
 Serves `make notebooks`.
 """
@@ -10,27 +10,38 @@ from PIL import Image, ImageFilter
 from scipy.spatial import cKDTree
 
 SHRINK_ABOVE = 15_000  # bytes of a PNG
+JPEG_QUALITY, JPEG_GAIN = 90, 0.8  # taken where it is below that share of the PNG
 
 
-def smaller_png(png: bytes) -> bytes:
-    """The picture in 256 colours if it looks the same so; animations are kept as they are.
+def smaller(png: bytes) -> tuple[str, bytes]:
+    """The picture's kind ("image/png", "image/jpeg") and data; animations are kept as they are.
 
-    Each pixel takes the nearest colour; a photo, where that shows as bands, is dithered instead.
+    In 256 colours where it looks the same so: each pixel takes the nearest colour; a photo, where
+    that shows as bands, is dithered instead. As a JPEG where that is much smaller.
     """
     image = Image.open(io.BytesIO(png))
     if len(png) <= SHRINK_ABOVE or getattr(image, "n_frames", 1) > 1:
-        return png
-    smaller = whole = image.convert("RGBA")
-    if whole.getextrema()[3][0] == 255:
-        smaller = whole = whole.convert("RGB")
+        return "image/png", png
+    few = whole = image.convert("RGBA")
+    if opaque := whole.getextrema()[3][0] == 255:
+        few = whole = whole.convert("RGB")
         for dither, limits in ((False, (1.5, 8.0)), (True, (3.0, 16.0))):
-            few = in_palette(whole, dither)
-            if looks_alike(whole, few.convert("RGB"), *limits):
-                smaller = few
+            palette = in_palette(whole, dither)
+            if looks_alike(whole, palette.convert("RGB"), *limits):
+                few = palette
                 break
+    least = min(png, _file(few, "PNG", optimize=True), key=len)
+    if opaque:
+        jpeg = _file(whole, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
+        if len(jpeg) < JPEG_GAIN * len(least):
+            return "image/jpeg", jpeg
+    return "image/png", least
+
+
+def _file(image: Image.Image, kind: str, **options) -> bytes:
     out = io.BytesIO()
-    smaller.save(out, format="PNG", optimize=True)
-    return min(png, out.getvalue(), key=len)
+    image.save(out, kind, **options)
+    return out.getvalue()
 
 
 def in_palette(image: Image.Image, dither: bool) -> Image.Image:

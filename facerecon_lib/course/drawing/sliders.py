@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ...pictures.faces import Picture
-from .palettes import pixels
-from .style import charts, font
+from .style import charts, font, pixels
 
 CAPTION = 26  # px above a panel
 GAP = 8  # px behind one

@@ -17,21 +17,22 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from PIL import ImageFont
+from PIL import Image, ImageFont
 from torch import Tensor
 
 from ...face.camera import CROP_SIZE
-from ...pictures.faces import DETECTED, FITTED
+from ...pictures.faces import DETECTED, FITTED, Picture
 
 BLUE, RED, GREEN, ORANGE = "#2f6fad", "#b3202c", "#1a7f37", "#e08b2d"
 GREY, INK = "0.55", "#2b2f36"
 LINES = (BLUE, RED, GREEN, ORANGE, GREY)
 BLUES = ("#9ecae1", "#4292c6", "#0b3c6f")  # from less to more of one thing
-Image, Points, Lines = np.ndarray | Tensor, Float[Tensor, "point 2"], Mapping[str, Sequence[float]]
+Pixels, Points, Lines = np.ndarray | Tensor, Float[Tensor, "point 2"], Mapping[str, Sequence[float]]
 SIZE, SIGNED = "viridis", "RdBu_r"  # of magnitudes from 0; of numbers about 0, red above
 
 
@@ -41,6 +42,19 @@ def page(width: float, height: float, title: str = "", fontsize: float = 12) -> 
     if title:
         figure.suptitle(title, fontsize=fontsize)
     return figure
+
+
+def pixels(figure: Figure, dpi: int = 80) -> Picture:
+    """The figure, drawn."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def drawn(figure: Figure, dpi: int = 90) -> Image.Image:
+    """The figure as a picture: one of faces needs no more than `dpi`."""
+    return Image.fromarray(pixels(figure, dpi))
 
 
 def panels(rows: int, columns: int, size=3.0, title="", head=0.45) -> tuple[Figure, np.ndarray]:
@@ -57,7 +71,9 @@ def charts(
     return figure, figure.subplots(rows, columns, **subplots)
 
 
-def picture(axis: Axes, image: Image, title: str = "", fontsize: float = 10, **imshow) -> AxesImage:
+def picture(
+    axis: Axes, image: Pixels, title: str = "", fontsize: float = 10, **imshow
+) -> AxesImage:
     """An image without axes, CROP_SIZE wide, so that landmarks can be drawn on it."""
     height, width = image.shape[:2]
     bottom = CROP_SIZE * height / width
@@ -68,7 +84,7 @@ def picture(axis: Axes, image: Image, title: str = "", fontsize: float = 10, **i
     return panel
 
 
-def fill(axes: np.ndarray, images: Iterable[Image], titles: Iterable[str] = (), name="") -> None:
+def fill(axes: np.ndarray, images: Iterable[Pixels], titles: Iterable[str] = (), name="") -> None:
     """Images row by row, the first ones under titles, behind the row's name."""
     for axis, image, title in zip_longest(np.ravel(axes), images, titles, fillvalue=""):
         picture(axis, image, title)

@@ -26,8 +26,7 @@ from ...pictures.faces import PAPER, Picture, on_photo, show_face, to_uint8, tur
 from ...pictures.offset_maps import shown_maps
 from ...rendering.synthesis import Face, pose_and_light
 from ..drawing import style
-from ..drawing.palettes import in_palette
-from ..drawing.style import BLUE, GREY, RED, charts, fill, panels, picture, signed
+from ..drawing.style import BLUE, GREY, RED, charts, drawn, fill, panels, picture, signed
 from ..unet_fit import UNetFit
 
 READERS = {  # who a vertex' offset is from, and its colour
@@ -58,7 +57,7 @@ def first_screen(crop: Crop, augmented: AugmentedFaces) -> Image.Image:
     for axis, (name, image) in zip(axes.flat, images.items(), strict=True):
         panel = picture(axis, image, name, 11, **signed(MM))
     figure.colorbar(panel, ax=axis, label="mm", shrink=0.8)
-    return in_palette(figure, 82, 200)
+    return drawn(figure, 82)
 
 
 def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -> Image.Image:
@@ -81,7 +80,7 @@ def _pictures_and_numbers(title: str, columns: Mapping, most: float, label: str)
         picture(column[0], image, name)
         panel = picture(column[1], numbers, words, **signed(most))
     figure.colorbar(panel, ax=axes, label=label, shrink=0.45, anchor=(0, 0.1))
-    return in_palette(figure)
+    return drawn(figure)
 
 
 def beyond_figure(model: MorphableModel, batch: FaceBatch) -> Image.Image:
@@ -105,7 +104,7 @@ def beyond_figure(model: MorphableModel, batch: FaceBatch) -> Image.Image:
         fill(row[1:3], images, [f"all of it: {look}", f"the bases' part: {look}"])
         panel = picture(row[3], value_map(part, rest), f"the rest: {words}", **signed(most))
         figure.colorbar(panel, ax=row[3], label=label, shrink=0.8)
-    return in_palette(figure, colours=220)
+    return drawn(figure)
 
 
 def unet_figure(unet: DoubleHeadUNet) -> Figure:
@@ -204,7 +203,7 @@ def skips_figure(base: BaseFaces, cut: Mapping[str, OffsetMaps]) -> Image.Image:
         z = maps.displacement[0, 2].masked_fill(~mask, torch.nan)
         panel = picture(column[1], z[face], words[1], **signed(MM))
     figure.colorbar(panel, ax=axes[1], label="z, mm", shrink=0.85)
-    return in_palette(figure, 80, 80)
+    return drawn(figure, 80)
 
 
 def vertex_places(face: Face) -> Float[Tensor, "batch vertex 2"]:
@@ -233,7 +232,7 @@ def reading_figure(
     right.scatter(*points[0, near].T, s=60, c=colours.numpy(), **form)
     for axis in (left, right):
         axis.set(xlim=(x, x + side), ylim=(y + side, y), xticks=[], yticks=[], aspect="equal")
-    return in_palette(figure)
+    return drawn(figure)
 
 
 def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"]) -> Image.Image:
@@ -251,7 +250,7 @@ def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"])
     shares = zip(READERS, groups.mean(0).tolist(), strict=True)
     words = ", ".join(f"{name}: {100 * share:.0f} %" for name, share in shares)
     figure.supxlabel(f"of all vertices: {words}", fontsize=11)
-    return in_palette(figure)
+    return drawn(figure)
 
 
 def fill_figure(base: BaseFaces, ways: Mapping[str, Tensor], yaw: float) -> Image.Image:
@@ -274,7 +273,7 @@ def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> 
     figure, axes = panels(1, len(ways), size=2.9, title=title)
     faces = [replace(base.face, v_camera=v, colours=colours) for v, colours in ways.values()]
     fill(axes, [show_face(face, "lit", 300) for face in faces], ways)
-    return in_palette(figure)
+    return drawn(figure)
 
 
 def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Image.Image:
@@ -284,7 +283,7 @@ def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Ima
     fill(axes[0], [to_uint8(image[0]) for image in pictures.values()], pictures)
     unrolled = [torch.where(uv[0].sum(0) > 0, uv[0], torch.tensor(PAPER)) for uv in flat.values()]
     fill(axes[1], map(to_uint8, unrolled), ["unrolled"] * len(flat))
-    return in_palette(figure, colours=80)
+    return drawn(figure)
 
 
 def growth_frames(photo: Tensor, fit: UNetFit) -> list[Picture]:

@@ -19,8 +19,7 @@ from ...fitting.losses import pixel_loss
 from ...pictures.faces import FITTED, Picture
 from ...rendering.renderer import DEPTH_MARGIN
 from ...rendering.synthesis import Face, pose_and_light
-from ..drawing.palettes import pixels
-from ..drawing.style import BLUE, RED, Lines, add_legend, charts, curves, sized, table
+from ..drawing.style import BLUE, RED, Lines, add_legend, charts, curves, pixels, sized, table
 
 NUMBERS = np.array([(1, 2, 6, 3), (4, 8, 0, 5), (7, 3, 9, 2), (0, 6, 4, 1)])  # to read between
 COLOURS = sized(9)

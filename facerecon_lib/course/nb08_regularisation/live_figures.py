@@ -21,9 +21,8 @@ from ...face.camera import CROP_SIZE, ndc_to_pixels, project_ndc
 from ...face.morphable_model import MorphableModel
 from ...pictures.faces import VIEW_DISTANCE, Picture, show_face, to_uint8, turned_mesh
 from ...rendering.synthesis import Face
-from ..drawing.palettes import fewer_colours, in_palette
 from ..drawing.sliders import Curves, panel_row
-from ..drawing.style import BLUE, RED, charts, curves, fill, panels, picture, signed
+from ..drawing.style import BLUE, RED, charts, curves, drawn, fill, panels, picture, signed
 from ..unet_fit import UNetFit
 
 Vertices = Float[Tensor, "1 vertex 3"]
@@ -77,7 +76,7 @@ def close_up(augmented: AugmentedFaces, photo: Float[Tensor, "1 3 224 224"]) -> 
     title = "The same face, from where no photo was taken"
     figure, axes = panels(1, 5, size=2.6, title=title)
     fill(axes, images, [*names, "its skin, without the light"])
-    return in_palette(figure, colours=112)
+    return drawn(figure)
 
 
 def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
@@ -93,7 +92,7 @@ def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
     for axis, name in zip(axes[0], names, strict=True):
         axis.set_title(name, fontsize=10)
     figure.colorbar(panel, ax=axes[:, -1], label="mm", shrink=0.8, ticks=[0, 1, 5, 20])
-    return in_palette(figure, colours=112)
+    return drawn(figure)
 
 
 @torch.no_grad()
@@ -132,7 +131,7 @@ def widening_figure(model: MorphableModel, map_symmetry: Callable) -> Image.Imag
         left = show_face(posed(model, moved, albedo, away=90), "studio")
         picture(row[4], left, "what Eq. 9 leaves of it")
     figure.colorbar(panel, ax=axes[:, 3], label="mm", shrink=0.8)
-    return in_palette(figure, colours=112)
+    return drawn(figure)
 
 
 def make_up(model: MorphableModel) -> Vertices:
@@ -174,7 +173,6 @@ def flip_panels(
         made_up, ghost = (show_face(face, "unlit", 174) for face in faces)
         names = ["a face made up", "its texture map M", "flip(M)", "what Eq. 9 leaves"]
         images = [made_up, to_uint8(0.5 + offset_map[0]), to_uint8(0.5 + flipped[0]), ghost]
-        images = [fewer_colours(image, 48) for image in images]
         return panel_row(dict(zip(names, images, strict=True)), chart.marked([yaw]))
 
     return draw
@@ -192,4 +190,4 @@ def smoothing_figure(
         views = [posed(model, vertices, 0 * vertices, yaw, away=60) for yaw in (0, 70)]
         words = f"{name}\n{apart:.1f} mm from the base"
         fill(column, [show_face(view, "shape") for view in views], [words])
-    return in_palette(figure, colours=64)
+    return drawn(figure)

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..drawing import style
-from ..drawing.palettes import in_palette
-from ..drawing.style import BLUE, GREEN, GREY, RED, charts, fill, page, panels
+from ..drawing.style import BLUE, GREEN, GREY, RED, charts, drawn, fill, page, panels
 from .sweep import EQUATIONS, MEASURES, OffsetSweep
 
 WAYS = {"report": "the report's weights", "balanced": "balanced weights"}
@@ -51,7 +50,7 @@ def first_screen(sweep: OffsetSweep) -> Image.Image:
     title = "Pixel and landmark terms alone: from the front it is a better likeness"
     figure, axes = panels(len(sweep.faces), len(columns), 1.55, title, head=0.25)
     _face_rows(axes, sweep, range(len(sweep.faces)), columns)
-    return in_palette(figure, colours=128)
+    return drawn(figure)
 
 
 def baked_light(sweep: OffsetSweep) -> Image.Image:
@@ -81,7 +80,7 @@ def baked_light(sweep: OffsetSweep) -> Image.Image:
     axis.set_xlabel("change against the base, %")
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    return in_palette(figure, colours=160)
+    return drawn(figure)
 
 
 def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
@@ -105,7 +104,7 @@ def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
         axis.set(title=f"photometric error, {sweep.faces[at]}", ylim=(0, None))
     axis.set_xlabel("weight of Eq. 9, times ours")
     style.add_legend(right.axes[0], fontsize=8)
-    return in_palette(figure, colours=96)
+    return drawn(figure)
 
 
 def pulls(sweep: OffsetSweep) -> Figure:
@@ -131,7 +130,7 @@ def ablation_faces(sweep: OffsetSweep) -> Image.Image:
         runs = [sweep.find(way, "alone"), *_left_out(sweep, way)]
         fill(row, [sweep.panel(run, 0, panel) for run in runs], names, way)
         names = ()
-    return in_palette(figure, colours=80)
+    return drawn(figure)
 
 
 def _left_out(sweep: OffsetSweep, way: str) -> list[int]:
@@ -178,7 +177,7 @@ def ablation_table(sweep: OffsetSweep) -> Image.Image:
         axis.xaxis.tick_top()
         axis.set_xlabel(words, fontsize=10, fontweight="bold")
         axis.spines[:].set_visible(False)
-    return in_palette(figure, colours=64)
+    return drawn(figure)
 
 
 def _mean(sweep: OffsetSweep, run: int | None, name: str) -> float:

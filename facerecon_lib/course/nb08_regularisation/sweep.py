@@ -25,7 +25,6 @@ from torch import Tensor
 from ...files.errors import FacereconError
 from ...files.weights import read_weights, shipped_file
 from ...pictures.faces import to_uint8
-from ..drawing.palettes import fewer_colours
 from ..drawing.sliders import CAPTION, Curves, Picture, panel_row
 from ..drawing.style import BLUE, GREY, RED, add_legend, heat
 
@@ -181,7 +180,7 @@ def weight_panels(
         for name in names:
             panel = Image.fromarray(sweep.panel(run, at, name))
             large = panel.resize((SLIDER_PANEL, SLIDER_PANEL), Image.Resampling.BICUBIC)
-            panels[captions[name]] = fewer_colours(np.asarray(large), 48)
+            panels[captions[name]] = np.asarray(large)
         return panel_row(panels, charts(way, at).marked([multiple] * len(measures)))
 
     return draw

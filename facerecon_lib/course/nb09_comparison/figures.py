@@ -20,8 +20,7 @@ from ...networks.unet import OffsetMaps
 from ...pictures.faces import Picture, on_photo, show_face, to_uint8, turned_mesh
 from ...rendering.synthesis import Face, pose_and_light
 from ..drawing import style
-from ..drawing.palettes import fewer_colours, in_palette
-from ..drawing.style import GREY, RED, add_legend, charts, curves, fill, panels
+from ..drawing.style import GREY, RED, add_legend, charts, curves, drawn, fill, panels
 from .tone_study import RUNS, ToneStudy, places_by_tone, run_line, run_words, tone_ticks
 
 SIZE = 150  # px of a face in a row
@@ -68,7 +67,7 @@ def _rows(persons: Sequence[Person], rows: Mapping[str, Callable], title: str) -
     fill(axes, [draw(p) for draw in rows.values() for p in persons], [p.name for p in persons])
     for words, axis in zip(rows, axes[:, 0], strict=True):
         style.row_name(axis, words, -0.0625, ha="center")
-    return in_palette(figure, 80, 112)
+    return drawn(figure, 80)
 
 
 def _texture(person: Person) -> Picture:
@@ -91,7 +90,7 @@ def offsets_figure(persons: Sequence[Person]) -> Image.Image:
         f"texture map × {TEXTURE_GAIN:g}": _texture,
         f"displacement, 0 to {MOST_MM} mm": _displacement,
     }
-    return _rows(persons, rows, "Two maps a face: grey adds no colour, dark blue moves nothing")
+    return _rows(persons, rows, "Two maps per face: grey adds no colour, dark blue moves nothing")
 
 
 def beside_figure(persons: Sequence[Person], title: str) -> Image.Image:
@@ -160,7 +159,7 @@ def blame_figure(
     for column, name, face in zip(axes.T[1:], bases, faces, strict=True):
         words = run_words(name, "\nlight ").removeprefix("basis of ")
         fill(column, [on_photo(photo, face, SIZE), show_face(face, "unlit", SIZE)], [words])
-    return in_palette(figure, 80, 112)
+    return drawn(figure, 80)
 
 
 def agreement_figure(
@@ -174,7 +173,7 @@ def agreement_figure(
         axis.scatter(stored, live[run], label=run_words(run), zorder=3, **form)
     axis.axline((0, 0), slope=1, color="0.7", linewidth=1)
     axis.set(xlabel="stored, degrees of ITA", ylabel="computed here, degrees of ITA")
-    axis.set_title("The same numbers, of two face models")
+    axis.set_title("The same ten people: stored, and computed here")
     add_legend(axis, fontsize=8)
     return figure
 
@@ -205,7 +204,7 @@ def where_figure(
     axes[0, 3].axis("off")
     place = dict(ax=axes[0, 3], location="left", fraction=0.4)
     style.colour_bar(figure, most, "root mean square, mm", **place)
-    return in_palette(figure, 80, 112)
+    return drawn(figure, 80)
 
 
 def parts_figure(
@@ -227,7 +226,7 @@ def parts_figure(
     figure, axes = panels(1, len(skins), size=2.0, title=title, head=0.25)
     faces = [replace(base, albedo=albedo) for albedo in skins.values()]
     fill(axes, [show_face(face, "unlit", 220) for face in faces], skins)
-    return in_palette(figure, 80, 112)
+    return drawn(figure, 80)
 
 
 def offset_slider(
@@ -247,6 +246,6 @@ def offset_slider(
         panels = [np.asarray(Image.fromarray(to_uint8(photo[0])).resize((200, 200)))]
         panels += [on_photo(photo, view, 200, 1) for view in (base, moved)]
         panels += [show_face(moved, look, 200) for look in ("unlit", "shape")]
-        return fewer_colours(np.concatenate(panels, 1), 112)
+        return np.concatenate(panels, 1)
 
     return draw
