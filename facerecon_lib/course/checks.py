@@ -21,37 +21,47 @@ A check module (`nb03_lighting/checks.py`) registers its exercises by the name o
 To add an exercise:
 
 1. Write its stub and its solution in the notebook, with `@exercise` and `check(name)`.
-2. Write the check. `attempt(...)` is the student's answer to copies of the arguments,
-   `attempt.case` compares it with the library's or with `expected`. A check raises `Wrong` or
-   returns; a string that it returns is told to the student. Judge small cases with known numbers
-   first, then batches of several sizes, float64, and gradients.
+2. Write the check. `attempt.case` compares the student's answer to copies of the arguments with
+   the library's or with `expected`; `attempt.trial(what)(...)` is that answer. A check raises
+   `Wrong` or returns; a string that it returns is told to the student. Judge small cases with known
+   numbers first, then the notebook's own magnitudes, the edge of every argument, inputs that are
+   not contiguous, float64 where the docstring promises the dtype, and gradients, also where the
+   answer is empty, full or exact.
 3. Write the mistakes that students make as functions, each under the sentence that explains it.
    When the check raises, the student's answers so far are compared with what these return for
-   the same arguments, and the student reads the sentence of the first that agrees. Functions that
-   deserve one sentence stand in a tuple. Where two mistakes give the same answers until the check
-   raises, choose cases that tell them apart. A function that changes its arguments is called by
-   `attempt.through`, which makes them anew for each mistake.
+   the same arguments, and the student reads the sentence of the first that agrees, there and on a
+   second input (`second_input`). Functions that deserve one sentence stand in a tuple. Where two
+   mistakes give the same answers until the check raises, choose cases that tell them apart. A
+   function that changes its arguments is called by `attempt.through`, which makes them anew for
+   each mistake.
 4. Write in tests/course/mutants/notebook_NN.py what else may go wrong (MUTANTS, which the check
    need not name) and right answers written another way (ALTERNATIVES). The tests judge both, and
    see to it that every mistake of the table gets its own sentence.
 """
 
+import contextlib
 import copy
 import importlib
 import inspect
+import io
 import linecache
 import pkgutil
+import re
 import traceback
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from facerecon_lib import course
 
-from .compare import Wrong, close, normal, reproduces, same, same_gradient
+from ..face.morphable_model import MorphableModel
+from .compare import Wrong, close, normal, reproduces, same, same_gradient, uniform
 
 Mistakes = dict[str, Callable | tuple[Callable, ...]]
 
@@ -83,7 +93,9 @@ class ExerciseCheck:
     def remark(self, attempt: "Attempt") -> str:
         """Run the check; raises `Wrong` with the table's sentence for a mistake that it knows."""
         try:
-            return self.examine(attempt) or ""
+            remark = self.examine(attempt)
+            attempt.repeat()
+            return remark or ""
         except (Blank, Raised):
             raise
         except Exception as error:
@@ -92,20 +104,22 @@ class ExerciseCheck:
                 raise
             raise Wrong(sentence, getattr(error, "picture", None)) from None
 
-    def _explain(self, calls: list[tuple[Callable, object]]) -> str | None:
+    def _explain(self, calls: list["Call"]) -> str | None:
         """The sentence of the first mistake that gives the student's answers, if one does.
 
-        calls: (ask, answer) of all calls as in `Attempt`, of which the last answer is wrong.
+        calls: of which the last answer is wrong. It has to be the mistake's on a second input too.
         """
         try:
-            *earlier, (ask, got) = [(ask, self.compared(answer)) for ask, answer in calls]
+            *earlier, (ask, got) = [(call.ask, self.compared(call.answer)) for call in calls]
             right = self.compared(ask(self.stand_in))
         except Exception:  # no call, or an answer that has not the parts that are compared
             return None
         for sentence, function in self.wrong_functions():
             try:
-                if reproduces(got, self.compared(ask(function)), right) and all(
-                    same(one, self.compared(before(function))) for before, one in earlier
+                if (
+                    reproduces(got, self.compared(ask(function)), right)
+                    and all(same(one, self.compared(before(function))) for before, one in earlier)
+                    and _confirms(*map(self.compared, calls[-1].second(function, self.stand_in)))
                 ):
                     return sentence
             except Exception:  # a mistake that breaks on these arguments is not this one
@@ -113,34 +127,107 @@ class ExerciseCheck:
         return None
 
 
+def _confirms(got: object, wrong: object, right: object) -> bool:
+    """Whether got is the mistaken answer wrong, which may happen to be right."""
+    return reproduces(got, wrong, right) or (same(got, wrong) and same(wrong, right))
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the student's function, in words: ask(function) calls any in the same way.
+
+    again: the same on a second input, of which nothing that is printed is shown. copy: of the
+    answer, made at once.
+    """
+
+    what: str
+    ask: Callable[[Callable], object]
+    again: Callable[[Callable], object]
+    student: Callable
+    answer: object
+    copy: object
+
+    def second(self, *functions: Callable) -> list[object]:
+        """The second answers of the student's function and of others."""
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return [self.again(function) for function in (self.student, *functions)]
+
+
 class Attempt:
     """A student's function under judgement: called on copies of its arguments, and compared.
 
-    calls: (ask, answer) of every call, for the mistake to be named: ask(function) calls any
-    function in the same way.
+    calls: all calls so far, for a mistake to be named. last: the trial of the last, in words.
     """
 
     def __init__(self, student: Callable, definition: ExerciseCheck):
         self.student, self.stand_in = student, definition.stand_in
-        self.options = definition.options
-        self.calls: list[tuple[Callable, object]] = []
+        self.options, self.compared = definition.options, definition.compared
+        self.calls: list[Call] = []
+        self.last = ""
 
     def __call__(self, *args, **kwargs):
-        return self.through(lambda function: _answer(function, (args, kwargs)))
+        return self.trial("")(*args, **kwargs)
 
-    def through(self, ask: Callable[[Callable], object]) -> object:
-        """ask(student); the mistakes are asked in the same way. ask makes the arguments itself."""
+    def trial(self, what: str) -> Callable:
+        """The student's function; should it raise, the student reads what, the call in words."""
+
+        def call(*args, **kwargs):
+            return self.through(
+                lambda function: _answer(function, (args, kwargs)),
+                what or f"{self.student.__name__}({_in_words(args, kwargs)})",
+                lambda function: _answer(function, second_input((args, kwargs))),
+            )
+
+        return call
+
+    def through(
+        self,
+        ask: Callable[[Callable], object],
+        what: str = "",
+        again: Callable[[Callable], object] | None = None,
+    ) -> object:
+        """ask(student); the mistakes are asked in the same way. ask makes the arguments itself.
+
+        what: the call in words. again: asks on a second input, on which a mistake has to hold too.
+        """
+        self.last, settings = what, _settings()
         try:
             answer = ask(self.student)
+            if _settings() != settings:
+                raise Wrong(
+                    "It leaves torch changed for every cell below: gradients are switched off or "
+                    "on, or the default dtype is another. Write `with torch.no_grad():` around the "
+                    "lines that need it, and give new tensors their dtype."
+                )
         except Wrong:
             raise
         except (Exception, SystemExit) as error:
             own = _lines(error)[-1][0] in _own_codes(self.student)
             if own and isinstance(error, NotImplementedError):
                 raise Blank from None
-            raise Raised(_own_line(error, self.student)) from None
-        self.calls.append((ask, answer))
+            trial = f"\nThe trial: {what.rstrip(',')}" if what else ""
+            raise Raised(_own_line(error, self.student) + trial) from None
+        finally:
+            torch.set_grad_enabled(settings[0])
+            torch.set_default_dtype(settings[1])
+        self.calls.append(Call(what, ask, again or ask, self.student, answer, copied(answer)))
         return answer
+
+    def repeat(self) -> None:
+        """Raise `Wrong` if an answer changed since it was given, or is another when asked again."""
+        for call in self.calls:
+            if not same(self.compared(call.answer), self.compared(call.copy)):
+                raise Wrong(
+                    f"{call.what}: the answer was right, and changed when the function was called "
+                    "again. Make a new tensor in each call."
+                )
+        for call in self.calls[:1]:
+            self.last = f"{call.what}, asked again"
+            if not same(self.compared(call.ask(self.student)), self.compared(call.copy)):
+                raise Wrong(
+                    f"{call.what}: asked again, the function gives another answer. Does it keep "
+                    "something from call to call, in a global or a default argument?"
+                )
 
     def case(self, what: str, inputs: tuple, hint=None, *, expected=None, **options) -> None:
         """Raise `Wrong` unless the answer to inputs is the library's, or `expected`.
@@ -148,8 +235,9 @@ class Attempt:
         what: the call in words. hint: a sentence to add when values differ. options: of `close`,
         in place of the exercise's.
         """
-        got = self(*inputs)
+        got = self.trial(what)(*inputs)
         right = self.stand_in(*inputs) if expected is None else expected
+        options["again"] = partial(self.calls[-1].second, self.stand_in)
         self.close(what, got, right, hint=hint, **options)
 
     def close(self, what: str, got: object, expected: object, **options) -> None:
@@ -171,7 +259,7 @@ class Attempt:
         """
         tensors = inputs.values()
         mine, ours = ([x.detach().clone().requires_grad_() for x in tensors] for _ in range(2))
-        got, expected = call(self, *mine, *more), call(self.stand_in, *ours, *more)
+        got, expected = call(self.trial(what), *mine, *more), call(self.stand_in, *ours, *more)
         close(what, got, expected, atol=1e-3, rtol=1e-3)
         weights = normal(*expected.shape, seed=0).to(expected)
         what = f"a weighted sum of {what}" if weights.ndim else what
@@ -194,24 +282,74 @@ class Raised(Exception):
     """What the student's function raised, in words for the student."""
 
 
+def _settings() -> tuple[bool, torch.dtype]:
+    return torch.is_grad_enabled(), torch.get_default_dtype()
+
+
 def _answer(function: Callable, arguments: tuple) -> object:
     """The function's answer to copies of (positional, named) arguments."""
-    args, kwargs = _copied(arguments)
+    args, kwargs = copied(arguments)
     answer = function(*args, **kwargs)
     return list(answer) if isinstance(answer, types.GeneratorType) else answer
 
 
-def _copied(value):
-    """The value with its tensors, arrays, lists and dicts copied; gradients flow through."""
+def _cloned(value: object) -> object:
     if isinstance(value, Tensor):
         return value.clone() if value.requires_grad else value.detach().clone()
-    if isinstance(value, np.ndarray):
-        return value.copy()
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def copied(value, leaf: Callable[[object], object] = _cloned):
+    """The value with the tensors and arrays in it copied; gradients flow through to the originals.
+
+    It reaches into lists, tuples, dicts and dataclasses; networks and face models stay themselves.
+    leaf: what is done instead with everything else.
+    """
+    if isinstance(value, nn.Module | MorphableModel):
+        return value
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(copied(v, leaf) for v in value))
     if type(value) in (list, tuple):
-        return type(value)(_copied(v) for v in value)
+        return type(value)(copied(v, leaf) for v in value)
     if type(value) is dict:
-        return {k: _copied(v) for k, v in value.items()}
-    return copy.copy(value) if hasattr(value, "__dataclass_fields__") else value
+        return {k: copied(v, leaf) for k, v in value.items()}
+    if hasattr(value, "__dataclass_fields__") or isinstance(value, types.SimpleNamespace):
+        fresh = copy.copy(value)
+        vars(fresh).update({k: copied(v, leaf) for k, v in vars(value).items()})
+        return fresh
+    return leaf(value)
+
+
+def second_input(arguments: tuple) -> tuple:
+    """Arguments of the same kind: each number is another, whole ones stay, and so do unit vectors.
+
+    Numbers become 0.8 to 1 times what they are, so that shares and colours stay what they may be.
+    """
+
+    def changed(value: object) -> object:
+        if isinstance(value, float):
+            return 0.9 * value
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+            return changed(torch.from_numpy(value)).numpy()
+        if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():
+            return _cloned(value)
+        value = value.detach()
+        other = value * (0.8 + 0.2 * uniform(*value.shape, seed=value.numel())).to(value)
+        unit = value.ndim > 1 and torch.allclose(value.norm(dim=-1), value.new_ones(()))
+        return F.normalize(other, dim=-1) if unit else other
+
+    return copied(arguments, changed)
+
+
+def _in_words(args: tuple, kwargs: dict) -> str:
+    """The arguments of a call: "a tensor (3, 4), 0.5, modes=2"."""
+
+    def words(value: object) -> str:
+        if isinstance(value, Tensor):
+            return f"a tensor {tuple(value.shape)}" if value.ndim else f"{float(value):.4g}"
+        return repr(value) if isinstance(value, bool | int | float | str) else type(value).__name__
+
+    return ", ".join([*map(words, args), *(f"{k}={words(v)}" for k, v in kwargs.items())])
 
 
 def _own_codes(student: Callable) -> set[types.CodeType]:
@@ -235,6 +373,8 @@ def _own_line(error: BaseException, student: Callable) -> str:
     if not own:
         return f"{student.__name__} could not be called: {message}"
     text = linecache.getline(*own[-1]).strip()
+    if re.search("dtype|scalar type|Double", message):
+        message += "\nMake new tensors in the dtype of the arguments, as x.new_zeros(...) does."
     return f"Your code stopped at line {own[-1][1]} of its cell:\n    {text}\n{message}"
 
 

@@ -10,6 +10,7 @@ mistake looks like (a sign, a factor, swapped axes) when one of a few tries expl
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -44,6 +45,14 @@ def uniform(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tenso
     return torch.rand(shape, generator=seeded(seed), dtype=dtype)
 
 
+def strided(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The same numbers in reverse order of axes in memory: not contiguous, and `view` fails."""
+    return tuple(
+        x.permute(order).contiguous().permute(order)
+        for x, order in ((x, list(reversed(range(x.ndim)))) for x in tensors)
+    )
+
+
 def like(got: object, expected: Tensor) -> bool:
     """Whether got is finite and has the shape and dtype of expected."""
     return (
@@ -65,20 +74,25 @@ def close(
     hint: str | None = None,
     picture: Callable[[Tensor, Tensor], Figure] | None = None,
     parts: dict[str, dict] | None = None,
+    again: Callable[[], Sequence] | None = None,
 ) -> None:
     """Raise `Wrong` unless got equals expected to atol + rtol |expected|, elementwise.
 
-    what: the call as the student would write it. axes: a name for each axis, for "vertex 3".
+    what: the call as the student would write it. axes: a name for each axis, for "vertex 3"; one
+    like "x, y, z" names each place.
     expected: a tensor, a float, an int, a bool, or a tuple of those, compared one by one.
     hint: a sentence to add when values differ. picture: called with (got, expected).
     parts: of a tuple, the name of each value and its own options: {"zbuf": dict(atol=1e-4)}.
+    again: got and expected for a second input; what the mistake looks like is said only where it
+    looks so there too.
     """
     if isinstance(expected, tuple):
         same_length(what, got, expected)
         parts = parts or {f"value {i + 1}": {} for i in range(len(expected))}
         options = dict(atol=atol, rtol=rtol, axes=axes, hint=hint, picture=picture)
-        for (name, own), one, other in zip(parts.items(), got, expected, strict=True):
-            close(f"{name} of {what}", one, other, **options | own)
+        for i, (name, own) in enumerate(parts.items()):
+            options["again"] = again and (lambda i=i: tuple(answer[i] for answer in again()))
+            close(f"{name} of {what}", got[i], expected[i], **options | own)
         return
     if got is None:
         raise Wrong(f"{what} returned nothing (None): is the `return` missing?")
@@ -108,7 +122,7 @@ def close(
     lines = [f"{what} differs{place}: expected {right}, got {_number(got[first])}."]
     if bad.numel() > 1:
         lines.append(f"{int(bad.sum()):,} of {bad.numel():,} values differ.")
-    lines += [_diagnose(got.detach(), expected.detach(), rtol, atol), hint]
+    lines += [_diagnose(got.detach(), expected.detach(), rtol, atol, again), hint]
     raise Wrong(" ".join(filter(None, lines)), drawing)
 
 
@@ -129,7 +143,13 @@ def same_gradient(
             "torch.tensor(...), no_grad), so nothing can be learned through it."
         )
     leaves, our_leaves = zip(*inputs.values(), strict=True)
-    mine = torch.autograd.grad(got, leaves, allow_unused=True)
+    try:
+        mine = torch.autograd.grad(got, leaves, allow_unused=True)
+    except RuntimeError as error:
+        raise Wrong(
+            f"The gradient of {what} could not be taken: {re.split('[:.] ', str(error))[0]}. "
+            "Most often a tensor that it needs was changed in place, as += and x[...] = do."
+        ) from None
     ours = torch.autograd.grad(expected, our_leaves, materialize_grads=True)
     for name, one, other in zip(inputs, mine, ours, strict=True):
         if one is not None:
@@ -243,6 +263,7 @@ def same_length(what: str, got: object, expected: tuple) -> None:
 
 
 def _like(what: str, got: object, expected: Tensor) -> Tensor:
+    what = what.rstrip(",")
     if not isinstance(got, Tensor):
         number = isinstance(got, int | float | np.ndarray | np.generic | list | tuple)
         hint = " Keep to torch functions, or gradients and later cells are lost." if number else ""
@@ -260,7 +281,10 @@ def _like(what: str, got: object, expected: Tensor) -> Tensor:
             hint = " An axis too many: is a sum over it missing?"
         raise Wrong(f"{what}: expected shape {right}, got {shape}.{hint}")
     if got.dtype != expected.dtype:
-        raise Wrong(f"{what}: expected dtype {expected.dtype}, got {got.dtype}.")
+        hint = ""
+        if got.is_floating_point() and expected.is_floating_point():
+            hint = " Make new tensors in the dtype of the arguments, as x.new_zeros(...) does."
+        raise Wrong(f"{what}: expected dtype {expected.dtype}, got {got.dtype}.{hint}")
     return got
 
 
@@ -280,10 +304,13 @@ def _kind(value: object) -> str:
 
 
 def _place(first: Sequence[int], shape: Sequence[int], axes: Sequence[str]) -> str:
-    """An index in words: "vertex 3, x 0"; axes of length 1 are left out, unless all are."""
+    """An index in words: "vertex 3, x"; axes of length 1 are left out, unless all are."""
     if len(axes) != len(shape):
         return f"[{', '.join(map(str, first))}]" if shape else ""
-    names = [(f"{name} {i}", size) for name, i, size in zip(axes, first, shape, strict=True)]
+    names = []
+    for name, i, size in zip(axes, first, shape, strict=True):
+        each = re.split(", | or ", name)
+        names.append((each[i] if len(each) == size > 1 else f"{name} {i}", size))
     return ", ".join([name for name, size in names if size > 1] or [name for name, _ in names])
 
 
@@ -305,28 +332,51 @@ KNOWN_FACTORS = (
 )
 
 
-def _diagnose(got: Tensor, expected: Tensor, rtol: float, atol: float) -> str | None:
-    """What simple mistake would explain all of the difference, if one does."""
-    known = expected.is_floating_point() and torch.isfinite(expected).all()
-    if not known or expected.abs().max() <= 10 * atol:
+def _diagnose(
+    got: Tensor, expected: Tensor, rtol: float, atol: float, again: Callable[[], Sequence] | None
+) -> str | None:
+    """What simple mistake would explain all of the difference, if one does; one number is not all.
+
+    again: as in `close`.
+    """
+    if again is None:
+        causes = _causes(got, expected, rtol, atol) if got.numel() > 1 else ()
+        return next(iter(causes), None)
+    try:
+        second = [x if isinstance(x, Tensor) else torch.tensor(float(x)) for x in again()]
+        there = set(_causes(*(x.detach() for x in second), rtol, atol))
+    except Exception:  # it cannot answer the second input, or otherwise than the first
         return None
-    if got.abs().max() <= atol:
-        return "Yours is zero everywhere."
-    for corrected, words in _corrections(got, expected):
-        if torch.allclose(corrected, expected, rtol=max(rtol, 1e-3), atol=atol):
-            return words
-    return None
+    return next((words for words in _causes(got, expected, rtol, atol) if words in there), None)
+
+
+def _causes(got: Tensor, expected: Tensor, rtol: float, atol: float) -> Iterator[str]:
+    """Each simple mistake that would explain all of the difference, in words."""
+    known = expected.is_floating_point() and torch.isfinite(expected).all()
+    rtol = max(rtol, 1e-3)
+    if not known or expected.abs().max() <= 10 * atol:
+        return
+    if torch.allclose(got, expected, rtol=rtol, atol=atol):
+        yield "Only the last digits differ."
+    elif got.abs().max() <= atol:
+        yield "Yours is zero everywhere." if got.numel() > 1 else "Yours is zero."
+    else:
+        for corrected, words in _corrections(got, expected):
+            if torch.allclose(corrected, expected, rtol=rtol, atol=atol):
+                yield words
 
 
 def _corrections(got: Tensor, expected: Tensor) -> Iterator[tuple[Tensor, str]]:
     """Simple mistakes: got without each of them, and its name in words."""
+    several = expected.numel() > 1
     for factor, words in KNOWN_FACTORS:
+        words = words if several else re.sub(",? everywhere", "", words)
         yield got / factor, f"It looks as if {words}."
     factor = float((got * expected).sum() / (expected * expected).sum())
-    if factor:
+    if factor and several:
         yield got / factor, f"Yours is {factor:.4g} times the expected, everywhere."
     shape, axes = expected.shape, range(expected.ndim)
-    if expected.numel() > 1:
+    if several:
         shift = (got - expected).mean()
         yield got - shift, f"Yours is the expected plus {float(shift):.4g}, everywhere."
     if expected.ndim > 4 or expected.numel() > 1_000_000:

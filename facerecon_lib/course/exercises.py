@@ -6,7 +6,8 @@
     check(sh_basis)                           # not attempted, wrong (and where), or right
 
 An exercise's function is called as any other. Once it passes its check the student's is used; until
-then the library's version answers, so a notebook always runs from top to bottom.
+then the library's version answers, so a notebook always runs from top to bottom. It gets copies of
+its arguments, so that a function that changes them spoils nothing.
 """
 
 import contextlib
@@ -135,11 +136,11 @@ class Exercise:
         self._told_in: object = None
 
     def __call__(self, *args, **kwargs):
-        if self._judging:  # a function that calls itself, or is passed on, while it is judged
-            return self.student(*args, **kwargs)
-        if self.verdict is None:
+        if self.verdict is None and not self._judging:
             self.judge()
-        if self.verdict.state == "right":
+        # while it is judged it may call itself, or be passed on
+        if self._judging or self.verdict.state == "right":
+            args, kwargs = checks.copied((args, kwargs))
             return self.student(*args, **kwargs)
         if self.verdict.state == "wrong":
             self._tell()
@@ -183,7 +184,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     The function gets copies of its arguments, and random numbers that start alike; those of the
     notebook are left as they are.
     """
-    printed, picture = io.StringIO(), None
+    printed, picture, attempt = io.StringIO(), None, Attempt(student, definition)
     figures, numpy_state = _open_figures(), np.random.get_state()  # noqa: NPY002, students may
     try:
         with (
@@ -198,7 +199,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
             torch.manual_seed(0)
             np.random.seed(0)  # noqa: NPY002
             start = time.perf_counter()
-            remark = definition.remark(Attempt(student, definition))
+            remark = definition.remark(attempt)
             slow = _slow(time.perf_counter() - start, definition)
         return Verdict("right", remark, printed.getvalue(), slow=slow)
     except Blank:
@@ -211,6 +212,7 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
         message, picture = str(wrong), getattr(wrong, "picture", None)
     except Exception as error:  # an answer so odd that the check itself tripped over it
         message = f"What it returned could not be compared: {type(error).__name__}: {error}"
+        message += f"\nThe trial: {attempt.last}" if attempt.last else ""
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
         for number in _open_figures() - figures:

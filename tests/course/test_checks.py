@@ -2,7 +2,8 @@
 
 An exercise's own table of mistakes names those that its check explains. mutants/ holds, for
 each exercise, further MUTANTS (what is wrong, in words: function) and ALTERNATIVES (how it differs:
-a function that is right). Two mistakes are made of every exercise's own answer.
+a function that is right); spoiled_answers makes mutants of any function. Two mistakes are made of
+every exercise's own answer.
 """
 
 import ast

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 import warnings
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from facerecon_lib.course import checks
+from facerecon_lib.course import checks, compare
 from facerecon_lib.course import exercises as course
 from facerecon_lib.course.compare import Wrong, close, same_gradient
 from facerecon_lib.course.exercises import check, exercise, judge, profile
@@ -31,12 +32,14 @@ def examine_twice(attempt):
     return "three values agree"
 
 
+TWICE = checks.ExerciseCheck("twice", "98", library_twice, examine_twice)
+
+
 @pytest.fixture
 def twice(monkeypatch):
     """An exercise `twice` that belongs to no notebook."""
-    definition = checks.ExerciseCheck("twice", "98", library_twice, examine_twice)
-    monkeypatch.setitem(checks._REGISTERED, "twice", definition)
-    return definition
+    monkeypatch.setitem(checks._REGISTERED, "twice", TWICE)
+    return TWICE
 
 
 def named(function):
@@ -341,6 +344,151 @@ def test_figures_that_the_function_draws_are_closed_others_stay(twice):
     plt.close(mine)
 
 
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    points: torch.Tensor
+    lamps: dict
+
+
+def spoils(x, array, more, scene, network):
+    for part in (x, array, more["w"], more["list"][0], scene.points, scene.lamps["red"]):
+        part += 1
+    more.pop("w")
+    more["list"].append(1)
+    return network
+
+
+def test_a_call_leaves_its_arguments_as_they_were_and_passes_networks_on(monkeypatch):
+    definition = checks.ExerciseCheck("spoils", "98", spoils, lambda attempt: None)
+    monkeypatch.setitem(checks._REGISTERED, "spoils", definition)
+    ones = partial(torch.ones, 2)
+    network = torch.nn.Linear(1, 1)
+    scene = Scene(ones(), {"red": ones()})
+    more, array = {"w": ones(), "list": [ones()]}, np.ones(2)
+    x = ones().requires_grad_()
+    assert exercise(spoils)(x, array, more, scene=scene, network=network) is network
+    assert len(more["list"]) == 1
+    for part in (x, torch.from_numpy(array), more["w"], *more["list"], *scene.lamps.values()):
+        assert torch.equal(part, ones())
+    assert torch.equal(scene.points, ones())
+
+
+@pytest.mark.parametrize("leaf", [True, False])
+def test_gradients_pass_the_copies_of_a_call(twice, leaf):
+    def doubles(x):
+        x *= 2
+        return x
+
+    x = torch.nn.Parameter(torch.ones(3))
+    y = x if leaf else 3 * x
+    exercise(named(doubles))(y).sum().backward()
+    assert torch.equal(x.grad, torch.full((3,), 2.0 if leaf else 6.0))
+    with torch.no_grad():
+        assert not exercise(named(doubles))(x).requires_grad
+
+
+def test_an_exception_names_its_trial():
+    x = torch.ones(3)
+
+    def examine(attempt):
+        attempt.case("twice(three ones)", (x,))
+        attempt(x.double(), 2.0)
+
+    definition = dataclasses.replace(TWICE, examine=examine, stand_in=lambda x, by=2: by * x)
+    for answer, says in (
+        (lambda x, by=2: x @ x[:2], "\nThe trial: twice(three ones)"),
+        (lambda x, by=2: torch.zeros(3).index_add(0, torch.arange(3), by * x), "the dtype of the"),
+        (
+            lambda x, by=2: 1 / (by - 2.0) if by == 2.0 and x.dtype == torch.float64 else by * x,
+            "2.0",
+        ),
+    ):
+        assert says in judge(answer, definition).message
+
+
+def test_a_cause_is_named_when_it_holds_on_a_second_input():
+    table = {"squared": torch.square, "tripled": lambda x: 3 * x}
+
+    def examine(attempt):
+        attempt.case("twice(x)", (torch.tensor([3.0]),))
+
+    definition = dataclasses.replace(TWICE, examine=examine, mistakes=table)
+    assert judge(lambda x: x * x, definition).message == "squared"
+    assert judge(lambda x: x + 2 * x, definition).message == "tripled"
+    assert (
+        judge(lambda x: x + 6, definition).message == "twice(x) differs at [0]: expected 6, got 9."
+    )
+    assert judge(lambda x: 4 * x, definition).message.endswith("it is twice what it should be.")
+
+
+@pytest.mark.parametrize(
+    "setting", [lambda: torch.set_grad_enabled(False), lambda: torch.set_default_dtype(torch.half)]
+)
+def test_an_answer_that_leaves_torch_changed_is_wrong_and_torch_is_as_it_was(twice, setting):
+    def changes(x):
+        setting()
+        return 2 * x
+
+    assert judge(changes, twice).message.startswith("It leaves torch changed")
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+
+
+CACHE = {}
+
+
+def same_buffer(x):
+    return CACHE.setdefault(("buffer", len(x)), torch.zeros(len(x))).copy_(2 * x)
+
+
+def counts_calls(x, calls=[]):  # noqa: B006
+    calls.append(x)
+    return 2 * x + (len(calls) > 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [(same_buffer, "twice(one): the answer was right, and changed"), (counts_calls, "asked again")],
+)
+def test_an_answer_stays_and_comes_again(answer, says):
+    def examine(attempt):
+        for what, x in (("one", torch.ones(3)), ("another", torch.zeros(3))):
+            attempt.case(f"twice({what})", (x,))
+
+    assert says in judge(answer, dataclasses.replace(TWICE, examine=examine)).message
+
+
+def test_a_second_input_is_of_the_same_kind():
+    unit = torch.nn.functional.normalize(E, dim=-1)
+    mask, index, share = BOOLS, torch.arange(3), torch.tensor([0.0, 1.0])
+    inputs = [unit, mask, index, share], {"sizes": (3, 4), "gamma": 0.5, "array": np.ones(2)}
+    (rows, same_mask, same_index, shares), named = checks.second_input(inputs)
+    assert torch.allclose(rows.norm(dim=1), torch.ones(3))
+    assert not torch.allclose(rows, unit, atol=0.01)
+    assert torch.equal(same_mask, mask)
+    assert torch.equal(same_index, index)
+    assert (shares[0], 0.8 <= shares[1] < 1) == (0, True)
+    assert (named["sizes"], named["gamma"]) == ((3, 4), 0.45)
+    assert (named["array"] < 1).all()
+
+
+def test_a_gradient_that_cannot_be_taken_is_said_why():
+    def changed_in_place(x):
+        y = x.exp()
+        y += y.sum()
+        return 0 * y + 2 * x
+
+    definition = checks.ExerciseCheck("f", "98", library_twice, examine_gradient)
+    says = judge(lambda x: changed_in_place(x).sum(), definition).message
+    assert says.startswith("The gradient of f(x) could not be taken: ")
+
+
+def test_strided_tensors_stay_so_in_copies():
+    [x] = compare.strided(E)
+    assert torch.equal(x, E)
+    assert not checks.copied(x).is_contiguous()
+
+
 def test_changing_arguments_in_place_is_allowed():
     def examine(attempt):
         x, more = torch.ones(3), {"w": torch.ones(3), "list": [torch.ones(1)]}
@@ -405,6 +553,7 @@ BOOLS = torch.tensor([False, True])
         (1.7 * E, E, "Yours is 1.7 times the expected"),
         (E + 3, E, "Yours is the expected plus 3"),
         (E.T.contiguous(), E, "Transposing axes 0 and 1"),
+        (E * 1.0004, E, "Only the last digits differ."),
         (E.flip(1), E, "reverse order along axis 1"),
         (E.roll(1, 0), E, "shifted by one along axis 0"),
         (E * torch.tensor([1.0, -1, 1]), E, "The sign is flipped in column 1"),
@@ -426,6 +575,7 @@ BOOLS = torch.tensor([False, True])
         (~BOOLS, BOOLS, "expected False, got True"),
         ((E,), (E, 1.0), "expected 2 values, got 1"),
         (E, (E, 1.0), "expected 2 values, got one torch.Tensor"),
+        (torch.tensor(6.0), torch.tensor(3.0), "expected 3, got 6."),
         (None, (E, 1.0), "returned nothing"),
         ((E, 4), (E, 3.0), "value 2 of f"),
         (E * (1 + 1e-3), E, "differs at"),
@@ -435,6 +585,25 @@ def test_how_an_answer_differs_is_said(got, expected, says):
     with pytest.raises(Wrong) as caught:
         close("f(x)", got, expected, axes=("row", "column"))
     assert says in str(caught.value)
+
+
+def test_a_place_of_a_short_axis_is_named():
+    with pytest.raises(Wrong, match="at vertex 1, y: expected 0, got 2"):
+        close("f", torch.tensor([[0.0, 0], [0, 2]]), torch.zeros(2, 2), axes=("vertex", "x or y"))
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ((6.0, 3.0), "It looks as if it is twice what it should be."),
+        ((torch.tensor(5.0), torch.tensor(3.0)), None),
+        ((None, 3.0), None),
+    ],
+)
+def test_of_a_single_number_a_cause_is_named_when_a_second_input_agrees(second, words):
+    with pytest.raises(Wrong) as caught:
+        close("f(x)", 2.0, 1.0, again=lambda: second)
+    assert str(caught.value) == " ".join(filter(None, ["f(x) differs: expected 1, got 2.", words]))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..checks import exercise_check
-from ..compare import uniform
+from ..compare import strided, uniform
 from ..drawing.style import charts
 
 
@@ -46,6 +46,19 @@ def mean_colour(attempt) -> str:
     attempt.case(f"{call} for three random pictures", (image, (soft > 0.5).float()))
     hint = "Such a mask is a weight: it multiplies the pixel, and the weights' sum divides."
     attempt.case(f"{call} with a mask between 0 and 1", (image[:2], soft[:2]), hint)
+    attempt.case(f"{call} for three others, not contiguous", strided(1 - image, soft))
+    photo, small = uniform(1, 3, 224, 224, seed=2), torch.zeros(1, 1, 224, 224)
+    small[..., 90:108, 48:70] = 1.0
+    faint = torch.zeros(1, 1, 224, 224)
+    faint[..., 200, 7] = 0.004
+    for words, weights in {
+        "18 by 22 pixels under the mask": small,
+        "all of it under the mask": torch.ones_like(small),
+        "one pixel of weight 0.004 under the mask": faint,
+    }.items():
+        attempt.case(f"mean_colour of a photo, 224 by 224, {words}", (photo, weights))
+    attempt.case("mean_colour of a picture that is almost black", (0.01 * image, soft))
+    attempt.case("mean_colour of one pixel", (photo[..., :1, :1], faint[..., 200:201, 7:8]))
     return "hard and soft masks, one picture or several"
 
 

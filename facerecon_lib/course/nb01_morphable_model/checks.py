@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..checks import exercise_check
-from ..compare import Wrong, drawn_together, like, normal, same_length
+from ..compare import Wrong, drawn_together, like, normal, same_length, strided, uniform
 
 Shape, Modes = Float[Tensor, "vertex 3"], Float[Tensor, "mode vertex 3"]
 Faces, Coefficients = Float[Tensor, "face vertex 3"], Float[Tensor, "face mode"]
@@ -51,18 +51,21 @@ class _LargestTensor(TorchFunctionMode):
         return result
 
 
-def _compare_pca(what: str, attempt, samples: Tensor, modes: int) -> None:
-    got, expected = attempt(samples, modes), library_pca(samples.double(), modes)
+def _compare_pca(what: str, attempt, samples: Tensor, modes: int, unit: float = 1.0) -> None:
+    """unit: about how large the smallest deviation is, which says how exact is exact."""
+    got = attempt.trial(what)(samples, modes)
+    expected = library_pca(samples.double(), modes)
     same_length(what, got, expected)
     mean, basis, deviation = (part.to(samples) for part in expected)
-    mean_axes, basis_atol = ("vertex", "coordinate"), 2e-3 / math.sqrt(3 * samples.shape[1])
-    attempt.close(f"the mean of {what}", got[0], mean, axes=mean_axes, rtol=1e-4, atol=1e-3)
+    mean_axes, basis_atol = ("vertex", "x, y, z"), 2e-3 / math.sqrt(3 * samples.shape[1])
+    attempt.close(f"the mean of {what}", got[0], mean, axes=mean_axes, rtol=1e-4, atol=1e-3 * unit)
     hint = "Largest first, and only the first `modes` of them."
     picture = drawn_together("Standard deviation of each mode, mm", xlabel="mode")
-    options = dict(axes=("mode",), hint=hint, picture=picture, rtol=1e-3, atol=1e-3)
+    options = dict(axes=("mode",), hint=hint, picture=picture, rtol=1e-3, atol=1e-3 * unit)
     attempt.close(f"the deviation of {what}", got[2], deviation, **options)
     if like(got[1], basis):  # either sign of a mode is right
-        basis = basis * (got[1] * basis).sum((1, 2), keepdim=True).sign()
+        same_way = (got[1] * basis).sum((1, 2), keepdim=True) >= 0
+        basis = torch.where(same_way, basis, -basis)
     hint = "Row k: the unit direction of mode k, times its standard deviation, as (V, 3)."
     options = dict(axes=("mode", *mean_axes), hint=hint, rtol=2e-3)
     options["atol"] = basis_atol * float(deviation.max())
@@ -127,6 +130,15 @@ def pca(attempt):
             "with full_matrices=False, or the small (N, N) matrix."
         )
     _compare_pca("pca of float64 samples", attempt, _faces(8, 10, 14).double(), 3)
+    [samples] = strided(_faces(12, 40, 17))
+    _compare_pca("pca(samples, 5) of 12 other faces, not contiguous", attempt, samples, 5)
+    _compare_pca("pca(samples, 1), the first mode alone", attempt, samples, 1)
+    samples = 60 * normal(1, 30, 3, seed=18) + 10 * normal(24, 30, 3, seed=19)
+    _compare_pca("pca(samples, 20), 24 faces of 30 vertices", attempt, samples, 20)
+    samples = _faces(8, 3437, 20)
+    _compare_pca("pca(samples, 7), 8 heads of 3,437 vertices", attempt, samples, 7)
+    albedo = 0.5 + 0.002 * (samples[:, :50] - samples[:, :50].mean(0))
+    _compare_pca("pca(albedo, 6) of 8 skins, colours from 0 to 1", attempt, albedo, 6, 0.002)
     return "mean, basis and deviations agree, whatever the signs of the modes"
 
 
@@ -138,7 +150,7 @@ def library_face_shape(
     return mean + offset.unflatten(1, mean.shape)
 
 
-@exercise_check(stand_in=library_face_shape, axes=("face", "vertex", "coordinate"))
+@exercise_check(stand_in=library_face_shape, axes=("face", "vertex", "x, y, z"))
 def face_shape(attempt):
     mean = torch.tensor([[0.0, 0, 0], [10, 0, 0]])
     wide = torch.tensor([[[-1.0, 0, 0], [1, 0, 0]]])
@@ -146,14 +158,30 @@ def face_shape(attempt):
     what = "one face of two vertices, identity 2 (each step widens), expression (0.5, 0)"
     inputs = mean, wide, up, torch.tensor([[2.0]]), torch.tensor([[0.5, 0.0]])
     attempt.case(what, inputs, expected=torch.tensor([[[-2.0, 1, 0], [12, 1, 0]]]))
-    for batch, ki, ke, v, seed in ((4, 3, 5, 7, 0), (1, 6, 2, 9, 1), (5, 5, 5, 5, 2)):
+    for batch, ki, ke, v, seed in (
+        (4, 3, 5, 7, 0),
+        (1, 6, 2, 9, 1),
+        (3, 3, 3, 3, 2),
+        (1, 1, 1, 1, 3),
+        (2, 95, 43, 2, 4),
+        (1, 9, 4, 3437, 5),
+        (5, 5, 5, 5, 6),
+    ):
         ai, ae = (normal(k, v, 3, seed=seed + 10 * i) for i, k in enumerate((ki, ke), 1))
         model = 50 * normal(v, 3, seed=seed), ai, ae
-        ci, ce = normal(batch, ki, seed=seed + 30), normal(batch, ke, seed=seed + 40)
+        ci, ce = 3 * normal(batch, ki, seed=seed + 30), 3 * normal(batch, ke, seed=seed + 40)
         what = f"{batch} faces, {ki} identity and {ke} expression modes, {v} vertices"
         attempt.case(f"face_shape of {what}", (*model, ci, ce), atol=1e-3)
+    none = torch.zeros(5, 5)
+    attempt.case("face_shape with all identity coefficients 0", (*model, none, ce), atol=1e-3)
+    attempt.case("face_shape with all expression coefficients 0", (*model, ci, none), atol=1e-3)
+    others = strided(*model, -ci, ce.flip(0))
+    attempt.case("face_shape of 5 other faces, not contiguous", others, atol=1e-3)
     options = dict(call=lambda function, *coefficients: function(*model, *coefficients), atol=1e-4)
-    attempt.gradients("face_shape", {"identity": ci, "expression": ce}, **options)
+    inputs = {"identity": ci, "expression": ce}
+    attempt.gradients("face_shape", inputs, **options)
+    inputs = dict.fromkeys(inputs, none)
+    attempt.gradients("face_shape, at coefficients of 0,", inputs, **options)
     return "Eq. 1 holds for batches, and gradients flow to both sets of coefficients"
 
 
@@ -227,6 +255,27 @@ def fit_coefficients(attempt):
     attempt.case(what, (faces, mean, basis[:4]))
     double, basis = (normal(2, 6, 3, seed=seed, dtype=torch.float64) for seed in (9, 8))
     attempt.case("fit_coefficients in float64", (double, double[0], basis, 0.3), **tight)
+    mean, basis = 30 * normal(3, 3, seed=10), normal(2, 3, 3, seed=11)
+    for words, faces, noise in (
+        ("two faces and two modes", mean + 12 * normal(2, 3, 3, seed=12), 0.5),
+        ("two others", mean + 12 * normal(2, 3, 3, seed=13), 0.5),
+        ("two, without noise, far from the mean", mean + 400 * normal(2, 3, 3, seed=14), 0.0),
+    ):
+        inputs = *strided(faces, mean, basis), noise
+        attempt.case(f"fit_coefficients of {words}, not contiguous", inputs)
+    mean, marks = 60 * normal(68, 3, seed=15), _orthonormal(20, 68, seed=16)
+    marks = 20 * 0.8 ** torch.arange(20)[:, None, None] * marks
+    faces = mean + 9 * normal(18, 68, 3, seed=17)
+    for noise in (0.0, 2.0, 40.0):
+        what = f"fit_coefficients of 18 faces at 68 landmarks, noise {noise:g}"
+        attempt.case(what, (faces, mean, marks, noise))
+    mean, heads = 60 * normal(3437, 3, seed=18), 30 * _orthonormal(3, 3437, seed=19)
+    heads_fit = mean + torch.einsum("bk,kvc->bvc", 2 * normal(2, 3, seed=20), heads)
+    attempt.case("fit_coefficients of 2 heads of 3,437 vertices", (heads_fit, mean, heads))
+    skin, skins = 0.5 + 0 * marks[0], 0.002 * marks
+    colours = skin + torch.einsum("bk,kvc->bvc", normal(3, 20, seed=21), skins)
+    what = "fit_coefficients of 3 skins, colours from 0 to 1, whose modes are 0.0006 to 0.04 long"
+    attempt.case(what, (colours, skin, skins))
     return "with and without the prior, one face or many"
 
 
@@ -283,6 +332,17 @@ def generalisation_error(attempt):
         what = f"{batch} faces, the first {modes} of {total} modes, {v} vertices"
         hint = "Rebuild each face without the prior (noise 0), then average over both axes."
         attempt.case(what, inputs, hint, rtol=1e-3)
+    others = *strided(*(inputs[0].flip(0) + 2, mean, basis)), 3
+    attempt.case("another face, not contiguous, the first 3 of 7 modes", others, hint, rtol=1e-3)
+    what = "the same with the first mode alone"
+    attempt.case(what, (*others[:3], 1), hint, rtol=1e-3)
+    said = mean + torch.einsum("bk,kvc->bvc", 4 * normal(2, 7, seed=4), basis)
+    what, exact = "two faces made with the same modes, which are rebuilt exactly,", dict(atol=1e-3)
+    attempt.case(what, (said, mean, basis, 7), hint, expected=0.0, **exact)
+    mean, basis = 60 * normal(3437, 3, seed=5), 20 * _orthonormal(4, 3437, seed=6)
+    further = 0.1 * torch.arange(17)[:, None, None]
+    heads = mean + 3 * basis[1] + further * normal(17, 3437, 3, seed=7)
+    attempt.case("17 heads of 3,437 vertices, 2 of 4 modes", (heads, mean, basis, 2), rtol=1e-3)
     return "in millimetres, averaged over vertices and faces"
 
 
@@ -346,4 +406,17 @@ def specificity_error(attempt):
         generated[0] = samples[-1] + 0.5 * normal(v, 3, seed=seed + 12)
         what = f"{batch} generated faces, {count} samples, {v} vertices"
         attempt.case(what, (generated, samples), rtol=1e-3)
+    others = strided(generated + 3 * normal(7, 3, seed=16), samples)
+    attempt.case("another generated face, not contiguous", others, rtol=1e-3)
+    attempt.case("a generated face and a sample that are one vertex", (generated[:, :1],) * 2)
+    what, two = "two faces that are samples themselves: 0 mm away", samples[[3, 1]]
+    attempt.case(what, (two, samples), expected=0.0, atol=1e-3)
+    far = samples + torch.tensor([400.0, 0, 0])
+    attempt.case("the same samples, 400 mm away from all of them", (far, samples), rtol=1e-3)
+    samples = 20 * normal(96, 2, 3, seed=17)
+    drawn = samples[-20:] + 0.05 * torch.arange(20)[:, None, None]
+    attempt.case("20 generated faces, 96 samples", (drawn, samples), rtol=1e-3)
+    heads = 60 * uniform(4, 3437, 3, seed=18)
+    heads[:, 1000:] += 20 * torch.arange(4)[:, None, None]
+    attempt.case("one head of 3,437 vertices, three samples", (heads[:1], heads[1:]), rtol=1e-3)
     return "each generated face against its nearest sample"

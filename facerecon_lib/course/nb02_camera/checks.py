@@ -9,13 +9,20 @@ from torch import Tensor
 
 from ...face import camera
 from ..checks import exercise_check
-from ..compare import Wrong, drawn_together, like, normal, same_length
+from ..compare import Wrong, drawn_together, like, normal, same_length, strided
 
 M = camera.MODEL_TO_CAMERA
 QUARTER = math.pi / 2
 IN_MATRIX = ("batch", "row", "column")
 
 TURN = "rotation_matrix([[0, pi/2, 0]])"
+
+
+def by_v_itself(v: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3 3"]:
+    """Rodrigues' formula with the vector for its axis."""
+    angle, eye = v.norm(dim=-1)[:, None, None], torch.eye(3).to(v)
+    k = torch.linalg.cross(v[:, None].expand(-1, 3, 3), eye.expand(len(v), 3, 3)).mT
+    return eye + angle.sin() * k + (1 - angle.cos()) * (k @ k)
 
 
 @exercise_check(
@@ -32,6 +39,7 @@ TURN = "rotation_matrix([[0, pi/2, 0]])"
         ),
         "rotation_matrix(v) turns by one radian whatever the length of v: the length is the "
         "angle.": lambda v: camera.axis_angle_to_matrix(F.normalize(v, dim=-1)),
+        "K is made of v itself; the formula asks for the unit axis, v / angle.": by_v_itself,
     },
     axes=IN_MATRIX,
 )
@@ -41,19 +49,24 @@ def rotation_matrix(attempt) -> str:
     hint = "It should send the nose, (0, 0, 1), to (1, 0, 0)."
     attempt.case(TURN, (quarter,), hint, expected=expected)
     vectors = 1.5 * normal(7, 3, seed=1)
-    hint = "Is K made of the unit axis, v / angle, where the formula asks for the axis?"
-    attempt.case("rotation_matrix(v) for 7 random vectors", (vectors,), hint)
+    attempt.case("rotation_matrix(v) for 7 random vectors", (vectors,))
     far = F.normalize(vectors[:4], dim=-1) * torch.tensor([[3.1], [4.0], [6.0], [9.0]])
     attempt.case("rotation_matrix(v) for angles of 3.1 to 9 radians", (far,))
     mixed = torch.cat([torch.zeros(1, 3), 1e-6 * vectors[:1], 1e-2 * vectors[1:2], vectors[2:4]])
-    got = attempt(mixed)
+    what = "rotation_matrix(v) for a zero vector, two small ones and two others"
+    got = attempt.trial(what)(mixed)
     if isinstance(got, Tensor) and torch.isnan(got[:1]).any():
         raise Wrong(
             "rotation_matrix([[0, 0, 0]]) holds nan: 0 / 0, since the angle is zero. No "
             "rotation is the most common rotation of all: it must give the identity."
         )
-    what = "rotation_matrix(v) for a zero vector, two small ones and two others"
     attempt.close(what, got, camera.axis_angle_to_matrix(mixed))
+    lengths = torch.tensor([[8e-3], [0.04], [0.3], [math.pi], [math.tau]])
+    ways = F.normalize(normal(5, 3, seed=5), dim=-1)
+    what = "rotation_matrix(v) for angles of 0.008, 0.04, 0.3, pi and 2 pi"
+    attempt.case(what, (lengths * ways,), axes=IN_MATRIX)
+    attempt.case("rotation_matrix(v) for 7 others, not contiguous", strided(-vectors.flip(0)))
+    attempt.case("rotation_matrix(v) for turns about x, y and z", (0.8 * torch.eye(3),))
     double = normal(3, 3, seed=2, dtype=torch.float64)
     attempt.case("rotation_matrix(v) in float64", (double,), atol=1e-7, rtol=1e-6)
     attempt.gradients("rotation_matrix(v), for random vectors,", {"v": mixed[2:]}, atol=1e-4)
@@ -73,6 +86,8 @@ def rotation_matrix(attempt) -> str:
         )
     what = "rotation_matrix(v), for vectors that include zero,"
     attempt.gradients(what, {"v": mixed}, atol=1e-4)
+    what = "rotation_matrix(v), for angles of 0.008, 0.04, 0.3, pi and 2 pi,"
+    attempt.gradients(what, {"v": lengths * ways}, atol=2e-4)
     return "values and gradients agree, at zero as well"
 
 
@@ -116,7 +131,7 @@ def turned_by(matrix):
             lambda r: r @ M
         ),
     },
-    axes=("batch", "vertex", "coordinate"),
+    axes=("batch", "vertex", "x, y, z"),
     atol=1e-3,
 )
 def to_camera(attempt) -> str:
@@ -130,8 +145,24 @@ def to_camera(attempt) -> str:
     picture = drawn_together("seen along the camera's axis, mm", ("o", "x"), aspect="equal")
     attempt.case(what, (v, r, s, t), picture=picture)
     attempt.case("to_camera of 4 vertices for a batch of 2", (v[:2, :4], r[:2], s[:2], t[:2]))
+    three = v[:, :3], -r, s.flip(0), t
+    attempt.case("to_camera of 3 vertices for a batch of 3, not contiguous", strided(*three))
+    three = v[:, 2:], r / 2, s, t.flip(0)
+    attempt.case("to_camera of 3 other vertices for a batch of 3", three)
+    attempt.case("to_camera of one vertex", (v[:1, :1], r[:1], s[2:], 3 * t[:1]))
+    mean = 60 * normal(1, 3437, 3, seed=14)
+    one = torch.tensor([[1.0]])
+    for words, turn, scale, place in (
+        ("unturned, 470 mm away", still, one, torch.tensor([[0.0, -14.0, 470.0]])),
+        ("25 degrees of yaw, 0.2 times as large", torch.tensor([[0.0, 0.436, 0.0]]), one / 5, away),
+        ("4 times as large, 2,000 mm away", still, 4 * one, torch.tensor([[700.0, 0.0, 2000.0]])),
+        ("at the camera itself", still, one, torch.zeros(1, 3)),
+    ):
+        attempt.case(f"to_camera of 3,437 vertices, {words}", (mean, turn, scale, place))
     inputs = {"vertices": v, "rotation": r, "scale": s, "translation": t}
     attempt.gradients("to_camera(...)", inputs, atol=1e-3)
+    inputs |= {"rotation": 0 * r, "translation": 0 * t}
+    attempt.gradients("to_camera(...), unturned and at the camera,", inputs, atol=1e-3)
     return "three heads of different size, turn and place are where they belong"
 
 
@@ -221,8 +252,28 @@ def project_to_pixels(attempt) -> str:
     for points, fov, size in ((v, 30, (120, 260)), (v[:1], 12, (224, 224)), (v[:1], 75, (300, 90))):
         call = f"project_to_pixels(v_camera, {fov}, {size})"
         attempt.case(call, (points, float(fov), size), atol=2e-3, picture=picture)
+    shifted = *strided(v + torch.tensor([5.0, 9.0, -80.0])), 30.0, (120, 260)
+    attempt.case("project_to_pixels of 3 other heads, not contiguous", shifted, atol=2e-3)
+    head = 60 * normal(1, 3437, 3, seed=15) + torch.tensor([0.0, -14.0, 470.0])
+    for words, points, fov, size in (
+        ("3,437 vertices 470 mm away, a field of view of 30, without a dot", head, 30, (224, 224)),
+        ("3,437 vertices 2,000 mm away, 10 degrees", head + 1530, 10.0, (448, 448)),
+        (
+            "points that lie far out of the picture",
+            head * torch.tensor([9.0, 9, 1]),
+            30.0,
+            (64, 64),
+        ),
+        ("points 2 to 5 mm from the camera", head / 100, 30.0, (224, 224)),
+        ("one point, 120 degrees, in a picture 481 by 641", v[:1, :1], 120.0, (481, 641)),
+    ):
+        options = dict(atol=1e-2, rtol=1e-4)
+        attempt.case(f"project_to_pixels of {words}", (points, fov, size), **options)
     call = "project_to_pixels(v_camera, ...)"
     attempt.gradients(call, {"v_camera": v}, 30.0, (120, 260), atol=1e-4)
+    axis = straight.repeat(2, 1, 1) * torch.tensor([[[1.0]], [[0.3]]])
+    call = "project_to_pixels of points on the axis"
+    attempt.gradients(call, {"v_camera": axis}, 30.0, (300, 90), atol=1e-4)
     return "square and oblong pictures, fields of view from 12 to 90 degrees"
 
 
@@ -316,7 +367,7 @@ def pose_from_landmarks(attempt) -> str:
     poses = rotation, per_mm, shift
     pixels = flat_pixels(points, *poses)
     call = "pose_from_landmarks(points, pixels)"
-    got = attempt(points, pixels)
+    got = attempt.trial(call)(points, pixels)
     same_length(f"(rotation, per_mm, shift) = {call}", got, poses)
     if like(got[0], rotation):
         rows = torch.isclose(got[0], rotation, atol=1e-3).all(-1)
@@ -332,4 +383,23 @@ def pose_from_landmarks(attempt) -> str:
     more, last = 40 * normal(51, 3, seed=12), tuple(part[2:] for part in poses)
     what = f"{call}, for one face of 51 points"
     attempt.case(what, (more, flat_pixels(more, *last)), expected=last)
+    others = strided(points.flip(0) + 8, noisy.flip(0) - 7)
+    attempt.case(f"{call}, for other points and pixels, not contiguous", others)
+    sheared = pixels @ torch.tensor([[1.0, 0.2], [0.1, 1.6]])
+    hint = "The nearest rotation is U Vᵀ; the scale is the mean of both singular values."
+    attempt.case(f"{call}, for pixels stretched and sheared", (points, sheared), hint)
+    vectors = torch.cat([torch.zeros(1, 3), normal(5, 3, seed=16), torch.tensor([[0, 2.5, 0]])])
+    rotation = camera.axis_angle_to_matrix(vectors)
+    scales, shift = torch.linspace(0.2, 2.1, 7), 112 + 90 * normal(7, 2, seed=17)
+    marks = 40 * normal(68, 3, seed=18) + torch.tensor([0.0, -20.0, 60.0])
+    marks -= marks[:51].mean(0)
+    tight = {"rotation": dict(atol=1e-3), "per_mm": dict(atol=1e-4), "shift": dict(atol=3e-2)}
+    poses = rotation, scales, shift
+    inputs, what = (marks, flat_pixels(marks, *poses)), f"{call}, 68 points from 200 to 2,000 mm"
+    attempt.case(what, inputs, expected=poses, parts=tight)
+    inputs = marks, inputs[1] + normal(7, 68, 2, seed=19)
+    attempt.case(f"{what}, noisy", inputs, parts=tight)
+    four, one = marks[:4], tuple(part[2:3] for part in poses)
+    inputs, what = (four, flat_pixels(four, *one)), f"{call}, for one face of 4 points"
+    attempt.case(what, inputs, expected=one, parts=tight)
     return "three poses found exactly, and the least-squares one under noise"

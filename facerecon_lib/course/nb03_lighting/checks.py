@@ -10,7 +10,7 @@ from torch import Tensor
 from ...face import lighting, mesh
 from ...face.coefficients import UNIT_AMBIENT
 from ..checks import exercise_check
-from ..compare import Wrong, close, like, normal, seeded, uniform
+from ..compare import Wrong, close, like, normal, seeded, strided, uniform
 from ..drawing.light_balls import ball_values
 from ..drawing.style import bare, charts, signed
 
@@ -63,8 +63,12 @@ def _last_triangle_only(vertices, faces):
 )
 def vertex_normals(attempt):
     one = PYRAMID[None]
-    got, expected = attempt(one, PYRAMID_FACES), mesh.vertex_normals(one, PYRAMID_FACES)
+    what = "vertex_normals of a pyramid of 5 vertices"
+    got = attempt.trial(what)(one, PYRAMID_FACES)
+    expected, hint = mesh.vertex_normals(one, PYRAMID_FACES), None
     if like(got, expected):
+        if not torch.allclose(got[0, 0], expected[0, 0], atol=1e-3):
+            hint = "Its tip should point straight up, to (0, 0, 1)."
         length = got.norm(dim=-1).flatten()
         worst = float(length[(length - 1).abs().argmax()])
         if abs(worst - 1) > 1e-3 and torch.allclose(F.normalize(got, dim=-1), expected, atol=1e-3):
@@ -72,8 +76,7 @@ def vertex_normals(attempt):
                 "Your normals point the right way, but are not of length 1 "
                 f"(one is {worst:.3g} long)."
             )
-    hint = "Its tip should point straight up, to (0, 0, 1)."
-    attempt.close("vertex_normals of a pyramid of 5 vertices", got, expected, hint=hint)
+    attempt.close(what, got, expected, hint=hint)
     mixed = one * torch.tensor([[[1.0]], [[30.0]], [[0.2]]]) + torch.tensor([5.0, -3, 400])
     what = "vertex_normals of the pyramid in three sizes, moved away from the origin"
     hint = "Size and place of a mesh do not change where it faces."
@@ -84,7 +87,20 @@ def vertex_normals(attempt):
     hint = "A vertex without triangles has no normal: return zeros there, not nan."
     alone = torch.cat([one, torch.tensor([[[9.0, 9, 9]]])], 1)
     attempt.case(what, (alone, PYRAMID_FACES), hint)
+    what = "vertex_normals of the pyramid with its triangles listed inside out"
+    attempt.case(what, (one, PYRAMID_FACES.flip(1)), expected=-expected)
+    what = "vertex_normals of a pyramid a hundredth of a mm wide"
+    attempt.case(what, (0.005 * one, PYRAMID_FACES), expected=expected)
+    flat = torch.cat([PYRAMID_FACES, torch.tensor([[1, 1, 2], [3, 3, 3]])])
+    what = "vertex_normals of a pyramid with two triangles without area"
+    attempt.case(what, (one, flat), expected=expected)
+    others = strided(vertices.flip(0) + 0.1 * vertices.roll(1, 2), faces)
+    attempt.case("vertex_normals of two other balls, not contiguous", others)
+    heads = bumpy_balls(14, 26)
+    attempt.case("vertex_normals of two balls of 364 vertices", heads)
     attempt.gradients("your normals", {"vertices": vertices}, faces, atol=1e-4, rtol=1e-2)
+    what = "your normals, of a mesh with a vertex in no triangle,"
+    attempt.gradients(what, {"vertices": alone}, PYRAMID_FACES, atol=1e-4, rtol=1e-2)
     return "on a pyramid and two bumpy balls, with its gradient"
 
 
@@ -164,17 +180,24 @@ def sh_basis(attempt):
     seven = torch.tensor(
         [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1], [0.48, 0.6, 0.64]]
     )
-    got, expected = attempt(seven), lighting.sh_basis(seven)
+    what = "sh_basis of 7 directions"
+    got, expected = attempt.trial(what)(seven), lighting.sh_basis(seven)
     if like(got, expected):
         _wrong_functions(got, expected, seven, picture)
-    close("sh_basis of 7 directions", got, expected, axes=("direction", "k"), picture=picture)
+    close(what, got, expected, axes=("direction", "k"), picture=picture)
     n, axes = unit_vectors(4, 50, seed=1), ("face", "vertex", "k")
     attempt.case("sh_basis of normals (4, 50, 3)", (n,), axes=axes, picture=picture)
     attempt.case("sh_basis of one direction, (3,)", (n[0, 0],), axes=("k",))
     attempt.case("sh_basis in float64", (n.double(),), atol=1e-6)
+    attempt.case("sh_basis of normals (4, 50, 3), not contiguous", strided(-n.flip(1)), axes=axes)
+    for shape in ((1, 1), (3,), (9,), (2, 1, 3, 4), (1, 3437)):
+        many = unit_vectors(*shape, seed=2)
+        attempt.case(f"sh_basis of normals {tuple(many.shape)}", (many,))
     # z^2 and 1 - x^2 - y^2 have the same gradient along the sphere only
     on_sphere = dict(call=lambda function, normals: function(F.normalize(normals, dim=-1)))
     attempt.gradients("your basis", {"normals": 1.7 * n}, **on_sphere)
+    what = "your basis, at normals along the axes,"
+    attempt.gradients(what, {"normals": seven[:6]}, **on_sphere)
     return "all nine functions, at 200 normals"
 
 
@@ -243,11 +266,23 @@ def shade(attempt):
         albedo, normals = uniform(batch, count, 3, seed=batch), unit_vectors(batch, count)
         light = normal(batch, 9, 3, seed=batch + 1)
         attempt.case(f"shade of {batch} faces of {count} vertices", (albedo, normals, light))
-    attempt.gradients(
-        "your colours",
-        {"albedo": albedo, "normals": normals, "lighting": light},
-        call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light),
-    )
+    others = strided(1 - albedo, -normals, 3 * light)
+    attempt.case("shade of another face, not contiguous", others)
+    double = [x.double() for x in others]
+    attempt.case("shade in float64", double, atol=1e-7, rtol=1e-7)
+    three = uniform(3, 3, 3, seed=4), unit_vectors(3, 3, seed=5), normal(3, 9, 3, seed=6)
+    attempt.case("shade of 3 faces of 3 vertices", three)
+    head = uniform(1, 3437, 3, seed=7), unit_vectors(1, 3437, seed=8), 9 * light
+    attempt.case("shade of 3,437 vertices under a strong light", head, atol=1e-4)
+    dark = albedo * (albedo > 0.5), normals, light * (light > 0)
+    attempt.case("shade where some albedo and some of the light is 0", dark)
+    call = dict(call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light))
+    for what, tensors in {
+        "your colours": (albedo, normals, light),
+        "your colours, where some albedo and some of the light is 0,": dark,
+    }.items():
+        inputs = dict(zip(("albedo", "normals", "lighting"), tensors, strict=True))
+        attempt.gradients(what, inputs, **call)
     return "a batch of lights on a batch of faces, with gradients to all three"
 
 
@@ -329,6 +364,21 @@ def light_from_colours(attempt):
         "without saying the ridge (which is 0.001 then)": (albedo, weights),
     }.items():
         attempt.case(f"light_from_colours {words}", (skin, normals, spoilt, *rest), atol=2e-4)
+    black = torch.where(albedo > 0.6, albedo, 0.0)
+    for words, inputs in {
+        "with a ridge of 0.000001": (albedo, normals, spoilt, weights, 1e-6),
+        "where much of the skin is black": (black, normals, spoilt, weights, 0.02),
+        "with weights that add up to 0.001": (albedo, normals, spoilt, weights * 5e-6, 0.02),
+        "of one face": (*(x[:1] for x in (tinted, normals, spoilt, uneven)), 0.02),
+        "of two other faces": (*(x.flip(0) for x in (tinted, normals, spoilt, uneven)), 0.02),
+    }.items():
+        what = f"light_from_colours {words}, not contiguous"
+        attempt.case(what, (*strided(*inputs[:4]), inputs[4]), atol=2e-4)
+    head = [torch.cat([x, x.flip(1)[:, :, :3] ** 2, x], 1)[:1] for x in (tinted, colours)]
+    toward = F.normalize(torch.cat([normals, normals.roll(1, 2), -normals], 1), dim=-1)[:1]
+    many = [x.float() for x in (head[0], toward, head[1], uneven[:1].repeat(1, 3))]
+    what = "light_from_colours of 900 vertices in float32"
+    attempt.case(what, many, atol=2e-3, rtol=2e-3)
     single = [t.float() for t in (albedo, normals, colours, weights)]
     attempt.case("light_from_colours in float32", (*single, 0.02), atol=2e-3, rtol=2e-3)
     return "the known light came back; weights and ridge do what they should"
@@ -380,4 +430,14 @@ def same_picture(attempt):
         what = f"same_picture of {batch} faces of {count} vertices"
         hint = "One factor per face and channel, for all its vertices."
         attempt.case(what, (albedo, light, factor), hint)
+        others = strided(1 - albedo, -light, 1 / factor)
+        attempt.case(f"{what}, others, not contiguous", others, hint)
+    albedo, light = uniform(1, 3437, 3, seed=1), normal(1, 9, 3, seed=2)
+    for words, factor in {
+        "of 1": torch.ones(1, 3),
+        "of 0.04, 1 and 25": torch.tensor([[0.04, 1.0, 25.0]]),
+    }.items():
+        what = f"same_picture of 3,437 vertices, some black, for factors {words}"
+        inputs = albedo * (albedo > 0.1), light * (light > 0), factor
+        attempt.case(what, inputs, rtol=1e-5)
     return "other skin, other light, same picture"

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...pictures.sheets import gallery
 from ...rendering.rasterizer import rasterize
 from ..checks import exercise_check
-from ..compare import seeded, uniform
+from ..compare import seeded, strided, uniform
 from .figures import (
     areas,
     doubled_area,
@@ -76,11 +76,21 @@ def barycentric(attempt):
     inputs = torch.tensor([[0.5, 0.25]]), triangle[:, [0, 2, 1]]
     attempt.case(what, inputs, hint, expected=torch.tensor([[[0.5, 0.25, 0.25]]]))
     attempt.case("barycentric of a point outside", (torch.tensor([[-1.0, 0.25]]), triangle))
-    for points, faces, seed in ((7, 4, 0), (3, 9, 1), (4, 4, 2), (1, 2, 3)):
+    for points, faces, seed in ((7, 4, 0), (3, 9, 1), (4, 4, 2), (1, 2, 3), (2, 40, 9)):
         what = f"barycentric of {points} points and {faces} triangles"
         attempt.case(what, _scene(points, faces, seed), atol=1e-4)
+    others = strided(*_scene(7, 4, seed=6))
+    attempt.case("barycentric of 7 other points and 4 triangles, not contiguous", others, atol=1e-4)
+    grid, far = pixel_centres(24, 24).reshape(-1, 2), 4 * _scene(1, 1, seed=7)[1]
+    what = "barycentric of 24 by 24 pixels and a triangle that reaches far out of the picture"
+    attempt.case(what, (grid, far), atol=1e-4)
+    what = "barycentric of 9 points and 5 triangles of a face, some 0.02 wide"
+    attempt.case(what, tuple(0.01 * x + 0.02 for x in _scene(9, 5, seed=8)), atol=1e-3, rtol=1e-3)
     p, t = _scene(5, 3, seed=4)
     attempt.gradients("barycentric", {"triangles": t}, call=lambda f, t: f(p, t), atol=1e-4)
+    edges = torch.cat([triangle[0], torch.tensor([[1.0, 0.0], [0.0, 0.5], [1.0, 0.5]])])
+    at = dict(call=lambda f, t: f(edges, t), atol=1e-4)
+    attempt.gradients("barycentric, at corners and on edges,", {"triangles": triangle}, **at)
     return "weights agree inside, outside and for both orientations, and so do their gradients"
 
 
@@ -198,12 +208,28 @@ def rasterize_hard(attempt):
     for seed, vertices, count, h, w in ((0, 9, 6, 14, 14), (1, 12, 10, 9, 16), (2, 8, 7, 15, 8)):
         what = f"{count} triangles that pass through one another, {h} by {w}"
         scenes[what] = (*_soup(seed, vertices, count), h, w)
+    (verts, faces), (others, listed) = _soup(3, 8, 5), _soup(4, 8, 5)
+    in_mm = verts * torch.tensor([1.0, 1.0, 35.0]) + torch.tensor([0.0, 0.0, 317.0])
+    whole = torch.tensor([[9.0, 9.0, 2.0], [-9.0, 9.0, 3.0], [0.0, -9.0, 4.0]])
+    one = face[:, :3]
+    scenes |= {
+        "one triangle, 21 by 34": (verts[:3], face, 21, 34),
+        "a face's depths, 370 to 492 mm": (in_mm, faces, 12, 12),
+        "depths of 6,000 to 20,000": (others * torch.tensor([1.0, 1.0, 4000.0]), listed, 9, 11),
+        "depths of 0.015 to 0.05": (others * torch.tensor([1.0, 1.0, 0.01]), listed, 9, 11),
+        "other triangles of the same size, not contiguous": (*strided(verts, faces), 9, 11),
+        "a triangle that covers all of the picture": (whole, one, 7, 4),
+        "a triangle beside the picture": (whole + torch.tensor([20.0, 0, 0]), one, 7, 4),
+        "one pixel": (others, listed, 1, 1),
+        "the first two triangles of five": (others, listed[:2], 12, 5),
+    }
     for what, inputs in scenes.items():
         attempt.case(f"rasterize_hard({what})", inputs)
-    verts, faces = _soup(3, 8, 5)
     for i, name in ((1, "zbuf"), (2, "bary")):
-        one = dict(call=lambda function, *inputs, i=i: function(*inputs)[i], atol=1e-3)
-        attempt.gradients(f"rasterize_hard's {name}", {"verts": verts}, faces, 10, 10, **one)
+        part = dict(call=lambda function, *inputs, i=i: function(*inputs)[i], atol=1e-3)
+        for what, depths in (("", verts), (", depths of 370 to 492 mm", in_mm)):
+            call = f"rasterize_hard's {name}{what}"
+            attempt.gradients(call, {"verts": depths}, faces, 10, 10, **part)
     return "triangles, depths and weights are the library's, in square and oblong pictures"
 
 
@@ -258,13 +284,13 @@ def coverage(attempt):
         maps = [f(centres, triangle, 0.02).reshape(40, 40) for f in (_coverage, attempt)]
         return ndc_maps(maps, ["expected", "yours"], triangle, vmin=0, vmax=1, bar="coverage")
 
-    points = torch.tensor([[0.0, -0.5], [0.0, -0.7], [0.0, -0.6], [0.1, -0.2], [0.9, 0.2]])
+    five = torch.tensor([[0.0, -0.5], [0.0, -0.7], [0.0, -0.6], [0.1, -0.2], [0.9, 0.2]])
     beyond = torch.tensor([[1.2, -0.6], [-1.1, -0.7], [0.0, 1.2], [0.3, 1.0]])
     hint = "0.1 inside of an edge: sigmoid(0.1 ** 2 / 0.2) = 0.512; 0.1 outside: 0.488; on it: 0.5."
     what = "coverage of five points around one triangle, sigma 0.2"
-    attempt.case(what, (points, triangle.flip(1), 0.2), hint, picture=picture)
+    attempt.case(what, (five, triangle.flip(1), 0.2), hint, picture=picture)
     what += ", its corners listed the other way round"
-    attempt.case(what, (points, triangle, 0.2), hint, picture=picture)
+    attempt.case(what, (five, triangle, 0.2), hint, picture=picture)
     hint = (
         "Beyond a corner the nearest point of the outline is the corner: distances are to the "
         "three segments, not to the lines that carry them."
@@ -272,12 +298,39 @@ def coverage(attempt):
     what = "coverage of points beyond the corners, sigma 0.1"
     attempt.case(what, (beyond, triangle, 0.1), hint, picture=picture)
     for seed, (points, faces, sigma, atol) in enumerate(
-        ((8, 3, 0.05, 1e-5), (3, 7, 0.3, 1e-5), (4, 4, 1e-3, 2e-4), (1, 2, 1.0, 1e-5))
+        (
+            (8, 3, 0.05, 1e-5),
+            (3, 7, 0.3, 1e-5),
+            (4, 4, 1e-3, 2e-4),
+            (1, 2, 1.0, 1e-5),
+            (2, 40, 0.1, 1e-5),
+        )
     ):
         what = f"coverage of {points} points by {faces} triangles, sigma {sigma}"
         attempt.case(what, (*_scene(points, faces, seed), sigma), atol=atol)
+    for words, (p, t, sigma) in {
+        "others, not contiguous,": (*strided(*_scene(8, 3, seed=6)), 0.05),
+        "16 by 16 pixels": (pixel_centres(16, 16).reshape(-1, 2), _scene(1, 2, seed=7)[1], 0.01),
+        "points 0.001 to either side of an edge": (
+            torch.tensor([[0.0, -0.599], [0.2, -0.601]]),
+            triangle,
+            1e-9,
+        ),
+        "points far out": (4 * five, triangle, 10.0),
+        "points on the outline": (torch.cat([triangle[0], five[2:3]]), triangle, 1e-4),
+        "small triangles, some 0.02 wide,": (*(0.01 * x for x in _scene(5, 4, seed=8)), 1e-5),
+    }.items():
+        attempt.case(f"coverage of {words} sigma {sigma:g}", (p, t, sigma), atol=2e-4)
+    tail = torch.tensor([[0.0, -0.6 - 0.01 * i] for i in (5, 7, 8, 9)])
+    what = "coverage of points where it fades from 0.08 to 0.0003, sigma 0.001"
+    attempt.case(what, (tail, triangle, 1e-3), rtol=1e-3)
     p, t = _scene(6, 3, seed=5)
     attempt.gradients("coverage", {"triangles": t}, call=lambda f, t: f(p, t, 0.1), atol=1e-4)
+    special = torch.cat([triangle[0], five[2:3], torch.tensor([[0.01, -0.1], [3.0, 0.1]]), tail])
+    for sigma in (0.1, 1e-4):
+        what = f"coverage, deep inside, far out, on an edge and at the corners, sigma {sigma:g},"
+        at = dict(call=lambda f, t, s=sigma: f(special, t, s), atol=1e-4)
+        attempt.gradients(what, {"triangles": triangle}, **at)
     return "inside, outside and beyond the corners, at four sigmas, gradients included"
 
 
@@ -311,9 +364,16 @@ def silhouette(attempt):
     for seed, shape in enumerate(((5, 3), (4, 4), (2, 6, 7, 3), (7,), (3, 1))):
         axes = ("batch", "row", "column") if len(shape) == 4 else ("pixel",) * (len(shape) - 1)
         attempt.case(f"silhouette of {shape}", (uniform(*shape, seed=seed),), hint, axes=axes)
-    p = uniform(5, 4, seed=5) * 0.9
-    p[2, 1] = p[3, :2] = 0.0
+    others = strided(1 - uniform(2, 6, 7, 3, seed=2))
+    attempt.case("silhouette of (2, 6, 7, 3), not contiguous", others, hint)
+    faint = torch.where(uniform(1, 4, 5, 60, seed=6) > 0.5, 5e-4, 0.0)
+    attempt.case("silhouette of 60 triangles, of coverage 0.0005 or 0", (faint,), hint)
+    p = uniform(7, 4, seed=5) * 0.9
+    p[2, 1] = p[3, :2] = p[4] = 0.0
     attempt.gradients("silhouette", {"coverages": p})
+    p[1, 2] = p[3, 3] = p[5, :2] = p[6] = 1.0
+    attempt.case("silhouette where one, two and all coverages are 1", (p,), hint)
+    attempt.gradients("silhouette, where coverages are 1 or 0,", {"coverages": p})
     return "any number of triangles, any picture, and every triangle gets its gradient"
 
 
@@ -400,7 +460,24 @@ def soft_blend(attempt):
         *tensors, background = _blend_case(seed, *shape, channels=channels)
         what = f"soft_blend of coverages {shape} and {channels} channels, gamma {gamma}"
         attempt.case(what, (*tensors, gamma, background), hint)
+    what = "soft_blend of a triangle of coverage 0.0002, gamma 1e-4: its colour, whole"
+    faint = torch.tensor([[2e-4]]), torch.tensor([[0.5]]), colours[:, :1], 1e-4, white
+    attempt.case(what, faint, expected=colours[:, 0])
+    *tensors, background = _blend_case(6, 2, 4, 5, 3, channels=4)
+    others = *strided(*tensors), 0.05, background
+    attempt.case("soft_blend of others of that size, not contiguous, gamma 0.05", others, hint)
+    *tensors, background = _blend_case(7, 6, 30)
+    inputs = *tensors[:2], 6 * tensors[2] - 4, 3.2, 2 * background
+    what = "soft_blend of 30 triangles, colours below 0 and above 1, gamma 3.2"
+    attempt.case(what, inputs, hint)
     *tensors, background = _blend_case(5, 5, 3)
     inputs = dict(zip(("coverages", "nearness", "colours"), tensors, strict=True))
     attempt.gradients("soft_blend", inputs, 0.3, background)
+    empty = torch.ones(5, 3)
+    empty[0, 1] = empty[1, :2] = empty[2] = 0.0
+    inputs = {name: x * (empty if x.ndim == 2 else empty[..., None]) for name, x in inputs.items()}
+    inputs["coverages"][3] = 1.0
+    for gamma in (0.3, 1e-4):
+        what = f"soft_blend with empty slots, an empty pixel and coverages of 1, gamma {gamma:g},"
+        attempt.gradients(what, inputs, gamma, background, atol=5e-7 / gamma)
     return "near beats far, coverage counts, the background has its share, and gamma 1e-4 is safe"

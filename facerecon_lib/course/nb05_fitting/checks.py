@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...fitting import losses
 from ..checks import exercise_check
-from ..compare import Wrong, like, loss_curves, normal, same_length, uniform
+from ..compare import Wrong, like, loss_curves, normal, same_length, strided, uniform
 
 
 def _images(*shape: int, seed: int, dtype=torch.float32) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,8 +77,9 @@ def pixel_loss(attempt):
     for shape, seed in (((3, 3, 5, 7), 1), ((2, 3, 11, 4), 2), ((1, 3, 6, 9), 3)):
         images, what = _images(*shape, seed=seed), f"pixel_loss of images {shape}"
         attempt.case(what, images)
-        summed = attempt(*images, reduction="sum")
-        attempt.close(f"{what}, reduction='sum'", summed, losses.pixel_loss(*images))
+        what += ", reduction='sum'"
+        summed = attempt.trial(what)(*images, reduction="sum")
+        attempt.close(what, summed, losses.pixel_loss(*images))
     for shape, seed in (((1, 3, 6, 9), 4), ((3, 3, 5, 7), 5)):
         what = f"pixel_loss of images {shape}, reduction='mean'"
         attempt.case(what, (*_images(*shape, seed=seed), "mean"))
@@ -93,15 +94,33 @@ def pixel_loss(attempt):
         what = f"pixel_loss(..., reduction={how!r})"
         attempt.gradients(what, {"rendered": one}, two, mask, how)
         live = mask.clone().requires_grad_()
-        got = attempt(one.clone().requires_grad_(), two, live, how)
+        got = attempt.trial(what)(one.clone().requires_grad_(), two, live, how)
         (leak,) = torch.autograd.grad(got, [live], allow_unused=True)
         if leak is not None and bool((leak != 0).any()):
             raise Wrong(
                 f"{what} passes a gradient to the mask. A face could then lower its loss by "
                 "covering less of the photo, instead of looking more like it: detach the mask."
             )
-    attempt.case("pixel_loss in float64", _images(2, 3, 4, 5, seed=8, dtype=torch.float64))
-    return "values for six batches, both reductions; a gradient to the rendering, none to the mask"
+    # As the notebook calls it, at its edges, and in other layouts.
+    bright, photo, disc = _images(2, 3, 112, 112, seed=8)
+    full = torch.ones_like(mask)
+    for words, images in {
+        "two photos of 112 pixels, colours of -0.2 to 1.3": (1.5 * bright - 0.2, photo, disc),
+        "two faces that cover all": (one, two, full),
+        "other images of the same sizes": _images(2, 3, 6, 5, seed=9),
+        "images that are not contiguous": strided(one, two, mask),
+        "images in float64": _images(2, 3, 4, 5, seed=8, dtype=torch.float64),
+    }.items():
+        for how in ("sum", "mean"):
+            attempt.case(f"pixel_loss of {words}, reduction={how!r}", (*images, how))
+    for how in ("sum", "mean"):
+        for words, photo, covered in (
+            ("where they are equal", one, full),
+            ("of faces that cover no pixel", two, 0 * mask),
+        ):
+            what = f"pixel_loss(..., reduction={how!r}) {words}"
+            attempt.gradients(what, {"rendered": one}, photo, covered, how)
+    return "values for many batches, both reductions; a gradient to the rendering, none to the mask"
 
 
 def eq5(
@@ -156,6 +175,26 @@ def landmark_loss(attempt):
         what = f"landmark_loss(points, landmarks, weights) of a batch of {batch}"
         attempt.case(what, (points, landmarks, weights))
         attempt.gradients("landmark_loss", {"points": points}, landmarks, weights)
+    jaw, some = torch.ones(68), torch.arange(68.0) % 3
+    jaw[:17] = 0.3
+    points, landmarks = 224 * uniform(2, 5, 68, 2, seed=8)
+    near = landmarks - 60, landmarks - 60 + 0.5 * normal(5, 68, 2, seed=9)
+    double = points.double(), landmarks.double()
+    for words, inputs in {
+        "the jaw counting 0.3": (points, landmarks, jaw),
+        "counting 0, 1 and 2": (points, landmarks, some),
+        "half a pixel off, and some outside of the crop": near,
+        "all points counting 0": (points, landmarks, 0 * jaw),
+        "weights=None": (points, landmarks, None),
+        "points that are not contiguous": (*strided(points, landmarks), jaw),
+        "float64": (*double, jaw.double()),
+        "float64, weights=None": (*double, None),
+    }.items():
+        attempt.case(f"landmark_loss of other points, {words}", inputs)
+    exact = torch.where(some[:, None] > 0, points, landmarks)
+    for words, *inputs in (("", landmarks), (", weighted", landmarks, some)):
+        what = f"landmark_loss where points are exact{words}"
+        attempt.gradients(what, {"points": exact}, *inputs, atol=1e-2)  # any slope of |x|
     return "by hand, and for batches of 1, 3 and 5, with and without weights"
 
 
@@ -186,7 +225,19 @@ def recognition_loss(attempt):
         one, two = normal(2, batch, size, seed=batch)
         attempt.case(f"recognition_loss of {batch} faces of {size} features", (one, two))
         attempt.gradients("recognition_loss", {"rendered_features": one}, two)
-    return "by hand, and for three batches of other sizes"
+    one, two = 0.12 * normal(2, 3, 128, seed=8)  # of length 1.4, as dlib's are
+    for words, pair in {
+        "other features of the same size": (one, two),
+        "features that are not contiguous": strided(one, two),
+        "features in float64": (one.double(), two.double()),
+        "three faces of one feature": (one[:, :1], two[:, :1]),
+        "features that differ by hundredths": (two + 0.01 * one, two),
+    }.items():
+        attempt.case(f"recognition_loss of {words}", pair, rtol=1e-5)
+    half = torch.cat([one[:, :64], two[:, 64:]], 1)
+    what = "recognition_loss where features are equal"
+    attempt.gradients(what, {"rendered_features": half}, two, atol=0.6)  # any slope of |x|
+    return "by hand, and for batches of other sizes"
 
 
 @exercise_check(
@@ -225,6 +276,21 @@ def base_loss(attempt):
         chosen = {name: values[name] for name in some}
         attempt.case(what, (chosen, weights))
         attempt.gradients(what, chosen, call=by_name)
+    for words, weights in {
+        "other weights": {name: 2.0 + i for i, name in enumerate(names)},
+        "a weight of 0": dict.fromkeys(names, 0.7) | {"shape": 0.0},
+        "weights that are all 0": dict.fromkeys(names, 0.0),
+        "whole numbers as weights": dict.fromkeys(names, 3),
+        "tiny weights": dict.fromkeys(names, 1e-4),
+    }.items():
+        some = names[:3]
+        chosen = {name: values[name] for name in some}
+        attempt.case(f"base_loss with {words}", (chosen, weights), atol=1e-8)
+        attempt.gradients(f"base_loss with {words}", chosen, call=by_name)
+    zeros = {name: 0 * value for name, value in values.items()}
+    attempt.case("base_loss of terms that are all 0", (zeros, weights))
+    double = {name: value.double() for name, value in values.items()}
+    attempt.case("base_loss in float64", (double, weights))
     misspelt = {"landmark": torch.tensor(2.0), "pixle": torch.tensor(3.0)}
     did = attempt.instead_of_raising(KeyError, misspelt, {"landmark": 1.0, "pixel": 1.0})
     if did:
@@ -275,7 +341,7 @@ def fitted(
         "Those are the losses after the steps. Record what the loss was before the step.": fitted(
             late=True
         ),
-        "After one step the parameters are where they started. Is there a .backward() and then a "
+        "The parameters are where they started. Is there a .backward() and then a "
         ".step(), is nothing zeroed between the two, and are the new values "
         "returned?": (fitted(step=False), fitted(sign=0.0), fitted(zero="after")),
         "Your step goes up the hill: the loss rises. Descend: minimise it.": fitted(sign=-1.0),
@@ -299,25 +365,59 @@ def fit_face(attempt):
     def valley(p):
         return 30 * (p["x"] ** 2).sum() + (p["y"] ** 4).sum()
 
+    def faraway(p):
+        off = p["translation"] - torch.tensor([[5.0, -20.0, 420.0]]).to(p["translation"])
+        size = (p["log_scale"].exp() - 1.1).square().sum()
+        rest = size + p["rotation"].square().sum() + p["expression"].sum()
+        return 300 * off.abs().sum() + 1e-4 * rest
+
     first = {"a": torch.zeros(1, 4), "b": torch.full((1, 3), 0.5), "c": torch.tensor([[0.7, -0.2]])}
     second = {"x": torch.tensor([2.0]), "y": torch.tensor([[1.0, -1.0], [0.5, 3.0]])}
-    for loss_of, start, rates, steps in (
-        (bowl, first, {"a": 0.1, "b": 0.02}, 1),
-        (bowl, first, {"a": 0.1, "b": 0.02}, 40),
+    face = {
+        "translation": torch.tensor([[0.0, 0.0, 350.0]] * 2),
+        "rotation": 0.2 * normal(2, 3, seed=1),
+        "log_scale": torch.zeros(2, 1),
+        "expression": torch.zeros(2, 0),
+    }
+    rates = {"translation": 1.0, "rotation": 0.01, "log_scale": 0.002, "expression": 0.08}
+    other = {name: strided(value.double())[0] for name, value in second.items()}
+    for words, loss_of, start, each, steps in (
+        ("a bowl", bowl, first, {"a": 0.1, "b": 0.02}, 2),
+        ("a bowl", bowl, first, {"a": 0.1, "b": 0.02}, 40),
         # other names and sizes; long enough for x to overshoot, so that the loss rises for a while
-        (valley, second, {"y": 0.05, "x": 0.3}, 25),
+        ("a valley", valley, second, {"y": 0.05, "x": 0.3}, 25),
+        ("a valley, x too fast", valley, second, {"y": 0.05, "x": 2.1}, 3),
+        ("two faces at 350 mm without expressions", faraway, face, rates, 30),
+        ("a valley, in float64, from values that are not contiguous", valley, other, {"y": 0.1}, 5),
+        ("a bowl, b at rate 0", bowl, first, {"a": 0.1, "b": 0.0}, 5),
+        ("a bowl, no step", bowl, first, {"a": 0.1}, 0),
     ):
-        parameters, history = _parts(attempt(loss_of, start, rates, steps), start, steps)
-        expected, losses = fitted()(loss_of, start, rates, steps)
+        asked = []
+
+        def counted(p, loss_of=loss_of, asked=asked):
+            asked.append(p)
+            return loss_of(p)
+
+        trial = attempt.trial(f"fit_face of {words}, steps={steps}")
+        parameters, history = _parts(trial(counted, start, each, steps), start, steps)
+        if len(asked) != steps:
+            raise Wrong(
+                f"loss_of was called {len(asked)} times in {steps} steps; call it once a step. "
+                "Some losses remember what they were asked."
+            )
+        expected, losses = fitted()(loss_of, start, each, steps)
+        second = partial(attempt.calls[-1].second, attempt.stand_in)
         options = dict(picture=partial(loss_curves, losses, history))
         options["hint"] = "torch.optim.Adam, with its own defaults but for the learning rates."
-        atol = 1e-4 if steps > 1 else 1e-5
+        atol = 1e-4 if steps > 2 else 1e-5
         for name in start:
-            rate = f"with a learning rate of {rates[name]}" if name in rates else "which stays"
-            what = f"found[{name!r}], {rate}, after {steps} step{'s' if steps > 1 else ''}"
+            rate = f"with a learning rate of {each[name]}" if name in each else "which stays"
+            options["again"] = lambda name=name, second=second: [p[name] for p, _ in second()]
+            what = f"found[{name!r}] of {words}, {rate}, after {steps} steps"
             attempt.close(what, parameters[name], expected[name], atol=atol, **options)
         got, losses = (torch.tensor(v, dtype=torch.float64) for v in (history, losses))
-        what = f"the losses, in the order of {steps} steps"
+        options["again"] = lambda second=second: [torch.tensor(v) for _, v in second()]
+        what = f"the losses of {words}, in the order of {steps} steps"
         attempt.close(what, got, losses, atol=1e-3, **options)
     return "after 40 steps your parameters and losses are those of Adam"
 

@@ -143,7 +143,7 @@ def truth_figure(model: MorphableModel, truth: FaceCoefficients, fits: Fits) -> 
         style.median_bar(left, y, mm, "{:.2f}", colour, 0.62)
         style.median_bar(right, y, rgb, "{:.3f}", colour, 0.62)
     left.set_yticks(places, list(fits))
-    left.set(xlabel="vertex error, mm, after similarity alignment", title="Shape: priors buy most")
+    left.set(xlabel="vertex error, mm, after similarity alignment", title="Shape: points buy most")
     right.set(xlabel="error of the skin's colour, of 1", title="Skin: only pixels tell")
     return figure
 
@@ -197,7 +197,7 @@ def skins_figure(
     model: MorphableModel, image: Tensor, faces: Fits, values: Sequence[float]
 ) -> Figure:
     """In the picture, and out of its light."""
-    title = "Above: nearly one picture. Below: three different people's skin"
+    title = "Above: on the photo. Below: three different people's skin"
     views = [synthesise(model, c) for c in faces.values()]
     images = [on_photo(image, face) for face in views]
     images += [show_face(face, "unlit", 220) for face in views]

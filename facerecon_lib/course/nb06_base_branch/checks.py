@@ -1,5 +1,6 @@
 """Checks of notebook 06: the network's way to its coefficients, the truth in mm², one step."""
 
+import copy
 import math
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +18,7 @@ from ...networks.backbones import IMAGENET_MEAN, IMAGENET_SD
 from ...networks.encoder import OUTPUT_SCALES
 from ...pictures.sheets import gallery
 from ..checks import exercise_check
-from ..compare import Wrong, close, loss_curves, normal, same_gradient, seeded, uniform
+from ..compare import Wrong, close, loss_curves, normal, same_gradient, seeded, strided, uniform
 from ..drawing.style import signed
 
 GROUPS = tuple(OUTPUT_SCALES)
@@ -82,18 +83,32 @@ def net(
 def network_outputs(attempt):
     mix = _with_weights(nn.Conv2d(3, 5, (1, 2)), seed=1)
     features = nn.Sequential(mix, nn.SiLU())  # five maps of unequal height and width
-    cases = (2, 12, 4, 7, 3), (3, 10, 10, 5, 4), (1, 9, 6, 4, 5), (4, 8, 2, 3, 6)
-    for batch, side, size, outputs, seed in cases:
-        image = uniform(batch, 3, side, side, seed=seed)
+    for batch, height, width, size, outputs, seed in (
+        (2, 12, 12, 4, 7, 3),
+        (3, 10, 10, 10, 5, 4),
+        (1, 9, 9, 6, 4, 5),
+        (4, 8, 8, 2, 3, 6),
+        (2, 12, 12, 4, 7, 7),  # as the first, with other values
+        (2, 9, 14, 5, 3, 8),
+        (1, 20, 6, 6, 1, 9),
+        (2, 224, 224, 64, 8, 10),  # the notebook's sizes
+    ):
+        image = uniform(batch, 3, height, width, seed=seed)
         image = image ** torch.tensor([0.5, 1.0, 2.0])[:, None, None]
         head = _with_weights(nn.Linear(5, outputs), seed + 10)
-        got, expected = (f(image, features, head, size) for f in (attempt, net()))
-        what = f"network_outputs of {batch} photos of {side} px, shrunk to {size}"
-        attempt.close(what, got, expected)
+        what = f"network_outputs of {batch} photos of {height} by {width} px, shrunk to {size}"
+        inputs = image, features, head, size
+        attempt.case(what, inputs)
+        got, expected = attempt.calls[-1].answer, net()(*inputs)
         goal = normal(batch, outputs, seed=seed + 30)
         weights = {"the head": (head.weight,) * 2, "the backbone": (mix.weight,) * 2}
         same_gradient(what, (got * goal).sum(), (expected * goal).sum(), weights)
-    return "four batches of other sizes, and gradients to the head and the backbone"
+    image = uniform(2, 3, 9, 7, seed=11)
+    layouts = *strided(image), lambda x: strided(features(x))[0], head, 5
+    attempt.case("network_outputs of photos and maps that are not contiguous", layouts)
+    double = (copy.deepcopy(module).double() for module in (features, head))
+    attempt.case("network_outputs in float64", (image.double(), *double, 5))
+    return "batches of other sizes, and gradients to the head and the backbone"
 
 
 # From outputs to coefficients -------------------------------------------------------------------
@@ -192,20 +207,37 @@ def decode_outputs(attempt):
         ((5, 3, 2), 3, OUTPUT_SCALES, 1),
         ((2, 6, 4), 1, others, 2),
         ((80, 43, 25), 4, others, 3),
+        ((4, 0, 0), 2, others, 4),
+        ((1, 1, 1), 1, others, 5),
     ):
         outputs = normal(batch, sum(sizes) + 34, seed=seed)
         cases[f"a batch of {batch} with sizes {sizes}"] = (outputs, sizes, scales)
+    sizes, outputs = (4, 2, 3), normal(2, 43, seed=6)
+    one = others | {"translation": (15.0,), "rotation": (0.2,)}
+    lengths = zip(GROUPS, (*sizes, 3, 3, 1, 27), strict=True)
+    each = {name: tuple((0.1 + uniform(n, seed=n)).tolist()) for name, n in lengths}
+    cases |= {
+        "one scale for each group": (outputs, sizes, one),
+        "a scale for each number": (outputs, sizes, each),
+        "scales in another order": (outputs, sizes, dict(reversed(others.items()))),
+        "outputs that are not contiguous": (*strided(outputs), sizes, others),
+        "outputs in float64": (outputs.double(), sizes, others),
+    }
     groups_of = attrgetter(*GROUPS)
     for words, inputs in cases.items():
-        got, expected = attempt(*inputs), decoded()(*inputs)
+        got, expected = attempt.trial(f"decode_outputs of {words}")(*inputs), decoded()(*inputs)
         if not isinstance(got, FaceCoefficients):
             raise Wrong(
                 f"decode_outputs: expected FaceCoefficients, got {type(got).__name__}. Return "
                 "the seven groups: FaceCoefficients(identity=..., expression=..., ...)."
             )
-        attempt.close(words, groups_of(got), groups_of(expected))
+        second = partial(attempt.calls[-1].second, attempt.stand_in)
+        options = dict(again=lambda second=second: map(groups_of, second()))
+        attempt.close(words, groups_of(got), groups_of(expected), **options)
     options = dict(call=lambda function, *arguments: function(*arguments).to_vector())
-    attempt.gradients("decode_outputs", {"outputs": outputs}, sizes, scales, **options)
+    for words, values in {"": outputs, " at outputs of zero": 0 * outputs}.items():
+        what = f"decode_outputs{words}"
+        attempt.gradients(what, {"outputs": values}, sizes, others, **options)
     return "the start, each group by itself, and batches with other sizes and scales"
 
 
@@ -247,6 +279,9 @@ def gram_of(basis, weights, product="ivc,v,jvc->ij"):
     axes=("mode i", "mode j"),
 )
 def shape_gram(attempt):
+    # one mode alone could be several mistakes: these tell them apart
+    weights = torch.tensor([0.0, 2.0, 1.0, 0.5, 3.0])
+    attempt.trial("shape_gram of two modes")(normal(2, 5, 3, seed=9), weights)
     # By hand: one mode, two vertices, moved by 5 mm and by 2 mm.
     basis = torch.tensor([[[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]]])
     what = "shape_gram of one mode that moves two vertices"
@@ -262,7 +297,22 @@ def shape_gram(attempt):
     basis, weights, a = normal(5, 9, 3, seed=4), uniform(9, seed=4), normal(5, seed=5)
     moved = torch.einsum("i,ivc->vc", a, basis).square().sum(-1)
     expected = (moved * weights).sum() / weights.sum()
-    attempt.close("a @ shape_gram(basis, weights) @ a", a @ attempt(basis, weights) @ a, expected)
+    what = "a @ shape_gram(basis, weights) @ a"
+    attempt.close(what, a @ attempt.trial(what)(basis, weights) @ a, expected)
+    # The notebook's magnitudes: modes of 4 mm down to 0.02, weights of which many are 0.
+    lengths = torch.logspace(0.6, -1.7, 9)[:, None, None]
+    skin = (uniform(1200, seed=6) * 1.5 - 0.5).clamp(min=0)
+    cases = {
+        "of 1,200 vertices": (lengths * normal(9, 1200, 3, seed=7), skin),
+        "of weights that add up to 0.02": (basis, 0.02 * weights / weights.sum()),
+        "of equal weights": (basis, torch.full_like(weights, 195.0)),
+        "where one vertex alone counts": (basis, (torch.arange(9) == 4).float()),
+        "of another basis of the same size": (normal(5, 9, 3, seed=8), uniform(9, seed=9)),
+        "of one mode and one vertex": (basis[:1, :1], weights[1:2]),
+        "of a basis that is not contiguous": (*strided(basis), weights),
+    }
+    for words, inputs in cases.items():
+        attempt.case(f"shape_gram {words}", inputs, hint, atol=1e-7, picture=_two_matrices)
     exact = dict(atol=1e-10, rtol=1e-9)
     attempt.case("shape_gram in float64", (basis.double(), weights.double()), **exact)
     return "by hand, for three random bases, and a @ G @ a is the mean squared distance"
@@ -306,6 +356,9 @@ def squared_distance(predicted, truth, gram):
     },
 )
 def truth_shape_loss(attempt):
+    # two modes alone could be several mistakes: three tell them apart
+    gram = gram_of(normal(3, 9, 3, seed=9), torch.ones(9))
+    attempt.trial("truth_shape_loss of five faces")(*normal(2, 5, 3, seed=8), gram)
     gram = torch.tensor([[4.0, 1.0], [1.0, 2.0]])
     predicted, truth = torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[0.0, 1.0], [2.0, 0]]])
     # off (1, 1): 4 + 2 + 2 = 8; off (-2, 0): 16
@@ -320,6 +373,26 @@ def truth_shape_loss(attempt):
         attempt.gradients(what, {"predicted": predicted}, truth, gram)
     what = "truth_shape_loss of a face and itself"
     attempt.case(what, (truth, truth, gram), expected=torch.tensor(0.0))
+    attempt.gradients(what, {"predicted": truth}, truth, gram)
+    some = torch.cat([truth[:3], predicted[3:]])
+    what = "truth_shape_loss of faces of which some are exact"
+    attempt.gradients(what, {"predicted": some}, truth, gram)
+    fine = gram_of(
+        torch.logspace(0.15, -1.7, 80)[:, None, None] * normal(80, 99, 3, seed=6), torch.ones(99)
+    )
+    other = gram_of(normal(4, 12, 3, seed=7), torch.ones(12))
+    double = predicted.double(), truth.double(), gram.double()
+    for words, inputs in {
+        "16 faces of 80 modes": (*normal(2, 16, 80, seed=8), fine),
+        "faces that are off by thousandths": (truth + 1e-3 * predicted, truth, gram),
+        "the same faces with another G": (predicted, truth, other),
+        "other faces with that G": (truth, 2 * predicted, other),
+        "one face of one mode": (predicted[:1, :1], truth[:1, :1], gram[:1, :1]),
+        "six faces of one mode": (predicted[:, :1], truth[:, :1], gram[:1, :1]),
+        "arguments that are not contiguous": strided(predicted, truth, gram),
+        "float64": double,
+    }.items():
+        attempt.case(f"truth_shape_loss of {words}", inputs, atol=1e-9, rtol=1e-3)
     return "by hand, and for three batches, with its gradient"
 
 
@@ -367,12 +440,16 @@ BROKEN = {
     "is infinite": lambda light, off: light * torch.inf,
     "is finite, but its gradient is nan": lambda light, off: (0 * off).square().sum().sqrt(),
     "is infinite, though its gradient is not": lambda light, off: light + torch.inf,
+    "is nan, though its gradient is not": lambda light, off: light + torch.nan,
+    "is too large for its numbers": lambda light, off: 3e38 * light / light.detach(),
 }
 """What may be wrong with a loss, in words: how the term of the light becomes so."""
 
 
-def _objective(spoil: Callable = lambda light, off: light) -> Callable:
-    """Two terms of a small loss."""
+def _objective(
+    spoil: Callable = lambda light, off: light, slope: float = 1.0, told: float = 0.0
+) -> Callable:
+    """Two terms of a small loss, and one that is told and not in it. slope: of the loss."""
 
     def objective(coefficients: Tensor, batch: FaceBatch) -> SimpleNamespace:
         off = coefficients - batch.landmarks[:, :5, 0]
@@ -380,7 +457,8 @@ def _objective(spoil: Callable = lambda light, off: light) -> Callable:
             "shape": off[:, :3].square().mean(),
             "light": spoil(off[:, 3:].square().mean(), off),
         }
-        return SimpleNamespace(loss=3 * terms["shape"] + 0.5 * terms["light"], terms=terms)
+        loss = slope * (3 * terms["shape"] + 2 * terms["light"])
+        return SimpleNamespace(loss=loss, terms=terms | {"told": torch.tensor(told)})
 
     return objective
 
@@ -389,6 +467,8 @@ def _small_problem(seed: int, optimiser: type[torch.optim.Optimizer], rate: floa
     """(network, optimizer, batch of 3), the same for one seed."""
     layers = nn.Flatten(), nn.Linear(48, 6), nn.Tanh(), nn.Linear(6, 5)
     network = _with_weights(nn.Sequential(*layers), 100 * seed, sd=0.3)
+    for p in network.parameters():
+        p.grad = torch.full_like(p, 0.3)  # of an earlier step
     image = uniform(3, 3, 4, 4, seed=seed)
     landmarks = 2 * normal(3, 68, 2, seed=seed + 1)
     names = [f"seed {seed} face {i}" for i in range(3)]
@@ -396,16 +476,26 @@ def _small_problem(seed: int, optimiser: type[torch.optim.Optimizer], rate: floa
     return network, optimiser(network.parameters(), lr=rate), faces
 
 
+def _groups(parameters, lr: float) -> torch.optim.Optimizer:
+    """Momentum, and a group for each layer with a learning rate of its own, and one of nothing."""
+    weight, bias, *head = parameters
+    groups = [{"params": [weight, bias], "lr": 3 * lr}, {"params": []}, {"params": head}]
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9)
+
+
 def _weights(network: nn.Module) -> tuple[Tensor, ...]:
     return tuple(p.detach().clone() for p in network.parameters())
 
 
-def _after(seed, optimiser, rate, limit, count, step) -> tuple[tuple[Tensor, ...], list[dict]]:
+def _after(problem: tuple, objective: Callable, step: Callable) -> tuple[tuple, list[dict]]:
     """The weights after so many steps, and what each step returned."""
-    network, optimizer, faces = _small_problem(seed, optimiser, rate)
+    *problem, limit, count = problem
+    network, optimizer, faces = _small_problem(*problem)
     answers = [  # batches of 3 and 2, in turn
-        step(network, _objective(), faces[i % 2 : 3], optimizer, limit) for i in range(count)
+        step(network, objective, faces[i % 2 : 3], optimizer, limit) for i in range(count)
     ]
+    if not network.training:
+        raise Wrong("After train_step the network is in .eval() mode; leave its mode as it was.")
     return _weights(network), answers
 
 
@@ -426,7 +516,10 @@ def _after(seed, optimiser, rate, limit, count, step) -> tuple[tuple[Tensor, ...
             step_of("zero backward guard step clip"),
         ),
         "It is what comes of gradients that pile up: backward() adds to what is there from the "
-        "step before, so zero them first.": step_of("backward clip guard step"),
+        "step before, so zero them first.": (
+            step_of("backward clip guard step"),
+            step_of("backward clip guard step zero"),
+        ),
     },
     compared=itemgetter(0),
     hint="It is the gradient of all weights together that is to be no longer than clip_norm.",
@@ -434,18 +527,25 @@ def _after(seed, optimiser, rate, limit, count, step) -> tuple[tuple[Tensor, ...
 )
 def train_step(attempt):
     sgd, adam = torch.optim.SGD, torch.optim.Adam
-    for words, *problem in (
-        ("of SGD, with gradients too short to be clipped", 1, sgd, 0.05, 1e3, 1),
+    plain, told = _objective(), _objective(told=math.nan)
+    flat, steep = _objective(slope=0.0), _objective(slope=1e6)
+    for words, objective, *problem in (
+        ("of SGD, with gradients too short to be clipped", plain, 1, sgd, 0.05, 1e3, 1),
         # Adam's first step is the same for any length of the gradient
-        ("of SGD, whose gradient is longer than clip_norm", 2, sgd, 0.1, 0.25, 1),
-        ("of SGD", 3, sgd, 0.05, 0.8, 7),
-        ("of Adam", 3, adam, 0.02, 0.8, 20),
+        ("of SGD, whose gradient is longer than clip_norm", plain, 2, sgd, 0.1, 0.25, 1),
+        ("of SGD", plain, 3, sgd, 0.05, 0.8, 7),
+        ("of Adam", plain, 3, adam, 0.02, 0.8, 20),
+        ("of SGD with momentum and groups of parameters", plain, 5, _groups, 0.02, 0.8, 6),
+        ("of SGD where the gradient is zero", flat, 6, sgd, 0.05, 0.8, 2),
+        ("of Adam where the loss is above 1e4", steep, 6, adam, 0.02, 30.0, 5),
+        ("of SGD where a term is nan that is not in the loss", told, 6, sgd, 0.05, 0.8, 2),
     ):
-        ask = partial(_after, *problem)
-        (weights, got), (right, expected) = attempt.through(ask), ask(step_of())
+        what = f"a network after {problem[-1]} step(s) {words}"
+        ask, (seed, *rest) = partial(_after, problem, objective), problem
+        again = partial(_after, (seed + 10, *rest), objective)
+        (weights, got), (right, expected) = attempt.through(ask, what, again), ask(step_of())
         _check_numbers(got[0], expected[0])
         curves = ([step["loss"] for step in run] for run in (expected, got))
-        what = f"a network after {problem[-1]} step(s) {words}"
         attempt.close(what, weights, right, picture=partial(loss_curves, *curves))
         for one, other in zip(got, expected, strict=True):
             _check_numbers(one, other)

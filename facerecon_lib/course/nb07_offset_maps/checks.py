@@ -15,7 +15,7 @@ from ...face.lighting import shade
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face, pose_and_light
 from ..checks import exercise_check
-from ..compare import normal, seeded, uniform
+from ..compare import normal, seeded, strided, uniform
 
 AXES = ("face", "vertex", "channel")
 
@@ -58,7 +58,8 @@ def at(place):
 )
 def read_bilinear(attempt):
     # one reading alone could be several mistakes: these tell them apart
-    attempt(normal(2, 2, 4, 6, seed=7), uniform(2, 15, 2, seed=8) * torch.tensor([6.0, 4.0]))
+    points = uniform(2, 15, 2, seed=8) * torch.tensor([6.0, 4.0])
+    attempt.trial("readings of two maps of 4 by 6")(normal(2, 2, 4, 6, seed=7), points)
     small = torch.tensor([[[[1.0, 2.0, 6.0], [4.0, 8.0, 0.0]]]])
     border = "The border's value holds there, beyond the outermost centres."
     for (x, y), hint in {
@@ -88,8 +89,23 @@ def read_bilinear(attempt):
         attempt.case(f"{count} readings inside and outside of {words}", (maps, beyond))
         inputs = {"the maps": maps, "the points": beyond}
         attempt.gradients("read_bilinear", inputs, atol=1e-4)
-    maps, points = normal(2, 3, 4, 6, seed=5).double(), uniform(2, 9, 2, seed=6).double() * 6
-    attempt.case("readings in float64", (maps, points), atol=1e-10, rtol=1e-9)
+    maps, points = normal(2, 3, 4, 6, seed=5), 6 * uniform(2, 9, 2, seed=6)
+    crop, vertices = normal(1, 3, 224, 224, seed=9), 300 * uniform(1, 200, 2, seed=9) - 40
+    attempt.case("readings of maps of 224 by 224, as of a crop", (crop, vertices), atol=1e-4)
+    for words, *inputs in (
+        ("far outside", maps, 1e4 * (points - 3)),
+        ("at the same places of other maps", normal(2, 3, 4, 6, seed=10), points),
+        ("of a row of texels", maps[:, :, :1], points),
+        ("of a column of texels", maps[..., :1], points),
+        ("of a single texel", maps[..., :1, :1], points),
+        ("of maps that are not contiguous", *strided(maps, points)),
+    ):
+        attempt.case(f"readings {words}", tuple(inputs))
+    attempt.case("readings in float64", (maps.double(), points.double()), atol=1e-10, rtol=1e-9)
+    centres = (points - 0.5).round() + 0.5
+    attempt.case("readings at the centres of texels", (maps, centres))
+    inputs = {"the maps": maps, "the points": centres}  # there the points have several slopes
+    attempt.gradients("read_bilinear at the centres of texels", inputs, atol=50)
     return "by hand, beyond the border, four batches, and gradients to maps and points"
 
 
@@ -183,6 +199,18 @@ def fill_hidden(attempt):
         what = "the same with other readings at hidden vertices"
         attempt.case(what, (other, seen, mirror), hint)
         attempt.gradients("fill_hidden", {"offsets": offsets}, seen, mirror)
+    other = torch.tensor([3, 5, 2, 0, 4, 1, 6])
+    for words, *inputs in (
+        ("with another mirror", offsets, seen, other),
+        ("with others seen", offsets, 1 - seen, other),
+        ("with other readings", offsets + 1, 1 - seen, other),
+        ("all seen", offsets, torch.ones_like(seen), other),
+        ("all hidden", offsets, torch.zeros_like(seen), other),
+        ("all on the middle line", offsets, seen, torch.arange(count)),
+        ("not contiguous", *strided(offsets, seen), other),
+        ("in float64", offsets.double(), seen.double(), other),
+    ):
+        attempt.case(f"{batch} faces of {count} vertices, {words}", tuple(inputs), hint)
     return "own, borrowed and missing readings, and gradients to the readings"
 
 
@@ -201,7 +229,9 @@ def added(
     return add_offsets
 
 
-def _case(batch: int, seed: int, turned: float) -> tuple[Face, FaceCoefficients]:
+def _case(
+    batch: int, seed: int, turned: float, dtype: torch.dtype = torch.float32
+) -> tuple[Face, FaceCoefficients]:
     """Small bumpy sheets, posed and lit: no face, but all that one has."""
     y, x = torch.cartesian_prod(torch.arange(4), torch.arange(5)).T
     flat = torch.stack([20.0 * x, 20.0 * y, 0.0 * x], -1)
@@ -213,6 +243,7 @@ def _case(batch: int, seed: int, turned: float) -> tuple[Face, FaceCoefficients]
     c.translation = c.translation + 10 * turned * normal(batch, 3, seed=seed + 3)
     c.lighting = c.lighting + 0.4 * normal(batch, 9, 3, seed=seed + 4)
     albedo = uniform(batch, len(flat), 3, seed=seed + 5)
+    vertices, albedo, c = vertices.to(dtype), albedo.to(dtype), c.map(lambda x: x.to(dtype))
     return pose_and_light(SimpleNamespace(faces=faces), vertices, albedo, c), c
 
 
@@ -245,24 +276,32 @@ def _case(batch: int, seed: int, turned: float) -> tuple[Face, FaceCoefficients]
     parts={"v_camera": dict(atol=1e-2, picture=None), "colours": dict(atol=1e-4)},
 )
 def add_offsets(attempt):
-    for case in ((2, 10, 1.0), (1, 20, 0.0), (3, 30, 1.0)):
+    for case in (
+        (2, 10, 1.0),
+        (1, 20, 0.0),
+        (3, 30, 1.0),
+        (2, 40, 0.7),
+        (1, 50, 1.0, torch.float64),
+    ):
         face, _ = _case(*case)
-        nothing, seed = torch.zeros(face.vertices.shape), case[1]
-        texture, moved = (s * normal(*nothing.shape, seed=seed + i) for s, i in ((0.2, 6), (6, 7)))
+        nothing, seed = torch.zeros_like(face.vertices), case[1]
+        texture, moved = (
+            strided(size * normal(*nothing.shape, seed=seed + i))[0].to(nothing)
+            for size, i in ((0.2, 6), (6, 7))
+        )
         frame = "It is added in the model frame; then pose."
         for words, offsets, hint in (
             ("offsets of zero", (nothing, nothing), "This is the base face, posed and lit."),
             ("a texture offset alone", (texture, nothing), "It is added to the albedo."),
             ("a displacement alone", (nothing, moved), frame),
         ):
-            # a new case for each call: students may change it
-            got, expected = (f(*_case(*case), *offsets) for f in (attempt, added()))
-            picture = partial(_three_sheets, face.colours)
-            attempt.close(f"add_offsets with {words}", got, expected, hint=hint, picture=picture)
-        inputs = {"texture": texture, "displacement": moved}
-        for i, name in enumerate(("v_camera", "colours")):
-            call = partial(_part_on_case, i, case)
-            attempt.gradients(f"{name} of add_offsets", inputs, call=call, atol=1e-4)
+            what, picture = f"add_offsets with {words}", partial(_three_sheets, face.colours)
+            attempt.case(what, (*_case(*case), *offsets), hint, picture=picture)
+        for words, offsets in {"": (texture, moved), " at offsets of zero": (nothing,) * 2}.items():
+            inputs = dict(zip(("texture", "displacement"), offsets, strict=True))
+            for i, name in enumerate(("v_camera", "colours")):
+                call = partial(_part_on_case, i, case)
+                attempt.gradients(f"{name} of add_offsets{words}", inputs, call=call, atol=1e-4)
     return "each offset alone, in any pose, and gradients to both"
 
 
@@ -322,4 +361,26 @@ def read_hyperbolic(attempt):
         attempt.case(f"{words}, all at one depth", (maps, points, flat), "This is bilinear.")
         inputs = {"the maps": maps, "the points": points, "the depth": depth}
         attempt.gradients("read_hyperbolic", inputs, atol=1e-4)
+    # Single texels of negative depth, so far away that no denominator comes near 0.
+    mixed = torch.where(torch.arange(36).reshape(6, 6) % 7 == 3, -9.0, depth)
+    between = torch.cartesian_prod(torch.arange(1.0, 6), torch.arange(1.0, 6))[None]
+    between = between + 0.3 * (uniform(1, 25, 2, seed=30) - 0.5)
+    near = 340 + 150 * uniform(1, 1, 6, 6, seed=31)  # mm
+    for words, *inputs in (
+        ("at depths of a face in mm", maps, points, near),
+        ("at the same depths in km", maps, points, near / 1e6),
+        ("at the same depths in µm", maps, points, near * 1e3),
+        ("at depths of a depth buffer", maps, points, 0.96 + 0.04 * depth / 2.5),
+        ("at depths of both signs", maps, between, mixed),
+        ("of other maps at depths of both signs", maps + 1, between, mixed),
+        ("of a row of texels", maps[:, :, :1], points, depth[:, :, :1]),
+        ("of a single texel", maps[..., :1, :1], points, depth[..., :1, :1]),
+        ("that are not contiguous", *strided(maps, points, depth)),
+        ("in float64", maps.double(), points.double(), depth.double()),
+    ):
+        attempt.case(f"readings {words}", tuple(inputs))
+    inputs = {"the maps": maps, "the points": between, "the depth": mixed}
+    attempt.gradients("read_hyperbolic at depths of both signs", inputs, atol=1e-4)
+    inputs |= {"the depth": torch.full_like(mixed, 340.0)}
+    attempt.gradients("read_hyperbolic at one depth", inputs, atol=1e-4)
     return "by hand, with either sign, and gradients to maps, points and depth"

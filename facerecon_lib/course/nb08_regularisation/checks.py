@@ -12,7 +12,7 @@ from ...face.mesh import edges, face_normals
 from ...fitting import losses
 from ...pictures.sheets import gallery
 from ..checks import exercise_check
-from ..compare import normal, seeded
+from ..compare import normal, seeded, strided
 
 
 def _strip(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ def flipped_share(attempt):
     attempt.case(what, (*three, faces), hint, expected=torch.tensor([0.0, 50.0, 0.0]))
     # Turned, grown, moved: never flipped. A triangle that is turned by 80 degrees is not either.
     hint = "A triangle counts when its normal has turned by more than 90 degrees."
-    for degrees, share in ((80.0, 0.0), (100.0, 100.0)):
+    for degrees, share in ((80.0, 0.0), (100.0, 100.0), (89.0, 0.0), (91.0, 100.0)):
         turn = axis_angle_to_matrix(torch.tensor([degrees, 0.0, 0.0]).deg2rad())
         what = f"flipped_share of a square that is turned by {degrees:.0f} degrees"
         inputs = square[None], 3 * square[None] @ turn.T + 5, faces
@@ -76,12 +76,36 @@ def flipped_share(attempt):
     attempt.case(what, (*to_y, faces), expected=torch.tensor([50.0]))
     what = "flipped_share where a triangle has no area"
     attempt.case(what, (square[None], line[None], faces), expected=torch.tensor([0.0]))
+    attempt.case(f"{what} before", (line[None], square[None], faces), expected=torch.tensor([0.0]))
+    both = square.clone()
+    both[1], both[3] = torch.tensor([[0.5, 0.5, 0.0], [0.9, 0.0, 0.0]])
+    hint = "One has no area and one is turned over: of two triangles one counts."
+    what = "flipped_share where one triangle has no area and the other is turned over"
+    attempt.case(what, (square[None], both[None], faces), hint, expected=torch.tensor([50.0]))
+    what = "flipped_share of a single triangle"
+    attempt.case(what, (square[None], pulled[None], faces[:1]), expected=torch.tensor([100.0]))
     for count, batch, seed in ((6, 3, 1), (15, 1, 2), (40, 4, 3)):
         vertices, faces = _strip(count, seed)
         before = vertices + 0.1 * normal(batch, *vertices.shape, seed=seed + 5)
         after = before + 0.45 * normal(batch, *vertices.shape, seed=seed + 9)
         what = f"flipped_share of {batch} noisy strips of {2 * count} triangles"
         attempt.case(what, (before, after, faces))
+    before = before.flip(0)
+    for words, some in (("all", faces), ("the first 40", faces[:40]), ("the last 40", faces[-40:])):
+        what = f"flipped_share of {words} triangles of these strips, before exchanged"
+        attempt.case(what, (before, after, some))
+    layout = *strided(before, after), faces
+    attempt.case("flipped_share of vertices that are not contiguous", layout)
+    # The notebook's magnitudes: triangles of 0.1 and of 4 mm, and thousands of them.
+    vertices, faces = _strip(1000, seed=4)
+    before = vertices + 0.1 * normal(1, *vertices.shape, seed=5)
+    after = before + 0.45 * normal(1, *vertices.shape, seed=7)
+    for mm in (0.1, 4.0):
+        what = f"flipped_share of 2,000 triangles of {mm:g} mm"
+        attempt.case(what, (mm * before, mm * after, faces))
+    got = attempt.trial("flipped_share in float64")(before.double(), after.double(), faces)
+    expected = flipped()(before, after, faces)
+    attempt.close("flipped_share in float64", torch.as_tensor(got).float(), expected)
     return "a pulled corner, turned squares, a triangle without area, and noisy strips"
 
 
@@ -144,7 +168,8 @@ def map_symmetry(attempt):
     hint = "M - flip(M) is (-1, 3, -3, 1): its squares add up to 20."
     what = "map_symmetry of a row (1, 3, 0, 2) of red"
     attempt.case(what, (small, False), hint, expected=torch.tensor(20.0))
-    for shape in ((2, 3, 4, 6), (3, 3, 5, 5), (1, 3, 7, 3)):
+    sizes = (2, 3, 4, 6), (3, 3, 5, 5), (1, 3, 7, 3), (2, 3, 1, 4), (2, 3, 4, 1), (1, 3, 1, 1)
+    for shape in sizes:
         m = normal(*shape, seed=sum(shape))
         for displacement in (False, True):
             what = f"map_symmetry of a map {shape}, displacement={displacement}"
@@ -156,8 +181,22 @@ def map_symmetry(attempt):
     hint = "Left goes left and right goes right: that is symmetric, and costs nothing."
     picture = partial(_two_maps, widening, True)
     attempt.case(what, (widening, True), hint, expected=torch.tensor(0.0), picture=picture)
-    double = normal(2, 3, 4, 4, seed=8).double()
-    attempt.case("map_symmetry in float64", (double, True), rtol=1e-9)
+    m = normal(2, 3, 4, 6, seed=8)
+    tiny, crop = 1e-3 * normal(2, 3, 5, 5, seed=9), 2 * normal(1, 3, 224, 224, seed=10)
+    for displacement in (False, True):
+        for words, inputs in {
+            "another map of a size as before": m,
+            "a map that is not contiguous": strided(m)[0],
+            "a map of 224 by 224, in mm": crop,
+            "a map of thousandths": tiny,
+        }.items():
+            what = f"map_symmetry of {words}, {displacement=}"
+            attempt.case(what, (inputs, displacement), atol=1e-9)
+        what = f"map_symmetry in float64, {displacement=}"
+        attempt.case(what, (m.double(), displacement), rtol=1e-9)
+        what = f"map_symmetry of a map that is its own mirror image, {displacement=}"
+        mirrored = m + m.flip(-1) * m.new_tensor([1 - 2 * displacement, 1, 1])[:, None, None]
+        attempt.gradients(what, {"offset_map": mirrored}, displacement)
     return "by hand, for textures and displacements, with its gradient"
 
 
@@ -218,8 +257,24 @@ def mesh_symmetry(attempt):
             what = f"mesh_symmetry of {batch} faces of {count} vertices, {displacement=}"
             attempt.case(what, (offsets, mirror, displacement))
             attempt.gradients(what, {"offsets": offsets}, mirror, displacement)
-    double, mirror = normal(2, 4, 3, seed=5).double(), torch.tensor([3, 1, 2, 0])
-    attempt.case("mesh_symmetry in float64", (double, mirror, True), rtol=1e-9)
+    offsets, mirror = normal(2, 13, 3, seed=8), torch.arange(13).flip(0)
+    middle = torch.arange(13)
+    for displacement in (False, True):
+        for words, *inputs in (
+            ("with another mirror", offsets, mirror),
+            ("with other offsets", 3 * offsets + 1, mirror),
+            ("all on the middle line", offsets, middle),
+            ("of one vertex", offsets[:, :1], middle[:1]),
+            ("not contiguous", *strided(offsets), mirror),
+            ("of thousandths", 1e-3 * offsets, mirror),
+        ):
+            what = f"mesh_symmetry of 2 faces, {words}, {displacement=}"
+            attempt.case(what, (*inputs, displacement), atol=1e-10)
+        what = f"mesh_symmetry in float64, {displacement=}"
+        attempt.case(what, (offsets.double(), mirror, displacement), rtol=1e-9)
+        what = f"mesh_symmetry of offsets that are symmetric, {displacement=}"
+        even = offsets + offsets[:, mirror] * offsets.new_tensor([1 - 2 * displacement, 1, 1])
+        attempt.gradients(what, {"offsets": even}, mirror, displacement)
     return "by hand, and for mirrors in any order, with its gradient"
 
 
@@ -305,7 +360,19 @@ def ring_smoothness(attempt):
     pairs = torch.tensor([[0, 1], [0, 2], [1, 2], [1, 3], [2, 3]])  # vertex 4 has no neighbour
     what, equal = "ring_smoothness of equal values, one vertex alone", torch.full((2, 5, 3), 4.2)
     attempt.case(what, (equal, pairs), expected=torch.tensor(0.0), atol=1e-6)
-    attempt.case("ring_smoothness with one vertex alone", (normal(2, 5, 3, seed=6), pairs))
-    double = normal(1, 5, 3, seed=7).double()
-    attempt.case("ring_smoothness in float64", (double, pairs), rtol=1e-9)
+    values, path = normal(2, 5, 3, seed=6), torch.tensor([[1, 0], [3, 4], [4, 1], [0, 2], [1, 3]])
+    for words, *inputs in (
+        ("with one vertex alone", values, pairs),
+        ("with other pairs of the same vertices", values, path),
+        ("with other values", 2 * values - 1, path),
+        ("with the first vertex alone", values, pairs.flip(0) % 4 + 1),
+        ("of a single pair", values, pairs[:1]),
+        ("not contiguous", *strided(values), pairs.T.contiguous().T),
+        ("of thousandths", 1e-3 * values, path),
+        ("of positions in mm", 100 + values, path),
+    ):
+        attempt.case(f"ring_smoothness {words}", tuple(inputs), atol=1e-9)
+    for words, at in (("with one vertex alone", values), ("of equal values", equal)):
+        attempt.gradients(f"ring_smoothness {words}", {"values": at}, pairs)
+    attempt.case("ring_smoothness in float64", (values.double(), pairs), rtol=1e-9)
     return "by hand, for three meshes, with its gradient, and with a vertex alone"

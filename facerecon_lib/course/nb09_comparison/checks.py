@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...face.colour import ita_degrees, srgb_to_lab
 from ..checks import exercise_check
-from ..compare import drawn_together, normal, seeded, uniform
+from ..compare import drawn_together, normal, seeded, strided, uniform
 
 
 def gains(of_group=lambda before, after: 1 - after.mean() / before.mean(), empty=torch.nan):
@@ -70,6 +70,21 @@ def gain_by_group(attempt):
         groups = torch.randint(0, count, (faces,), generator=seeded(seed))
         what = f"gain_by_group of {faces} faces in {count} groups"
         attempt.case(what, (0.05 + before, after, groups, count))
+    before, after = 0.01 * (0.5 + uniform(2, 10, seed=5))  # as errors of pictures are
+    pairs = torch.arange(10) // 2
+    for words, *inputs in (
+        ("in five pairs", before, after, pairs, 5),
+        ("in other pairs", before, after, pairs.flip(0), 5),
+        ("with other errors", after, before, pairs, 5),
+        ("with nobody in the first two of seven groups", before, after, pairs + 2, 7),
+        ("with nobody in the last two of seven groups", before, after, pairs, 7),
+        ("with one face per group", before, after, torch.arange(10).roll(3), 10),
+        ("in one group", before, after, 0 * pairs, 1),
+        ("without an error after", before, 0 * after, pairs, 5),
+        ("a hundred times worse after", before, 100 * after, pairs, 5),
+        ("in float64", before.double(), after.double(), pairs, 6),
+    ):
+        attempt.case(f"gain_by_group of ten faces {words}", tuple(inputs))
     return "below 0 where a group is worse off than before"
 
 
@@ -141,6 +156,7 @@ def ita_bias(attempt):
         tint, noise = torch.tensor([1.0, 0.8, 0.65]), 0.1 * normal(2, batch, count, 3, seed=seed)
         predicted, truth = (tone * tint + noise[0]).clamp(0, 1), tone.flip(0) * tint + noise[1]
         weights = uniform(count, seed=seed) ** 3 * (2 + seed)
+        weights[::4] = 0
         what = f"ita_bias of {batch} faces of {count} vertices"
         attempt.case(what, (predicted, truth.clamp(0), weights, srgb_to_lab))
     blue = torch.tensor([[0.10, 0.11, 0.20], [0.85, 0.86, 0.99], [0.20, 0.21, 0.35]])
@@ -148,6 +164,27 @@ def ita_bias(attempt):
     skins = (colours[:, None].expand(3, 4, 3) for colours in (blue, warm))
     weights = torch.tensor([1.0, 2, 0, 3])
     attempt.case("ita_bias of skins in a bluish tint", (*skins, weights, srgb_to_lab))
+
+    def other_lab(colours):
+        red, green, blue = colours.unbind(-1)
+        return torch.stack([100 * green, 60 * (red - blue), 90 * (red - green)], -1)
+
+    predicted, truth = uniform(2, 3, 9, 3, seed=4)
+    surface = 195 * uniform(9, seed=5) ** 3  # mm²
+    few = torch.tensor([0.0, 0, 2, 0, 1, 0, 0, 0, 0])
+    for words, *inputs in (
+        ("of vertices of up to 195 mm²", predicted, truth, surface, srgb_to_lab),
+        ("of skins exchanged", truth, predicted, surface, srgb_to_lab),
+        ("of other vertices", predicted, truth, few, srgb_to_lab),
+        ("of weights that add up to 0.01", predicted, truth, few / 300, srgb_to_lab),
+        ("of one vertex", predicted[:, :1], truth[:, :1], few[2:3], srgb_to_lab),
+        ("by another to_lab", predicted, truth, surface, other_lab),
+        ("of black", 0 * predicted, truth, surface, srgb_to_lab),
+        ("beside white", predicted, 0 * truth + 1, surface, srgb_to_lab),
+        ("not contiguous", *strided(predicted, truth), surface, srgb_to_lab),
+        ("in float64", predicted.double(), truth.double(), surface.double(), srgb_to_lab),
+    ):
+        attempt.case(f"ita_bias {words}", tuple(inputs))
     return "above 0: the reconstruction is too light"
 
 
@@ -216,6 +253,24 @@ def energy_by_area(attempt):
         label = torch.arange(count) % (parts + 1)  # the last of them is in no area
         areas = torch.stack([label == i for i in range(parts)])
         attempt.case(f"{batch} faces in {parts} areas", (displacement, surface, areas))
+    # The notebook's magnitudes: tenths of a millimetre, areas of unequal size, vertices of 0 mm².
+    surface = (250 * uniform(60, seed=7) - 55).clamp(min=0)
+    label = torch.bucketize(uniform(60, seed=8), torch.tensor([0.1, 0.2, 0.5, 0.6, 0.95]))
+    areas = torch.stack([label == i for i in range(5)])
+    moved = normal(3, 60, 3, seed=9) * torch.tensor([1e-3, 0.1, 5.0])[:, None, None]
+    still = moved * ~areas[2][:, None]
+    for words, *inputs in (
+        ("that move by 0.001, 0.1 and 5 mm", moved, surface, areas),
+        ("in other areas", moved, surface, areas.roll(7, 1)),
+        ("of another surface", moved, surface.flip(0), areas),
+        ("that move otherwise", moved.flip(0), surface, areas),
+        ("that do not move in one area", still, surface, areas),
+        ("in one area", moved, surface, areas[:1]),
+        ("all of a surface of 0.001 mm²", moved, 1e-3 + 0 * surface, areas),
+        ("not contiguous", *strided(moved), surface, *strided(areas)),
+        ("in float64", moved.double(), surface.double(), areas),
+    ):
+        attempt.case(f"three faces {words}", tuple(inputs))
     return "shares add up to 1, and an even displacement has the density 1 everywhere"
 
 
@@ -290,4 +345,18 @@ def even_and_rest(attempt):
         attempt.case(f"{batch} faces of {count} vertices", (texture, surface))
     one = torch.tensor([[0.1, -0.2, 0.05]])[:, None].expand(1, 8, 3)
     attempt.case("an offset of one colour", (one, uniform(8, seed=9)))
+    texture, surface = 0.1 * normal(3, 10, 3, seed=4) + 0.05, 195 * uniform(10, seed=5)
+    none = torch.cat([texture[:, :5], -texture[:, :5]], 1)
+    for words, *inputs in (
+        ("of vertices of up to 195 mm²", texture, surface),
+        ("of another surface", texture, surface.flip(0)),
+        ("of another texture", texture.flip(0) - 0.1, surface),
+        ("of a surface of 0.01 mm² in all", texture, 0.01 * surface / surface.sum()),
+        ("of an offset of thousandths", 1e-3 * texture, surface),
+        ("of an offset whose mean is 0", none, torch.ones(10)),
+        ("of one vertex", texture[:, :1], surface[:1]),
+        ("not contiguous", *strided(texture), surface),
+        ("in float64", texture.double(), surface.double()),
+    ):
+        attempt.case(f"three faces {words}", tuple(inputs), atol=1e-7)
     return "even and rest add up to the offset, and their energies to its energy"

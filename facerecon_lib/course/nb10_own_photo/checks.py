@@ -13,7 +13,7 @@ from ...face.lighting import ambient_lighting, sh_basis
 from ...face.morphable_model import MorphableModel
 from ...pictures.sheets import gallery
 from ..checks import exercise_check
-from ..compare import Wrong, normal, seeded, uniform
+from ..compare import Wrong, normal, seeded, strided, uniform
 
 DARKEST = 0.1
 
@@ -40,8 +40,11 @@ def onto_photo(
     return photo_pixels
 
 
-def _a_result(seed: int) -> dict:
-    """A result.json that no photo has: nothing in it is 1, square or in the middle."""
+def _a_result(seed: int, zoom: float = 1.0) -> dict:
+    """A result.json that no photo has: nothing in it is 1, square or in the middle.
+
+    zoom: of the crop. It turns, and stretches, shears or mirrors the photo: any affine map may.
+    """
     g = seeded(seed)
 
     def number(low: float, high: float, *shape: int):
@@ -49,8 +52,8 @@ def _a_result(seed: int) -> dict:
 
     rotation = number(-0.6, 0.6, 3)
     turned = MODEL_TO_CAMERA @ axis_angle_to_matrix(torch.tensor([rotation]))[0]
-    angle = number(-0.3, 0.3)  # a crop that is turned as well: any affine map is allowed
-    a, b = (number(0.3, 2.0) * side for side in (math.cos(angle), math.sin(angle)))
+    across, down = number(0.7, 2.0), (-1) ** seed * number(0.3, 0.8)
+    shear, turn = number(-0.5, 0.5), number(-0.3, 0.3)
     size = 2 * int(number(80, 150))
     return {
         "pose": {
@@ -63,7 +66,13 @@ def _a_result(seed: int) -> dict:
             "fov_deg": number(20, 50),
             "principal_point": number(size / 2 - 9, size / 2 + 9, 2),
         },
-        "crop": {"matrix": [[a, -b, number(-90, 90)], [b, a, number(-90, 90)]], "size": size},
+        "crop": {
+            "matrix": [
+                [zoom * across, zoom * shear, number(-90, 90)],
+                [zoom * turn, zoom * down, number(-90, 90)],
+            ],
+            "size": size,
+        },
     }
 
 
@@ -106,15 +115,26 @@ def _a_result(seed: int) -> dict:
         "The translation is missing.": onto_photo(translation=lambda r: 0.0),
     },
     axes=("point", "x y"),
-    rtol=1e-3,
-    atol=0.02,
+    rtol=1e-5,
+    atol=0.01,
 )
 def photo_pixels(attempt):
-    for seed, count in ((1, 4), (2, 3), (3, 2), (4, 1), (5, 7)):
+    for seed, count, zoom in (
+        (1, 4, 1.0),
+        (2, 3, 1.0),
+        (3, 2, 1.0),
+        (4, 1, 1.0),
+        (5, 7, 1.0),
+        (6, 68, 0.06),  # a photo of 4,000 pixels
+        (7, 68, 6.0),  # one of 40
+    ):
         # the student gets the file as a program would: read from text
-        result = json.loads(json.dumps(_a_result(seed)))
+        result = json.loads(json.dumps(_a_result(seed, zoom)))
         points = 60 * normal(count, 3, seed=seed + 50)
         attempt.case(f"photo_pixels of {count} points", (points, result))
+    what = "photo_pixels of points that are not contiguous"
+    attempt.case(what, (*strided(points), result))
+    attempt.case("photo_pixels of other points", (points.flip(0) + 3, result))
     return "five files that no photo has, and each point is where it belongs"
 
 
@@ -180,7 +200,24 @@ def relight(attempt):
         light, new_light = ambient_lighting(batch, 0.8) + 0.5 * normal(2, batch, 9, 3, seed=seed)
         what = f"relight of {batch} pictures of {height} by {width}"
         attempt.case(what, (image, normals, mask, light, new_light))
-    same = attempt(image, normals, torch.ones_like(mask), light, light)
+    zero, whole = torch.zeros_like(mask), torch.ones_like(mask)
+    for words, *inputs in (
+        ("off whose faces normals are 0", image, mask * normals, mask, light, new_light),
+        ("with another mask", image, normals, 1 - mask, light, new_light),
+        ("with other normals", image, normals.flip(0), mask, light, new_light),
+        ("under other lights", image, normals, mask, new_light, light),
+        ("of nothing but face", image, normals, whole, light, new_light),
+        ("without a face", image, normals, zero, light, new_light),
+        ("in black and white", image.round(), normals, mask, light, new_light),
+        ("when the light goes out", image, normals, mask, light, 0 * new_light),
+        ("when there was none", image, normals, mask, 0 * light, new_light),
+        ("under three times the light", image, normals, mask, light, 3 * new_light),
+        ("of one pixel", *(x[..., :1, :1] for x in (image, normals, whole)), light, new_light),
+        ("not contiguous", *strided(image, normals, mask, light, new_light)),
+        ("in float64", *(x.double() for x in (image, normals, mask, light, new_light))),
+    ):
+        attempt.case(f"relight of three pictures {words}", tuple(inputs))
+    same = attempt.trial("relight by the light of the photo")(image, normals, whole, light, light)
     dark = _shading(normals, light) < DARKEST
     if not torch.allclose(same[~dark], image[~dark], atol=1e-4):
         raise Wrong("Under its own light a photo has to stay as it is, where that is not darkness.")
@@ -211,15 +248,28 @@ def exaggerate_stand_in(model, identity, expression, displacement, factor):
         "The difference is added once too often: factor 1 has to leave the face as it "
         "is.": lambda m, i, e, d, f: m.shape((1 + f) * i, e) + d,
     },
-    axes=("face", "vertex", "xyz"),
-    atol=2e-3,
+    axes=("face", "vertex", "x, y, z"),
+    atol=5e-4,
 )
 def exaggerate(attempt):
     model = MorphableModel.load(subdivision=0)
-    for batch, factor, seed in ((1, 2.0, 1), (3, 0.0, 2), (2, -1.0, 3), (2, 1.0, 4), (1, 1.6, 5)):
+    for batch, factor, seed in ((1, 2.0, 1), (3, 0.0, 2), (2, -1.0, 3), (2, 1.0, 4), (2, 1.6, 5)):
         identity, expression, _ = model.random(batch, seeded(seed))
         expression = expression + 0.3 * normal(*expression.shape, seed=seed)
         displacement = normal(batch, len(model.mean), 3, seed=seed)
         inputs = (model, identity, expression, displacement, factor)
         attempt.case(f"exaggerate of {batch} faces by {factor:g}", inputs)
+    one, other, moved = identity.clone().clamp(-3, 3), expression.flip(1), displacement.flip(1)
+    one[:, :5] = 3.0
+    for words, *inputs in (
+        ("of three standard deviations by 2.6", one, expression, displacement, 2.6),
+        ("by the whole number 3", one, expression, displacement, 3),
+        ("by 100", one, expression, displacement, 100.0),
+        ("of another expression", one, other, displacement, 1.6),
+        ("of another displacement", one, expression, moved, 1.6),
+        ("without expression or displacement", one, 0 * expression, 0 * displacement, 1.6),
+        ("of the mean face", 0 * one, expression, displacement, 1.6),
+        ("not contiguous", *strided(one, expression, displacement), -0.5),
+    ):
+        attempt.case(f"exaggerate {words}", (model, *inputs))
     return "factor 0 is the mean face with this expression, and factor 1 is the face itself"

@@ -1,6 +1,7 @@
 """Notebook 00: the warm-up that shows what a check says."""
 
 import torch
+from spoiled_answers import cached, halved, squeezed, viewed
 
 from facerecon_lib.course.nb00_start.checks import masked_mean
 
@@ -29,6 +30,29 @@ MUTANTS = {
             (image * mask).sum(3) / mask.sum(3).clamp_min(1e-6)
         ).mean(2),
         "outside the mask": lambda image, mask: masked_mean(image, 1 - mask),
+        "divided by at least 1": lambda image, mask: (
+            (image * mask).sum((2, 3)) / mask.sum((2, 3)).clamp(min=1)
+        ),
+        "a little added below": lambda image, mask: (
+            (image * mask).sum((2, 3)) / (mask.sum((2, 3)) + 1e-5)
+        ),
+        "faint weights left out": lambda image, mask: (
+            (image * mask * (mask > 0.01)).sum((2, 3)) / mask.sum((2, 3))
+        ),
+        "never darker than 0.05": lambda image, mask: masked_mean(image, mask).clamp(min=0.05),
+        "at most 1,000 pixels": lambda image, mask: (
+            (image * mask).sum((2, 3)) / mask.sum((2, 3)).clamp(max=1000)
+        ),
+        "the first 100 rows": lambda image, mask: masked_mean(image[:, :, :100], mask[:, :, :100]),
+        "every other pixel": lambda image, mask: masked_mean(
+            image[..., ::2, ::2], mask[..., ::2, ::2]
+        ),
+        "the middle alone": lambda image, mask: image[:, :, image.shape[2] // 2].mean(2),
+        "weights in hundredths": lambda image, mask: masked_mean(image, mask.mul(100).round()),
+        "kept by size": cached(masked_mean),
+        "a view of the picture": viewed(masked_mean),
+        "half precision": halved(masked_mean),
+        "axes of length 1 lost": squeezed(masked_mean),
     }
 }
 
@@ -38,6 +62,10 @@ ALTERNATIVES = {
             torch.einsum("bchw,bdhw->bc", image, mask) / mask.sum((1, 2, 3))[:, None]
         ),
         "one picture after the other": _by_loop,
+        "in place": lambda image, mask: image.mul_(mask).sum((2, 3)).div_(mask.sum((2, 3))),
+        "weights that add up to 1 first": lambda image, mask: (
+            image * (mask / mask.sum((2, 3), keepdim=True))
+        ).sum((2, 3)),
         "means divided": lambda image, mask: (image * mask).mean((-1, -2)) / mask.mean((-1, -2)),
     }
 }

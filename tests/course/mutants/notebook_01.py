@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from spoiled_answers import cached, halved, rooted, single, squeezed, viewed, with_
 
 from facerecon_lib.course.nb01_morphable_model.checks import (
     changed_pca,
@@ -17,6 +18,7 @@ from facerecon_lib.course.nb01_morphable_model.checks import library_face_shape 
 from facerecon_lib.course.nb01_morphable_model.checks import library_fit as fit
 from facerecon_lib.course.nb01_morphable_model.checks import library_generalisation as error
 from facerecon_lib.course.nb01_morphable_model.checks import library_pca as right_pca
+from facerecon_lib.course.nb01_morphable_model.checks import library_specificity as error_to
 
 
 def _pca_covariance(samples, modes):
@@ -83,6 +85,14 @@ def _shape_loops(mean, ai, ae, ci, ce):
                 p += weight * mode
         faces.append(p)
     return torch.stack(faces)
+
+
+def _shape_in_place(mean, ai, ae, ci, ce):
+    faces = mean.expand(len(ci), *mean.shape).clone()
+    for weights, basis in ((ci, ai), (ce, ae)):
+        for weight, mode in zip(weights.T, basis, strict=True):
+            faces += weight[:, None, None] * mode
+    return faces
 
 
 def _shape_joined(mean, ai, ae, ci, ce):
@@ -187,7 +197,34 @@ MUTANTS = {
             1, lambda basis, x, k: basis * right_pca(x, k)[2][:, None, None] * math.sqrt(len(x) - 1)
         ),
         "a flat basis": of_pca(1, lambda basis, x, k: basis.flatten(1)),
+        "no basis, zeros": of_pca(1, lambda basis, x, k: 0 * basis),
         "no deviations": lambda x, k: right_pca(x, k)[:2],
+        "deviations of at least 0.1": changed_pca(deviation=lambda s: s.clamp(min=0.1)),
+        "a basis of deviations of at least 0.1": changed_pca(scale=lambda s: s.clamp(min=0.1)),
+        "a thousandth added to the deviations": changed_pca(deviation=lambda s: s + 1e-3),
+        "small deviations are noise, 0": changed_pca(scale=lambda s: s * (s > 0.5)),
+        "a mean near 0 left alone": lambda x, k: changed_pca(centre=bool(x.mean().abs() > 1))(x, k),
+        "the mean of small numbers taken twice": with_(
+            right_pca, a0=lambda x: x if x.std() > 1 else x + x.mean(0)
+        ),
+        "at least two modes": with_(right_pca, a1=lambda k: max(k, 2)),
+        "at most ten modes": with_(right_pca, a1=lambda k: min(k, 10)),
+        "the last mode forgotten where all are asked for": lambda x, k: right_pca(
+            x, min(k, len(x) - 2)
+        ),
+        "axes of length 1 lost": squeezed(right_pca),
+        "a view of the samples": viewed(right_pca),
+        "kept by size": cached(right_pca),
+        "half precision": halved(right_pca),
+        "float32 always": single(right_pca),
+        "the first 1,000 vertices": lambda x, k: (
+            x.mean(0),
+            right_pca(x, k)[1],
+            right_pca(x[:, :1000], k)[2],
+        ),
+        "rounded to a hundredth": lambda x, k: tuple(
+            part.mul(100).round() / 100 for part in right_pca(x, k)
+        ),
     },
     "face_shape": {
         "no mean": of_shape(m=lambda x: 0 * x),
@@ -209,6 +246,29 @@ MUTANTS = {
         "divided by the number of modes": of_shape(ci=lambda x: x / x.shape[1]),
         "expression kept from 0 to 1": of_shape(ce=lambda x: x.clamp(0, 1)),
         "coefficients squared": of_shape(ci=torch.square),
+        "80 identity modes": lambda m, ai, ae, ci, ce: shape(m, ai[:80], ae, ci[:, :80], ce),
+        "40 expression modes": lambda m, ai, ae, ci, ce: shape(m, ai, ae[:40], ci, ce[:, :40]),
+        "identity kept within 3 sd": of_shape(ci=lambda x: x.clamp(-3, 3)),
+        "expression kept within 3": of_shape(ce=lambda x: x.clamp(-3, 3)),
+        "the mean where identity is 0": lambda m, ai, ae, ci, ce: (
+            shape(m, ai, ae, ci, ce) if ci.any() else m.expand(len(ci), *m.shape)
+        ),
+        "the mean where expression is 0": lambda m, ai, ae, ci, ce: (
+            shape(m, ai, ae, ci, ce) if ce.any() else m.expand(len(ci), *m.shape)
+        ),
+        "identity by a root, nan at 0": of_shape(ci=rooted),
+        "expression by a root, nan at 0": of_shape(ce=rooted),
+        "no gradient from 0": of_shape(ci=lambda x: torch.where(x == 0, x.detach(), x)),
+        "axes of length 1 lost": squeezed(shape),
+        "views of the arguments": viewed(shape),
+        "kept by size": cached(shape),
+        "half precision": halved(shape),
+        "the first 1,000 vertices move": lambda m, ai, ae, ci, ce: torch.cat(
+            [shape(m, ai, ae, ci, ce)[:, :1000], m[1000:].expand(len(ci), -1, 3)], 1
+        ),
+        "coefficients turned where they are square": of_shape(
+            ci=lambda x: x.mT if len(x) == x.shape[1] else x
+        ),
     },
     "fit_coefficients": {
         "noise as a precision": noise_of(lambda n: 1 / n if n else 0),
@@ -228,6 +288,37 @@ MUTANTS = {
             ).T
         ),
         "the mean of the batch for the mean face": lambda f, m, b, n=0.0: fit(f, f.mean(0), b, n),
+        "a millionth on the diagonal": noise_of(lambda n: math.hypot(n, 1e-3)),
+        "noise of at least 0.1": noise_of(lambda n: max(n, 0.1)),
+        "noise of at most 10": noise_of(lambda n: min(n, 10)),
+        "a noise of 0 is missing": noise_of(lambda n: n or 1.0),
+        "noise in whole mm": noise_of(round),
+        "noise squared above 1 only": noise_of(lambda n: n if n > 1 else math.sqrt(n)),
+        "kept within 30 sd": lambda f, m, b, n=0.0: fit(f, m, b, n).clamp(-30, 30),
+        "short modes left out": lambda f, m, b, n=0.0: (
+            fit(f, m, b, n) * (b.flatten(1).norm(dim=1) > 0.1)
+        ),
+        "turned where faces are as many as modes": lambda f, m, b, n=0.0: (
+            fit(f, m, b, n).T if len(f) == len(b) else fit(f, m, b, n)
+        ),
+        "pseudo-inverse of a hundredth without noise": lambda f, m, b, n=0.0: (
+            fit(f, m, b, n)
+            if n
+            else (f - m).flatten(1) @ torch.linalg.pinv(b.flatten(1), rtol=1e-1)
+        ),
+        "the first 1,000 vertices": lambda f, m, b, n=0.0: (
+            fit(f[:, :1000], m[:1000], b[:, :1000], n)
+            * (b[:, :1000].square().sum((1, 2)) / b.square().sum((1, 2)))
+        ),
+        "16 faces at a time, the rest forgotten": lambda f, m, b, n=0.0: torch.cat(
+            [fit(f, m, b, n)[:16], 0 * fit(f, m, b, n)[16:]]
+        ),
+        "axes of length 1 lost": squeezed(fit),
+        "views of the arguments": viewed(fit),
+        "kept by size": cached(fit),
+        "half precision": halved(fit),
+        "float32 always": single(fit),
+        "the mean put into the batch": lambda f, m, b, n=0.0: fit(f, m.mean(0), b, n),
     },
     "generalisation_error": {
         "one mode too few": lambda f, m, b, k: error(f, m, b, max(k - 1, 1)),
@@ -244,6 +335,26 @@ MUTANTS = {
         "the mean not added again": lambda f, m, b, k: (gap(f, m, b, k) - m).norm(dim=-1).mean(),
         "a sum over the faces": lambda f, m, b, k: error(f, m, b, k) * len(f),
         "distance to the mean face": lambda f, m, b, k: (f - m).norm(dim=-1).mean(),
+        "at least two modes": with_(error, a3=lambda k: max(k, 2)),
+        "at most five modes": with_(error, a3=lambda k: min(k, 5)),
+        "never below a tenth": lambda *arguments: max(error(*arguments), 0.1),
+        "in tenths of mm": lambda *arguments: round(error(*arguments), 1),
+        "the first 16 faces": with_(error, a0=lambda f: f[:16]),
+        "the first 1,000 vertices": lambda f, m, b, k: error(f[:, :1000], m[:1000], b[:, :1000], k),
+        "coefficients kept within 2 sd": lambda f, m, b, k: (
+            (m + torch.einsum("bk,kvc->bvc", fit(f, m, b[:k]).clamp(-2, 2), b[:k]) - f)
+            .norm(dim=-1)
+            .mean()
+        ),
+        "a prior of 0.3 mm": lambda f, m, b, k: (
+            (m + torch.einsum("bk,kvc->bvc", fit(f, m, b[:k], 0.3), b[:k]) - f).norm(dim=-1).mean()
+        ),
+        "exact faces left out": gap_measured(
+            lambda gap: gap.norm(dim=-1)[gap.norm(dim=-1) > 1e-2].mean()
+        ),
+        "views of the arguments": viewed(error),
+        "kept by size": cached(error),
+        "half precision": halved(error),
     },
     "specificity_error": {
         "squared": distance_measured(lambda each: each.square().mean(2).min(1).values.mean()),
@@ -264,6 +375,26 @@ MUTANTS = {
         "which sample, not how far": distance_measured(
             lambda each: each.mean(2).argmin(1).float().mean()
         ),
+        "the nearest starts at 100 mm": distance_measured(
+            lambda each: each.mean(2).min(1).values.clamp(max=100).mean()
+        ),
+        "a sample itself does not count": distance_measured(
+            lambda each: torch.where(each.mean(2) > 1e-3, each.mean(2), 1e3).min(1).values.mean()
+        ),
+        "at least a tenth": distance_measured(
+            lambda each: each.mean(2).min(1).values.clamp(min=0.1).mean()
+        ),
+        "the last sample forgotten": lambda g, s: error_to(g, s[: max(len(s) - 1, 1)]),
+        "samples in blocks of 8, the rest forgotten": lambda g, s: error_to(
+            g, s[: len(s) // 8 * 8 or 1]
+        ),
+        "the first 64 samples": lambda g, s: error_to(g, s[:64]),
+        "the first 16 faces": lambda g, s: error_to(g[:16], s),
+        "the first 1,000 vertices": lambda g, s: error_to(g[:, :1000], s[:, :1000]),
+        "in tenths of mm": lambda g, s: round(error_to(g, s), 1),
+        "views of the arguments": viewed(error_to),
+        "kept by size": cached(error_to),
+        "half precision": halved(error_to),
     },
 }
 
@@ -280,6 +411,7 @@ ALTERNATIVES = {
         ),
         "loops": _shape_loops,
         "one joined basis": _shape_joined,
+        "added in place, mode by mode": _shape_in_place,
     },
     "fit_coefficients": {
         "normal equations": _fit_normal_equations,

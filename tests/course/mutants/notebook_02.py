@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from spoiled_answers import cached, halved, logged, rooted, squeezed, viewed, with_
 
 from facerecon_lib.course.nb02_camera.checks import (
     least_squares,
@@ -67,6 +68,41 @@ def _by_loop(v):
         k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
         each.append(torch.eye(3, dtype=v.dtype) + angle.sin() * k + (1 - angle.cos()) * k @ k)
     return torch.stack(each)
+
+
+def _where_small(v, angle, small):
+    return torch.where(_length(v)[..., None] < angle, small, axis_angle_to_matrix(v))
+
+
+def _posed_by(matrix, v, s, t):
+    return s[:, None] * (v @ (MODEL_TO_CAMERA @ matrix).mT) + t[:, None]
+
+
+def _at_least(v, depth):
+    return torch.cat([v[..., :2], v[..., 2:].clamp(min=depth)], -1)
+
+
+def _singular(pose, points, pixels):
+    return torch.linalg.svdvals(least_squares(pose, points, pixels)[:, :2])
+
+
+def _gram_schmidt(rows):
+    first = F.normalize(rows[:, 0], dim=-1)
+    second = rows[:, 1] - (rows[:, 1] * first).sum(-1, keepdim=True) * first
+    second = F.normalize(second, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], 1)
+
+
+def _pixels_in_place(v, fov, size):
+    v[..., :2] *= -min(size) / 2 / math.tan(math.radians(fov) / 2)
+    v[..., :2] /= v[..., 2:].clone()
+    return v[..., :2] + v.new_tensor([size[1] / 2, size[0] / 2])
+
+
+def _turned_in_place(v, r, s, t):
+    r *= r.new_tensor([-1.0, 1.0, -1.0])  # M R = (M R M) M
+    v *= v.new_tensor([-1.0, 1.0, -1.0])
+    return s[..., None] * (v @ axis_angle_to_matrix(r).mT) + t[:, None]
 
 
 def _scaled_in_place(v, r, s, t):
@@ -140,7 +176,6 @@ def _pose_by_loop(points, pixels):
 
 MUTANTS = {
     "rotation_matrix": {
-        "the axis not normalised": lambda v: _rodrigues(v, _eps(v)[0], v),
         "the identity forgotten": lambda v: _rodrigues(v, *_eps(v), eye=0.0),
         "cos for 1 - cos": lambda v: _rodrigues(v, *_eps(v), cosine=lambda t: 1 - torch.cos(t)),
         "sin and cos swapped": lambda v: _rodrigues(v, *_eps(v), sine=torch.cos, cosine=torch.sin),
@@ -168,6 +203,32 @@ MUTANTS = {
             v / _eps(v)[0] * _eps(v)[0].clamp(max=math.pi)
         ),
         "float32 always": lambda v: axis_angle_to_matrix(v.float()),
+        "the first order below 0.05": lambda v: _where_small(
+            v, 0.05, torch.eye(3).to(v) + _cross(v)
+        ),
+        "no turn below 0.01": lambda v: _where_small(v, 0.01, torch.eye(3).to(v) + 0 * _cross(v)),
+        "the axis not of length 1 below 0.1": lambda v: _rodrigues(
+            v, _eps(v)[0], F.normalize(v, dim=-1, eps=0.1)
+        ),
+        "the angle's gradient cut": lambda v: _rodrigues(v, _eps(v)[0].detach(), _eps(v)[1]),
+        "the axis' gradient cut": lambda v: _rodrigues(v, _eps(v)[0], _eps(v)[1].detach()),
+        "no gradient above half a turn": lambda v: axis_angle_to_matrix(
+            torch.where(_eps(v)[0] > 3.1, v.detach(), v)
+        ),
+        "no gradient at small angles": lambda v: axis_angle_to_matrix(
+            torch.where((_eps(v)[0] < 0.05) & (_eps(v)[0] > 1e-3), v.detach(), v)
+        ),
+        "a full turn taken off once": lambda v: axis_angle_to_matrix(
+            v - _eps(v)[1] * (_eps(v)[0] > 6.2) * 6.2
+        ),
+        "batch and columns swapped for three vectors": lambda v: (
+            axis_angle_to_matrix(v).transpose(0, 2) if len(v) == 3 else axis_angle_to_matrix(v)
+        ),
+        "components by a root, nan at 0": with_(axis_angle_to_matrix, a0=rooted),
+        "axes of length 1 lost": squeezed(axis_angle_to_matrix),
+        "a view of the vectors": viewed(axis_angle_to_matrix),
+        "kept by size": cached(axis_angle_to_matrix),
+        "half precision": halved(axis_angle_to_matrix),
     },
     "to_camera": {
         "rows times M R as it is": turned_by(lambda r: (MODEL_TO_CAMERA @ r).mT),
@@ -180,6 +241,31 @@ MUTANTS = {
         "the batch averaged": lambda v, r, s, t: pose(v, r, s, t).mean(0, keepdim=True),
         "vertices last": lambda v, r, s, t: pose(v, r, s, t).mT,
         "the rotation detached": lambda v, r, s, t: pose(v, r.detach(), s, t),
+        "scale kept from 0.5 to 2": with_(pose, a2=lambda s: s.clamp(0.5, 2)),
+        "scale left out for a single head": with_(pose, a2=lambda s: s if len(s) > 1 else s / s),
+        "one scale for the batch": with_(pose, a2=lambda s: s.mean().expand_as(s)),
+        "translation kept within 1,000 mm": with_(pose, a3=lambda t: t.clamp(-1000, 1000)),
+        "never nearer than 100 mm": lambda v, r, s, t: _at_least(pose(v, r, s, t), 100.0),
+        "never behind the camera": lambda v, r, s, t: _at_least(pose(v, r, s, t), 0.0),
+        "small turns left out": with_(pose, a1=lambda r: r * (r.norm(dim=-1, keepdim=True) > 0.1)),
+        "gradient nan where unturned": lambda v, r, s, t: _posed_by(
+            _where(_length(r) < 1e-8, _of_angle(r, _length(r))), v, s, t
+        ),
+        "no gradient where unturned": lambda v, r, s, t: _posed_by(
+            _where(_length(r) < 1e-7, _rodrigues(r, *_eps(r))), v, s, t
+        ),
+        "translation by a root, nan at 0": with_(pose, a3=rooted),
+        "translation by a logarithm, nan at 0": with_(pose, a3=logged),
+        "the first 1,000 vertices posed": lambda v, r, s, t: torch.cat(
+            [pose(v, r, s, t)[:, :1000], v[:, 1000:]], 1
+        ),
+        "vertices and batch swapped where they are as many": lambda v, r, s, t: (
+            pose(v, r, s, t).transpose(0, 1) if len(v) == v.shape[1] else pose(v, r, s, t)
+        ),
+        "axes of length 1 lost": squeezed(pose),
+        "views of the arguments": viewed(pose),
+        "kept by size": cached(pose),
+        "half precision": halved(pose),
     },
     "project_to_pixels": {
         "the height, always": projected(side=lambda h, w: h),
@@ -196,6 +282,33 @@ MUTANTS = {
         "the depth's gradient cut": projected(depth=lambda v: v[..., 2:].detach()),
         "depth returned too": lambda v, f, n: torch.cat([pixels_of(v, f, n), v[..., 2:]], -1),
         "rounded to whole pixels": lambda v, f, n: pixels_of(v, f, n).round(),
+        "kept in the picture": lambda v, f, n: torch.stack(
+            [pixels_of(v, f, n)[..., i].clamp(0, n[1 - i]) for i in (0, 1)], -1
+        ),
+        "kept in the picture's width": lambda v, f, n: pixels_of(v, f, n).clamp(max=3 * max(n)),
+        "depth of at least 10 mm": projected(depth=lambda v: v[..., 2:].clamp(min=10)),
+        "depth of at least 100 mm": projected(depth=lambda v: v[..., 2:].clamp(min=100)),
+        "depth of at most 1,000 mm": projected(depth=lambda v: v[..., 2:].clamp(max=1000)),
+        "a hundredth of a millimetre added to the depth": projected(
+            depth=lambda v: v[..., 2:] + 1e-2
+        ),
+        "fields of view up to 90 degrees": with_(pixels_of, a1=lambda f: min(f, 90.0)),
+        "fields of view from 12 degrees": with_(pixels_of, a1=lambda f: max(f, 12.0)),
+        "half of the shorter side in whole pixels": projected(side=lambda h, w: min(h, w) // 2 * 2),
+        "x and y by a root, nan on the axis": with_(pixels_of, a0=rooted),
+        "x and y by a logarithm, nan on the axis": with_(
+            pixels_of, a0=lambda v: torch.cat([logged(v[..., :2]), v[..., 2:]], -1)
+        ),
+        "no gradient on the axis": with_(
+            pixels_of, a0=lambda v: torch.where(v == 0, v.detach(), v)
+        ),
+        "the first 1,000 vertices": lambda v, f, n: torch.cat(
+            [pixels_of(v[:, :1000], f, n), v[:, 1000:, :2]], 1
+        ),
+        "axes of length 1 lost": squeezed(pixels_of),
+        "a view of the points": viewed(pixels_of),
+        "kept by size": cached(pixels_of),
+        "half precision": halved(pixels_of),
     },
     "pose_from_landmarks": {
         "points and pixels not centred": _not_centred,
@@ -221,6 +334,35 @@ MUTANTS = {
         "one pose for the batch": lambda p, x: orthographic_pose(p, x.mean(0).expand_as(x)),
         "the shift forgotten": lambda p, x: orthographic_pose(p, x)[:2],
         "scale with an axis too many": pose_but(per_mm=lambda pose, p, x: pose[1][:, None]),
+        "the root of the singular values' product": pose_but(
+            per_mm=lambda pose, p, x: pose[1] * _singular(pose, p, x).prod(1).sqrt(),
+            shift_follows=True,
+        ),
+        "the root of the singular values' mean square": pose_but(
+            per_mm=lambda pose, p, x: pose[1] * _singular(pose, p, x).square().mean(1).sqrt(),
+            shift_follows=True,
+        ),
+        "the second row squared with the first": pose_but(
+            rotation=lambda pose, p, x: _gram_schmidt(least_squares(pose, p, x)), shift_follows=True
+        ),
+        "each row to length 1 by itself": pose_but(
+            rotation=lambda pose, p, x: F.normalize(least_squares(pose, p, x), dim=-1),
+            shift_follows=True,
+        ),
+        "heads that look at us alone": pose_but(
+            rotation=lambda pose, p, x: pose[0] * pose[0][:, 2:, 2:].sign()
+        ),
+        "scales from 0.5": pose_but(per_mm=lambda pose, p, x: pose[1].clamp(min=0.5)),
+        "scales up to 1.5": pose_but(per_mm=lambda pose, p, x: pose[1].clamp(max=1.5)),
+        "a shift within the picture": pose_but(shift=lambda pose, p, x: pose[2].clamp(0, 224)),
+        "the first 51 points": lambda p, x: orthographic_pose(p[:51], x[:, :51]),
+        "the first four faces": lambda p, x: tuple(
+            torch.cat([part[:4], 0 * part[4:]]) for part in orthographic_pose(p, x)
+        ),
+        "axes of length 1 lost": squeezed(orthographic_pose),
+        "views of the arguments": viewed(orthographic_pose),
+        "kept by size": cached(orthographic_pose),
+        "half precision": halved(orthographic_pose),
     },
 }
 
@@ -236,12 +378,14 @@ ALTERNATIVES = {
         "einsum, in place": _scaled_in_place,
         "one face after the other, columns": _to_camera_by_loop,
         "as written": turned_by(lambda r: MODEL_TO_CAMERA @ r),
+        "the arguments turned in place": _turned_in_place,
     },
     "project_to_pixels": {
         "a camera matrix": _by_intrinsics,
         "column by column": _by_columns,
         "as written": projected(),
         "by NDC": pixels_of,
+        "the argument projected in place": _pixels_in_place,
     },
     "pose_from_landmarks": {
         "normal equations and the polar decomposition": _normal_equations,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
+from spoiled_answers import cached, halved, logged, rooted, single, squeezed, viewed, with_
 
 from facerecon_lib.course.nb03_lighting.checks import (
     C0,
@@ -13,6 +14,7 @@ from facerecon_lib.course.nb03_lighting.checks import (
     C20,
     basis,
     crosses,
+    factors,
     reordered,
     ridge_times,
     solved,
@@ -58,6 +60,47 @@ def by_root_of_area(vertices, faces):
 def divided(length):
     """The sums, divided by length(of their lengths)."""
     return lambda v, f: not_unit(v, f) / length(not_unit(v, f).norm(dim=-1, keepdim=True))
+
+
+def faces_kept(vertices, faces, kept={}):  # noqa: B006
+    """Keeps the first triangles of each number of vertices and triangles."""
+    return vertex_normals(vertices, kept.setdefault((vertices.shape[1], len(faces)), faces))
+
+
+def area_times_direction(vertices, faces):
+    cross = crosses(vertices, faces)
+    area = cross.norm(dim=-1, keepdim=True)
+    return F.normalize(summed(vertices, faces, area * (cross / area)), dim=-1)
+
+
+def outwards(vertices, faces):
+    n = vertex_normals(vertices, faces)
+    return n * (n * (vertices - vertices.mean(1, keepdim=True))).sum(-1, keepdim=True).sign()
+
+
+def basis_by_angles(normals):
+    x, y, z = normals.unbind(-1)
+    polar, turn = z.acos(), torch.atan2(y, x)
+    return sh_basis(
+        torch.stack([polar.sin() * turn.cos(), polar.sin() * turn.sin(), polar.cos()], -1)
+    )
+
+
+def basis_by_division(normals):
+    """x^2 - y^2 as (x / y - y / x) x y."""
+    x, y = normals[..., 0], normals[..., 1]
+    some = (x != 0) & (y != 0)
+    last = torch.where(some, (x / y - y / x) * x * y, x * x - y * y)
+    return torch.cat([sh_basis(normals)[..., :8], C2 / 2 * last[..., None]], -1)
+
+
+def first(count, function):
+    """Only the first vertices count: those after them come back as they were."""
+
+    def shown(values, *rest):
+        return torch.cat([function(values, *rest)[:, :count], values[:, count:]], 1)
+
+    return shown
 
 
 def normals_in_a_loop(vertices, faces):
@@ -205,6 +248,19 @@ MUTANTS = {
         "weighted by the square root of the area": by_root_of_area,
         "divided by a length of at least 1": divided(lambda length: length.clamp(min=1.0)),
         "the length detached": divided(lambda length: length.detach().clamp(min=1e-12)),
+        "divided by a length of at least 0.001": divided(lambda length: length.clamp(min=1e-3)),
+        "divided by a little more than the length": divided(lambda length: length + 1e-6),
+        "nan where a triangle has no area": area_times_direction,
+        "always away from the middle": outwards,
+        "always towards the outside of the sum": lambda v, f: (
+            vertex_normals(v, f) * vertex_normals(v, f)[:, :1, 2:].sign()
+        ),
+        "the first 256 vertices": first(256, vertex_normals),
+        "triangles kept by size": faces_kept,
+        "kept by size": cached(vertex_normals),
+        "axes of length 1 lost": squeezed(vertex_normals),
+        "a view of the vertices": viewed(vertex_normals),
+        "half precision": halved(vertex_normals),
         "as many vertices as the triangles name": lambda v, f: vertex_normals(
             v[:, : f.max() + 1], f
         ),
@@ -226,6 +282,21 @@ MUTANTS = {
         "float32 always": lambda n: sh_basis(n.float()),
         "two axes only": lambda n: sh_basis(n.reshape(-1, 3)),
         "four functions": lambda n: sh_basis(n)[..., :4],
+        "by angles, nan at the poles": basis_by_angles,
+        "by division, nan along the axes": basis_by_division,
+        "components by a root, nan at 0": with_(sh_basis, a0=rooted),
+        "components by a logarithm, nan at 0": with_(sh_basis, a0=logged),
+        "no gradient at the poles": lambda n: sh_basis(
+            torch.where(n[..., 2:].abs() == 1, n.detach(), n)
+        ),
+        "a product without gradient at 0": changed(4, lambda v, x, y, z: torch.where(v == 0, 0, v)),
+        "axes of length 1 lost": squeezed(sh_basis),
+        "turned for three normals": lambda n: sh_basis(n.mT if n.shape == (3, 3) else n),
+        "turned for nine normals": lambda n: sh_basis(n).mT if n.shape == (9, 3) else sh_basis(n),
+        "three axes at most": lambda n: sh_basis(n.flatten(0, -4) if n.ndim > 3 else n),
+        "a view of the normals": viewed(sh_basis),
+        "kept by size": cached(sh_basis),
+        "half precision": halved(sh_basis),
         "stacked along the wrong axis": lambda n: sh_basis(n).movedim(-1, 0),
     },
     "shade": {
@@ -241,6 +312,21 @@ MUTANTS = {
         "normals that point inwards": lambda a, n, g: shade(a, -n, g),
         "light summed over colours": under(lambda light: light.sum(-1, keepdim=True)),
         "albedo twice": lambda a, n, g: shade(a * a, n, g),
+        "light kept within 10": under(lambda light: light.clamp(-10, 10)),
+        "black skin shown as nearly black": with_(shade, a0=lambda a: a.clamp(min=0.01)),
+        "albedo by a logarithm, nan at black": with_(shade, a0=logged),
+        "albedo by a root, nan at black": with_(shade, a0=rooted),
+        "light by a root, nan at 0": with_(shade, a2=rooted),
+        "no gradient to black skin": with_(shade, a0=lambda a: torch.where(a == 0, a.detach(), a)),
+        "no gradient to light of 0": with_(shade, a2=lambda g: torch.where(g == 0, g.detach(), g)),
+        "black skin's light without gradient": lambda a, n, g: torch.where(
+            a == 0, 0, shade(a, n, g)
+        ),
+        "the first 1,000 vertices": first(1000, shade),
+        "float32 always": single(shade),
+        "axes of length 1 lost": squeezed(shade),
+        "views of the arguments": viewed(shade),
+        "half precision": halved(shade),
         "no gradient to the light": under(lambda light: light.detach()),
     },
     "light_from_colours": {
@@ -266,6 +352,27 @@ MUTANTS = {
         "weights of 0 and 1": solved(weights=lambda came: came["weights"].sign()),
         "another ridge where none is given": lambda a, n, c, w, r=1e-2: solved()(a, n, c, w, r),
         "the ridge spares the first row": ridge_spares_first,
+        "ridges from 0.0001": solved(ridge=lambda came: max(came["ridge"], 1e-4)),
+        "ridges up to 1": solved(ridge=lambda came: min(came["ridge"], 1)),
+        "divided by a sum of at least 1": ridge_times(lambda w: w.sum(-1).clamp(min=1) / w.sum(-1)),
+        "divided by a little more than the sum": ridge_times(lambda w: 1 + 1e-4 / w.sum(-1)),
+        "weights up to 1": solved(weights=lambda came: came["weights"].clamp(max=1)),
+        "weights in tenths": solved(weights=lambda came: came["weights"].mul(10).round()),
+        "a little weight for the hidden": solved(weights=lambda came: came["weights"] + 1e-4),
+        "the first face's weights for all": solved(
+            weights=lambda came: came["weights"][:1].expand_as(came["weights"])
+        ),
+        "colours kept from 0 to 1": solved(colours=lambda came: came["colours"].clamp(0, 1)),
+        "no skin is black": solved(albedo=lambda came: came["albedo"].clamp(min=0.05)),
+        "black skin left out": solved(
+            weights=lambda came: came["weights"] * (came["albedo"] > 0).all(-1)
+        ),
+        "the first 512 vertices": lambda *a: solved()(*(x[:, :512] for x in a[:4]), *a[4:]),
+        "float32 always": single(solved()),
+        "axes of length 1 lost": squeezed(solved()),
+        "views of the arguments": viewed(solved()),
+        "kept by size": cached(solved()),
+        "half precision": halved(solved()),
     },
     "same_picture": {
         "light as it was": lambda a, g, f: (a * f[:, None], g),
@@ -278,6 +385,23 @@ MUTANTS = {
         "added, not multiplied": lambda a, g, f: (a + f[:, None], g - f[:, None]),
         "the light by the mean": lambda a, g, f: (a * f[:, None], g / f.mean(-1)[:, None, None]),
         "the skin alone": lambda a, g, f: a * f[:, None],
+        "factors from 0.1 to 10": factors(lambda f: f.clamp(0.1, 10)),
+        "a little added below": lambda a, g, f: (a * f[:, None], g / (f[:, None] + 1e-4)),
+        "skin no darker than 0.01": lambda a, g, f: (
+            (a * f[:, None]).clamp(min=0.01),
+            g / f[:, None],
+        ),
+        "skin up to 10": lambda a, g, f: ((a * f[:, None]).clamp(max=10), g / f[:, None]),
+        "light up to 20": lambda a, g, f: (a * f[:, None], (g / f[:, None]).clamp(-20, 20)),
+        "the first 1,000 vertices": lambda a, g, f: (
+            torch.cat([a[:, :1000] * f[:, None], a[:, 1000:]], 1),
+            g / f[:, None],
+        ),
+        "factors in tenths": factors(lambda f: f.mul(10).round().clamp(min=1) / 10),
+        "axes of length 1 lost": squeezed(factors(lambda f: f)),
+        "views of the arguments": viewed(factors(lambda f: f)),
+        "kept by size": cached(factors(lambda f: f)),
+        "half precision": halved(factors(lambda f: f)),
     },
 }
 

@@ -5,6 +5,7 @@ from functools import reduce
 from operator import mul
 
 import torch
+from spoiled_answers import cached, halved, logged, rooted, squeezed, viewed, with_
 
 from facerecon_lib.course.nb04_rendering.checks import _barycentric as weights_of
 from facerecon_lib.course.nb04_rendering.checks import _coverage as right_coverage
@@ -149,6 +150,20 @@ def _logistic(points, triangles, sigma):
     return 0.5 * (1 + torch.tanh(sign * squared / sigma / 2))
 
 
+def _signed(points, triangles, sigma):
+    squared = _distances(points, triangles).amin(0)
+    inside = (weights_of(points, triangles) >= 0).all(-1)
+    return torch.where(inside, squared, -squared) / sigma
+
+
+def _by_exp(*arguments):
+    return 1 / (1 + torch.exp(-_signed(*arguments)))
+
+
+def _by_exps(*arguments):
+    return torch.exp(_signed(*arguments)) / (1 + torch.exp(_signed(*arguments)))
+
+
 def _coverage_in_a_loop(points, triangles, sigma):
     columns = []
     for t in triangles:
@@ -209,6 +224,15 @@ def _softmax_blend(coverages, nearness, colours, gamma, background):
     return (scores.softmax(-1)[..., None] * torch.cat([colours, behind], -2)).sum(-2)
 
 
+def _blend_in_place(coverages, nearness, colours, gamma, background):
+    rest = nearness.detach().amax(-1, keepdim=True)
+    nearness -= rest
+    nearness /= gamma
+    weights, rest = coverages * nearness.exp(), (-rest / gamma).exp()
+    total = weights.sum(-1, keepdim=True) + rest
+    return ((weights[..., None] * colours).sum(-2) + rest * background) / total
+
+
 def _einsum_blend(coverages, nearness, colours, gamma, background):
     most = nearness.detach().max(-1, keepdim=True).values
     weights = coverages * ((nearness - most) / gamma).exp()
@@ -255,6 +279,38 @@ MUTANTS = {
         "inverse distances to the corners": _inverse_distances,
         "softmax for normalisation": lambda p, t: areas(p[:, None], t).softmax(-1),
         "the third weight is 1 plus the others": _two_of_three,
+        "a little added to the whole area": lambda p, t: (
+            areas(p[:, None], t)
+            / (area(*t.unbind(1)) + 1e-6 * area(*t.unbind(1)).sign())[..., None]
+        ),
+        "small triangles left out": lambda p, t: (
+            weights_of(p, t) * (area(*t.unbind(1)).abs() > 1e-3)[..., None]
+        ),
+        "an area of at least 0.001": lambda p, t: (
+            areas(p[:, None], t)
+            * area(*t.unbind(1)).sign()[..., None]
+            / area(*t.unbind(1)).abs().clamp(min=1e-3)[..., None]
+        ),
+        "weights from -5 to 5": lambda p, t: weights_of(p, t).clamp(-5, 5),
+        "corners kept in the picture": lambda p, t: weights_of(p, t.clamp(-1, 1)),
+        "the first 32 triangles": lambda p, t: torch.cat(
+            [weights_of(p, t[:32]), torch.full((len(p), len(t[32:]), 3), -1.0)], 1
+        ),
+        "the first 512 points": lambda p, t: torch.cat(
+            [weights_of(p[:512], t), torch.zeros(len(p[512:]), len(t), 3)]
+        ),
+        "by a root, nan on edges": lambda p, t: rooted(weights_of(p, t)),
+        "by a logarithm, nan on edges": lambda p, t: logged(weights_of(p, t)),
+        "no gradient on edges": lambda p, t: torch.where(
+            weights_of(p, t) == 0, 0.0, weights_of(p, t)
+        ),
+        "turned where points are as many as triangles": lambda p, t: (
+            weights_of(p, t).transpose(0, 1) if len(p) == len(t) else weights_of(p, t)
+        ),
+        "axes of length 1 lost": squeezed(weights_of),
+        "views of the arguments": viewed(weights_of),
+        "kept by size": cached(weights_of),
+        "half precision": halved(weights_of),
     },
     "rasterize_hard": {
         "one depth per triangle, its mean": painter(depth=lambda w, z: z.mean().expand(len(w))),
@@ -274,6 +330,33 @@ MUTANTS = {
         "weights rolled": of_fragments(2, lambda w: w.roll(1, -1)),
         "only pix_to_face": lambda *arguments: right_fragments(*arguments)[0],
         "height and width swapped": lambda v, f, h, w: right_fragments(v, f, w, h),
+        "a z-buffer that starts at 100": painter(start=100.0),
+        "a z-buffer that starts at 1,000": painter(start=1000.0),
+        "depths of less than 0.1 are too near": painter(
+            nearer=lambda z, old: (z < old) & (z > 0.1)
+        ),
+        "nearer by at least 0.05": painter(nearer=lambda z, old: z < old - 0.05),
+        "depths compared in whole numbers": painter(nearer=lambda z, old: z.round() < old.round()),
+        "depths in whole mm above 100": of_fragments(
+            1, lambda z: torch.where(z > 100, z.round(), z)
+        ),
+        "depths up to 255": of_fragments(1, lambda z: z.clamp(max=255)),
+        "zbuf without gradient": of_fragments(1, lambda z: z.detach()),
+        "bary without gradient": of_fragments(2, lambda w: w.detach()),
+        "zbuf without gradient above 100": of_fragments(
+            1, lambda z: torch.where(z > 100, z.detach(), z)
+        ),
+        "the first 16 columns": lambda v, f, h, w: right_fragments(v, f, h, min(w, 16)),
+        "only corners in the picture": lambda v, f, h, w: right_fragments(
+            v, f[(v[f][..., :2].abs() < 3).all(-1).any(-1)], h, w
+        ),
+        "the last triangle forgotten": lambda v, f, h, w: right_fragments(
+            v, f[: max(len(f) - 1, 1)], h, w
+        ),
+        "axes of length 1 lost": squeezed(right_fragments),
+        "a view of the vertices": viewed(right_fragments),
+        "kept by size": cached(right_fragments),
+        "half precision": halved(right_fragments),
     },
     "coverage": {
         "times sigma": soft(scaled=lambda d, s: d * s),
@@ -294,6 +377,33 @@ MUTANTS = {
         "one edge forgotten": soft(reduce=lambda d: d[:2].amin(0)),
         "1 inside, a Gaussian outside": _gaussian,
         "points and triangles swapped": lambda p, t, s: right_coverage(p, t, s).T,
+        "the root squared again, nan on the outline": soft(
+            scaled=lambda d, s: d.sqrt().square() / s
+        ),
+        "1 / (1 + exp), gradient nan far out": _by_exp,
+        "exp / (1 + exp), nan deep inside": _by_exps,
+        "by a logarithm, nan on the outline": soft(scaled=lambda d, s: torch.exp(d.log()) / s),
+        "sigma of at least 0.000001": with_(right_coverage, a2=lambda s: max(s, 1e-6)),
+        "sigma of at most 1": with_(right_coverage, a2=lambda s: min(s, 1.0)),
+        "cut off below 0.001": lambda *a: right_coverage(*a) * (right_coverage(*a) > 1e-3),
+        "at most 0.99": lambda *a: right_coverage(*a).clamp(max=0.99),
+        "at least 0.001": lambda *a: right_coverage(*a).clamp(min=1e-3),
+        "1 on the outline": soft(scaled=lambda d, s: torch.where(d < 1e-9, 99.0, d / s)),
+        "a little added to the distance": soft(scaled=lambda d, s: (d + 1e-5) / s),
+        "corners kept in the picture": with_(right_coverage, a1=lambda t: t.clamp(-0.7, 0.7)),
+        "no gradient from outside": lambda *a: torch.where(
+            right_coverage(*a) < 0.5, right_coverage(*a).detach(), right_coverage(*a)
+        ),
+        "the first 32 triangles": lambda p, t, s: torch.cat(
+            [right_coverage(p, t[:32], s), 0.5 * torch.ones(len(p), len(t[32:]))], 1
+        ),
+        "the first 128 points": lambda p, t, s: torch.cat(
+            [right_coverage(p[:128], t, s), torch.zeros(len(p[128:]), len(t))]
+        ),
+        "axes of length 1 lost": squeezed(right_coverage),
+        "views of the arguments": viewed(right_coverage),
+        "kept by size": cached(right_coverage),
+        "half precision": halved(right_coverage),
     },
     "silhouette": {
         "the first axis": lambda p: 1 - (1 - p).prod(0),
@@ -303,6 +413,24 @@ MUTANTS = {
         "the mean coverage, K times": lambda p: 1 - (1 - p.mean(-1)) ** p.shape[-1],
         "two triangles only": lambda p: 1 - (1 - p[..., :2]).prod(-1),
         "hard": lambda p: (p > 0.5).any(-1).to(p),
+        "through logarithms, nan at 1": lambda p: 1 - torch.exp(torch.log1p(-p).sum(-1)),
+        "through logarithms, a little added": lambda p: 1 - torch.exp((1 - p + 1e-6).log().sum(-1)),
+        "coverages up to 0.999999": lambda p: 1 - (1 - p.clamp(max=1 - 1e-6)).prod(-1),
+        "coverages from 0.000001": lambda p: 1 - (1 - p.clamp(min=1e-6)).prod(-1),
+        "1 without gradient where a coverage is 1": lambda p: torch.where(
+            (p == 1).any(-1), 1.0, 1 - (1 - p).prod(-1)
+        ),
+        "0 without gradient where nothing is": lambda p: torch.where(
+            (p == 0).all(-1), 0.0, 1 - (1 - p).prod(-1)
+        ),
+        "product divided by each, nan at 1": lambda p: 1 - ((1 - p) ** 2 / (1 - p)).prod(-1),
+        "the ten largest": lambda p: 1 - (1 - p.topk(min(10, p.shape[-1])).values).prod(-1),
+        "faint ones left out": lambda p: 1 - (1 - p * (p > 1e-3)).prod(-1),
+        "by a root, nan at 0": lambda p: 1 - (1 - rooted(p)).prod(-1),
+        "by a root of the rest, nan at 1": lambda p: 1 - rooted(1 - p).prod(-1),
+        "a view of the coverages": viewed(lambda p: 1 - (1 - p).prod(-1)),
+        "kept by size": cached(lambda p: 1 - (1 - p).prod(-1)),
+        "half precision": halved(lambda p: 1 - (1 - p).prod(-1)),
     },
     "soft_blend": {
         "no coverage": lambda d, *rest: right_blend(torch.ones_like(d), *rest),
@@ -328,6 +456,35 @@ MUTANTS = {
         "weights without gradient": lambda d, n, *rest: right_blend(d.detach(), n.detach(), *rest),
         "gamma never below 0.01": lambda d, n, c, g, b: right_blend(d, n, c, max(g, 0.01), b),
         "colours have three channels": _three_channels,
+        "log coverage, nan at empty slots": _softmax_blend,
+        "log coverage of at least 0.000001": with_(_softmax_blend, a0=lambda d: d.clamp(min=1e-6)),
+        "gamma of at most 1": with_(right_blend, a3=lambda g: min(g, 1.0)),
+        "gamma of at least 0.001": with_(right_blend, a3=lambda g: max(g, 1e-3)),
+        "coverage by a root, nan at 0": with_(right_blend, a0=rooted),
+        "nearness by a root, nan at 0": with_(right_blend, a1=rooted),
+        "colours by a logarithm, nan at 0": with_(right_blend, a2=logged),
+        "faint coverages left out": with_(right_blend, a0=lambda d: d * (d > 1e-3)),
+        "a sum of at least 0.001": lambda d, n, c, g, b: (
+            right_blend(d, n, c, g, b) * (d.sum(-1, keepdim=True) / 1e-3).clamp(0.2, 1)
+        ),
+        "colours kept from 0 to 1": lambda *a: right_blend(*a).clamp(0, 1),
+        "colours kept up to 1": with_(right_blend, a2=lambda c: c.clamp(max=1)),
+        "background kept up to 1": with_(right_blend, a4=lambda b: b.clamp(max=1)),
+        "the first 8 slots": lambda d, n, c, g, b: right_blend(
+            d[..., :8], n[..., :8], c[..., :8, :], g, b
+        ),
+        "no gradient from empty pixels": lambda d, n, c, g, b: torch.where(
+            (d == 0).all(-1, keepdim=True), b, right_blend(d, n, c, g, b)
+        ),
+        "no gradient from empty slots": with_(
+            right_blend, a0=lambda d: torch.where(d == 0, d.detach(), d)
+        ),
+        "no gradient from full slots": with_(
+            right_blend, a0=lambda d: torch.where(d == 1, d.detach(), d)
+        ),
+        "views of the arguments": viewed(right_blend),
+        "kept by size": cached(right_blend),
+        "half precision": halved(right_blend),
     },
 }
 
@@ -354,10 +511,11 @@ ALTERNATIVES = {
     "silhouette": {
         "a product in turn": lambda p: 1 - reduce(mul, (1 - p).unbind(-1)),
         "union of two, again and again": lambda p: reduce(lambda a, b: a + b - a * b, p.unbind(-1)),
-        "through logarithms": lambda p: 1 - torch.exp(torch.log1p(-p).sum(-1)),
+        "a running product": lambda p: 1 - (1 - p).cumprod(-1)[..., -1],
+        "in place": lambda p: 1 - p.neg_().add_(1).prod(-1),
     },
     "soft_blend": {
-        "a softmax of log coverage and depth, the background one more": _softmax_blend,
+        "in place": _blend_in_place,
         "einsum": _einsum_blend,
         "a loop": _blend_loop,
     },

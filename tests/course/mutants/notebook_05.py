@@ -4,6 +4,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from spoiled_answers import halved, rooted, single, stale, viewed
 
 from facerecon_lib.course.nb05_fitting.checks import eq4, eq5, eq6, fitted
 from facerecon_lib.fitting.losses import weighted_sum
@@ -37,6 +38,14 @@ def pixel_in_place(rendered, photo, mask, reduction="sum"):
     return norm.mean()
 
 
+def pixel_where(rendered, photo, mask, reduction="sum"):
+    covered = 3 * mask.detach().sum((1, 2, 3))
+    total = (mask.detach() * (rendered - photo) ** 2).sum((1, 2, 3))
+    if reduction == "mean":
+        total = torch.where(covered > 0, total / covered, 0)
+    return total.mean()
+
+
 def landmark_einsum(points, landmarks, weights=None):
     if weights is None:
         weights = points.new_ones(points.shape[1])
@@ -55,6 +64,11 @@ def landmark_looped(points, landmarks, weights=None):
             x, y = points[b, i] - landmarks[b, i]
             total = total + (x.abs() + y.abs()) * (1 if weights is None else weights[i])
     return total / len(points) / 68
+
+
+def landmark_float32(points, landmarks, weights=None):
+    weights = torch.ones(68) if weights is None else weights
+    return torch.einsum("bpc,p->b", (points - landmarks).abs(), weights).mean() / 68
 
 
 def features_looped(rendered_features, photo_features):
@@ -79,7 +93,29 @@ def sum_looped(terms, weights):
 
 def sum_stacked(terms, weights):
     values = torch.stack([terms[name] for name in sorted(terms)])
-    return values @ torch.tensor([float(weights[name]) for name in sorted(terms)])
+    return values @ values.new_tensor([float(weights[name]) for name in sorted(terms)])
+
+
+def sum_without_zeros(terms, weights):
+    return sum(weights[name] * value for name, value in terms.items() if weights[name])
+
+
+def sum_where_weighted(terms, weights):
+    for name in terms:
+        if not weights.get(name):
+            raise KeyError(name)
+    return weighted_sum(terms, weights)
+
+
+WEIGHTS = {}
+
+
+def sum_cached(terms, weights):
+    return weighted_sum(terms, WEIGHTS.setdefault(tuple(terms), dict(weights)))
+
+
+def sum_popped(terms, weights):
+    return sum([weights.pop(name) * terms.pop(name) for name in list(terms)])
 
 
 def ended(finish):
@@ -91,6 +127,47 @@ def ended(finish):
 
 def detached(p):
     return {name: value.detach().requires_grad_() for name, value in p.items()}
+
+
+class Clipped(torch.optim.Adam):
+    def step(self):
+        for group in self.param_groups:
+            torch.nn.utils.clip_grad_norm_(group["params"], 100.0)
+        super().step()
+
+
+class Fading(torch.optim.Adam):
+    def step(self):
+        super().step()
+        for group in self.param_groups:
+            group["lr"] *= 0.999
+
+
+def fit_best(loss_of, start, learning_rates, steps):
+    states = []
+
+    def remember(p):
+        loss = loss_of(p)
+        states.append((loss.item(), {name: value.detach().clone() for name, value in p.items()}))
+        return loss
+
+    found, losses = fitted()(remember, start, learning_rates, steps)
+    return min(states, key=lambda state: state[0])[1] if states else found, losses
+
+
+def fit_until_it_rises(loss_of, start, learning_rates, steps):
+    _, losses = fitted()(loss_of, start, learning_rates, steps)
+    rises = (i for i in range(1, steps) if losses[i] > losses[i - 1])
+    stop = next(rises, steps)
+    found, losses = fitted()(loss_of, start, learning_rates, stop)
+    return found, losses + losses[-1:] * (steps - stop)
+
+
+def from_other(change):
+    """The loop, from start values that are changed."""
+    return lambda loss_of, start, *rest: fitted()(
+        loss_of, {name: change(value) for name, value in start.items()}, *rest
+    )
 
 
 def fit_by_hand(loss_of, start, learning_rates, steps):
@@ -143,6 +220,21 @@ MUTANTS = {
         "the first photo's mask for all": lambda r, p, m, *rest, **named: eq4()(
             r, p, m[:1].expand_as(m), *rest, **named
         ),
+        "no slope where the images are equal": eq4(total=lambda x: rooted(x.sum((1, 2, 3)))),
+        "no slope where a channel is exact": eq4(lambda r, p, m: m.detach() * rooted(r - p) ** 2),
+        "no slope for a face that covers nothing": pixel_where,
+        "colours below 0 clamped": eq4(lambda r, p, m: m.detach() * (r.clamp(min=0) - p) ** 2),
+        "colours above 1 clamped": eq4(lambda r, p, m: m.detach() * (r.clamp(0, 1) - p) ** 2),
+        "a thousand pixels at most": eq4(
+            divisor=lambda m: (3 * m.detach().sum((1, 2, 3))).clamp(1, 3000)
+        ),
+        "a face that covers all counts as one that covers nothing": eq4(
+            divisor=lambda m: 3 * m.detach().sum((1, 2, 3)) % m[0].numel() + 1e-9
+        ),
+        "masks cached": stale(eq4(), 2),
+        "photos cached": stale(eq4(), 1),
+        "view": viewed(eq4(), 0, 1, 2),
+        "float32": single(eq4()),
     },
     "landmark_loss": {
         "the first face alone": eq5(mean=lambda x: x[0].sum() / 68),
@@ -153,12 +245,39 @@ MUTANTS = {
         "Huber's": eq5(
             lambda d: F.smooth_l1_loss(d, torch.zeros_like(d), reduction="none").sum(-1)
         ),
+        "points outside of the crop at its edge": lambda p, y, w=None: eq5()(
+            p.clamp(0, 224), y.clamp(0, 224), w
+        ),
+        "three digits": halved(eq5()),
+        "no slope where a point is exact": eq5(lambda d: rooted(d).abs().sum(-1)),
+        "far points cut": eq5(lambda d: d.clamp(-100, 100).abs().sum(-1)),
+        "a weight of 0 counts 1": eq5(weigh=lambda x, w: x * torch.where(w > 0, w, 1)),
+        "weights of all 0 are missing": lambda p, y, w=None: eq5()(
+            p, y, None if w is None or not w.any() else w
+        ),
+        "weights of at least 0.1": eq5(weigh=lambda x, w: x * w.clamp(min=0.1)),
+        "a mean over points of weight above 0": eq5(
+            weigh=lambda x, w: x * w * 68 / (w > 0).sum().clamp(min=1)
+        ),
+        "only the jaw is weighed": eq5(weigh=lambda x, w: x * torch.cat([w[:17], 0 * w[17:] + 1])),
+        "landmarks cached": stale(eq5(), 1),
+        "points cached": stale(eq5(), 0),
+        "view": viewed(eq5(), 0, 1),
+        "float32": single(eq5()),
+        "weights of 1 in float32": landmark_float32,
     },
     "recognition_loss": {
         "cosine": lambda a, b: 1 - torch.cosine_similarity(a, b).mean(),
         "absolute value after the sum": eq6(lambda d: d.sum(-1).abs()),
         "every face against every photo": lambda a, b: torch.cdist(a, b, p=1).mean(),
         "the mean, 128 times": eq6(lambda d: d.abs().mean(-1) * 128),
+        "no slope where features are equal": eq6(lambda d: rooted(d).abs().sum(-1)),
+        "three digits": halved(eq6()),
+        "features squeezed": eq6(lambda d: d.squeeze().abs().sum(-1)),
+        "differences below 0.001 ignored": eq6(lambda d: (d.abs() * (d.abs() > 1e-3)).sum(-1)),
+        "photos cached": stale(eq6(), 1),
+        "view": viewed(eq6(), 0, 1),
+        "float32": single(eq6()),
     },
     "base_loss": {
         "0 where there is no weight": lambda t, w: sum(w.get(n, 0.0) * v for n, v in t.items()),
@@ -171,6 +290,13 @@ MUTANTS = {
             weighted_sum(t, w) if set(t) <= set(w) else None
         ),
         "ValueError for a term without a weight": sum_or_value_error,
+        "KeyError for a weight of 0": sum_where_weighted,
+        "terms of weight 0 left out": sum_without_zeros,
+        "terms of 0 left out": lambda t, w: sum(w[n] * v for n, v in t.items() if v or w[n] > 9),
+        "weights of at least 1": lambda t, w: sum(max(w[n], 1) * v for n, v in t.items()),
+        "weights in two digits": lambda t, w: sum(round(w[n], 2) * v for n, v in t.items()),
+        "weights cached": sum_cached,
+        "float32": lambda t, w: weighted_sum({n: v.float() for n, v in t.items()}, w),
         "only the report's three terms": lambda t, w: sum(
             w[name] * t[name] for name in ("pixel", "landmark", "recognition") if name in t
         ),
@@ -201,6 +327,28 @@ MUTANTS = {
         "losses in descending order": ended(
             lambda p, losses, start, rates: (p, sorted(losses, reverse=True))
         ),
+        "the gradient clipped at 100": fitted(optimiser=Clipped),
+        "a larger epsilon": fitted(optimiser=partial(torch.optim.Adam, eps=1e-6)),
+        "weight decay": fitted(optimiser=partial(torch.optim.Adam, weight_decay=1e-3)),
+        "rates that fade": fitted(optimiser=Fading),
+        "the best state, not the last": fit_best,
+        "an end where the loss rises": fit_until_it_rises,
+        "0.1 for a rate of 0": fitted(
+            rates=lambda s, rates: {n: r or 0.1 for n, r in rates.items()}
+        ),
+        "the first parameter alone moves": fitted(
+            rates=lambda start, rates: dict([*rates.items()][:1])
+        ),
+        "losses in whole numbers": fitted(record=lambda loss: round(loss.item())),
+        "loss_of called twice": lambda loss_of, *rest: fitted()(
+            lambda p: (loss_of(p), loss_of(p))[1], *rest
+        ),
+        "at least one step": lambda *problem: fitted()(*problem[:3], max(problem[3], 1)),
+        "empty ones are not returned": ended(
+            lambda p, losses, *_: ({n: v for n, v in p.items() if v.numel()}, losses)
+        ),
+        "view": from_other(lambda value: value.view(-1).view(value.shape)),
+        "float32": from_other(torch.Tensor.float),
     },
 }
 
@@ -209,14 +357,20 @@ ALTERNATIVES = {
         "a loop over photos": pixel_looped,
         "as printed, both images masked": pixel_as_printed,
         "in place": pixel_in_place,
+        "where the mask is not 0": eq4(lambda r, p, m: torch.where(m > 0, (r - p) ** 2, 0)),
     },
     "landmark_loss": {
         "einsum": landmark_einsum,
         "torch's l1_loss": landmark_functional,
+        "a distance with p = 1": lambda p, y, w=None: (
+            F.pairwise_distance(p, y, p=1) * (1 if w is None else w)
+        ).mean(),
+        "absolute values by where": eq5(lambda d: torch.where(d > 0, d, -d).sum(-1)),
         "a loop": landmark_looped,
     },
     "recognition_loss": {
         "vector_norm": lambda a, b: torch.linalg.vector_norm(a - b, ord=1, dim=1).mean(),
+        "absolute values by where": eq6(lambda d: torch.where(d > 0, d, -d).sum(-1)),
         "torch's l1_loss": lambda a, b: F.l1_loss(a, b, reduction="sum") / len(b),
         "a loop": features_looped,
     },
@@ -224,6 +378,7 @@ ALTERNATIVES = {
         "a sum of products": lambda t, w: sum(w[name] * value for name, value in t.items()),
         "a loop": sum_looped,
         "stacked": sum_stacked,
+        "popped, in place": sum_popped,
     },
     "fit_face": {
         "Adam by hand": fit_by_hand,

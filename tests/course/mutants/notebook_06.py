@@ -4,12 +4,14 @@ import math
 
 import torch
 import torch.nn.functional as F
+from spoiled_answers import rooted, single, squeezed, stale, viewed
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from facerecon_lib.course.nb06_base_branch.checks import (
     GROUPS,
     MEAN,
     SD,
+    ambient,
     decoded,
     gram_of,
     net,
@@ -87,18 +89,44 @@ def decode_by_slices(outputs, sizes, scales):
 
 
 def decode_in_place(outputs, sizes, scales):
-    c = FaceCoefficients.mean(len(outputs), *sizes)
+    c = FaceCoefficients.mean(len(outputs), *sizes, dtype=outputs.dtype)
     n = sum(sizes)
-    c.identity = c.identity + scales["identity"][0] * outputs[:, : sizes[0]]
-    c.expression = scales["expression"][0] * outputs[:, sizes[0] : sizes[0] + sizes[1]]
-    c.albedo = scales["albedo"][0] * outputs[:, sizes[0] + sizes[1] : n]
-    c.rotation = torch.stack([s * outputs[:, n + i] for i, s in enumerate(scales["rotation"])], 1)
-    c.translation += torch.stack(
-        [s * outputs[:, n + 3 + i] for i, s in enumerate(scales["translation"])], 1
-    )
-    c.scale = torch.exp(scales["scale"][0] * outputs[:, n + 6 : n + 7])
-    c.lighting += scales["lighting"][0] * outputs[:, n + 7 :].reshape(-1, 9, 3)
+    scales = {name: outputs.new_tensor(scale) for name, scale in scales.items()}
+    c.identity = c.identity + scales["identity"] * outputs[:, : sizes[0]]
+    c.expression = scales["expression"] * outputs[:, sizes[0] : sizes[0] + sizes[1]]
+    c.albedo = scales["albedo"] * outputs[:, sizes[0] + sizes[1] : n]
+    c.rotation = scales["rotation"] * outputs[:, n : n + 3]
+    c.translation += scales["translation"] * outputs[:, n + 3 : n + 6]
+    c.scale = torch.exp(scales["scale"] * outputs[:, n + 6 : n + 7])
+    c.lighting += (scales["lighting"] * outputs[:, n + 7 :]).reshape(-1, 9, 3)
     return c
+
+
+def decode_first_scales(outputs, sizes, scales):
+    """One scale for each group but translation."""
+    scales = {n: s if n == "translation" else s[:1] for n, s in scales.items()}
+    return decoded()(outputs, sizes, scales)
+
+
+def decode_in_order(outputs, sizes, scales):
+    """Scales by their place, not by their name."""
+    return decoded()(outputs, sizes, dict(zip(GROUPS, scales.values(), strict=True)))
+
+
+SCALES = {}
+
+
+def decode_cached(outputs, sizes, scales):
+    return decoded()(outputs, sizes, SCALES.setdefault(tuple(sizes), scales))
+
+
+def decode_cut_from_the_end(outputs, sizes, scales):
+    """Albedo and expression by negative places, of which -0 is the whole."""
+    ka = sizes[2]
+    shape, rest = outputs[:, :-34], outputs[:, -34:]
+    albedo = shape[:, -ka:]
+    both = shape[:, :-ka] if ka else shape
+    return decoded()(torch.cat([both, albedo, rest], 1), sizes, scales)
 
 
 def gram_flattened(basis, weights):
@@ -134,6 +162,12 @@ def loss_by_factor(predicted, truth, gram):
     return (off**2 * values).sum() / len(off)
 
 
+def clip_by_quotient(parameters, limit):
+    norm = clip_grad_norm_(parameters, math.inf)
+    for p in parameters:
+        p.grad *= norm.clamp(max=limit) / norm
+
+
 def clip_each(parameters, limit):
     for p in parameters:
         clip_grad_norm_([p], limit)
@@ -150,6 +184,53 @@ def step_silent(*arguments):
         return step_of()(*arguments)
     except FloatingPointError:
         return {"loss": float("nan")}
+
+
+def step_by_groups(choose):
+    """Each of the optimizer's chosen groups is clipped by itself."""
+
+    def train_step(network, objective, batch, optimizer, clip_norm):
+        def clip(parameters, limit):
+            for group in choose(optimizer.param_groups):
+                clip_grad_norm_(group["params"], limit)
+
+        return step_of(clip=clip)(network, objective, batch, optimizer, clip_norm)
+
+    return train_step
+
+
+def step_at_one_rate(network, objective, batch, optimizer, clip_norm):
+    for group in optimizer.param_groups:
+        group["lr"] = optimizer.param_groups[0]["lr"]
+    return step_of()(network, objective, batch, optimizer, clip_norm)
+
+
+def step_with_new_optimizer(network, objective, batch, optimizer, clip_norm):
+    fresh = torch.optim.SGD(network.parameters(), lr=optimizer.param_groups[0]["lr"])
+    return step_of()(network, objective, batch, fresh, clip_norm)
+
+
+def step_looking_at_terms(network, objective, *rest):
+    def looked_at(*arguments):
+        result = objective(*arguments)
+        if not all(v.isfinite() for v in result.terms.values()):
+            raise FloatingPointError
+        return result
+
+    return step_of()(network, looked_at, *rest)
+
+
+def step_in_eval_mode(network, *rest):
+    network.eval()
+    return step_of()(network, *rest)
+
+
+LAYERS = {}
+
+
+def step_on_first_network(network, *rest):
+    first = LAYERS.setdefault("layers", list(network.parameters()))
+    return step_of(clip=lambda parameters, limit: clip_grad_norm_(first, limit))(network, *rest)
 
 
 def step_then_look(network, objective, batch, *rest):
@@ -210,6 +291,24 @@ MUTANTS = {
         "the backbone gets no gradient": net(pool=lambda m: m.mean((2, 3)).detach()),
         "colours from 0 to 255": net(lambda x, n: 255 * shrunk(x, n)),
         "blue first": net(lambda x, n: shrunk(x, n).flip(1)),
+        "the height's factor for both axes": net(
+            lambda x, n: F.interpolate(x, scale_factor=n / x.shape[2], mode="area")
+        ),
+        "the width's factor for both axes": net(
+            lambda x, n: F.interpolate(x, scale_factor=n / x.shape[3], mode="area")
+        ),
+        "the upper square alone": net(lambda x, n: shrunk(x[..., : x.shape[3], : x.shape[2]], n)),
+        "photos of that size are not normalised": lambda image, features, head, size: net(
+            ready=(lambda x: x) if image.shape[2] == size else lambda x: (x - MEAN) / SD
+        )(image, features, head, size),
+        "blocks of whole pixels": net(
+            lambda x, n: shrunk(F.avg_pool2d(x, max(1, x.shape[3] // n)), n)
+        ),
+        "photos cached": stale(net(), 0),
+        "view": viewed(net(), 0),
+        "maps by view": net(pool=lambda maps: maps.view(*maps.shape[:2], -1).mean(-1)),
+        "one output squeezed": squeezed(net()),
+        "float32": single(net()),
     },
     "decode_outputs": {
         "tanh around the rotation": decoded(rotation=lambda x, s: s * x.tanh()),
@@ -222,6 +321,27 @@ MUTANTS = {
         "sizes of the model that ships": lambda outputs, sizes, scales: decoded()(
             outputs, (80, 43, 25), scales
         ),
+        "the first scale of each group": decode_first_scales,
+        "scales in the order of the dict": decode_in_order,
+        "scales cached by the sizes": decode_cached,
+        "cut from the end": decode_cut_from_the_end,
+        "three scales of translation, always": decoded(
+            translation=lambda x, s: (
+                torch.stack([s[i] * x[:, i] for i in range(3)], 1) + x.new_tensor([0, 0, 350.0])
+            )
+        ),
+        "nine scales of the light at most": decoded(
+            lighting=lambda x, s: (s[0] * x).unflatten(1, (9, 3)) + ambient()
+        ),
+        "the scale limited": decoded(scale=lambda x, s: (s * x).clamp(-0.5, 0.5).exp()),
+        "no slope at outputs of zero": decoded(rotation=lambda x, s: rooted(s * x)),
+        "rotation by direction and angle": decoded(
+            rotation=lambda x, s: s * x / x.norm(dim=1, keepdim=True) * x.norm(dim=1, keepdim=True)
+        ),
+        "view": viewed(decoded(), 0),
+        "outputs cached": stale(decoded(), 0),
+        "float32": single(decoded()),
+        "identity within 2 standard deviations": decoded(identity=lambda x, s: s * x.clamp(-2, 2)),
     },
     "shape_gram": {
         "weights on either basis, then divided": lambda b, w: gram_of(b * w[:, None], w) / w.sum(),
@@ -233,6 +353,21 @@ MUTANTS = {
         "normalised": lambda b, w: torch.corrcoef(b.flatten(1)),
         "softmax of the weights": lambda b, w: gram_of(b, w.softmax(0)),
         "vertices of weight 0 left out, others alike": lambda b, w: gram_of(b, (w > 0).to(w)),
+        "a sum of weights of at least 1": lambda b, w: gram_of(b, w) * (w.sum() / w.sum().clamp(1)),
+        "a small number added below": lambda b, w: gram_of(b, w) * (w.sum() / (w.sum() + 1e-3)),
+        "weights of at least 0.01": lambda b, w: gram_of(b, w.clamp(min=0.01)),
+        "weights of at most 1": lambda b, w: gram_of(b, w.clamp(max=1)),
+        "a mean over vertices of weight above 0": lambda b, w: (
+            gram_of(b, w) * w.sum() / (w > 0).sum()
+        ),
+        "vertices where x does not move left out": lambda b, w: gram_of(
+            b * (b[..., :1].abs() > 1e-2), w
+        ),
+        "three decimals": lambda b, w: gram_of(b, w).round(decimals=3),
+        "bases cached": stale(gram_of, 0),
+        "weights cached": stale(gram_of, 1),
+        "view": viewed(gram_of, 0),
+        "float32": single(gram_of),
     },
     "truth_shape_loss": {
         "once through G": lambda p, t, g: ((p - t) @ g).sum(1).mean(),
@@ -243,6 +378,26 @@ MUTANTS = {
         "absolute differences": lambda p, t, g: squared_distance((p - t).abs(), 0 * t, g).mean(),
         "the first face": lambda p, t, g: squared_distance(p, t, g)[0],
         "half": lambda p, t, g: squared_distance(p, t, g).mean() / 2,
+        "no slope where a face is exact": lambda p, t, g: rooted(squared_distance(p, t, g)).mean(),
+        "no slope where all are exact": lambda p, t, g: rooted(squared_distance(p, t, g).mean()),
+        "no slope for an exact coefficient": lambda p, t, g: squared_distance(
+            rooted(p - t), 0 * t, g
+        ).mean(),
+        "squeezed": lambda p, t, g: squared_distance(
+            (p - t).squeeze(), torch.zeros(()), g.squeeze()
+        ).mean(),
+        "differences below 0.01 ignored": lambda p, t, g: squared_distance(
+            (p - t) * ((p - t).abs() > 0.01), 0 * t, g
+        ).mean(),
+        "40 modes": lambda p, t, g: squared_distance(p[:, :40], t[:, :40], g[:40, :40]).mean(),
+        "differences above 3 cut": lambda p, t, g: squared_distance(
+            (p - t).clamp(-3, 3), 0 * t, g
+        ).mean(),
+        "G cached": stale(lambda p, t, g: squared_distance(p, t, g).mean(), 2),
+        "truth cached": stale(lambda p, t, g: squared_distance(p, t, g).mean(), 1),
+        "view": viewed(lambda p, t, g: squared_distance(p, t, g).mean(), 0, 1),
+        "G by view": viewed(lambda p, t, g: squared_distance(p, t, g).mean(), 2),
+        "float32": single(lambda p, t, g: squared_distance(p, t, g).mean()),
     },
     "train_step": {
         "each value clipped": step_of(clip=clip_grad_value_),
@@ -268,6 +423,27 @@ MUTANTS = {
         "the loss alone": step_of(answer=lambda r: r.loss.item()),
         "the terms alone": step_of(answer=lambda r: {k: v.item() for k, v in r.terms.items()}),
         "what the loss is after the step": step_then_look,
+        "zeroed after the step alone": step_of("backward clip guard step zero"),
+        "shortened by 0 / 0 where the gradient is zero": step_of(clip=clip_by_quotient),
+        "a loss that is nan is none to stop at": step_of(
+            fine=lambda loss, norm, p: ~loss.isinf() & norm.isfinite()
+        ),
+        "a gradient of zero is an error": step_of(
+            fine=lambda loss, norm, p: loss.isfinite() & norm.isfinite() & (norm > 0)
+        ),
+        "a loss above 1000 is an error": step_of(fine=lambda loss, norm, p: (loss + norm) < 1e3),
+        "a long gradient is an error": step_of(
+            "zero backward guard clip step",
+            fine=lambda loss, norm, p: loss.isfinite() & (norm < 1e4),
+        ),
+        "each group clipped by itself": step_by_groups(lambda groups: groups),
+        "the first group alone is clipped": step_by_groups(lambda groups: groups[:1]),
+        "the last group alone is clipped": step_by_groups(lambda groups: groups[-1:]),
+        "one rate for all groups": step_at_one_rate,
+        "a new optimizer at each step": step_with_new_optimizer,
+        "terms are guarded too": step_looking_at_terms,
+        "in eval mode": step_in_eval_mode,
+        "the first network's gradients are clipped": step_on_first_network,
     },
 }
 
@@ -298,6 +474,5 @@ ALTERNATIVES = {
         "by hand": step_by_hand,
         "autograd.grad": step_with_autograd,
         "the check's own": step_of(),
-        "zeroed after the step": step_of("backward clip guard step zero"),
     },
 }

@@ -4,6 +4,7 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
+from spoiled_answers import one_of, rooted, single, squeezed, stale, viewed
 
 from facerecon_lib.augmented.map_sampling import sample_bilinear, sample_hyperbolic
 from facerecon_lib.course.nb07_offset_maps.checks import added, at, filled, grid
@@ -22,6 +23,36 @@ def bilinear_by_loops(maps, points):
 
     faces = zip(maps, points, strict=True)
     return torch.stack([torch.stack([read(m, *place) for place in places]) for m, places in faces])
+
+
+def gathered(
+    floor=torch.floor,
+    bound=lambda i, size: i.clamp(0, size - 1),
+    row=lambda height, width: width,
+    weigh=lambda weight: weight,
+):
+    """Readings of the four texels around; each part can be exchanged for a mistake."""
+
+    def read(maps, points):
+        height, width = maps.shape[2:]
+        low, total = floor(points - 0.5), 0
+        s, t = (points - 0.5 - low).unbind(-1)
+        for dx, dy in product((0, 1), repeat=2):
+            i, j = bound(low[..., 0] + dx, width).long(), bound(low[..., 1] + dy, height).long()
+            index = (j * row(height, width) + i)[:, None].expand(-1, maps.shape[1], -1)
+            weight = (s if dx else 1 - s) * (t if dy else 1 - t)
+            total = total + weigh(weight)[:, None] * maps.flatten(2).gather(2, index)
+        return total.transpose(1, 2)
+
+    return read
+
+
+def between_two(maps, points):
+    """Between texels low and low + 1, of which a row of one has none."""
+    size = points.new_tensor(maps.shape[:1:-1])
+    p = (points - 0.5).clamp(min=0).minimum(size - 1)
+    low = p.floor().minimum(size - 2).clamp(min=0)
+    return gathered(lambda _: low, bound=lambda i, size: i)(maps, p + 0.5)
 
 
 def tents(maps, points):
@@ -59,6 +90,38 @@ def fill_by_loops(offsets, seen, mirror):
             colour, (x, y, z) = offsets[b, m, :3], offsets[b, m, 3:]
             result[b, v] = torch.cat([colour, torch.stack([-x, y, z])])
     return result
+
+
+def fill_by_quotient(offsets, seen, mirror):
+    """A mean of those who see, so 0 / 0 where none does."""
+    covered = seen + (1 - seen) * seen[:, mirror]
+    return (filled()(offsets, seen, mirror) / covered[..., None]).nan_to_num()
+
+
+def fill_float32(offsets, seen, mirror):
+    own, signs = seen[..., None], torch.tensor([1.0, 1, 1, -1, 1, 1]).diag()
+    return own * offsets + (1 - own) * own[:, mirror] * (offsets[:, mirror] @ signs)
+
+
+def fill_without_middle(offsets, seen, mirror):
+    """What lies on the middle line has no x."""
+    middle = (mirror == torch.arange(len(mirror)))[:, None] & (torch.arange(6) == 3)
+    return filled()(offsets, seen, mirror).masked_fill(middle, 0)
+
+
+TURNS = {}
+
+
+def added_with_old_turn(face, coefficients, *offsets):
+    """The rotation is cached by the size of the batch."""
+    rotation = coefficients.rotation.clone()
+    coefficients.rotation = TURNS.setdefault(len(rotation), rotation).to(rotation)
+    return added()(face, coefficients, *offsets)
+
+
+def along(offset):
+    """The offset by its direction and its length, which has no slope at 0."""
+    return F.normalize(offset, dim=-1) * offset.norm(dim=-1, keepdim=True)
 
 
 def with_normals(normals):
@@ -117,6 +180,29 @@ MUTANTS = {
         "points detached": at(torch.detach),
         "channels before vertices": lambda maps, points: sample_bilinear(maps, points).mT,
         "a plain mean of four": at(lambda points: (points - 0.5).floor() + 1),
+        "rounded towards zero": gathered(torch.trunc),
+        "rounded up": gathered(torch.ceil),
+        "rows as long as columns": gathered(row=lambda height, width: height),
+        "around the border by modulo": gathered(bound=lambda i, size: i % size),
+        "two texels at least": between_two,
+        "a hundred texels at most": gathered(bound=lambda i, size: i.clamp(0, min(size, 100) - 1)),
+        "places in eight bits": gathered(
+            bound=lambda i, size: i.long().to(torch.int8).clamp(0, size - 1)
+        ),
+        "no slope at the centres": gathered(weigh=rooted),
+        "far points are at 0": lambda maps, points: sample_bilinear(
+            maps, points * (points.abs() < 1000)
+        ),
+        "the first face's points for all": lambda maps, points: sample_bilinear(
+            maps, one_of(points)
+        ),
+        "maps detached": lambda maps, points: sample_bilinear(maps.detach(), points),
+        "maps cached": stale(gathered(), 0),
+        "points cached": stale(gathered(), 1),
+        "maps by view": viewed(gathered(), 0),
+        "points by view": viewed(gathered(), 1),
+        "squeezed": squeezed(gathered()),
+        "float32": single(gathered()),
     },
     "fill_hidden": {
         "y negated": filled((1.0, 1, 1, 1, -1, 1)),
@@ -125,6 +211,19 @@ MUTANTS = {
             offsets, seen[:1].expand_as(seen), mirror
         ),
         "detached": lambda offsets, *rest: filled()(offsets.detach() + 0 * offsets, *rest),
+        "no slope where nobody sees": fill_by_quotient,
+        "the middle line does not move to a side": fill_without_middle,
+        "signs in float32": fill_float32,
+        "float32": single(filled()),
+        "the first face's readings for all": lambda offsets, seen, mirror: filled()(
+            one_of(offsets), seen, mirror
+        ),
+        "readings cached": stale(filled(), 0),
+        "who is seen is cached": stale(filled(), 1),
+        "mirror cached": stale(filled(), 2),
+        "readings by view": viewed(filled(), 0),
+        "who is seen by view": viewed(filled(), 1),
+        "readings above 3 cut": lambda offsets, *rest: filled()(offsets.clamp(-3, 3), *rest),
     },
     "add_offsets": {
         "normals not turned": with_normals(
@@ -140,6 +239,21 @@ MUTANTS = {
         ),
         "the two in the other order": lambda *arguments: added()(*arguments)[::-1],
         "no gradient through the normals": with_normals(lambda posed, c: posed.normals.detach()),
+        "no slope at a displacement of zero": added(move=lambda f, d: f.vertices + along(d)),
+        "no slope at a texture of zero": added(paint=lambda f, t: f.albedo + along(t)),
+        "a displacement of 15 mm at most": added(move=lambda f, d: f.vertices + d.clamp(-15, 15)),
+        "a rotation cached by the batch's size": added_with_old_turn,
+        "the first face's offsets for all": lambda face, c, t, d: added()(
+            face, c, one_of(t), one_of(d)
+        ),
+        "textures cached": stale(added(), 2),
+        "displacements cached": stale(added(), 3),
+        "textures by view": viewed(added(), 2),
+        "displacements by view": viewed(added(), 3),
+        "colours held above 0": added(
+            finish=lambda posed, *_: (posed.v_camera, posed.colours.clamp(min=0))
+        ),
+        "float32": added(finish=lambda posed, *_: (posed.v_camera.float(), posed.colours.float())),
     },
     "read_hyperbolic": {
         "depth kept from zero": lambda m, p, w: sample_hyperbolic(m, p, w.clamp(min=1e-3)),
@@ -150,12 +264,42 @@ MUTANTS = {
         "denominator detached": lambda m, p, w: (
             sample_bilinear(m / w, p) / sample_bilinear(1 / w, p).detach()
         ),
+        "a tiny number added below": lambda m, p, w: (
+            sample_bilinear(m / w, p) / (sample_bilinear(1 / w, p) + 1e-8)
+        ),
+        "nearness of at most 1000": lambda m, p, w: sample_hyperbolic(
+            m, p, 1 / (1 / w).clamp(-1e3, 1e3)
+        ),
+        "depth of at most 1 m": lambda m, p, w: sample_hyperbolic(m, p, w.clamp(-1e3, 1e3)),
+        "the first texel's sign for all": lambda m, p, w: sample_hyperbolic(
+            m, p, w.abs() * w[:, :, :1, :1].sign()
+        ),
+        "the sign of their sum for all": lambda m, p, w: sample_hyperbolic(
+            m, p, w.abs() * w.sum((2, 3), keepdim=True).sign()
+        ),
+        "bilinear where texels of both signs meet": lambda m, p, w: (
+            sample_bilinear(m, p)
+            if (w > 0).any() and (w < 0).sum() > 1
+            else sample_hyperbolic(m, p, w)
+        ),
+        "bilinear at one depth": lambda m, p, w: (
+            sample_bilinear(m, p) if w.std() == 0 else sample_hyperbolic(m, p, w)
+        ),
+        "the first face's depth for all": lambda m, p, w: sample_hyperbolic(m, p, one_of(w)),
+        "maps cached": stale(sample_hyperbolic, 0),
+        "points cached": stale(sample_hyperbolic, 1),
+        "depth cached": stale(sample_hyperbolic, 2),
+        "maps by view": viewed(sample_hyperbolic, 0),
+        "depth by view": viewed(sample_hyperbolic, 2),
+        "squeezed": squeezed(sample_hyperbolic),
+        "float32": single(sample_hyperbolic),
     },
 }
 
 ALTERNATIVES = {
     "read_bilinear": {
         "grid_sample": grid(),
+        "four texels gathered": gathered(),
         "a tent per texel": lambda maps, points: torch.einsum(
             "bvyx,bcyx->bvc", tents(maps, points), maps
         ),

@@ -3,12 +3,14 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from spoiled_answers import one_of, rooted, single, squeezed, stale, viewed
 
 from facerecon_lib.course.nb08_regularisation.checks import (
     flipped,
     map_apart,
     mesh_apart,
     over_rings,
+    squares,
 )
 from facerecon_lib.face.mesh import face_normals
 
@@ -29,6 +31,18 @@ def flipped_one_at_a_time(before, after, faces):
 def flipped_by_angle(before, after, faces):
     cosine = F.cosine_similarity(crosses(before, faces), crosses(after, faces), dim=-1)
     return 100 * (torch.rad2deg(cosine.clamp(-1, 1).acos()) > 90 + 1e-4).float().mean(1)
+
+
+def flipped_of_those_with_area(before, after, faces):
+    cosine = (face_normals(before, faces) * face_normals(after, faces)).sum(-1)
+    return 100 * (cosine < 0).sum(1) / (cosine != 0).sum(1).clamp(min=1)
+
+
+def flipped_by_area(least):
+    """Of unnormalised normals, whose product has to be below -least."""
+    return lambda before, after, faces: (
+        100 * ((crosses(before, faces) * crosses(after, faces)).sum(-1) < -least).float().mean(1)
+    )
 
 
 def map_by_columns(offset_map, displacement):
@@ -65,6 +79,41 @@ def mesh_a_face_at_a_time(offsets, mirror, displacement):
             other[:, 0] = -other[:, 0]
         rows.append(((face - other) ** 2).sum() / len(face))
     return sum(rows) / len(rows)
+
+
+def mesh_float32(offsets, mirror, displacement):
+    signs = torch.tensor([-1.0 if displacement else 1.0, 1.0, 1.0])
+    return (offsets - offsets[:, mirror] @ signs.diag()).square().sum(-1).mean()
+
+
+def ring_as_hinted(values, pairs, zeros=lambda values, shape: values.new_zeros(shape)):
+    i, j = pairs.unbind(1)
+    squared = ((values[:, i] - values[:, j]) ** 2).sum(-1)
+    total = zeros(values, values.shape[:2])
+    total = total.index_add(1, i, squared).index_add(1, j, squared)
+    return (total / torch.bincount(pairs.flatten(), minlength=values.shape[1]).clamp(min=1)).mean()
+
+
+def ring_by_products(values, pairs):
+    """|a - b|^2 as |a|^2 - 2 ab + |b|^2."""
+    a, b = values[:, pairs[:, 0]], values[:, pairs[:, 1]]
+    squared = squares(a) - 2 * (a * b).sum(-1) + squares(b)
+    return over_rings(cost=lambda difference: squared)(values, pairs)
+
+
+NEIGHBOURS = {}
+
+
+def ring_of_old_counts(values, pairs):
+    def mean(total, neighbours):
+        return total / NEIGHBOURS.setdefault(len(neighbours), neighbours).clamp(min=1)
+
+    return over_rings(mean=mean)(values, pairs)
+
+
+def ring_up_to_the_last(values, pairs):
+    """Vertices after the last that has a neighbour are forgotten."""
+    return over_rings()(values[:, : int(pairs.max()) + 1], pairs)
 
 
 def ring_by_lists(values, pairs):
@@ -105,6 +154,23 @@ MUTANTS = {
             lambda n, m: (n * m) < 0, share=lambda t: 100 * t.mean((1, 2))
         ),
         "always none": flipped(share=lambda t: 0 * t.sum(1)),
+        "those without area left out of the whole": flipped_of_those_with_area,
+        "no area before counts": flipped(lambda n, m: ((n * m).sum(-1) < 0) | (n == 0).all(-1)),
+        "no area after counts": flipped(lambda n, m: ((n * m).sum(-1) < 0) | (m == 0).all(-1)),
+        "more than 85 degrees": flipped(lambda n, m: (n * m).sum(-1) < 0.087),
+        "more than 95 degrees": flipped(lambda n, m: (n * m).sum(-1) < -0.087),
+        "small triangles left out": flipped_by_area(1e-3),
+        "counted in eight bits": flipped(
+            share=lambda t: 100 * t.sum(1, dtype=torch.uint8) / t.shape[1]
+        ),
+        "a thousand triangles at most": flipped(share=lambda t: 100 * t[:, :1000].mean(1)),
+        "one face before for all": lambda b, a, f: flipped()(one_of(b), a, f),
+        "one face after for all": lambda b, a, f: flipped()(b, one_of(a), f),
+        "vertices before cached": stale(flipped(), 0),
+        "vertices after cached": stale(flipped(), 1),
+        "triangles cached": stale(flipped(), 2),
+        "view": viewed(flipped(), 0, 1),
+        "squeezed": squeezed(flipped()),
     },
     "map_symmetry": {
         "z changes its sign": map_apart(signs=(1.0, 1.0, -1.0)),
@@ -112,15 +178,83 @@ MUTANTS = {
         "absolute differences": map_apart(end=lambda d: d.abs().sum((1, 2, 3)).mean()),
         "the mirror image detached": map_apart(lambda m: m.detach().flip(-1)),
         "off by one": map_apart(lambda m: m.flip(-1).roll(1, -1)),
+        "no slope where a map is symmetric": map_apart(
+            end=lambda d: rooted(d.square().sum((1, 2, 3))).mean()
+        ),
+        "no slope where two pixels agree": map_apart(
+            end=lambda d: rooted(d).square().sum((1, 2, 3)).mean()
+        ),
+        "the longer axis": map_apart(lambda m: m.flip(-1 if m.shape[3] >= m.shape[2] else -2)),
+        "twice the left half": map_apart(
+            end=lambda d: 2 * d[..., : d.shape[-1] // 2].square().sum((1, 2, 3)).mean()
+        ),
+        "a map of one column is its own mirror image": map_apart(
+            end=lambda d: (d.shape[-1] > 1) * d.square().sum((1, 2, 3)).mean()
+        ),
+        "differences below 0.01 ignored": map_apart(
+            end=lambda d: (d * (d.abs() > 0.01)).square().sum((1, 2, 3)).mean()
+        ),
+        "differences above 10 cut": map_apart(
+            end=lambda d: d.clamp(-10, 10).square().sum((1, 2, 3)).mean()
+        ),
+        "a hundred columns at most": map_apart(
+            end=lambda d: d[..., :100].square().sum((1, 2, 3)).mean()
+        ),
+        "the first face alone": map_apart(end=lambda d: d[0].square().sum()),
+        "maps cached": stale(map_apart(), 0),
+        "view": viewed(map_apart(), 0),
+        "float32": single(map_apart()),
     },
     "mesh_symmetry": {
         "every axis changes its sign": mesh_apart(signs=(-1.0, -1.0, -1.0)),
         "lengths, not squared": mesh_apart(end=lambda d, mirror: d.norm(dim=-1).mean()),
         "the mirror detached": mesh_apart(lambda offsets, mirror: offsets.detach()[:, mirror]),
         "the mirror is not asked": mesh_apart(lambda offsets, mirror: offsets),
+        "no slope where all is symmetric": mesh_apart(
+            end=lambda d, mirror: rooted(d.square().sum(-1).mean())
+        ),
+        "no slope where a vertex is symmetric": mesh_apart(
+            end=lambda d, mirror: rooted(d.square().sum(-1)).mean()
+        ),
+        "each pair once, doubled": mesh_apart(
+            end=lambda d, mirror: (
+                2 * ((torch.arange(len(mirror)) < mirror) * d.square().sum(-1)).mean()
+            )
+        ),
+        "differences below 0.01 ignored": mesh_apart(
+            end=lambda d, mirror: (d * (d.abs() > 0.01)).square().sum(-1).mean()
+        ),
+        "differences above 4 cut": mesh_apart(
+            end=lambda d, mirror: d.clamp(-4, 4).square().sum(-1).mean()
+        ),
+        "a mean over two vertices at least": mesh_apart(
+            end=lambda d, mirror: d.square().sum() / len(d) / max(len(mirror), 2)
+        ),
+        "the first face alone": mesh_apart(end=lambda d, mirror: d[0].square().sum(-1).mean()),
+        "offsets cached": stale(mesh_apart(), 0),
+        "mirror cached": stale(mesh_apart(), 1),
+        "view": viewed(mesh_apart(), 0),
+        "signs in float32": mesh_float32,
+        "float32": single(mesh_apart()),
     },
     "ring_smoothness": {
         "lengths, not squared": over_rings(lambda difference: difference.norm(dim=-1)),
+        "no slope between equal neighbours": over_rings(lambda d: rooted(squares(d))),
+        "no slope in an equal channel": over_rings(lambda d: squares(rooted(d))),
+        "differences below 0.01 ignored": over_rings(lambda d: squares(d * (d.abs() > 0.01))),
+        "a difference of products": ring_by_products,
+        "zeros in float32": lambda v, pairs: ring_as_hinted(v, pairs, lambda _, s: torch.zeros(s)),
+        "two neighbours at least": over_rings(mean=lambda total, n: total / n.clamp(min=2)),
+        "up to the last that has a neighbour": ring_up_to_the_last,
+        "the first face alone": over_rings(over=lambda x: x[0].mean()),
+        "the mean over vertices with neighbours": over_rings(
+            mean=lambda total, n: total / n.clamp(min=1) * len(n) / (n > 0).sum()
+        ),
+        "counts cached": ring_of_old_counts,
+        "pairs cached": stale(over_rings(), 1),
+        "values cached": stale(over_rings(), 0),
+        "view": viewed(over_rings(), 0),
+        "float32": single(over_rings()),
     },
 }
 
@@ -147,5 +281,8 @@ ALTERNATIVES = {
         "a matrix of neighbours": ring_by_matrix,
         "every pair both ways": ring_both_ways,
         "index_add": over_rings(),
+        "as the hint writes it": ring_as_hinted,
+        "0 / 0 chosen away": over_rings(mean=lambda t, n: torch.where(n > 0, t / n, 0)),
+        "0 / 0 made 0": over_rings(mean=lambda t, n: (t / n).nan_to_num()),
     },
 }

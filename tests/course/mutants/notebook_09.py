@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from spoiled_answers import one_of, single, squeezed, stale, viewed
 
 from facerecon_lib.course.nb09_comparison.checks import (
     angle,
@@ -14,7 +15,9 @@ from facerecon_lib.course.nb09_comparison.checks import (
     mean_colour,
     parts,
     share,
+    share_of,
 )
+from facerecon_lib.face.colour import srgb_to_lab
 
 
 def gains_scattered(before, after, groups, count):
@@ -61,11 +64,20 @@ def bias_by_hand(predicted, truth, weights, to_lab):
             angles.append(math.degrees(math.atan2(lightness - 50, yellow)))
         off = angles[0] - angles[1]
         out.append(off - 360 if off >= 180 else off + 360 if off < -180 else off)
-    return torch.tensor(out)
+    return torch.tensor(out, dtype=predicted.dtype)
+
+
+def energy_float32(displacement, surface, areas):
+    shares = share_rows((displacement.square().sum(-1) * surface) @ areas.float().T)
+    return shares, shares / share(areas.float() @ surface)
+
+
+def share_rows(numbers):
+    return numbers / numbers.sum(1, keepdim=True)
 
 
 def energy_loop(displacement, surface, areas):
-    shares = torch.zeros(len(displacement), len(areas))
+    shares = displacement.new_zeros(len(displacement), len(areas))
     for b, moved in enumerate(displacement):
         for a, where in enumerate(areas):
             for v in where.nonzero()[:, 0].tolist():
@@ -76,7 +88,7 @@ def energy_loop(displacement, surface, areas):
 
 
 def energy_einsum(displacement, surface, areas):
-    inside = areas.float()
+    inside = areas.to(displacement.dtype)
     of_area = torch.einsum("bvc,bvc,v,av->ba", displacement, displacement, surface, inside)
     shares = torch.nn.functional.normalize(of_area, p=1, dim=1)
     sizes = torch.nn.functional.normalize(inside @ surface, p=1, dim=0)
@@ -112,6 +124,30 @@ MUTANTS = {
         "percent": gains(lambda b, a: 100 * (1 - a.mean() / b.mean())),
         "no loss is admitted": gains(lambda b, a: (1 - a.mean() / b.mean()).clamp(min=0)),
         "share of faces that gain": gains(lambda b, a: (a < b).to(b.dtype).mean()),
+        "as many groups as occur": lambda b, a, g, count: gains()(b, a, g, int(g.max()) + 1),
+        "groups counted from the first that occurs": lambda b, a, g, count: gains()(
+            b, a, g - g.min(), count
+        ),
+        "NaN where no error is left": gains(
+            lambda b, a: 1 - a.mean() / b.mean() if a.any() else torch.nan
+        ),
+        "NaN for a single face": gains(
+            lambda b, a: 1 - a.mean() / b.mean() if len(b) > 1 else torch.nan
+        ),
+        "a small number added below": gains(lambda b, a: 1 - a.mean() / (b.mean() + 1e-4)),
+        "an error before of at least 0.05": gains(
+            lambda b, a: 1 - a.mean() / b.mean().clamp(min=0.05)
+        ),
+        "a loss of 1 at most": gains(lambda b, a: (1 - a.mean() / b.mean()).clamp(min=-1)),
+        "two decimals": gains(lambda b, a: (1 - a.mean() / b.mean()).round(decimals=2)),
+        "faces taken to be sorted by group": lambda b, a, g, count: gains()(
+            b, a, g.sort().values, count
+        ),
+        "groups cached": stale(gains(), 2),
+        "errors before cached": stale(gains(), 0),
+        "errors after cached": stale(gains(), 1),
+        "one group squeezed": squeezed(gains()),
+        "float32": single(gains()),
     },
     "ita_bias": {
         "weights not divided by their sum": bias(colour=lambda a, w: (w[:, None] * a).sum(1)),
@@ -123,6 +159,22 @@ MUTANTS = {
             to_lab(p), to_lab(t), w, lambda lab: lab
         ),
         "brought to 0 ... 360": bias(end=lambda degrees: degrees % 360),
+        "sRGB to Lab, whatever to_lab is": lambda p, t, w, _: bias()(p, t, w, srgb_to_lab),
+        "a sum of weights of at least 1": bias(
+            colour=lambda a, w: (w[:, None] * a).sum(1) / w.sum().clamp(min=1)
+        ),
+        "weights of at most 1": bias(colour=lambda a, w: mean_colour(a, w.clamp(max=1))),
+        "weights of at least 0.01": bias(colour=lambda a, w: mean_colour(a, w.clamp(min=0.01))),
+        "weights in whole numbers": bias(colour=lambda a, w: mean_colour(a, w.ceil())),
+        "colours of at least 0.01": bias(colour=lambda a, w: mean_colour(a, w).clamp(min=0.01)),
+        "colours below 1": bias(colour=lambda a, w: mean_colour(a, w).clamp(max=0.95)),
+        "the first face's truth for all": lambda p, t, w, to_lab: bias()(p, one_of(t), w, to_lab),
+        "predictions cached": stale(bias(), 0),
+        "truths cached": stale(bias(), 1),
+        "weights cached": stale(bias(), 2),
+        "view": viewed(bias(), 0, 1),
+        "one face squeezed": squeezed(bias()),
+        "float32": single(bias()),
     },
     "energy_by_area": {
         "surface squared": energy_shares(lambda d, s: d.square().sum(-1) * s.square()),
@@ -132,12 +184,58 @@ MUTANTS = {
         "squared sum of coordinates": energy_shares(lambda d, s: d.sum(-1).square() * s),
         "the other order": lambda *arguments: energy_shares()(*arguments)[::-1],
         "shares alone": lambda *arguments: energy_shares()(*arguments)[0],
+        "a small number added below": energy_shares(
+            whole=lambda of_area, _: of_area.sum(1, keepdim=True) + 1e-6
+        ),
+        "displacements below 0.01 mm ignored": energy_shares(
+            lambda d, s: (d * (d.abs() > 0.01)).square().sum(-1) * s
+        ),
+        "displacements above 3 mm cut": energy_shares(
+            lambda d, s: d.clamp(-3, 3).square().sum(-1) * s
+        ),
+        "vertices of at least 1 mm²": energy_shares(
+            lambda d, s: d.square().sum(-1) * s.clamp(min=1)
+        ),
+        "areas of at least 1 mm²": energy_shares(
+            size=lambda s, areas: share((areas @ s).clamp(min=1))
+        ),
+        "areas alike": energy_shares(size=lambda s, areas: 1 / len(areas)),
+        "the last area is the rest": lambda d, s, areas: energy_shares()(
+            d, s, torch.cat([areas[:-1], ~areas[:-1].any(0, keepdim=True)])
+        ),
+        "the first face's for all": lambda d, *rest: energy_shares()(one_of(d), *rest),
+        "displacements cached": stale(energy_shares(), 0),
+        "surface cached": stale(energy_shares(), 1),
+        "areas cached": stale(energy_shares(), 2),
+        "displacements by view": viewed(energy_shares(), 0),
+        "areas by view": viewed(energy_shares(), 2),
+        "areas in float32": energy_float32,
+        "float32": single(energy_shares()),
     },
     "even_and_rest": {
         "one grey for three channels": parts(
             even=lambda t, s: mean_colour(t, s).mean(-1, keepdim=True).expand(-1, 3)
         ),
         "mean over the batch": parts(even=lambda t, s: mean_colour(t, s).mean(0).expand(len(t), 3)),
+        "a surface of at least 1 mm²": parts(
+            even=lambda t, s: (s[:, None] * t).sum(1) / s.sum().clamp(min=1)
+        ),
+        "vertices of at most 100 mm²": parts(even=lambda t, s: mean_colour(t, s.clamp(max=100))),
+        "what is skin counts alike": parts(even=lambda t, s: mean_colour(t, (s > 0).to(t))),
+        "a small number added below": share_of(lambda t, s: energy(t, s) + 1e-6),
+        "an energy of at least 0.001": share_of(lambda t, s: energy(t, s).clamp(min=1e-3)),
+        "no rest beyond the skin": parts(
+            rest=lambda t, even, s: (t - even[:, None]) * (s > 0)[:, None]
+        ),
+        "offsets below 0.001 ignored": lambda t, s: parts()(t * (t.abs() > 1e-3), s),
+        "the first face's even part for all": parts(even=lambda t, s: one_of(mean_colour(t, s))),
+        "the brightest channel's share": parts(
+            share=lambda even, r, t, s: even.square().amax(-1) / energy(t, s)
+        ),
+        "textures cached": stale(parts(), 0),
+        "surface cached": stale(parts(), 1),
+        "view": viewed(parts(), 0),
+        "float32": single(parts()),
     },
 }
 

@@ -4,8 +4,13 @@ import math
 
 import numpy as np
 import torch
+from spoiled_answers import one_of, single, squeezed, stale, viewed
 
-from facerecon_lib.course.nb10_own_photo.checks import onto_photo, relit
+from facerecon_lib.course.nb10_own_photo.checks import (
+    exaggerate_stand_in,
+    onto_photo,
+    relit,
+)
 from facerecon_lib.face.lighting import sh_basis, shade
 
 
@@ -22,6 +27,11 @@ def pixels_loop(points, result):
     return torch.tensor(np.array(out), dtype=torch.float32)
 
 
+def by_homogeneous(x, matrix):
+    full = torch.cat([matrix, torch.tensor([[0.0, 0.0, 1.0]])])
+    return (torch.cat([x, torch.ones_like(x[:, :1])], 1) @ torch.linalg.inv(full).T)[:, :2]
+
+
 def pixels_solved(points, result):
     pose, matrix = result["pose"], torch.tensor(result["crop"]["matrix"])
     x = torch.einsum("ij,nj->ni", torch.tensor(pose["rotation_matrix"]), points) * pose["scale"]
@@ -30,6 +40,42 @@ def pixels_solved(points, result):
     ndc = x[:, :2] / (x[:, 2:] * half)
     uv = torch.tensor(result["camera"]["principal_point"]) - ndc * result["crop"]["size"] / 2
     return torch.linalg.solve(matrix[:, :2], (uv - matrix[:, 2]).T).T
+
+
+CROPS = {}
+
+
+def pixels_by_the_first_crop(points, result):
+    return onto_photo()(points, result | {"crop": CROPS.setdefault("crop", result["crop"])})
+
+
+def by_similarity(divisor):
+    """The transpose over the square of the zoom: the inverse of a map that turns and zooms."""
+    return onto_photo(back=lambda x, m: (x - m[:, 2]) @ m[:, :2] / divisor(m[:, :2]))
+
+
+def ended(finish):
+    """What becomes of the right pixels."""
+    return lambda points, result: finish(onto_photo()(points, result))
+
+
+def light_mixed(image, normals, mask, light, new_light):
+    """Both everywhere, mixed by the mask, with unit normals that are NaN off the face."""
+    unit = normals / normals.norm(dim=1, keepdim=True)
+    changed = relit()(image, unit, torch.ones_like(mask), light, new_light)
+    return mask * changed + (1 - mask) * image
+
+
+def light_in_float32(image, normals, mask, light, new_light):
+    return relit()(image.float(), normals.float(), mask, light.float(), new_light.float())
+
+
+def light_unless_dark(image, normals, mask, light, new_light):
+    return relit()(image, normals, mask, light, new_light) if light.any() else image
+
+
+def light_or_nothing(image, normals, mask, light, new_light):
+    return relit()(image, normals, mask, light, new_light) if new_light.any() else image
 
 
 def light_loop(image, normals, mask, light, new_light):
@@ -87,6 +133,28 @@ MUTANTS = {
         ),
         "224 for the crop's size": onto_photo(size=lambda r: 224),
         "30 degrees whatever the file says": onto_photo(half=lambda r: math.radians(15)),
+        "a zoom by the determinant": by_similarity(lambda m: m.det().abs()),
+        "a zoom by the signed determinant": by_similarity(torch.det),
+        "a zoom for each column": by_similarity(lambda m: m.square().sum(0)),
+        "a zoom for each row": by_similarity(lambda m: m.square().sum(1)),
+        "no shear": onto_photo(
+            back=lambda x, m: (x - m[:, 2]) @ torch.linalg.inv(m[:, :2].tril()).T
+        ),
+        "turned round where it mirrors": onto_photo(
+            back=lambda x, m: (x - m[:, 2]) @ torch.linalg.inv(m[:, :2] * m[:, :2].det().sign()).T
+        ),
+        "the crop of the first file": pixels_by_the_first_crop,
+        "half a pixel more": ended(lambda pixels: pixels + 0.5),
+        "half a pixel more in the crop": onto_photo(
+            middle=lambda r: torch.tensor(r["camera"]["principal_point"]) + 0.5
+        ),
+        "a tenth of a pixel": ended(lambda pixels: pixels.round(decimals=1)),
+        "whole pixels": ended(torch.round),
+        "never left of or above the photo": ended(lambda pixels: pixels.clamp(min=0)),
+        "never beyond 1000 pixels": ended(lambda pixels: pixels.clamp(max=1000)),
+        "points cached": stale(onto_photo(), 0),
+        "view": viewed(onto_photo(), 0),
+        "one point squeezed": squeezed(onto_photo()),
     },
     "relight": {
         "a floor of almost zero": relit(floor=1e-6),
@@ -103,6 +171,32 @@ MUTANTS = {
             floor=-math.inf, change=lambda image, old, new: image * new / (old + 0.1)
         ),
         "nothing": lambda image, *_: image,
+        "NaN off the face": light_mixed,
+        "as it is where there was no light": light_unless_dark,
+        "as it is when the light goes out": light_or_nothing,
+        "a new shading of at most 1": relit(
+            change=lambda image, old, new: image * new.clamp(max=1) / old
+        ),
+        "a quotient of at most 4": relit(
+            change=lambda image, old, new: image * (new / old).clamp(max=4)
+        ),
+        "black made grey": lambda image, *rest: relit()(image.clamp(min=0.01), *rest),
+        "the first picture's mask for all": lambda image, normals, mask, *lights: relit()(
+            image, normals, one_of(mask), *lights
+        ),
+        "the first picture's normals for all": lambda image, normals, *rest: relit()(
+            image, one_of(normals), *rest
+        ),
+        "pictures cached": stale(relit(), 0),
+        "normals cached": stale(relit(), 1),
+        "masks cached": stale(relit(), 2),
+        "the old light cached": stale(relit(), 3),
+        "the new light cached": stale(relit(), 4),
+        "view": viewed(relit(), 0, 1),
+        "lights by view": viewed(relit(), 3, 4),
+        "one picture squeezed": squeezed(relit()),
+        "float32": light_in_float32,
+        "all in float32": single(relit()),
     },
     "exaggerate": {
         "factor less one": lambda m, i, e, d, f: m.shape((f - 1) * i, e) + d,
@@ -111,12 +205,39 @@ MUTANTS = {
         ),
         "no factor": lambda m, i, e, d, f: m.shape(i, e) + d,
         "always a caricature": lambda m, i, e, d, f: m.shape(f * i.abs() * i.sign().abs(), e) + d,
+        "three standard deviations at most": lambda m, i, e, d, f: (
+            m.shape((f * i).clamp(-3, 3), e) + d
+        ),
+        "ten standard deviations at most": lambda m, i, e, d, f: (
+            m.shape((f * i).clamp(-10, 10), e) + d
+        ),
+        "a whole factor": lambda m, i, e, d, f: m.shape(int(f) * i, e) + d,
+        "a factor from -3 to 3": lambda m, i, e, d, f: m.shape(min(max(f, -3), 3) * i, e) + d,
+        "1 for a factor of 0": lambda m, i, e, d, f: m.shape((f or 1) * i, e) + d,
+        "no displacement at factor 0": lambda m, i, e, d, f: m.shape(f * i, e) + (d if f else 0),
+        "no displacement of the mean face": lambda m, i, e, d, f: m.shape(f * i, e) + d * i.any(),
+        "the first displacement for all": lambda m, i, e, d, f: m.shape(f * i, e) + one_of(d),
+        "the first expression for all": lambda m, i, e, d, f: m.shape(f * i, one_of(e)) + d,
+        "identities cached": stale(exaggerate_stand_in, 1),
+        "expressions cached": stale(exaggerate_stand_in, 2),
+        "displacements cached": stale(exaggerate_stand_in, 3),
+        "coefficients by view": viewed(exaggerate_stand_in, 1, 2),
+        "displacement by view": viewed(exaggerate_stand_in, 3),
+        "one face squeezed": squeezed(exaggerate_stand_in),
     },
 }
 
 ALTERNATIVES = {
-    "photo_pixels": {"a loop in numpy": pixels_loop, "solved": pixels_solved},
-    "relight": {"a loop over pixels": light_loop, "by shade": light_by_shade},
+    "photo_pixels": {
+        "a loop in numpy": pixels_loop,
+        "solved": pixels_solved,
+        "homogeneous": onto_photo(back=by_homogeneous),
+    },
+    "relight": {
+        "a loop over pixels": light_loop,
+        "by shade": light_by_shade,
+        "the quotient first": relit(change=lambda image, old, new: new / old * image),
+    },
     "exaggerate": {
         "by hand": caricature_by_hand,
         "by the difference": caricature_by_difference,
