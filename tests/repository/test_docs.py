@@ -3,8 +3,11 @@
 import ast
 import importlib
 import re
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -22,8 +25,13 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+@cache
 def anchors(page: Path) -> set[str]:
-    """Of a page's headings, as GitHub makes them."""
+    """Of a page's headings, as GitHub makes them; of a notebook's, as JupyterLab does."""
+    if page.suffix == ".ipynb":
+        cells = nbformat.read(page, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+        return {h.replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 
@@ -54,6 +62,27 @@ def test_every_link_leads_somewhere(page):
         target = (page.parent / path) if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_name_that_is_a_link_stands_in_its_file(page):
+    for name, link in re.findall(r"\[`([\w.]+)`\]\(([^)\s]+\.py)\)", page.read_text()):
+        file = (page.parent / link).resolve().relative_to(ROOT)
+        attrgetter(name)(importlib.import_module(".".join(file.with_suffix("").parts)))
+
+
+def test_the_map_has_every_equation_and_figure_of_the_report():
+    rows = re.findall(r"^\| \*\*(\d+)\*\* (.*)$", (ROOT / "docs/REPORT_MAP.md").read_text(), re.M)
+    assert [int(number) for number, _ in rows] == [*range(1, 13), *range(1, 6)]
+    assert all("(../notebooks/" in row for _, row in rows)
+
+
+def test_the_glossary_is_in_order_and_every_term_leads_somewhere():
+    terms = re.findall(r"^### (.*)\n(.*)$", (ROOT / "docs/GLOSSARY.md").read_text(), re.M)
+    names = [name.lower() for name, _ in terms]
+    assert names == sorted(names)
+    assert len(names) > 60
+    assert all("](" in meaning for _, meaning in terms)
 
 
 @pytest.mark.parametrize(("page", "source"), blocks("python"))
