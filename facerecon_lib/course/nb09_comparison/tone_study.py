@@ -63,8 +63,8 @@ class ToneStudy:
 
     tones: Monk's, 1 to 10, of the true skin without light. area_shares: of the skin's surface.
     faces, encoder, trained: whose faces, and what all the U-Nets were trained with.
-    photos: real ones, where there are: how people rate their skins, and a number of each by run
-    and method, "lightness" (L* of the unlit skin) and "photometric".
+    photos: real ones, where there are: how their skins were rated by eye, and numbers of each by
+    run and method, "lightness" (L* of the unlit skin) and "photometric".
     """
 
     runs: dict[str, dict]
@@ -237,9 +237,9 @@ def _stored_medians(axis: Axes, study: ToneStudy, run: str, measure: str) -> flo
 
 
 def photos_figure(study: ToneStudy) -> Figure:
-    """Real people: the unlit skin's lightness by what people see, base and augmented."""
+    """Real people: the unlit skin's lightness by ratings, base and augmented."""
     runs = study.photos["runs"]
-    title = "Real photos: the unlit skin, beside what people see"
+    title = "Real photos: the unlit skin, beside ratings by eye"
     figure, axes = charts(2.6 * len(runs) + 0.6, 3.3, len(runs), title=title, sharey=True)
     ratings = np.array(study.photos["ratings"])
     tones = np.arange(1, len(SKIN_LIGHTNESS) + 1)
