@@ -157,7 +157,7 @@ def test_the_shipped_network_comes_nearer_to_photo_and_skin():
         before = objective(augment(found.base, nothing), batch).terms
     assert terms["pixel"] < 0.75 * before["pixel"]
     assert terms["truth_texture"] < before["truth_texture"]
-    assert terms["truth_normals"] < 1.05 * before["truth_normals"]  # photos taught it shading
+    assert terms["truth_normals"] < 1.05 * before["truth_normals"]
 
 
 # Fitting a few photos ---------------------------------------------------------------------------
