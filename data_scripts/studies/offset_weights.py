@@ -15,7 +15,6 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ from facerecon_lib.augmented.branch import AugmentedFaces, BaseBranch, BaseFaces
 from facerecon_lib.augmented.branch import base_faces as base_of
 from facerecon_lib.augmented.objective import MAP_TERMS, SMOOTH_TERMS, AugmentedObjective
 from facerecon_lib.course.nb08_regularisation.sweep import CAPTIONS, FORMAT, MEASURES
-from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
+from facerecon_lib.course.unet_fit import fit_unet
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.camera import axis_angle_to_matrix
@@ -57,8 +56,8 @@ REGULARISERS = (*MAP_TERMS, *SMOOTH_TERMS)
 TERMS = ("pixel", "landmark", *REGULARISERS)
 NUMBERS, PANELS = tuple(MEASURES), tuple(CAPTIONS)
 PRINTED = ("photometric", "flipped_percent")
-PANEL = 144  # px
-resized = partial(F.interpolate, size=(PANEL, PANEL), mode="area")
+PANEL, CLOSE = 144, 300  # px; CLOSE: of the photo, the base, and the fits of CLOSE_UP
+CLOSE_UP = ("alone", "full")
 TURN = 35.0  # degrees, of the panel "shape"
 TEXTURE_RANGE, DISPLACEMENT_RANGE = 0.3, 20.0
 
@@ -236,24 +235,12 @@ def truth_errors(bench: Bench, faces: AugmentedFaces) -> dict[str, Tensor]:
     return {name: F.pad(value, (1, 0), value=math.nan) for name, value in sums.items()}
 
 
-def gradients(bench: Bench, run: Run, faces: AugmentedFaces) -> tuple[Tensor, Tensor]:
-    """Values of all TERMS at the end of a fit, unweighted, and how hard each would pull at the
-    maps with the way's own weight: lengths of its weighted gradient."""
-    maps = OffsetMaps(*(m.detach().requires_grad_() for m in faces.maps))
-    again = augment(bench.base, maps)
-    objective = bench.objective(run, WAYS[run.way].weights)
-    terms = objective(again, bench.batch).terms
-    lengths = gradient_lengths(again, terms, objective.weights)
-    values = [terms[name].item() for name in TERMS]
-    return torch.tensor(values), torch.tensor([lengths[name] for name in TERMS])
-
-
 # Pictures ---------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def panels(face: Face, maps: OffsetMaps) -> Tensor:
-    """PANELS of each face: (face, panel, 3, PANEL, PANEL) in [0, 1].
+def panels(face: Face, maps: OffsetMaps, size: int) -> Tensor:
+    """PANELS of each face: (face, panel, 3, size, size) in [0, 1].
 
     texture: 0.5 is no change, 0 and 1 are TEXTURE_RANGE down and up. displacement: its length as a
     grey, the root of the share of DISPLACEMENT_RANGE, so that tenths of a millimetre show.
@@ -261,26 +248,31 @@ def panels(face: Face, maps: OffsetMaps) -> Tensor:
     texture = 0.5 + maps.texture / (2 * TEXTURE_RANGE)
     length = maps.displacement.norm(dim=1, keepdim=True) / DISPLACEMENT_RANGE
     rows = [
-        _shown(face, face.colours),
-        _shown(face, face.albedo),
-        turned_shapes(face),
-        resized(texture),
-        resized(length.clamp(max=1).sqrt().expand(-1, 3, -1, -1)),
+        _shown(face, face.colours, size),
+        _shown(face, face.albedo, size),
+        turned_shapes(face, size),
+        _resized(texture, size),
+        _resized(length.clamp(max=1).sqrt().expand(-1, 3, -1, -1), size),
     ]
     return torch.stack(rows, 1).clamp(0, 1).cpu()
 
 
-def turned_shapes(face: Face) -> Tensor:
+def turned_shapes(face: Face, size: int) -> Tensor:
     """Grey shapes under a studio light, all turned by TURN from the front, filling the view."""
     mean = face.model.mean  # in the mean face's box: a spike must not shrink the face
     pairs = zip(face.vertices[:, None], face.albedo[:, None], strict=True)
     views = [turned_mesh(face.model, *pair, TURN, middle_of=mean) for pair in pairs]
-    return torch.cat([_shown(view, in_studio(view.normals)) for view in views])
+    return torch.cat([_shown(view, in_studio(view.normals), size) for view in views])
 
 
-def _shown(face: Face, colours: Tensor) -> Tensor:
-    image, mask = face.render(2 * PANEL, attributes=colours.clamp(0, 1).contiguous(), near=None)
+def _shown(face: Face, colours: Tensor, size: int) -> Tensor:
+    image, mask = face.render(2 * size, attributes=colours.clamp(0, 1).contiguous(), near=None)
     return F.avg_pool2d(image + (1 - mask) * PAPER, 2)
+
+
+def _resized(image: Tensor, size: int) -> Tensor:
+    smaller = size < image.shape[-1]
+    return F.interpolate(image, (size, size), mode="area" if smaller else "bilinear")
 
 
 def jpeg(rows: Tensor) -> Tensor:
@@ -295,9 +287,9 @@ def true_panels(bench: Bench) -> Tensor:
     """What would be right: the photos, and of the rendered faces true skin and shape."""
     vertices, albedo = bench.rendered.true_vertices, bench.rendered.true_albedo
     truth = pose_and_light(bench.model, vertices, albedo, bench.rendered.truth)
-    rows = panels(truth, OffsetMaps(*2 * [torch.zeros_like(bench.rendered.image)]))
+    rows = panels(truth, OffsetMaps(*2 * [torch.zeros_like(bench.rendered.image)]), CLOSE)
     rows = torch.cat([torch.full_like(rows[:1], PAPER), rows])
-    rows[:, 0] = resized(bench.batch.image).cpu()
+    rows[:, 0] = _resized(bench.batch.image, CLOSE).cpu()
     return rows
 
 
@@ -308,22 +300,21 @@ def sweep(bench: Bench, todo: list[Run]) -> tuple[dict[str, Tensor], list[dict]]
     """All fits: tensors of the file, and what each row of them is."""
     start = augment(bench.base, OffsetMaps(*2 * [torch.zeros_like(bench.batch.image)]))
     pictures = {"picture.wanted": jpeg(true_panels(bench))}
-    pictures["picture.base"] = jpeg(panels(start.face, start.maps))
-    numbers, pulls, facts = [], [], []
+    pictures["picture.base"] = jpeg(panels(start.face, start.maps, CLOSE))
+    numbers, facts = [], []
     for i, run in enumerate(track(todo, "fits")):
         try:
             faces = bench.fit(run)
         except FloatingPointError as problem:
             raise SystemExit(f"{run.name}: {problem}; nothing was written") from None
         numbers.append(measures(bench, faces))
-        pulls.append(gradients(bench, run, faces))
-        pictures[f"picture.{i}"] = jpeg(panels(faces.face, faces.maps))
+        size = CLOSE if run.kind in CLOSE_UP else PANEL
+        pictures[f"picture.{i}"] = jpeg(panels(faces.face, faces.maps, size))
         facts.append({**asdict(run), "name": run.name})
         error, flipped = (numbers[-1][:, NUMBERS.index(n)] for n in PRINTED)
         print(f"{run.name:38s} photometric {error.mean():.4f}  flipped {flipped.max():5.2f} %")
-    terms, lengths = map(torch.stack, zip(*pulls, strict=True))
-    tensors = {"numbers": torch.stack(numbers), "terms": terms, "gradients": lengths}
-    return tensors | {"base_numbers": measures(bench, start), **pictures}, facts
+    tensors = {"numbers": torch.stack(numbers), "base_numbers": measures(bench, start)}
+    return tensors | pictures, facts
 
 
 def write_sweep(out: Path, device: str, only: str, quick: bool, **settings) -> None:
@@ -344,7 +335,6 @@ def write_sweep(out: Path, device: str, only: str, quick: bool, **settings) -> N
         "yaw_deg": yaw.round().int().tolist(),
         "tones": bench.rendered.tone.tolist(),
         "numbers": NUMBERS,
-        "terms": TERMS,
         "panels": PANELS,
         "ranges": {"texture": TEXTURE_RANGE, "displacement_mm": DISPLACEMENT_RANGE},
         "settings": settings | {"quick": quick},
@@ -354,7 +344,6 @@ def write_sweep(out: Path, device: str, only: str, quick: bool, **settings) -> N
         "format": FORMAT,
         "source": "data_scripts/sweep_offset_weights.py; faces: NASA's portrait of Eileen Collins "
         f"(public domain) and RenderedFaces(seed={SEED}, clean, details) {FACES}",
-        "panel_px": str(PANEL),
         "torch": torch.__version__.partition("+")[0],
         "device": device.partition(":")[0],
         **{name: json.dumps(value) for name, value in lists.items()},

@@ -10,9 +10,11 @@ of Eq. 12 asks for, since what the losses leave free goes wrong at once.
 Notebooks 07 and 08, Eq. 12.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ..augmented.branch import AugmentedFaces, BaseFaces, augment, unet_inputs
@@ -68,20 +70,15 @@ def fit_unet(
         return UNetFit(augment(base, unet(*inputs)), terms, maps)
 
 
-def gradient_lengths(
-    augmented: AugmentedFaces, terms: dict[str, Tensor], weights: dict[str, float]
-) -> dict[str, float]:
-    """Length of the gradient of weight times term with respect to both maps together.
-
-    What a term says to the network: a term of a large value can have no gradient to speak of.
-    """
-
-    def length(value: Tensor) -> float:
-        if not value.requires_grad:
-            return 0.0
-        pulls = torch.autograd.grad(
-            value, augmented.maps, retain_graph=True, materialize_grads=True
-        )
-        return float(sum(pull.square().sum() for pull in pulls)) ** 0.5
-
-    return {name: weights[name] * length(value) for name, value in terms.items()}
+def gradient_length(
+    term: Callable[..., Tensor], maps: Sequence[Float[Tensor, "..."]]
+) -> Float[Tensor, ""]:
+    """How hard term(*maps), one number, pulls at the maps: the length of its gradient with respect
+    to all of them together. 0 for a term that does not depend on them."""
+    maps = [m.detach().requires_grad_() for m in maps]
+    with torch.enable_grad():
+        value = term(*maps)
+    if not value.requires_grad:
+        return maps[0].new_zeros(())
+    pulls = torch.autograd.grad(value, maps, materialize_grads=True)
+    return sum(pull.square().sum() for pull in pulls).sqrt()

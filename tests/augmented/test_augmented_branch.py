@@ -16,7 +16,7 @@ from facerecon_lib.augmented.branch import (
     unet_inputs,
 )
 from facerecon_lib.augmented.objective import AugmentedObjective
-from facerecon_lib.course.unet_fit import fit_unet, gradient_lengths
+from facerecon_lib.course.unet_fit import fit_unet, gradient_length
 from facerecon_lib.data.rendered.faces import RenderedFaces
 from facerecon_lib.face.batch import FaceBatch
 from facerecon_lib.face.camera import axis_angle_to_matrix
@@ -178,14 +178,12 @@ def test_a_fit_lowers_its_loss_and_says_what_each_term_did():
     assert not fitted.found.maps.texture.requires_grad
 
 
-def test_gradient_lengths_are_those_of_the_weighted_terms():
-    maps = OffsetMaps(*(m.requires_grad_() for m in even_maps((0.1, 0.0, 0.0), batch=2)))
-    found = augment(base(), maps)
-    terms = {"texture_l2": found.maps.texture.square().sum(), "none": torch.zeros(())}
-    lengths = gradient_lengths(found, terms, {"texture_l2": 3.0, "none": 1.0})
-    assert lengths["none"] == 0
-    expected = 3.0 * 2 * 0.1 * (2 * 224 * 224) ** 0.5
-    assert lengths["texture_l2"] == pytest.approx(expected, rel=1e-4)
+def test_a_gradient_s_length_is_over_all_maps_and_0_where_there_is_none():
+    maps = even_maps((0.1, 0.0, 0.0), batch=2)
+    length = gradient_length(lambda texture, _: 3 * texture.square().sum(), maps)
+    assert float(length) == pytest.approx(3 * 2 * 0.1 * (2 * 224 * 224) ** 0.5, rel=1e-4)
+    assert gradient_length(lambda *_: torch.zeros(()), maps) == 0
+    assert not length.requires_grad
 
 
 def test_a_fit_that_cannot_be_says_so():

@@ -39,7 +39,8 @@ def test_a_quick_sweep_is_read_back(made, capsys):
     assert sweep.number(None, "truth_mm", 0) != sweep.number(None, "truth_mm", 0)  # nan: a photo
     assert 0.3 < sweep.number(None, "truth_mm", 1) < 5
     for which, face, name in product(("wanted", "base", run), range(3), sweep.panel_names):
-        assert sweep.panel(which, face, name).shape == (script.PANEL, script.PANEL, 3)
+        size = script.PANEL if which == run else script.CLOSE
+        assert sweep.panel(which, face, name).shape == (size, size, 3)
     shown = sweep.panel("base", 0, "rendering").astype(float)
     assert shown.std() > 20  # a face, and paper around it
     with pytest.raises(SweepError, match="no stored fit balanced full"):

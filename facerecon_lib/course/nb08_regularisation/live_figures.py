@@ -22,10 +22,32 @@ from ...face.morphable_model import MorphableModel
 from ...pictures.faces import VIEW_DISTANCE, Picture, show_face, to_uint8, turned_mesh
 from ...rendering.synthesis import Face
 from ..drawing.sliders import Curves, panel_row
-from ..drawing.style import BLUE, RED, charts, curves, drawn, fill, panels, picture, signed
+from ..drawing.style import (
+    BLUE,
+    GREY,
+    RED,
+    bars,
+    charts,
+    curves,
+    drawn,
+    fill,
+    panels,
+    picture,
+    signed,
+)
 from ..unet_fit import UNetFit
 
 Vertices = Float[Tensor, "1 vertex 3"]
+TERMS = {
+    "pixel": "pixel, Eq. 4",
+    "landmark": "landmark, Eq. 5",
+    "texture_l2": "size of texture, Eq. 8",
+    "displacement_l2": "size of displacement, Eq. 8",
+    "texture_symmetry": "symmetry of texture, Eq. 9",
+    "displacement_symmetry": "symmetry of displacement, Eq. 9",
+    "smooth_shape": "smooth shape, Eq. 10",
+    "smooth_albedo": "smooth albedo, Eq. 11",
+}
 
 
 def posed(
@@ -93,6 +115,17 @@ def tamed_figure(runs: Mapping[str, AugmentedFaces]) -> Image.Image:
         axis.set_title(name, fontsize=10)
     figure.colorbar(panel, ax=axes[:, -1], label="mm", shrink=0.8, ticks=[0, 1, 5, 20])
     return drawn(figure)
+
+
+def pull_bars(ways: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Each term's pull at the maps as a share of the pixel term's; ways: lengths by term."""
+    title = "Each term's pull at the maps of the runaway face, as a share of the pixel term's"
+    figure, axes = charts(11.5, 4.2, len(ways), title=title, sharey=True)
+    for axis, colour, (words, lengths) in zip(axes, (RED, BLUE), ways.items(), strict=True):
+        shares = {TERMS[name]: length / lengths["pixel"] for name, length in lengths.items()}
+        colours = [GREY] * 2 + [colour] * 6  # of the photo, and of Eq. 12's other terms
+        bars(axis, shares, "{:.2g}", colours=colours, xscale="log", xlim=(1e-8, 200), title=words)
+    return figure
 
 
 @torch.no_grad()
@@ -179,10 +212,9 @@ def flip_panels(
 
 
 def smoothing_figure(
-    model: MorphableModel, shapes: Mapping[str, Vertices], base: Vertices
+    model: MorphableModel, shapes: Mapping[str, Vertices], base: Vertices, title: str
 ) -> Image.Image:
     """Faces beside each other, each with its mean distance from the base face."""
-    title = "Smoothing positions wears the face away; smoothing offsets only takes out the noise"
     figure, axes = panels(2, len(shapes), size=2.1, title=title)
     middle = model.regions["skin"] * (1 - model.regions["border"]) > 0.5
     for column, (name, vertices) in zip(axes.T, shapes.items(), strict=True):

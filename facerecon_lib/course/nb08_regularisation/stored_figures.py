@@ -17,16 +17,6 @@ from .sweep import EQUATIONS, MEASURES, OffsetSweep
 WAYS = {"report": "the report's weights", "balanced": "balanced weights"}
 ABLATION = tuple(MEASURES)[:10]
 WAY_COLOURS = {"report": RED, "balanced": BLUE}
-TERMS = {
-    "pixel": "pixel, Eq. 4",
-    "landmark": "landmark, Eq. 5",
-    "texture_l2": "size of texture, Eq. 8",
-    "displacement_l2": "size of displacement, Eq. 8",
-    "texture_symmetry": "symmetry of texture, Eq. 9",
-    "displacement_symmetry": "symmetry of displacement, Eq. 9",
-    "smooth_shape": "smooth shape, Eq. 10",
-    "smooth_albedo": "smooth albedo, Eq. 11",
-}
 
 
 def _face_rows(axes: np.ndarray, sweep: OffsetSweep, faces: range, columns: Mapping) -> None:
@@ -37,34 +27,34 @@ def _face_rows(axes: np.ndarray, sweep: OffsetSweep, faces: range, columns: Mapp
 
 
 def first_screen(sweep: OffsetSweep) -> Image.Image:
-    """Base and what the photo terms alone make of it: every face in a row."""
+    """The report's Fig. 3: what the photo terms alone make of each base face, large."""
     alone = sweep.find("report", "alone")
     columns = {
         "the photo": ("wanted", "rendering"),
-        "base: rendering": ("base", "rendering"),
-        "base: shape": ("base", "shape"),
-        "fitted: rendering": (alone, "rendering"),
-        "fitted: its shape": (alone, "shape"),
-        "fitted: its skin": (alone, "skin"),
+        "before: the base's shape": ("base", "shape"),
+        "after: the rendering": (alone, "rendering"),
+        "after: its shape": (alone, "shape"),
     }
     title = "Pixel and landmark terms alone: from the front it is a better likeness"
-    figure, axes = panels(len(sweep.faces), len(columns), 1.55, title, head=0.25)
+    figure, axes = panels(len(sweep.faces), len(columns), 3.34, title)
     _face_rows(axes, sweep, range(len(sweep.faces)), columns)
     return drawn(figure)
 
 
 def baked_light(sweep: OffsetSweep) -> Image.Image:
-    """True skin beside the skin before and after, of the rendered faces, and the errors."""
+    """Skin before and after, beside the true one where it is known, and the errors."""
     alone, faces = sweep.find("report", "alone"), range(1, len(sweep.faces))
-    figure = page(12, 3.9, "The rendering fits better; skin and shape are another matter")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.25, 1])
+    figure = page(12.5, 5.6, "The rendering fits better; skin and shape are another matter")
+    left, right = figure.subfigures(1, 2, width_ratios=[1.3, 1])
     columns = {
         "the photo": ("wanted", "rendering"),
-        "its true skin": ("wanted", "skin"),
         "base: skin": ("base", "skin"),
         "fitted: skin": (alone, "skin"),
+        "its true skin": ("wanted", "skin"),
     }
-    _face_rows(left.subplots(len(faces), 4, squeeze=False), sweep, faces, columns)
+    grid = left.subplots(len(sweep.faces), 4)
+    _face_rows(grid, sweep, range(len(sweep.faces)), columns)
+    grid[0, 3].text(0.5, 0.5, "nobody knows", transform=grid[0, 3].transAxes, ha="center")
     axis, names = right.subplots(), ("photometric", "truth_albedo", "truth_mm", "truth_normals_deg")
     for k, face in enumerate(faces):
         ratios = [sweep.number(alone, n, face) / sweep.number(None, n, face) for n in names]
@@ -105,20 +95,6 @@ def symmetry_on_turned(sweep: OffsetSweep) -> Image.Image:
     axis.set_xlabel("weight of Eq. 9, times ours")
     style.add_legend(right.axes[0], fontsize=8)
     return drawn(figure)
-
-
-def pulls(sweep: OffsetSweep) -> Figure:
-    """How hard each term pulls at the maps, where the photo terms alone have led."""
-    title = "Each term's pull at the maps of the runaway faces, as a share of the pixel term's"
-    figure, axes = charts(11.5, 4.2, 2, title=title, sharey=True)
-    names = [TERMS[name] for name in sweep.term_names]
-    for axis, (way, words) in zip(axes, WAYS.items(), strict=True):
-        lengths = sweep.gradients[sweep.find(way, "alone")]
-        shares = (lengths / lengths[sweep.term_names.index("pixel")]).tolist()
-        colours = [GREY] * 2 + [WAY_COLOURS[way]] * 6  # of the photo, and of Eq. 12's other terms
-        labels = dict(colours=colours, xscale="log", xlim=(1e-8, 200), title=words)
-        style.bars(axis, dict(zip(names, shares, strict=True)), "{:.2g}", **labels)
-    return figure
 
 
 def ablation_faces(sweep: OffsetSweep) -> Image.Image:

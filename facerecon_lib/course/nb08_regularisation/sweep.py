@@ -65,17 +65,14 @@ class SweepError(FacereconError):
 class OffsetSweep:
     """Stored fits. runs: what each was, with "way", "kind", "equation", "multiple", "symmetry".
 
-    numbers: MEASURES of each run and face; start: of the base faces. gradients: of each run, the
-    lengths of its weighted terms' gradients with respect to the maps.
+    numbers: MEASURES of each run and face; start: of the base faces.
     """
 
     runs: list[dict]
     faces: list[str]
     numbers: Float[Tensor, "run face number"]
     start: Float[Tensor, "face number"]
-    gradients: Float[Tensor, "run term"]
     number_names: list[str]
-    term_names: list[str]
     panel_names: list[str]
     metadata: dict[str, str]
     pictures: dict[str, Tensor] = field(repr=False)
@@ -121,13 +118,12 @@ def load_sweep(path: Path | None = None) -> OffsetSweep:
     path = path or shipped_file("offset_weight_sweep.safetensors")
     data, metadata = read_weights(path, FORMAT, SweepError, MAKER, finite=False)
     try:
-        names = (json.loads(metadata[key]) for key in ("numbers", "terms", "panels"))
+        names = (json.loads(metadata[key]) for key in ("numbers", "panels"))
         return OffsetSweep(
             json.loads(metadata["runs"]),
             ["the photo", *map(_described, json.loads(metadata["yaw_deg"]))],
             data["numbers"],
             data["base_numbers"],
-            data["gradients"],
             *names,
             metadata,
             pictures={name: value for name, value in data.items() if name.startswith("picture.")},

@@ -10,7 +10,10 @@ from facerecon_lib.course.nb08_regularisation.checks import (
     map_apart,
     mesh_apart,
     over_rings,
+    pull,
+    settled,
     squares,
+    summed,
 )
 from facerecon_lib.face.mesh import face_normals
 
@@ -145,6 +148,171 @@ def ring_both_ways(values, pairs):
     return (squared / degrees[both[:, 0]]).sum() / values[..., 0].numel()
 
 
+def pull_kept_in_grad(term, maps):
+    leaves = [m if m.requires_grad else m.detach().requires_grad_() for m in maps]
+    value = term(*leaves)
+    if not value.requires_grad:
+        return torch.zeros(())
+    value.backward()
+    return sum(m.grad.square().sum() for m in leaves if m.grad is not None).sqrt()
+
+
+def pull_with_autograd(unused):
+    def gradient_length(term, maps):
+        maps = [m.detach().requires_grad_() for m in maps]
+        value = term(*maps)
+        pulls = torch.autograd.grad(value, maps, allow_unused=unused)
+        return sum(p.square().sum() for p in pulls if p is not None).sqrt()
+
+    return gradient_length
+
+
+def pull_of_graphs(term, maps):
+    maps = [m.detach().requires_grad_() for m in maps]
+    value = term(*maps)
+    if not value.requires_grad:
+        return torch.zeros((), dtype=maps[0].dtype)
+    pulls = torch.autograd.grad(value, maps, allow_unused=True)
+    return torch.sqrt(sum(p.square().sum() for p in pulls if p is not None))
+
+
+def pull_by_backward(term, maps):
+    leaves = [m.detach().clone().requires_grad_() for m in maps]
+    value = term(*leaves)
+    if value.grad_fn is None:
+        return maps[0].new_zeros(())
+    value.backward()
+    numbers = [torch.zeros_like(m) if m.grad is None else m.grad for m in leaves]
+    return torch.linalg.vector_norm(torch.cat([x.flatten() for x in numbers]))
+
+
+def pull_by_functional(term, maps):
+    value = term(*(m.detach().requires_grad_() for m in maps))
+    if not value.requires_grad:
+        return torch.zeros((), dtype=maps[0].dtype)
+    pulls = torch.func.grad(term, argnums=tuple(range(len(maps))))(*(m.detach() for m in maps))
+    return torch.stack([p.norm() for p in pulls]).norm()
+
+
+def sum_in_a_loop(terms, weights):
+    for name in weights:
+        terms[name]  # a KeyError for a slip of the pen
+    loss = 0.0 * torch.ones(())
+    for name in terms:
+        if weights.get(name):
+            loss = loss + terms[name]() * weights[name]
+    return loss
+
+
+def sum_as_dot_product(terms, weights):
+    missing = set(weights) - set(terms)
+    if missing:
+        raise KeyError(*missing)
+    used = [name for name, weight in weights.items() if weight != 0]
+    if not used:
+        return torch.zeros(())
+    values = torch.stack([terms[name]() for name in used])
+    return values @ values.new_tensor([weights[name] for name in used])
+
+
+def sum_of(names):
+    """Eq. 12 with some names left out."""
+    return lambda terms, weights: summed()(
+        terms, {n: w for n, w in weights.items() if n not in terms or names(n, w)}
+    )
+
+
+def sum_ignoring_unknown(terms, weights):
+    return summed()(terms, {name: w for name, w in weights.items() if name in terms})
+
+
+def sum_unknown_after_zero(terms, weights):
+    return summed()(terms, {name: w for name, w in weights.items() if name in terms or w})
+
+
+def sum_asked_twice(terms, weights):
+    for name in weights:
+        if weights[name]:
+            terms[name]()
+    return summed()(terms, weights)
+
+
+def dense_solution(offsets, pairs, strength):
+    """The same system as a dense matrix of torch."""
+    count = offsets.shape[1]
+    degrees = torch.bincount(pairs.flatten(), minlength=count)
+    i, j = pairs.T
+    each = (1 / degrees[i] + 1 / degrees[j]).double()
+    apart = torch.zeros(count, count, dtype=torch.float64)
+    apart = apart.index_put((i, j), each, accumulate=True)
+    apart = apart + apart.T
+    system = torch.eye(count).double() + strength * (torch.diag(apart.sum(1)) - apart)
+    return torch.linalg.solve(system, offsets.detach().double()).to(offsets.dtype)
+
+
+def by_conjugate_gradients(offsets, pairs, strength, steps=400):
+    count, (i, j) = offsets.shape[1], pairs.T
+    degrees = torch.bincount(pairs.flatten(), minlength=count)
+    each = (1 / degrees[i] + 1 / degrees[j])[:, None].double()
+
+    def system(x):
+        apart = strength * each * (x[:, i] - x[:, j])
+        return x.index_add(1, i, apart).index_add(1, j, -apart)
+
+    target = offsets.detach().double()
+    x = target.clone()
+    rest = target - system(x)
+    way, left = rest, rest.square().sum((1, 2), keepdim=True)
+    for _ in range(steps):
+        ahead = system(way)
+        length = left / (way * ahead).sum((1, 2), keepdim=True).clamp(min=1e-300)
+        x, rest = x + length * way, rest - length * ahead
+        now = rest.square().sum((1, 2), keepdim=True)
+        way, left = rest + now / left.clamp(min=1e-300) * way, now
+    return x.to(offsets.dtype)
+
+
+def a_face_at_a_time(offsets, pairs, strength):
+    return torch.cat([settled()(one[None], pairs, strength) for one in offsets])
+
+
+def few_steps_downhill(offsets, pairs, strength):
+    x = offsets.detach().clone().requires_grad_()
+    for _ in range(30):
+        smooth = over_rings()(x, pairs) * x.shape[0] * x.shape[1]
+        energy = (x - offsets).square().sum() + strength * smooth
+        x = (x - 0.1 / (1 + 4 * strength) * torch.autograd.grad(energy, x)[0]).detach()
+        x.requires_grad_()
+    return x.detach()
+
+
+def averaged_with_neighbours(offsets, pairs, strength):
+    count, (i, j) = offsets.shape[1], pairs.T
+    degrees = torch.bincount(pairs.flatten(), minlength=count).clamp(min=1)[:, None]
+    sums = torch.zeros_like(offsets).index_add(1, i, offsets[:, j]).index_add(1, j, offsets[:, i])
+    return (offsets + strength * sums / degrees) / (1 + strength)
+
+
+def some_strength(offsets, pairs, strength):
+    return settled()(offsets, pairs, min(strength, 10.0))
+
+
+def alone_at_zero(offsets, pairs, strength):
+    """A vertex without neighbours goes to 0."""
+    moved = settled()(offsets, pairs, strength)
+    return moved * (torch.bincount(pairs.flatten(), minlength=offsets.shape[1]) > 0)[:, None]
+
+
+def up_to_the_last_pair(offsets, pairs, strength):
+    """Of as many vertices as the pairs name."""
+    count = int(pairs.max()) + 1
+    moved = settled()(offsets[:, :count], pairs, strength)
+    return torch.cat([moved, 0 * offsets[:, count:]], 1)
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"flipped_share", "gradient_length", "smoothed_at_once"}
+
 MUTANTS = {
     "flipped_share": {
         "the other way round after than before": flipped(lambda n, m: (n * m).sum(-1) > 0),
@@ -256,6 +424,58 @@ MUTANTS = {
         "view": viewed(over_rings(), 0),
         "float32": single(over_rings()),
     },
+    "gradient_length": {
+        "kept in .grad": pull_kept_in_grad,
+        "a map that is not used": pull_with_autograd(unused=False),
+        "a term without a graph": pull_with_autograd(unused=True),
+        "a term of something else": pull_of_graphs,
+        "the last map alone": pull(end=lambda pulls: pulls[-1].norm()),
+        "two maps at most": pull(end=lambda pulls: sum(p.square().sum() for p in pulls[:2]).sqrt()),
+        "the first face alone": pull(
+            end=lambda pulls: sum(p[0].square().sum() for p in pulls).sqrt()
+        ),
+        "the larger of the two": pull(end=lambda pulls: max(p.norm() for p in pulls)),
+        "at least a thousandth": pull(
+            end=lambda pulls: sum(p.square().sum() for p in pulls).sqrt().clamp(min=1e-3)
+        ),
+        "through a log": pull(
+            end=lambda pulls: sum(p.square().sum() for p in pulls).log().div(2).exp() + 1e-5
+        ),
+        "in float32": pull(end=lambda pulls: sum(p.float().square().sum() for p in pulls).sqrt()),
+        "at zero": pull(wanted=lambda maps: [(0 * m).detach().requires_grad_() for m in maps]),
+        "at ones": pull(wanted=lambda maps: [torch.ones_like(m).requires_grad_() for m in maps]),
+        "of the term's square": pull(term_of=lambda term, maps: term(*maps) ** 2),
+    },
+    "weighted_sum": {
+        "the first term missing": lambda t, w: summed()(t, dict([*w.items()][1:] or w)),
+        "small weights left out": sum_of(lambda name, weight: abs(weight) > 1e-3),
+        "weights below 0 left out": sum_of(lambda name, weight: weight > 0),
+        "a weight of 0 is computed": summed(asked=lambda weight: True),
+        "a slip of the pen is nothing": sum_ignoring_unknown,
+        "a slip of the pen at 0 is nothing": sum_unknown_after_zero,
+        "asked twice": sum_asked_twice,
+        "detached": summed(part=lambda weight, value: weight * value.detach()),
+        "weights cut at 1": summed(part=lambda weight, value: min(weight, 1.0) * value),
+        "in float32": summed(part=lambda weight, value: weight * value.float()),
+        "weights squared": summed(part=lambda weight, value: weight**2 * value),
+        "values squared": summed(part=lambda weight, value: weight * value**2),
+    },
+    "smoothed_at_once": {
+        "few steps downhill": few_steps_downhill,
+        "averaged with the neighbours": averaged_with_neighbours,
+        "float32": single(settled()),
+        "ten at most": some_strength,
+        "a vertex alone goes to 0": alone_at_zero,
+        "up to the last that has a neighbour": up_to_the_last_pair,
+        "half the strength": settled(scale=lambda strength, batch: strength / 2),
+        "the strength's square": settled(scale=lambda strength, batch: strength**2),
+        "one face for all": lambda o, p, s: settled()(one_of(o), p, s),
+        "pairs cached": stale(settled(), 1),
+        "offsets cached": stale(settled(), 0),
+        "the root of the degrees": settled(lambda d, i, j: 2 / np.sqrt(d[i] * d[j])),
+        "the second end alone": settled(lambda d, i, j: 1 / d[j]),
+        "view": viewed(settled(), 0),
+    },
 }
 
 ALTERNATIVES = {
@@ -284,5 +504,20 @@ ALTERNATIVES = {
         "as the hint writes it": ring_as_hinted,
         "0 / 0 chosen away": over_rings(mean=lambda t, n: torch.where(n > 0, t / n, 0)),
         "0 / 0 made 0": over_rings(mean=lambda t, n: (t / n).nan_to_num()),
+    },
+    "gradient_length": {
+        "backward on copies": pull_by_backward,
+        "torch.func": pull_by_functional,
+        "plain": pull(),
+    },
+    "weighted_sum": {
+        "a loop": sum_in_a_loop,
+        "a dot product": sum_as_dot_product,
+        "plain": summed(),
+    },
+    "smoothed_at_once": {
+        "dense": dense_solution,
+        "conjugate gradients": by_conjugate_gradients,
+        "a face at a time": a_face_at_a_time,
     },
 }
