@@ -28,10 +28,12 @@ from traitlets.config import Config
 
 from facerecon_lib.course import checks
 
+from . import frames
+
 STUB = "# YOUR CODE HERE\nraise NotImplementedError"
 SETUP_ID, BADGE_ID = "setup", "colab-badge"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-LEAST_FIGURES, MOST_BYTES = 8, 1_500_000
+LEAST_FIGURES, MOST_BYTES = 8, 1_600_000
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 NBGRADER_STEPS = "LockCells ClearSolutions ClearOutput CheckCellMetadata ComputeChecksums"
@@ -46,7 +48,7 @@ except ModuleNotFoundError as missing:
     todo = "run `make lab` in the course's folder (in VS Code: choose the kernel .venv)"
     raise ModuleNotFoundError(f"{missing}: {todo}") from None
 
-setup()"""
+setup("NN")"""
 COLAB_SETUP = """\
 import importlib.util
 import pathlib
@@ -128,16 +130,17 @@ def branch_of(notebooks: Iterable[NotebookNode]) -> str:
     return next(iter(_found(notebooks, BADGE_ID, r"/blob/([^/]+)/")), "main")
 
 
-def setup_of(repo: str) -> str:
-    """The set-up cell; repo: owner/name on GitHub, or empty."""
-    return (COLAB_SETUP.replace("OWNER/NAME", repo) if repo else "") + SETUP
+def setup_of(repo: str, number: str) -> str:
+    """The set-up cell of notebook `number`; repo: owner/name on GitHub, or empty."""
+    colab = COLAB_SETUP.replace("OWNER/NAME", repo) if repo else ""
+    return colab + SETUP.replace("NN", number)
 
 
 def write_setup(notebook: NotebookNode, name: str, repo: str, branch: str = "main") -> None:
     """Put the set-up cell's standard text and, where there is an address, the badge."""
     for cell in notebook.cells:
         if cell.id == SETUP_ID:
-            cell.source = setup_of(repo)
+            cell.source = setup_of(repo, name[:2])
     text = BADGE.format(repo=repo, branch=branch, name=name)
     badge = [nbformat.v4.new_markdown_cell(text, id=BADGE_ID)] if repo else []
     notebook.cells = badge + [cell for cell in notebook.cells if cell.id != BADGE_ID]
@@ -160,29 +163,32 @@ def source_faults(notebook: NotebookNode, name: str) -> list[str]:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not code or code[0].id != SETUP_ID:
         faults.append(f"its first code cell is not the one with id {SETUP_ID!r}")
-    elif code[0].source != setup_of(repository_of([notebook])):
+    elif code[0].source != setup_of(repository_of([notebook]), number):
         faults.append("its set-up cell is not the standard one: run make notebooks")
-    names = set()  # of exercises: in marked cells, and in others, which show how a check works
+    names = {}  # of exercises: in marked cells, and in others, which show how a check works
     cells = [None, *notebook.cells, None]
     for before, cell, following in zip(cells, cells[1:-1], cells[2:], strict=False):
         if cell.cell_type == "code" and _marked(cell, "solution"):
             exercise = exercise_in(cell.source)
-            names |= {exercise} - {None}
+            names |= {exercise: cell.id} if exercise else {}
             faults += _solution_faults(cell, following, exercise)
         elif cell.cell_type == "code" and _marked(cell, "grade"):
             faults += _check_faults(cell, before)
-        elif "nbgrader" in cell.metadata:
+        elif cell.id != frames.ANSWER_ID and "nbgrader" in cell.metadata:
             faults.append(f"cell {cell.id}: nbgrader's mark on a cell that is no exercise")
         elif re.search(r"(BEGIN|END) (SOLUTION|HIDDEN|MARK)", cell.source):
             faults.append(f"cell {cell.id}: a solution in a cell that is not marked as one")
         elif cell.cell_type == "code":
-            names |= {*re.findall(r"^@exercise\ndef (\w+)", cell.source, re.M)}
+            names |= dict.fromkeys(re.findall(r"^@exercise\ndef (\w+)", cell.source, re.M), "")
         faults += [f"cell {cell.id}: {what}" for what in machine_traces(cell.source)]
-    registered = {e.name for e in checks.exercises().values() if e.notebook == number}
-    for exercise in sorted(registered ^ names):
-        where = "the notebook" if exercise in registered else f"checks/notebook_{number}.py"
+    registered = {e.name: e for e in checks.exercises().values() if e.notebook == number}
+    for exercise in sorted(registered.keys() ^ names.keys()):
+        where = "the notebook" if exercise in registered else f"nb{number}_*/checks.py"
         faults.append(f"exercise {exercise} is missing in {where}")
-    return faults
+    if [name for name in names if name in registered] != [*registered]:
+        faults.append("its exercises and their checks stand in different orders")
+    framed = [(registered[name], cell) for name, cell in names.items() if name in registered]
+    return faults + frames.frame_faults(notebook, name, framed) + frames.teaching_faults(notebook)
 
 
 def exercise_in(source: str) -> str | None:

@@ -10,12 +10,16 @@ A check module (`nb03_lighting/checks.py`) registers its exercises by the name o
             ),
         },
         axes=("face", "vertex", "colour"),
+        points=2,
     )
     def shade(attempt):
-        attempt.case("shade under ambient light", (albedo, normals, ambient), expected=albedo)
-        for batch, vertices in ((1, 40), (9, 9)):
-            attempt.case(f"shade of {batch} faces", _scene(batch, vertices))
-        attempt.gradients("shade", {"albedo": albedo, "normals": normals}, light)
+        with attempt.part("by hand"):
+            attempt.case("shade under ambient light", (albedo, normals, ambient), expected=albedo)
+        with attempt.part("batches"):
+            for batch, vertices in ((1, 40), (9, 9)):
+                attempt.case(f"shade of {batch} faces", _scene(batch, vertices))
+        with attempt.part("gradients"):
+            attempt.gradients("shade", {"albedo": albedo, "normals": normals}, light)
         return "one light, and a batch of lights"
 
 To add an exercise:
@@ -26,7 +30,7 @@ To add an exercise:
    `Wrong` or returns; a string that it returns is told to the student. Judge small cases with known
    numbers first, then the notebook's own magnitudes, the edge of every argument, inputs that are
    not contiguous, float64 where the docstring promises the dtype, and gradients, also where the
-   answer is empty, full or exact.
+   answer is empty, full or exact. Two to five parts, each of which judges values, share the points.
 3. Write the mistakes that students make as functions, each under the sentence that explains it.
    When the check raises, the student's answers so far are compared with what these return for
    the same arguments, and the student reads the sentence of the first that agrees, there and on a
@@ -49,7 +53,7 @@ import pkgutil
 import re
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -71,7 +75,8 @@ class ExerciseCheck:
     """One exercise: its name, the notebook it belongs to, who stands in, and what judges it.
 
     mistakes: wrong functions by the sentence that explains them. compared: of an answer, what of it
-    is compared with theirs. options: of `close`, for every case of the check.
+    is compared with theirs. options: of `close`, for every case of the check. points: under
+    nbgrader, for all parts. challenge: the one hard exercise of a notebook, outside of its count.
     """
 
     name: str
@@ -81,6 +86,8 @@ class ExerciseCheck:
     mistakes: Mistakes = field(default_factory=dict)
     compared: Callable = lambda answer: answer
     options: dict = field(default_factory=dict)
+    points: int = 1
+    challenge: bool = False
 
     def wrong_functions(self) -> list[tuple[str, Callable]]:
         """The table, one (sentence, function) per function."""
@@ -157,13 +164,33 @@ class Attempt:
     """A student's function under judgement: called on copies of its arguments, and compared.
 
     calls: all calls so far, for a mistake to be named. last: the trial of the last, in words.
+    parts: whether each part so far was right. grading: a wrong part ends itself, not the check.
     """
 
-    def __init__(self, student: Callable, definition: ExerciseCheck):
+    def __init__(self, student: Callable, definition: ExerciseCheck, grading: bool = False):
         self.student, self.stand_in = student, definition.stand_in
         self.options, self.compared = definition.options, definition.compared
         self.calls: list[Call] = []
         self.last = ""
+        self.parts: dict[str, bool] = {}
+        self.grading = grading
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """`with attempt.part("by hand"):` trials that earn a share of the points together.
+
+        Nothing that is made in one part may be used in another.
+        """
+        self.parts[name] = False
+        try:
+            yield
+        except Blank:
+            raise
+        except Exception:
+            if not self.grading:
+                raise
+        else:
+            self.parts[name] = True
 
     def __call__(self, *args, **kwargs):
         return self.trial("")(*args, **kwargs)
@@ -295,7 +322,7 @@ def _answer(function: Callable, arguments: tuple) -> object:
 
 def _cloned(value: object) -> object:
     if isinstance(value, Tensor):
-        return value.clone() if value.requires_grad else value.detach().clone()
+        return value.clone()
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -373,7 +400,9 @@ def _own_line(error: BaseException, student: Callable) -> str:
     if not own:
         return f"{student.__name__} could not be called: {message}"
     text = linecache.getline(*own[-1]).strip()
-    if re.search("dtype|scalar type|Double", message):
+    if "could not infer output dtype" in message:
+        message += "\nA mean needs numbers: .float() makes 1 and 0 of True and False."
+    elif re.search("dtype|scalar type|Double", message):
         message += "\nMake new tensors in the dtype of the arguments, as x.new_zeros(...) does."
     return f"Your code stopped at line {own[-1][1]} of its cell:\n    {text}\n{message}"
 
@@ -385,12 +414,14 @@ def exercise_check(
     stand_in: Callable,
     mistakes: Mistakes | None = None,
     compared: Callable = lambda answer: answer,
+    points: int = 1,
+    challenge: bool = False,
     **options,
 ) -> Callable:
     """Register the function below as the check of the exercise that carries its name.
 
-    stand_in: the library's answer, used in the notebook until the student's passes. mistakes,
-    compared and options: see `ExerciseCheck`. Raises ValueError when two exercises share a name,
+    stand_in: the library's answer, used in the notebook until the student's passes. The others: see
+    `ExerciseCheck`. Raises ValueError when two exercises share a name,
     since notebooks name their functions alone.
     """
 
@@ -401,7 +432,8 @@ def exercise_check(
         if other is not None and other.notebook != notebook:
             raise ValueError(f"exercise {name!r} is in notebook {other.notebook} already")
         _REGISTERED[name] = ExerciseCheck(
-            name, notebook, stand_in, examine, mistakes or {}, compared, options
+            *(name, notebook, stand_in, examine, mistakes or {}),
+            *(compared, options, points, challenge),
         )
         return examine
 

@@ -115,7 +115,8 @@ def close(
     if lost.any():
         raise Wrong(
             f"{what} holds {float(got[first])} at {where or 'its only value'} "
-            f"({int(lost.sum())} of {lost.numel()} values are not finite); expected {right} there.",
+            f"({int(lost.sum())} of {lost.numel()} values are not finite); expected {right} there."
+            + (f" {hint}" if hint else ""),
             drawing,
         )
     place = f" at {where}" if where else ""
@@ -124,6 +125,12 @@ def close(
         lines.append(f"{int(bad.sum()):,} of {bad.numel():,} values differ.")
     lines += [_diagnose(got.detach(), expected.detach(), rtol, atol, again), hint]
     raise Wrong(" ".join(filter(None, lines)), drawing)
+
+
+SLOPELESS = (
+    "A root or a logarithm has no slope at 0, and a division none by 0, not even where torch.where "
+    "drops the result: keep the 0 away from it, or write it another way."
+)
 
 
 def same_gradient(
@@ -154,7 +161,9 @@ def same_gradient(
     for name, one, other in zip(inputs, mine, ours, strict=True):
         if one is not None:
             gradient = f"the gradient of {what} with respect to {name}"
-            close(gradient, one, other, **dict(rtol=1e-3) | tolerance)
+            lost = other.isfinite().all() and not one.isfinite().all()
+            hint = SLOPELESS if lost else None
+            close(gradient, one, other, **dict(rtol=1e-3, hint=hint) | tolerance)
         elif other.any():
             raise Wrong(f"{what} passes no gradient to {name}: is it detached on the way?")
 

@@ -1,6 +1,6 @@
 """What every notebook runs on: set-up, exercises that never block, checks, and sizes.
 
-    setup()                                   # the first code cell
+    setup("03")                               # the first code cell
     @exercise
     def sh_basis(normals): ...                # the student's; the library's stands in while blank
     check(sh_basis)                           # not attempted, wrong (and where), or right
@@ -18,7 +18,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from .. import __version__
 from . import checks
 from .checks import Attempt, Blank, Raised
 from .compare import Wrong
+from .record import remember, summary
 
 # Sizes ----------------------------------------------------------------------------------------
 
@@ -75,10 +76,11 @@ OWN_FILES = ("FACERECON_MODEL", "FACERECON_ENCODER", "FACERECON_UNET")
 """Variables that put a file of one's own in the place of one that ships."""
 
 
-def setup() -> None:
+def setup(notebook: str = "") -> None:
     """Make a notebook ready: pictures inline, one look for figures, one torch thread; say so.
 
-    Files that take the place of shipped ones are named, since the text is about the shipped ones.
+    notebook: its number ("03"), of whose exercises it says how many are right. Files that take the
+    place of shipped ones are named, since the text is about the shipped ones.
     """
     torch.set_num_threads(1)  # tensors are small: threads stall each other on a busy machine
     torch.manual_seed(0)
@@ -98,11 +100,14 @@ def setup() -> None:
             "image.interpolation": "antialiased",
         }
     )
-    print(f"facerecon_lib {__version__} · profile {profile()}")
+    lines = [f"facerecon_lib {__version__} · profile {profile()}"]
     paths = {name: os.environ.get(name) for name in OWN_FILES}
     own = ", ".join(f"${name}: {os.path.basename(path)}" for name, path in paths.items() if path)
     if own:
-        print(f"{own}; numbers in the text, and stored results, are of the files that ship")
+        lines.append(f"{own}; numbers in the text, and stored results, are of the files that ship")
+    if notebook:
+        lines.append(summary(notebook))
+    print("\n".join(lines))
 
 
 SLOW_SECONDS = 6.0  # with an answer as quick as the library's a check takes well under 2
@@ -185,19 +190,8 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     notebook are left as they are.
     """
     printed, picture, attempt = io.StringIO(), None, Attempt(student, definition)
-    figures, numpy_state = _open_figures(), np.random.get_state()  # noqa: NPY002, students may
     try:
-        with (
-            torch.random.fork_rng(),
-            torch.inference_mode(False),
-            torch.enable_grad(),  # the first call may stand under no_grad
-            contextlib.redirect_stdout(printed),
-            contextlib.redirect_stderr(printed),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            torch.manual_seed(0)
-            np.random.seed(0)  # noqa: NPY002
+        with _apart(printed):
             start = time.perf_counter()
             remark = definition.remark(attempt)
             slow = _slow(time.perf_counter() - start, definition)
@@ -213,11 +207,47 @@ def judge(student: Callable, definition: checks.ExerciseCheck) -> Verdict:
     except Exception as error:  # an answer so odd that the check itself tripped over it
         message = f"What it returned could not be compared: {type(error).__name__}: {error}"
         message += f"\nThe trial: {attempt.last}" if attempt.last else ""
+    return Verdict("wrong", message, printed.getvalue(), picture)
+
+
+@contextlib.contextmanager
+def _apart(printed: io.StringIO) -> Iterator[None]:
+    """Nothing of what is done inside is shown, or changes what random numbers come after it."""
+    figures, numpy_state = _open_figures(), np.random.get_state()  # noqa: NPY002, students may
+    try:
+        with (
+            torch.random.fork_rng(),
+            torch.inference_mode(False),
+            torch.enable_grad(),  # the first call may stand under no_grad
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            np.random.seed(0)  # noqa: NPY002
+            yield
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002
         for number in _open_figures() - figures:
             sys.modules["matplotlib.pyplot"].close(number)
-    return Verdict("wrong", message, printed.getvalue(), picture)
+
+
+def earned(student: Callable, definition: checks.ExerciseCheck, verdict: Verdict) -> float:
+    """Points for an answer: all, none, or the share of the check's parts that are right.
+
+    An answer that the check calls wrong misses one part at least.
+    """
+    if verdict.state != "wrong":
+        return definition.points * float(verdict.state == "right")
+    passed = []
+    for function in (student, definition.stand_in):
+        attempt = Attempt(function, definition, grading=True)
+        with _apart(io.StringIO()), contextlib.suppress(Exception):
+            definition.examine(attempt)
+        passed.append(sum(attempt.parts.values()))
+    mine, parts = passed
+    return round(definition.points * min(mine, parts - 1) / parts, 2) if parts else 0.0
 
 
 def _slow(seconds: float, definition: checks.ExerciseCheck) -> str:
@@ -245,21 +275,30 @@ def _open_figures() -> set[int]:
 MARKS = {"right": ("✓", "#1a7f37"), "wrong": ("✗", "#cf222e"), "blank": ("○", "#9a6700")}
 
 
-def check(function: Exercise | Callable) -> None:
-    """Judge an exercise and show the verdict.
+def check(function: Exercise | Callable) -> float | None:
+    """Judge an exercise, show the verdict, and remember it for `progress`.
 
-    Under nbgrader (NBGRADER_EXECUTION is autograde or validate) raises AssertionError unless the
-    answer is right, and shows nothing, since whatever a graded cell writes to stderr costs points.
-    Raises TypeError unless it is a function.
+    While nbgrader grades (NBGRADER_EXECUTION is autograde) it prints what is wrong and returns the
+    points earned, which nbgrader takes for the mark; while it validates, a wrong answer raises
+    AssertionError. Raises TypeError unless it is a function.
     """
     if not callable(function) or not hasattr(function, "__name__"):
         raise TypeError(f"check: expected the function itself, as in check(f), got {function!r}")
     wrapped = exercise(function)
-    verdict = wrapped.judge()
-    if os.environ.get("NBGRADER_EXECUTION") not in ("autograde", "validate"):
-        show_verdict(wrapped.__name__, verdict)
-    elif verdict.state != "right":
-        raise AssertionError(f"{wrapped.__name__}: {verdict.message}")
+    verdict, name = wrapped.judge(), wrapped.__name__
+    match os.environ.get("NBGRADER_EXECUTION"):
+        case "autograde":
+            points = earned(wrapped.student, wrapped.definition, verdict)
+            mark = f"{points:g} of {wrapped.definition.points} points"
+            print(f"{name}: {verdict.state}, {mark}. {verdict.message}")
+            return points
+        case "validate" if verdict.state != "right":
+            raise AssertionError(f"{name}: {verdict.message}")
+        case None:
+            show_verdict(name, verdict)
+            if _shell() is not None:
+                remember(name, verdict.state == "right")
+    return None
 
 
 def show_verdict(name: str, verdict: Verdict) -> None:

@@ -112,8 +112,19 @@ def offer_files(files: Mapping[str, Callable[[], bytes]]) -> None:
         button.on_click(partial(_hand_out, name, make, link))
         rows.append(ipywidgets.HBox([button, link]))
     names = ", ".join(files)
-    still = captioned(np.full((90, 420, 3), 255, np.uint8), f"Run this cell to save {names}")
+    still = captioned(_drawn_buttons(list(files)), f"Run this cell to save {names}")
     show_widget(ipywidgets.VBox(rows), f"files: {names}", still)
+
+
+def _drawn_buttons(names: Sequence[str]) -> UInt8[np.ndarray, "height width 3"]:
+    """How the buttons look, where no kernel runs."""
+    image = Image.new("RGB", (420, 44 * len(names) + 12), "white")
+    draw = ImageDraw.Draw(image)
+    for i, name in enumerate(names):
+        top = 44 * i + 12
+        draw.rounded_rectangle((12, top, 212, top + 32), radius=4, fill="#e8ebf0")
+        draw.text((112, top + 16), f"save {name}", "#2b2f36", font(14), anchor="mm")
+    return np.asarray(image)
 
 
 def _hand_out(name: str, make: Callable[[], bytes], link, _button) -> None:
@@ -143,7 +154,7 @@ def animated_png(
         shapes = sorted({f.shape for f in frames})
         raise ValueError(f"frames: expected one or more of one size, got {shapes or 'none'}")
     sample = Image.fromarray(np.concatenate(frames[:: max(len(frames) // 4, 1)]))
-    palette = sample.quantize(colours, method=Image.Quantize.MEDIANCUT)
+    palette = sample.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=2)
     none = Image.Dither.NONE  # dithering would flicker, and doubles the size
     first, *rest = (Image.fromarray(f).quantize(palette=palette, dither=none) for f in frames)
     out, form = io.BytesIO(), dict(save_all=True, append_images=rest, loop=0, optimize=True)

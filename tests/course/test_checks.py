@@ -42,13 +42,7 @@ EXPLAINED = {
     for name, definition in EXERCISES.items()
 }
 UNNAMED = {name: them for module in MODULES for name, them in module.MUTANTS.items()}
-# No gradient is asked of their answers; the last two take gradients themselves.
-WITHOUT_GRADIENT = {
-    *("mean_colour", "pca", "fit_coefficients", "generalisation_error", "specificity_error"),
-    *("pose_from_landmarks", "light_from_colours", "same_picture", "shape_gram", "flipped_share"),
-    *("gain_by_group", "ita_bias", "energy_by_area", "even_and_rest", "photo_pixels", "relight"),
-    *("exaggerate", "fit_face", "train_step"),
-}
+WITHOUT_GRADIENT = {name for module in MODULES for name in module.WITHOUT_GRADIENT}
 GENERAL = {
     name: {"nothing returned": lambda *_, **__: None}
     | ({} if name in WITHOUT_GRADIENT else {"no gradient": torch.no_grad()(definition.stand_in)})
@@ -119,6 +113,27 @@ def test_a_right_answer_written_another_way_is_right(name, function):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_library_s_own_answer_is_right(name):
     assert course.judge(EXERCISES[name].stand_in, EXERCISES[name]).state == "right"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_parts_of_a_check_share_its_points(name):
+    """Answers that are wrong throughout earn nothing, and reach every part."""
+    definition = EXERCISES[name]
+
+    def reached(function) -> dict:
+        attempt = checks.Attempt(function, definition, grading=True)
+        definition.examine(attempt)
+        return attempt.parts
+
+    def fails(*_, **__):
+        raise ValueError
+
+    parts = reached(definition.stand_in)
+    assert 2 <= len(parts) <= 5
+    assert all(parts.values())
+    assert reached(fails) == dict.fromkeys(parts, False)
+    for function in (fails, lambda *_, **__: None, lambda *arguments, **_: arguments[0]):
+        assert course.earned(function, definition, course.judge(function, definition)) == 0
 
 
 @pytest.mark.parametrize("name", EXERCISES)

@@ -1,6 +1,7 @@
 """Exercises, checks and sizes: what every notebook runs on."""
 
 import dataclasses
+import json
 import linecache
 import math
 import sys
@@ -201,18 +202,21 @@ def examine(attempt):
     close("twice(x)", attempt(x), 2 * x)
 
 checks._REGISTERED["twice"] = checks.ExerciseCheck("twice", "98", lambda x: 2 * x, examine)
-setup()"""
+setup("98")"""
 
 
-def in_kernel(*sources):
+def in_kernel(folder, *sources):
     """The outputs of cells in a real kernel, after one that registers an exercise `twice`."""
     notebook = new_notebook(cells=[new_code_cell(source) for source in (KERNEL, *sources)])
-    NotebookClient(notebook, timeout=120, extra_arguments=["--log-level=40"]).execute()
+    place = {"metadata": {"path": str(folder)}}
+    options = dict(timeout=120, extra_arguments=["--log-level=40"], resources=place)
+    NotebookClient(notebook, **options).execute()
     return [cell.outputs for cell in notebook.cells]
 
 
-def test_in_a_notebook_the_three_states_are_shown_and_nothing_stops():
+def test_in_a_notebook_the_three_states_are_shown_and_nothing_stops(tmp_path):
     set_up, blank, uses, fails, wrong, told, passes, own = in_kernel(
+        tmp_path,
         "@exercise\ndef twice(x):\n    raise NotImplementedError\n\ncheck(twice)",
         "twice(4)",
         "@exercise\ndef twice(x):\n    y = x @ torch.ones(4, 4)\n    return y\n\ncheck(twice)",
@@ -222,6 +226,8 @@ def test_in_a_notebook_the_three_states_are_shown_and_nothing_stops():
         "twice(torch.ones(1)), twice",
     )
     assert "profile" in set_up[0].text
+    assert set_up[0].text.endswith("98: 0 of 1 exercise right; next: twice\n")
+    assert json.loads((tmp_path / "progress.json").read_text()) == {"right": ["twice"]}
     assert blank[0].data["text/plain"].startswith("○ twice: not attempted yet")
     assert uses[0].data["text/plain"] == "8"
     assert "stopped at line 3 of its cell:\n    y = x @ torch" in fails[0].data["text/plain"]
@@ -513,20 +519,73 @@ def test_gradients_flow_through_the_copies():
     assert judge(lambda x: (x.detach() + x).sum(), definition).state == "wrong"
 
 
-@pytest.mark.parametrize("mode", ["autograde", "validate"])
-def test_under_nbgrader_wrong_and_blank_raise_right_is_silent(twice, monkeypatch, capfd, mode):
-    monkeypatch.setenv("NBGRADER_EXECUTION", mode)
+def noisy(x):
+    print("hello", file=sys.stderr)
+    return x + x
 
-    def noisy(x):
-        print("hello", file=sys.stderr)
-        return x + x
 
+def test_when_nbgrader_validates_wrong_and_blank_raise_and_right_is_silent(
+    twice, monkeypatch, capfd
+):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "validate")
     assert check(named(noisy)) is None
     with pytest.raises(AssertionError, match=r"twice: twice\(x\) differs"):
         check(named(wrong))
     with pytest.raises(AssertionError, match="twice: not attempted"):
         check(named(blank))
     assert capfd.readouterr() == ("", "")
+
+
+def test_when_nbgrader_grades_check_returns_the_points_and_says_what_is_wrong(
+    in_parts, monkeypatch, capfd
+):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    answers = {
+        noisy: (3, "twice: right, 3 of 3 points. "),
+        blank: (0, "twice: blank, 0 of 3 points. not attempted yet"),
+        wrong: (0, r"twice: wrong, 0 of 3 points. one differs"),
+        lambda x: 2 * x.clamp(min=0): (2, "twice: wrong, 2 of 3 points. a negative number differs"),
+        lambda x: 2 * x[:1]: (2, "twice: wrong, 2 of 3 points. "),
+        raises_from_two_on: (1, "twice: wrong, 1 of 3 points. Your code stopped"),
+    }
+    for function, (points, says) in answers.items():
+        assert check(named(function)) == points
+        out, err = capfd.readouterr()
+        assert says in out
+        assert err == ""
+
+
+def raises_from_two_on(x):
+    if len(x) > 1 or x < 0:
+        raise ValueError
+    return 2 * x
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """An exercise `twice` of 3 points whose check has three parts."""
+
+    def examine(attempt):
+        for words, value in (("one", [1.0]), ("a negative number", [-1.0]), ("two", [1.0, 2.0])):
+            with attempt.part(words):
+                attempt.case(words, (torch.tensor(value),))
+
+    definition = checks.ExerciseCheck("twice", "98", lambda x: 2 * x, examine, points=3)
+    monkeypatch.setitem(checks._REGISTERED, "twice", definition)
+
+
+def test_an_answer_that_only_fails_when_asked_again_misses_one_part(in_parts):
+    calls = []
+
+    def stale(x):
+        calls.append(x)
+        return 2 * x + (len(calls) > 3)
+
+    definition = checks.find("twice")
+    verdict = judge(stale, definition)
+    assert "asked again" in verdict.message
+    calls.clear()
+    assert course.earned(stale, definition, verdict) == 2
 
 
 def test_elsewhere_check_never_raises(twice, monkeypatch, capsys):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from notebook_making import rules
 from test_notebooks import marked
 from traitlets.config.loader import PyFileConfigLoader
+
+from facerecon_lib.course import checks
 
 ROOT = Path(__file__).parents[2]
 RIGHT = """\
@@ -21,20 +23,25 @@ RIGHT = """\
     return checks.find("{name}").stand_in(*given, **named)"""
 NOISY = f"    import sys\n    print('a word', file=sys.stderr)\n{RIGHT}"
 WRONG = "    return 0"
+WITHOUT_GRADIENT = RIGHT.replace("*given", "*(x.detach() for x in given)")
+POINTS = {name: checks.find(name).points for name in ("sh_basis", "shade")}
+BY_HAND = dict(schema_version=3, grade_id="in-your-own-words", points=4, grade=True, solution=True)
 
 
 def notebook(first: str, second: str):
-    """Two exercises of notebook 03 and an instructor's hidden test; 1, 2 and 1 points."""
-    cells = [new_code_cell(rules.setup_of(""), id="setup")]
-    for name, body, points in (("sh_basis", first, 1), ("shade", second, 2)):
+    """Two exercises of notebook 03, an instructor's hidden test, and a question graded by hand."""
+    cells = [new_code_cell(rules.setup_of("", "03"), id="setup")]
+    for name, body in (("sh_basis", first), ("shade", second)):
         lines = ["@exercise", f"def {name}(*given, **named):"]
         lines += ["    ### BEGIN SOLUTION", body.format(name=name), "    ### END SOLUTION"]
         cells.append(marked("\n".join(lines), name, solution=True))
-        graded = dict(grade=True, locked=True, points=points)
+        graded = dict(grade=True, locked=True, points=POINTS[name])
         cells.append(marked(f"check({name})", f"check-{name}", **graded))
     hidden = "import torch\n\nassert sh_basis.student(torch.eye(3)).shape == (3, 9)"
     hidden = f"### BEGIN HIDDEN TESTS\n{hidden}\n### END HIDDEN TESTS"
     cells.append(marked(hidden, "hidden", grade=True, locked=True, points=1))
+    mark = {"nbgrader": BY_HAND | dict(locked=False, task=False)}
+    cells.append(new_markdown_cell("Because of this.", id="answer", metadata=mark))
     return rules.tidy(new_notebook(cells=cells))
 
 
@@ -75,7 +82,7 @@ def hand_in(
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")
-def test_a_perfect_a_half_right_and_a_blank_submission_get_full_part_and_no_marks(course):
+def test_submissions_get_full_part_and_no_marks_and_are_told_why(course):
     folder, api = course
     made = api.generate_assignment("03_lighting")
     assert made["success"], made["log"]
@@ -84,34 +91,50 @@ def test_a_perfect_a_half_right_and_a_blank_submission_get_full_part_and_no_mark
     assert "stand_in" not in sources["sh_basis"]
     assert sources["sh_basis"].endswith("    # YOUR CODE HERE\n    raise NotImplementedError")
     assert sources["hidden"] == ""
+    assert sources["answer"] == "YOUR ANSWER HERE"
     ours = rules.blank_of(notebook(RIGHT, RIGHT))  # as `make notebooks` makes them
     assert rules.differences(ours, rules.tidy(released)) == []
 
-    hand_in(folder, "perfect", RIGHT, NOISY)
-    hand_in(folder, "half", RIGHT, WRONG, edit_check=True)
+    def explained(book):
+        book.cells[-1].source = "Because of that."
+
+    hand_in(folder, "perfect", RIGHT, NOISY, edit=explained)
+    hand_in(folder, "partly", RIGHT, WITHOUT_GRADIENT)
+    hand_in(folder, "wrong", RIGHT, WRONG, edit_check=True)
     hand_in(folder, "blank", "blank", "blank")
-    for student in ("perfect", "half", "blank"):
+    for student in ("perfect", "partly", "wrong", "blank"):
         graded = api.autograde("03_lighting", student)
         assert graded["success"], graded["log"]
 
-    points = dict(perfect=(1, 2, 1), half=(1, 0, 1), blank=(0, 0, 0))
-    assert marks_of(folder) == {
-        who: dict(zip(NAMES, got, strict=True)) for who, got in points.items()
-    }
+    marks, full = marks_of(folder), tuple(POINTS.values())
+    assert [*marks["perfect"].values()] == [*full, 1, None]  # an answer waits for its reader
+    assert [*marks["wrong"].values()] == [full[0], 0, 1, 0]
+    assert [*marks["blank"].values()] == [0, 0, 0, 0]
+    assert 0 < marks["partly"]["check-shade"] < full[1]
+
+    sent = api.generate_feedback("03_lighting", "partly")
+    assert sent["success"], sent["log"]
+    feedback = (folder / "feedback/partly/03_lighting/03_lighting.html").read_text()
+    assert f"shade: wrong, {marks['partly']['check-shade']:g} of {full[1]} points." in feedback
+    assert "no gradient" in feedback
 
 
-NAMES = ("check-sh_basis", "check-shade", "hidden")
+NAMES = ("check-sh_basis", "check-shade", "hidden", "in-your-own-words")
 
 
 def marks_of(folder: Path) -> dict:
+    """Points of each student by NAMES; None where a person has to grade."""
     with Gradebook(f"sqlite:///{folder}/gradebook.db", "facerecon") as gradebook:
-        assert gradebook.find_assignment("03_lighting").max_score == 4
-        return {
-            handed_in.student.id: {
-                grade.name: grade.score for book in handed_in.notebooks for grade in book.grades
+        most = sum(POINTS.values()) + 1 + BY_HAND["points"]
+        assert gradebook.find_assignment("03_lighting").max_score == most
+        found = {}
+        for handed_in in gradebook.assignment_submissions("03_lighting"):
+            grades = {grade.name: grade for book in handed_in.notebooks for grade in book.grades}
+            found[handed_in.student.id] = {
+                name: None if grades[name].needs_manual_grade else grades[name].score
+                for name in NAMES
             }
-            for handed_in in gradebook.assignment_submissions("03_lighting")
-        }
+        return found
 
 
 def repeat(book, cell_id: str, source: str | None = None, grade_id: str | None = None) -> None:
@@ -137,4 +160,4 @@ def test_cells_that_were_copied_or_split_are_graded_all_the_same(course):
     hand_in(folder, "student", RIGHT, RIGHT, edit=edit)
     graded = api.autograde("03_lighting", "student")
     assert graded["success"], graded["log"]
-    assert marks_of(folder) == {"student": dict(zip(NAMES, (1, 2, 1), strict=True))}
+    assert [*marks_of(folder)["student"].values()] == [*POINTS.values(), 1, 0]
