@@ -1,15 +1,17 @@
 """Figures of notebook 00: the pipeline at a glance, from the photo to the turning head.
 
-turning(model, coefficients, crop)              # frames for widgets.animation
+turning(model, coefficients, crop, texture)     # frames for widgets.animation
 forming(model, coefficients, crop)              # the fit, one group of coefficients at a time
 course_map(model, coefficients, crop)           # the report's Figure 1, with notebook numbers
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
@@ -24,25 +26,86 @@ from ...photos.crop import Crop, crop_to_photo
 from ...photos.detection import Detection
 from ...photos.reading import Photo
 from ...pictures import faces
-from ...pictures.faces import DETECTED, FITTED, Picture, enlarged, show_face, turned
+from ...pictures.faces import (
+    DETECTED,
+    FITTED,
+    Picture,
+    enlarged,
+    paint_texture,
+    show_face,
+    turned,
+)
 from ...pictures.sheets import gallery
+from ...rendering.atlas import Texture
 from ...rendering.synthesis import Face, synthesise
 from ..drawing.panels import tone_distances
 from ..drawing.style import BLUE, INK, bare, charts, curves, dots, picture, sized
 
 
 def turning(
-    model: MorphableModel, coefficients: FaceCoefficients, crop: Crop, size: int = 300
+    model: MorphableModel,
+    coefficients: FaceCoefficients,
+    crop: Crop,
+    texture: Texture,
+    size: int = 220,
 ) -> list[Picture]:
     """The photo with the head turning beside it, there and back: frames of an animation."""
     photo = enlarged(crop.image, size)
     views = [
-        turned(model, coefficients, yaw, 4 * math.cos(math.radians(1.6 * yaw)))
-        for yaw in range(-56, 57, 14)
+        _close(
+            turned(model, coefficients, yaw, 4 * math.cos(math.radians(2.1 * yaw))), texture, size
+        )
+        for yaw in range(-42, 43, 14)
     ]
-    frames = [np.concatenate([photo, show_face(face, "studio", size)], 1) for face in views]
+    frames = [np.concatenate([photo, view], 1) for view in views]
     middle = len(frames) // 2  # begin where the face looks at you
     return frames[middle:] + frames[-2:0:-1] + frames[:middle]
+
+
+def _close(face: Face, texture: Texture, size: int) -> Picture:
+    """The textured face from the chin up to the forehead."""
+    whole = paint_texture(face, texture, round(1.33 * size))
+    foot, left = round(1.28 * size), round(0.165 * size)
+    return whole[foot - size : foot, left : left + size]
+
+
+def along(
+    model: MorphableModel,
+    coefficients: FaceCoefficients,
+    texture: Texture,
+    dials: Sequence[str],
+    path: Float[torch.Tensor, "frame dial"],
+    size: int = 148,
+) -> list[Picture]:
+    """The face at each setting of a path. dials: "yaw" in degrees, then names of actions."""
+    frames = []
+    for yaw, *weights in path.tolist():
+        actions = dict(zip(dials[1:], weights, strict=True))
+        changed = replace(coefficients, expression=model.expression_from_controls(actions, True))
+        frames.append(_close(turned(model, changed, yaw), texture, size))
+    return frames
+
+
+def path_figure(
+    dials: Sequence[str],
+    keys: Float[torch.Tensor, "key dial"],
+    path: Float[torch.Tensor, "frame dial"],
+) -> Figure:
+    """Each dial over one round: the settings as dots, a path through them, and straight lines."""
+    title = "One round of the dials: from setting to setting, and back to the first"
+    figure, axes = charts(10.0, 3.4, 2, title=title, width_ratios=(1, 1.25))
+    corners = torch.cat([keys, keys[:1]])
+    times = torch.arange(len(path) + 1) * len(keys) / len(path)
+    rounded = torch.cat([path, path[:1]])
+    for dial, name in enumerate(dials):
+        axis, colour = axes[min(dial, 1)], f"C{dial}"
+        axis.plot(corners[:, dial], color=colour, lw=1, alpha=0.35)
+        axis.plot(times, rounded[:, dial], color=colour, lw=2, label=name)
+        axis.plot(corners[:, dial], "o", color=colour, ms=5)
+    axes[0].set(ylabel="yaw, degrees", xlabel="time, in settings")
+    axes[1].set(ylabel="action: 0 at rest, 1 full", xlabel="time, in settings", ylim=(None, 1.35))
+    axes[1].legend(fontsize=8, ncols=2, loc="upper right")
+    return figure
 
 
 def relit(
@@ -77,7 +140,7 @@ def marked(crop: Crop, mask: torch.Tensor) -> Picture:
 def photo_figure(photo: Photo, found: Detection, crop: Crop) -> Figure:
     """The photo with box, landmarks and the cut; and the crop."""
     title = "Find the face, mark 68 points, cut a square around them"
-    figure, (left, right) = charts(10.2, 5.4, 2, title=title, fontsize=14)
+    figure, (left, right) = charts(8.8, 4.7, 2, title=title, fontsize=13)
     left.imshow(photo.pixels)
     x0, y0, x1, y1 = found.box
     left.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="#ffd400", lw=1.6))
@@ -85,9 +148,9 @@ def photo_figure(photo: Photo, found: Detection, crop: Crop) -> Figure:
     corners = side * torch.tensor([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]).double()
     left.plot(*crop_to_photo(corners, crop.matrix).T, color="white", lw=1.6)
     left.scatter(*found.landmarks.T, s=3, color=DETECTED, linewidths=0)
-    left.set_title(f"the photo, {photo.width} x {photo.height}: box (yellow), cut (white)")
+    left.set_title("the photo: box (yellow), cut (white)", fontsize=11)
     left.axis("off")
-    words = f"the crop, {side} x {side}: what the rest of the course works on"
+    words = f"the crop, {side} x {side}: all that is used"
     picture(right, enlarged(crop.image, 448), words, 11)
     dots(right, crop.landmarks[0], DETECTED, 14)
     return figure
@@ -112,7 +175,7 @@ def forming(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop) -
     pictures["the same, without the photo"] = show_face(synthesise(model, current), "lit", 360)
     pictures["the photo"] = enlarged(crop.image, 360)
     title = "The face forms: every group of numbers adds what the others cannot say"
-    return gallery([*pictures.values()], [*pictures], title=title, columns=4, size=2.9)
+    return gallery([*pictures.values()], [*pictures], title=title, columns=4, size=2.5)
 
 
 @torch.no_grad()
@@ -127,8 +190,8 @@ def dials(model: MorphableModel, coefficients: FaceCoefficients) -> Figure:
         ("light\nleft to right", (-0.8, -0.4, 0, 0.4, 0.8), "", "lighting", 3, 1.0),
         ("pose\nyaw", (-60, -30, 0, 30, 60), "°", None, None, None),
     )
-    title = "What each group of numbers does: one dial a row"
-    figure, axes = charts(9.2, 9.6, 5, len(rows), title, 14)
+    title = "What each group of numbers does: one dial per row"
+    figure, axes = charts(8.0, 8.4, 5, len(rows), title, 14)
     for line, (name, values, unit, group, index, step) in zip(axes, rows, strict=True):
         for axis, value in zip(line, values, strict=True):
             changed = coefficients.clone()
@@ -272,7 +335,7 @@ def course_map(model: MorphableModel, coefficients: FaceCoefficients, crop: Crop
         (identity, "Eq. 1", "01", show_face(mean, "shape", 200)),
         (f"albedo {sizes.albedo}", "Eq. 2", "01", show_face(frontal, "unlit", 200)),
         ("pose 7: turn, place, scale", "camera", "02", show_face(side, "shape", 200)),
-        ("light 27: 9 a colour", "Eq. 3", "03", show_face(frontal, "lit", 200)),
+        ("light 27: 9 per colour", "Eq. 3", "03", show_face(frontal, "lit", 200)),
     )
     for y, (words, equation, number, image) in zip(ROWS, groups, strict=True):
         _box(axis, 5.95, y - 0.36, 3.15, 0.72, f"{words}\n{equation}", 9, number, BASE)

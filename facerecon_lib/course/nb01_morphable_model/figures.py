@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from safetensors import safe_open
@@ -136,7 +136,7 @@ def jaw_figure(model: MorphableModel) -> Figure:
     for w in (0.5, 2.0):
         value = float(length(torch.tensor(w)))
         size.plot(w, value, "o", color=RED)
-        size.annotate(f"{value:.0f} %", (w, value), textcoords="offset points", xytext=(-34, -4))
+        size.annotate(f"{value:.0f} %", (w, value), textcoords="offset points", xytext=(-36, 4))
     size.grid(alpha=0.25)
     return figure
 
@@ -248,19 +248,48 @@ def scar_figure(paint: FacePainter, face: Vertices, answer: Vertices, title: str
     error = (answer - face).norm(dim=-1)
     look = dict(yaw=-22, size=430)
     row = [paint(face, **look), paint(answer, **look), paint(face, style.heat(error, 2.0), **look)]
-    names = ["the face, scarred", "the nearest face the model can say", "what is lost"]
+    names = ["the face, scarred", "the nearest face of the model", "what is lost"]
     return upright_rows([row], title=title, columns=names, size=3.1, bar=(2.0, "distance, mm", 0))
 
 
 def skin_modes_figure(
-    paint: FacePainter, shape: Vertices, mean: Vertices, basis: Modes, deviations: float, title: str
+    paint: FacePainter,
+    shape: Vertices,
+    skins: Float[Tensor, "2 mode vertex 3"],
+    deviations: float,
+    title: str,
 ) -> Figure:
-    """The first albedo modes at minus and plus some standard deviations, unlit."""
-    skins = [mean + sign * deviations * basis[:6] for sign in (-1, 1)]
+    """Skins at minus and plus some standard deviations of each mode, unlit."""
     rows = [[paint(shape, skin, lit=False, size=200) for skin in row] for row in skins]
-    columns = [f"mode {i + 1}" for i in range(6)]
+    columns = [f"mode {i + 1}" for i in range(len(rows[0]))]
     names = [f"−{deviations:g} sd", f"+{deviations:g} sd"]
     return upright_rows(rows, title=title, columns=columns, names=names, size=1.45)
+
+
+def shown_parts(
+    model: MorphableModel, count: int, generator: torch.Generator
+) -> Bool[Tensor, "face vertex"]:
+    """What each face shows: all on one side of a line through it, of random direction.
+
+    The line lies 10 mm beyond the tip of the nose, as seen from the front.
+    """
+    angle = 2 * math.pi * torch.rand(count, 1, generator=generator)
+    away = (model.mean - model.mean[model.landmarks[30]])[:, :2]
+    return torch.cat([angle.cos(), angle.sin()], 1) @ away.T < 10
+
+
+def skins_figure(
+    paint: FacePainter,
+    shape: Vertices,
+    rows: Mapping[str, Float[Tensor, "skin vertex 3"]],
+    title: str,
+) -> Figure:
+    """Rows of skins, unlit; grey where a skin is nan."""
+    look = dict(lit=False, size=140)
+    pictures = [
+        [paint(shape, skin.nan_to_num(0.82), **look) for skin in row] for row in rows.values()
+    ]
+    return upright_rows(pictures, title=title, names=[*rows], size=1.1)
 
 
 def skin_cloud_figure(

@@ -20,11 +20,12 @@ from matplotlib.transforms import Affine2D
 from torch import Tensor
 
 from ...face import camera
+from ...face.camera import CROP_SIZE
 from ...face.coefficients import FaceCoefficients
 from ...face.landmarks68 import BROWS, EYES, JAW, LEFT_EYE, MOUTH, NOSE, NOSE_TIP, RIGHT_EYE
 from ...face.mesh import vertex_normals
 from ...face.morphable_model import MorphableModel
-from ...photos.crop import Crop
+from ...photos.crop import Crop, cut_patch, photo_to_crop
 from ...pictures import faces as painter
 from ...pictures.faces import DETECTED, FITTED, PAPER, Picture, in_studio
 from ...rendering.synthesis import Face, project_landmarks, synthesise
@@ -376,10 +377,48 @@ def residual_figure(
     return figure
 
 
-def bias_figure(errors: Mapping[str, Sequence[float]], distances: Sequence[float]) -> Figure:
+def held_askew(
+    pixels: Picture, landmarks: Tensor, degrees: float
+) -> tuple[Picture, Float[Tensor, "68 2"]]:
+    """The photo turned about its middle in a square of its shorter side, and its landmarks."""
+    height, width = pixels.shape[:2]
+    side, middle = min(height, width), width / 2 + 1j * height / 2
+    turn = np.exp(-1j * np.deg2rad(degrees))
+    origin = middle - turn * (1 + 1j) * side / 2
+    turned = (np.asarray(landmarks) @ [1, 1j] - origin) / turn
+    marks = torch.from_numpy(np.stack([turned.real, turned.imag], -1))
+    return cut_patch(pixels, turn, origin, side), marks
+
+
+def crop_figure(
+    photos: Mapping[str, tuple[Picture, Tensor]],
+    matrices: Sequence[Float[Tensor, "2 3"]],
+    template: Float[Tensor, "68 2"],
+) -> Figure:
+    """Photos with their landmarks, each beside its crop: hollow dots are the template."""
+    figure, axes = style.charts(11.5, 3.4, 2 * len(photos))
+    for pair, (name, (pixels, marks)), matrix in zip(
+        axes.reshape(-1, 2), photos.items(), matrices, strict=True
+    ):
+        (a, _, c), (b, _, d) = matrix.double().tolist()
+        scale, origin = 1 / (a + 1j * b), -(c + 1j * d) / (a + 1j * b)
+        crop = cut_patch(pixels, scale, origin, CROP_SIZE)
+        moved = photo_to_crop(torch.as_tensor(marks).float(), matrix)
+        share = CROP_SIZE / pixels.shape[1]
+        style.picture(pair[0], pixels, name)
+        style.dots(pair[0], share * torch.as_tensor(marks), style.RED, 4)
+        style.picture(pair[1], crop, "its crop")
+        style.dots(pair[1], moved, style.RED, 6)
+        ring = dict(facecolors="none", edgecolors=style.BLUE, linewidths=0.8)
+        pair[1].scatter(*template.T, s=16, **ring)
+    return figure
+
+
+def bias_figure(
+    errors: Mapping[str, Sequence[float]], distances: Sequence[float], title: str
+) -> Figure:
     """Angle between the recovered and the true rotation, over the distance of the camera."""
     figure, axis = style.charts(8, 3.8)
-    title = "Assuming parallel rays costs some degrees up close, and little from afar"
     settings = dict(xlabel="distance of the camera, mm", ylabel="error of the rotation, degrees")
     settings |= dict(ylim=(0, None), title=title, legend=dict(fontsize=10))
     colours = (style.BLUE, style.ORANGE, style.RED)

@@ -1,4 +1,4 @@
-"""Checks of notebook 03: normals, spherical harmonics, Eq. 3, and light from colours."""
+"""Checks of notebook 03: normals, spherical harmonics, Eq. 3, light from colours, turned light."""
 
 import math
 
@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ...face import lighting, mesh
+from ...face.camera import axis_angle_to_matrix
 from ...face.coefficients import UNIT_AMBIENT
 from ..checks import exercise_check
 from ..compare import Wrong, close, like, normal, seeded, strided, uniform
-from ..drawing.light_balls import ball_values
+from ..drawing.light_balls import ball_values, lamp
 from ..drawing.style import bare, charts, signed
 
 PYRAMID = torch.tensor(  # a flat pyramid: four slopes around the tip (0), a square base below
@@ -60,48 +61,56 @@ def _last_triangle_only(vertices, faces):
         "that occur several times in index are added once: look at index_add.": _last_triangle_only,
     },
     axes=("face", "vertex", "x, y, z"),
+    points=2,
 )
 def vertex_normals(attempt):
-    one = PYRAMID[None]
-    what = "vertex_normals of a pyramid of 5 vertices"
-    got = attempt.trial(what)(one, PYRAMID_FACES)
-    expected, hint = mesh.vertex_normals(one, PYRAMID_FACES), None
-    if like(got, expected):
-        if not torch.allclose(got[0, 0], expected[0, 0], atol=1e-3):
-            hint = "Its tip should point straight up, to (0, 0, 1)."
-        length = got.norm(dim=-1).flatten()
-        worst = float(length[(length - 1).abs().argmax()])
-        if abs(worst - 1) > 1e-3 and torch.allclose(F.normalize(got, dim=-1), expected, atol=1e-3):
-            raise Wrong(
-                "Your normals point the right way, but are not of length 1 "
-                f"(one is {worst:.3g} long)."
-            )
-    attempt.close(what, got, expected, hint=hint)
-    mixed = one * torch.tensor([[[1.0]], [[30.0]], [[0.2]]]) + torch.tensor([5.0, -3, 400])
-    what = "vertex_normals of the pyramid in three sizes, moved away from the origin"
-    hint = "Size and place of a mesh do not change where it faces."
-    attempt.case(what, (mixed, PYRAMID_FACES), hint, expected=expected.expand(3, -1, -1))
-    vertices, faces = bumpy_balls()
-    attempt.case("vertex_normals of two bumpy balls", (vertices, faces))
-    what = "vertex_normals of a mesh whose last vertex is in no triangle"
-    hint = "A vertex without triangles has no normal: return zeros there, not nan."
+    one, expected = PYRAMID[None], mesh.vertex_normals(PYRAMID[None], PYRAMID_FACES)
     alone = torch.cat([one, torch.tensor([[[9.0, 9, 9]]])], 1)
-    attempt.case(what, (alone, PYRAMID_FACES), hint)
-    what = "vertex_normals of the pyramid with its triangles listed inside out"
-    attempt.case(what, (one, PYRAMID_FACES.flip(1)), expected=-expected)
-    what = "vertex_normals of a pyramid a hundredth of a mm wide"
-    attempt.case(what, (0.005 * one, PYRAMID_FACES), expected=expected)
-    flat = torch.cat([PYRAMID_FACES, torch.tensor([[1, 1, 2], [3, 3, 3]])])
-    what = "vertex_normals of a pyramid with two triangles without area"
-    attempt.case(what, (one, flat), expected=expected)
-    others = strided(vertices.flip(0) + 0.1 * vertices.roll(1, 2), faces)
-    attempt.case("vertex_normals of two other balls, not contiguous", others)
-    heads = bumpy_balls(14, 26)
-    attempt.case("vertex_normals of two balls of 364 vertices", heads)
-    attempt.gradients("your normals", {"vertices": vertices}, faces, atol=1e-4, rtol=1e-2)
-    what = "your normals, of a mesh with a vertex in no triangle,"
-    attempt.gradients(what, {"vertices": alone}, PYRAMID_FACES, atol=1e-4, rtol=1e-2)
+    vertices, faces = bumpy_balls()
+    with attempt.part("a pyramid by hand"):
+        what, hint = "vertex_normals of a pyramid of 5 vertices", None
+        got = attempt.trial(what)(one, PYRAMID_FACES)
+        if like(got, expected):
+            _right_way_wrong_length(got, expected)
+            if not torch.allclose(got[0, 0], expected[0, 0], atol=1e-3):
+                hint = "Its tip should point straight up, to (0, 0, 1)."
+        attempt.close(what, got, expected, hint=hint)
+        mixed = one * torch.tensor([[[1.0]], [[30.0]], [[0.2]]]) + torch.tensor([5.0, -3, 400])
+        what = "vertex_normals of the pyramid in three sizes, moved away from the origin"
+        hint = "Size and place of a mesh do not change where it faces."
+        attempt.case(what, (mixed, PYRAMID_FACES), hint, expected=expected.expand(3, -1, -1))
+    with attempt.part("balls"):
+        attempt.case("vertex_normals of two bumpy balls", (vertices, faces))
+        others = strided(vertices.flip(0) + 0.1 * vertices.roll(1, 2), faces)
+        attempt.case("vertex_normals of two other balls, not contiguous", others)
+        heads = bumpy_balls(14, 26)
+        attempt.case("vertex_normals of two balls of 364 vertices", heads)
+    with attempt.part("edges"):
+        what = "vertex_normals of a mesh whose last vertex is in no triangle"
+        hint = "A vertex without triangles has no normal: return zeros there, not nan."
+        attempt.case(what, (alone, PYRAMID_FACES), hint)
+        what = "vertex_normals of the pyramid with its triangles listed inside out"
+        attempt.case(what, (one, PYRAMID_FACES.flip(1)), expected=-expected)
+        what = "vertex_normals of a pyramid a hundredth of a mm wide"
+        attempt.case(what, (0.005 * one, PYRAMID_FACES), expected=expected)
+        flat = torch.cat([PYRAMID_FACES, torch.tensor([[1, 1, 2], [3, 3, 3]])])
+        what = "vertex_normals of a pyramid with two triangles without area"
+        attempt.case(what, (one, flat), expected=expected)
+    with attempt.part("gradients"):
+        attempt.gradients("your normals", {"vertices": vertices}, faces, atol=1e-4, rtol=1e-2)
+        what = "your normals, of a mesh with a vertex in no triangle,"
+        attempt.gradients(what, {"vertices": alone}, PYRAMID_FACES, atol=1e-4, rtol=1e-2)
     return "on a pyramid and two bumpy balls, with its gradient"
+
+
+def _right_way_wrong_length(got: Tensor, expected: Tensor) -> None:
+    """Raises `Wrong`, naming a length, where only the lengths of normals are wrong."""
+    length = got.norm(dim=-1).flatten()
+    worst = float(length[(length - 1).abs().argmax()])
+    if abs(worst - 1) > 1e-3 and torch.allclose(F.normalize(got, dim=-1), expected, atol=1e-3):
+        raise Wrong(
+            f"Your normals point the right way, but are not of length 1 (one is {worst:.3g} long)."
+        )
 
 
 def bumpy_balls(rings: int = 7, around: int = 10) -> tuple[Tensor, Tensor]:
@@ -180,24 +189,29 @@ def sh_basis(attempt):
     seven = torch.tensor(
         [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1], [0.48, 0.6, 0.64]]
     )
-    what = "sh_basis of 7 directions"
-    got, expected = attempt.trial(what)(seven), lighting.sh_basis(seven)
-    if like(got, expected):
-        _wrong_functions(got, expected, seven, picture)
-    close(what, got, expected, axes=("direction", "k"), picture=picture)
     n, axes = unit_vectors(4, 50, seed=1), ("face", "vertex", "k")
-    attempt.case("sh_basis of normals (4, 50, 3)", (n,), axes=axes, picture=picture)
-    attempt.case("sh_basis of one direction, (3,)", (n[0, 0],), axes=("k",))
-    attempt.case("sh_basis in float64", (n.double(),), atol=1e-6)
-    attempt.case("sh_basis of normals (4, 50, 3), not contiguous", strided(-n.flip(1)), axes=axes)
-    for shape in ((1, 1), (3,), (9,), (2, 1, 3, 4), (1, 3437)):
-        many = unit_vectors(*shape, seed=2)
-        attempt.case(f"sh_basis of normals {tuple(many.shape)}", (many,))
-    # z^2 and 1 - x^2 - y^2 have the same gradient along the sphere only
-    on_sphere = dict(call=lambda function, normals: function(F.normalize(normals, dim=-1)))
-    attempt.gradients("your basis", {"normals": 1.7 * n}, **on_sphere)
-    what = "your basis, at normals along the axes,"
-    attempt.gradients(what, {"normals": seven[:6]}, **on_sphere)
+    with attempt.part("by hand"):
+        what = "sh_basis of 7 directions"
+        got, expected = attempt.trial(what)(seven), lighting.sh_basis(seven)
+        if like(got, expected):
+            _wrong_functions(got, expected, seven, picture)
+        close(what, got, expected, axes=("direction", "k"), picture=picture)
+    with attempt.part("normals of any shape"):
+        attempt.case("sh_basis of normals (4, 50, 3)", (n,), axes=axes, picture=picture)
+        attempt.case("sh_basis of one direction, (3,)", (n[0, 0],), axes=("k",))
+        for shape in ((1, 1), (3,), (9,), (2, 1, 3, 4), (1, 3437)):
+            many = unit_vectors(*shape, seed=2)
+            attempt.case(f"sh_basis of normals {tuple(many.shape)}", (many,))
+    with attempt.part("float64 and layouts"):
+        attempt.case("sh_basis in float64", (n.double(),), atol=1e-6)
+        others = strided(-n.flip(1))
+        attempt.case("sh_basis of normals (4, 50, 3), not contiguous", others, axes=axes)
+    with attempt.part("gradients"):
+        # z^2 and 1 - x^2 - y^2 have the same gradient along the sphere only
+        on_sphere = dict(call=lambda function, normals: function(F.normalize(normals, dim=-1)))
+        attempt.gradients("your basis", {"normals": 1.7 * n}, **on_sphere)
+        what = "your basis, at normals along the axes,"
+        attempt.gradients(what, {"normals": seven[:6]}, **on_sphere)
     return "all nine functions, at 200 normals"
 
 
@@ -246,43 +260,55 @@ def under(other_light):
         ),
     },
     axes=("face", "vertex", "colour"),
+    points=2,
 )
 def shade(attempt):
     # one white vertex that faces the viewer, and one that faces away
-    albedo = torch.tensor([[[1.0, 1, 1], [0.5, 0.5, 0.5]]])
-    normals = torch.tensor([[[0.0, 0, 1], [0, 0, -1]]])
+    two_skins = torch.tensor([[[1.0, 1, 1], [0.5, 0.5, 0.5]]])
+    two_normals = torch.tensor([[[0.0, 0, 1], [0, 0, -1]]])
     ambient, red = lighting.ambient_lighting(1), torch.zeros(1, 9, 3)
     front = ambient.clone()
     front[:, 2], red[0, 0, 0] = 3.0, UNIT_AMBIENT
-    hint = "Light of strength 1 from everywhere shows the albedo itself."
-    what = "shade(albedo, normals, ambient light of 1)"
-    attempt.case(what, (albedo, normals, ambient), hint, expected=albedo)
-    hint = "The first vertex faces the lamp and is brighter than 1, the second is below 0."
-    what = "shade of two vertices under ambient light and a lamp in front"
-    attempt.case(what, (albedo, normals, front), hint)
-    hint = "Each colour channel has nine coefficients of its own."
-    attempt.case("shade under a red light", (albedo, normals, red), hint)
-    for batch, count in ((3, 40), (9, 9), (1, 7)):
-        albedo, normals = uniform(batch, count, 3, seed=batch), unit_vectors(batch, count)
-        light = normal(batch, 9, 3, seed=batch + 1)
-        attempt.case(f"shade of {batch} faces of {count} vertices", (albedo, normals, light))
-    others = strided(1 - albedo, -normals, 3 * light)
-    attempt.case("shade of another face, not contiguous", others)
-    double = [x.double() for x in others]
-    attempt.case("shade in float64", double, atol=1e-7, rtol=1e-7)
-    three = uniform(3, 3, 3, seed=4), unit_vectors(3, 3, seed=5), normal(3, 9, 3, seed=6)
-    attempt.case("shade of 3 faces of 3 vertices", three)
-    head = uniform(1, 3437, 3, seed=7), unit_vectors(1, 3437, seed=8), 9 * light
-    attempt.case("shade of 3,437 vertices under a strong light", head, atol=1e-4)
+    scenes = {
+        (batch, count): (
+            uniform(batch, count, 3, seed=batch),
+            unit_vectors(batch, count),
+            normal(batch, 9, 3, seed=batch + 1),
+        )
+        for batch, count in ((3, 40), (9, 9), (1, 7))
+    }
+    albedo, normals, light = scenes[1, 7]
     dark = albedo * (albedo > 0.5), normals, light * (light > 0)
-    attempt.case("shade where some albedo and some of the light is 0", dark)
-    call = dict(call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light))
-    for what, tensors in {
-        "your colours": (albedo, normals, light),
-        "your colours, where some albedo and some of the light is 0,": dark,
-    }.items():
-        inputs = dict(zip(("albedo", "normals", "lighting"), tensors, strict=True))
-        attempt.gradients(what, inputs, **call)
+    with attempt.part("two vertices by hand"):
+        hint = "Light of strength 1 from everywhere shows the albedo itself."
+        what = "shade(albedo, normals, ambient light of 1)"
+        attempt.case(what, (two_skins, two_normals, ambient), hint, expected=two_skins)
+        hint = "The first vertex faces the lamp and is brighter than 1, the second is below 0."
+        what = "shade of two vertices under ambient light and a lamp in front"
+        attempt.case(what, (two_skins, two_normals, front), hint)
+        hint = "Each colour channel has nine coefficients of its own."
+        attempt.case("shade under a red light", (two_skins, two_normals, red), hint)
+    with attempt.part("batches"):
+        for (batch, count), scene in scenes.items():
+            attempt.case(f"shade of {batch} faces of {count} vertices", scene)
+        three = uniform(3, 3, 3, seed=4), unit_vectors(3, 3, seed=5), normal(3, 9, 3, seed=6)
+        attempt.case("shade of 3 faces of 3 vertices", three)
+    with attempt.part("magnitudes and layouts"):
+        others = strided(1 - albedo, -normals, 3 * light)
+        attempt.case("shade of another face, not contiguous", others)
+        double = [x.double() for x in others]
+        attempt.case("shade in float64", double, atol=1e-7, rtol=1e-7)
+        head = uniform(1, 3437, 3, seed=7), unit_vectors(1, 3437, seed=8), 9 * light
+        attempt.case("shade of 3,437 vertices under a strong light", head, atol=1e-4)
+        attempt.case("shade where some albedo and some of the light is 0", dark)
+    with attempt.part("gradients"):
+        call = dict(call=lambda function, b, n, light: function(b, F.normalize(n, dim=-1), light))
+        for what, tensors in {
+            "your colours": (albedo, normals, light),
+            "your colours, where some albedo and some of the light is 0,": dark,
+        }.items():
+            inputs = dict(zip(("albedo", "normals", "lighting"), tensors, strict=True))
+            attempt.gradients(what, inputs, **call)
     return "a batch of lights on a batch of faces, with gradients to all three"
 
 
@@ -341,46 +367,62 @@ def plus_ambient(factor: float, **arguments):
         ),
     },
     axes=("face", "k", "colour"),
+    points=3,
 )
 def light_from_colours(attempt):
-    what = "the light of two faces that see all of the sphere, almost without ridge"
-    hint = "Here the colours were made with a known light, which should come back."
     *scene, light = _lit_faces(front=False, seed=7)
-    inputs = (*scene, scene[0].new_ones(2, 300), 1e-9)
-    attempt.case(what, inputs, hint, expected=light, atol=1e-3, rtol=1e-3)
-
     albedo, normals, colours, _ = _lit_faces(front=True, seed=8)
     colours = colours + 0.1 * normal(2, 300, 3, seed=9).to(albedo)
     weights = 1.2 * uniform(2, 300, seed=10).to(albedo).round()
     spoilt = torch.where(weights[..., None] > 0, colours, 50.0)
     uneven = weights * uniform(2, 300, seed=11).to(albedo) * 40
     tinted = albedo * albedo.new_tensor([1.0, 0.5, 0.2])
-    for words, (skin, *rest) in {
-        "with weights and a ridge of 0.02": (albedo, weights, 0.02),
-        "with uneven weights (relative to their sum, each face by itself)": (albedo, uneven, 0.02),
-        "with a ridge of 0.3 (the stronger, the nearer to ambient light)": (albedo, weights, 0.3),
-        "with a ridge of 3.0": (albedo, weights, 3.0),
-        "where the channels' albedo differs (each has its own equations)": (tinted, weights, 0.02),
-        "without saying the ridge (which is 0.001 then)": (albedo, weights),
-    }.items():
-        attempt.case(f"light_from_colours {words}", (skin, normals, spoilt, *rest), atol=2e-4)
-    black = torch.where(albedo > 0.6, albedo, 0.0)
-    for words, inputs in {
-        "with a ridge of 0.000001": (albedo, normals, spoilt, weights, 1e-6),
-        "where much of the skin is black": (black, normals, spoilt, weights, 0.02),
-        "with weights that add up to 0.001": (albedo, normals, spoilt, weights * 5e-6, 0.02),
-        "of one face": (*(x[:1] for x in (tinted, normals, spoilt, uneven)), 0.02),
-        "of two other faces": (*(x.flip(0) for x in (tinted, normals, spoilt, uneven)), 0.02),
-    }.items():
-        what = f"light_from_colours {words}, not contiguous"
-        attempt.case(what, (*strided(*inputs[:4]), inputs[4]), atol=2e-4)
-    head = [torch.cat([x, x.flip(1)[:, :, :3] ** 2, x], 1)[:1] for x in (tinted, colours)]
-    toward = F.normalize(torch.cat([normals, normals.roll(1, 2), -normals], 1), dim=-1)[:1]
-    many = [x.float() for x in (head[0], toward, head[1], uneven[:1].repeat(1, 3))]
-    what = "light_from_colours of 900 vertices in float32"
-    attempt.case(what, many, atol=2e-3, rtol=2e-3)
-    single = [t.float() for t in (albedo, normals, colours, weights)]
-    attempt.case("light_from_colours in float32", (*single, 0.02), atol=2e-3, rtol=2e-3)
+    with attempt.part("a known light"):
+        what = "the light of two faces that see all of the sphere, almost without ridge"
+        hint = "Here the colours were made with a known light, which should come back."
+        inputs = (*scene, scene[0].new_ones(2, 300), 1e-9)
+        attempt.case(what, inputs, hint, expected=light, atol=1e-3, rtol=1e-3)
+    with attempt.part("weights and ridge"):
+        for words, (skin, *rest) in {
+            "with weights and a ridge of 0.02": (albedo, weights, 0.02),
+            "with uneven weights (relative to their sum, each face by itself)": (
+                albedo,
+                uneven,
+                0.02,
+            ),
+            "with a ridge of 0.3 (the stronger, the nearer to ambient light)": (
+                albedo,
+                weights,
+                0.3,
+            ),
+            "with a ridge of 3.0": (albedo, weights, 3.0),
+            "where the channels' albedo differs (each has its own equations)": (
+                tinted,
+                weights,
+                0.02,
+            ),
+            "without saying the ridge (which is 0.001 then)": (albedo, weights),
+        }.items():
+            attempt.case(f"light_from_colours {words}", (skin, normals, spoilt, *rest), atol=2e-4)
+    with attempt.part("edges and layouts"):
+        black = torch.where(albedo > 0.6, albedo, 0.0)
+        for words, inputs in {
+            "with a ridge of 0.000001": (albedo, normals, spoilt, weights, 1e-6),
+            "where much of the skin is black": (black, normals, spoilt, weights, 0.02),
+            "with weights that add up to 0.001": (albedo, normals, spoilt, weights * 5e-6, 0.02),
+            "of one face": (*(x[:1] for x in (tinted, normals, spoilt, uneven)), 0.02),
+            "of two other faces": (*(x.flip(0) for x in (tinted, normals, spoilt, uneven)), 0.02),
+        }.items():
+            what = f"light_from_colours {words}, not contiguous"
+            attempt.case(what, (*strided(*inputs[:4]), inputs[4]), atol=2e-4)
+    with attempt.part("float32"):
+        head = [torch.cat([x, x.flip(1)[:, :, :3] ** 2, x], 1)[:1] for x in (tinted, colours)]
+        toward = F.normalize(torch.cat([normals, normals.roll(1, 2), -normals], 1), dim=-1)[:1]
+        many = [x.float() for x in (head[0], toward, head[1], uneven[:1].repeat(1, 3))]
+        what = "light_from_colours of 900 vertices in float32"
+        attempt.case(what, many, atol=2e-3, rtol=2e-3)
+        single = [t.float() for t in (albedo, normals, colours, weights)]
+        attempt.case("light_from_colours in float32", (*single, 0.02), atol=2e-3, rtol=2e-3)
     return "the known light came back; weights and ridge do what they should"
 
 
@@ -423,21 +465,119 @@ def factors(of):
     },
 )
 def same_picture(attempt):
-    for batch, count in ((2, 5), (3, 3), (3, 9), (1, 4)):
-        seed = 10 * batch + count
-        albedo = 0.1 + 0.8 * uniform(batch, count, 3, seed=seed)
-        light, factor = normal(batch, 9, 3, seed=seed), 0.3 + 2 * uniform(batch, 3, seed=seed + 1)
-        what = f"same_picture of {batch} faces of {count} vertices"
-        hint = "One factor per face and channel, for all its vertices."
-        attempt.case(what, (albedo, light, factor), hint)
-        others = strided(1 - albedo, -light, 1 / factor)
-        attempt.case(f"{what}, others, not contiguous", others, hint)
-    albedo, light = uniform(1, 3437, 3, seed=1), normal(1, 9, 3, seed=2)
-    for words, factor in {
-        "of 1": torch.ones(1, 3),
-        "of 0.04, 1 and 25": torch.tensor([[0.04, 1.0, 25.0]]),
-    }.items():
-        what = f"same_picture of 3,437 vertices, some black, for factors {words}"
-        inputs = albedo * (albedo > 0.1), light * (light > 0), factor
-        attempt.case(what, inputs, rtol=1e-5)
+    head, head_light = uniform(1, 3437, 3, seed=1), normal(1, 9, 3, seed=2)
+    with attempt.part("batches"):
+        for batch, count in ((2, 5), (3, 3), (3, 9), (1, 4)):
+            seed = 10 * batch + count
+            albedo = 0.1 + 0.8 * uniform(batch, count, 3, seed=seed)
+            light = normal(batch, 9, 3, seed=seed)
+            factor = 0.3 + 2 * uniform(batch, 3, seed=seed + 1)
+            what = f"same_picture of {batch} faces of {count} vertices"
+            hint = "One factor per face and channel, for all its vertices."
+            attempt.case(what, (albedo, light, factor), hint)
+            others = strided(1 - albedo, -light, 1 / factor)
+            attempt.case(f"{what}, others, not contiguous", others, hint)
+    with attempt.part("a head, small and large factors"):
+        for words, factor in {
+            "of 1": torch.ones(1, 3),
+            "of 0.04, 1 and 25": torch.tensor([[0.04, 1.0, 25.0]]),
+        }.items():
+            what = f"same_picture of 3,437 vertices, some black, for factors {words}"
+            inputs = head * (head > 0.1), head_light * (head_light > 0), factor
+            attempt.case(what, inputs, rtol=1e-5)
     return "other skin, other light, same picture"
+
+
+def turned_by(rotation=lambda r: r, light=lambda g: g, directions=None, end=lambda new, old: new):
+    """The light turned; each part can be exchanged for a mistake. directions: (n, 3)."""
+
+    def turn_light(old, r):
+        if directions is None:
+            return end(lighting.turn_lighting(light(old), rotation(r)), old)
+        d, g = directions.double(), light(old).double()
+        values = lighting.sh_basis(d @ rotation(r).double()) @ g
+        return end((torch.linalg.pinv(lighting.sh_basis(d)) @ values).to(old.dtype), old)
+
+    return turn_light
+
+
+def _rows(*rows: int):
+    """The turned light in these rows, the old one in the others."""
+    own = torch.isin(torch.arange(9), torch.tensor(rows))[:, None]
+    return lambda new, old: torch.where(own, new, old)
+
+
+def _band_1_as_xyz(new: Tensor, old: Tensor) -> Tensor:
+    return torch.cat([new[:, :1], new[:, [3, 1, 2]], new[:, 4:]], 1)
+
+
+AXES = torch.cat([torch.eye(3), -torch.eye(3)])
+
+
+@exercise_check(
+    stand_in=turned_by(),
+    mistakes={
+        "Your light turns the other way. The new light has at R n the shading that the old one has "
+        "at n.": turned_by(rotation=lambda r: r.mT),
+        "The first rotation is used for the whole batch.": turned_by(
+            rotation=lambda r: r[:1].expand_as(r)
+        ),
+        "Band 2 stays as it was. A lamp has a part of its light there: all three bands turn, each "
+        "in itself.": turned_by(end=_rows(0, 1, 2, 3)),
+        "Band 1 stays as it was: it is the direction of the light.": turned_by(
+            end=_rows(0, 4, 5, 6, 7, 8)
+        ),
+        "Your directions do not tell nine numbers apart: along the axes all of xy, yz and xz are "
+        "0. Take nine or more that lie in no plane and on no axis, and see to it that their basis "
+        "has rank 9.": (turned_by(directions=AXES), turned_by(directions=AXES[:3])),
+        "Band 1 is turned, and its rows come back in another order than y, z, x.": turned_by(
+            end=_band_1_as_xyz
+        ),
+    },
+    axes=("light", "k", "colour"),
+    points=3,
+    challenge=True,
+    atol=1e-4,
+)
+def turn_light(attempt):
+    some, tilts = normal(4, 9, 3, seed=1), axis_angle_to_matrix(1.5 * normal(4, 3, seed=2))
+    with attempt.part("a lamp by hand"):
+        to_right = torch.tensor([[[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]])
+        hint = "A quarter turn about y carries what came from the viewer to the right."
+        front, right = lamp((0, 0, 1)), lamp((1, 0, 0))
+        attempt.case(
+            "turn_light(a lamp in front, to_right)", (front, to_right), hint, expected=right
+        )
+        what = "turn_light(a lamp in front and above, to_right)"
+        above, aside = lamp((0, 0.6, 0.8)), lamp((0.8, 0.6, 0))
+        attempt.case(what, (above, to_right), hint, expected=aside)
+        what = "turn_light(a coloured lamp, upside down)"
+        over = torch.diag(torch.tensor([1.0, -1, -1]))[None]
+        colour = (1.0, 0.72, 0.42)
+        right = lamp((0.6, -0.48, -0.64), colour)
+        attempt.case(what, (lamp((0.6, 0.48, 0.64), colour), over), expected=right)
+    with attempt.part("batches"):
+        attempt.case("turn_light of 4 lights", (some, tilts))
+        others = some.flip(0), tilts.roll(1, 0)
+        attempt.case("turn_light of 4 other lights", others)
+        attempt.case("turn_light of one light", (some[:1], tilts[3:]))
+        attempt.case("turn_light of 3 lights of 1 colour", (some[1:, :, :1], tilts[1:]))
+        nine = normal(9, 9, 9, seed=3), axis_angle_to_matrix(normal(9, 3, seed=4))
+        attempt.case("turn_light of 9 lights of 9 colours", nine)
+    with attempt.part("magnitudes and layouts"):
+        attempt.case("turn_light of 4 strong lights", (30 * some, tilts), atol=1e-3)
+        attempt.case("turn_light of 4 weak lights", (1e-3 * some, tilts), atol=1e-7)
+        small = axis_angle_to_matrix(0.02 * normal(4, 3, seed=5))
+        attempt.case("turn_light by a degree or so", (some, small))
+        attempt.case("turn_light, not contiguous", strided(-some, tilts.flip(0)))
+        double = some.double(), axis_angle_to_matrix(normal(4, 3, seed=6).double())
+        attempt.case("turn_light in float64", double, atol=1e-5, rtol=1e-5)
+    with attempt.part("gradients"):
+        call = dict(call=lambda function, g, v: function(g, axis_angle_to_matrix(v)))
+        for what, vectors in {
+            "your light": normal(4, 3, seed=7),
+            "your light, not turned,": torch.zeros(4, 3),
+        }.items():
+            inputs = {"lighting": some, "the rotation's vector": vectors}
+            attempt.gradients(what, inputs, **call, atol=1e-4)
+    return "lamps to where they belong, batches, and gradients"

@@ -159,7 +159,7 @@ def mirror_figure() -> Figure:
 def room_figure(light: Float[Tensor, "9 3"]) -> Figure:
     """The matte ball, the ball of nine numbers, and their difference."""
     error = ball_values(lambda n: (sh_basis(n) @ light - matte(n)).mean(-1))
-    names = ["every direction of the room", "9 numbers a channel", "difference"]
+    names = ["every direction of the room", "9 numbers per channel", "difference"]
     title = "The room of section 2 in 27 numbers"
     shown = [ball(matte), ball(light), error]
     return value_panels(shown, names, title, limit=0.1, label="nine minus all", width=8.0)

@@ -12,7 +12,7 @@ from ...face.morphable_model import MorphableModel
 from ...pictures.faces import paint
 from ...pictures.sheets import gallery
 from ...rendering.synthesis import Face
-from ..drawing.light_balls import ball, with_ball
+from ..drawing.light_balls import ball, ball_brightness, with_ball
 from ..drawing.panels import tone_distances
 from ..drawing.style import BLUE, RED, bare, curves, page
 
@@ -81,11 +81,11 @@ def tone_figure(
 
 def counterfeit_figure(face: Face, readings: Sequence[tuple[Tensor, Tensor]]) -> Figure:
     """For each (albedo, light): the skin, the light's ball, and the picture that they make."""
-    pictures = []
+    pictures, brightest = [], max(ball_brightness(light) for _, light in readings)
     for albedo, light in readings:
         lit = shade(albedo, face.normals, light)
-        pictures += [paint(face, albedo), ball(light, 300), paint(face, lit)]
-    names = ["its skin (unlit)", "its light", "the picture"]
+        pictures += [paint(face, albedo), ball(light / brightest, 300), paint(face, lit)]
+    names = ["its skin (unlit)", f"its light, divided by {brightest:.1f}", "the picture"]
     title = "Dark skin in bright light, light skin in dim light: the same picture"
     return gallery(pictures, names * 2, title=title, columns=3, size=2.5)
 
@@ -93,8 +93,9 @@ def counterfeit_figure(face: Face, readings: Sequence[tuple[Tensor, Tensor]]) ->
 def readings_figure(
     face: Face, normals: Tensor, readings: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]
 ) -> Figure:
-    """The pictures of several readings of one photo over their unlit skins."""
-    top = [with_ball(paint(face, shade(b, normals, g)), g) for b, g in readings]
+    """The pictures of several readings of one photo over their unlit skins; balls share a scale."""
+    brightest = max(ball_brightness(light) for _, light in readings)
+    top = [with_ball(paint(face, shade(b, normals, g)), g / brightest) for b, g in readings]
     bottom = [paint(face, b) for b, _ in readings]
-    title = "Three readings of one photo: lit (above, all equal) and unlit (below)"
+    title = "Three readings of one photo: lit above (all equal, balls on one scale), unlit below"
     return gallery([*top, *bottom], names, title=title, columns=3, size=2.7)

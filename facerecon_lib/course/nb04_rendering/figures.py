@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...face.camera import ndc_to_pixels, pixels_to_ndc, project_ndc
 from ...pictures.faces import Picture, to_uint8
+from ...pictures.sheets import gallery
 from ...rendering.rasterizer import Fragments, rasterize
 from ...rendering.renderer import SoftSettings
 from ..drawing.style import (
@@ -105,6 +106,13 @@ def floor() -> tuple[Float[Tensor, "1 4 3"], Int[Tensor, "2 3"], Float[Tensor, "
     return verts[None], torch.tensor([[0, 1, 2], [0, 2, 3]]), tiles[None]
 
 
+def edge_at(x: Float[Tensor, " edge"]) -> Float[Tensor, "edge 3 2"]:
+    """Triangles whose right-hand edge stands upright at x; they reach far to the left."""
+    zero = torch.zeros_like(x)
+    corners = [(x, zero - 3), (x, zero + 3), (zero + 4, zero)]
+    return torch.stack([torch.stack(corner, -1) for corner in corners], 1)
+
+
 def image_derivative(
     v_camera: Float[Tensor, "1 vertex 3"],
     faces: Int[Tensor, "face 3"],
@@ -171,6 +179,21 @@ def ndc_maps(
     return figure
 
 
+def share_maps(
+    maps: Sequence[Tensor], titles: Sequence[str], triangles, bar: str, **more
+) -> Figure:
+    """As `ndc_maps`, of numbers from 0 to 1."""
+    return ndc_maps(maps, titles, triangles, bar=bar, cmap="viridis", vmin=0, vmax=1, **more)
+
+
+def pixel_panels(
+    pictures: Sequence[Float[Tensor, "height width 3"]], titles: Sequence[str], **more
+) -> Figure:
+    """Small pictures in a grid, their pixels as squares. more: of `gallery`."""
+    panels = [to_uint8(picture.detach().permute(2, 0, 1)) for picture in pictures]
+    return gallery(panels, titles, **SHARP, **more)
+
+
 def _frame(axis: Axes) -> None:
     axis.set(xticks=(), yticks=())
     axis.spines[:].set(visible=True, color="#dddddd")
@@ -210,7 +233,7 @@ def fragments_figure(
     """Which triangle, how deep, what colour."""
     depth = zbuf.detach().masked_fill(pix_to_face < 0, torch.nan)
     figure, axes = charts(9.2, 3.4, 3, title=title)
-    panel(axes[0], face_colours(pix_to_face), "pix_to_face: one colour a triangle")
+    panel(axes[0], face_colours(pix_to_face), "pix_to_face: one colour per triangle")
     drawn = panel(axes[1], depth, "zbuf: near is bright", cmap="viridis_r")
     figure.colorbar(drawn, ax=axes[1], label=depth_label, shrink=0.75)
     panel(axes[2], image.detach().clamp(0, 1), picture_label)
@@ -244,6 +267,8 @@ def agreement_figure(ours: Fragments, theirs: Fragments | None) -> Figure:
     panel(axes[2], differs, words, cmap="Greys", vmin=0, vmax=1)
     axes[2].axis("on")
     _frame(axes[2])
+    if not differs.any():
+        axes[2].text(112, 112, "none", ha="center", va="center", color="0.5")
     return figure
 
 
@@ -271,13 +296,15 @@ def slide_figure(
     return figure
 
 
-def hunt_curves(scores: Mapping[str, Sequence[float]], title: str) -> Figure:
+def hunt_curves(
+    scores: Mapping[str, Sequence[float]], title: str, colours=(*BLUES[::-1], WARM)
+) -> Figure:
     """Overlap with the target against the step, one line per setting; labels beside them."""
     figure, axis = charts(9.0, 3.8)
     labels = dict(xlabel="step of the optimiser", ylabel="overlap with the target (IoU)")
-    style = dict(colours=(*BLUES[::-1], WARM), width=1.8, legend=False)
-    curves(axis, scores, ylim=(-0.03, 1), title=title, **labels, **style)
-    axis.lines[-1].set_linewidth(3)  # the sigma that cools
+    style = dict(colours=colours, width=1.8, legend=False)
+    curves(axis, scores, ylim=(-0.03, 1.02), title=title, **labels, **style)
+    axis.lines[-1].set_linewidth(3)  # the one to look at
     add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -303,7 +330,7 @@ def trap_figure(x: Tensor, lines: Mapping[str, Tensor], reach: float, title: str
 def hunt_frames(
     target: Float[Tensor, "3 2"], paths: Mapping[str, Sequence[tuple[Tensor, Tensor]]]
 ) -> list[Picture]:
-    """Panels side by side, one a path; a path is a list of (triangle (3, 2), picture (H, W, 3))."""
+    """Panels side by side, one per path: a list of (triangle (3, 2), picture (H, W, 3))."""
     length = len(next(iter(paths.values())))
     frames = []
     for moment in [*range(0, length, 8), *[length - 1] * 4]:  # the end is held

@@ -31,7 +31,7 @@ def fit_rows(model: MorphableModel, image: Tensor, fits: Fits, title: str) -> Fi
     """Three views of each fit: one fit's in a row, else a column per fit."""
     one = len(fits) == 1
     shape, others = (
-        ((1, 3, 2.6), ("its shape", "turned")) if one else ((3, len(fits), 2.1), ("", ""))
+        ((1, 3, 2.6), ("its shape", "turned")) if one else ((3, len(fits), 1.9), ("", ""))
     )
     figure, axes = style.panels(*shape, title=title, head=0.5)
     views = [view for c in fits.values() for view in three_views(model, image, c)]
@@ -53,7 +53,7 @@ def monster_figure(
 
 def film_frames(model: MorphableModel, image: Tensor, states: Fits) -> list[Picture]:
     """The photo, the fit on it, and turned, at each of the named states; the last is held."""
-    size = 168
+    size = 160
     photo = F.interpolate(image, (size, size), mode="bilinear", align_corners=False)
     frames = []
     for name, c in states.items():
@@ -75,21 +75,19 @@ def step_panel(
 ) -> Picture:
     """The fit at one state: on the photo, turned, and where on its loss curves it is."""
     size = 216
-    chart = Image.new("RGB", (size, size), "white")
-    pen = ImageDraw.Draw(chart)
-    rows = (("pixel loss", "/ 1000", 1000, GREEN), ("landmark loss", "px", 1, RED))
-    for i, (label, unit, factor, colour) in enumerate(rows):
-        losses = np.array(values)[:, i]
-        x = np.linspace(10, size - 10, len(losses))
-        y = 26 + i * size // 2 + (size // 2 - 40) * (1 - losses / losses.max())
-        places = [*zip(x.tolist(), y.tolist(), strict=True)]
-        pen.line(places, fill=colour, width=2)
-        pen.circle(places[step], 5, fill=colour)
-        text = f"{label}: {factor * losses[step]:.1f} {unit}"
-        pen.text((10, 2 + i * size // 2), text, fill=colour, font=style.font(15))
+    figure, axes = style.charts(3.2, size / 90, rows=2, sharex=True)
+    labels = ("pixels / 1000", 1000, RED), ("landmarks, px", 1, GREEN)
+    for axis, losses, (label, factor, colour) in zip(axes, np.array(values).T, labels, strict=True):
+        losses = factor * losses
+        axis.plot(losses, color=colour, linewidth=2)
+        axis.plot(step, losses[step], "o", color=colour, markersize=8)
+        axis.set_title(f"{label}: {losses[step]:.1f}", fontsize=10, color=colour)
+        axis.set(ylim=(0, None))
+        axis.tick_params(labelsize=8)
+    axes[1].set_xlabel("state of the fit", fontsize=9)
     fit = on_photo(image, synthesise(model, states[step]), size, fine=1)
     side = shape_view(model, states[step], 35, size=size)
-    return np.concatenate([fit, side, np.asarray(chart)], 1)
+    return np.concatenate([fit, side, style.pixels(figure, 90)], 1)
 
 
 @torch.no_grad()
@@ -203,7 +201,7 @@ def skins_figure(
     images += [show_face(face, "unlit", 220) for face in views]
     names = [f"{name}\nEq. 4: {v:.1f} / 1000" for name, v in zip(faces, values, strict=True)]
     names += ["its skin, without light"] * len(views)
-    figure, axes = style.panels(2, len(views), size=2.35, title=title, head=0.5)
+    figure, axes = style.panels(2, len(views), size=2.15, title=title, head=0.5)
     style.fill(axes, images, names)
     return figure
 
@@ -237,4 +235,22 @@ def align_figure(model: MorphableModel, truth: FaceCoefficients, fits: Fits) -> 
     axis.set_yticks([-i - 0.19 for i in range(len(fits))], list(fits))
     axis.set(xlabel="median vertex error, mm", title="Whether the size counts makes a difference")
     style.add_legend(axis, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def steps_figure(
+    model: MorphableModel, image: Tensor, energies: Mapping[str, Sequence[float]], fits: Fits
+) -> Figure:
+    """The energy of each method step by step, and faces on the way."""
+    title = "The same energy, two ways down"
+    figure, axes = style.charts(11, 3.2, 1 + len(fits), title=title, width_ratios=[1.5, 1, 1, 1])
+    for (name, values), colour in zip(energies.items(), (RED, GREEN), strict=True):
+        axes[0].plot(values, "o-", color=colour, markersize=3, label=name)
+    ticks = [200, 300, 500, 1000, 2000]
+    axes[0].set(xlabel="step", ylabel="energy E", yscale="log")
+    axes[0].set_yticks(ticks, ticks)
+    axes[0].minorticks_off()
+    style.add_legend(axes[0])
+    images = [on_photo(image, synthesise(model, c)) for c in fits.values()]
+    style.fill(axes[1:], images, [f"\n{name}" for name in fits])
     return figure

@@ -32,9 +32,8 @@ YELLOW = "#ffd21f"
 
 def guess_figure(crop: Crop, face: Face) -> Figure:
     """The photo, the guess on it, and what is wrong with it."""
-    figure, axes = style.panels(
-        1, 3, size=3.0, title="A photo, a guess, and how far apart they are"
-    )
+    title = "A photo, a guess, and how far apart they are"
+    figure, axes = style.panels(1, 3, size=2.8, title=title)
     photo, guess = to_uint8(crop.image[0]), on_photo(crop.image, face)
     names = ["the photo and its 68 detected landmarks", "the guess: the mean face"]
     names.append("its points (red), the photo's (green)")
@@ -118,15 +117,20 @@ def basin_figure(shifts: Sequence[float], losses: Losses) -> Figure:
 
 
 def outlier_figure(
-    crop: Crop, wrong: Tensor, faces: Mapping[str, Face], moved: Sequence[int]
+    model: MorphableModel,
+    crop: Crop,
+    wrong: Tensor,
+    fits: Mapping[str, FaceCoefficients],
+    moved: Sequence[int],
 ) -> Figure:
     """Fits to landmarks, some of them wrong, on the photo."""
-    figure, axes = style.panels(1, 1 + len(faces), size=2.7, title="Three wrong landmarks of 68")
+    figure, axes = style.panels(1, 1 + len(fits), size=2.7, title="Three wrong landmarks of 68")
     style.picture(axes[0, 0], to_uint8(crop.image[0]), "yellow: three points, 40 px off")
     style.dots(axes[0, 0], wrong[0], DETECTED, 9)
     style.dots(axes[0, 0], wrong[0, list(moved)], YELLOW, 30)
     right = [i for i in range(68) if i not in moved]
-    for axis, (name, face) in zip(axes[0, 1:], faces.items(), strict=True):
+    for axis, (name, c) in zip(axes[0, 1:], fits.items(), strict=True):
+        face = synthesise(model, c)
         points = face.landmarks("2d")[0]
         off = (points - crop.landmarks[0])[list(moved)].norm(dim=-1).mean()
         style.picture(axis, on_photo(crop.image, face), f"{name}: {off:.0f} px from the truth")
@@ -182,7 +186,8 @@ def chips_figure(
     title = f"Eq. 6: {float(loss_of(face, photo)):.1f};  in a straight line "
     title += f"{float(feature_distance(face, photo)[0]):.2f}, "
     axis.set_title(title + f"one person below {network.same_person:g}", fontsize=10)
-    axis.set(xlabel="feature (the first 48 of 128)", ylim=(-0.36, 0.36), yticks=[-0.3, 0, 0.3])
+    most = 1.3 * float(torch.cat([photo, face])[:, :48].abs().max())  # room for the legend
+    axis.set(xlabel="feature (the first 48 of 128)", ylim=(-most, most))
     style.add_legend(axis, fontsize=8, loc="lower right", ncols=2)
     return figure
 

@@ -8,6 +8,7 @@ c = photo_fits.coefficients(p)
 Notebook 05, Eq. 7.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -48,6 +49,46 @@ def target_of(crop: Crop, size: int = SIZE) -> FaceBatch:
     return FaceBatch(*small, crop.landmarks, "2d", ["the photo"])
 
 
+NUDGES = dict(
+    x=(-40, 40, 12),
+    y=(-40, 40, -9),
+    depth=(-80, 80, 25),
+    yaw=(-40, 40, 14),
+    wide=(-3.0, 3.0, 0.0, 0.1),
+    smile=(0.0, 1.0, 0.0, 0.05),
+    jaw=(0.0, 1.0, 0.0, 0.05),
+    light=(0.4, 1.6, 0.8, 0.05),
+)
+"""The sliders of `nudged`: least, most, where they start, and step."""
+NUDGE_LABELS = dict(
+    **dict(x="right (mm)", y="up (mm)", depth="away (mm)", yaw="yaw (degrees)"),
+    **dict(wide="identity 1 (sd)", jaw="jaw open"),
+)
+
+
+def nudged(
+    model: MorphableModel,
+    c: FaceCoefficients,
+    x: float = 0,
+    y: float = 0,
+    depth: float = 0,
+    yaw: float = 0,
+    wide: float = 0,
+    smile: float = 0,
+    jaw: float = 0,
+    light: float = 1,
+) -> FaceCoefficients:
+    """The face moved by mm, turned by degrees, with another identity, expression and light."""
+    c = c.detach().clone()
+    c.translation += c.translation.new_tensor([[-x, y, depth]])
+    c.rotation[:, 1] += math.radians(yaw)
+    c.identity[:, 0] += wide
+    actions = {"mouthSmileLeft": smile, "mouthSmileRight": smile, "jawOpen": jaw}
+    c.expression += model.expression_from_controls(actions, stand_in=True)
+    c.lighting *= light
+    return c
+
+
 def point_weights() -> Float[Tensor, " 68"]:
     """1 for each landmark, 0.3 for the jaw's 17: a 2D detector marks an outline there."""
     weights = torch.ones(68)
@@ -65,6 +106,17 @@ def coefficients(p: Mapping[str, Tensor]) -> FaceCoefficients:
     """The other way; gradients flow through."""
     p = dict(p)
     return FaceCoefficients(scale=p.pop("log_scale").exp(), **p)
+
+
+def to_row(p: Mapping[str, Tensor]) -> Float[Tensor, " unknown"]:
+    """One face's pose, identity and expression as one row of numbers."""
+    return torch.cat([p[name].flatten() for name in LANDMARK_STAGE])
+
+
+def from_row(row: Float[Tensor, " unknown"], p: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The other way, in the shapes of p, which gives the rest; gradients flow through."""
+    parts = row.split([p[name].numel() for name in LANDMARK_STAGE])
+    return {**p} | {n: v.view_as(p[n]) for n, v in zip(LANDMARK_STAGE, parts, strict=True)}
 
 
 def first_guess(model: MorphableModel, target: FaceBatch) -> FaceCoefficients:

@@ -22,7 +22,7 @@ from ...photos.crop import Crop
 from ...pictures.faces import on_photo, to_uint8
 from ...rendering.synthesis import synthesise
 from ..drawing import style
-from ..drawing.panels import error_view, shape_errors, shape_view
+from ..drawing.panels import error_view, shape_errors, shape_view, three_views
 from ..drawing.sliders import Curves, Picture, panel_row
 from ..drawing.style import BLUE, GREEN, GREY
 
@@ -154,4 +154,17 @@ def four_figure(
         axis.set(xlim=(0, 1.2 * axis.get_xlim()[1]), ylim=(len(ways) - 0.5, -0.5))
     left.set(xlabel="vertex error, mm", title=f"The shape: {len(batch)} strangers, and the median")
     right.set(xlabel="of the outer eye distance", title="The landmarks of the same answers")
+    return figure
+
+
+def photos_figure(
+    model: MorphableModel, photos: Mapping[str, tuple[Crop, FaceCoefficients]]
+) -> Figure:
+    """Fig. 2 of the report: for each photo the base face on it, its shape, and it turned."""
+    title = "Fig. 2 again: the photo, the base branch's face on it, and its shape"
+    figure, axes = style.panels(len(photos), 4, size=2.0, title=title, head=0.1)
+    names = "the photo", "the face on it", "its shape", "turned"
+    for row, (name, (crop, c)) in zip(axes, photos.items(), strict=True):
+        style.fill(row, [to_uint8(crop.image[0]), *three_views(model, crop.image, c)], names, name)
+        names = ()
     return figure

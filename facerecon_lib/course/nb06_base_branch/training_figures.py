@@ -7,11 +7,10 @@ figures.learning_figure(diary)
 Notebook 06, Eq. 7.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import matplotlib
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -20,6 +19,7 @@ from ...face.batch import FaceBatch
 from ...face.coefficients import FaceCoefficients
 from ...face.morphable_model import MorphableModel
 from ...fitting.objective import Objective
+from ...photos.detection import ASSETS
 from ...pictures.faces import on_photo, show_face, to_uint8
 from ...rendering.synthesis import synthesise
 from ..drawing import style
@@ -64,6 +64,7 @@ class Diary:
         return [float(shape_errors(self.model, c, truth).mean()) for c in self.states[name]]
 
 
+BELOW_RIGHT = dict(fontsize=9, color="0.35", ha="right", va="top")
 TERM_GROUPS = {
     "pixels": ("pixel",),
     "landmarks": ("landmark",),
@@ -83,7 +84,7 @@ def learning_figure(diary: Diary) -> Figure:
             name: [sum(terms[n] for n in names) for terms in notes]
             for name, notes in diary.terms.items()
         }
-        settings = dict(title=title, ylim=(0, None), legend=axis is axes[0, 0])
+        settings = dict(title=title, ylim=(0, None), legend=axis is axes[0, 0], xticks=diary.steps)
         style.curves(axis, sums, diary.steps, colours=(BLUE, RED), width=2.2, **settings)
     for bottom in axes[-1]:
         bottom.set_xlabel("step")
@@ -152,18 +153,33 @@ def step_panels(diary: Diary, faces: Mapping[str, int]) -> Callable[[int], Pictu
     return at
 
 
-def log_figure(records: Sequence[Mapping], title: str) -> Figure:
-    """The loss of a run's log, and the shares of its terms."""
-    notes = [r for r in records if r["kind"] == "train"]
-    figure, (left, right) = style.charts(9.6, 2.9, 2, title=title)
-    steps = [r["step"] for r in notes]
-    settings = dict(xlabel="step", ylabel="loss", ylim=(0, None), title="log.jsonl: the loss")
-    style.curves(left, {"loss": [r["loss"] for r in notes]}, steps, "o-", **settings)
-    names = sorted(notes[-1]["shares"], key=lambda n: -notes[0]["shares"][n])
-    names = [n for n in names if max(r["shares"][n] for r in notes) > 0.01]
-    heights = [[r["shares"][n] for r in notes] for n in names]
-    colours = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.95, len(names)))
-    right.stackplot(steps, heights, labels=names, colors=colours)
-    right.set(xlabel="step", ylim=(0, 1), title="each term's share of it")
-    style.add_legend(right, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+def shipped_log() -> dict[str, dict]:
+    """Of two training runs of the shipped encoder: losses, and errors on faces held out, by the
+    number of faces seen. Thinned from the logs in docs/model_cards."""
+    return json.loads((ASSETS / "base_encoder.json").read_text())
+
+
+def log_figure(runs: Mapping[str, Mapping]) -> Figure:
+    """The losses of both runs, and what the network knew of faces that it was not trained on."""
+    figure, axes = style.charts(10.8, 5.2, 2, 2, "How the encoder that ships was trained")
+    for (name, run), (left, right) in zip(runs.items(), axes, strict=True):
+        train, held_out = run["train"], run["held_out"]
+        for axis, (seen, values), colour, form in (
+            (left, (train["faces"], train["loss"]), BLUE, "-"),
+            (left, (held_out["faces"], held_out["loss"]), RED, "o-"),
+            (right, (held_out["faces"], held_out["mm"]), RED, "o-"),
+        ):
+            axis.plot([n / 1000 for n in seen], values, form, color=colour, markersize=4)
+        rendered = f"{held_out['count']} rendered faces held out"
+        left.set(title=f"{name}: the loss", ylabel="loss", xlabel="faces seen, thousands")
+        left.legend(["faces to learn from", rendered], frameon=False, fontsize=8.5)
+        right.axhline(held_out["mean_face_mm"], color=GREY, linestyle=":")
+        right.set(title=f"{name}: the shape of the {rendered}", ylim=(0, None))
+        right.set(ylabel="vertex error, mm", xlabel="faces seen, thousands")
+        words = f"the mean face, {held_out['mean_face_mm']:.1f}"
+        right.text(right.get_xlim()[1], 0.96 * held_out["mean_face_mm"], words, **BELOW_RIGHT)
+    axes[0, 0].set(yscale="log")
+    axes[0, 0].set_yticks([10, 20, 40, 80], ["10", "20", "40", "80"])
+    axes[0, 0].minorticks_off()
+    axes[1, 0].set(ylim=(0, None))
     return figure

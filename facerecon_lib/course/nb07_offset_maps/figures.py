@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from PIL import Image
@@ -24,9 +24,11 @@ from ...networks.unet import DoubleHeadUNet, OffsetMaps
 from ...photos.crop import Crop
 from ...pictures.faces import PAPER, Picture, on_photo, show_face, to_uint8, turned_mesh, value_map
 from ...pictures.offset_maps import shown_maps
+from ...rendering.rasterizer import rasterize
+from ...rendering.renderer import NEAR
 from ...rendering.synthesis import Face, pose_and_light
 from ..drawing import style
-from ..drawing.style import BLUE, GREY, RED, charts, drawn, fill, panels, picture, signed
+from ..drawing.style import BLUE, GREY, RED, charts, drawn, fill, panels, picture, signed, sized
 from ..unet_fit import UNetFit
 
 READERS = {  # who a vertex' offset is from, and its colour
@@ -35,7 +37,8 @@ READERS = {  # who a vertex' offset is from, and its colour
     "nothing": (0.72, 0.72, 0.72),
 }
 LUMA = torch.tensor([0.299, 0.587, 0.114])
-REACH, MM = 0.12, 1.5  # where the colours of texture and displacement end
+REACH = 0.12  # where the colours of a texture map end
+MM, WIDE = 0.6, 1.0  # mm, where those of a displacement map end: of the astronaut, of others
 
 
 def first_screen(crop: Crop, augmented: AugmentedFaces) -> Image.Image:
@@ -57,7 +60,7 @@ def first_screen(crop: Crop, augmented: AugmentedFaces) -> Image.Image:
     for axis, (name, image) in zip(axes.flat, images.items(), strict=True):
         panel = picture(axis, image, name, 11, **signed(MM))
     figure.colorbar(panel, ax=axis, label="mm", shrink=0.8)
-    return drawn(figure, 82)
+    return drawn(figure, 78)
 
 
 def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -> Image.Image:
@@ -75,7 +78,7 @@ def missing_figure(photo: Float[Tensor, "1 3 s s"], faces: Mapping[str, Face]) -
 
 def _pictures_and_numbers(title: str, columns: Mapping, most: float, label: str) -> Image.Image:
     """By a column's title: a picture, and below it words and signed numbers."""
-    figure, axes = panels(2, len(columns), size=3.1, title=title, head=0.3)
+    figure, axes = panels(2, len(columns), size=2.8, title=title, head=0.3)
     for column, (name, (image, words, numbers)) in zip(axes.T, columns.items(), strict=True):
         picture(column[0], image, name)
         panel = picture(column[1], numbers, words, **signed(most))
@@ -84,20 +87,20 @@ def _pictures_and_numbers(title: str, columns: Mapping, most: float, label: str)
 
 
 def beyond_figure(model: MorphableModel, batch: FaceBatch) -> Image.Image:
-    """The first rendered face with details: all of it, what the bases say of it, and the rest."""
+    """The first rendered face with details: all of it, what the bases hold of it, and the rest."""
     one = batch[:1]
     c, true_vertices, true_albedo = one.truth, one.true_vertices, one.true_albedo
     vertices, albedo = model.shape(c.identity, c.expression), model.albedo(c.albedo)
     whole = turned_mesh(model, true_vertices, true_albedo, 0.0)
     part = turned_mesh(model, vertices, albedo, 0.0)
-    title = f"What {model.sizes.vector} numbers cannot say"
+    title = f"What {model.sizes.vector} numbers cannot represent"
     figure, axes = panels(2, 4, size=2.6, title=title, head=0.3)
     picture(axes[0, 0], to_uint8(batch.image[0]), "the picture")
     axes[1, 0].axis("off")
     outward = ((true_vertices - vertices) * vertex_normals(vertices, model.faces)).sum(-1)
     brightness = (true_albedo - albedo) @ LUMA
     for row, look, rest, words, most, label in (
-        (axes[0], "shape", outward, "mm out of the face", MM, "mm"),
+        (axes[0], "shape", outward, "mm out of the face", 1.5, "mm"),
         (axes[1], "unlit", brightness, "brightness of the skin", 0.3, "of 0 to 1"),
     ):
         images = [show_face(view, look, 300) for view in (whole, part)]
@@ -186,13 +189,13 @@ def as_colours(texture: Float[Tensor, "3 h w"], mask: Tensor, reach: float = REA
 
 
 def skips_figure(base: BaseFaces, cut: Mapping[str, OffsetMaps]) -> Image.Image:
-    """Texture map, and the displacement's z, with each connection missing in turn; above each, how
-    much of the map has changed (root mean square over the face, of the whole map's)."""
+    """Texture map and the displacement's length with each connection missing in turn; above each,
+    how much of the map has changed (root mean square over the face, of the whole map's)."""
     mask, whole = base.mask[0, 0] > 0.5, next(iter(cut.values()))
     spans = (mask.any(axis).nonzero().aminmax() for axis in (1, 0))
     face = tuple(slice(first, last + 1) for first, last in spans)
-    title = "What is lost with each connection: colours above, z of the displacement below"
-    figure, axes = charts(12.4, 6.4, len(cut), 2, title)
+    title = "What is lost with each connection: colours above, length of the displacement below"
+    figure, axes = charts(12.4, 5.5, len(cut), 2, title)
     for column, (name, maps) in zip(axes.T, cut.items(), strict=True):
         words = ["", ""]
         if maps is not whole:
@@ -200,10 +203,61 @@ def skips_figure(base: BaseFaces, cut: Mapping[str, OffsetMaps]) -> Image.Image:
             words = [f"{100 * float((o - m).norm() / m.norm()):.0f} % changed" for m, o in pairs]
         texture = as_colours(maps.texture[0], base.mask[0])[face]
         picture(column[0], texture, f"{name}\n{words[0]}")
-        z = maps.displacement[0, 2].masked_fill(~mask, torch.nan)
-        panel = picture(column[1], z[face], words[1], **signed(MM))
-    figure.colorbar(panel, ax=axes[1], label="z, mm", shrink=0.85)
-    return drawn(figure, 80)
+        panel = picture(column[1], length_map(maps, mask)[face], words[1], **sized(MM))
+    figure.colorbar(panel, ax=axes[1], label="mm", shrink=0.85)
+    return drawn(figure, 72)
+
+
+def length_map(maps: OffsetMaps, mask: Bool[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """How far the first face's displacement map moves the skin, mm; nan beside the face."""
+    return maps.displacement[0].norm(dim=0).masked_fill(~mask, torch.nan)
+
+
+def maps_figure(photo: Tensor, base: BaseFaces, maps: OffsetMaps) -> Image.Image:
+    """The photo, both maps, and the face that they make of the base face."""
+    mask = base.mask[0, 0] > 0.5
+    figure, axes = panels(1, 4, size=2.9, title="Drawn by your two heads")
+    texture = as_colours(maps.texture[0], base.mask[0])
+    face = on_photo(photo, augment(base, maps).face, 300)
+    fill(
+        axes[0, :2], [to_uint8(photo[0]), texture], ["the photo", "texture map: grey adds nothing"]
+    )
+    length = length_map(maps, mask)
+    panel = picture(axes[0, 2], length, "displacement map: its length", **sized(MM))
+    picture(axes[0, 3], face, "the base face with both")
+    figure.colorbar(panel, ax=axes[0, 2], label="mm", shrink=0.75)
+    return drawn(figure)
+
+
+def texels_of(
+    face: Face, size: int = CROP_SIZE
+) -> tuple[Int[Tensor, "b h w 3"], Float[Tensor, "b h w 3"]]:
+    """For each texel of a view of the face the three vertices around it, and their weights, which
+    are 0 where it shows no face."""
+    ndc = project_ndc(face.v_camera, face.fov_deg)
+    fragments = rasterize(ndc, face.model.faces, size, perspective_correct=True, z_clip_value=NEAR)
+    triangle = fragments.pix_to_face[..., 0]
+    corners = face.model.faces.long()[triangle.clamp(min=0) % len(face.model.faces)]
+    return corners, fragments.bary_coords[..., 0, :] * (triangle >= 0)[..., None]
+
+
+def carried_figure(rows: Mapping[str, Sequence[Tensor]], yaws: Sequence[float]) -> Image.Image:
+    """By photo, its colours carried to views of these yaws, degrees, and below the length of its
+    displacement; each view (1, 6, h, w)."""
+    title = "One photo and its displacement map, carried to other views"
+    figure, axes = charts(10.4, 0.6 + 3.5 * len(rows), len(yaws), 2 * len(rows), title)
+    pairs = [axes[i : i + 2] for i in range(0, len(axes), 2)]
+    for (name, views), pair in zip(rows.items(), pairs, strict=True):
+        pair[0, 0].text(5, 20, name, fontsize=9)
+        for column, view in zip(pair.T, views, strict=True):
+            empty = view[0, :3].sum(0) == 0
+            picture(column[0], to_uint8(torch.where(empty, PAPER, view[0, :3])))
+            length = view[0, 3:].norm(dim=0).masked_fill(empty, torch.nan)
+            panel = picture(column[1], length, **sized(WIDE))
+    for axis, yaw in zip(axes[0], yaws, strict=True):
+        axis.set_title(f"{yaw:+.0f}°" if yaw else "0°", fontsize=10)
+    figure.colorbar(panel, ax=axes, label="displacement, mm", shrink=0.4)
+    return drawn(figure, 84)
 
 
 def vertex_places(face: Face) -> Float[Tensor, "batch vertex 2"]:
@@ -217,7 +271,7 @@ def reading_figure(
     """The texture map, a part of it with the vertices, and what they read; at: x, y, pixels."""
     texture = as_colours(augmented.maps.texture[0], augmented.base.mask[0])
     (x, y), side, corner = at, 30, torch.tensor(at)
-    title = "Where vertices are dense each texel is heard; elsewhere some are lost"
+    title = "Where vertices are dense each texel is read; elsewhere some are lost"
     figure, (whole, left, right) = charts(12.2, 4.6, 3, title=title)
     picture(whole, texture, "The texture map, and a part of it")
     whole.add_patch(Rectangle((x, y), side, side, fill=False, color="black", linewidth=1.5))
@@ -232,7 +286,7 @@ def reading_figure(
     right.scatter(*points[0, near].T, s=60, c=colours.numpy(), **form)
     for axis in (left, right):
         axis.set(xlim=(x, x + side), ylim=(y + side, y), xticks=[], yticks=[], aspect="equal")
-    return drawn(figure)
+    return drawn(figure, 72)
 
 
 def seen_figure(base: BaseFaces, photo: Tensor, seen: Float[Tensor, "1 vertex"]) -> Image.Image:
@@ -279,7 +333,7 @@ def added_figure(base: BaseFaces, ways: Mapping[str, tuple[Tensor, Tensor]]) -> 
 def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Image.Image:
     """Pictures above, what they are unrolled to below."""
     title = "Above, the head turns. Below, unrolled, everything stays in its place"
-    figure, axes = panels(2, len(pictures), size=2.8, title=title, head=0.3)
+    figure, axes = panels(2, len(pictures), size=2.5, title=title, head=0.3)
     fill(axes[0], [to_uint8(image[0]) for image in pictures.values()], pictures)
     unrolled = [torch.where(uv[0].sum(0) > 0, uv[0], torch.tensor(PAPER)) for uv in flat.values()]
     fill(axes[1], map(to_uint8, unrolled), ["unrolled"] * len(flat))
@@ -287,16 +341,18 @@ def uv_figure(pictures: Mapping[str, Tensor], flat: Mapping[str, Tensor]) -> Ima
 
 
 def growth_frames(photo: Tensor, fit: UNetFit) -> list[Picture]:
-    """The first face, its texture map and z of its displacement, every third step and the last."""
+    """The first face, its texture map and displacement, every fifth step and the last."""
     base, frames = fit.found.base, []
-    mask = base.mask[0]
-    for maps in fit.maps[::3] + fit.maps[-1:]:
-        z = style.heat(0.5 + 0.5 * maps.displacement[0, 2] / MM, cmap=style.SIGNED)
-        displacement = to_uint8(torch.where(mask > 0.5, z.permute(2, 0, 1), 1.0))
-        face = on_photo(photo, augment(base, maps).face, CROP_SIZE, 1)
-        panels = [face, as_colours(maps.texture[0], mask, 0.15), displacement]
+    mask = base.mask[0] > 0.5
+    for maps in fit.maps[::5] + fit.maps[-1:]:
+        length = style.heat(maps.displacement[0].norm(dim=0), WIDE).permute(2, 0, 1)
+        panels = [
+            on_photo(photo, augment(base, maps).face, CROP_SIZE),
+            as_colours(maps.texture[0], base.mask[0], 0.15),
+            to_uint8(torch.where(mask, length, 1.0)),
+        ]
         row = Image.fromarray(np.concatenate(panels, 1))
-        frames.append(np.asarray(row.resize((3 * 190, 190), Image.Resampling.BILINEAR)))
+        frames.append(np.asarray(row.resize((570, 190), Image.Resampling.LANCZOS)))
     return frames + 2 * frames[-1:]
 
 

@@ -75,8 +75,8 @@ def row_panels(read: Reader, read_hyperbolic: Callable) -> Callable[[int], Pictu
     points = torch.stack([x, torch.full_like(x, 0.5)], -1)[None]
     lines = {"hyperbolic": x, "bilinear": read(maps, points)[0, :, 0]}
     figure, axis = charts(8, 3.75)
-    axis.set(xlabel="depth of each texel as it is counted, mm", ylim=(-2, 2), yticks=range(-2, 3))
-    axis.yaxis.set_major_formatter("{x:+.0f} mm")
+    axis.set(xlabel="depth of each texel as it is counted, mm", ylim=(-2, 2))
+    axis.set_yticks(range(-2, 3), ["-2 mm", "-1 mm", "0", "+1 mm", "+2 mm"])
     axis.grid(axis="y", color="0.85")
     curves(axis, lines, x, colours=(RED, BLUE), legend=dict(loc="upper left", ncols=2))
     axis.plot(centres, VALUES, "o", color="black")

@@ -5,6 +5,7 @@ Notebook 09, Figures 4 and 5.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,9 +24,15 @@ from ..drawing import style
 from ..drawing.style import GREY, RED, add_legend, charts, curves, drawn, fill, panels
 from .tone_study import RUNS, ToneStudy, places_by_tone, run_line, run_words, tone_ticks
 
-SIZE = 150  # px of a face in a row
+SIZE = 170  # px of a face in a row
 TEXTURE_GAIN = 2.0  # of maps as pictures: grey is nothing
 MOST_MM = 1.5  # where the colours of the displacement end
+SHIPPED_LOG = Path(__file__).parents[3] / "docs/model_cards/offset_unet_log.jsonl"
+ERRORS = {
+    "photometric": "colour error on the photo",
+    "albedo_rgb": "error of the unlit skin",
+    "vertex_mm": "shape error, mm",
+}
 
 
 @dataclass(eq=False)
@@ -61,9 +68,11 @@ def people(
     return persons
 
 
-def _rows(persons: Sequence[Person], rows: Mapping[str, Callable], title: str) -> Image.Image:
-    """A column per person; by the name of each row, what draws it."""
-    figure, axes = panels(len(rows), len(persons), size=1.62, title=title, head=0.2)
+def _rows(
+    persons: Sequence[Person], rows: Mapping[str, Callable], title: str, size: float
+) -> Image.Image:
+    """A column per person; by the name of each row, what draws it. size: of a face, inches."""
+    figure, axes = panels(len(rows), len(persons), size=size, title=title, head=0.2)
     fill(axes, [draw(p) for draw in rows.values() for p in persons], [p.name for p in persons])
     for words, axis in zip(rows, axes[:, 0], strict=True):
         style.row_name(axis, words, -0.0625, ha="center")
@@ -90,7 +99,8 @@ def offsets_figure(persons: Sequence[Person]) -> Image.Image:
         f"texture map × {TEXTURE_GAIN:g}": _texture,
         f"displacement, 0 to {MOST_MM} mm": _displacement,
     }
-    return _rows(persons, rows, "Two maps per face: grey adds no colour, dark blue moves nothing")
+    title = "Two maps per face: grey adds no colour, dark blue moves nothing"
+    return _rows(persons, rows, title, 1.8)
 
 
 def beside_figure(persons: Sequence[Person], title: str) -> Image.Image:
@@ -103,13 +113,17 @@ def beside_figure(persons: Sequence[Person], title: str) -> Image.Image:
         "augmented, unlit": lambda p: show_face(p.detailed, "unlit", SIZE),
         "true skin, unlit": lambda p: show_face(p.true, "unlit", SIZE),
     }
-    return _rows(persons, rows, title)
+    return _rows(persons, rows, title, 2.1)
 
 
-def learning_figure(records: Sequence[Mapping]) -> Figure:
-    """A run's log: the loss of each step's own faces, and held-out faces beside the base's."""
-    title = "The U-Net learns: colours of held-out faces, in the photo and without light"
-    figure, axes = charts(10.2, 3.2, 3, title=title)
+def learning_figure(records: Sequence[Mapping], title: str) -> Figure:
+    """A run's log: the loss of each step's own faces, and held-out faces beside the base's.
+
+    Raises ValueError for an empty log.
+    """
+    if not records:
+        raise ValueError("the log is empty: of the U-Net that ships, it is in docs/model_cards")
+    figure, axes = charts(11.6, 3.2, 4, title=title)
 
     def column(kind: str, name: str) -> list[float]:
         return [r[name] for r in records if r["kind"] == kind]
@@ -120,13 +134,14 @@ def learning_figure(records: Sequence[Mapping]) -> Figure:
     loss = {"held-out faces": column("validation", "loss")}
     curves(axes[0], loss, steps, "o-", title="loss", ylim=(0, None), **form)
     add_legend(axes[0], fontsize=8.5)
-    names = {"photometric": "colour error on the photo", "albedo_rgb": "error of the unlit skin"}
-    for axis, (name, words) in zip(axes[1:], names.items(), strict=True):
-        base = column("validation", f"base_{name}")
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    for axis, (name, words) in zip(axes[1:], ERRORS.items(), strict=True):
+        base, augmented = column("validation", f"base_{name}"), column("validation", name)
         axis.plot(steps, base, "--", color=GREY, label="base")
-        augmented = {"augmented": column("validation", name)}
-        curves(axis, augmented, steps, "o-", title=words, ylim=(0, 1.15 * base[0]), **form)
-    add_legend(axes[2], fontsize=8.5, loc="lower left")
+        limits = (0, 1.15 * max(base + augmented))
+        curves(axis, {"augmented": augmented}, steps, "o-", title=words, ylim=limits, **form)
+    add_legend(axes[3], fontsize=8.5, loc="lower left")
     return figure
 
 
@@ -139,10 +154,16 @@ def gains_figure(gains: Mapping[str, Float[Tensor, " group"]], title: str) -> Fi
         line = run_line(name) if stored else dict(color=RED, linewidth=2, marker="o", markersize=5)
         axis.plot(100 * values, label=run_words(name) if stored else name, **line)
     axis.axhline(0, color="0.6", linewidth=1)
-    least = min(0.0, *(100 * float(v.nan_to_num(0).min()) for v in gains.values()))
-    axis.set(ylim=(1.1 * least - 5, 100), ylabel="% of the base's colour error", title=title)
-    place = "lower right" if least < -20 else "upper left"
-    add_legend(axis, fontsize=8.5, loc=place, handlelength=3)  # dashes are seen as such
+    shown = torch.cat([100 * v.nan_to_num(0) for v in gains.values()])
+    least, most = min(0.0, float(shown.min())), max(0.0, float(shown.max()))
+    axis.set_yscale("symlog", linthresh=100)  # a loss has no end, a gain ends at 100
+    ticks = [t for t in (-1000, -500, -200, *range(-100, 101, 25)) if 1.3 * least - 8 < t]
+    axis.set_yticks(ticks, map(str, ticks))
+    axis.minorticks_off()
+    limits = 1.3 * least - 8, min(100, 1.5 * most + 10)
+    axis.set(ylim=limits, ylabel="gain, % of the base's error", title=title)
+    if len(gains) > 1:
+        add_legend(axis, fontsize=8, loc="upper left", handlelength=3)  # dashes are seen as such
     tone_ticks(axis)
     return figure
 

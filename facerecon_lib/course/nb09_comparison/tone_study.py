@@ -26,7 +26,7 @@ from ...evaluation.surface import AREAS
 from ...face.colour import MONK_TONES, SKIN_LIGHTNESS
 from ...files.errors import FacereconError
 from ...files.weights import shipped_file
-from ..drawing.style import GREY, RED, add_legend, charts, curves, legend_below, number_grid
+from ..drawing.style import BLUE, GREY, RED, add_legend, charts, curves, legend_below, number_grid
 
 FORMAT = "facerecon-tone-study-1"
 BASES = {"monk": "basis of all tones", "light": "basis of tones 1 to 4"}
@@ -245,9 +245,10 @@ def photos_figure(study: ToneStudy) -> Figure:
     tones = np.arange(1, len(SKIN_LIGHTNESS) + 1)
     for axis, run in zip(np.atleast_1d(axes), runs, strict=True):
         axis.plot(tones, SKIN_LIGHTNESS, color="0.75", linewidth=5, label="skin rated so")
-        for method, colour in (("base", GREY), ("augmented", RED)):
-            lightness = runs[run][method]["lightness"]
-            axis.scatter(ratings, lightness, s=13, color=colour, label=method, alpha=0.75)
+        forms = {"base": dict(s=34, edgecolors="0.35", facecolors="none")}
+        forms["augmented"] = dict(s=9, color=RED)
+        for method, form in forms.items():  # rings around dots: where both agree, both are seen
+            axis.scatter(ratings, runs[run][method]["lightness"], label=method, **form)
         axis.set_title(run_words(run, "\nlight "), fontsize=9)
         axis.set(xlabel="Monk tone, rated by eye", xticks=tones[::3])
     np.atleast_1d(axes)[0].set_ylabel("lightness L* of the unlit skin", fontsize=9)
@@ -322,7 +323,26 @@ def even_figure(study: ToneStudy) -> Figure:
     _run_lines(right, study, "texture_even", "offsets")
     left.set(ylim=(0, None), title="its size: root mean square, of 1")
     right.set(ylim=(0, 1), title="share of its energy that is one colour")
-    add_legend(left, fontsize=8, handlelength=3, loc="upper left")
     for axis in (left, right):
         tone_ticks(axis)
+    legend_below(figure, left, 3, fontsize=9, handlelength=3)
+    return figure
+
+
+def gaps_figure(
+    gaps: Mapping[str, float], intervals: Mapping[str, Mapping[str, Sequence]], title: str
+) -> Figure:
+    """The gap of each run, with the ends of intervals by the name of what was drawn."""
+    figure, axis = charts(8.2, 3.8, title=title)
+    axis.axvline(0, color="0.6", linewidth=1)
+    for row, run in enumerate(gaps):
+        for k, (name, colour) in enumerate(zip(intervals, (BLUE, RED), strict=False)):
+            low, high = (100 * float(end) for end in intervals[name][run])
+            y, label = row + 0.3 * (k - (len(intervals) - 1) / 2), name if row == 0 else None
+            axis.plot([low, high], [y, y], color=colour, linewidth=5, alpha=0.45, label=label)
+            axis.plot(100 * float(gaps[run]), y, "o", color=colour, markersize=5)
+    axis.set_yticks(range(len(gaps)), [run_words(run) for run in gaps], fontsize=9)
+    axis.yaxis.set_inverted(True)
+    axis.set_xlabel("gain of tones 7 to 10 minus gain of tones 1 to 4, percentage points")
+    legend_below(figure, axis, 2, fontsize=9)
     return figure

@@ -23,16 +23,18 @@ from ...face.camera import CROP_SIZE, ndc_to_pixels, project_ndc
 from ...face.coefficients import FaceCoefficients
 from ...face.landmarks68 import EYES, LEFT_EYE, RIGHT_EYE
 from ...face.lighting import ambient_lighting, light_level
-from ...face.measures import landmark_error, photometric_error
+from ...face.measures import landmark_error, photometric_error, vertex_error_mm
 from ...face.morphable_model import MorphableModel
 from ...fitting.fit import FitResult, judge
 from ...pictures.faces import DETECTED, on_photo, show_face, to_uint8, turned_mesh
+from ...pictures.offset_maps import shown_maps
 from ...pictures.sheets import gallery
 from ...reconstruction.reconstruct import FittedPhoto
 from ...reconstruction.result_files import result_dict
 from ...reconstruction.verdict import gather_evidence
 from ...rendering.synthesis import Face, synthesise
-from ..drawing.style import charts, dots, fill, picture
+from ..drawing.style import SIZE, charts, colour_bar, curves, dots, fill, heat, picture, signed
+from .one_person import Photos, spread_mm
 from .photo_input import ChosenPhoto
 
 LARGE = 420  # px
@@ -103,6 +105,23 @@ def closer_figure(mine: ChosenPhoto, augmented: AugmentedFaces) -> Figure:
     fill(below, [image[part] for image in images.values()])
     for axis, (name, image) in zip(above, images.items(), strict=True):
         picture(axis, image[::2, ::2], name, 11)
+    return figure
+
+
+def displacement_figure(augmented: AugmentedFaces) -> Figure:
+    """How far the displacement map moves the skin, and its three components, mm."""
+    maps = shown_maps(augmented)
+    moved = np.where(maps.read[..., None], maps.displacement, np.nan)
+    most = float(np.nanquantile(np.linalg.norm(moved, axis=-1), 0.995))
+    title = "Displacement map, in the photo's crop: how far the skin moves"
+    figure, axes = charts(9.6, 3.9, 4, title=title, width_ratios=(1.7, 1, 1, 1))
+    length = picture(axes[0], np.linalg.norm(moved, axis=-1), "its length", cmap=SIZE, vmin=0)
+    length.set_clim(0, most)
+    figure.colorbar(length, ax=axes[0], shrink=0.8, label="mm")
+    names = ("x, to the right", "y, up", "z, forwards")
+    for axis, name, values in zip(axes[1:], names, np.moveaxis(moved, -1, 0), strict=True):
+        part = picture(axis, values, name, **signed(most))
+    figure.colorbar(part, ax=axes[1:], shrink=0.55, label="mm, model frame")
     return figure
 
 
@@ -265,3 +284,47 @@ def lights_figure(
     images = [on_photo(mine.crop.image, face, LARGE) for face in faces]
     images += [show_face(face, "unlit", LARGE) for face in faces]
     return gallery(images, titles, columns=len(faces), size=2.9)
+
+
+@torch.no_grad()
+def one_identity_figure(
+    photos: Photos,
+    names: Sequence[str],
+    means: Sequence[Float[Tensor, " identity"]],
+    covariances: Sequence[Float[Tensor, "identity identity"]],
+) -> Figure:
+    """Two rendered photos, how uncertain each and both leave the shape, and how far off it is."""
+    model, size = photos.face.model, 300
+    truth = model.shape(photos.identity)
+    (images, masks), marks = photos.face.render(size), photos.landmarks
+    images = images.clamp(0, 1) + 0.9 * (1 - masks)
+    figure, axes = charts(9.2, 9.8, 3, 3, "Two rendered photos of one person, whose truth is known")
+    for i, axis in enumerate(axes[0, :2]):
+        picture(axis, to_uint8(images[i]), f"rendered {names[i]}")
+        dots(axis, marks[i], DETECTED, 9)
+    view = turned_mesh(model, truth, model.albedo_mean[None], -25.0)
+    picture(axes[0, 2], show_face(view, "shape", size), "the true shape, neutral")
+    for column, (name, mean, covariance) in enumerate(zip(names, means, covariances, strict=True)):
+        off = vertex_error_mm(model.shape(mean.float()[None]), truth)[0]
+        for row, (values, most, words) in enumerate(
+            ((spread_mm(model, covariance), 3.0, "uncertain by"), (off, 2.5, "off by")), 1
+        ):
+            face = turned_mesh(model, truth, heat(values, most)[None], -25.0)
+            title = f"{name}:\n{words} {float(values.mean()):.2f} mm"
+            picture(axes[row, column], show_face(face, "unlit", size), title)
+    colour_bar(figure, 3.0, "standard deviation, mm", ax=axes[1], shrink=0.8)
+    colour_bar(figure, 2.5, "distance to the truth, mm", ax=axes[2], shrink=0.8)
+    return figure
+
+
+def errors_figure(errors: Mapping[str, Tensor], counts: Sequence[int]) -> Figure:
+    """The error of each way by the number of photos, mean over people and its standard error."""
+    people = len(next(iter(errors.values())))
+    title = f"Rendered photos of {people} people: how far the neutral face is off"
+    figure, axis = charts(6.6, 3.6, title=title, fontsize=11)
+    curves(axis, {way: e.mean(0).tolist() for way, e in errors.items()}, counts, "o-")
+    for line, values in zip(axis.lines, errors.values(), strict=True):
+        low, high = (values.mean(0) + k * values.std(0) / people**0.5 for k in (-1, 1))
+        axis.fill_between(counts, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+    axis.set(xlabel="number of photos", ylabel="mm", xticks=counts)
+    return figure

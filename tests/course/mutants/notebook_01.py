@@ -7,13 +7,17 @@ import torch
 from spoiled_answers import cached, halved, rooted, single, squeezed, viewed, with_
 
 from facerecon_lib.course.nb01_morphable_model.checks import (
+    changed_completion,
     changed_pca,
     distance_measured,
     distances,
     gap,
     gap_measured,
     noise_of,
+    scaled,
 )
+from facerecon_lib.course.nb01_morphable_model.checks import library_completion as complete
+from facerecon_lib.course.nb01_morphable_model.checks import library_face_albedo as skin
 from facerecon_lib.course.nb01_morphable_model.checks import library_face_shape as shape
 from facerecon_lib.course.nb01_morphable_model.checks import library_fit as fit
 from facerecon_lib.course.nb01_morphable_model.checks import library_generalisation as error
@@ -167,6 +171,84 @@ def of_shape(**changes):
     steps = [changes.get(name, lambda x: x) for name in names]
     return lambda *arguments: shape(*(step(x) for step, x in zip(steps, arguments, strict=True)))
 
+
+def _albedo_in_loops(mean, directions, deviation, coefficients):
+    skins = []
+    for row in coefficients.reshape(-1, coefficients.shape[-1]):
+        each = zip(row, deviation, directions, strict=False)
+        skins.append(mean + sum(c * s * mode for c, s, mode in each))
+    return torch.stack(skins).reshape(*coefficients.shape[:-1], *mean.shape)
+
+
+def _albedo_padded(mean, directions, deviation, coefficients):
+    missing = len(deviation) - coefficients.shape[-1]
+    rest = coefficients.new_zeros(*coefficients.shape[:-1], missing)
+    basis = deviation[:, None, None] * directions
+    return torch.tensordot(torch.cat([coefficients, rest], -1), basis, 1) + mean
+
+
+def _completed_by_rows(samples, seen, rounds, noise):
+    """Each coordinate is a column; the prior is more rows of least squares."""
+    wide = seen[..., None].expand_as(samples).flatten(1)
+    x = samples.flatten(1).clone()
+    x[~wide] = 0
+    x = torch.where(wide, x, (x.sum(0) / wide.sum(0)).expand_as(x))
+    for modes in rounds:
+        mean = x.mean(0)
+        _, s, v = torch.linalg.svd((x - mean).double(), full_matrices=False)
+        basis = s[:modes, None] / (len(x) - 1) ** 0.5 * v[:modes]
+        rebuilt = x.clone()
+        for i, see in enumerate(wide):
+            rows = torch.cat([basis[:, see].T, noise * torch.eye(modes, dtype=torch.float64)])
+            right = torch.nn.functional.pad((x[i] - mean)[see].double(), (0, modes))
+            alpha = torch.linalg.lstsq(rows, right[:, None]).solution[:, 0]
+            rebuilt[i, ~see] = (mean + alpha @ basis)[~see].to(x)
+        x = rebuilt
+    return x.reshape(samples.shape)
+
+
+def _completed_in_place(samples, seen, rounds, noise):
+    samples[~seen] = 0
+    first = samples.sum(0) / seen.sum(0)[:, None]
+    for face, see in zip(samples, seen, strict=True):
+        face[~see] = first[~see]
+    for modes in rounds:
+        mean, basis, _ = right_pca(samples, modes)
+        for face, see in zip(samples, seen, strict=True):
+            alpha = fit(face[None, see], mean[see], basis[:, see], noise)
+            face[~see] = (mean + torch.einsum("k,kvc->vc", alpha[0], basis))[~see]
+    return samples
+
+
+def _completed_with_masks(samples, seen, rounds, noise):
+    """All faces at once: hidden vertices have a weight of 0."""
+    weight = seen[..., None].to(samples)
+    x = samples.nan_to_num(0) * weight
+    x = x + (1 - weight) * x.sum(0) / weight.sum(0)
+    for modes in rounds:
+        mean, basis, _ = right_pca(x, modes)
+        pairs = torch.einsum("kvc,lvc->vkl", basis, basis).double()
+        left = torch.einsum("nv,vkl->nkl", seen.double(), pairs) + noise**2 * torch.eye(modes)
+        right = torch.einsum("nvc,kvc->nk", ((x - mean) * weight).double(), basis.double())
+        alpha = torch.linalg.solve(left, right[..., None])[..., 0].to(x)
+        x = torch.where(seen[..., None], x, mean + torch.einsum("nk,kvc->nvc", alpha, basis))
+    return x
+
+
+def _completed_one_after_another(samples, seen, rounds, noise):
+    """New modes after every single face."""
+    filled = complete(samples, seen, (), noise)
+    for modes in rounds:
+        for i, see in enumerate(seen):
+            mean, basis, _ = right_pca(filled, modes)
+            alpha = fit(filled[i : i + 1, see], mean[see], basis[:, see], noise)
+            filled[i, ~see] = (mean + torch.einsum("k,kvc->vc", alpha[0], basis))[~see]
+    return filled
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"pca", "fit_coefficients", "generalisation_error", "specificity_error"}
+WITHOUT_GRADIENT |= {"complete_faces"}
 
 MUTANTS = {
     "pca": {
@@ -396,6 +478,116 @@ MUTANTS = {
         "kept by size": cached(error_to),
         "half precision": halved(error_to),
     },
+    "face_albedo": {
+        "no mean": with_(skin, a0=lambda m: 0 * m),
+        "divided by the deviation": scaled(lambda s: 1 / s),
+        "the root of the deviation": scaled(torch.sqrt),
+        "deviations of at least 0.1": scaled(lambda s: s.clamp(min=0.1)),
+        "deviations of at most 1": scaled(lambda s: s.clamp(max=1)),
+        "all modes have the first's deviation": scaled(lambda s: s[:1].expand_as(s)),
+        "deviations over their sum": scaled(lambda s: s / s.sum()),
+        "never below 0": lambda *arguments: skin(*arguments).clamp(min=0),
+        "never above 1": lambda *arguments: skin(*arguments).clamp(max=1),
+        "cut off without a loss of gradient": lambda *arguments: (
+            skin(*arguments) + (skin(*arguments).clamp(0, 1) - skin(*arguments)).detach()
+        ),
+        "squashed softly": lambda *arguments: torch.sigmoid(4 * (skin(*arguments) - 0.5)),
+        "kept within 3 sd": with_(skin, a3=lambda c: c.clamp(-3, 3)),
+        "coefficients squared": with_(skin, a3=torch.square),
+        "coefficients made of length 1": with_(
+            skin, a3=lambda c: torch.nn.functional.normalize(c, dim=-1)
+        ),
+        "the last modes for fewer coefficients": lambda m, d, s, c: skin(
+            m, d[-c.shape[-1] :], s[-c.shape[-1] :], c
+        ),
+        "ones for missing coefficients": lambda m, d, s, c: skin(
+            m, d, s, torch.nn.functional.pad(c, (0, len(s) - c.shape[-1]), value=1.0)
+        ),
+        "as many coefficients as modes only": lambda m, d, s, c: (
+            m + torch.einsum("...k,kvc->...vc", c * s, d)
+        ),
+        "one batch axis only": lambda m, d, s, c: (
+            m + torch.einsum("bk,kvc->bvc", c * s[: c.shape[-1]], d[: c.shape[-1]])
+        ),
+        "a batch axis where there is none": lambda m, d, s, c: (
+            skin(m, d, s, c.unsqueeze(0)[0:]) if c.ndim == 1 else skin(m, d, s, c)
+        ),
+        "all axes in one": with_(skin, a3=lambda c: c.reshape(-1, c.shape[-1])),
+        "coordinates mixed up": lambda m, d, s, c: (
+            m + (skin(m, d, s, c) - m).flatten(-2).unflatten(-1, (3, -1)).mT
+        ),
+        "the first skin for all": with_(skin, a3=lambda c: c[:1].expand_as(c) if c.ndim > 1 else c),
+        "coefficients detached": with_(skin, a3=torch.detach),
+        "by a root, nan at 0": with_(skin, a3=rooted),
+        "no gradient from 0": with_(skin, a3=lambda c: torch.where(c == 0, c.detach(), c)),
+        "turned where square": with_(
+            skin, a3=lambda c: c.mT if c.ndim == 2 and len(c) == c.shape[1] else c
+        ),
+        "25 modes at most": with_(skin, a3=lambda c: c[..., :25]),
+        "the first 1,000 vertices": lambda m, d, s, c: torch.cat(
+            [
+                skin(m, d, s, c)[..., :1000, :],
+                m[1000:].expand(*c.shape[:-1], *m[1000:].shape),
+            ],
+            -2,
+        ),
+        "axes of length 1 lost": squeezed(skin),
+        "views of the arguments": viewed(skin),
+        "kept by size": cached(skin),
+        "half precision": halved(skin),
+        "float32 always": single(skin),
+    },
+    "complete_faces": {
+        "the mean of what is seen, no rounds": with_(complete, a2=lambda rounds: ()),
+        "one round alone": with_(complete, a2=lambda rounds: [*rounds][:1]),
+        "three rounds at most": with_(complete, a2=lambda rounds: [*rounds][:3]),
+        "one mode always": with_(complete, a2=lambda rounds: [1 for _ in rounds]),
+        "rounds in rising order": with_(complete, a2=sorted),
+        "one mode too many": with_(complete, a2=lambda rounds: [k + 1 for k in rounds]),
+        "one mode too few": with_(complete, a2=lambda rounds: [max(k - 1, 1) for k in rounds]),
+        "as many rounds as the last has modes": with_(
+            complete, a2=lambda rounds: range(1, max([*rounds, 0]) + 1)
+        ),
+        "the noise not squared": changed_completion(noise=math.sqrt),
+        "noise of at least 0.1": changed_completion(noise=lambda n: max(n, 0.1)),
+        "noise of at most 10": changed_completion(noise=lambda n: min(n, 10)),
+        "a noise of 1 always": changed_completion(noise=lambda n: 1.0),
+        "the start is the mean over everything": changed_completion(
+            start=lambda known, seen: known.sum((0, 1)) / seen.sum()
+        ),
+        "new modes after every face": _completed_one_after_another,
+        "nan times 0": lambda samples, seen, rounds, noise: (
+            complete(samples, seen, rounds, noise) + 0 * samples
+        ),
+        "seen taken for hidden": lambda samples, seen, rounds, noise: complete(
+            samples, ~seen | seen.all(1, keepdim=True), rounds, noise
+        ),
+        "a vertex seen where any of it is not nan": lambda samples, seen, rounds, noise: complete(
+            samples, ~samples.isnan().any(-1), rounds, noise
+        ),
+        "faces that show nothing stay at the first mean": lambda samples, seen, rounds, noise: (
+            torch.where(
+                seen.any(1)[:, None, None],
+                complete(samples, seen, rounds, noise),
+                complete(samples, seen, (), noise),
+            )
+        ),
+        "the mean alone for faces that show less than half": changed_completion(
+            told=lambda seen: seen & (seen.float().mean(1, keepdim=True) > 0.5)
+        ),
+        "the holes alone": lambda samples, seen, rounds, noise: (
+            complete(samples, seen, rounds, noise) * ~seen[..., None]
+        ),
+        "the first 1,000 vertices tell": changed_completion(
+            told=lambda seen: seen & (torch.arange(seen.shape[1]) < 1000)
+        ),
+        "colours cut off": lambda *arguments: complete(*arguments).clamp(0, 1),
+        "axes of length 1 lost, sums of all": lambda *arguments: complete(*arguments).sum(0),
+        "views of the arguments": viewed(complete, 0, 1),
+        "kept by size": cached(complete),
+        "half precision": halved(complete),
+        "float32 always": single(complete),
+    },
 }
 
 ALTERNATIVES = {
@@ -428,5 +620,17 @@ ALTERNATIVES = {
         "all pairs at once": distance_measured(lambda each: each.mean(2).min(1).values.mean()),
         "loops and a float": _specificity_loops,
         "amin and torch.mean": lambda g, s: torch.mean(distances(g, s).mean(-1).amin(-1)),
+    },
+    "face_albedo": {
+        "loops": _albedo_in_loops,
+        "zeros for missing coefficients": _albedo_padded,
+        "a matrix product": lambda m, d, s, c: (
+            m.flatten() + (c * s[: c.shape[-1]]) @ d.flatten(1)[: c.shape[-1]]
+        ).unflatten(-1, m.shape),
+    },
+    "complete_faces": {
+        "coordinate by coordinate, rows for the prior": _completed_by_rows,
+        "in place": _completed_in_place,
+        "masks, all faces at once": _completed_with_masks,
     },
 }

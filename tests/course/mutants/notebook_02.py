@@ -5,17 +5,28 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from spoiled_answers import cached, halved, logged, rooted, squeezed, viewed, with_
+from spoiled_answers import cached, halved, logged, rooted, single, squeezed, viewed, with_
 
 from facerecon_lib.course.nb02_camera.checks import (
     least_squares,
     orthographic_pose,
+    perspective_pose,
     pixels_of,
     pose_but,
     projected,
+    refined,
+    seen_at,
+    similarity,
+    similarity_but,
+    some_steps,
     turned_by,
 )
-from facerecon_lib.face.camera import MODEL_TO_CAMERA, axis_angle_to_matrix, pose
+from facerecon_lib.face.camera import (
+    MODEL_TO_CAMERA,
+    axis_angle_to_matrix,
+    matrix_to_axis_angle,
+    pose,
+)
 
 
 def _cross(v):
@@ -174,6 +185,140 @@ def _pose_by_loop(points, pixels):
     return tuple(torch.tensor(np.stack(part), dtype=torch.float32) for part in zip(*faces))  # noqa: B905
 
 
+def _not_centred_similarity(landmarks, template):
+    """The four numbers a, b and the shift as one system of equations, in the points' dtype."""
+    (x, y), one, zero = landmarks.T, landmarks.new_ones(len(landmarks)), landmarks[:, 0] * 0
+    rows = torch.cat([torch.stack([x, -y, one, zero], 1), torch.stack([y, x, zero, one], 1)])
+    a, b, right, down = torch.linalg.lstsq(rows, template.T.flatten()[:, None]).solution[:, 0]
+    return torch.stack([torch.stack([a, -b, right]), torch.stack([b, a, down])])
+
+
+def _similarity_by_lstsq(landmarks, template):
+    middle, place = landmarks.mean(0), template.mean(0)
+    linear = _not_centred_similarity(landmarks - middle, template - place)[:, :2]
+    return torch.cat([linear, (place - linear @ middle)[:, None]], 1)
+
+
+def _similarity_by_svd(landmarks, template):
+    """Umeyama's: the smaller direction is turned back where the best map would be a mirror."""
+    middle, place = landmarks.mean(0), template.mean(0)
+    u, spectrum, vh = torch.linalg.svd((template - place).mT @ (landmarks - middle))
+    signs = torch.stack([torch.ones_like(u[0, 0]), torch.sign(torch.det(u @ vh))])
+    size = (signs * spectrum).sum() / (landmarks - middle).square().sum()
+    linear = size * u @ signs.diag() @ vh
+    return torch.cat([linear, (place - linear @ middle)[:, None]], 1)
+
+
+def _similarity_by_angle(landmarks, template):
+    p, q = landmarks - landmarks.mean(0), template - template.mean(0)
+    along, across = (p * q).sum(), (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum()
+    angle, size = torch.atan2(across, along), along.hypot(across) / p.square().sum()
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).reshape(2, 2)
+    return torch.cat(
+        [size * turn, (template.mean(0) - size * turn @ landmarks.mean(0))[:, None]], 1
+    )
+
+
+def _similarity_by_atan(landmarks, template):
+    right = similarity(landmarks, template)
+    return right * right[0, 0].sign()
+
+
+def _of_size(matrix, least=0.0, most=math.inf):
+    return matrix * (matrix.det().sqrt().clamp(least, most) / matrix.det().sqrt())
+
+
+def _upright(matrix, most):
+    """Turned by `most` degrees at most."""
+    angle = torch.atan2(matrix[1, 0], matrix[0, 0]).clamp(-math.radians(most), math.radians(most))
+    rows = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).reshape(2, 2)
+    return matrix.det().sqrt() * rows
+
+
+def _analytic(p, x, fov, size, r, t):
+    """Levenberg-Marquardt with the derivative by hand; turns are multiplied, not added."""
+    p, x, turn, place = p.double(), x.double(), axis_angle_to_matrix(r.double()), t.double()
+    m, eye, damping = MODEL_TO_CAMERA.double(), torch.eye(3).double(), 1
+    focal = min(size) / 2 / math.tan(math.radians(fov / 2))
+    middle = x.new_tensor([size[1] / 2, size[0] / 2])
+    for _ in range(100):
+        head = p @ (m @ turn).mT
+        sides, depth = (head + place)[:, :2], (head + place)[:, 2:]
+        miss = (middle - focal * sides / depth - x).flatten()
+        moved = torch.cat([-_cross(head) @ m, eye.expand(len(p), 3, 3)], 2)
+        ratio = sides / depth
+        along = torch.cat([eye[:2].expand(len(p), 2, 3)[..., :2], -ratio[..., None]], 2)
+        jacobian = (-focal / depth[..., None] * along @ moved).flatten(0, 1)
+        square = jacobian.mT @ jacobian
+        step = torch.linalg.solve(
+            square + damping * square.diag().diag(), -(jacobian.mT @ miss)[:, None]
+        )[:, 0]
+        new = axis_angle_to_matrix(step[:3]) @ turn, place + step[3:]
+        seen = p @ (m @ new[0]).mT + new[1]
+        better = (middle - focal * seen[:, :2] / seen[:, 2:] - x).norm() < miss.norm()
+        turn, place = new if better else (turn, place)
+        damping = max(damping / 10, 1e-9) if better else damping * 10
+    return matrix_to_axis_angle(turn).float(), place.float()
+
+
+def _damped(p, x, fov, size, r, t):
+    """Levenberg-Marquardt in float32, with torch's own Jacobian."""
+
+    def miss(pose):
+        return (seen_at(p, pose[:3], pose[3:], fov, size) - x).flatten()
+
+    pose, damping = torch.cat([r, t]), 1e-3
+    for _ in range(40):
+        jacobian = torch.autograd.functional.jacobian(miss, pose, vectorize=True)
+        square = jacobian.mT @ jacobian
+        step = torch.linalg.solve(square + damping * square.diag().diag(), jacobian.mT @ miss(pose))
+        better = miss(pose - step).norm() < miss(pose).norm()
+        pose, damping = (pose - step, damping / 10) if better else (pose, damping * 10)
+    return pose[:3], pose[3:]
+
+
+def _halved_steps(p, x, fov, size, r, t):
+    """Gauss-Newton; a step is halved until the head stays before the camera and comes nearer."""
+
+    def miss(pose):
+        return (seen_at(p, pose[:3], pose[3:], fov, size) - x).flatten()
+
+    pose = torch.cat([r, t]).double()
+    p, x = p.double(), x.double()
+    for _ in range(60):
+        jacobian = torch.autograd.functional.jacobian(miss, pose, vectorize=True)
+        step = torch.linalg.lstsq(jacobian, miss(pose)[:, None]).solution[:, 0]
+        for _ in range(20):
+            if miss(pose - step).norm() <= miss(pose).norm() and (pose - step)[5] > 100:
+                break
+            step = step / 2
+        else:
+            break
+        pose = pose - step
+    return pose[:3].float(), pose[3:].float()
+
+
+def _descent(p, x, fov, size, r, t):
+    """Adam, which is far from done after 100 steps."""
+    pose = torch.cat([r, t / 100]).requires_grad_()
+    optimizer = torch.optim.Adam([pose], lr=0.02)
+    for _ in range(100):
+        optimizer.zero_grad()
+        (seen_at(p, pose[:3], 100 * pose[3:], fov, size) - x).square().mean().backward()
+        optimizer.step()
+    return pose.detach()[:3], 100 * pose.detach()[3:]
+
+
+def _refined_then(change):
+    def spoiled(p, x, fov, size, r, t):
+        return change(*perspective_pose(p, x, fov, size, r, t), (r, t))
+
+    return spoiled
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"crop_similarity", "pose_from_landmarks", "pose_under_perspective"}
+
 MUTANTS = {
     "rotation_matrix": {
         "the identity forgotten": lambda v: _rodrigues(v, *_eps(v), eye=0.0),
@@ -310,6 +455,40 @@ MUTANTS = {
         "kept by size": cached(pixels_of),
         "half precision": halved(pixels_of),
     },
+    "crop_similarity": {
+        "a mirror, always": similarity_but(lambda m, *_: m * torch.tensor([1.0, -1.0]).to(m)),
+        "rows swapped: v before u": lambda x, y: similarity(x, y).flip(0),
+        "without the shift": lambda x, y: similarity(x, y)[:, :2],
+        "three rows": lambda x, y: torch.cat([similarity(x, y), torch.eye(3).to(x)[2:]]),
+        "a pair of scale and shift, no matrix": lambda x, y: tuple(similarity(x, y).split(2, 1)),
+        "from the first two points": lambda x, y: similarity(x[:2], y[:2]),
+        "from the first and the last": lambda x, y: similarity(x[[0, -1]], y[[0, -1]]),
+        "a square box around each": similarity_but(
+            lambda m, p, q: torch.eye(2).to(m) * torch.aminmax(q, dim=0)[1].max() / p.max()
+        ),
+        "turned by 90 degrees at most": similarity_but(lambda m, *_: _upright(m, 90)),
+        "turned by 45 degrees at most": similarity_but(lambda m, *_: _upright(m, 45)),
+        "the angle by atan, not atan2": _similarity_by_atan,
+        "never smaller than half": similarity_but(lambda m, *_: _of_size(m, least=0.5)),
+        "never larger than twice": similarity_but(lambda m, *_: _of_size(m, most=2.0)),
+        "the mean of the whole tensor": lambda x, y: torch.cat(
+            [similarity(x, y)[:, :2], (y.mean() - similarity(x, y)[:, :2] @ x.mean(0))[:, None]], 1
+        ),
+        "the shift in whole pixels": lambda x, y: torch.cat(
+            [similarity(x, y)[:, :2], similarity(x, y)[:, 2:].round()], 1
+        ),
+        "one system of equations, not centred, in float32": _not_centred_similarity,
+        "half a pixel off": lambda x, y: similarity(x + 0.5, y),
+        "divided by a tiny number more": lambda x, y: similarity(x, y) * (1 - 1e-3),
+        "the root of the squares' sum": similarity_but(
+            lambda m, p, q: m / m.det().sqrt() * (m.det().sqrt() * q.norm() / p.norm()).sqrt()
+        ),
+        "float32, whatever the dtype": single(similarity),
+        "always for 68 points": with_(similarity, a0=lambda x: x[-68:], a1=lambda y: y[-50:]),
+        "views of the arguments": viewed(similarity),
+        "kept by size": cached(similarity),
+        "half precision": halved(similarity),
+    },
     "pose_from_landmarks": {
         "points and pixels not centred": _not_centred,
         "the larger singular value": pose_but(
@@ -364,6 +543,47 @@ MUTANTS = {
         "kept by size": cached(orthographic_pose),
         "half precision": halved(orthographic_pose),
     },
+    "pose_under_perspective": {
+        "two steps of Gauss-Newton": some_steps(2),
+        "Gauss-Newton, no brake": some_steps(10),
+        "Gauss-Newton, steps of at most half a metre": some_steps(
+            16, lambda old, new: old + (new - old).clamp(-500, 500)
+        ),
+        "half steps of Gauss-Newton": some_steps(6, lambda old, new: (old + new) / 2),
+        "Adam, 100 steps": _descent,
+        "distances, not their squares": refined(
+            lambda seen, pixels, depth: (seen - pixels).norm(dim=1, keepdim=True).sqrt()
+        ),
+        "squares, squared again": refined(lambda seen, pixels, depth: (seen - pixels).square()),
+        "columns alone": refined(lambda seen, pixels, depth: (seen - pixels)[:, :1]),
+        "the mean pixel alone": refined(
+            lambda seen, pixels, depth: torch.cat([(seen - pixels).mean(0), seen.new_zeros(4)])
+        ),
+        "outliers left out": refined(
+            lambda seen, pixels, depth: (seen - pixels) / (1 + (seen - pixels).square() / 9)
+        ),
+        "always 30 degrees": with_(perspective_pose, a2=lambda fov: 30.0),
+        "always 224 by 224": with_(perspective_pose, a3=lambda size: (224, 224)),
+        "width and height swapped": with_(perspective_pose, a3=lambda size: size[::-1]),
+        "the matrix, not the vector": _refined_then(lambda r, t, _: (axis_angle_to_matrix(r), t)),
+        "a batch of one": _refined_then(lambda r, t, _: (r[None], t[None])),
+        "one vector of six": _refined_then(lambda r, t, _: torch.cat([r, t])),
+        "translation first": _refined_then(lambda r, t, _: (t, r)),
+        "behind the camera": _refined_then(lambda r, t, _: (r, -t)),
+        "degrees": _refined_then(lambda r, t, _: (torch.rad2deg(r), t)),
+        "what has to be added to the start": _refined_then(
+            lambda r, t, start: (r - start[0], t - start[1])
+        ),
+        "a head of another size": _refined_then(lambda r, t, _: (r, 1.05 * t)),
+        "within a metre": _refined_then(lambda r, t, _: (r, t.clamp(-1000, 1000))),
+        "always from straight ahead at 400 mm": lambda p, x, fov, size, r, t: some_steps(8)(
+            p, x, fov, size, 0 * r, 0 * t + t.new_tensor([0.0, 0.0, 400.0])
+        ),
+        "the first 51 points": lambda p, x, *more: perspective_pose(p[:51], x[:51], *more),
+        "views of the arguments": viewed(perspective_pose, 0, 1),
+        "kept by size": cached(perspective_pose),
+        "half precision": halved(perspective_pose),
+    },
 }
 
 ALTERNATIVES = {
@@ -387,9 +607,21 @@ ALTERNATIVES = {
         "by NDC": pixels_of,
         "the argument projected in place": _pixels_in_place,
     },
+    "crop_similarity": {
+        "one system of equations, centred": _similarity_by_lstsq,
+        "Umeyama's, with the SVD": _similarity_by_svd,
+        "the angle, then the size": _similarity_by_angle,
+        "complex numbers": similarity,
+    },
     "pose_from_landmarks": {
         "normal equations and the polar decomposition": _normal_equations,
         "numpy, one face after the other": _pose_by_loop,
         "as written": orthographic_pose,
+    },
+    "pose_under_perspective": {
+        "MINPACK": perspective_pose,
+        "the derivative by hand, in float64": _analytic,
+        "damped, in float32": _damped,
+        "steps halved until they help": _halved_steps,
     },
 }

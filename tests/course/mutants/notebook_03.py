@@ -5,7 +5,18 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from spoiled_answers import cached, halved, logged, rooted, single, squeezed, viewed, with_
+from spoiled_answers import (
+    cached,
+    halved,
+    logged,
+    one_of,
+    rooted,
+    single,
+    squeezed,
+    stale,
+    viewed,
+    with_,
+)
 
 from facerecon_lib.course.nb03_lighting.checks import (
     C0,
@@ -20,9 +31,11 @@ from facerecon_lib.course.nb03_lighting.checks import (
     solved,
     summed,
     times,
+    turned_by,
     under,
+    unit_vectors,
 )
-from facerecon_lib.face.lighting import ambient_lighting, sh_basis, shade
+from facerecon_lib.face.lighting import ambient_lighting, sh_basis, shade, turn_lighting
 from facerecon_lib.face.mesh import face_normals, vertex_normals
 
 
@@ -230,6 +243,50 @@ def picture_in_place(albedo, lighting, factor):
     return [albedo, lighting]
 
 
+def turned_by_matrices(lighting, rotation):
+    """Band 1 as a vector, band 2 as a symmetric matrix without trace: R M R'."""
+    to_yzx = torch.eye(3)[[1, 2, 0]].to(rotation)
+    vector = (to_yzx @ rotation @ to_yzx.mT) @ lighting[:, 1:4]
+    xy, yz, zz, xz, xx = lighting[:, 4:].unbind(1)
+    zz, xx = zz / math.sqrt(3), xx
+    rows = [xx - zz, xy, xz, xy, -xx - zz, yz, xz, yz, 2 * zz]
+    matrix = torch.stack(rows, -1).unflatten(-1, (3, 3))  # (batch, colour, 3, 3)
+    turned = rotation[:, None] @ matrix @ rotation[:, None].mT
+    x, y, z = (turned[..., i, :] for i in range(3))
+    band_2 = [x[..., 1], y[..., 2], math.sqrt(3) / 2 * z[..., 2], x[..., 2]]
+    band_2 = torch.stack([*band_2, (x[..., 0] - y[..., 1]) / 2], 1)
+    return torch.cat([lighting[:, :1], vector, band_2], 1)
+
+
+def turned_by_lstsq(lighting, rotation):
+    normals = unit_vectors(200, seed=5).to(rotation)
+    rows = sh_basis(normals @ rotation.mT)
+    return torch.linalg.lstsq(rows, sh_basis(normals) @ lighting).solution
+
+
+def turned_by_nine(lighting, rotation):
+    """Nine directions, one set of nine equations for each light."""
+    nine = unit_vectors(9, seed=12).to(rotation)
+    inverse = torch.linalg.inv(sh_basis(nine))
+    each = [inverse @ sh_basis(nine @ r) @ g for g, r in zip(lighting, rotation, strict=True)]
+    return torch.stack(each)
+
+
+def turned_roughly(lighting, rotation):
+    """Turned, with a small ridge in the equations."""
+    rows = sh_basis(unit_vectors(50, seed=6).to(rotation))
+    values = sh_basis(unit_vectors(50, seed=6).to(rotation) @ rotation) @ lighting
+    return torch.linalg.solve(rows.mT @ rows + 0.01 * torch.eye(9).to(rows), rows.mT @ values)
+
+
+def turned_in_place(lighting, rotation):
+    lighting[:] = turn_lighting(lighting, rotation)
+    return lighting
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"light_from_colours", "same_picture"}
+
 MUTANTS = {
     "vertex_normals": {
         "not normalised": not_unit,
@@ -403,6 +460,53 @@ MUTANTS = {
         "kept by size": cached(factors(lambda f: f)),
         "half precision": halved(factors(lambda f: f)),
     },
+    "turn_light": {
+        "not turned": turned_by(end=lambda new, old: old),
+        "mirrored": turned_by(rotation=lambda r: -r),
+        "turned twice": turned_by(rotation=lambda r: r @ r),
+        "the mean rotation": turned_by(rotation=lambda r: r.mean(0, True).expand_as(r)),
+        "the last rotation": turned_by(rotation=lambda r: r[-1:].expand_as(r)),
+        "the first light for all": turned_by(light=one_of),
+        "one grey light": turned_by(light=lambda g: g.mean(-1, True).expand_as(g)),
+        "three colours at most": turned_by(end=lambda new, old: new[..., :3]),
+        "band 2 lost": turned_by(light=lambda g: torch.cat([g[:, :4], 0 * g[:, 4:]], 1)),
+        "only 3 z^2 - 1 stays": turned_by(
+            end=lambda new, old: new * (torch.arange(9) < 7)[:, None]
+        ),
+        "the constant function lost": turned_by(light=lambda g: g * (torch.arange(9) > 0)[:, None]),
+        "directions on a half circle": turned_by(
+            directions=F.normalize(
+                torch.tensor([[math.cos(t), 0.5, math.sin(t)] for t in range(9)])
+            )
+        ),
+        "eight directions": turned_by(directions=unit_vectors(8)),
+        "a ridge": turned_roughly,
+        "about y alone": turned_by(
+            rotation=lambda r: (
+                r * torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 0, 1]])
+                + torch.diag(torch.tensor([0.0, 1, 0]))
+            )
+        ),
+        "small turns left out": lambda g, r: torch.where(
+            (r - torch.eye(3)).norm(dim=(1, 2))[:, None, None] < 0.1, g, turn_lighting(g, r)
+        ),
+        "light from 0 up": turned_by(light=lambda g: g.clamp(min=0)),
+        "light within 20": turned_by(light=lambda g: g.clamp(-20, 20)),
+        "no gradient to the light": turned_by(light=lambda g: g.detach()),
+        "no gradient to the rotation": turned_by(rotation=lambda r: r.detach()),
+        "light by a logarithm, nan at 0": with_(
+            turn_lighting, a0=lambda g: logged(g - g[:1]) + g[:1]
+        ),
+        "lights kept": stale(turn_lighting, 0),
+        "rotations kept": stale(turn_lighting, 1),
+        "kept by size": cached(turn_lighting),
+        "lights by view": viewed(turn_lighting, 0),
+        "rotations by view": viewed(turn_lighting, 1),
+        "float32 always": single(turn_lighting),
+        "float64 always": lambda g, r: turn_lighting(g.double(), r),
+        "half precision": halved(turn_lighting),
+        "axes of length 1 lost": squeezed(turn_lighting),
+    },
 }
 
 ALTERNATIVES = {
@@ -431,5 +535,11 @@ ALTERNATIVES = {
             torch.einsum("bkc,bc->bkc", g, 1 / f),
         ),
         "in place, as a list": picture_in_place,
+    },
+    "turn_light": {
+        "a vector and a matrix": turned_by_matrices,
+        "least squares over 200 directions": turned_by_lstsq,
+        "nine directions, light by light": turned_by_nine,
+        "in place": turned_in_place,
     },
 }

@@ -7,15 +7,21 @@ from operator import mul
 import torch
 from spoiled_answers import cached, halved, logged, rooted, squeezed, viewed, with_
 
+from facerecon_lib.course.nb04_rendering.checks import _area_coverage as right_areas
 from facerecon_lib.course.nb04_rendering.checks import _barycentric as weights_of
 from facerecon_lib.course.nb04_rendering.checks import _coverage as right_coverage
+from facerecon_lib.course.nb04_rendering.checks import _perspective_weights as in_space
 from facerecon_lib.course.nb04_rendering.checks import _rasterize_hard as right_fragments
 from facerecon_lib.course.nb04_rendering.checks import _soft_blend as right_blend
 from facerecon_lib.course.nb04_rendering.checks import (
     blended,
+    clamped,
+    cut,
+    in_squares,
     nearest,
     nothing,
     painter,
+    sampled,
     soft,
 )
 from facerecon_lib.course.nb04_rendering.figures import areas, pixel_centres, squared_distance
@@ -128,6 +134,31 @@ def _without_a_dtype(verts, faces, height, width):
         face[wins], zbuf[wins], bary[wins] = f, z[wins], w[wins]
     zbuf[zbuf.isinf()] = -1
     return face.view(height, width), zbuf.view(height, width), bary.view(height, width, 3)
+
+
+# perspective_weights --------------------------------------------------------------------------
+
+
+def _of_the_other_depths(weights, depths):
+    a, b, c = depths.unbind(-1)
+    parts = weights * torch.stack([b * c, c * a, a * b], -1)
+    return parts / parts.sum(-1, keepdim=True)
+
+
+def _by_the_depth_of_the_point(weights, depths):
+    depth = 1 / torch.einsum("...i,...i->...", weights, 1 / depths)
+    return torch.einsum("...i,...->...i", weights / depths, depth)
+
+
+def _corner_by_corner(weights, depths):
+    parts = [weights[..., i] / depths[..., i] for i in range(3)]
+    return torch.stack([part / sum(parts) for part in parts], -1)
+
+
+def _weights_in_place(weights, depths):
+    weights /= depths
+    weights /= weights.sum(-1, keepdim=True)
+    return weights
 
 
 # coverage -------------------------------------------------------------------------------------
@@ -254,6 +285,113 @@ def _blend_loop(coverages, nearness, colours, gamma, background):
     return colour / total[..., None]
 
 
+# area_coverage --------------------------------------------------------------------------------
+
+
+def _shoelace(points):
+    turned = [*points[1:], *points[:1]]
+    pairs = zip(points, turned, strict=True)
+    return abs(sum(a[0] * b[1] - a[1] * b[0] for a, b in pairs)) / 2
+
+
+def _clipped(points, inside):
+    """Sutherland and Hodgman: what is left of a polygon where inside(point) is at least 0."""
+    left = []
+    for a, b in zip(points, [*points[1:], *points[:1]], strict=True):
+        at_a, at_b = inside(a), inside(b)
+        if at_a >= 0:
+            left.append(a)
+        if (at_a >= 0) != (at_b >= 0):
+            left.append(a + at_a / (at_a - at_b) * (b - a))
+    return left
+
+
+SQUARE = lambda p: p[0], lambda p: 1 - p[0], lambda p: p[1], lambda p: 1 - p[1]
+
+
+def by_clipping(of_one, lines=SQUARE):
+    """of_one(corners (3, 2), lines) in each square."""
+
+    def area_coverage(triangles, height, width):
+        corners = in_squares(triangles, height, width)
+        each = [of_one(c, lines) for c in corners.reshape(-1, 3, 2)]
+        return torch.stack([x + 0 * triangles.sum() for x in each]).reshape(corners.shape[:3])
+
+    return area_coverage
+
+
+def _triangle_by_square(corners, lines):
+    left = [*corners]
+    for inside in lines:
+        left = _clipped(left, inside)
+    return _shoelace(left) if left else corners.new_zeros(())
+
+
+def _square_by_triangle(corners, lines):
+    left = [*corners.new_tensor([[0, 0], [1, 0], [1, 1], [0, 1]])]
+    turn = area(*corners).sign()
+    if turn == 0:
+        return corners.new_zeros(())
+    for i in range(3):
+        a, b = corners[i], corners[(i + 1) % 3]
+        left = _clipped(left, lambda p, a=a, b=b: turn * area(a, b, p))
+    return _shoelace(left) if left else corners.new_zeros(())
+
+
+def _one_axis_at_a_time(triangles, height, width):
+    points = in_squares(triangles, height, width)
+    for axis in (0, 1):
+        sides = points.roll(-1, -2) - points
+        step = torch.where(sides[..., axis] == 0, 1, sides[..., axis])
+        ends = torch.stack([(line - points[..., axis]) / step for line in (0, 1)], -1)
+        ends = ends.clamp(0, 1).sort(-1).values
+        ends = torch.cat([torch.zeros_like(ends[..., :1]), ends], -1)[..., None]
+        points = (points[..., None, :] + ends * sides[..., None, :]).flatten(-3, -2)
+        points = torch.stack(
+            [x.clamp(0, 1) if i == axis else x for i, x in enumerate(points.unbind(-1))], -1
+        )
+    x, y = points.unbind(-1)
+    return (x.roll(-1, -1) * y - y.roll(-1, -1) * x).sum(-1).abs() / 2
+
+
+def _in_halves(triangles, height, width):
+    middle = (triangles[:, 1] + triangles[:, 2]) / 2
+    a, b, c = triangles.unbind(1)
+    halves = torch.stack([a, b, middle], 1), torch.stack([a, middle, c], 1)
+    return sum(right_areas(half, height, width) for half in halves)
+
+
+def _boxes(triangles, height, width):
+    corners = in_squares(triangles, height, width).clamp(0, 1)
+    return (corners.amax(-2) - corners.amin(-2)).prod(-1)
+
+
+def _cut_carelessly(triangles, height, width):
+    corners = in_squares(triangles, height, width)
+    sides = corners.roll(-1, -2) - corners
+    along = torch.cat(
+        [torch.zeros_like(corners[..., :1]), -corners / sides, (1 - corners) / sides], -1
+    )
+    along = along.clamp(0, 1).sort(-1).values[..., None]
+    return clamped((corners[..., None, :] + along * sides[..., None, :]).flatten(-3, -2)).abs()
+
+
+def _unsorted_cuts(triangles, height, width):
+    corners = in_squares(triangles, height, width)
+    sides = corners.roll(-1, -2) - corners
+    steps = torch.where(sides == 0, 1, sides)
+    along = torch.cat(
+        [torch.zeros_like(corners[..., :1]), -corners / steps, (1 - corners) / steps], -1
+    )
+    along = along.clamp(0, 1)[..., None]
+    return clamped((corners[..., None, :] + along * sides[..., None, :]).flatten(-3, -2)).abs()
+
+
+def _oblong(triangles, height, width):
+    stretch = triangles.new_tensor([width, height]) / min(height, width)
+    return right_areas(triangles * stretch, height, width)
+
+
 def of_fragments(index, change):
     """The right fragments with one of the three changed."""
 
@@ -264,6 +402,9 @@ def of_fragments(index, change):
 
     return rasterize_hard
 
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = set()
 
 MUTANTS = {
     "barycentric": {
@@ -304,6 +445,8 @@ MUTANTS = {
         "no gradient on edges": lambda p, t: torch.where(
             weights_of(p, t) == 0, 0.0, weights_of(p, t)
         ),
+        "no gradient to points": with_(weights_of, a0=torch.detach),
+        "no gradient to triangles": with_(weights_of, a1=torch.detach),
         "turned where points are as many as triangles": lambda p, t: (
             weights_of(p, t).transpose(0, 1) if len(p) == len(t) else weights_of(p, t)
         ),
@@ -335,6 +478,9 @@ MUTANTS = {
         "depths of less than 0.1 are too near": painter(
             nearer=lambda z, old: (z < old) & (z > 0.1)
         ),
+        "the last of those at one depth, to rounding": painter(
+            nearer=lambda z, old: z <= old + 1e-7 * old.abs()
+        ),
         "nearer by at least 0.05": painter(nearer=lambda z, old: z < old - 0.05),
         "depths compared in whole numbers": painter(nearer=lambda z, old: z.round() < old.round()),
         "depths in whole mm above 100": of_fragments(
@@ -357,6 +503,45 @@ MUTANTS = {
         "a view of the vertices": viewed(right_fragments),
         "kept by size": cached(right_fragments),
         "half precision": halved(right_fragments),
+    },
+    "perspective_weights": {
+        "by squared depths": lambda w, z: in_space(w, z**2),
+        "by roots of depths": lambda w, z: in_space(w, z.sqrt()),
+        "times the mean depth, not normalised": lambda w, z: w / z * z.mean(-1, keepdim=True),
+        "times the depth that the image's weights mix": lambda w, z: (
+            w / z * (w * z).sum(-1, keepdim=True)
+        ),
+        "depths from the nearest corner": lambda w, z: in_space(
+            w, 1 + z - z.amin(-1, keepdim=True)
+        ),
+        "softmax for normalisation": lambda w, z: (w / z).softmax(-1),
+        "the sum over everything": lambda w, z: w / z / (w / z).sum(),
+        "divided by the largest": lambda w, z: w / z / (w / z).amax(-1, keepdim=True),
+        "divided by the sum of lengths": lambda w, z: w / z / (w / z).abs().sum(-1, keepdim=True),
+        "no negative weights": lambda w, z: in_space(w.clamp(min=0), z),
+        "weights of at least 0.000001": with_(in_space, a0=lambda w: w.clamp(min=1e-6)),
+        "depths up to 100": with_(in_space, a1=lambda z: z.clamp(max=100)),
+        "depths of at least 1": with_(in_space, a1=lambda z: z.clamp(min=1)),
+        "depths up to 1,000": with_(in_space, a1=lambda z: z.clamp(max=1000)),
+        "depths in whole mm": with_(in_space, a1=lambda z: z.round()),
+        "a little added to the sum": lambda w, z: w / z / ((w / z).sum(-1, keepdim=True) + 1e-6),
+        "a little added to the depths": lambda w, z: in_space(w, z + 1e-2),
+        "nothing to do far out": lambda w, z: torch.where(z > 100, w, in_space(w, z)),
+        "one depth for the first two": lambda w, z: in_space(w, z[..., [0, 0, 2]]),
+        "depths one corner further": lambda w, z: in_space(w, z.roll(1, -1)),
+        "depths without gradient": lambda w, z: in_space(w, z.detach()),
+        "weights without gradient": lambda w, z: in_space(w.detach(), z),
+        "the sum without gradient": lambda w, z: w / z / (w / z).sum(-1, keepdim=True).detach(),
+        "no gradient where a weight is 0": lambda w, z: in_space(
+            torch.where(w == 0, w.detach(), w), z
+        ),
+        "weights by a root, nan at 0": lambda w, z: in_space(rooted(w), z),
+        "weights by a logarithm, nan at 0": lambda w, z: in_space(logged(w), z),
+        "in float32": lambda w, z: in_space(w.float(), z.float()).to(w),
+        "axes of length 1 lost": squeezed(in_space),
+        "views of the arguments": viewed(in_space),
+        "kept by size": cached(in_space),
+        "half precision": halved(in_space),
     },
     "coverage": {
         "times sigma": soft(scaled=lambda d, s: d * s),
@@ -391,6 +576,8 @@ MUTANTS = {
         "1 on the outline": soft(scaled=lambda d, s: torch.where(d < 1e-9, 99.0, d / s)),
         "a little added to the distance": soft(scaled=lambda d, s: (d + 1e-5) / s),
         "corners kept in the picture": with_(right_coverage, a1=lambda t: t.clamp(-0.7, 0.7)),
+        "no gradient to points": with_(right_coverage, a0=torch.detach),
+        "no gradient to triangles": with_(right_coverage, a1=torch.detach),
         "no gradient from outside": lambda *a: torch.where(
             right_coverage(*a) < 0.5, right_coverage(*a).detach(), right_coverage(*a)
         ),
@@ -408,7 +595,6 @@ MUTANTS = {
     "silhouette": {
         "the first axis": lambda p: 1 - (1 - p).prod(0),
         "all axes": lambda p: 1 - (1 - p).prod(),
-        "one minus the product of the coverages": lambda p: 1 - p.prod(-1),
         "axis kept": lambda p: 1 - (1 - p).prod(-1, keepdim=True),
         "the mean coverage, K times": lambda p: 1 - (1 - p.mean(-1)) ** p.shape[-1],
         "two triangles only": lambda p: 1 - (1 - p[..., :2]).prod(-1),
@@ -486,6 +672,47 @@ MUTANTS = {
         "kept by size": cached(right_blend),
         "half precision": halved(right_blend),
     },
+    "area_coverage": {
+        "7 by 7 points": sampled(7),
+        "6 by 6 points": sampled(6),
+        "soft at the centre": sampled(1, lambda p, t: right_coverage(p, t, 1e-2)),
+        "soft at 4 by 4 points": sampled(4, lambda p, t: right_coverage(p, t, 1e-3)),
+        "corners of pixels for centres": lambda t, h, w: right_areas(t + 1 / min(h, w), h, w),
+        "both sides of an oblong picture span [-1, 1]": _oblong,
+        "x and y swapped": lambda t, h, w: right_areas(t.flip(-1), h, w),
+        "height and width swapped": lambda t, h, w: right_areas(t, w, h),
+        "the bounding box": _boxes,
+        "twice the area": lambda *a: (2 * right_areas(*a)).clamp(max=1),
+        "half of it": lambda *a: right_areas(*a) / 2,
+        "counterclockwise ones only": lambda *a: clamped(cut(in_squares(*a))).clamp(min=0),
+        "clockwise ones only": lambda *a: (-clamped(cut(in_squares(*a)))).clamp(min=0),
+        "the sum over the triangles": lambda *a: right_areas(*a).sum(0, keepdim=True),
+        "the first triangle": lambda t, h, w: right_areas(t[:1].expand_as(t), h, w),
+        "any share counts as all": lambda *a: right_areas(*a).ceil(),
+        "no square is full": lambda *a: right_areas(*a).clamp(max=0.999),
+        "faint shares left out": lambda *a: right_areas(*a) * (right_areas(*a) > 1e-2),
+        "small triangles left out": lambda t, h, w: (
+            right_areas(t, h, w) * (area(*t.unbind(1)).abs() > 1e-3)[:, None, None]
+        ),
+        "corners kept in the picture": with_(right_areas, a0=lambda t: t.clamp(-1, 1)),
+        "corners kept within 10": with_(right_areas, a0=lambda t: t.clamp(-10, 10)),
+        "0 / 0 where a side is upright": _cut_carelessly,
+        "the places of the cuts not sorted": _unsorted_cuts,
+        "clipped by three lines": by_clipping(_triangle_by_square, SQUARE[:3]),
+        "the first 8 columns": lambda t, h, w: torch.cat(
+            [right_areas(t, h, w)[..., :8], torch.zeros(len(t), h, max(w - 8, 0))], -1
+        ),
+        "no gradient": lambda t, h, w: right_areas(t.detach(), h, w),
+        "no gradient in y": lambda t, h, w: right_areas(
+            torch.stack([t[..., 0], t[..., 1].detach()], -1), h, w
+        ),
+        "by a root, nan where nothing is": lambda *a: rooted(right_areas(*a)),
+        "by a logarithm, nan where nothing is": lambda *a: logged(right_areas(*a)),
+        "in float32": lambda t, h, w: right_areas(t.float(), h, w).to(t),
+        "axes of length 1 lost": squeezed(right_areas),
+        "kept by size": cached(right_areas),
+        "half precision": halved(right_areas),
+    },
 }
 
 ALTERNATIVES = {
@@ -503,6 +730,15 @@ ALTERNATIVES = {
         "with no word about dtypes": _without_a_dtype,
         "strictly inside": painter(inside=lambda w: (w > 0).all(-1)),
     },
+    "perspective_weights": {
+        "times the other two depths": _of_the_other_depths,
+        "times the depth of the point": _by_the_depth_of_the_point,
+        "corner by corner": _corner_by_corner,
+        "in place": _weights_in_place,
+        "through inverse depths": lambda w, z: (
+            w * z.reciprocal() / (w * z.reciprocal()).sum(-1)[..., None]
+        ),
+    },
     "coverage": {
         "tanh for the sigmoid": _logistic,
         "triangle by triangle": _coverage_in_a_loop,
@@ -518,5 +754,13 @@ ALTERNATIVES = {
         "in place": _blend_in_place,
         "einsum": _einsum_blend,
         "a loop": _blend_loop,
+    },
+    "area_coverage": {
+        "Sutherland and Hodgman: the triangle, clipped by the square": by_clipping(
+            _triangle_by_square
+        ),
+        "the square, clipped by the triangle": by_clipping(_square_by_triangle),
+        "one axis at a time": _one_axis_at_a_time,
+        "in two halves": _in_halves,
     },
 }

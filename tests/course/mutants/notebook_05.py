@@ -5,8 +5,9 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from spoiled_answers import halved, rooted, single, stale, viewed
+from torch.autograd.functional import jacobian
 
-from facerecon_lib.course.nb05_fitting.checks import eq4, eq5, eq6, fitted
+from facerecon_lib.course.nb05_fitting.checks import eq4, eq5, eq6, fitted, marquardt
 from facerecon_lib.fitting.losses import weighted_sum
 
 
@@ -203,6 +204,113 @@ def fit_one_optimizer_each(loss_of, start, learning_rates, steps):
     return {name: value.detach() for name, value in start.items()}, losses
 
 
+def squares(residuals_of, x):
+    return residuals_of(x).square().sum().item()
+
+
+def downhill(residuals_of, start, steps=10):
+    """Gradient descent, its step halved until E falls."""
+    x, energies = start.clone(), [squares(residuals_of, start)]
+    for _ in range(steps):
+        slope = 2 * jacobian(residuals_of, x).T @ residuals_of(x)
+        trials = [x - slope / slope.norm().clamp(min=1e-9) * 10.0**-i for i in range(4)]
+        lowest = min(trials, key=lambda trial: squares(residuals_of, trial))
+        if squares(residuals_of, lowest) < energies[-1]:
+            x = lowest
+        energies.append(min(energies[-1], squares(residuals_of, x)))
+    return x, energies
+
+
+def differenced(residuals_of, start, steps=10):
+    """The Jacobian column by column, from small differences."""
+
+    def rows(x):
+        ends = torch.eye(len(x)).to(x) * 1e-2
+        return torch.stack([(residuals_of(x + e) - residuals_of(x)) / 1e-2 for e in ends], 1)
+
+    x, energies = start, [squares(residuals_of, start)]
+    for _ in range(steps):
+        J, r = rows(x), residuals_of(x)
+        trial = x - torch.linalg.lstsq(J, r[:, None]).solution[:, 0]
+        x = trial if squares(residuals_of, trial) < energies[-1] else x
+        energies.append(squares(residuals_of, x))
+    return x, energies
+
+
+def jacobian_once(residuals_of, start, steps=10):
+    x, damping, energies = start, 1e-2, [squares(residuals_of, start)]
+    J = jacobian(residuals_of, start)
+    normal = J.T @ J
+    for _ in range(steps):
+        damped = normal + damping * normal.diagonal().clamp(min=1e-6).diag()
+        trial = x - torch.linalg.solve(damped, J.T @ residuals_of(x))
+        lower = squares(residuals_of, trial) < energies[-1]
+        x, damping = (trial, damping / 10) if lower else (x, damping * 10)
+        energies.append(squares(residuals_of, x))
+    return x, energies
+
+
+def after(change):
+    """The method; change: of (x, energies, start) what is returned."""
+    return lambda residuals_of, start, steps=10: change(
+        *marquardt()(residuals_of, start, steps), start
+    )
+
+
+def stacked(residuals_of, start, steps=10):
+    """Rows of the damping under those of the Jacobian, solved as one least-squares problem."""
+    x, damping, energies = start.clone(), 1e-3, [squares(residuals_of, start)]
+    for _ in range(steps):
+        r, J = residuals_of(x), torch.func.jacrev(residuals_of)(x)
+        scale = J.norm(dim=0).clamp(min=1e-3)
+        more = torch.cat([J, damping**0.5 * scale.diag()])
+        d = torch.linalg.lstsq(more, torch.cat([r, 0 * x])[:, None]).solution[:, 0]
+        energy = squares(residuals_of, x - d)
+        if energy < energies[-1]:
+            x, damping = x - d, damping / 5
+        else:
+            energy, damping = energies[-1], damping * 5
+        energies.append(energy)
+    return x, energies
+
+
+def tried_thrice(residuals_of, start, steps=10):
+    """Up to four dampings on one Jacobian, in place."""
+    damping, energies = 1e-2, [squares(residuals_of, start)]
+    for _ in range(steps):
+        r, J = residuals_of(start).detach(), jacobian(residuals_of, start, vectorize=True)
+        A, b = J.T @ J, J.T @ r
+        for _ in range(4):
+            d = torch.linalg.solve(A + damping * (A.diagonal() + 1e-6).diag(), b)
+            energy = squares(residuals_of, start - d)
+            if energy < energies[-1]:
+                start -= d
+                damping = max(damping / 10, 1e-9)
+                break
+            damping *= 10
+        energies.append(min(energies[-1], energy))
+    return start, tuple(energies)
+
+
+def halved_steps(residuals_of, start, steps=10):
+    """Gauss's and Newton's step, shorter until E falls; pinv in place of damping."""
+    x, energies = start.double(), [squares(residuals_of, start)]
+    for _ in range(steps):
+        x32 = x.to(start)
+        J, r = jacobian(residuals_of, x32).double(), residuals_of(x32).double()
+        d = torch.linalg.pinv(J, rtol=1e-6) @ r
+        for i in (0, 1, 2, 4, 6):
+            trial = (x - d / 2**i).to(start)
+            if squares(residuals_of, trial) < energies[-1]:
+                x = trial.double()
+                break
+        energies.append(min(energies[-1], squares(residuals_of, x.to(start))))
+    return x.to(start), energies
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"fit_face", "levenberg_marquardt"}
+
 MUTANTS = {
     "pixel_loss": {
         "the mask is live": eq4(
@@ -350,6 +458,49 @@ MUTANTS = {
         "view": from_other(lambda value: value.view(-1).view(value.shape)),
         "float32": from_other(torch.Tensor.float),
     },
+    "levenberg_marquardt": {
+        "gradient descent": downhill,
+        "no damping": marquardt(damped=lambda normal, damping: normal),
+        "no damping, every step is taken": marquardt(
+            damped=lambda normal, damping: normal,
+            better=lambda energy, least: True,
+            record=lambda energy, least: energy,
+        ),
+        "nan is taken for better": marquardt(better=lambda energy, least: not energy >= least),
+        "every step is taken": marquardt(
+            better=lambda energy, least: True, record=lambda energy, least: energy
+        ),
+        "every step is taken, the best energies are returned": marquardt(
+            better=lambda energy, least: True
+        ),
+        "refused energies are returned": marquardt(record=lambda energy, least: energy),
+        "damping stays large": marquardt(first=10.0, better_by=1.0, worse_by=1.0),
+        "damping the wrong way": marquardt(better_by=10.0, worse_by=0.1),
+        "damping is never raised": marquardt(worse_by=1.0),
+        "damping is not lowered": marquardt(first=1.0, better_by=1.0),
+        "singular where an unknown has no influence": marquardt(
+            damped=lambda normal, damping: normal + damping * normal.diagonal().diag()
+        ),
+        "the unknown without influence drifts": after(
+            lambda x, energies, start: (x + 0.01 * (x == start), energies)
+        ),
+        "the Jacobian of the start for all steps": jacobian_once,
+        "the Jacobian by differences": differenced,
+        "half of E": after(lambda x, energies, start: (x, [e / 2 for e in energies])),
+        "the start is returned": after(lambda x, energies, start: (start, energies)),
+        "without the start's energy": after(lambda x, energies, start: (x, energies[1:])),
+        "only x": after(lambda x, energies, start: x),
+        "only the last energy": after(lambda x, energies, start: (x, energies[-1])),
+        "the other way round": after(lambda x, energies, start: (energies, x)),
+        "x asks for gradients": after(lambda x, e, start: (x.requires_grad_(), e)),
+        "energies with graphs": after(
+            lambda x, energies, start: (x, [torch.tensor(e, requires_grad=True) for e in energies])
+        ),
+        "ten steps whatever is asked": lambda f, start, steps=10: marquardt()(f, start, 10),
+        "from zeros": lambda f, start, steps=10: marquardt()(f, 0 * start, steps),
+        "float32": single(marquardt()),
+        "at least one step": lambda f, start, steps=10: marquardt()(f, start, max(steps, 1)),
+    },
 }
 
 ALTERNATIVES = {
@@ -387,5 +538,17 @@ ALTERNATIVES = {
             lambda p, losses, start, rates: (p, [torch.tensor(v) for v in losses])
         ),
         "the check's own loop": fitted(),
+    },
+    "levenberg_marquardt": {
+        "rows of the damping under the Jacobian": stacked,
+        "several dampings per Jacobian, in place": tried_thrice,
+        "Gauss and Newton, with shorter steps where E rises": halved_steps,
+        "twice the damping, from 1": marquardt(first=1.0, better_by=0.2, worse_by=4.0),
+        "Levenberg's damping, in the largest diagonal's unit": marquardt(
+            damped=lambda normal, damping: (
+                normal
+                + damping * 1e-3 * normal.diagonal().max() * torch.eye(len(normal)).to(normal)
+            )
+        ),
     },
 }

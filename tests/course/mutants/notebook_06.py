@@ -1,10 +1,14 @@
 """Plausible mistakes in the exercises of notebook 06, and right answers written differently."""
 
+import bisect
 import math
+import random
+from collections import Counter
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
-from spoiled_answers import rooted, single, squeezed, stale, viewed
+from spoiled_answers import one_of, rooted, single, squeezed, stale, viewed, with_
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from facerecon_lib.course.nb06_base_branch.checks import (
@@ -12,16 +16,103 @@ from facerecon_lib.course.nb06_base_branch.checks import (
     MEAN,
     SD,
     ambient,
+    dealt,
     decoded,
     gram_of,
     net,
     numbers,
+    objections,
+    refined,
     shrunk,
+    slopes_of,
     squared_distance,
     step_of,
 )
+from facerecon_lib.data.splits import part_of
 from facerecon_lib.face.coefficients import FaceCoefficients
 from facerecon_lib.networks.backbones import IMAGENET_MEAN, IMAGENET_SD
+
+
+def part_at(shares, place):
+    """The part that a place in [0, 1] falls into."""
+    return min(bisect.bisect_right(list(accumulate(shares)), place), len(shares) - 1)
+
+
+def split_by_photo(people, shares=(0.7, 0.15, 0.15), seed=0):
+    places = torch.rand(len(people), generator=torch.Generator().manual_seed(seed))
+    return torch.tensor([part_at(shares, place) for place in places.tolist()])
+
+
+def split_by_hash(people, shares=(0.7, 0.15, 0.15), seed=0):
+    """As the library does, whose shares are right on average alone."""
+    names = ("train", "validation", "test")
+    return torch.tensor([names.index(part_of("", name, "person", seed)) for name in people])
+
+
+def split_on_line(order=sorted, at=lambda before, count: before + count / 2, seeded=random.Random):
+    """People in a row; at: the photo, of those in front of a person and its own, that decides."""
+
+    def split(people, shares=(0.7, 0.15, 0.15), seed=0):
+        counts = Counter(people)
+        names = list(order(counts))
+        seeded(seed).shuffle(names)
+        before = [0, *accumulate(counts[name] for name in names)]
+        part = {
+            name: part_at(shares, at(b, counts[name]) / len(people))
+            for name, b in zip(names, before, strict=False)
+        }
+        return torch.tensor([part[name] for name in people])
+
+    return split
+
+
+def split_runs(people, shares=(0.7, 0.15, 0.15), seed=0):
+    """Photos that stand side by side are taken for those of one person."""
+    runs, last = [], None
+    for name in people:
+        runs.append(runs[-1] + (name != last) if runs else 0)
+        last = name
+    return dealt()(runs, shares, seed)
+
+
+def split_in_state(people, shares=(0.7, 0.15, 0.15), seed=0):
+    """In the program's random state, which differs from run to run."""
+    return dealt(deal=lambda names, seed: random.shuffle(names))(people, shares, seed)
+
+
+def split_fixed(people, shares=(0.7, 0.15, 0.15), seed=0):
+    return dealt()(people, (0.7, 0.15, 0.15), seed)
+
+
+def split_largest_first(people, shares=(0.7, 0.15, 0.15), seed=0):
+    counts = Counter(people)
+
+    def deal(names, seed):
+        random.Random(seed).shuffle(names)
+        names.sort(key=lambda name: -counts[name])
+
+    return dealt(deal=deal)(people, shares, seed)
+
+
+def split_with_torch(people, shares=(0.7, 0.15, 0.15), seed=0):
+    names, counts = zip(*sorted(Counter(people).items()), strict=True)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    target = torch.tensor(shares, dtype=torch.float64) * len(people)
+    held, part = torch.zeros_like(target), {}
+    for i in order.tolist():
+        at = int((target - held).argmax())
+        held[at] += counts[i]
+        part[names[i]] = at
+    return torch.tensor([part[name] for name in people], dtype=torch.int64)
+
+
+def split_all_have_some(people, shares=(0.7, 0.15, 0.15), seed=0):
+    """The first people go to one part each, and so to parts of share 0 too."""
+    split = dealt()(people, shares, seed)
+    names = sorted(set(people))
+    for part, name in enumerate(names[: len(shares)]):
+        split[torch.tensor([other == name for other in people])] = part
+    return split
 
 
 def network_a_photo_at_a_time(image, features, head, size):
@@ -272,7 +363,117 @@ def step_with_autograd(network, objective, batch, optimizer, clip_norm):
     }
 
 
+def refine_without_prior(answer, doubt, landmarks, noise, project):
+    off = (landmarks - project(answer)).flatten(1)
+    return answer + (torch.linalg.pinv(slopes_of(project, answer)) @ off[..., None])[..., 0]
+
+
+def refine_towards_zero(answer, doubt, landmarks, noise, project):
+    """The prior is about the mean face, not about the encoder's answer."""
+    zero = torch.zeros_like(answer)
+    moves = slopes_of(project, answer)
+    off = (landmarks - project(answer)).flatten(1)[..., None] + moves @ answer[..., None]
+    spread = doubt[:, None] ** 2 * moves.mT
+    trust = moves @ spread + torch.diag(noise.repeat_interleave(2) ** 2)
+    return zero + (spread @ torch.linalg.solve(trust, off))[..., 0]
+
+
+def refine_half_way(answer, *rest):
+    return (answer + refined()(answer, *rest)) / 2
+
+
+def refine_again_and_again(answer, doubt, landmarks, noise, project):
+    """Each round starts from the last one's result and doubts it as much as the encoder's."""
+    for _ in range(3):
+        answer = refined()(answer, doubt, landmarks, noise, project)
+    return answer
+
+
+def refine_some(count):
+    """The first numbers alone are moved."""
+
+    def refine(answer, doubt, *rest):
+        moved = refined()(answer, doubt, *rest)
+        return torch.where(torch.arange(answer.shape[1]) < count, moved, answer)
+
+    return refine
+
+
+def refine_normally(answer, doubt, landmarks, noise, project):
+    """The normal equations, in double precision."""
+    moves = slopes_of(project, answer).double() / noise.double().repeat_interleave(2)[:, None]
+    off = (landmarks - project(answer)).double() / noise.double()[:, None]
+    curvature = moves.mT @ moves + torch.diag(doubt.double() ** -2)
+    step = torch.linalg.solve(curvature, moves.mT @ off.flatten(1)[..., None])
+    return answer + step[..., 0].to(answer)
+
+
+def refine_stacked(answer, doubt, landmarks, noise, project):
+    """Least squares of both opinions, one over the other, face by face."""
+    rows, unit = [], torch.diag(doubt)
+    weight = noise.repeat_interleave(2)
+    for a, moves, off in zip(
+        answer, slopes_of(project, answer), (landmarks - project(answer)).flatten(1), strict=True
+    ):
+        left = torch.cat([moves @ unit / weight[:, None], torch.eye(len(a)).to(a)])
+        right = torch.cat([off / weight, torch.zeros_like(a)])
+        rows.append(a + doubt * torch.linalg.lstsq(left, right[:, None]).solution[:, 0])
+    return torch.stack(rows)
+
+
+def refine_by_descent(answer, doubt, landmarks, noise, project):
+    """L-BFGS on what both opinions object to, in units of the doubts."""
+    steps = torch.zeros_like(answer, requires_grad=True)
+    settings = dict(max_iter=300, history_size=30, tolerance_grad=1e-7, tolerance_change=1e-10)
+    solver = torch.optim.LBFGS([steps], line_search_fn="strong_wolfe", **settings)
+
+    def closure():
+        solver.zero_grad()
+        x = answer + doubt * steps
+        loss = objections(x, answer, doubt, landmarks, noise, project).sum()
+        loss.backward()
+        return loss
+
+    solver.step(closure)
+    return (answer + doubt * steps).detach()
+
+
+def refine_in_rounds(answer, doubt, landmarks, noise, project):
+    """Gauss-Newton with new slopes in each of three rounds, the prior where it was."""
+    x, weight = answer, noise.repeat_interleave(2)
+    for _ in range(3):
+        moves = slopes_of(project, x)
+        off = (landmarks - project(x)).flatten(1) + (moves @ (x - answer)[..., None])[..., 0]
+        spread = doubt[:, None] ** 2 * moves.mT
+        both = moves @ spread + torch.diag(weight**2)
+        x = answer + (spread @ torch.linalg.solve(both, off[..., None]))[..., 0]
+    return x
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"split_by_person", "shape_gram", "train_step", "refine"}
+
 MUTANTS = {
+    "split_by_person": {
+        "by photo": split_by_photo,
+        "by hash, right on average": split_by_hash,
+        "photos side by side": split_runs,
+        "random state of the program": split_in_state,
+        "the order of a set": dealt(names=lambda counts: list(set(counts))),
+        "by Python's hash": dealt(names=lambda counts: sorted(counts, key=hash)),
+        "shares fixed": split_fixed,
+        "everybody in training": lambda people, *rest: torch.zeros(len(people), dtype=torch.int64),
+        "names of parts": lambda people, *rest: ["train"] * len(people),
+        "float": lambda *arguments: dealt()(*arguments).float(),
+        "one part for each person": lambda *arguments: dealt()(*arguments).unique(),
+        "parts from 1": lambda *arguments: dealt()(*arguments) + 1,
+        "parts in reverse": lambda people, shares=(0.7, 0.15, 0.15), seed=0: (
+            len(shares) - 1 - dealt()(people, shares, seed)
+        ),
+        "no part stays empty": split_all_have_some,
+        "a person counts by the root of its photos": dealt(size=lambda count: count**0.5),
+        "the first photos' order": split_on_line(order=list),
+    },
     "network_outputs": {
         "divided by the mean": net(ready=lambda x: (x - SD) / MEAN),
         "multiplied by the deviation": net(ready=lambda x: (x - MEAN) * SD),
@@ -445,9 +646,46 @@ MUTANTS = {
         "in eval mode": step_in_eval_mode,
         "the first network's gradients are clipped": step_on_first_network,
     },
+    "refine": {
+        "no prior": refine_without_prior,
+        "a prior about the mean face": refine_towards_zero,
+        "half of the step": refine_half_way,
+        "a new prior in each round": refine_again_and_again,
+        "the first three numbers alone": refine_some(3),
+        "all but the last number": lambda answer, *rest: refine_some(answer.shape[1] - 1)(
+            answer, *rest
+        ),
+        "the change of the first face for all": lambda answer, *rest: (
+            answer + (refined()(answer, *rest) - answer)[:1]
+        ),
+        "the first face's landmarks for all": with_(refined(), a2=one_of),
+        "noises and doubts alike": lambda a, d, landmarks, n, project: refined()(
+            a, torch.ones_like(d), landmarks, torch.ones_like(n), project
+        ),
+        "noise of at most 5": refined(noise=lambda n: n.clamp(max=5).repeat_interleave(2).square()),
+        "doubt of at least 0.1": refined(doubt=lambda d: d.clamp(min=0.1).square()),
+        "doubt of at most 2": refined(doubt=lambda d: d.clamp(max=2).square()),
+        "x alone": lambda a, d, landmarks, n, project: refined()(
+            a, d, landmarks[..., :1], n, lambda x: project(x)[..., :1]
+        ),
+        "answers cached": stale(refined(), 0),
+        "noises cached": stale(refined(), 3),
+        "view": viewed(refined(), 2),
+        "float32": single(refined()),
+        "squeezed": squeezed(refined()),
+        "landmarks returned": lambda a, d, landmarks, n, project: project(
+            refined()(a, d, landmarks, n, project)
+        ),
+    },
 }
 
 ALTERNATIVES = {
+    "split_by_person": {
+        "with torch": split_with_torch,
+        "the largest first": split_largest_first,
+        "people in a row, cut at the shares": split_on_line(),
+        "by their first photo": split_on_line(at=lambda before, count: before),
+    },
     "network_outputs": {
         "a photo at a time": network_a_photo_at_a_time,
         "a channel at a time": network_channel_at_a_time,
@@ -474,5 +712,11 @@ ALTERNATIVES = {
         "by hand": step_by_hand,
         "autograd.grad": step_with_autograd,
         "the check's own": step_of(),
+    },
+    "refine": {
+        "normal equations": refine_normally,
+        "least squares, face by face": refine_stacked,
+        "L-BFGS": refine_by_descent,
+        "three rounds": refine_in_rounds,
     },
 }

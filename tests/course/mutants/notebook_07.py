@@ -4,13 +4,122 @@ from itertools import product
 
 import torch
 import torch.nn.functional as F
-from spoiled_answers import one_of, rooted, single, squeezed, stale, viewed
+from spoiled_answers import cached, one_of, rooted, single, squeezed, stale, viewed
+from torch import nn
 
 from facerecon_lib.augmented.map_sampling import sample_bilinear, sample_hyperbolic
-from facerecon_lib.course.nb07_offset_maps.checks import added, at, filled, grid
+from facerecon_lib.course.nb07_offset_maps.checks import (
+    added,
+    at,
+    carried,
+    enlarged,
+    filled,
+    grid,
+    parted,
+    read_at_corners,
+    upsampled,
+)
 from facerecon_lib.face.camera import axis_angle_to_matrix, pose
 from facerecon_lib.face.lighting import shade
 from facerecon_lib.face.mesh import vertex_normals
+from facerecon_lib.rendering.synthesis import pose_and_light
+
+
+def enlarged_by_grid(coarse, size):
+    """The coarse picture read at the centres of the fine one's pixels."""
+    y, x = ((2 * torch.arange(n, dtype=coarse.dtype) + 1) / n - 1 for n in size)
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).expand(len(coarse), -1, -1, -1)
+    return F.grid_sample(coarse, grid, padding_mode="border", align_corners=False)
+
+
+def enlarged_by_matrices(coarse, size):
+    def line(before, after):
+        place = ((torch.arange(after) + 0.5) * before / after - 0.5).clamp(0, before - 1)
+        return (1 - (place[:, None] - torch.arange(before)).abs()).clamp(min=0).to(coarse)
+
+    rows, columns = map(line, coarse.shape[2:], size)
+    return rows @ coarse @ columns.mT
+
+
+def skip_made_small(coarse, skip, convolve):
+    small = F.interpolate(skip, coarse.shape[2:], mode="bilinear")
+    return F.interpolate(convolve(torch.cat([small, coarse], 1)), skip.shape[2:], mode="bilinear")
+
+
+def convolved_before_enlarging(coarse, skip, convolve):
+    small = F.interpolate(skip, coarse.shape[2:])
+    return F.interpolate(convolve(torch.cat([small, coarse], 1)), skip.shape[2:])
+
+
+def zeros(net):
+    for weights in net.lasts.parameters():
+        nn.init.zeros_(weights)
+
+
+def renamed(names):
+    """Parts under other names."""
+
+    def start(net):
+        zeros(net)
+        for old, new in names.items():
+            setattr(net, new, getattr(net, old))
+            delattr(net, old)
+
+    return start
+
+
+def popping(widths, way_up):
+    """Takes skips out of the list that it was called with."""
+    net = parted()(widths, way_up)
+    inner = net.forward
+
+    def forward(bottom, skips):
+        maps = inner(bottom, skips)
+        while skips:
+            skips.pop()
+        return maps
+
+    net.forward = forward
+    return net
+
+
+def once_only(widths, way_up):
+    """Answers the first call again and again."""
+    net, answers = parted()(widths, way_up), []
+    inner = net.forward
+
+    def forward(bottom, skips):
+        answers.append(inner(bottom, skips))
+        return answers[0]
+
+    net.forward = forward
+    return net
+
+
+def by_sequence(widths, way_up):
+    """The parts in lists; the two heads in a loop."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared = way_up(widths[:2])
+            self.texture = way_up(widths[2:])
+            self.displacement = way_up(widths[2:])
+            self.lasts = nn.ModuleList()
+            for _ in range(2):
+                last = nn.Conv2d(widths[-1], 3, kernel_size=1)
+                last.weight = nn.Parameter(torch.zeros_like(last.weight))
+                last.bias.data.zero_()
+                self.lasts.append(last)
+
+        def forward(self, bottom, skips):
+            coarse, fine = skips[:2], skips[2:]
+            features, maps = self.shared(bottom, coarse), []
+            for up, last in zip((self.texture, self.displacement), self.lasts, strict=True):
+                maps.append(last(up(features, fine)))
+            return tuple(maps)
+
+    return Heads()
 
 
 def bilinear_by_loops(maps, points):
@@ -152,6 +261,14 @@ def added_by_hand(face, coefficients, texture, displacement):
     return c.scale[:, None] * seen + c.translation[:, None], shade(face.albedo, n, c.lighting)
 
 
+def added_in_double(face, coefficients, texture, displacement):
+    """Computed in float64, and rounded."""
+    vertices, albedo = face.vertices.double() + displacement, face.albedo.double() + texture
+    c = coefficients.map(lambda x: x.double())
+    posed = pose_and_light(face.model, vertices, albedo, c)
+    return posed.v_camera.to(texture.dtype), posed.colours.to(texture.dtype)
+
+
 def hyperbolic_by_weights(maps, points, depth):
     weights = tents(maps, points) / depth
     return torch.einsum("bvyx,bcyx->bvc", weights, maps) / weights.sum((2, 3))[..., None]
@@ -168,7 +285,187 @@ def hyperbolic_in_other_units(maps, points, depth):
     return sample_bilinear(maps * inverse, points) / sample_bilinear(inverse, points)
 
 
+def carried_by_where(maps, points, seen, corners, weights, mirror):
+    """Both readings side by side, chosen by a number from 0 to 2."""
+    first = torch.arange(len(maps)).view(-1, 1, 1, 1)
+
+    def shown(vertices):
+        return (seen[first, vertices] > 0).all(-1)
+
+    choice = torch.where(shown(corners), 0, torch.where(shown(mirror[corners]), 1, 2))
+    choice = choice.masked_fill(weights.sum(-1) == 0, 2)
+    result = maps.new_zeros(*corners.shape[:3], 6)
+    for i, vertices in enumerate((corners, mirror[corners])):
+        places = torch.einsum("bhwk,bhwkc->bhwc", weights, points[first, vertices])
+        read = sample_bilinear(maps, places.flatten(1, 2)).view(*places.shape[:3], 6)
+        if i == 1:
+            read = torch.cat([read[..., :3], -read[..., 3:4], read[..., 4:]], -1)
+        result = torch.where((choice == i)[..., None], read, result)
+    return result.movedim(-1, 1)
+
+
+def carried_by_grid(maps, points, seen, corners, weights, mirror):
+    size = points.new_tensor([maps.shape[3], maps.shape[2]])
+
+    def at(points, seen):
+        flat = corners.flatten(1)[..., None]
+        near = points.gather(1, flat.expand(-1, -1, 2)).unflatten(1, corners.shape[1:])
+        places = (near * weights[..., None]).sum(3)
+        read = F.grid_sample(maps, 2 * places / size - 1, "bilinear", "border", False)
+        return read, seen.gather(1, flat[..., 0]).unflatten(1, corners.shape[1:]).prod(-1)[:, None]
+
+    own, shown = at(points, seen)
+    other, twin = at(points[:, mirror], seen[:, mirror])
+    flip = torch.ones_like(other)
+    flip[:, 3] = -1
+    covered = (weights != 0).any(-1)[:, None]
+    return torch.where(covered, shown * own + (1 - shown) * twin * flip * other, 0)
+
+
+def carried_by_loops(maps, points, seen, corners, weights, mirror):
+    texels = []
+    for b, i, j in product(*map(range, corners.shape[:3])):
+        texel = maps.new_zeros(6)
+        for vertices, sign in ((corners[b, i, j], 1), (mirror[corners[b, i, j]], -1)):
+            if weights[b, i, j].sum() > 0 and seen[b, vertices].all():
+                place = weights[b, i, j] @ points[b, vertices]
+                texel = sample_bilinear(maps[b : b + 1], place[None, None])[0, 0]
+                texel = texel * texel.new_tensor([1, 1, 1, sign, 1, 1])
+                break
+        texels.append(texel)
+    return torch.stack(texels).view(*corners.shape[:3], 6).permute(0, 3, 1, 2)
+
+
+def flipped_place(maps, points, seen, corners, weights, mirror):
+    """The mirror image is looked for in the other half of the picture."""
+    other = points * points.new_tensor([-1, 1]) + points.new_tensor([maps.shape[3], 0])
+    both = torch.where(seen[..., None] > 0, points, other)
+    return carried()(maps, both, seen, corners, weights, torch.arange(len(mirror)))
+
+
+def nothing_seen_is_nan(maps, points, seen, corners, weights, mirror):
+    """A mean of those who see, so 0 / 0 where none does."""
+    batch = torch.arange(len(maps))[:, None, None, None]
+    own, twin = (seen[batch, v].amin(-1) for v in (corners, mirror[corners]))
+    share = (own + (1 - own) * twin)[:, None]
+    return (carried()(maps, points, seen, corners, weights, mirror) / share).nan_to_num()
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"double_head"}
+
 MUTANTS = {
+    "up_block": {
+        "twice the size, whatever the skip's": upsampled(
+            lambda coarse, size: F.interpolate(coarse, scale_factor=2, mode="bilinear")
+        ),
+        "cut to the skip's size": upsampled(
+            lambda coarse, size: F.interpolate(coarse, scale_factor=2.5, mode="bilinear")[
+                ..., : size[0], : size[1]
+            ]
+        ),
+        "the skip made small": skip_made_small,
+        "convolved before it is enlarged": convolved_before_enlarging,
+        "the height for both sides": upsampled(
+            lambda coarse, size: enlarged(mode="bilinear")(coarse, (size[0], size[0]))
+        ),
+        "the skip's size the other way round": upsampled(
+            lambda coarse, size: enlarged(mode="bilinear")(coarse, size[::-1])
+        ),
+        "area": upsampled(enlarged(mode="area")),
+        "nearest by centres": upsampled(enlarged(mode="nearest-exact")),
+        "convolved twice": upsampled(finish=lambda convolve, x: convolve(convolve(x)[:, :1] + x)),
+        "the skip detached": upsampled(
+            join=lambda coarse, skip: torch.cat([skip.detach(), coarse], 1)
+        ),
+        "the coarse picture detached": upsampled(
+            join=lambda coarse, skip: torch.cat([skip, coarse.detach()], 1)
+        ),
+        "convolved without a gradient": upsampled(finish=torch.no_grad()(lambda f, x: f(x))),
+        "side by side": upsampled(join=lambda coarse, skip: torch.cat([skip, coarse], -1)),
+        "channels in turn": upsampled(
+            join=lambda coarse, skip: (
+                torch.stack([skip, coarse], 2).flatten(1, 2)
+                if skip.shape == coarse.shape
+                else torch.cat([skip, coarse], 1)
+            )
+        ),
+        "values of at most 5": upsampled(
+            join=lambda coarse, skip: torch.cat([skip, coarse], 1).clamp(-5, 5)
+        ),
+        "negative values cut": upsampled(
+            join=lambda coarse, skip: torch.cat([skip, coarse.relu()], 1)
+        ),
+        "the first picture's skip for all": lambda coarse, skip, convolve: upsampled()(
+            coarse, one_of(skip), convolve
+        ),
+        "no slope at zero": upsampled(
+            join=lambda coarse, skip: rooted(torch.cat([skip, coarse], 1))
+        ),
+        "skips cached": stale(upsampled(), 1),
+        "coarse pictures cached": stale(upsampled(), 0),
+        "by view": viewed(upsampled()),
+        "squeezed": squeezed(upsampled()),
+        "float32": single(upsampled()),
+    },
+    "double_head": {
+        "heads part at once": parted(after=0),
+        "no head is left": parted(after=4),
+        "all but one block is shared": lambda widths, way_up: parted(after=len(widths) - 1)(
+            widths, way_up
+        ),
+        "half of the blocks are shared": lambda widths, way_up: parted(after=len(widths) // 2)(
+            widths, way_up
+        ),
+        "last layers of 3 by 3": parted(kernel=3),
+        "maps held within 1": parted(
+            finish=lambda net, *xs: tuple(
+                last(x).tanh() for last, x in zip(net.lasts, xs, strict=True)
+            )
+        ),
+        "maps above 0": parted(
+            finish=lambda net, *xs: tuple(
+                last(x).relu() for last, x in zip(net.lasts, xs, strict=True)
+            )
+        ),
+        "zero by a factor": parted(
+            start=lambda net: None,
+            finish=lambda net, *xs: tuple(
+                0 * last(x) for last, x in zip(net.lasts, xs, strict=True)
+            ),
+        ),
+        "maps detached": parted(
+            finish=lambda net, *xs: tuple(
+                last(x).detach() for last, x in zip(net.lasts, xs, strict=True)
+            )
+        ),
+        "texture's gradient stops": parted(
+            heads=lambda net, x, s: (net.texture(x.detach(), s), net.displacement(x, s))
+        ),
+        "displacement drawn from texture's features": parted(
+            heads=lambda net, x, s: (net.texture(x, s),) * 2
+        ),
+        "almost zero": parted(
+            start=lambda net: [nn.init.constant_(w, 1e-6) for w in net.lasts.parameters()]
+        ),
+        "one map": parted(finish=lambda net, one, other: net.lasts[0](one)),
+        "both in one tensor": parted(
+            finish=lambda net, one, other: torch.cat([net.lasts[0](one), net.lasts[1](other)], 1)
+        ),
+        "another name": parted(start=renamed({"texture": "colour"})),
+        "last layers in a list": parted(
+            start=lambda net: (
+                (zeros(net), net.__dict__.update(lasts=list(net.lasts)))
+                and net._modules.pop("lasts")
+            )
+        ),
+        "the class itself": lambda widths, way_up: type(parted()(widths, way_up)),
+        "skips popped": popping,
+        "one network for all": cached(parted()),
+        "the first answer for all": once_only,
+        "three blocks more": lambda widths, way_up: parted()([*widths, 1], way_up),
+        "frozen": parted(start=lambda net: (zeros(net), net.shared.requires_grad_(False))),
+    },
     "read_bilinear": {
         "around the border to the other side": lambda maps, points: sample_bilinear(
             F.pad(maps, (1, 1, 1, 1), "circular"), points + 1
@@ -294,9 +591,83 @@ MUTANTS = {
         "squeezed": squeezed(sample_hyperbolic),
         "float32": single(sample_hyperbolic),
     },
+    "carry": {
+        "seen in part": carried(all_of=lambda seen: seen.mean(-1)),
+        "all seen if most are": carried(all_of=lambda seen: (seen.sum(-1) >= 2).float()),
+        "the first corner decides": carried(all_of=lambda seen: seen[..., 0]),
+        "both readings added": carried(other=lambda seen, twin: twin),
+        "the mirror's reading first": carried(
+            own=lambda seen, twin: seen * (1 - twin), other=lambda seen, twin: twin
+        ),
+        "mirrored in the picture": flipped_place,
+        "y negated": carried(signs=(1.0, 1, 1, 1, -1, 1)),
+        "the nearest corner's place": carried(
+            place=lambda w, points: points.gather(
+                -2, w.argmax(-1)[..., None, None].expand(*w.shape[:3], 1, 2)
+            ).squeeze(-2)
+        ),
+        "weights in another order": carried(
+            place=lambda w, points: (w.flip(-1)[..., None] * points).sum(-2)
+        ),
+        "places in whole pixels": carried(
+            place=lambda w, points: (w[..., None] * points).sum(-2).round()
+        ),
+        "the mirror's corners sorted": carried(
+            twin=lambda corners, mirror: mirror[corners].sort(-1).values
+        ),
+        "no slope where nobody sees": nothing_seen_is_nan,
+        "columns before rows": lambda *a: carried()(*a).mT,
+        "channels last": lambda *a: carried()(*a).permute(0, 2, 3, 1),
+        "the first face's triangles for all": lambda m, p, s, c, w, mirror: carried()(
+            m, p, s, one_of(c), w, mirror
+        ),
+        "the first face's places for all": lambda m, p, *rest: carried()(m, one_of(p), *rest),
+        "who is seen of the first face for all": lambda m, p, s, *rest: carried()(
+            m, p, one_of(s), *rest
+        ),
+        "maps of at most 1": lambda m, *rest: carried()(m.clamp(-1, 1), *rest),
+        "detached": lambda m, *rest: carried()(m.detach() + 0 * m, *rest),
+        "maps cached": stale(carried(), 0),
+        "places cached": stale(carried(), 1),
+        "who is seen cached": stale(carried(), 2),
+        "mirror cached": stale(carried(), 5),
+        "maps by view": viewed(carried(), 0),
+        "triangles by view": viewed(carried(), 3),
+        "weights by view": viewed(carried(), 4),
+        "squeezed": squeezed(carried()),
+        "float32": single(carried()),
+        "colours alone": lambda m, *rest: carried()(m, *rest)[:, :3],
+        "corners' readings where the photo shows them": lambda m, p, s, c, w, mirror: torch.where(
+            s[torch.arange(len(m))[:, None, None, None], c].amin(-1)[:, None] > 0,
+            read_at_corners(m, p, s, c, w, mirror),
+            carried()(m, p, s, c, w, mirror),
+        ),
+    },
 }
 
 ALTERNATIVES = {
+    "up_block": {
+        "read at the fine centres": upsampled(enlarged_by_grid),
+        "a matrix per axis": upsampled(enlarged_by_matrices),
+        "by torch.nn.Upsample": upsampled(
+            lambda coarse, size: nn.Upsample(tuple(size), mode="bilinear")(coarse)
+        ),
+        "filled in": upsampled(
+            join=lambda coarse, skip: torch.stack([*skip.unbind(1), *coarse.unbind(1)], 1)
+        ),
+    },
+    "double_head": {
+        "in a loop": by_sequence,
+        "heads under two names": parted(
+            start=lambda net: (
+                zeros(net),
+                setattr(net, "heads", nn.ModuleList([net.texture, net.displacement])),
+            )
+        ),
+        "lasts by data": parted(
+            start=lambda net: [w.data.mul_(0.0) for w in net.lasts.parameters()]
+        ),
+    },
     "read_bilinear": {
         "grid_sample": grid(),
         "four texels gathered": gathered(),
@@ -309,10 +680,16 @@ ALTERNATIVES = {
     "add_offsets": {
         "normals after pose, turned back": added_turned_back,
         "by hand and in place": added_by_hand,
+        "in float64": added_in_double,
     },
     "read_hyperbolic": {
         "a weight per texel": hyperbolic_by_weights,
         "one reading of both": hyperbolic_together,
         "in another unit": hyperbolic_in_other_units,
+    },
+    "carry": {
+        "chosen by where": carried_by_where,
+        "grid_sample and gather": carried_by_grid,
+        "loops": carried_by_loops,
     },
 }

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import torch
-from spoiled_answers import one_of, single, squeezed, stale, viewed
+from spoiled_answers import one_of, single, squeezed, stale, viewed, with_
 
 from facerecon_lib.course.nb09_comparison.checks import (
     angle,
@@ -12,6 +12,7 @@ from facerecon_lib.course.nb09_comparison.checks import (
     energy,
     energy_shares,
     gains,
+    gap,
     mean_colour,
     parts,
     share,
@@ -112,6 +113,73 @@ def parts_in_place(texture, surface):
     of_rest = torch.einsum("bvc,bvc,v->b", texture, texture, surface)
     return even, texture, of_even / (of_even + of_rest)
 
+
+def gap_by_hand(before, after, persons, groups, pair, chance, level=0.95):
+    faces = list(zip(*(x.tolist() for x in (before, after, persons, groups)), strict=True))
+    gains = []
+    for row, group in enumerate(pair):
+        sums = {p: [0.0, 0.0] for _, _, p, g in sorted(faces, key=lambda f: f[2]) if g == group}
+        for b, a, p, g in faces:
+            if g == group:
+                sums[p] = [sums[p][0] + b, sums[p][1] + a]
+        own = list(sums.values())
+        gains.append([])
+        for places in chance[row].tolist():
+            drawn = [own[int(u * len(own))] for u in places[: len(own)]]
+            gains[-1].append(1 - sum(a for _, a in drawn) / sum(b for b, _ in drawn))
+    gaps = np.subtract(*gains)
+    ends = np.quantile(gaps, [0.5 - level / 2, 0.5 + level / 2])
+    return torch.tensor(ends, dtype=before.dtype)
+
+
+def gap_numpy(before, after, persons, groups, pair, chance, level=0.95):
+    b, a, p, g = (x.numpy() for x in (before.double(), after.double(), persons, groups))
+    gains = []
+    for group, u in zip(pair, chance.numpy(), strict=True):
+        _, number = np.unique(p[g == group], return_inverse=True)
+        sums = [np.bincount(number, x[g == group]) for x in (b, a)]
+        n = len(sums[0])
+        picks = np.floor(u[:, :n] * n).astype(int)
+        gains.append(1 - sums[1][picks].sum(1) / sums[0][picks].sum(1))
+    ends = np.percentile(gains[0] - gains[1], [50 - 50 * level, 50 + 50 * level])
+    return torch.tensor(ends, dtype=before.dtype)
+
+
+def gap_by_counts(before, after, persons, groups, pair, chance, level=0.95):
+    """How often each person is drawn, times their summed errors."""
+    gains = []
+    for group, u in zip(pair, chance, strict=True):
+        mine = groups == group
+        own, number = persons[mine].unique(return_inverse=True)
+        sums = before.new_zeros(2, len(own))
+        sums.index_add_(1, number, torch.stack([before[mine], after[mine]]))
+        places = (u[:, : len(own)] * len(own)).floor().long()
+        counts = torch.nn.functional.one_hot(places, len(own)).sum(1).to(before.dtype)
+        had, left = counts @ sums[0], counts @ sums[1]
+        gains.append((had - left) / had)
+    difference = (gains[0] - gains[1]).sort().values
+    tail = (1 - level) / 2
+    return torch.stack([difference.quantile(tail), difference.quantile(1 - tail)])
+
+
+def gap_ends(one, other, level):
+    tail = (1 - level) / 2
+    return (one - other).quantile(one.new_tensor([tail, 1 - tail]))
+
+
+def of_the_first(few, place):
+    """The interval of the first few of an argument alone."""
+    return with_(gap(), **{f"a{place}": few})
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {
+    "gain_by_group",
+    "ita_bias",
+    "energy_by_area",
+    "even_and_rest",
+    "gap_interval",
+}
 
 MUTANTS = {
     "gain_by_group": {
@@ -237,6 +305,55 @@ MUTANTS = {
         "view": viewed(parts(), 0),
         "float32": single(parts()),
     },
+    "gap_interval": {
+        "no draws, the gap itself": gap(pick=lambda u, n: torch.arange(n).expand(len(u), n)),
+        "each person once, in another order": gap(pick=lambda u, n: u[:, :n].argsort(1)),
+        "places rounded, not floored": gap(
+            pick=lambda u, n: (u[:, :n] * n).round().long().clamp(max=n - 1)
+        ),
+        "the last person never drawn": gap(pick=lambda u, n: (u[:, :n] * max(n - 1, 1)).long()),
+        "as many places as there are": gap(pick=lambda u, n: (u * n).long()),
+        "ten places at most": gap(pick=lambda u, n: (u[:, : min(n, 10)] * n).long()),
+        "chance from its end": gap(pick=lambda u, n: (u[:, -n:] * n).long()),
+        "percent": gap(ends=lambda *of: 100 * gap_ends(*of)),
+        "the upper end first": gap(ends=lambda *of: gap_ends(*of).flip(0)),
+        "how wide it is": gap(ends=lambda *of: gap_ends(*of).diff()),
+        "the gap without a sign": gap(
+            ends=lambda one, *of: gap_ends((one - of[0]).abs(), 0, of[1])
+        ),
+        "the sum of the gains": gap(ends=lambda one, other, level: gap_ends(one, -other, level)),
+        "the first gain alone": gap(ends=lambda one, other, level: gap_ends(one, 0, level)),
+        "least and greatest": gap(ends=lambda one, other, _: gap_ends(one, other, 1.0)),
+        "the nearest draw": gap(
+            ends=lambda one, other, level: torch.stack(
+                [
+                    (one - other).quantile(q, interpolation="nearest")
+                    for q in (0.5 - level / 2, 0.5 + level / 2)
+                ]
+            )
+        ),
+        "another level where none is given": lambda *a: gap()(*a) if len(a) > 6 else gap()(*a, 0.9),
+        "what remains, not what is gone": gap(lambda b, a, n: a.sum(1) / b.sum(1)),
+        "medians": gap(lambda b, a, n: 1 - a.median(1).values / b.median(1).values),
+        "a small number added below": gap(lambda b, a, n: 1 - a.sum(1) / (b.sum(1) + 1e-3)),
+        "no group pays": gap(lambda b, a, n: (1 - a.sum(1) / b.sum(1)).clamp(min=0)),
+        "the rows of chance exchanged": gap(rows=(1, 0)),
+        "persons numbered from 0 without gaps": gap(who=lambda p: p % len(p)),
+        "groups 0 and 1, whatever the pair": lambda b, a, p, g, pair, *of: gap()(
+            b, a, p, g, (0, 1), *of
+        ),
+        "everybody else as the second group": gap(
+            mine=lambda groups, group: groups == group if group else groups != 1
+        ),
+        "100 draws": of_the_first(lambda chance: chance[:, :100], 5),
+        "errors before kept": stale(gap(), 0),
+        "errors after kept": stale(gap(), 1),
+        "persons kept": stale(gap(), 2),
+        "groups kept": stale(gap(), 3),
+        "chance kept": stale(gap(), 5),
+        "chance by view": viewed(gap(), 5),
+        "float32": single(gap()),
+    },
 }
 
 ALTERNATIVES = {
@@ -259,5 +376,10 @@ ALTERNATIVES = {
         "one minus the rest": parts(
             share=lambda even, rest, t, surface: 1 - energy(rest, surface) / energy(t, surface)
         ),
+    },
+    "gap_interval": {
+        "by hand, in Python": gap_by_hand,
+        "numpy": gap_numpy,
+        "how often each is drawn": gap_by_counts,
     },
 }

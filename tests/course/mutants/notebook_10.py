@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import torch
-from spoiled_answers import one_of, single, squeezed, stale, viewed
+from spoiled_answers import cached, halved, one_of, single, squeezed, stale, viewed
 
 from facerecon_lib.course.nb10_own_photo.checks import (
     exaggerate_stand_in,
+    gaussian_product,
     onto_photo,
+    product_of_gaussians,
     relit,
 )
 from facerecon_lib.face.lighting import sh_basis, shade
@@ -113,6 +115,47 @@ def caricature_in_place(model, identity, expression, displacement, factor):
     displacement += model.shape(identity, expression)
     return displacement
 
+
+def one_after_the_other(means, covariances):
+    """Each photo's estimate becomes the prior of the next."""
+    mean, covariance = means[0], covariances[0]
+    for other, its in zip(means[1:], covariances[1:], strict=True):
+        before, own = torch.linalg.inv(covariance), torch.linalg.inv(its)
+        covariance = torch.linalg.inv(before + own - torch.eye(len(mean)).to(mean))
+        mean = covariance @ (before @ mean + own @ other)
+    return mean, covariance
+
+
+def without_priors_first(means, covariances):
+    """What each photo says by itself, then the prior once."""
+    own = [torch.linalg.inv(c) - torch.eye(len(c), dtype=c.dtype) for c in covariances]
+    told = sum(torch.linalg.solve(c, m) for m, c in zip(means, covariances, strict=True))
+    covariance = torch.linalg.pinv(sum(own) + torch.eye(len(told), dtype=told.dtype))
+    return covariance @ told, covariance
+
+
+def by_cholesky(means, covariances):
+    each = torch.cholesky_inverse(torch.linalg.cholesky(covariances))
+    total = each.sum(0)
+    total.diagonal().sub_(len(means) - 1)
+    told = torch.einsum("pij,pj->i", each, means)
+    factor = torch.linalg.cholesky(total)
+    return torch.cholesky_solve(told[:, None], factor)[:, 0], torch.cholesky_inverse(factor)
+
+
+def answered(finish):
+    """What becomes of the right mean and covariance."""
+    return lambda means, covariances: finish(*product_of_gaussians(means, covariances))
+
+
+def by_size(covariances):
+    """One weight per photo."""
+    traces = covariances.diagonal(dim1=1, dim2=2).mean(1)
+    return torch.eye(covariances.shape[1]).to(covariances) / traces[:, None, None]
+
+
+# No gradient is asked of their answers.
+WITHOUT_GRADIENT = {"photo_pixels", "relight", "exaggerate", "one_identity"}
 
 MUTANTS = {
     "photo_pixels": {
@@ -225,6 +268,42 @@ MUTANTS = {
         "displacement by view": viewed(exaggerate_stand_in, 3),
         "one face squeezed": squeezed(exaggerate_stand_in),
     },
+    "one_identity": {
+        "one weight per photo": gaussian_product(weigh=by_size),
+        "elementwise inverses": gaussian_product(weigh=lambda c: 1 / c.clamp(min=1e-3)),
+        "what is hardly told left out": gaussian_product(
+            weigh=lambda c: torch.linalg.pinv(c, rtol=0.2)
+        ),
+        "the first covariance for all": lambda m, c: product_of_gaussians(m, one_of(c)),
+        "the first mean for all": lambda m, c: product_of_gaussians(one_of(m), c),
+        "the first two photos": lambda m, c: product_of_gaussians(m[:2], c[:2]),
+        "one prior less, whatever the number": gaussian_product(priors=lambda count: 1),
+        "two priors": gaussian_product(priors=lambda count: count - 2),
+        "a little added before inverting": gaussian_product(
+            weigh=lambda c: torch.linalg.inv(c + 1e-3 * torch.eye(c.shape[1]).to(c))
+        ),
+        "three standard deviations at most": answered(lambda m, c: (m.clamp(-3, 3), c)),
+        "never further than the estimates": lambda m, c: answered(
+            lambda mean, covariance: (mean.clamp(m.amin(0), m.amax(0)), covariance)
+        )(m, c),
+        "variances returned": answered(lambda m, c: (m, c.diagonal())),
+        "standard deviations returned": answered(lambda m, c: (m, c.diagonal().sqrt().diag())),
+        "no correlations returned": answered(lambda m, c: (m, c.diagonal().diag())),
+        "covariance first": answered(lambda m, c: (c, m)),
+        "the mean alone": answered(lambda m, c: m),
+        "a prior for the covariance alone": lambda m, c: (
+            gaussian_product(priors=lambda count: 0)(m, c)[0],
+            product_of_gaussians(m, c)[1],
+        ),
+        "kept by size": cached(product_of_gaussians),
+        "means cached": stale(product_of_gaussians, 0),
+        "covariances cached": stale(product_of_gaussians, 1),
+        "means by view": viewed(product_of_gaussians, 0),
+        "covariances by view": viewed(product_of_gaussians, 1),
+        "float32": single(product_of_gaussians),
+        "halved": halved(product_of_gaussians),
+        "one number squeezed": squeezed(product_of_gaussians),
+    },
 }
 
 ALTERNATIVES = {
@@ -242,5 +321,10 @@ ALTERNATIVES = {
         "by hand": caricature_by_hand,
         "by the difference": caricature_by_difference,
         "in place": caricature_in_place,
+    },
+    "one_identity": {
+        "one after the other": one_after_the_other,
+        "without priors first": without_priors_first,
+        "by Cholesky": by_cholesky,
     },
 }
