@@ -18,8 +18,8 @@ from torch import Tensor
 from ...face.batch import FaceBatch
 from ...face.coefficients import FaceCoefficients
 from ...face.morphable_model import MorphableModel
+from ...files.weights import shipped_file
 from ...fitting.objective import Objective
-from ...photos.detection import ASSETS
 from ...pictures.faces import on_photo, show_face, to_uint8
 from ...rendering.synthesis import synthesise
 from ..drawing import style
@@ -156,7 +156,7 @@ def step_panels(diary: Diary, faces: Mapping[str, int]) -> Callable[[int], Pictu
 def shipped_log() -> dict[str, dict]:
     """Of two training runs of the shipped encoder: losses, and errors on faces held out, by the
     number of faces seen. Thinned from the logs in docs/model_cards."""
-    return json.loads((ASSETS / "base_encoder.json").read_text())
+    return json.loads(shipped_file("base_encoder.json").read_text())
 
 
 def log_figure(runs: Mapping[str, Mapping]) -> Figure:

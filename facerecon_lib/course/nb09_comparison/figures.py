@@ -5,7 +5,6 @@ Notebook 09, Figures 4 and 5.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from ...augmented.branch import AugmentedFaces, BaseFaces
 from ...face.batch import FaceBatch
 from ...face.morphable_model import MorphableModel
+from ...files.weights import shipped_file
 from ...networks.unet import OffsetMaps
 from ...pictures.faces import Picture, on_photo, show_face, to_uint8, turned_mesh
 from ...rendering.synthesis import Face, pose_and_light
@@ -27,7 +27,7 @@ from .tone_study import RUNS, ToneStudy, places_by_tone, run_line, run_words, to
 SIZE = 170  # px of a face in a row
 TEXTURE_GAIN = 2.0  # of maps as pictures: grey is nothing
 MOST_MM = 1.5  # where the colours of the displacement end
-SHIPPED_LOG = Path(__file__).parents[3] / "docs/model_cards/offset_unet_log.jsonl"
+SHIPPED_LOG = shipped_file("offset_unet_log.jsonl")
 ERRORS = {
     "photometric": "colour error on the photo",
     "albedo_rgb": "error of the unlit skin",
