@@ -28,7 +28,7 @@ app = typer.Typer(
 app.add_typer(model_app, name="model")
 app.add_typer(train_app, name="train")
 
-RENAMED = {"--light": "--illumination", "--detail": "--augmented", "--details": "--wrinkles"}
+RENAMED = {"--light": "--illumination", "--details": "--wrinkles"}
 RENAMED |= {"--no-details": "--no-wrinkles", "--detail-checkpoint": "--unet"}
 
 for command in (fit, reconstruct, evaluate):

@@ -77,6 +77,24 @@ Start = Annotated[str, Option(help="Where adam starts: landmarks, or encoder.")]
 Augmented = Annotated[
     bool, Option("--augmented", help="Add the augmented branch's skin and shape details.")
 ]
+Together = Annotated[
+    bool,
+    Option(
+        "--together",
+        help="The photos are of one person: one identity and albedo for all, and the neutral head "
+        "in a folder `person`. A photo of somebody else is left out.",
+    ),
+]
+KeepStrangers = Annotated[
+    bool, Option("--keep-strangers", help="With --together: take every photo, whoever it shows.")
+]
+Detail = Annotated[
+    str | None,
+    Option(
+        help="unet: as --augmented; shading: wrinkles from a depth network and from shading, in "
+        "shape alone."
+    ),
+]
 Illumination = Annotated[
     str | None,
     Option(
@@ -95,6 +113,8 @@ def fit(
     recognition: Recognition = "none",
     init: Start = "landmarks",
     checkpoint: Checkpoint = None,
+    together: Together = False,
+    keep_strangers: KeepStrangers = False,
     device: Device = "cpu",
     figure: Figure = True,
     texture: Texture = "photo",
@@ -102,7 +122,7 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Fit the face model to the face in each PHOTO."""
-    work = PhotoWork(photos, out, quiet, as_json)
+    work = (PersonWork if together else PhotoWork)(photos, out, quiet, as_json)
     with refusals():
         check_choice("method", method or "dense", ("dense", "adam"))
         check_choice("init", init, ("landmarks", "encoder"))
@@ -114,14 +134,21 @@ def fit(
                 raise OutputError(f"--{option} is for gradient descent: add --method adam")
         if checkpoint is not None and method == "adam" and init != "encoder":
             raise OutputError("--checkpoint is of the encoder: add --init encoder")
+        if keep_strangers and not together:
+            raise OutputError("--keep-strangers is for one person's photos: add --together")
+        if together and method == "adam":
+            raise OutputError("--together is for --method dense: leave --method adam out")
+        if together and len(photos) < 2:
+            raise OutputError("--together takes two photos or more of one person, got one")
         _check_face(face)
         check_choice("texture", texture, TEXTURES)
         check_choice("recognition", recognition, NETWORKS)
         check_device(device)
-        network = network_named(recognition, device)
+        network = network_named("dlib" if together else recognition, device)
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import ENCODER_FILE, load_encoder
         from ..reconstruction.reconstruct import encode_faces, fit_face
+        from ..reconstruction.together import encode_together
 
         one_thread()
         fine = MorphableModel.load(model).to(device)
@@ -132,17 +159,26 @@ def fit(
         coarse = MorphableModel.load(model, subdivision=0).to(device) if adam else None
         encoded = init == "encoder" if adam else bool(checkpoint) or ENCODER_FILE.fits(fine)
         encoder = load_encoder(checkpoint, fine, device) if encoded else None
+        if together and (adam or encoder is None):
+            raise OutputError("--together needs an encoder of this face model: add --checkpoint")
         claim_folder(out)
         clean_up(out)
 
     def solve(batch: "list[Photo]") -> Iterable:
+        if together:
+            return encode_together(batch, fine, encoder, network, face, keep_strangers)
         if not adam:
             return encode_faces(batch, fine, encoder, face, dense=True)
         (photo,) = batch
         progress = partial(work.progress, photo.name)
         return [fit_face(photo, fine, coarse, face, None, network, progress, encoder)]
 
-    work.run(solve, "fit" if adam else "dense", face, figure, texture, 1 if adam else AT_ONCE)
+    if together:
+        work.run(solve, "together", face, figure, texture, len(photos))
+    else:
+        work.run(
+            solve, "fit" if adam else "dense", face or 1, figure, texture, 1 if adam else AT_ONCE
+        )
 
 
 def reconstruct(
@@ -153,6 +189,7 @@ def reconstruct(
     face: FaceNumber = None,
     illumination: Illumination = None,
     augmented: Augmented = False,
+    detail: Detail = None,
     unet: UNet = None,
     device: Device = "cpu",
     figure: Figure = True,
@@ -164,11 +201,16 @@ def reconstruct(
     work = PhotoWork(photos, out, quiet, as_json)
     with refusals():
         check_choice("illumination", illumination, PHOTO_LIGHTS)
-        if unet is not None and not augmented:
+        check_choice("detail", detail, ("unet", "shading"))
+        if augmented and detail == "shading":
+            raise OutputError("--augmented is --detail unet: leave it or --detail shading out")
+        detail = "unet" if augmented else detail
+        if unet is not None and detail != "unet":
             raise OutputError("--unet is of the augmented branch: add --augmented")
         _check_face(face)
         check_choice("texture", texture, TEXTURES)
         check_device(device)
+        from ..beyond.depth_network import load_depth_unet
         from ..face.morphable_model import MorphableModel
         from ..networks.encoder import load_encoder
         from ..networks.unet import load_unet
@@ -177,14 +219,18 @@ def reconstruct(
         one_thread()
         face_model = MorphableModel.load(model).to(device)
         encoder = load_encoder(checkpoint, face_model, device)
-        offset_unet = load_unet(unet, face_model, device) if augmented else None
+        network = None
+        if detail == "unet":
+            network = load_unet(unet, face_model, device)
+        elif detail == "shading":
+            network = load_depth_unet(None, face_model, device)
         claim_folder(out)
         clean_up(out)
 
     def solve(batch: "list[Photo]") -> Iterable:
-        return encode_faces(batch, face_model, encoder, face, illumination, offset_unet)
+        return encode_faces(batch, face_model, encoder, face, illumination, network)
 
-    work.run(solve, "encoder", face, figure, texture, AT_ONCE)
+    work.run(solve, "encoder", face or 1, figure, texture, AT_ONCE)
 
 
 def _check_face(face: int | None) -> None:
@@ -201,10 +247,13 @@ class PhotoWork:
     """Photos to folders of results, some at once: a progress bar, a report of each, and a line for
     one that fails."""
 
+    apart = True  # a photo's face does not depend on the others
+
     def __init__(self, photos: list[Path], out: Path, quiet: bool, as_json: bool):
         self.photos, self.out, self.quiet, self.as_json = photos, out, quiet, as_json
         self.started, self.done, self.failed, self.doubtful = time.perf_counter(), 0, 0, 0
         self.folders: list[Path] = []
+        self.last: Exception | None = None
         text = TextColumn("{task.description}", markup=False)
         silent = quiet or as_json or not error_console.is_terminal
         columns = (text, BarColumn(), TimeElapsedColumn())
@@ -227,10 +276,11 @@ class PhotoWork:
         """
         from ..reconstruction.result_files import write_photo
 
+        self.figure = figure
         with stoppable(), self.bars, ThreadPoolExecutor(2) as writer:
             writing: deque[tuple[Path, Path, Future[dict]]] = deque()
             try:
-                for batch in self._batches(at_once, method, face or 1):
+                for batch in self._batches(at_once, method, face):
                     results = self._solved(solve, [photo for photo, _ in batch])
                     for (photo, folder), done in zip(batch, results, strict=True):
                         with self._failing(photo.path):
@@ -254,7 +304,7 @@ class PhotoWork:
         self.bars.update(self.task, description=text)
 
     def _batches(
-        self, at_once: int, method: str, face: int
+        self, at_once: int, method: str, face: int | None
     ) -> "Iterator[list[tuple[Photo, Path]]]":
         """The photos that can be read, fewer at once if they are large, and where results go."""
         from ..photos.reading import load_image
@@ -265,7 +315,7 @@ class PhotoWork:
                 photo = load_image(path, readable_name(path))
                 batch.append((photo, self._folder(photo, method, face)))
             size = sum(photo.pixels.size for photo, _ in batch)
-            if len(batch) == at_once or size > MOST_BYTES:
+            if len(batch) == at_once or (size > MOST_BYTES and self.apart):
                 yield batch
                 batch = []
         if batch:
@@ -279,13 +329,13 @@ class PhotoWork:
                 done += 1
                 yield result
         except Exception as error:
-            if len(batch) == 1:
-                yield error
+            if len(batch) == 1 or not self.apart:
+                yield from [error] * (len(batch) - done)
             else:
                 for photo in batch[done:]:
                     yield from self._solved(solve, [photo])
 
-    def _folder(self, photo: "Photo", method: str, face: int) -> Path:
+    def _folder(self, photo: "Photo", method: str, face: int | None) -> Path:
         """Where a photo's result goes: a folder of its name, numbered where that holds another."""
         named = self.out / (photo.path.stem.strip(". ") or "photo")
         identity = dict(photo_sha256=photo.sha256, method=method, face=face)
@@ -309,8 +359,10 @@ class PhotoWork:
             self._step()
             self.failed += 1
             name, text = readable_name(path), one_line(error)
-            with self._without_bar():
-                fail(text if name in text else f"{name}: {text}")
+            if error is not self.last:  # that of several photos is said once
+                with self._without_bar():
+                    fail(text if name in text else f"{name}: {text}")
+            self.last = error
             if self.as_json:
                 say(json.dumps({"photo": one_line(path.absolute()), "error": text}))
 
@@ -356,6 +408,8 @@ class PhotoWork:
             self._say(f"{name}: {count} faces; took {which} (--face N picks another)")
         colours = losses["photometric_error"]
         colours = "not seen" if colours is None else f"{colours:.3f} off"
+        if result["distance"] is not None:
+            colours += f", F() {result['distance']:.2f} off the person's other photos"
         self._say(
             f"{name}: landmarks {losses['landmark_error']:.1%} of the outer eye distance off, "
             f"colours {colours} -> {one_line(folder / ('figure.png' if drawn else 'overlay.png'))}"
@@ -373,3 +427,34 @@ class PhotoWork:
             self._say(f"{seconds:.1f} s{rate}")
         if self.failed:
             raise Exit(2)
+
+
+class PersonWork(PhotoWork):
+    """Photos of one person, all at once; at the end the person."""
+
+    apart = False
+
+    def __init__(self, photos: list[Path], out: Path, quiet: bool, as_json: bool):
+        super().__init__(photos, out, quiet, as_json)
+        self.faces: list[FittedPhoto] = []
+
+    def _solved(self, solve: Callable, batch: "list[Photo]") -> "Iterator[FittedPhoto | Exception]":
+        for done in super()._solved(solve, batch):
+            if not isinstance(done, Exception):
+                self.faces.append(done)
+            yield done
+
+    def _conclude(self) -> None:
+        from ..reconstruction.person_files import photos_of, write_person
+
+        if faces := self.faces:
+            named = self.out / "person"
+            with self._failing(named):
+                identity = dict(photo_sha256=photos_of(faces), method="together", face=None)
+                folder = folder_for(named, identity, self.photos, self.folders)
+                write_person(faces, folder, self.photos, self.figure)
+                self._say(f"the person of {len(faces)} photos -> {one_line(folder)}")
+                if self.as_json:
+                    shown = [done.photo.name for done in faces]
+                    say(json.dumps({"person": str(folder.absolute()), "photos": shown}))
+        super()._conclude()

@@ -23,10 +23,19 @@ import typer
 from typer import Option
 
 from ..files.errors import FacereconError
-from ..training.profiles import AUGMENTED_PROFILES, PROFILES
+from ..training.profiles import (
+    AUGMENTED_PROFILES,
+    DEPTH_PROFILES,
+    LEARNED_PROFILES,
+    NONLINEAR_PROFILES,
+    PROFILES,
+)
 from ..training.settings import (
     LOSSES,
     AugmentedSettings,
+    DepthSettings,
+    LearnedSettings,
+    NonlinearSettings,
     RunSettings,
     SettingsError,
     TrainSettings,
@@ -37,14 +46,26 @@ from .options import options_of
 
 train_app = typer.Typer(no_args_is_help=True, help="Train the networks.")
 
-STAGES = {"base": (TrainSettings, PROFILES), "augmented": (AugmentedSettings, AUGMENTED_PROFILES)}
+STAGES = {
+    "base": (TrainSettings, PROFILES),
+    "augmented": (AugmentedSettings, AUGMENTED_PROFILES),
+    "learned": (LearnedSettings, LEARNED_PROFILES),
+    "nonlinear": (NonlinearSettings, NONLINEAR_PROFILES),
+    "depth": (DepthSettings, DEPTH_PROFILES),
+}
 HELP = {
     "base": "Train the encoder of the base branch, section 2.1.",
     "augmented": "Train the U-Net of the augmented branch on a frozen encoder, section 2.2.",
+    "learned": "Learn a face model from pictures, with the network that sees it: notebook 11.",
+    "nonlinear": "Train the decoders of uv maps, and the linear model beside them: notebook 12.",
+    "depth": "Train notebook 13's network of wrinkles, from photo and base face to depth.",
 }
 HELD_OUT = {
     "base": "held-out faces {vertex_mm:.2f} mm off",
     "augmented": "held-out colours {photometric:.4f} off (base {base_photometric:.4f})",
+    "learned": "held-out faces {vertex_mm:.2f} mm off (the mean face {mean_face_mm:.2f})",
+    "nonlinear": "held-out faces {vertex_mm:.3f} mm off (linear {linear_vertex_mm:.3f})",
+    "depth": "held-out normals {normal_deg:.2f} degrees off (base {base_normal_deg:.2f})",
 }
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 KINDS |= {type(None): "null"}

@@ -36,10 +36,12 @@ def refine_identity(
     coefficients: FaceCoefficients,
     photo: Float[Tensor, "batch 3 height width"],
     valid: Float[Tensor, "batch 1 height width"],
+    together: bool = False,
 ) -> FaceCoefficients:
     """The coefficients with the likeliest identity under Eq. 3; nothing else of them changes.
 
     One Gauss-Newton step of identity, albedo and light together, from `light_from_photo`.
+    together: all photos are of one person, whose identity and albedo are the same in every row.
     """
     light = light_from_photo(model, coefficients, photo, valid)
     start = replace(coefficients, lighting=light)
@@ -52,10 +54,10 @@ def refine_identity(
     weight = (weight * trust * (colours.amax(-1) < BURNT_OUT))[:, some]
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1e-9)
     part, rows = _around(model, some)
-    identity = [
-        _refine(part, rows, start[i], colours[i, some], weight[i]) for i in range(len(start))
-    ]
-    return replace(coefficients, identity=torch.cat(identity))
+    size = len(start) if together else 1
+    photos = [slice(i, i + size) for i in range(0, len(start), size)]
+    identity = [_refine(part, rows, start[i], colours[i, some], weight[i]) for i in photos]
+    return replace(coefficients, identity=torch.cat(identity).repeat_interleave(size, 0))
 
 
 def _around(
@@ -75,26 +77,47 @@ def _refine(
     model: MorphableModel,
     rows: Int[Tensor, " vertex"],
     c: FaceCoefficients,
-    colours: Float[Tensor, "vertex 3"],
-    weight: Float[Tensor, " vertex"],
+    colours: Float[Tensor, "photo vertex 3"],
+    weight: Float[Tensor, "photo vertex"],
 ) -> Float[Tensor, "1 identity"]:
-    """Of one face: colours of these rows of the model's vertices, and how much each counts."""
+    """Of one person: colours of these rows of the model's vertices, and how much each counts.
+
+    Identity and albedo are the same in all photos, each of which has a light of its own.
+    """
     modes = min(MODES, model.sizes.identity)
-    rest = model.sizes.identity - modes
-    steps = STEP * F.pad(torch.eye(modes).to(colours), (0, rest, 1, 0))  # the first is none
-    shapes = model.shape(c.identity + steps, c.expression.expand(len(steps), -1))
+    sizes = modes, model.sizes.albedo, 27 * len(c)
+    prior = torch.cat([
+        colours.new_full((size,), sd**-2) for size, sd in zip(sizes, PRIORS.values(), strict=True)
+    ])  # fmt: skip
+    normal, pull = prior.diag(), torch.zeros_like(prior)
+    unknown = torch.arange(len(prior), device=prior.device)
+    shared, lights = unknown[: -sizes[2]], unknown[-sizes[2] :].split(27)
+    for i, light in enumerate(lights):
+        slopes, error = _slopes(model, rows, c[i], colours[i], modes)
+        robust = (1 + error.square().mean(1) / FAR**2) ** -2
+        weighted = slopes * (OBSERVATIONS / NOISE**2 * weight[i] * robust)[:, None]
+        mine = torch.cat([shared, light])
+        normal[mine[:, None], mine] += weighted.flatten(1) @ slopes.flatten(1).T
+        pull[mine] += weighted.flatten(1) @ error.flatten()
+    move = torch.linalg.solve(normal, pull)
+    return c.identity[:1] + F.pad(move[:modes], (0, model.sizes.identity - modes))
+
+
+def _slopes(
+    model: MorphableModel,
+    rows: Int[Tensor, " vertex"],
+    c: FaceCoefficients,
+    colours: Float[Tensor, "vertex 3"],
+    modes: int,
+) -> tuple[Float[Tensor, "unknown vertex 3"], Float[Tensor, "vertex 3"]]:
+    """Eq. 3 in one photo by identity, albedo and light, and what the photo's colours are off."""
+    steps = STEP * F.pad(torch.eye(modes).to(colours), (0, model.sizes.identity - modes, 1, 0))
+    shapes = model.shape(c.identity + steps, c.expression.expand(len(steps), -1))  # first, no step
     turn = axis_angle_to_matrix(c.rotation)
     functions = sh_basis(vertex_normals(shapes, model.faces)[:, rows] @ turn.mT)
     shading, albedo = functions @ c.lighting[0], model.albedo(c.albedo)[0, rows]
     by_identity = albedo * (shading[1:] - shading[0]) / STEP
     by_albedo = model.albedo_basis[:, rows] * shading[0]
     by_light = torch.einsum("vc,vj,dc->jdvc", albedo, functions[0], torch.eye(3).to(albedo))
-    parts = dict(zip(PRIORS, (by_identity, by_albedo, by_light.flatten(0, 1)), strict=True))
-    prior = torch.cat([x.new_full((len(x),), PRIORS[name] ** -2) for name, x in parts.items()])
-    error = colours - albedo * shading[0]
-    robust = (1 + error.square().mean(1) / FAR**2) ** -2
-    jacobian = torch.cat([*parts.values()])
-    weighted = jacobian * (OBSERVATIONS / NOISE**2 * weight * robust)[:, None]
-    normal = weighted.flatten(1) @ jacobian.flatten(1).T + prior.diag()
-    move = torch.linalg.solve(normal, weighted.flatten(1) @ error.flatten())
-    return c.identity + F.pad(move[:modes], (0, rest))
+    slopes = torch.cat([by_identity, by_albedo, by_light.flatten(0, 1)])
+    return slopes, colours - albedo * shading[0]

@@ -33,10 +33,12 @@ def refine_skin(
     coefficients: FaceCoefficients,
     photo: Float[Tensor, "batch 3 height width"],
     valid: Float[Tensor, "batch 1 height width"],
+    together: bool = False,
 ) -> FaceCoefficients:
     """The coefficients with the likeliest albedo about their own, of the same mean colour of skin.
 
     By turns the light and the albedo, which Eq. 3 is linear in; nothing else changes.
+    together: all photos are of one person, whose albedo is the same in every row.
     """
     skin = model.regions["skin"] * (1 - model.regions["border"])
     tone = torch.einsum("v,kvc->ck", skin / skin.sum(), model.albedo_basis) / TONE_SD
@@ -56,6 +58,9 @@ def refine_skin(
         rows = (model.albedo_basis * shading[:, None]).flatten(2)  # (batch, mode, vertex colour)
         count = OBSERVATIONS / NOISE**2 * weight * robust
         weighted = rows * count.repeat_interleave(3, 1)[:, None]
-        pull = (weighted @ error.flatten(1)[..., None])[..., 0] - (albedo - start.albedo) @ fixed
-        albedo = albedo + torch.linalg.solve(weighted @ rows.mT + fixed, pull)
+        normal, pull = weighted @ rows.mT, (weighted @ error.flatten(1)[..., None])[..., 0]
+        if together:
+            normal, pull = normal.sum(0, keepdim=True), pull.sum(0, keepdim=True)
+        pull = pull - (albedo - start.albedo)[: len(pull)] @ fixed
+        albedo = albedo + torch.linalg.solve(normal + fixed, pull)
     return replace(start, albedo=albedo)

@@ -86,3 +86,25 @@ AUGMENTED_RENDERED_WEIGHTS = _table(
     **dict(truth_texture=300.0, truth_normals=100.0, truth_vertices=1.0),
 )
 """Ours for rendered faces: the truth tells texture from shape; the rest can be weak."""
+
+DEPTH_WEIGHTS = _table(true_normals=100.0, true_depth=0.1)
+"""The depth network of notebook 13, on rendered faces: 1 - cosine, and mm of depth."""
+
+LEARNED_WEIGHTS = _table(**FIT_WEIGHTS, smooth_basis=10.0, sparse_albedo=2.0)
+"""A model learned from pictures: fitting's, and what keeps its bases smooth and its skin plain."""
+
+_MAPS = dict(detail=0.002, symmetry=0.2)
+
+NONLINEAR_WEIGHTS = _table(pixel=300.0, constancy=1.0, code=0.05, detail=0.1, symmetry=1.0)
+"""The nonlinear model on photos, through the renderer."""
+
+NONLINEAR_RENDERED_WEIGHTS = _table(
+    **_MAPS,
+    shape=1.0,
+    coded_shape=1.0,
+    linear_shape=1.0,
+    albedo=10.0,
+    coded_albedo=10.0,
+    linear_albedo=10.0,
+)
+"""The nonlinear model and the linear one beside it, on rendered faces: mm, and tenths of colour."""

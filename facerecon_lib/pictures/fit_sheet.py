@@ -5,6 +5,7 @@
 The results of `facerecon fit`. Notebook 10.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +32,7 @@ from .faces import (
     in_studio,
     laid_on,
     layer,
+    on_photo,
     paint_texture,
     show_face,
     turned_mesh,
@@ -39,6 +41,8 @@ from .faces import (
 PANEL, GAP, LINE, COLUMNS = 280, 10, 26, 5  # px
 DOT = 1.5  # px, radius of a landmark
 GAZE, LOOK = 60.0, "#2f7bff"  # mm, and colour
+NAME = 32  # characters over a panel
+SIDES = (0, -50, 50)  # degrees
 YAWS = {-50: "studio", -25: "shape", 25: "studio", 50: "studio"}
 
 
@@ -79,7 +83,23 @@ def fit_sheet(
         bare = texture is None or look == "shape"
         picture = show_face(view, look, PANEL) if bare else paint_texture(view, texture, PANEL)
         panels[f"turned by {yaw:+d}°"] = picture
-    return _page(panels, title)
+    return _page([*panels.items()], title)
+
+
+@torch.no_grad()
+def person_sheet(head: Face, photos: Sequence[tuple[str, Crop, Face]], title: str) -> Image.Image:
+    """A person's head from three sides; then each photo under its name, and its face on it."""
+    panels = []
+    for yaw in SIDES:
+        view = turned_mesh(head.model, head.vertices, head.albedo, yaw)
+        side = f"turned by {yaw:+d}°" if yaw else "from the front"
+        for look, name in (("studio", "the person"), ("shape", "the shape")):
+            panels.append((f"{name}, {side}", show_face(view, look, PANEL)))
+    for name, crop, face in photos:
+        short = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
+        panels.append((short, enlarged(crop.image, PANEL)))
+        panels.append(("the fitted face on it", on_photo(crop.image, face, PANEL)))
+    return _page(panels, title, 2 * len(SIDES))
 
 
 def _marked(picture: Picture, *marks: tuple[Float[Tensor, "68 2"], str]) -> Picture:
@@ -111,15 +131,15 @@ def _with_gaze(
     return np.asarray(image)
 
 
-def _page(panels: dict[str, Picture], title: str) -> Image.Image:
-    """Pictures in rows of five, each under its name."""
-    rows, step = -(-len(panels) // COLUMNS), PANEL + GAP
+def _page(panels: Sequence[tuple[str, Picture]], title: str, columns: int = COLUMNS) -> Image.Image:
+    """Pictures in rows, each under its name."""
+    rows, step = -(-len(panels) // columns), PANEL + GAP
     head = LINE * (1 + title.count("\n"))
-    page = Image.new("RGB", (COLUMNS * step + GAP, head + rows * (step + LINE) + GAP), "white")
+    page = Image.new("RGB", (columns * step + GAP, head + rows * (step + LINE) + GAP), "white")
     draw, font = ImageDraw.Draw(page), _font()
     draw.text((page.width / 2, GAP), title, "black", font, "ma", align="center")
-    for i, (name, picture) in enumerate(panels.items()):
-        x, y = GAP + i % COLUMNS * step, head + i // COLUMNS * (step + LINE)
+    for i, (name, picture) in enumerate(panels):
+        x, y = GAP + i % columns * step, head + i // columns * (step + LINE)
         draw.text((x + PANEL / 2, y + GAP), name, "black", font, "ma")
         page.paste(Image.fromarray(picture), (x, y + GAP + LINE))
     return page

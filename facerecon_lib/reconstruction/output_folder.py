@@ -46,8 +46,8 @@ def folder_for(
 ) -> Path:
     """`folder`, or the first of folder-2, folder-3 ... without another photo's or method's result.
 
-    identity: the values of IDENTITY. taken: folders of this run, whatever they hold. Raises
-    OutputError for the first folder that holds something else than results.
+    identity: the values of IDENTITY, face None for any. taken: folders of this run, whatever they
+    hold. Raises OutputError for the first folder that holds something else than results.
     """
     used = {str(path).casefold() for path in taken}  # some file systems know no capitals
     for number in count(1):
@@ -56,7 +56,8 @@ def folder_for(
             continue
         check_replaceable(candidate, photos)
         result = _our_result(candidate)
-        if result is None or all(result.get(name) == identity[name] for name in IDENTITY):
+        wanted = {name: identity[name] for name in IDENTITY if identity[name] is not None}
+        if result is None or wanted.items() <= result.items():
             return candidate
 
 

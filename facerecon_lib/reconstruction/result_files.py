@@ -117,6 +117,7 @@ def result_dict(done: FittedPhoto) -> dict:
         "detector": {"name": seen.detector, "kind": seen.kind, "score": float(seen.score)},
         **{name: getattr(seen, name) for name in ("faces_found", "face")},
         **{name: getattr(done, name) for name in ("method", "init", "checkpoint", "recognition")},
+        "distance": None if done.distance is None else round(done.distance, 4),
         "landmarks_px": _numbers(seen.landmarks),
         "landmarks_model_px": _numbers(crop_to_photo(in_crop[0].cpu(), crop.matrix)),
         "landmarks_mm": _numbers(face.vertices[0, index]),

@@ -144,17 +144,20 @@ def rendered(
 
 def people(count: int, seed: int, ict: Path) -> list[Person]:
     """Random people of ICT-FaceKit's population."""
-    model = ict_model(ict)
+    return rendered(haired(ict_model(ict)), count, seed, TURNED)
+
+
+def haired(model: MorphableModel) -> MorphableModel:
+    """ICT-FaceKit's heads with short hair and mild expressions."""
     _, y, z = model.mean.unbind(1)
     hair = torch.sigmoid((y - 80 - 0.45 * (z - 20).clamp(max=0)) / 3)  # mm: lower behind the face
-    haired = replace(
+    return replace(
         model,
         expression_basis=MILD * model.expression_basis,
         albedo_mean=torch.lerp(model.albedo_mean, torch.tensor(HAIR), hair[:, None]),
         albedo_basis=model.albedo_basis * (1 - hair)[:, None],
         regions=model.regions | {"skin": model.regions["skin"] * (1 - hair)},
     )
-    return rendered(haired, count, seed, TURNED)
 
 
 def find(everyone: list[Person], detector: str) -> list[Detection | None]:

@@ -154,6 +154,22 @@ def test_a_network_that_is_not_here_exits_2_and_nothing_is_fitted(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--detail", "more"], "--detail more: expected unet or shading"),
+        (["--augmented", "--detail", "shading"], "leave it or --detail shading out"),
+        (["--unet", "u.safetensors", "--detail", "shading"], "add --augmented"),
+    ],
+)
+def test_details_that_do_not_go_together_are_refused(tmp_path, options, says):
+    result = facerecon("reconstruct", SAMPLE, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_option_of_an_old_name_is_refused_with_the_new_one(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["facerecon", "evaluate", "--light=known"])
     with pytest.raises(SystemExit) as stopped:

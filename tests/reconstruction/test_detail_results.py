@@ -198,3 +198,13 @@ def test_outwards_is_away_from_the_head():
     assert (seen > 0).mean() > 0.9
     assert shown.read.shape == shown.outward.shape == shown.texture.shape[:2]
     assert shown.read.shape[0] < 224
+
+
+def test_shading_moves_the_shape_and_leaves_the_skin(plain, tmp_path):
+    folder, result = results(tmp_path, "--detail", "shading")
+    assert {p.name for p in folder.iterdir()} == output_folder.ALWAYS | output_folder.DETAIL
+    said = result["detail"]
+    assert said["checkpoint"] == "depth_unet.safetensors"
+    assert said["texture_rms"] == 0
+    assert 0.01 < said["displacement_rms_mm"] < said["displacement_max_mm"] < 5
+    assert result["coefficients"] == plain[1]["coefficients"]
