@@ -72,7 +72,10 @@ def profile(name: str | None = None) -> Profile:
     return Profile(name, *sizes[name])
 
 
-OWN_FILES = ("FACERECON_MODEL", "FACERECON_ENCODER", "FACERECON_UNET")
+OWN_FILES = (
+    *("FACERECON_MODEL", "FACERECON_ENCODER", "FACERECON_UNET"),
+    *("FACERECON_LEARNED_MODEL", "FACERECON_NONLINEAR", "FACERECON_DEPTH"),
+)
 """Variables that put a file of one's own in the place of one that ships."""
 
 

@@ -25,6 +25,7 @@ class FaceBatch:
     edge and, where that is known, on hair, glasses and hands.
     truth, tone, true_vertices, true_albedo: of rendered faces; the last two are exact, with the
     wrinkles and skin details that the bases of `truth` lack.
+    flatness: of rendered faces, how much of its depth a face keeps in the picture: 1 all of it.
     skin: what was learned before of a photo's skin, albedo coefficients; NaN where nothing was.
     """
 
@@ -39,6 +40,7 @@ class FaceBatch:
     points: Float[Tensor, "batch 478 2"] | None = None  # of photos: `face_mesh`'s, crop pixels
     true_vertices: Float[Tensor, "batch vertex 3"] | None = None
     true_albedo: Float[Tensor, "batch vertex 3"] | None = None
+    flatness: Float[Tensor, " batch"] | None = None
     skin: Float[Tensor, "batch albedo"] | None = None
 
     def __post_init__(self) -> None:

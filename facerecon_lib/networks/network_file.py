@@ -2,7 +2,7 @@
 
     encoder = ENCODER_FILE.load(None, model, "cpu", build)    # the one that ships
 
-Notebooks 06 and 07: the encoder and the offset U-Net are such files.
+Notebooks 06, 07 and 11 to 13: the encoder, the offset U-Net and others are such files.
 """
 
 import json

@@ -73,32 +73,19 @@ class DoubleHeadUNet(nn.Module):
 
     def __init__(self, width: int = 16, depth: int = 4, norm: str = "inner"):
         super().__init__()
-        if width < GROUP or width % GROUP:
-            raise UNetError(f"width: expected a multiple of {GROUP}, got {width}")
-        if depth <= SHARED:
-            raise UNetError(
-                f"depth: expected {SHARED + 1} or more, got {depth}: each head needs a block"
-            )
-        if norm not in NORMS:
-            raise UNetError(f"norm {norm!r}: expected {', '.join(NORMS)}")
+        check_sizes(width, depth, norm)
         self.width, self.depth, self.norm = width, depth, norm
         self.name = "untrained"  # or its file's name
         self.metadata: dict[str, str] = {}
         widths = [width * 2**level for level in range(depth + 1)]
         inner, outer = ("group", "none") if norm == "inner" else (norm, norm)
-        down = [_Convolutions(a, b, inner) for a, b in pairwise(widths)]
-        self.down = nn.ModuleList([_Convolutions(6, width, outer), *down])
+        down = [Convolutions(a, b, inner) for a, b in pairwise(widths)]
+        self.down = nn.ModuleList([Convolutions(6, width, outer), *down])
         ups = list(reversed(widths[:-1]))
-        self.shared = nn.ModuleList(_Up(w, inner) for w in ups[:SHARED])
-        self.texture = _Head(ups[SHARED:], inner, outer)
-        self.displacement = _Head(ups[SHARED:], inner, outer)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):  # He et al., ICCV 2015: else blocks of no norm may die
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.texture.last.weight)
-        nn.init.zeros_(self.displacement.last.weight)
+        self.shared = nn.ModuleList(Up(w, inner) for w in ups[:SHARED])
+        self.texture = Head(ups[SHARED:], inner, outer)
+        self.displacement = Head(ups[SHARED:], inner, outer)
+        start_weights(self, self.texture.last, self.displacement.last)
 
     def forward(
         self, photo: Float[Tensor, "batch 3 224 224"], rendering: Float[Tensor, "batch 3 224 224"]
@@ -128,7 +115,30 @@ class DoubleHeadUNet(nn.Module):
         return OffsetMaps(*(scale * head(x, skips).float().contiguous() for head, scale in heads))
 
 
-class _Convolutions(nn.Sequential):
+def check_sizes(width: int, depth: int, norm: str) -> None:
+    """Raises UNetError for what no U-Net of these blocks can have."""
+    if width < GROUP or width % GROUP:
+        raise UNetError(f"width: expected a multiple of {GROUP}, got {width}")
+    if depth <= SHARED:
+        raise UNetError(
+            f"depth: expected {SHARED + 1} or more, got {depth}: each head needs a block"
+        )
+    if norm not in NORMS:
+        raise UNetError(f"norm {norm!r}: expected {', '.join(NORMS)}")
+
+
+def start_weights(network: nn.Module, *last: nn.Conv2d) -> None:
+    """He et al., ICCV 2015, else blocks of no norm may die; `last` layers start at zero."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for layer in last:
+        nn.init.zeros_(layer.weight)
+
+
+class Convolutions(nn.Sequential):
     """Two 3 by 3 convolutions, each normalised, unless norm is "none", and rectified."""
 
     def __init__(self, before: int, after: int, norm: str):
@@ -142,7 +152,7 @@ class _Convolutions(nn.Sequential):
         super().__init__(*layers)
 
 
-class _Up(nn.Module):
+class Up(nn.Module):
     """Twice the size, half the channels, then the skip of that size beside it.
 
     Bilinear: transposed convolutions leave a checkerboard (Odena et al., Distill 2016), which would
@@ -152,21 +162,21 @@ class _Up(nn.Module):
     def __init__(self, width: int, norm: str):
         super().__init__()
         self.halve = nn.Conv2d(2 * width, width, 1)
-        self.merge = _Convolutions(2 * width, width, norm)
+        self.merge = Convolutions(2 * width, width, norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = F.interpolate(self.halve(x), scale_factor=2, mode="bilinear", align_corners=False)
         return self.merge(torch.cat([skip, x], 1))
 
 
-class _Head(nn.Module):
+class Head(nn.Module):
     """The up-sampling blocks of one map and its last layer."""
 
-    def __init__(self, widths: list[int], inner: str, outer: str):
+    def __init__(self, widths: list[int], inner: str, outer: str, channels: int = 3):
         super().__init__()
-        up = [_Up(width, inner) for width in widths[:-1]]
-        self.up = nn.ModuleList([*up, _Up(widths[-1], outer)])
-        self.last = nn.Conv2d(widths[-1], 3, 1)
+        up = [Up(width, inner) for width in widths[:-1]]
+        self.up = nn.ModuleList([*up, Up(widths[-1], outer)])
+        self.last = nn.Conv2d(widths[-1], channels, 1)
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
         for block, skip in zip(self.up, reversed(skips), strict=True):

@@ -2,24 +2,28 @@
 
     seen = visible_vertices(face)                        # (B, V), 1 or 0
     depth = texel_depth(face)                            # (B, 1, 224, 224), mm
+    seen = visible_points(points, depth[:, 0])           # (B, N), of points that are no vertices
 
-Notebook 07, section 2.2.
+Notebook 02, section 2.1, and notebook 07, section 2.2.
 """
 
 import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..face.camera import CROP_SIZE, ndc_to_pixels, pixels_to_ndc, project_ndc
+from ..face.camera import CROP_SIZE, DEFAULT_FOV, ndc_to_pixels, pixels_to_ndc, project_ndc
 from ..face.device_constants import constant
 from .renderer import DEPTH_MARGIN
 from .synthesis import Face
 
 DEPTH_TOLERANCE = 0.5
 """How far before a vertex's tangent plane, in mm, a surface has to lie to hide the vertex."""
+
+POINT_TOLERANCE = 5.0
+"""The same for a landmark, before the landmark itself: rims of lids and lips lie in folds."""
 
 LEAST_FACING = 0.2
 """Cosine between normal and direction to the viewer from which a vertex faces the viewer."""
@@ -77,3 +81,22 @@ def visible_vertices(face: Face, size: int = CROP_SIZE) -> Float[Tensor, "batch 
     plane = (normals * face.v_camera).sum(-1, keepdim=True) / along.clamp(max=-1e-6)
     clear = (surface > plane - DEPTH_TOLERANCE) & (texels == inside).all(-1)
     return (clear.all(-1) & (facing > LEAST_FACING)).to(ndc.dtype)
+
+
+@torch.no_grad()
+def visible_points(
+    points: Float[Tensor, "batch point 3"],
+    depth: Float[Tensor, "batch height width"],
+    fov_deg: float = DEFAULT_FOV,
+    tolerance: float = POINT_TOLERANCE,
+) -> Bool[Tensor, "batch point"]:
+    """Whether each point lies in the picture and no surface more than `tolerance` before it.
+
+    points: camera frame, mm, before the camera. depth: of the surface in each pixel, mm, of any
+    depth behind the face where there is none.
+    """
+    height, width = depth.shape[1:]
+    column, row = ndc_to_pixels(project_ndc(points, fov_deg), (height, width)).floor().unbind(-1)
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixel = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    return inside & (points[..., 2] - depth.flatten(1).gather(1, pixel.long()) <= tolerance)

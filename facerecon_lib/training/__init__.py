@@ -1,1 +1,1 @@
-"""The training loop of both stages."""
+"""The training loop of every stage."""

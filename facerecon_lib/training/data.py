@@ -11,7 +11,7 @@ process takes its slice of them, so that nothing about them is stored. Photos co
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from ..data.shards.files import ShardsError, find_shards
 from ..data.shards.reader import PhotoShards
 from ..data.shards.skins import read_skins
 from ..face.batch import FaceBatch
+from ..face.camera import CROP_SIZE
 from ..face.morphable_model import MorphableModel, default_model_path
 from .settings import RunSettings
 
@@ -41,7 +42,7 @@ class RenderedData:
         """From step `first_step` on."""
         for step in itertools.count(first_step):
             start = step * self.batch + self.rank * self.share
-            yield self.faces.batch(torch.arange(start, start + self.share))
+            yield in_crop_pixels(self.faces.batch(torch.arange(start, start + self.share)))
 
     def state_dict(self) -> None:
         """None: the step is enough."""
@@ -71,7 +72,7 @@ def open_data(
     """
     s, parts, sources = settings, settings.parts(processes), []
     if count := parts.get("rendered"):
-        faces = RenderedFaces(model, s.seed, s.family, wrinkles=s.wrinkles)
+        faces = rendered_faces(s, model, s.seed, s.family, s.people)
         sources.append(RenderedData(faces, count * processes, count, rank))
     if count := parts.get("photos"):
         counted = all(shard.photos is not None for shard in find_shards(s.data))
@@ -82,15 +83,34 @@ def open_data(
     return sources
 
 
+def rendered_faces(
+    settings: RunSettings, model: MorphableModel, seed: int, family: str, people: int | None = None
+) -> RenderedFaces:
+    """As the settings want them."""
+    s = settings
+    kind = dict(clean=s.clean, wrinkles=s.wrinkles, frames=s.frames, size=s.picture_size)
+    return RenderedFaces(model, seed, family, people=people, **kind)
+
+
+def in_crop_pixels(batch: FaceBatch) -> FaceBatch:
+    """Landmarks in pixels of the whole crop, of smaller pictures too."""
+    size = batch.image.shape[-1]
+    return (
+        batch
+        if size == CROP_SIZE
+        else replace(batch, landmarks=batch.landmarks * (CROP_SIZE / size))
+    )
+
+
 def held_out_faces(
     settings: RunSettings, model: MorphableModel, rank: int, processes: int
 ) -> Iterator[FaceBatch]:
     """This process's share of the rendered faces of validation: other seed, lights and scenes."""
     seed = settings.seed + VALIDATION_SEED
-    faces = RenderedFaces(model, seed, "held-out", wrinkles=settings.wrinkles)
+    faces = rendered_faces(settings, model, seed, "held-out")
     chunks = torch.arange(settings.validation_faces).split(settings.share(processes))
     for indices in chunks[rank::processes]:
-        yield faces.batch(indices)
+        yield in_crop_pixels(faces.batch(indices))
 
 
 def held_out_photos(

@@ -49,13 +49,22 @@ from .augmented_stage import AugmentedStage
 from .base_stage import BaseStage
 from .checkpoints import Checkpoint, find_run, save_checkpoint, write_settings
 from .data import held_out_faces, held_out_photos, open_data
+from .depth_stage import DepthStage
 from .guard import Interrupted, agree, stop_signals
+from .learned_stage import LearnedStage
 from .logs import RunLog, say
+from .nonlinear_stage import NonlinearStage
 from .processes import gather, in_all, make_fabric
 from .settings import RunSettings
 from .stage import Stage, validate
 
-STAGES = {"base": BaseStage, "augmented": AugmentedStage}
+STAGES = {
+    "base": BaseStage,
+    "augmented": AugmentedStage,
+    "learned": LearnedStage,
+    "nonlinear": NonlinearStage,
+    "depth": DepthStage,
+}
 
 
 @dataclass

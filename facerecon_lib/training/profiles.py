@@ -11,7 +11,14 @@ Notebooks 06 and 09, sections 2.1 and 2.2.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .settings import AugmentedSettings, TrainSettings, loss_weights
+from .settings import (
+    AugmentedSettings,
+    DepthSettings,
+    LearnedSettings,
+    NonlinearSettings,
+    TrainSettings,
+    loss_weights,
+)
 
 COSINE = dict(schedule="cosine")
 SMOKE = COSINE | dict(log_every=4, checkpoint_every=16)
@@ -78,4 +85,68 @@ AUGMENTED_PROFILES: Mapping[str, AugmentedSettings] = _profiles(
     | dict(width=32, batch=128, epochs=7, learning_rate=1e-4, wrinkles=False, validate_every=891)
     | dict(weights=loss_weights("augmented", "report", "facenet"))
     | dict(symmetry="image", smooth_on="face"),
+)
+
+DEPTH_PROFILES: Mapping[str, DepthSettings] = _profiles(
+    DepthSettings,
+    # Under a minute on two CPU cores, on the coarse mesh.
+    smoke=SMOKE
+    | dict(init="unet", batch=4, faces_per_epoch=128, warmup=3, clip_norm=30.0)
+    | dict(validation_faces=12, picture_every=16, validate_every=16),
+    # The network in the package: eight minutes of a busy CPU core, at a rate that keeps the U-Net
+    # that it starts from.
+    shipped=COSINE
+    | dict(init="unet", pixels=224, subdivision=1, batch=4, steps=160, warmup=10, clip_norm=30.0)
+    | dict(learning_rate=3e-4, ema=0.97)
+    | dict(log_every=10, checkpoint_every=40, validate_every=80, validation_faces=24),
+    # One GPU: three times as many pixels, 128,000 faces.
+    colab=GPU
+    | HALF_RUN
+    | dict(init="unet", pixels=224, subdivision=1, batch=32, steps=4000, precision="auto")
+    | dict(picture_every=500, validation_faces=256),
+    full=LONG_RUN
+    | COSINE
+    | FINE
+    | dict(pixels=224, width=32, batch=128, steps=8000, warmup=200, clip_norm=30.0, ema=0.999)
+    | dict(precision="auto", validation_faces=1024),
+)
+
+LEARNED_PROFILES: Mapping[str, LearnedSettings] = _profiles(
+    LearnedSettings,
+    # Half a minute on two CPU cores.
+    smoke=SMOKE
+    | dict(batch=16, steps=48, learning_rate=4e-3, warmup=3, validation_faces=32)
+    | dict(picture_every=24, validate_every=24),
+    # One GPU; 1,280,000 faces in front of backgrounds.
+    colab=GPU | HALF_RUN | dict(batch=128, steps=10_000, picture_size=224, validation_faces=512),
+    # The one in the package: half an hour on a CPU core.
+    shipped=COSINE
+    | dict(batch=32, steps=2500, learning_rate=4e-3, warmup=50, validation_faces=128)
+    | dict(log_every=25, picture_every=500, checkpoint_every=250, validate_every=250),
+    # The paper's idea at the size of its bases; give it --data of people with several photos.
+    full=LONG_RUN
+    | COSINE
+    | dict(batch=128, steps=50_000, learning_rate=1e-3, warmup=500, picture_size=224)
+    | dict(identity=80, albedo=80, width=48, input_size=128, render_size=112)
+    | dict(validation_faces=1024),
+)
+
+NONLINEAR_PROFILES: Mapping[str, NonlinearSettings] = _profiles(
+    NonlinearSettings,
+    # Half a minute on two CPU cores.
+    smoke=SMOKE
+    | dict(batch=8, steps=24, learning_rate=2e-3, warmup=3, validation_faces=16)
+    | dict(linear_faces=256, picture_every=12, validate_every=12),
+    # One GPU; 256,000 faces.
+    colab=GPU | HALF_RUN | dict(batch=64, steps=4000, learning_rate=2e-3, validation_faces=256),
+    # The one in the package: a quarter of an hour on a share of a CPU core.
+    shipped=COSINE
+    | dict(batch=16, steps=250, learning_rate=4e-3, warmup=5, ema=0.95, validation_faces=64)
+    | dict(linear_faces=1024, log_every=10, picture_every=0)
+    | dict(checkpoint_every=50, validate_every=50),
+    # As long as the report's stage two, with as many codes as its papers have: 160 of each.
+    full=LONG_RUN
+    | COSINE
+    | dict(batch=128, steps=20_000, learning_rate=1e-3, warmup=500, codes=160, ema=0.999)
+    | dict(linear_faces=20_000, precision="auto", validation_faces=1024),
 )

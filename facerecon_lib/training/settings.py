@@ -1,4 +1,4 @@
-"""Every number of a training run, of either stage. `profiles.py` has sets of them by name.
+"""Every number of a training run, of every stage. `profiles.py` has sets of them by name.
 
     settings = replace(PROFILES["smoke"], steps=60, seed=1)
     settings.check()
@@ -59,15 +59,22 @@ LOSSES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "balanced": tables.AUGMENTED_WEIGHTS,
         "rendered": tables.AUGMENTED_RENDERED_WEIGHTS,
     },
+    "learned": {"balanced": tables.LEARNED_WEIGHTS, "rendered": tables.LEARNED_WEIGHTS},
+    "nonlinear": {
+        "balanced": tables.NONLINEAR_WEIGHTS,
+        "rendered": tables.NONLINEAR_RENDERED_WEIGHTS,
+    },
+    "depth": {"rendered": tables.DEPTH_WEIGHTS},
 }
-"""By stage: Eq. 7 or 12 as printed, for sums; ours for photos; ours for the known truth."""
+"""By stage: Eq. 7 or 12 as printed, for sums; ours for photos; ours for the known truth (a learned
+model has none to go by)."""
 
 
 def loss_weights(stage: str, losses: str, recognition: str = "none") -> dict[str, float]:
     """A row of LOSSES for a recognition network; "none" has no such term."""
     weights = dict(LOSSES[stage][losses])
     if recognition == "none":
-        del weights["recognition"]
+        weights.pop("recognition", None)
     elif losses == "report":
         weights["recognition"] = tables.RECOGNITION_WEIGHTS[recognition]
     return weights
@@ -80,17 +87,23 @@ def setting(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What both stages have: the data, the steps, Adam, the losses, the log."""
+    """What all stages have: the data, the steps, Adam, the losses, the log."""
 
     stage: ClassVar[str]  # in the settings' file too: a run is resumed as what it began as
     network_file: ClassVar[str]
     starts: ClassVar[tuple[str, ...]]  # what `init` may be beside a file
     wrinkles: ClassVar[bool] = False
+    clean: ClassVar[bool] = False
+    frames: ClassVar[int] = 1
+    people: ClassVar[int | None] = None
+    picture_size: ClassVar[int] = 224
 
     profile: str = setting("smoke", "smoke (default), colab, full (the report's), or shipped")
     face_model: str | None = setting(None, "a face model; else $FACERECON_MODEL or the shipped one")
     subdivision: Count = setting(0, "Loop steps of its mesh")
-    init: str = setting("none", "none, or a file to go on from; base also imagenet or faces")
+    init: str = setting(
+        "none", "none, or a file to go on from; base also imagenet or faces, depth also unet"
+    )
 
     data: str | None = setting(None, "shards of photos; without them, rendered faces")
     mix: str | None = setting(None, "rendered:0.5 makes half of a batch rendered faces, with data")
@@ -198,6 +211,12 @@ class RunSettings:
         if self.data is None:
             raise SettingsError(f"mix {self.mix!r}: mixes rendered faces with photos; add --data")
 
+    def _only(self, **values: str) -> None:
+        """Raises SettingsError where one of these settings has another value than the stage can."""
+        for name, value in values.items():
+            if (other := getattr(self, name)) != value:
+                raise SettingsError(f"{name} {other!r}: train {self.stage} takes only {value}")
+
     def _expect(self, name: str, *rules: str) -> None:
         value = getattr(self, name)
         for rule in rules:
@@ -303,6 +322,109 @@ class AugmentedSettings(RunSettings):
             )
         if self.illumination == "known" and self.data is not None:
             raise SettingsError("illumination 'known': photos come without it; take free or grey")
+
+
+@dataclass(frozen=True)
+class DepthSettings(RunSettings):
+    """A run of notebook 13's depth network."""
+
+    stage: ClassVar[str] = "depth"
+    network_file: ClassVar[str] = "depth_unet.safetensors"
+    starts: ClassVar[tuple[str, ...]] = ("none", "unet")
+    wrinkles: ClassVar[bool] = True
+
+    encoder: str | None = setting(None, "a file; else $FACERECON_ENCODER or the shipped one")
+    pixels: int = setting(112, "side of the picture that the network sees")
+    width: int = setting(16, "channels of the network at full resolution")
+    depth: int = setting(4, "how often it halves the picture, 3 to 5")
+    norm: str = setting("group", "of the network: inner (none at full resolution), group or batch")
+    weights: Mapping[str, float] = field(default_factory=lambda: loss_weights("depth", "rendered"))
+
+    def check(self) -> None:
+        """Raises SettingsError for an invalid value, and for photos: they come without depth."""
+        super().check()
+        if self.data is not None:
+            raise SettingsError("data: photos come without depth; leave --data out")
+        self._only(recognition="none", reduction="mean")
+
+
+@dataclass(frozen=True)
+class LearnedSettings(RunSettings):
+    """A run that learns a face model from pictures (notebook 11)."""
+
+    stage: ClassVar[str] = "learned"
+    network_file: ClassVar[str] = "learned_model.safetensors"
+    starts: ClassVar[tuple[str, ...]] = ("none",)
+
+    identity: PositiveCount = setting(32, "modes of shape to learn")
+    albedo: PositiveCount = setting(16, "modes of skin to learn")
+    nodes: PositiveCount = setting(500, "points of the mesh that carry the modes of shape")
+    width: PositiveCount = setting(24, "channels of the network after its first block, of four")
+    input_size: PositiveCount = setting(64, "pixels of the photo that the network sees")
+    render_size: PositiveCount = setting(64, "pixels of the rendering that losses compare")
+    frames: PositiveCount = setting(4, "of a rendered person, in one batch")
+    people: int | None = setting(None, "rendered people in all; default: no end")
+    clean: bool = setting(False, "rendered faces alone on grey")
+    picture_size: PositiveCount = setting(112, "pixels of rendered pictures, a multiple of 8")
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: loss_weights("learned", "rendered")
+    )
+    rendered_weights: Mapping[str, float] = field(
+        default_factory=lambda: loss_weights("learned", "rendered")
+    )
+
+    def check(self) -> None:
+        """Raises SettingsError for an invalid value, and for two that do not go together."""
+        super().check()
+        # its network makes the bases too, which bfloat16 would round
+        self._only(recognition="none", reduction="mean", precision="32-true")
+        self.parts(1)
+        if self.people is not None and self.people < 1:
+            raise SettingsError(f"people {self.people}: expected more than 0")
+        for name, unit in (("width", 4), ("input_size", 32), ("picture_size", 8)):
+            if (value := getattr(self, name)) % unit:
+                raise SettingsError(f"{name} {value}: expected a multiple of {unit}")
+
+    def parts(self, processes: int) -> dict[str, int]:
+        """As of RunSettings. Raises SettingsError also where a rendered person's frames would not
+        stay together."""
+        parts = super().parts(processes)
+        for count in {parts.get("rendered", 0), self.share(processes)}:
+            if count % self.frames:
+                raise SettingsError(
+                    f"batch {self.batch}: {count} faces in a process are no multiple of "
+                    f"{self.frames} frames"
+                )
+        return parts
+
+
+@dataclass(frozen=True)
+class NonlinearSettings(RunSettings):
+    """A run of the nonlinear model of uv maps (notebook 12)."""
+
+    stage: ClassVar[str] = "nonlinear"
+    network_file: ClassVar[str] = "nonlinear_model.safetensors"
+    starts: ClassVar[tuple[str, ...]] = ("none",)
+
+    codes: PositiveCount = setting(32, "coefficients of shape, and as many of albedo")
+    linear_faces: PositiveCount = setting(2048, "of which the linear model is learned")
+    render_size: PositiveCount = setting(112, "pixels of the rendering that losses compare")
+    wrinkles: bool = setting(True, "rendered faces with wrinkles, marks and make-up")
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: loss_weights("nonlinear", "rendered")
+    )
+    rendered_weights: Mapping[str, float] = field(
+        default_factory=lambda: loss_weights("nonlinear", "rendered")
+    )
+
+    def check(self) -> None:
+        """Raises SettingsError for an invalid value, and for a mesh or term that it cannot have."""
+        super().check()
+        self._only(recognition="none", reduction="mean")
+        if self.subdivision:
+            raise SettingsError(
+                "subdivision: the linear model beside it has the coarse mesh; take 0"
+            )
 
 
 FILES = ("data", "face_model", "encoder", "init", "skins")

@@ -1,4 +1,4 @@
-"""A stage of training: what the loop (`loop.py`) asks of the networks of sections 2.1 and 2.2.
+"""A stage of training: what the loop (`loop.py`) asks of a network.
 
     stage = BaseStage(settings, device)                  # or AugmentedStage
     network = stage.network(fabric)
@@ -9,7 +9,8 @@
     numbers = validate(stage, network, batches, fabric)  # "loss", "landmark_error", "terms", ...
 
 Stage one, `base_stage.py`, trains the encoder; stage two, `augmented_stage.py`, freezes it and
-trains the U-Net. Notebooks 06 and 09.
+trains the U-Net. Notebooks 06 and 09. Those of notebooks 11 to 13 are `learned_stage.py`,
+`nonlinear_stage.py` and `depth_stage.py`.
 """
 
 from abc import ABC, abstractmethod

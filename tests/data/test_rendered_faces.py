@@ -276,3 +276,17 @@ def test_the_same_details_on_cuda(model, detailed):
     assert (there.true_vertices - detailed.true_vertices).abs().max() < 0.02
     assert (there.true_albedo - detailed.true_albedo).abs().mean() < 1e-3
     assert torch.equal(there.tone, detailed.tone)
+
+
+def test_frames_of_a_person_share_who_it_is_and_people_come_again(model):
+    faces = RenderedFaces(model, seed=4, clean=True, size=32, frames=2, people=2)
+    batch = faces.batch(torch.arange(6))  # two people, then the first again
+    identity, albedo = batch.truth.identity, batch.truth.albedo
+    for first, second in ((0, 1), (2, 3), (0, 4)):
+        assert torch.equal(identity[first], identity[second])
+        assert torch.equal(albedo[first], albedo[second])
+        assert not torch.equal(batch.truth.rotation[first], batch.truth.rotation[second])
+    assert not torch.equal(identity[0], identity[2])
+    assert batch.person[0] == batch.person[1] != batch.person[4]
+    with pytest.raises(ValueError, match="expected 1 or more"):
+        RenderedFaces(model, seed=4, frames=0)

@@ -474,6 +474,7 @@ def test_full_is_the_report():
 
 
 def test_where_nobody_looks_there_is_no_recognition_term():
-    for stage, losses in itertools.product(LOSSES, ("report", "balanced", "rendered")):
+    for stage, losses in ((stage, row) for stage, table in LOSSES.items() for row in table):
         assert "recognition" not in loss_weights(stage, losses)
-        assert loss_weights(stage, losses, "dlib")["recognition"] > 0
+        if stage in ("base", "augmented"):
+            assert loss_weights(stage, losses, "dlib")["recognition"] > 0

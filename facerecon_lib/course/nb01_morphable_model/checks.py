@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ...face.bilinear import mode_product as library_mode_product
 from ..checks import exercise_check
 from ..compare import Wrong, drawn_together, like, normal, same_length, strided, uniform
 
@@ -460,6 +461,79 @@ def specificity_error(attempt):
         heads[:, 1000:] += 20 * torch.arange(4)[:, None, None]
         attempt.case("one head of 3,437 vertices, three samples", (heads[:1], heads[1:]), rtol=1e-3)
     return "each generated face against its nearest sample"
+
+
+def product_of(change):
+    """The mode product of changed arguments: change(tensor, matrix, mode)."""
+    return lambda t, m, mode: library_mode_product(*change(t, m, mode))
+
+
+SUMS = "A tensor of shape (2, 3, 1) and the matrix (1 1 1; 0 1 0), along axis 1: "
+
+
+@exercise_check(
+    stand_in=library_mode_product,
+    mistakes={
+        f"{SUMS}the answer has the shape (2, 2, 1). Yours has the new axis in front; it belongs "
+        "where the old one was.": lambda t, m, mode: library_mode_product(t, m, mode).movedim(
+            mode, 0
+        ),
+        f"{SUMS}the answer has the shape (2, 2, 1). Yours has the new axis at the end; it belongs "
+        "where the old one was.": lambda t, m, mode: library_mode_product(t, m, mode).movedim(
+            mode, -1
+        ),
+        "A square matrix along an axis: row r of the matrix makes entry r of the answer; yours "
+        "takes its columns, so the matrix is transposed.": product_of(
+            lambda t, m, mode: (t, m.T if m.shape[0] == m.shape[1] else m, mode)
+        ),
+    },
+    points=2,
+)
+def mode_product(attempt):
+    tensor = torch.arange(1.0, 7).reshape(2, 3, 1)
+    sums, square = torch.tensor([[1.0, 1, 1], [0, 1, 0]]), torch.tensor([[0.0, 1], [2, 0]])
+    with attempt.part("by hand"):
+        right = torch.tensor([[[6.0], [2]], [[15.0], [5]]])
+        what = "a tensor (2, 3, 1) of 1 to 6, the sum and the middle along axis 1"
+        attempt.case(what, (tensor, sums, 1), expected=right)
+        right = torch.tensor([[[4.0], [5], [6]], [[2.0], [4], [6]]])
+        what = "the same tensor, along axis 0 first the second slice, then twice the first"
+        attempt.case(what, (tensor, square, 0), expected=right)
+    with attempt.part("all axes"):
+        for shape, rows, mode in (
+            ((4, 3, 5), 2, 0),
+            ((4, 3, 5), 7, 1),
+            ((4, 3, 5), 2, 2),
+            ((3, 3, 3), 3, 1),
+            ((5, 4, 2, 3), 6, 1),
+            ((5, 4, 2, 3), 1, 3),
+            ((6, 2), 3, 0),
+            ((7,), 2, 0),
+            ((3, 1, 4), 1, 1),
+            ((2, 3, 4, 2, 3), 5, 2),
+        ):
+            inputs = 9 * normal(*shape, seed=mode), normal(rows, shape[mode], seed=rows), mode
+            attempt.case(f"a tensor {shape}, {rows} rows, axis {mode}", inputs, atol=1e-4)
+    with attempt.part("layouts, float64, zeros"):
+        others = strided(normal(4, 4, 4, seed=5), normal(4, 4, seed=6))
+        attempt.case("a tensor and a matrix of four, not contiguous", (*others, 1))
+        others = strided(normal(4, 4, 4, seed=15), normal(4, 4, seed=16))
+        attempt.case("two others of four", (*others, 1))
+        double = (normal(*shape, seed=7, dtype=torch.float64) for shape in ((3, 4, 2), (2, 4)))
+        attempt.case("float64", (*double, 1), atol=1e-9, rtol=1e-9)
+        attempt.case("a tensor of zeros", (torch.zeros(3, 3, 2), normal(3, 3, seed=8), 0))
+    with attempt.part("faces"):
+        people = 12 * normal(30, 6, 3437, 3, seed=9)
+        for rows, mode in ((5, 0), (2, 1)):
+            inputs = people, normal(rows, people.shape[mode], seed=10), mode
+            attempt.case(f"30 people in 6 poses, axis {mode}", inputs, rtol=1e-3, atol=1e-2)
+    with attempt.part("gradients"):
+        inputs = {"tensor": normal(3, 4, 2, seed=11), "matrix": normal(5, 4, seed=12)}
+        call = dict(call=lambda f, tensor, matrix: f(tensor, matrix, 1))
+        attempt.gradients("mode_product", inputs, **call, atol=1e-4)
+        inputs = {"tensor": torch.zeros(3, 4, 2), "matrix": torch.zeros(4, 4)}
+        attempt.gradients("mode_product of zeros", inputs, **call, atol=1e-4)
+    return "one axis changes, and every other stays where it was"
 
 
 def library_face_albedo(

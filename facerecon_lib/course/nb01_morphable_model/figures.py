@@ -263,7 +263,7 @@ def skin_modes_figure(
     rows = [[paint(shape, skin, lit=False, size=200) for skin in row] for row in skins]
     columns = [f"mode {i + 1}" for i in range(len(rows[0]))]
     names = [f"−{deviations:g} sd", f"+{deviations:g} sd"]
-    return upright_rows(rows, title=title, columns=columns, names=names, size=1.45)
+    return upright_rows(rows, title=title, columns=columns, names=names, size=1.3)
 
 
 def shown_parts(
@@ -350,7 +350,7 @@ def tones_figure(
         errors = albedo_error(other, targets, skin)["ita"].round().int().tolist()
         below |= {(i, j): f"{e:+d}°" if e else "0°" for j, e in enumerate(errors)}
     layout = dict(columns=[f"tone {i}" for i in range(1, 11)], names=["the skin", *rebuilt])
-    return upright_rows(rows, title=title, below=below, size=0.93, **layout)
+    return upright_rows(rows, title=title, below=below, size=0.84, **layout)
 
 
 def told_colour_figure(
@@ -371,4 +371,37 @@ def told_colour_figure(
     title = "The colour told roughly: the light basis\nmakes dark skin light"
     curves(right, errors, title=title, ylabel="error of the tone, ITA degrees", **look)
     right.axhline(0, color=GREY, lw=0.8, zorder=0)
+    return figure
+
+
+def acting_figure(
+    paint: FacePainter,
+    albedo: Vertices,
+    truth: Mapping[str, Float[Tensor, "2 vertex 3"]],
+    models: Mapping[str, Float[Tensor, "person vertex 3"]],
+    title: str,
+    top: float = 3.0,
+) -> Figure:
+    """People (by name) at rest and in a pose, and how far each model's pose is off, to `top` mm."""
+    look, rows = dict(size=200, frame=1.12), []
+    for i, (rest, pose) in enumerate(truth.values()):
+        rows.append([paint(rest, albedo, **look), paint(pose, albedo, **look)])
+        errors = [(shapes[i] - pose).norm(dim=-1) for shapes in models.values()]
+        rows[-1] += [paint(pose, style.heat(error, top), **look) for error in errors]
+    layout = dict(columns=["at rest", "in truth", *models], names=[*truth])
+    return upright_rows(rows, title=title, size=1.55, bar=(top, "off by, mm", 0), **layout)
+
+
+def actions_figure(errors: Mapping[str, Mapping[str, float]], title: str) -> Figure:
+    """{model: {action: mm}} as bars, a row per action."""
+    figure, axis = charts(7.6, 3.6)
+    wide = 0.8 / len(errors)
+    for k, ((name, of), colour) in enumerate(zip(errors.items(), (RED, BLUE), strict=True)):
+        places = [i + k * wide for i in range(len(of))]
+        bars = axis.barh(places, list(of.values()), wide, color=colour, label=name)
+        axis.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
+    axis.set_yticks([i + wide / 2 for i in range(len(of))], list(of))
+    axis.yaxis.set_inverted(True)
+    axis.set(xlabel="what the action moves, off by mm", title=title)
+    axis.legend(frameon=False, loc="lower right")
     return figure

@@ -1,4 +1,4 @@
-"""Checks of notebook 02: rotations, pose, perspective, crop, and poses from landmarks."""
+"""Checks of notebook 02: rotations, pose, perspective, crop, poses from landmarks, visibility."""
 
 import math
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...face import camera
 from ...photos.crop import laid_on
+from ...rendering import visibility
 from ..checks import exercise_check
 from ..compare import Wrong, drawn_together, like, normal, same_length, strided, uniform
 
@@ -669,3 +670,139 @@ def pose_under_perspective(attempt) -> str:
                 )
             attempt.close(what, got, (r, t))
     return "near and far, with noise, and from 3 m away"
+
+
+Depths = Float[Tensor, "batch height width"]
+
+
+def depth_test(
+    *,
+    pixel=torch.floor,
+    of=lambda points: points[..., 2],
+    place=lambda column, row, depth: (column, row),
+    inside=lambda column, row, height, width: (
+        (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    ),
+    hidden=lambda behind, tolerance: behind > tolerance,
+):
+    """The test by depth with one thing done otherwise."""
+
+    def visible_points(points, depth, fov_deg, tolerance):
+        height, width = depth.shape[1:]
+        column, row = pixel(pixels_of(points, fov_deg, (height, width))).long().unbind(-1)
+        there = inside(column, row, height, width)
+        column, row = place(column, row, depth)
+        row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+        surface = depth[torch.arange(len(depth))[:, None], row, column]
+        return there & ~hidden(of(points) - surface, tolerance)
+
+    return visible_points
+
+
+def before_walls(
+    batch: int, count: int, size: Size, fov: float, tolerance: float, seed: int
+) -> tuple[Float[Tensor, "batch point 3"], Depths, float, float]:
+    """Walls of uneven depth, and points before and behind them, some out of the picture; none so
+    near to a decision that rounding would make it."""
+    height, width = size
+    depth = 300 + 40 * uniform(batch, height, width, seed=seed)
+    share = 1.4 * uniform(batch, count, 2, seed=seed + 1) - 0.2
+    corner = (share * torch.tensor([width, height])).floor()
+    pixel = corner + 0.1 + 0.8 * uniform(batch, count, 2, seed=seed + 2)
+    column, row = corner.long().unbind(-1)
+    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    surface = depth[torch.arange(batch)[:, None], row, column]
+    behind = 25 * (2 * uniform(batch, count, seed=seed + 3) - 1) ** 3
+    z = surface + tolerance + behind + 0.02 * behind.sign()
+    per_mm = min(size) / 2 / math.tan(math.radians(fov) / 2) / z[..., None]
+    beside = (torch.tensor([width / 2, height / 2]) - pixel) / per_mm
+    return torch.cat([beside, z[..., None]], -1), depth, fov, tolerance
+
+
+WALL = "visible_points of six points before a wall 300 mm away"
+PILLAR = "visible_points of points beside and behind a pillar"
+
+
+@exercise_check(
+    stand_in=visibility.visible_points,
+    mistakes={
+        f"{WALL} says hidden for visible and visible for hidden: what is behind the surface is "
+        "hidden.": depth_test(hidden=lambda behind, tolerance: behind <= tolerance),
+        f"{WALL}: a point 4 mm behind it is hidden. The tolerance of 5 mm should save it, or every "
+        "rim of a lid is hidden by its own fold.": (
+            depth_test(hidden=lambda behind, tolerance: behind > 0),
+            depth_test(hidden=lambda behind, tolerance: behind >= 0),
+        ),
+        f"{WALL}: a point 100 mm before it is hidden. Only what lies behind the surface can be: "
+        "the difference has a sign.": depth_test(
+            hidden=lambda behind, tolerance: behind.abs() > tolerance
+        ),
+        f"{PILLAR} reads the map at (u, v): a picture's rows come first, so the row is v and the "
+        "column u.": depth_test(
+            place=lambda column, row, depth: (
+                row.clamp(0, depth.shape[2] - 1),
+                column.clamp(0, depth.shape[1] - 1),
+            )
+        ),
+        f"{PILLAR} rounds to the nearest whole number. Pixel i goes from i to i + 1, so 139.7 lies "
+        "in pixel 139.": depth_test(pixel=torch.round),
+        f"{PILLAR} compares the distance from the camera with a depth. The map holds Z, and away "
+        "from the axis the distance is longer.": depth_test(of=lambda points: points.norm(dim=-1)),
+        "A point beside the picture counts as visible. Where the map is clamped to its edge, say "
+        "of each point whether it was inside before.": depth_test(
+            inside=lambda column, row, height, width: torch.ones_like(row, dtype=torch.bool)
+        ),
+        "A point left of the picture counts as visible, as if it lay in the first pixel. Cutting "
+        "off the digits makes 0 of -0.4: take the floor first.": depth_test(pixel=torch.trunc),
+        "Every face is tested against the first face's map.": lambda p, d, fov, t: (
+            visibility.visible_points(p, d[:1].expand_as(d), fov, t)
+        ),
+    },
+    axes=("face", "point"),
+    points=2,
+)
+def visible_points(attempt) -> str:
+    call = "visible_points(points, depth, fov_deg, tolerance)"
+    wall, lens = torch.full((1, 100, 200), 300.0), (90.0, 5.0)
+    depths = torch.tensor([300.0, 304.0, 305.0, 306.0, 340.0, 200.0])
+    points = F.pad(depths[:, None], (2, 0))[None]
+    with attempt.part("by hand"):
+        expected = torch.tensor([[True, True, True, False, False, True]])
+        hint = "They lie 0, 4, 5, 6 and 40 mm behind it, and 100 mm before it."
+        attempt.case(WALL, (points, wall, *lens), hint, expected=expected)
+        pillar = wall.clone()
+        pillar[:, 60:, 120:140] = 250.0
+        u, v, z = torch.tensor([
+            [130.0, 80.0, 290.0], [130.0, 40.0, 290.0], [80.0, 80.0, 290.0], [139.7, 80.0, 290.0],
+            [119.7, 80.0, 290.0], [140.3, 80.0, 290.0], [130.0, 59.7, 290.0], [130.0, 60.3, 290.0],
+            [130.0, 90.0, 252.0], [20.0, 10.0, 295.0],
+        ]).T  # fmt: skip
+        beside = torch.stack([(100 - u) / 50 * z, (50 - v) / 50 * z, z], -1)[None]
+        attempt.case(PILLAR, (beside, pillar, *lens))
+    with attempt.part("the edges"):
+        u = torch.tensor([0.3, 0.7, 199.3, 199.7, -0.4, -30.0, 200.4, 250.0, *[100.0] * 6])
+        v = torch.tensor([*[50.0] * 8, 0.3, 99.7, -0.4, -30.0, 100.4, 170.0])
+        edge = torch.stack([(100 - u) / 50 * 300, (50 - v) / 50 * 300, 0 * u + 300], -1)[None]
+        hint = "What is beside the picture is not visible."
+        attempt.case(f"{call} of points at the picture's edges", (edge, wall, *lens), hint)
+        hint = "Where there is no surface, the map is inf, and nothing hides a point."
+        empty = torch.full_like(wall, torch.inf)
+        attempt.case(f"{call} before an empty map", (points, empty, *lens), hint)
+        tall = before_walls(1, 90, (120, 40), 50.0, 5.0, seed=60)
+        attempt.case(f"{call} in a picture that is taller than wide", tall)
+    with attempt.part("batches"):
+        for batch, count, size, fov, tolerance, seed in (
+            (3, 68, (90, 90), 30.0, 5.0, 61),
+            (2, 40, (50, 110), 60.0, 1.0, 62),
+            (1, 1, (30, 20), 30.0, 5.0, 63),
+            (4, 4, (4, 4), 12.0, 0.0, 64),
+        ):
+            what = f"{call}, {count} points of {batch} faces, {size[0]} x {size[1]} pixels"
+            attempt.case(what, before_walls(batch, count, size, fov, tolerance, seed))
+        points, depth, *others = before_walls(2, 60, (70, 80), 30.0, 5.0, seed=65)
+        attempt.case(f"{call}, not contiguous", (*strided(points, depth), *others))
+    with attempt.part("a whole face"):
+        what = f"{call} of 3,437 vertices, 224 x 224 pixels"
+        attempt.case(what, before_walls(1, 3437, (224, 224), 30.0, 5.0, seed=66))
+        attempt.case(f"{what}, other walls", before_walls(1, 3437, (224, 224), 30.0, 12.0, seed=70))
+    return "before walls, behind pillars, and beside the picture"

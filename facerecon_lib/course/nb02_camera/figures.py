@@ -1,4 +1,4 @@
-"""Figures of notebook 02: frames, poses, fields of view, landmarks. Section 2.1.
+"""Figures of notebook 02: frames, poses, fields of view, landmarks by yaw. Section 2.1.
 
     picture(model, v_camera)                       # the face through the camera: (H, W, 3) uint8
     frames_figure(model)                           # one point in four frames
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -30,6 +30,7 @@ from ...pictures import faces as painter
 from ...pictures.faces import DETECTED, FITTED, PAPER, Picture, in_studio
 from ...rendering.synthesis import Face, project_landmarks, synthesise
 from ..drawing import style
+from .turned import TurnedPerson, YawStudy
 
 Posed = Float[Tensor, "1 vertex 3"]  # in the camera frame, mm
 AXES = ("#d62728", "#2ca02c", "#1f77b4")  # x red, y green, z blue
@@ -287,7 +288,7 @@ def numbered_landmarks(model: MorphableModel, crop: Crop) -> Figure:
     title = (
         "68 points in the iBUG order: the viewer's left first, the jaw, then from the brows down"
     )
-    figure, sides = style.charts(11.6, 6.5, 2, title=title, fontsize=14)
+    figure, sides = style.charts(10.8, 6.1, 2, title=title, fontsize=14)
     shape = painter.show_face(face, "shape", 512)
     style.picture(sides[0], shape, "on the mean face: vertices", 11)
     photo = painter.enlarged(crop.image, 512)
@@ -353,7 +354,7 @@ def residual_figure(
     crop: Crop,
     fits: Mapping[str, tuple[np.ndarray, Float[Tensor, "*one 68 2"] | None]],
     title: str,
-    size: float = 4.3,
+    size: float = 3.3,
 ) -> Figure:
     """Detected and projected landmarks on overlays, joined by lines coloured by their length.
 
@@ -396,7 +397,7 @@ def crop_figure(
     template: Float[Tensor, "68 2"],
 ) -> Figure:
     """Photos with their landmarks, each beside its crop: hollow dots are the template."""
-    figure, axes = style.charts(11.5, 3.4, 2 * len(photos))
+    figure, axes = style.charts(9, 2.7, 2 * len(photos))
     for pair, (name, (pixels, marks)), matrix in zip(
         axes.reshape(-1, 2), photos.items(), matrices, strict=True
     ):
@@ -443,6 +444,56 @@ def neutral_at(
     start.rotation = camera.matrix_to_axis_angle(roll @ yaw @ pitch)[None]
     start.translation = torch.tensor([[0.0, 0.0, distance]])
     return start
+
+
+def seen_figure(
+    people: Mapping[str, TurnedPerson], seen: Sequence[Bool[Tensor, "point"]]
+) -> Figure:
+    """Pictures with the 68 points: dots where they are seen, rings where they hide."""
+    figure, axes = style.panels(1, len(people), 2.3, "Points that are seen, and points that hide")
+    for axis, (name, person), visible in zip(axes[0], people.items(), seen, strict=True):
+        style.picture(axis, person.pixels, name)
+        points = person.places(person.landmarks) * CROP_SIZE / person.size
+        ring = dict(s=20, facecolors="none", edgecolors=FITTED, linewidths=0.9)
+        axis.scatter(*points[~visible].T, label="hidden", **ring)
+        axis.scatter(*points[visible].T, color=DETECTED, s=9, lw=0, label="seen")
+        axis.set(xlim=(22, 202), ylim=(190, 10))
+    style.legend_below(figure, axes[0, -1], 2)
+    return figure
+
+
+@torch.no_grad()
+def codes_figure(people: Mapping[str, TurnedPerson], codes: Float[Tensor, "vertex 3"]) -> Figure:
+    """The projected normalised coordinate codes of the heads."""
+    title = "The projected normalised coordinate codes (PNCC) of these heads"
+    figure, axes = style.panels(1, len(people), 2.3, title)
+    for axis, (name, person) in zip(axes[0], people.items(), strict=True):
+        style.picture(axis, painter.paint(person.face, codes[None], 300), name)
+        axis.set(xlim=(22, 202), ylim=(190, 10))
+    return figure
+
+
+def yaw_figure(study: YawStudy) -> Figure:
+    """Faces that detectors find, and how far their points are off, by yaw."""
+    title = "Dense points hold up to 60°; in profile the points that are seen are lost as well"
+    figure, axes = style.charts(12, 4.2, 3, title=title, fontsize=13)
+    colours = style.BLUE, PURPLE, style.INK, style.RED, style.GREEN, style.ORANGE
+    for axis, number, name in zip(
+        axes,
+        ("found", "seen", "hidden"),
+        ("faces found, %", "error of points that are seen, %", "error of points that hide, %"),
+        strict=True,
+    ):
+        lines = {
+            detector: [math.nan if value is None else 100 * value for value in numbers[number]]
+            for detector, numbers in study.detectors.items()
+        }
+        top = 104 if number == "found" else 45
+        settings = dict(xlabel="yaw, degrees", ylim=(0, top), xticks=study.yaw[::3], title=name)
+        settings |= dict(colours=colours, legend=False, width=1.6)
+        style.curves(axis, lines, study.yaw, "o-", **settings)
+    style.legend_below(figure, axes[0], len(study.detectors))
+    return figure
 
 
 @torch.no_grad()

@@ -55,9 +55,12 @@ class RenderedFaces:
     family: "train" or "held-out", of light and background. clean: the face alone on grey, without
     camera effects. wrinkles: also bumps, marks and make-up that the bases lack (`skin_details`):
     `truth` holds the bases' part of the face, `true_vertices` and `true_albedo` all of it.
+    frames: faces of a person follow each other: identity and skin are the person's, the rest is the
+    frame's. people: after so many they come again, in other frames, in groups of their own; None:
+    no end.
     size: of the picture, pixels, a multiple of 8; margin: it spans that many times the landmarks'
     box. Other values than the crop's give photos to cut crops from.
-    Raises ValueError for an unknown family and an invalid size or margin.
+    Raises ValueError for an unknown family and an invalid size, margin or number.
     """
 
     model: MorphableModel
@@ -67,8 +70,12 @@ class RenderedFaces:
     wrinkles: bool = False
     size: int = CROP_SIZE
     margin: float = CROP_MARGIN
+    frames: int = 1
+    people: int | None = None
 
     def __post_init__(self) -> None:
+        if self.frames < 1 or (self.people is not None and self.people < 1):
+            raise ValueError(f"frames {self.frames}, people {self.people}: expected 1 or more")
         if self.family not in scenes.FAMILIES:
             raise ValueError(f"family {self.family!r}: expected {' or '.join(scenes.FAMILIES)}")
         if self.size < 8 or self.size % 8:
@@ -103,6 +110,15 @@ class RenderedFaces:
             raise ValueError(f"indices: expected {expected}, got {indices.tolist()}")
         numbers = CountedRandom(self.seed, indices.to(self.model.device, non_blocking=True))
         c = random_coefficients(self.model, numbers, self.family)
+        person, people = None, numbers
+        if self.frames > 1 or self.people is not None:
+            group = indices // self.frames
+            person = group if self.people is None else group % self.people
+            people = CountedRandom(self.seed, person.to(self.model.device, non_blocking=True))
+            own = random_coefficients(self.model, people, self.family)
+            c.identity, c.albedo, c.scale = own.identity, own.albedo, own.scale
+            pairs = zip(person.tolist(), group.tolist(), strict=True)
+            person = [f"seed {self.seed} person {p} of group {g}" for p, g in pairs]
         if rotation is not None:
             expect("rotation", rotation, "batch 3", batch=len(indices))
             c.rotation = rotation.to(c.rotation)
@@ -111,14 +127,15 @@ class RenderedFaces:
         vertices = shape(self.model, c)
         albedo = self.model.albedo(c.albedo)
         if self.atlas is not None:
-            details = self.atlas.draw(numbers)
+            details = self.atlas.draw(people)
             vertices = details.raise_skin(vertices, self.model.faces)
             albedo = details.colour_skin(albedo)
         landmarks = self._place(c, numbers, flat, vertices[:, self.point_rows])
-        image, valid, albedo = self._photograph(c, numbers, flat, vertices, albedo)
+        image, valid, albedo = self._photograph(c, numbers, people, flat, vertices, albedo)
         tone = skin_tone_group(albedo[:, self.skin].mean(1).clamp(0, 1))
         names = [f"seed {self.seed} face {i}" for i in indices.tolist()]
-        truth = dict(truth=c, tone=tone, true_vertices=vertices, true_albedo=albedo)
+        truth = dict(truth=c, tone=tone, true_vertices=vertices, true_albedo=albedo, flatness=flat)
+        truth["person"] = person
         return FaceBatch(image, valid, landmarks, "2d", names, **truth)
 
     def _place(
@@ -149,6 +166,7 @@ class RenderedFaces:
         self,
         c: FaceCoefficients,
         numbers: CountedRandom,
+        people: CountedRandom,
         flat: Tensor,
         vertices: Vertices,
         albedo: Vertices,
@@ -159,9 +177,9 @@ class RenderedFaces:
         lit_albedo = albedo
         if not self.clean:
             bumps = 0.03 if self.wrinkles else 0.08  # of normals alone: no truth has them
-            normals, lit_albedo = skin_texture(model, numbers, normals, albedo, bumps)
+            normals, lit_albedo = skin_texture(model, people, normals, albedo, bumps)
             if self.residuals is not None:
-                z = numbers.normal("skin residuals", len(self.residuals))
+                z = people.normal("skin residuals", len(self.residuals))
                 lit_albedo = lit_albedo * (z @ self.residuals.flatten(1)).exp().view_as(albedo)
         if self.wrinkles:
             albedo = lit_albedo

@@ -14,6 +14,7 @@ from facerecon_lib.course.nb01_morphable_model.checks import (
     gap,
     gap_measured,
     noise_of,
+    product_of,
     scaled,
 )
 from facerecon_lib.course.nb01_morphable_model.checks import library_completion as complete
@@ -21,6 +22,7 @@ from facerecon_lib.course.nb01_morphable_model.checks import library_face_albedo
 from facerecon_lib.course.nb01_morphable_model.checks import library_face_shape as shape
 from facerecon_lib.course.nb01_morphable_model.checks import library_fit as fit
 from facerecon_lib.course.nb01_morphable_model.checks import library_generalisation as error
+from facerecon_lib.course.nb01_morphable_model.checks import library_mode_product as product
 from facerecon_lib.course.nb01_morphable_model.checks import library_pca as right_pca
 from facerecon_lib.course.nb01_morphable_model.checks import library_specificity as error_to
 
@@ -170,6 +172,18 @@ def of_shape(**changes):
     names = ("m", "ai", "ae", "ci", "ce")
     steps = [changes.get(name, lambda x: x) for name in names]
     return lambda *arguments: shape(*(step(x) for step, x in zip(steps, arguments, strict=True)))
+
+
+def _product_unfolded(tensor, matrix, mode):
+    first = tensor.transpose(0, mode)
+    rows = matrix @ first.reshape(len(first), -1)
+    return rows.reshape(len(matrix), *first.shape[1:]).transpose(0, mode)
+
+
+def _product_by_rows(tensor, matrix, mode):
+    slices = tensor.unbind(mode)
+    sums = [sum(w * part for w, part in zip(row, slices, strict=True)) for row in matrix]
+    return torch.stack(sums, mode)
 
 
 def _albedo_in_loops(mean, directions, deviation, coefficients):
@@ -478,6 +492,42 @@ MUTANTS = {
         "kept by size": cached(error_to),
         "half precision": halved(error_to),
     },
+    "mode_product": {
+        "reshaped for turned back": lambda t, m, mode: (
+            product(t, m, mode)
+            .movedim(mode, 0)
+            .reshape(*t.shape[:mode], len(m), *t.shape[mode + 1 :])
+        ),
+        "unfolded without a turn": lambda t, m, mode: (m @ t.reshape(t.shape[mode], -1)).reshape(
+            *t.shape[:mode], len(m), *t.shape[mode + 1 :]
+        ),
+        "the first axis always": lambda t, m, mode: product(t, m, 0),
+        "the last axis always": lambda t, m, mode: product(t, m, t.ndim - 1),
+        "the axes swapped with the first": lambda t, m, mode: product(t, m, mode).transpose(
+            0, mode
+        ),
+        "three axes only": lambda t, m, mode: torch.einsum(
+            ["rm,mbc->rbc", "rm,amc->arc", "rm,abm->abr"][mode], m, t
+        ),
+        "square matrices leave the tensor": lambda t, m, mode: (
+            t if m.shape[0] == m.shape[1] else product(t, m, mode)
+        ),
+        "rows of length 1": product_of(
+            lambda t, m, mode: (t, torch.nn.functional.normalize(m, dim=1), mode)
+        ),
+        "a mean for a sum": lambda t, m, mode: product(t, m, mode) / m.shape[1],
+        "no negative weights": product_of(lambda t, m, mode: (t, m.clamp(min=0), mode)),
+        "the tensor detached": product_of(lambda t, m, mode: (t.detach(), m, mode)),
+        "the matrix detached": product_of(lambda t, m, mode: (t, m.detach(), mode)),
+        "axes of length 1 lost": squeezed(product),
+        "kept by size": cached(product),
+        "half precision": halved(product),
+        "float32 always": single(product),
+        "five rows at most": product_of(lambda t, m, mode: (t, m[:5], mode)),
+        "the first 1,000 vertices": lambda t, m, mode: product(
+            t * (torch.arange(t.shape[-2])[:, None] < 1000) if t.ndim > 2 else t, m, mode
+        ),
+    },
     "face_albedo": {
         "no mean": with_(skin, a0=lambda m: 0 * m),
         "divided by the deviation": scaled(lambda s: 1 / s),
@@ -620,6 +670,13 @@ ALTERNATIVES = {
         "all pairs at once": distance_measured(lambda each: each.mean(2).min(1).values.mean()),
         "loops and a float": _specificity_loops,
         "amin and torch.mean": lambda g, s: torch.mean(distances(g, s).mean(-1).amin(-1)),
+    },
+    "mode_product": {
+        "unfolded": _product_unfolded,
+        "a sum of slices per row": _product_by_rows,
+        "einsum over the last axis": lambda t, m, mode: torch.einsum(
+            "...m,rm->...r", t.movedim(mode, -1), m
+        ).movedim(-1, mode),
     },
     "face_albedo": {
         "loops": _albedo_in_loops,

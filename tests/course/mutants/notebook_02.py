@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from spoiled_answers import cached, halved, logged, rooted, single, squeezed, viewed, with_
 
 from facerecon_lib.course.nb02_camera.checks import (
+    depth_test,
     least_squares,
     orthographic_pose,
     perspective_pose,
@@ -27,6 +28,7 @@ from facerecon_lib.face.camera import (
     matrix_to_axis_angle,
     pose,
 )
+from facerecon_lib.rendering.visibility import visible_points
 
 
 def _cross(v):
@@ -298,6 +300,40 @@ def _halved_steps(p, x, fov, size, r, t):
     return pose[:3].float(), pose[3:].float()
 
 
+def _seen_by_loop(points, depth, fov, tolerance):
+    """One point after the other, in numbers."""
+    answers = []
+    for face, surface in zip(points.tolist(), depth.numpy(), strict=True):
+        height, width = surface.shape
+        focal = min(height, width) / 2 / math.tan(math.radians(fov / 2))
+        row = []
+        for x, y, z in face:
+            u, v = width / 2 - focal * x / z, height / 2 - focal * y / z
+            inside = 0 <= u < width and 0 <= v < height
+            row.append(inside and not z - surface[int(v), int(u)] > tolerance)
+        answers.append(row)
+    return torch.tensor(answers)
+
+
+def _seen_by_grid(points, depth, fov, tolerance):
+    """torch's own reading of maps; beside them it reads 0, before every point."""
+    height, width = depth.shape[1:]
+    grid = pixels_of(points, fov, (height, width)) * 2 / points.new_tensor([width, height]) - 1
+    options = dict(mode="nearest", padding_mode="zeros", align_corners=False)
+    surface = F.grid_sample(depth[:, None], grid[:, None], **options)[:, 0, 0]
+    return surface + tolerance >= points[..., 2]
+
+
+def _seen_in_a_frame(points, depth, fov, tolerance):
+    """A frame of depth 0 around the map hides what is beside it."""
+    height, width = depth.shape[1:]
+    at = pixels_of(points, fov, (height, width)).floor().long() + 1
+    at = torch.minimum(at.clamp(min=0), torch.tensor([width + 1, height + 1]))
+    framed = F.pad(depth, (1, 1, 1, 1))
+    each = [m[p[:, 1], p[:, 0]] for m, p in zip(framed, at, strict=True)]
+    return torch.le(points[..., 2] - torch.stack(each), tolerance)
+
+
 def _descent(p, x, fov, size, r, t):
     """Adam, which is far from done after 100 steps."""
     pose = torch.cat([r, t / 100]).requires_grad_()
@@ -317,7 +353,9 @@ def _refined_then(change):
 
 
 # No gradient is asked of their answers.
-WITHOUT_GRADIENT = {"crop_similarity", "pose_from_landmarks", "pose_under_perspective"}
+WITHOUT_GRADIENT = {
+    *("crop_similarity", "pose_from_landmarks", "pose_under_perspective", "visible_points")
+}
 
 MUTANTS = {
     "rotation_matrix": {
@@ -543,6 +581,57 @@ MUTANTS = {
         "kept by size": cached(orthographic_pose),
         "half precision": halved(orthographic_pose),
     },
+    "visible_points": {
+        "all but the last column": depth_test(
+            inside=lambda u, v, h, w: (u >= 0) & (u < w - 1) & (v >= 0) & (v < h)
+        ),
+        "all but the first row": depth_test(
+            inside=lambda u, v, h, w: (u >= 0) & (u < w) & (v > 0) & (v < h)
+        ),
+        "beside the picture to the left and right alone": depth_test(
+            inside=lambda u, v, h, w: (u >= 0) & (u < w)
+        ),
+        "beside the picture above and below alone": depth_test(
+            inside=lambda u, v, h, w: (v >= 0) & (v < h)
+        ),
+        "within the width, up and down too": depth_test(
+            inside=lambda u, v, h, w: (u >= 0) & (u < w) & (v >= 0) & (v < w)
+        ),
+        "the next pixel": depth_test(pixel=torch.ceil),
+        "the map upside down": depth_test(place=lambda u, v, d: (u, d.shape[1] - 1 - v)),
+        "the map mirrored": depth_test(place=lambda u, v, d: (d.shape[2] - 1 - u, v)),
+        "within the tolerance, not at it": depth_test(hidden=lambda behind, t: behind >= t),
+        "hidden if within the tolerance": depth_test(
+            hidden=lambda behind, t: (behind > 0) & (behind < t)
+        ),
+        "before it by the tolerance": depth_test(hidden=lambda behind, t: behind > -t),
+        "hidden where there is no surface": depth_test(
+            hidden=lambda behind, t: (behind > t) | behind.isinf()
+        ),
+        "always 5 mm": with_(visible_points, a3=lambda t: 5.0),
+        "always 30 degrees": with_(visible_points, a2=lambda fov: 30.0),
+        "the mean depth": with_(
+            visible_points, a1=lambda d: d.mean((1, 2), keepdim=True).expand_as(d)
+        ),
+        "the nearest surface": with_(
+            visible_points, a1=lambda d: d.amin((1, 2), keepdim=True).expand_as(d)
+        ),
+        "the deepest of four texels": with_(
+            visible_points, a1=lambda d: F.max_pool2d(F.pad(d, (0, 1, 0, 1)), 2, 1)
+        ),
+        "all of them": lambda p, d, fov, t: torch.ones_like(p[..., 0], dtype=torch.bool),
+        "zeros and ones": lambda *arguments: visible_points(*arguments).float(),
+        "the depth of the first pixels": lambda p, d, fov, t: (
+            p[..., 2] - d.flatten(1)[:, : p.shape[1]].mean(1, keepdim=True) <= t
+        ),
+        "the first 68 points": lambda p, d, fov, t: F.pad(
+            visible_points(p[:, :68], d, fov, t), (0, max(p.shape[1] - 68, 0))
+        ),
+        "axes of length 1 lost": squeezed(visible_points),
+        "views of the arguments": viewed(visible_points),
+        "kept by size": cached(visible_points),
+        "half precision": halved(visible_points),
+    },
     "pose_under_perspective": {
         "two steps of Gauss-Newton": some_steps(2),
         "Gauss-Newton, no brake": some_steps(10),
@@ -617,6 +706,12 @@ ALTERNATIVES = {
         "normal equations and the polar decomposition": _normal_equations,
         "numpy, one face after the other": _pose_by_loop,
         "as written": orthographic_pose,
+    },
+    "visible_points": {
+        "one after the other": _seen_by_loop,
+        "grid_sample": _seen_by_grid,
+        "a frame around the map": _seen_in_a_frame,
+        "as written": depth_test(),
     },
     "pose_under_perspective": {
         "MINPACK": perspective_pose,

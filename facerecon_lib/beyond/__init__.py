@@ -1,0 +1,1 @@
+"""Systems that the report cites, built on its parts: notebooks 11 to 13."""
