@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,7 +21,7 @@ from ..files.downloads import sha256_of
 from ..fitting.objective import BaseObjective, Objective
 from ..networks.encoder import Encoder, load_encoder, save_encoder
 from ..networks.face_networks import FaceNetwork
-from .logs import SHOWN, tiled
+from .logs import overlaid
 from .settings import SettingsError, TrainSettings
 from .stage import Stage, rows_of
 
@@ -88,9 +87,4 @@ class BaseStage(Stage):
     def rows(
         self, prediction: FaceCoefficients, batch: FaceBatch, objective: Objective
     ) -> Float[Tensor, "3 rows columns"] | None:
-        """Photo, rendering, and the rendering on the photo."""
-        if objective.image is None:
-            return None
-        photo, image, mask = (x[:SHOWN] for x in (batch.image, objective.image, objective.mask))
-        photo = F.interpolate(photo, image.shape[2:], mode="area")
-        return tiled([photo, image * mask, torch.lerp(photo, image, mask)])
+        return overlaid(batch.image, objective.image, objective.mask)

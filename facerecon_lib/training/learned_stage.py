@@ -29,7 +29,7 @@ from ..face.measures import albedo_error, landmark_error, vertex_error_mm
 from ..face.shapes import PerFace
 from ..fitting.objective import Objective
 from ..networks.face_networks import FaceNetwork
-from .logs import SHOWN, tiled
+from .logs import overlaid
 from .settings import LearnedSettings, SettingsError
 from .stage import Stage, rows_of
 
@@ -109,9 +109,4 @@ class LearnedStage(Stage):
     def rows(
         self, prediction: LearnedFaces, batch: FaceBatch, objective: Objective
     ) -> Float[Tensor, "3 rows columns"] | None:
-        """Photo, rendering, and the rendering on the photo."""
-        if objective.image is None:
-            return None
-        photo, image, mask = (x[:SHOWN] for x in (batch.image, objective.image, objective.mask))
-        photo = F.interpolate(photo, image.shape[2:], mode="area")
-        return tiled([photo, image * mask, torch.lerp(photo, image, mask)])
+        return overlaid(batch.image, objective.image, objective.mask)

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -146,3 +147,16 @@ def _flat(record: Mapping, prefix: str):
             yield from _flat(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and name != "step":
             yield prefix + name, value
+
+
+def overlaid(
+    photo: Float[Tensor, "batch 3 size size"],
+    image: Float[Tensor, "batch 3 rows columns"] | None,
+    mask: Float[Tensor, "batch 1 rows columns"] | None,
+) -> Float[Tensor, "3 height width"] | None:
+    """The first photos, renderings, and renderings on the photos; None where none was made."""
+    if image is None:
+        return None
+    photo, image, mask = (x[:SHOWN] for x in (photo, image, mask))
+    photo = F.interpolate(photo, image.shape[2:], mode="area")
+    return tiled([photo, image * mask, torch.lerp(photo, image, mask)])

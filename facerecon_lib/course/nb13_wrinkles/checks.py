@@ -40,12 +40,6 @@ def normals(
     return normals_from_depth
 
 
-def flat_rays(depth: Tensor, fov: float) -> Tensor:
-    """An orthographic camera: as if all pixels were as wide as at the middle of the first depth."""
-    rays = pixel_rays(depth.shape[-1], fov, like=depth)
-    return torch.cat([rays[:2] * 300 / depth.mean(), rays[2:]])
-
-
 def forward(points: Tensor, mask: Tensor, axis: int) -> Tensor:
     step = (points.roll(-1, axis) - points) * mask.roll(-1, axis) * mask
     return step.index_fill(axis, torch.tensor([points.shape[axis] - 1]), 0)

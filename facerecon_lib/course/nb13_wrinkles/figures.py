@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -66,20 +65,4 @@ def maps_figure(
         else:
             shown = axis.imshow(values[0, 0].numpy(), cmap="RdBu_r", vmin=-most, vmax=most)
     figure.colorbar(shown, ax=list(axes.ravel()), shrink=0.8, pad=0.01, label=label)
-    return drawn(figure)
-
-
-def profile_figure(
-    heights: Mapping[str, Float[Tensor, "batch 1 height width"]], column: int, rows: slice
-) -> Image.Image:
-    """A cut through heights, down one column of pixels."""
-    from ..drawing.style import charts
-
-    figure, axes = charts(8.0, 2.8)
-    axis = np.ravel(axes)[0]
-    for name, height in heights.items():
-        axis.plot(range(rows.start, rows.stop), height[0, 0, rows, column].numpy(), label=name)
-    axis.set_xlabel(f"pixel row, in column {column}")
-    axis.set_ylabel("height, mm")
-    axis.legend(fontsize=9)
     return drawn(figure)
